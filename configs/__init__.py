@@ -1,0 +1,1 @@
+"""Pretraining recipes as YAML files; read them with `importlib.resources`."""

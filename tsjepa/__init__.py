@@ -1,0 +1,1 @@
+"""Joint-embedding predictive pretraining for time series and sensors."""
