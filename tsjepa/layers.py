@@ -1,0 +1,157 @@
+"""The parts that encoder and predictor share: attention block, position code, instance normalisation."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+# Below this share of the largest magnitude a standard deviation is rounding noise of float32, not signal.
+SCALE_FLOOR = 1e-4
+
+
+def instance_normalize(x: Tensor, valid: Tensor | None = None) -> Tensor:
+    """Give each channel of each series zero mean and unit standard deviation over its valid points.
+
+    The scale has a floor of 1e-4 of the largest magnitude, so that a constant channel becomes zeros instead of
+    amplified rounding noise.
+
+    Parameters
+    ----------
+    x : Tensor of shape (B, C, T)
+        Values; what stands at invalid points is ignored.
+    valid : bool Tensor of shape (B, C, T), optional
+        Which points were measured; None means all.
+
+    Returns
+    -------
+    Tensor of shape (B, C, T)
+        Normalised values, zero at invalid points.
+
+    Examples
+    --------
+    >>> instance_normalize(torch.tensor([[[1.0, 3.0], [5.0, 5.0]]]))
+    tensor([[[-1.,  1.],
+             [ 0.,  0.]]])
+    """
+    if valid is None:
+        centred = x - x.mean(-1, keepdim=True)
+        variance = centred.square().mean(-1, keepdim=True)
+        largest = x.abs().amax(-1, keepdim=True)
+    else:
+        count = valid.sum(-1, keepdim=True).clamp(min=1)
+        x = torch.where(valid, x, 0.0)
+        centred = torch.where(valid, x - x.sum(-1, keepdim=True) / count, 0.0)
+        variance = centred.square().sum(-1, keepdim=True) / count
+        largest = x.abs().amax(-1, keepdim=True)
+    scale = torch.maximum(variance.sqrt(), SCALE_FLOOR * largest)
+    return centred / scale.clamp(min=torch.finfo(x.dtype).tiny)
+
+
+def sincos_positions(positions: Tensor, dim: int) -> Tensor:
+    """Return the fixed sine-cosine position code (Vaswani et al. 2017, section 3.5).
+
+    Parameters
+    ----------
+    positions : Tensor of shape (...)
+        Token positions.
+    dim : int
+        Width of the code, even.
+
+    Returns
+    -------
+    Tensor of shape (..., dim)
+        Sines of dim/2 frequencies, then their cosines.
+
+    Examples
+    --------
+    >>> sincos_positions(torch.tensor([0]), 4)
+    tensor([[0., 0., 1., 1.]])
+    """
+    half = dim // 2
+    exponent = torch.arange(half, dtype=torch.float32, device=positions.device) / half
+    angle = positions.unsqueeze(-1).float() * torch.pow(10_000.0, -exponent)
+    return torch.cat([angle.sin(), angle.cos()], -1)
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block: attention, then an MLP of four times the width.
+
+    Parameters
+    ----------
+    dim : int
+        Width D, divisible by `heads`.
+    heads : int
+        Number of attention heads.
+
+    Raises
+    ------
+    ValueError
+        If `dim` is not divisible by `heads`.
+
+    Examples
+    --------
+    >>> Block(8, heads=2)(torch.zeros(3, 5, 8)).shape
+    torch.Size([3, 5, 8])
+    """
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        if dim % heads:
+            raise ValueError(f"dim must be divisible by heads, but dim={dim} and heads={heads}.")
+        self.heads = heads
+        self.norm1 = nn.LayerNorm(dim)
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
+        self.norm2 = nn.LayerNorm(dim)
+        self.mlp = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
+
+    def forward(self, x: Tensor, attend: Tensor | None = None) -> Tensor:
+        """Transform tokens.
+
+        Parameters
+        ----------
+        x : Tensor of shape (B, N, D)
+            Tokens.
+        attend : bool Tensor of shape (B, N), optional
+            Which tokens may be attended to; None means all. Every row needs at least one.
+
+        Returns
+        -------
+        Tensor of shape (B, N, D)
+        """
+        x = x + self.attention(self.norm1(x), attend)
+        return x + self.mlp(self.norm2(x))
+
+    def attention(self, x: Tensor, attend: Tensor | None) -> Tensor:
+        """Multi-head self-attention over `x` [B, N, D]."""
+        qkv = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # [3, B, H, N, D/H]
+        mask = None if attend is None else attend[:, None, None, :]
+        mixed = F.scaled_dot_product_attention(qkv[0], qkv[1], qkv[2], attn_mask=mask)
+        return self.proj(mixed.transpose(1, 2).flatten(2))
+
+
+def init_weights(module: nn.Module) -> None:
+    """Initialise linear layers with truncated normals of standard deviation 0.02 and zero bias, as ViTs are."""
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def gather_tokens(tokens: Tensor, index: Tensor) -> Tensor:
+    """Pick tokens by position, row b of the result from row b of the input.
+
+    Parameters
+    ----------
+    tokens : Tensor of shape (B, N, D)
+    index : int64 Tensor of shape (B, K)
+
+    Returns
+    -------
+    Tensor of shape (B, K, D)
+
+    Examples
+    --------
+    >>> gather_tokens(torch.tensor([[[1], [2]], [[3], [4]]]), torch.tensor([[1], [0]])).flatten()
+    tensor([2, 3])
+    """
+    return tokens.gather(1, index.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))

@@ -1,0 +1,261 @@
+"""Which tokens are hidden: a generator in, rectangular index tensors out.
+
+Four ways to draw them, all with the same signature, each row of a batch on its own:
+
+=========== =======================================================================================================
+bernoulli   Each token hidden with probability `ratio`. So that a batch stays rectangular, the number of hidden
+            tokens is drawn once a batch from Binomial(N, ratio) and each row hides that many, chosen uniformly: a
+            row on its own follows the Bernoulli law, rows of one batch share their count.
+random      Exactly round(ratio * N) tokens, chosen uniformly.
+block       Exactly round(ratio * N) tokens in contiguous blocks. The series counts as a ring, so that each position
+            is hidden equally often; a block that crosses the end goes on at the beginning.
+future      The last tokens. Their number is drawn like bernoulli's, so that the predictor meets many horizons.
+=========== =======================================================================================================
+
+A draw that leaves no context or no target is drawn again. Rows with different numbers of valid tokens each get counts
+of their own, padded to the longest and marked by `context_valid` and `target_valid`.
+"""
+
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Mask(NamedTuple):
+    """Positions of the visible and of the hidden tokens of each row, each in ascending order.
+
+    Attributes
+    ----------
+    context : int64 Tensor of shape (B, K)
+    target : int64 Tensor of shape (B, M)
+    context_valid : bool Tensor of shape (B, K), optional
+        Which entries of `context` are real; None means all.
+    target_valid : bool Tensor of shape (B, M), optional
+        Which entries of `target` are real; None means all.
+    """
+
+    context: Tensor
+    target: Tensor
+    context_valid: Tensor | None = None
+    target_valid: Tensor | None = None
+
+    def attend(self) -> Tensor | None:
+        """Return which of context and target, joined, are real: bool [B, K + M], or None where all are."""
+        if self.context_valid is None or self.target_valid is None:
+            return None
+        return torch.cat([self.context_valid, self.target_valid], 1)
+
+    def to(self, device: torch.device) -> "Mask":
+        """Return the mask on another device."""
+        return Mask(*(part if part is None else part.to(device, non_blocking=True) for part in self))
+
+
+# (rows, N, generator) -> which tokens are hidden, bool [rows, N], equally many in each row
+Draw = Callable[[int, int, torch.Generator], Tensor]
+
+
+def bernoulli_mask(
+    n_rows: int, n_tokens: int, generator: torch.Generator, valid: Tensor | None = None, *, ratio: float = 0.7
+) -> Mask:
+    """Hide each token with probability `ratio`; rows of one batch share the number of hidden tokens.
+
+    Parameters
+    ----------
+    n_rows, n_tokens : int
+        B and N.
+    generator : torch.Generator
+        Source of randomness, on the CPU.
+    valid : bool Tensor of shape (B, N), optional
+        Tokens that may be context or target; None means all.
+    ratio : float, default=0.7
+        Probability of being hidden. As draws without context or target are repeated, the rate is slightly nearer
+        to one half: 0.691 for N = 10 and ratio 0.7.
+
+    Returns
+    -------
+    Mask
+
+    Raises
+    ------
+    ValueError
+        If the ratio is not between 0 and 1, or fewer than two tokens are there.
+
+    Examples
+    --------
+    >>> mask = bernoulli_mask(2, 10, torch.Generator().manual_seed(0))
+    >>> sorted(mask.context[0].tolist() + mask.target[0].tolist())
+    [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
+    """
+    check_ratio(ratio)
+
+    def draw(rows: int, n: int, generator: torch.Generator) -> Tensor:
+        return exactly(binomial(n, ratio, generator), rows, n, generator)
+
+    return assemble(draw, n_rows, n_tokens, generator, valid)
+
+
+def random_mask(
+    n_rows: int, n_tokens: int, generator: torch.Generator, valid: Tensor | None = None, *, ratio: float = 0.7
+) -> Mask:
+    """Hide exactly round(ratio * N) tokens, chosen uniformly. See `bernoulli_mask` for the parameters.
+
+    Examples
+    --------
+    >>> random_mask(2, 10, torch.Generator().manual_seed(0)).target.shape
+    torch.Size([2, 7])
+    """
+    check_ratio(ratio)
+
+    def draw(rows: int, n: int, generator: torch.Generator) -> Tensor:
+        return exactly(hidden_count(n, ratio), rows, n, generator)
+
+    return assemble(draw, n_rows, n_tokens, generator, valid)
+
+
+def block_mask(
+    n_rows: int,
+    n_tokens: int,
+    generator: torch.Generator,
+    valid: Tensor | None = None,
+    *,
+    ratio: float = 0.7,
+    block_length: int = 4,
+) -> Mask:
+    """Hide exactly round(ratio * N) tokens in blocks of `block_length`, the last one shorter where need be.
+
+    Blocks do not overlap but may touch, all arrangements on the ring being equally likely. See `bernoulli_mask` for
+    the other parameters.
+
+    Examples
+    --------
+    >>> block_mask(1, 10, torch.Generator().manual_seed(0), ratio=0.3, block_length=3).target
+    tensor([[7, 8, 9]])
+    """
+    check_ratio(ratio)
+    if block_length < 1:
+        raise ValueError(f"mask.block_length must be at least 1, but is {block_length}.")
+
+    def draw(rows: int, n: int, generator: torch.Generator) -> Tensor:
+        return blocks(hidden_count(n, ratio), block_length, rows, n, generator)
+
+    return assemble(draw, n_rows, n_tokens, generator, valid)
+
+
+def future_mask(
+    n_rows: int, n_tokens: int, generator: torch.Generator, valid: Tensor | None = None, *, ratio: float = 0.5
+) -> Mask:
+    """Hide the last tokens, their number drawn from Binomial(N, ratio). See `bernoulli_mask` for the parameters.
+
+    Examples
+    --------
+    >>> mask = future_mask(1, 6, torch.Generator().manual_seed(0))
+    >>> bool(mask.context.max() < mask.target.min())
+    True
+    """
+    check_ratio(ratio)
+
+    def draw(rows: int, n: int, generator: torch.Generator) -> Tensor:
+        count = binomial(n, ratio, generator)
+        return (torch.arange(n) >= n - count).expand(rows, n)
+
+    return assemble(draw, n_rows, n_tokens, generator, valid)
+
+
+def check_ratio(ratio: float) -> None:
+    """Raise ValueError unless 0 < ratio < 1."""
+    if not 0 < ratio < 1:
+        raise ValueError(
+            f"mask.ratio must lie between 0 and 1 (both excluded), but is {ratio}: "
+            "0 leaves nothing to predict and 1 nothing to predict from."
+        )
+
+
+def hidden_count(n: int, ratio: float) -> int:
+    """Return round(ratio * n), refusing a count that leaves no context or no target."""
+    count = round(ratio * n)
+    if not 0 < count < n:
+        raise ValueError(
+            f"mask.ratio {ratio} of {n} tokens hides {count}, which leaves no {'target' if count == 0 else 'context'}: "
+            "choose another ratio or more patches."
+        )
+    return count
+
+
+def binomial(n: int, ratio: float, generator: torch.Generator) -> int:
+    """Draw from Binomial(n, ratio), again until at least one of each kind is left."""
+    while True:
+        count = int((torch.rand(n, generator=generator) < ratio).sum())
+        if 0 < count < n:
+            return count
+
+
+def exactly(count: int, rows: int, n: int, generator: torch.Generator) -> Tensor:
+    """Hide `count` of `n` tokens in each row, all subsets equally likely: bool [rows, n]."""
+    order = torch.rand(rows, n, generator=generator).argsort(1)
+    return order < count
+
+
+def blocks(count: int, length: int, rows: int, n: int, generator: torch.Generator) -> Tensor:
+    """Hide `count` of `n` tokens on the ring in blocks of `length`: bool [rows, n].
+
+    Blocks and single visible tokens are the items of a row; which items are blocks is drawn uniformly, each item is
+    expanded to its length, and the row is rotated by a uniform offset.
+    """
+    n_blocks = -(-count // length)
+    is_block = exactly(n_blocks, rows, n - count + n_blocks, generator)
+    lengths = torch.where(is_block, length, 1)
+    last = count - length * (n_blocks - 1)  # one block is shorter: the first in its row, anywhere after the rotation
+    first_block = is_block.int().argmax(1, keepdim=True)
+    lengths.scatter_(1, first_block, last)
+    hidden = torch.repeat_interleave(is_block.flatten(), lengths.flatten()).view(rows, n)
+    offset = torch.randint(n, (rows, 1), generator=generator)
+    return hidden.gather(1, (torch.arange(n) + offset) % n)
+
+
+def assemble(
+    draw: Draw, n_rows: int, n_tokens: int, generator: torch.Generator, valid: Tensor | None
+) -> Mask:
+    """Turn draws into index tensors, row by row where the rows' valid tokens differ in number."""
+    if n_tokens < 2:
+        raise ValueError(
+            f"masking needs at least 2 tokens a series, one to see and one to predict, but there is {n_tokens}: "
+            "choose shorter or more patches."
+        )
+    if valid is None or bool(valid.all()):
+        hidden = draw(n_rows, n_tokens, generator)
+        order = hidden.to(torch.uint8).argsort(dim=1, stable=True)  # visible first, both parts ascending
+        n_context = n_tokens - int(hidden[0].sum())
+        return Mask(order[:, :n_context], order[:, n_context:])
+    return assemble_ragged(draw, generator, valid)
+
+
+def assemble_ragged(draw: Draw, generator: torch.Generator, valid: Tensor) -> Mask:
+    """Draw among each row's valid tokens only and pad the index tensors to the longest row.
+
+    A row with one valid token has it as context and no target; one with none has its first token as context, so that
+    attention stays defined, and no target.
+    """
+    state = torch.full(valid.shape, 2, dtype=torch.uint8)  # 0 context, 1 target, 2 neither
+    counts = valid.sum(1)
+    for n in counts.unique().tolist():
+        rows = (counts == n).nonzero().squeeze(1)
+        if n < 2:
+            first = valid[rows].int().argmax(1)
+            state[rows, first] = 0
+            continue
+        position = valid[rows].nonzero()[:, 1].view(-1, n)
+        hidden = draw(len(rows), n, generator).to(torch.uint8)
+        state[rows] = state[rows].scatter(1, position, hidden)
+    context, context_valid = pick(state == 0)
+    target, target_valid = pick(state == 1)
+    return Mask(context, target, context_valid, target_valid)
+
+
+def pick(chosen: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the positions of the chosen tokens, padded to the longest row, and which entries are real."""
+    width = max(int(chosen.sum(1).max()), 1)
+    order = (~chosen).to(torch.uint8).argsort(dim=1, stable=True)[:, :width]
+    return order, chosen.gather(1, order)

@@ -1,0 +1,181 @@
+"""What the predictor has to hit: latents of a slow copy of the encoder, of the encoder itself, or of a frozen one."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from tsjepa.encoder import Encoder
+
+Momentum = Callable[[int, int], float]
+
+
+def momentum(
+    kind: Literal["fixed", "linear", "cosine"] = "fixed", start: float = 0.998, end: float = 1.0
+) -> Momentum:
+    """Return the EMA momentum as a function of step and total number of steps.
+
+    Parameters
+    ----------
+    kind : {"fixed", "linear", "cosine"}, default="fixed"
+        Constant `start`, or a ramp from `start` to `end` (I-JEPA: linear from 0.996 to 1; BYOL: cosine).
+    start, end : float
+        Momentum at the first and after the last step, each in [0, 1].
+
+    Raises
+    ------
+    ValueError
+        If a momentum is outside [0, 1].
+
+    Examples
+    --------
+    >>> ramp = momentum("linear", 0.996, 1.0)
+    >>> ramp(0, 100), ramp(50, 100), ramp(100, 100)
+    (0.996, 0.998, 1.0)
+    """
+    for name, value in (("momentum", start), ("final_momentum", end)):
+        if not 0 <= value <= 1:
+            raise ValueError(f"target.{name} must lie in [0, 1], but is {value}.")
+
+    def at(step: int, total: int) -> float:
+        share = min(step / max(total, 1), 1.0)
+        if kind == "linear":
+            return start + (end - start) * share
+        if kind == "cosine":
+            return end - (end - start) * (math.cos(math.pi * share) + 1) / 2
+        return start
+
+    return at
+
+
+class EMATarget(nn.Module):
+    """Exponential moving average of the encoder, without gradient and always in evaluation mode.
+
+    Parameters
+    ----------
+    encoder : Encoder
+        The encoder to follow; the target starts as its copy.
+    schedule : callable, optional
+        Momentum as a function of (step, total steps); by default the constant 0.998 of TS-JEPA.
+
+    Examples
+    --------
+    >>> from tsjepa.tokenizers import LinearPatches
+    >>> encoder = Encoder(LinearPatches(5, 4), depth=1, heads=1)
+    >>> target = EMATarget(encoder, momentum("fixed", 0.9))
+    >>> target.update(encoder, step=0, total=10)
+    >>> any(p.requires_grad for p in target.parameters())
+    False
+    """
+
+    trains_encoder = False
+    stop_gradient = True
+
+    def __init__(self, encoder: Encoder, schedule: Momentum | None = None) -> None:
+        super().__init__()
+        self.schedule = momentum() if schedule is None else schedule
+        self.average = AveragedModel(encoder, use_buffers=True)
+        # the first update of an AveragedModel copies instead of averaging; the copy is already made
+        self.average.n_averaged.fill_(1)
+        self.average.requires_grad_(False)
+        self.eval()
+
+    @property
+    def module(self) -> Encoder:
+        """The averaged encoder."""
+        module = self.average.module
+        assert isinstance(module, Encoder)
+        return module
+
+    def train(self, mode: bool = True) -> "EMATarget":
+        """Stay in evaluation mode."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def forward(self, x: Tensor, levels: Sequence[int], valid: Tensor | None, attend: Tensor | None) -> list[Tensor]:
+        """Encode the whole series, one [B, N, D] tensor a level."""
+        return self.module(x, levels=levels, valid=valid, attend=attend)
+
+    def update(self, encoder: Encoder, step: int, total: int) -> None:
+        """Move towards `encoder`: average = m * average + (1 - m) * encoder, m the momentum at this step."""
+        self.average.multi_avg_fn = get_ema_multi_avg_fn(self.schedule(step, total))
+        self.average.update_parameters(encoder)
+
+
+class SelfTarget(nn.Module):
+    """The encoder itself; the gradient flows through both branches unless `stop_gradient` is set.
+
+    With `stop_gradient` the objective takes the predicted latents as constants; a regularizer still moves them.
+
+    The encoder is not registered here a second time, so that a state dict holds it once.
+
+    Parameters
+    ----------
+    encoder : Encoder
+    stop_gradient : bool, default=False
+        Whether targets are constants to the prediction loss, as in SimSiam (Chen and He 2021).
+
+    Examples
+    --------
+    >>> from tsjepa.tokenizers import LinearPatches
+    >>> encoder = Encoder(LinearPatches(5, 4), depth=1, heads=1)
+    >>> SelfTarget(encoder)(torch.randn(2, 1, 10), (-1,), None, None)[0].requires_grad
+    True
+    """
+
+    trains_encoder = True
+
+    def __init__(self, encoder: Encoder, *, stop_gradient: bool = False) -> None:
+        super().__init__()
+        self.stop_gradient = stop_gradient
+        self.held = (encoder,)
+
+    def forward(self, x: Tensor, levels: Sequence[int], valid: Tensor | None, attend: Tensor | None) -> list[Tensor]:
+        """Encode the whole series, one [B, N, D] tensor a level."""
+        return self.held[0](x, levels=levels, valid=valid, attend=attend)
+
+    def update(self, encoder: Encoder, step: int, total: int) -> None:
+        """Do nothing: the target is the encoder."""
+
+
+class FrozenTarget(nn.Module):
+    """A teacher that never changes (SALT, Li et al. 2026), without gradient and always in evaluation mode.
+
+    Parameters
+    ----------
+    teacher : Encoder
+        The teacher, taken over, not copied: its parameters stop requiring gradients.
+
+    Examples
+    --------
+    >>> from tsjepa.tokenizers import LinearPatches
+    >>> teacher = Encoder(LinearPatches(5, 4), depth=1, heads=1)
+    >>> FrozenTarget(teacher)(torch.randn(2, 1, 10), (-1,), None, None)[0].requires_grad
+    False
+    """
+
+    trains_encoder = False
+    stop_gradient = True
+
+    def __init__(self, teacher: Encoder) -> None:
+        super().__init__()
+        self.module = teacher.requires_grad_(False)
+        self.eval()
+
+    def train(self, mode: bool = True) -> "FrozenTarget":
+        """Stay in evaluation mode."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def forward(self, x: Tensor, levels: Sequence[int], valid: Tensor | None, attend: Tensor | None) -> list[Tensor]:
+        """Encode the whole series, one [B, N, D] tensor a level."""
+        return self.module(x, levels=levels, valid=valid, attend=attend)
+
+    def update(self, encoder: Encoder, step: int, total: int) -> None:
+        """Do nothing: the teacher is frozen."""
+
+
+Target = EMATarget | SelfTarget | FrozenTarget

@@ -1,0 +1,181 @@
+"""Values to tokens, one token a patch: linear patches, spectral patches, a dense convolution stem.
+
+Every tokenizer maps [B, C, T] to [B, N, D], N = ceil(T / patch_length). Where T is not a multiple of the patch
+length, the last patch is filled up with zeros, the mean of a normalised series.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def n_patches(n_timepoints: int, patch_length: int) -> int:
+    """Return the number of patches that cover a series, the last one possibly in part.
+
+    Examples
+    --------
+    >>> n_patches(500, 50), n_patches(501, 50)
+    (10, 11)
+    """
+    return -(-n_timepoints // patch_length)
+
+
+def to_patches(x: Tensor, patch_length: int) -> Tensor:
+    """Cut series into patches that do not overlap, the last one filled up with zeros.
+
+    Parameters
+    ----------
+    x : Tensor of shape (B, C, T)
+    patch_length : int
+        P, in time points.
+
+    Returns
+    -------
+    Tensor of shape (B, C, N, P)
+
+    Examples
+    --------
+    >>> to_patches(torch.ones(1, 1, 3), 2)
+    tensor([[[[1., 1.],
+              [1., 0.]]]])
+    """
+    missing = -x.shape[-1] % patch_length
+    return F.pad(x, (0, missing)).unflatten(-1, (-1, patch_length))
+
+
+class LinearPatches(nn.Module):
+    """One linear map from the values of a patch, all its channels together, to its token.
+
+    Parameters
+    ----------
+    patch_length : int
+        P, in time points.
+    dim : int
+        Token width D.
+    channels : int, default=1
+        Number of channels C that share a token.
+
+    Examples
+    --------
+    >>> LinearPatches(50, 8)(torch.zeros(2, 1, 500)).shape
+    torch.Size([2, 10, 8])
+    """
+
+    sees_neighbours = False
+
+    def __init__(self, patch_length: int, dim: int, channels: int = 1) -> None:
+        super().__init__()
+        self.patch_length, self.dim, self.channels = patch_length, dim, channels
+        self.proj = nn.Linear(channels * self.n_features(patch_length), dim)
+
+    @staticmethod
+    def n_features(patch_length: int) -> int:
+        """Return how many features `features` makes of one channel of a patch."""
+        return patch_length
+
+    def features(self, patches: Tensor) -> Tensor:
+        """Return the features [B, C, N, F] of patches [B, C, N, P]; here the values themselves."""
+        return patches
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map values [B, C, T] to tokens [B, N, D]."""
+        features = self.features(to_patches(x, self.patch_length))
+        return self.proj(features.transpose(1, 2).flatten(2))
+
+
+class SpectralPatches(LinearPatches):
+    """Linear patches that also see the logarithm of the patch's power spectrum.
+
+    The values keep shape and phase, the spectrum adds what does not change when an event moves inside the patch.
+    The patch is tapered by a Hann window before the transform.
+
+    Examples
+    --------
+    >>> SpectralPatches(50, 8)(torch.zeros(2, 1, 500)).shape
+    torch.Size([2, 10, 8])
+    """
+
+    window: Tensor
+
+    def __init__(self, patch_length: int, dim: int, channels: int = 1) -> None:
+        super().__init__(patch_length, dim, channels)
+        window = torch.hann_window(patch_length + 2, periodic=False)[1:-1]  # the zeros at the ends would waste points
+        self.register_buffer("window", window / window.norm(), persistent=False)
+
+    @staticmethod
+    def n_features(patch_length: int) -> int:
+        """Return P values and P // 2 + 1 frequencies."""
+        return patch_length + patch_length // 2 + 1
+
+    def features(self, patches: Tensor) -> Tensor:
+        """Return values and log power [B, C, N, P + P // 2 + 1]."""
+        power = torch.fft.rfft(patches * self.window).abs().square()
+        return torch.cat([patches, torch.log(power + 1e-3)], -1)
+
+
+class ConvStem(nn.Module):
+    """Dense dilated convolutions; a token holds, per filter, the share of positive values and the maximum in its patch.
+
+    The two statistics are those of the ROCKET family (Dempster et al. 2020, 2021), here of filters that are learned:
+    the share of positive values is smoothed by a sigmoid so that it has a gradient. A filter reaches beyond its
+    patch, so a hidden patch must be blanked before the stem (`sees_neighbours`).
+
+    Parameters
+    ----------
+    patch_length : int
+        P, in time points.
+    dim : int
+        Token width D.
+    channels : int, default=1
+        Number of input channels C.
+    filters : int, default=32
+        Filters per dilation.
+    kernel_size : int, default=9
+        Points that one filter weighs, odd.
+    dilations : tuple of int, default=(1, 2, 4, 8)
+        Distances between these points.
+
+    Examples
+    --------
+    >>> ConvStem(50, 8)(torch.zeros(2, 1, 500)).shape
+    torch.Size([2, 10, 8])
+    """
+
+    sees_neighbours = True
+
+    def __init__(
+        self,
+        patch_length: int,
+        dim: int,
+        channels: int = 1,
+        filters: int = 32,
+        kernel_size: int = 9,
+        dilations: tuple[int, ...] = (1, 2, 4, 8),
+    ) -> None:
+        super().__init__()
+        self.patch_length, self.dim, self.channels = patch_length, dim, channels
+        self.convs = nn.ModuleList(
+            nn.Conv1d(channels, filters, kernel_size, dilation=d, padding=d * (kernel_size // 2)) for d in dilations
+        )
+        for conv in self.convs:
+            self.spread(conv)
+        self.proj = nn.Linear(2 * filters * len(dilations), dim)
+
+    @staticmethod
+    def spread(conv: nn.Module) -> None:
+        """Draw zero-sum unit-norm filters, and biases within the range of their responses to unit-variance input."""
+        weight, bias = conv.weight, conv.bias
+        assert isinstance(weight, Tensor) and isinstance(bias, Tensor)
+        with torch.no_grad():
+            weight.normal_()
+            weight -= weight.mean((1, 2), keepdim=True)
+            weight /= weight.flatten(1).norm(dim=1)[:, None, None]
+            bias.uniform_(-1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map values [B, C, T] to tokens [B, N, D]."""
+        response = torch.cat([conv(x) for conv in self.convs], 1)  # [B, F, T]
+        missing = -x.shape[-1] % self.patch_length
+        patches = F.pad(response, (0, missing), value=-torch.inf).unflatten(-1, (-1, self.patch_length))
+        share = torch.sigmoid(4 * patches).mean(-1)
+        return self.proj(torch.cat([share, patches.amax(-1)], 1).transpose(1, 2))
