@@ -1,7 +1,8 @@
 """What the predictor has to hit: latents of a slow copy of the encoder, of the encoder itself, or of a frozen one."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -10,13 +11,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from tsjepa.encoder import Encoder
 
-Momentum = Callable[[int, int], float]
-
-
-def momentum(
-    kind: Literal["fixed", "linear", "cosine"] = "fixed", start: float = 0.998, end: float = 1.0
-) -> Momentum:
-    """Return the EMA momentum as a function of step and total number of steps.
+@dataclass(frozen=True)
+class Momentum:
+    """EMA momentum as a function of the step, so that a resumed run needs no replay.
 
     Parameters
     ----------
@@ -32,23 +29,28 @@ def momentum(
 
     Examples
     --------
-    >>> ramp = momentum("linear", 0.996, 1.0)
+    >>> ramp = Momentum("linear", 0.996, 1.0)
     >>> ramp(0, 100), ramp(50, 100), ramp(100, 100)
     (0.996, 0.998, 1.0)
     """
-    for name, value in (("momentum", start), ("final_momentum", end)):
-        if not 0 <= value <= 1:
-            raise ValueError(f"target.{name} must lie in [0, 1], but is {value}.")
 
-    def at(step: int, total: int) -> float:
+    kind: Literal["fixed", "linear", "cosine"] = "fixed"
+    start: float = 0.998
+    end: float = 1.0
+
+    def __post_init__(self) -> None:
+        for value in (self.start, self.end):
+            if not 0 <= value <= 1:
+                raise ValueError(f"the target's momentum must lie in [0, 1], but is {value}.")
+
+    def __call__(self, step: int, total: int) -> float:
+        """Return the momentum of step `step` of `total`."""
         share = min(step / max(total, 1), 1.0)
-        if kind == "linear":
-            return start + (end - start) * share
-        if kind == "cosine":
-            return end - (end - start) * (math.cos(math.pi * share) + 1) / 2
-        return start
-
-    return at
+        if self.kind == "linear":
+            return self.start + (self.end - self.start) * share
+        if self.kind == "cosine":
+            return self.end - (self.end - self.start) * (math.cos(math.pi * share) + 1) / 2
+        return self.start
 
 
 class EMATarget(nn.Module):
@@ -58,14 +60,14 @@ class EMATarget(nn.Module):
     ----------
     encoder : Encoder
         The encoder to follow; the target starts as its copy.
-    schedule : callable, optional
-        Momentum as a function of (step, total steps); by default the constant 0.998 of TS-JEPA.
+    momentum : Momentum, optional
+        By default the constant 0.998 of TS-JEPA.
 
     Examples
     --------
     >>> from tsjepa.tokenizers import LinearPatches
     >>> encoder = Encoder(LinearPatches(5, 4), depth=1, heads=1)
-    >>> target = EMATarget(encoder, momentum("fixed", 0.9))
+    >>> target = EMATarget(encoder, Momentum("fixed", 0.9))
     >>> target.update(encoder, step=0, total=10)
     >>> any(p.requires_grad for p in target.parameters())
     False
@@ -74,9 +76,9 @@ class EMATarget(nn.Module):
     trains_encoder = False
     stop_gradient = True
 
-    def __init__(self, encoder: Encoder, schedule: Momentum | None = None) -> None:
+    def __init__(self, encoder: Encoder, momentum: Momentum | None = None) -> None:
         super().__init__()
-        self.schedule = momentum() if schedule is None else schedule
+        self.momentum = Momentum() if momentum is None else momentum
         self.average = AveragedModel(encoder, use_buffers=True)
         # the first update of an AveragedModel copies instead of averaging; the copy is already made
         self.average.n_averaged.fill_(1)
@@ -101,8 +103,9 @@ class EMATarget(nn.Module):
 
     def update(self, encoder: Encoder, step: int, total: int) -> None:
         """Move towards `encoder`: average = m * average + (1 - m) * encoder, m the momentum at this step."""
-        self.average.multi_avg_fn = get_ema_multi_avg_fn(self.schedule(step, total))
+        self.average.multi_avg_fn = get_ema_multi_avg_fn(self.momentum(step, total))
         self.average.update_parameters(encoder)
+        self.average.multi_avg_fn = None  # a closure cannot be pickled
 
 
 class SelfTarget(nn.Module):

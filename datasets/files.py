@@ -1,0 +1,188 @@
+"""Paths to parts: one file, a training file and its test sibling, or a folder with such a pair."""
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+from tsjepa.datasets.dataset import DataError, Part
+from tsjepa.datasets.numpy_files import read_npy, read_npz
+from tsjepa.datasets.tables import read_table
+from tsjepa.datasets.ts import read_ts
+from tsjepa.datasets.tsv import read_tsv
+
+ARCHIVE_SUFFIXES = (".ts", ".tsv")
+SUFFIXES = (*ARCHIVE_SUFFIXES, ".npz", ".npy", ".csv", ".parquet")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The files of one data set.
+
+    Attributes
+    ----------
+    name : str
+        Name of the data set.
+    train : Path
+        The training file.
+    test : Path or None
+        The test file, where there is one.
+    """
+
+    name: str
+    train: Path
+    test: Path | None
+
+
+def looks_like_path(text: str) -> bool:
+    """Whether an argument can only be meant as a path.
+
+    Examples
+    --------
+    >>> looks_like_path("FordA"), looks_like_path("data/FordA"), looks_like_path("pump.csv")
+    (False, True, True)
+    """
+    return "/" in text or "\\" in text or Path(text).suffix.lower() in SUFFIXES
+
+
+def named_pair(folder: Path, name: str) -> Pair | None:
+    """Find the pair ``<name>_TRAIN`` and ``<name>_TEST`` of a folder.
+
+    Parameters
+    ----------
+    folder : Path
+        Where to look.
+    name : str
+        Name of the data set.
+
+    Returns
+    -------
+    Pair or None
+        None where the folder has no such training file.
+
+    Examples
+    --------
+    >>> named_pair(Path("no_such_folder"), "FordA") is None
+    True
+    """
+    for suffix in ARCHIVE_SUFFIXES:
+        train, test = (folder / f"{name}_{part}{suffix}" for part in ("TRAIN", "TEST"))
+        if train.is_file():
+            return Pair(name, train, test if test.is_file() else None)
+    return None
+
+
+def folder_pair(folder: Path) -> Pair | None:
+    """Find the pair of a folder: the one named like it, else the only complete one.
+
+    Examples
+    --------
+    >>> folder_pair(Path("no_such_folder")) is None
+    True
+    """
+    named = named_pair(folder, folder.resolve().name)
+    if named is not None:
+        return named
+    trains = [path for suffix in ARCHIVE_SUFFIXES for path in folder.glob(f"*_TRAIN{suffix}")]
+    pairs = [named_pair(folder, path.stem.removesuffix("_TRAIN")) for path in trains]
+    complete = [pair for pair in pairs if pair is not None and pair.test is not None]
+    return complete[0] if len(complete) == 1 else None
+
+
+def find_path(path: Path) -> Pair:
+    """Find the files that a path means.
+
+    Parameters
+    ----------
+    path : Path
+        A file or a folder.
+
+    Returns
+    -------
+    Pair
+        For ``<name>_TRAIN.ts`` with ``<name>_TEST.ts`` beside it, both; for another file, that one alone.
+
+    Raises
+    ------
+    DataError
+        If the path does not exist, has an unknown suffix, or is a folder without a clear pair.
+
+    Examples
+    --------
+    >>> find_path(Path("no_folder/pump.csv"))
+    Traceback (most recent call last):
+        ...
+    tsjepa.datasets.dataset.DataError: no_folder/pump.csv does not exist; its folder does not exist either
+    """
+    if path.is_dir():
+        pair = folder_pair(path)
+        if pair is None:
+            name = path.resolve().name
+            raise DataError(
+                f"{path} has neither {name}_TRAIN.ts and {name}_TEST.ts (or .tsv) nor exactly one other pair "
+                "*_TRAIN.ts and *_TEST.ts; name the file to read"
+            )
+        return pair
+    if not path.exists():
+        raise DataError(f"{path} does not exist; {_neighbours(path)}")
+    if path.suffix.lower() not in SUFFIXES:
+        raise DataError(f"{path}: files of this kind cannot be read; give one of {', '.join(SUFFIXES)}")
+    stem = path.stem.removesuffix("_TRAIN")
+    test = path.with_name(f"{stem}_TEST{path.suffix}")
+    if stem != path.stem and path.suffix.lower() in ARCHIVE_SUFFIXES and test.is_file():
+        return Pair(stem, path, test)
+    return Pair(path.stem, path, None)
+
+
+def _neighbours(path: Path) -> str:
+    if not path.parent.is_dir():
+        return "its folder does not exist either"
+    close = get_close_matches(path.name, sorted(entry.name for entry in path.parent.iterdir()))
+    return f"its folder has {', '.join(close)}" if close else "check the spelling"
+
+
+def read_pair(pair: Pair) -> tuple[Part, Part | None]:
+    """Read the training part and the test part, where there is one.
+
+    Parameters
+    ----------
+    pair : Pair
+        The files.
+
+    Returns
+    -------
+    train : Part
+        The training part.
+    test : Part or None
+        The test part.
+
+    Raises
+    ------
+    DataError
+        If a file cannot be opened or is not what it should be.
+
+    Examples
+    --------
+    >>> read_pair(Pair("pump", Path("pump.ts"), None))
+    Traceback (most recent call last):
+        ...
+    tsjepa.datasets.dataset.DataError: pump.ts cannot be opened (No such file or directory); check it
+    """
+    try:
+        if pair.train.suffix.lower() == ".npz":
+            return read_npz(pair.train)
+        return _read_one(pair.train), None if pair.test is None else _read_one(pair.test)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise DataError(f"{error.filename or pair.train} cannot be opened ({reason}); check it") from error
+
+
+def _read_one(path: Path) -> Part:
+    match path.suffix.lower():
+        case ".ts":
+            return read_ts(path)
+        case ".tsv":
+            return read_tsv(path)
+        case ".npy":
+            return read_npy(path)
+        case _:
+            return read_table(path)

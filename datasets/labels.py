@@ -1,0 +1,189 @@
+"""Labels as files have them -> class codes or a numeric target, the same for both parts."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from tsjepa.datasets.dataset import DataError, Labels, Part
+
+UNLABELLED = ("", "?")
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """Labels of both parts on one scale.
+
+    Attributes
+    ----------
+    y_train, y_test : ndarray of shape (n_cases,) or None
+        int64 codes or float64 targets.
+    classes : tuple of str or None
+        Class names in the order of their codes.
+    notes : tuple of str
+        One sentence for every class that training never sees.
+    """
+
+    y_train: Labels | None
+    y_test: Labels | None
+    classes: tuple[str, ...] | None
+    notes: tuple[str, ...] = ()
+
+
+def encode(train: Part, test: Part | None) -> Encoded:
+    """Put the labels of both parts on one scale.
+
+    Parameters
+    ----------
+    train, test : Part
+        The parts as read.
+
+    Returns
+    -------
+    Encoded
+        Class names sorted from the training labels have the codes 0..k-1, names that only the test part
+        has come after them. Float labels with a value that is not whole are a numeric target.
+
+    Raises
+    ------
+    DataError
+        If one part has a numeric target and the other class names.
+
+    Examples
+    --------
+    >>> X = np.zeros((3, 1, 4), dtype=np.float32)
+    >>> both = encode(Part(X, np.array(["10", "9", "10"])), Part(X, np.array(["9", "9", "11"])))
+    >>> both.classes, both.y_train.tolist(), both.y_test.tolist()
+    (('9', '10', '11'), [1, 0, 1], [0, 0, 2])
+    """
+    parts = [part for part in (train, test) if part is not None and part.y is not None]
+    if any(_is_target(part) for part in parts):
+        return _targets(train, test)
+    known = _sorted_names(_names(train))
+    seen_in_test = _names(test)
+    classes = known + [name for name in _sorted_names(seen_in_test) if name not in set(known)]
+    notes = [_unseen(name, seen_in_test) for name in classes[len(known) :] if known]
+    return Encoded(_codes(train, classes), _codes(test, classes), tuple(classes) or None, tuple(notes))
+
+
+def _is_target(part: Part) -> bool:
+    if part.numeric or part.y is None or part.y.dtype.kind != "f":
+        return part.numeric
+    return bool((part.y != np.round(part.y)).any())
+
+
+def _targets(train: Part, test: Part | None) -> Encoded:
+    targets: list[Labels | None] = []
+    for part in (train, test):
+        if part is not None and part.y is not None and part.y.dtype.kind != "f":
+            raise DataError(
+                "one part has a numeric target, the other class names; give both parts the same kind"
+            )
+        targets.append(None if part is None or part.y is None else part.y.astype(np.float64))
+    return Encoded(targets[0], targets[1], None)
+
+
+def _names(part: Part | None) -> list[str]:
+    if part is None or part.y is None:
+        return []
+    return [str(int(label)) if part.y.dtype.kind == "f" else str(label) for label in part.y]
+
+
+def _sorted_names(names: list[str]) -> list[str]:
+    unique = set(names)
+    if all(_is_finite(name) for name in unique):
+        return sorted(unique, key=lambda name: (float(name), name))
+    return sorted(unique)
+
+
+def _is_finite(name: str) -> bool:
+    try:
+        return math.isfinite(float(name))
+    except ValueError:
+        return False
+
+
+def _codes(part: Part | None, classes: list[str]) -> Labels | None:
+    if part is None or part.y is None:
+        return None
+    code = {name: index for index, name in enumerate(classes)}
+    return np.array([code[name] for name in _names(part)], dtype=np.int64)
+
+
+def _unseen(name: str, labels: list[str]) -> str:
+    return f"test class '{name}' never appears in training; its {labels.count(name)} cases count as wrong"
+
+
+def text_labels(labels: list[str], where: str) -> Labels | None:
+    """Class names from text, or None where no case has one.
+
+    Parameters
+    ----------
+    labels : list of str
+        One entry a case; an empty one or ``?`` is no label.
+    where : str
+        The file, for the message.
+
+    Returns
+    -------
+    ndarray of shape (n_cases,) or None
+        Class names.
+
+    Raises
+    ------
+    DataError
+        If only some of the cases have a label.
+
+    Examples
+    --------
+    >>> text_labels(["walk", "run"], "gait.ts").tolist()
+    ['walk', 'run']
+    >>> text_labels(["", ""], "gait.ts") is None
+    True
+    """
+    missing = [index for index, label in enumerate(labels, 1) if label in UNLABELLED]
+    if len(missing) == len(labels):
+        return None
+    if missing:
+        raise DataError(f"{where}: case {missing[0]} has no label but others have; label all cases or none")
+    return np.array(labels, dtype=np.str_)
+
+
+def array_labels(labels: np.ndarray[Any, Any], n_cases: int, where: str) -> Labels:
+    """Class names or numbers from an array of any usual type.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (n_cases,) or (n_cases, 1)
+        Integers, booleans and text are class names, floats are kept as numbers.
+    n_cases : int
+        How many labels there must be.
+    where : str
+        File and key, for the message.
+
+    Returns
+    -------
+    ndarray of shape (n_cases,)
+        Text, or float64 numbers.
+
+    Raises
+    ------
+    DataError
+        If the number of labels or their type is wrong, or a float label is missing or infinite.
+
+    Examples
+    --------
+    >>> array_labels(np.array([[1], [0]]), 2, "y").tolist()
+    ['1', '0']
+    """
+    if labels.shape not in ((n_cases,), (n_cases, 1)):
+        raise DataError(f"{where} has shape {labels.shape} for {n_cases} series; give one label a series")
+    flat = labels.reshape(n_cases)
+    if flat.dtype.kind not in "fiubU":
+        raise DataError(f"{where} has type {flat.dtype}; give numbers, booleans or text as labels")
+    if flat.dtype.kind != "f":
+        return flat.astype(np.str_)
+    if not np.isfinite(flat).all():
+        case = int(np.argmin(np.isfinite(flat))) + 1
+        raise DataError(f"{where}: case {case} has no finite label; label all cases or none")
+    return flat.astype(np.float64)

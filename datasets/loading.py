@@ -1,0 +1,134 @@
+"""`load`: one argument in, a `Dataset` out."""
+
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from tsjepa.datasets.archives import size_notes
+from tsjepa.datasets.dataset import Collection, DataError, Dataset, Part
+from tsjepa.datasets.download import download
+from tsjepa.datasets.files import Pair, find_path, folder_pair, looks_like_path, named_pair, read_pair
+from tsjepa.datasets.labels import encode
+from tsjepa.datasets.lookup import (
+    cache_folder,
+    data_folder,
+    downloadable,
+    find_local,
+    match_name,
+    unknown_name,
+)
+from tsjepa.datasets.values import check_values
+
+
+def load(
+    name_or_path: str | os.PathLike[str],
+    data_dir: str | os.PathLike[str] | None = None,
+    *,
+    announce: Callable[[str], None] | None = None,
+) -> Dataset:
+    """Load a data set by name, or from a file or folder.
+
+    A path is read as it is: ``.ts``, ``.tsv``, ``.npz``, ``.npy``, ``.csv``, ``.parquet``, or a folder with
+    ``<Name>_TRAIN.ts`` and ``<Name>_TEST.ts``. A name is looked for in `data_dir`, in aeon's wheel and in
+    the cache, and is downloaded at last: into `data_dir` where that can be written to, else the cache.
+
+    Parameters
+    ----------
+    name_or_path : str or path
+        A file, a folder, or the archive's name of a data set in any case.
+    data_dir : str or path, optional
+        Folder of ``<Name>/<Name>_TRAIN.ts`` and ``_TEST.ts``. By default the environment variable
+        ``TSJEPA_DATA``, where it is set.
+    announce : callable, optional
+        Called with one line before anything is downloaded. By default the logger ``tsjepa`` is told.
+
+    Returns
+    -------
+    Dataset
+        The series, their labels, and what the user should know about them.
+
+    Raises
+    ------
+    DataError
+        If nothing has that name, a file is not what it should be, or a download fails.
+
+    Examples
+    --------
+    >>> from tsjepa.datasets import load
+    >>> motions = load("BasicMotions")
+    >>> motions.X_train.shape, motions.source
+    ((40, 6, 100), 'aeon (bundled)')
+    >>> motions.classes
+    ('Badminton', 'Running', 'Standing', 'Walking')
+    """
+    text = os.fspath(name_or_path)
+    if not text.strip():
+        raise DataError("the name of the data set is empty; give a name, a file or a folder")
+    pair, source = _find(text, data_folder(data_dir), announce or logging.getLogger("tsjepa").info)
+    return _assemble(pair, source)
+
+
+def _find(text: str, data_dir: Path | None, announce: Callable[[str], None]) -> tuple[Pair, str]:
+    path = Path(text).expanduser()
+    # a folder of results may well be called like the data set: without data in it, the name is meant
+    if looks_like_path(text) or path.is_file() or folder_pair(path) is not None:
+        return find_path(path), str(path)
+    found = find_local(text, data_dir)
+    if found is not None:
+        return found
+    name = match_name(text, downloadable())
+    if name is None:
+        raise unknown_name(text, data_dir)
+    root = data_dir if data_dir is not None and _writable(data_dir) else cache_folder()
+    source = download(name, root, announce)
+    pair = named_pair(root / name, name)
+    if pair is None:
+        raise DataError(f"{root / name} lost its files right after the download; load {name} again")
+    return pair, source
+
+
+def _writable(folder: Path) -> bool:
+    existing = next((place for place in (folder, *folder.parents) if place.exists()), folder)
+    return existing.is_dir() and os.access(existing, os.W_OK)
+
+
+def _assemble(pair: Pair, source: str) -> Dataset:
+    train, test = read_pair(pair)
+    X_train, X_test = _checked(train, str(pair.train)), None
+    if test is not None:
+        X_test = _checked(test, str(pair.test or pair.train))
+        X_train, X_test = _alike(X_train, X_test, pair)
+    labels = encode(train, test)
+    sizes = size_notes(pair.name, len(X_train), None if X_test is None else len(X_test))
+    notes = dict.fromkeys((*train.notes, *(test.notes if test else ()), *_alone(pair), *sizes, *labels.notes))
+    return Dataset(
+        pair.name, source, X_train, labels.y_train, X_test, labels.y_test, labels.classes, tuple(notes)
+    )
+
+
+def _checked(part: Part, where: str) -> Collection:
+    check_values(part.X, where)
+    return part.X
+
+
+def _alike(X_train: Collection, X_test: Collection, pair: Pair) -> tuple[Collection, Collection]:
+    have, other = len(X_train[0]), len(X_test[0])
+    if have != other:
+        raise DataError(
+            f"{pair.train} has {have} channels, but its test part {other}; give both the same channels"
+        )
+    if isinstance(X_train, list) or isinstance(X_test, list):
+        return list(X_train), list(X_test)
+    return X_train, X_test
+
+
+def _alone(pair: Pair) -> tuple[str, ...]:
+    """Say so where the name of a lone file shows that it is half of a pair."""
+    if pair.test is not None or pair.train.suffix.lower() not in (".ts", ".tsv"):
+        return ()
+    if pair.train.stem.endswith("_TEST"):
+        return (f"{pair.train.name} was read as the training part",)
+    if pair.train.stem.endswith("_TRAIN"):
+        return (f"{pair.train.name} has no {pair.name.removesuffix('_TRAIN')}_TEST beside it: no test part",)
+    return ()

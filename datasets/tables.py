@@ -1,0 +1,191 @@
+"""Tables with one series a row, from .csv and .parquet files."""
+
+import re
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tsjepa.datasets.dataset import Case, Collection, DataError, Labels, Part
+from tsjepa.datasets.labels import array_labels
+from tsjepa.datasets.values import as_float32, stack_cases
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LABEL_NAMES = ("label", "class", "target", "y")
+LOG_NAMES = ("time", "timestamp", "date", "datetime")
+
+
+def read_table(path: Path) -> Part:
+    r"""Read a table whose rows are series.
+
+    Parameters
+    ----------
+    path : Path
+        A .csv or .parquet file. Number columns are the time points of a univariate series, in the table's
+        order; list columns are channels. A column named label, class, target or y is the label.
+
+    Returns
+    -------
+    Part
+        The series and their labels.
+
+    Raises
+    ------
+    DataError
+        If the table has a time column (then its rows are time points, not series), text where a number is
+        needed, no header line, no rows, or channels of different lengths in one row.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "pump.csv")
+    ...     _ = path.write_text("t0,t1,t2,label\n1,2,3,ok\n4,,6,worn\n")
+    ...     part = read_table(path)
+    >>> part.X.tolist(), part.y.tolist()
+    ([[[1.0, 2.0, 3.0]], [[4.0, nan, 6.0]]], ['ok', 'worn'])
+    """
+    table = _open(path)
+    lists = [str(name) for name in table.columns if _holds_lists(table[name])]
+    _check_columns(table, path)
+    label = _label_name(table, lists, path)
+    y = None if label is None else _labels(table[label], f"{path}, column {label}")
+    others = [str(name) for name in table.columns if name != label and name not in lists]
+    if lists:
+        return Part(_from_lists(table[lists], path), y, notes=_ignored(others, path))
+    if not others:
+        raise DataError(f"{path} has no column of values; give one column a time point, or list columns")
+    _check_header(others, path)
+    note = (
+        f"{path.name}: each row is one series of {len(others)} time points, '{others[0]}' to '{others[-1]}'"
+    )
+    return Part(_from_columns(table[others], path), y, notes=(note,))
+
+
+def _open(path: Path) -> "pd.DataFrame":
+    import pandas as pd
+
+    try:
+        if path.suffix.lower() == ".csv":
+            table = pd.read_csv(path, low_memory=False, float_precision="round_trip")
+        else:
+            table = pd.read_parquet(path)
+    except (
+        ValueError,
+        OSError,
+        NotImplementedError,
+    ) as error:  # pandas' and pyarrow's errors are among these
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(f"{path} cannot be read as a table ({reason}); check or export it again") from error
+    table.columns = [str(name) for name in table.columns]
+    if len(table) == 0:
+        raise DataError(f"{path} has no rows; give at least one series")
+    if not table.columns.is_unique:
+        raise DataError(f"{path} has two columns of the same name; rename one")
+    return table
+
+
+def _holds_lists(column: "pd.Series[Any]") -> bool:
+    present = column.dropna() if column.dtype == object else column.iloc[:0]
+    return len(present) > 0 and isinstance(present.iloc[0], (list, np.ndarray))
+
+
+def _check_columns(table: "pd.DataFrame", path: Path) -> None:
+    for name in table.columns:
+        if name.strip().lower() in LOG_NAMES or table[name].dtype.kind == "M":
+            raise DataError(
+                f"{path} looks like a log: column {name!r} is a time; each row must be one series, so cut "
+                "the log into windows first"
+            )
+        if name.startswith("Unnamed: "):
+            raise DataError(
+                f"{path}: column {name.removeprefix('Unnamed: ')} (counting from 0) has no name, as a saved "
+                "row index has not; write the table without its index, or name the column"
+            )
+
+
+def _check_header(names: list[str], path: Path) -> None:
+    if path.suffix.lower() != ".csv" or not all(
+        re.fullmatch(r"[-+\d.eE]*\d[-+\d.eE]*", name) for name in names
+    ):
+        return
+    try:
+        numbers = [float(name) for name in names]
+    except ValueError:  # pandas makes 0.5.1 of a second 0.5
+        numbers = [0.0, 0.0]
+    if any(after <= before for before, after in pairwise(numbers)):
+        raise DataError(f"{path} starts with a row of values; put a line with column names before it")
+
+
+def _label_name(table: "pd.DataFrame", lists: list[str], path: Path) -> str | None:
+    found = [name for name in table.columns if name.strip().lower() in LABEL_NAMES and name not in lists]
+    if len(found) > 1:
+        raise DataError(f"{path} has the label columns {', '.join(found)}; keep one")
+    return found[0] if found else None
+
+
+def _labels(column: "pd.Series[Any]", where: str) -> Labels | None:
+    missing = column.isna().to_numpy()
+    if missing.all():
+        return None
+    if missing.any():
+        raise DataError(f"{where}: row {int(missing.argmax()) + 1} has no label; label all rows or none")
+    plain = column.dtype.kind in "fiub"
+    values = column.to_numpy() if plain else np.array([str(value) for value in column], dtype=np.str_)
+    return array_labels(values, len(column), where)
+
+
+def _ignored(names: list[str], path: Path) -> tuple[str, ...]:
+    listed = ", ".join(f"'{name}'" for name in names)
+    return (f"{path.name}: columns that hold no lists are not read: {listed}",) if names else ()
+
+
+def _from_columns(table: "pd.DataFrame", path: Path) -> Collection:
+    values = np.empty((len(table), 1, table.shape[1]), dtype=np.float32)
+    for index, name in enumerate(table.columns):
+        values[:, 0, index] = as_float32(_numbers(table[name], f"{path}, column {name!r}"))
+    return values
+
+
+def _numbers(column: "pd.Series[Any]", where: str) -> np.ndarray[Any, Any]:
+    if column.dtype.kind in "fiub":
+        return column.to_numpy(dtype=np.float64, na_value=np.nan)
+    missing = column.isna().to_numpy()
+    values = np.full(len(column), np.nan)
+    for row in np.flatnonzero(~missing):
+        try:
+            values[row] = float(column.iloc[row])
+        except (TypeError, ValueError) as error:
+            raise DataError(
+                f"{where}, row {row + 1}: {str(column.iloc[row])[:40]!r} is not a number; remove the column, "
+                "or name it 'label' if it is one"
+            ) from error
+    return values
+
+
+def _from_lists(table: "pd.DataFrame", path: Path) -> Collection:
+    columns = [table[name].tolist() for name in table.columns]
+    names = list(table.columns)
+    return stack_cases(
+        [_case(row, names, f"{path}, row {n}") for n, row in enumerate(zip(*columns, strict=True), 1)]
+    )
+
+
+def _case(row: tuple[Any, ...], names: list[str], where: str) -> Case:
+    channels = []
+    for name, cell in zip(names, row, strict=True):
+        try:
+            values = np.asarray([] if cell is None else cell, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise DataError(f"{where}: column {name!r} holds something else than numbers; mend it") from error
+        if values.ndim != 1 or not len(values):
+            raise DataError(f"{where}: column {name!r} holds no list of numbers; fill it or drop the row")
+        channels.append(as_float32(values))
+    lengths = {len(channel) for channel in channels}
+    if len(lengths) > 1:
+        raise DataError(
+            f"{where}: channels of {sorted(lengths)} values; all channels of a row need one length"
+        )
+    return np.stack(channels)

@@ -1,0 +1,179 @@
+"""Names, labels, notes, real data, and what an import costs."""
+
+import doctest
+import importlib
+import os
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tsjepa.datasets
+from tsjepa.datasets import DataError, archive_size, load
+from tsjepa.datasets.archives import size_notes
+
+REAL = os.environ.get("TSJEPA_DATA")
+needs_data = pytest.mark.skipif(REAL is None, reason="TSJEPA_DATA does not name a folder of data sets")
+
+
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("TSJEPA_DATA", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def _ts(folder: Path, name: str, part: str, rows: list[str]) -> None:
+    (folder / name).mkdir(exist_ok=True)
+    text = "@classLabel true 1\n@data\n" + "\n".join(rows) + "\n"
+    (folder / name / f"{name}_{part}.ts").write_text(text.replace("@classLabel true 1\n", ""))
+
+
+@pytest.mark.parametrize("name", ["GunPoint", "gunpoint", "GUNPOINT"])
+def test_bundled_sets_need_no_net_and_no_exact_case(name: str) -> None:
+    data = load(name)
+    assert (data.name, data.source, data.classes, data.notes) == (
+        "GunPoint",
+        "aeon (bundled)",
+        ("1", "2"),
+        (),
+    )
+    assert isinstance(data.X_train, np.ndarray)
+    assert isinstance(data.X_test, np.ndarray)
+    assert (data.X_train.shape, data.X_test.shape) == ((50, 1, 150), (150, 1, 150))
+    assert data.y_train is not None
+    assert np.bincount(data.y_train).tolist() == [24, 26]
+    assert data.X_train[0, 0, 0] == np.float32(-0.6478854)
+
+
+def test_unequal_and_numeric_bundled_sets() -> None:
+    vowels, covid = load("JapaneseVowels"), load("Covid3Month")
+    assert isinstance(vowels.X_train, list)
+    assert (len(vowels.X_train), vowels.X_train[0].shape, len(vowels.X_test or ())) == (270, (12, 20), 370)
+    assert covid.classes is None
+    assert covid.y_train is not None
+    assert (covid.y_train.dtype, covid.y_train.shape) == (np.float64, (140,))
+
+
+def test_the_users_folder_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for part in ("TRAIN", "TEST"):
+        _ts(tmp_path, "GunPoint", part, ["1,2:1", "3,4:2"])
+    data = load("gunpoint", tmp_path)
+    assert data.source == str(tmp_path / "GunPoint")
+    assert data.X_train[1].tolist() == [[3, 4]]
+    monkeypatch.setenv("TSJEPA_DATA", str(tmp_path))
+    assert load("GunPoint").source == data.source
+
+
+def test_the_cache_is_looked_in(tmp_path: Path) -> None:
+    cache = tmp_path / "cache" / "tsjepa"
+    cache.mkdir(parents=True)
+    for part in ("TRAIN", "TEST"):
+        _ts(cache, "Adiac", part, ["1,2:1"])
+    assert load("adiac").source == str(cache / "Adiac")
+
+
+def test_a_folder_without_data_does_not_hide_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "GunPoint").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert load("GunPoint").source == "aeon (bundled)"
+    _ts(tmp_path, "GunPoint", "TRAIN", ["1,2:1"])
+    assert load("GunPoint").source == "GunPoint"
+
+
+def test_unknown_names_get_up_to_three_neighbours(tmp_path: Path) -> None:
+    for name, near in {"GunPiont": "GunPoint", "fordc": "FordA", "FaultDetection": "FaultDetectionA"}.items():
+        with pytest.raises(
+            DataError, match=f"no data set is called '{name}'; the nearest names are .*{near}"
+        ):
+            load(name)
+    _ts(tmp_path, "MyPumpSet", "TRAIN", ["1,2:1"])
+    with pytest.raises(DataError, match="the nearest names are MyPumpSet"):
+        load("MyPumpSett", tmp_path)
+    with pytest.raises(DataError, match="no known name is near it"):
+        load("qqqqqqqqqq")
+    with pytest.raises(DataError, match="is empty"):
+        load("  ")
+
+
+def test_classes_are_sorted_as_numbers_and_new_test_classes_come_last(tmp_path: Path) -> None:
+    _ts(tmp_path, "Pump", "TRAIN", ["1,2:10", "3,4:9", "5,6:-1"])
+    _ts(tmp_path, "Pump", "TEST", ["1,2:3", "3,4:9", "5,6:3"])
+    data = load("Pump", tmp_path)
+    assert data.classes == ("-1", "9", "10", "3")
+    assert data.y_train is not None
+    assert data.y_test is not None
+    assert (data.y_train.tolist(), data.y_test.tolist()) == ([2, 1, 0], [3, 1, 3])
+    assert data.notes == ("test class '3' never appears in training; its 2 cases count as wrong",)
+
+
+def test_text_classes_and_an_unlabelled_training_part(tmp_path: Path) -> None:
+    _ts(tmp_path, "Pump", "TRAIN", ["1,2:", "3,4:"])
+    _ts(tmp_path, "Pump", "TEST", ["1,2:worn", "3,4:9", "5,6:10"])
+    data = load("Pump", tmp_path)
+    assert (data.y_train, data.classes, data.notes) == (None, ("10", "9", "worn"), ())
+    assert data.y_test is not None
+    assert data.y_test.tolist() == [2, 1, 0]
+
+
+def test_whole_targets_of_one_part_stay_numbers(tmp_path: Path) -> None:
+    X = np.zeros((2, 3))
+    np.savez(tmp_path / "pump.npz", X_train=X, y_train=[0.5, 2.0], X_test=X, y_test=[1.0, 2.0])
+    data = load(tmp_path / "pump.npz")
+    assert data.classes is None
+    assert data.y_test is not None
+    assert data.y_test.tolist() == [1.0, 2.0]
+
+
+def test_archive_sizes_and_their_notes() -> None:
+    assert archive_size("FaultDetectionB") == (10912, 2728)
+    assert archive_size("forda") is None
+    assert (
+        size_notes("FordA", 3601, 1320) == size_notes("FordA", 3601, None) == size_notes("Pump", 1, 1) == ()
+    )
+    assert size_notes("FordA", 577, 4000) == (
+        "577 of the archive's 3601 training series",
+        "4000 test series, but the archive has 1320",
+    )
+
+
+@needs_data
+def test_forda_is_announced_as_partial() -> None:
+    data = load("FordA", REAL)
+    assert isinstance(data.X_train, np.ndarray)
+    assert isinstance(data.X_test, np.ndarray)
+    assert (data.X_train.shape, data.X_test.shape) == ((577, 1, 500), (1320, 1, 500))
+    assert (data.classes, data.notes) == (("-1", "1"), ("577 of the archive's 3601 training series",))
+
+
+@needs_data
+def test_unequal_missing_and_long_sets() -> None:
+    plaid, dodger, bearing = (load(name, REAL) for name in ("PLAID", "DodgerLoopDay", "PaderbornKAT"))
+    assert isinstance(plaid.X_train, list)
+    assert len({case.shape for case in plaid.X_train}) > 1
+    assert plaid.classes == tuple(str(number) for number in range(11))
+    assert isinstance(dodger.X_train, np.ndarray)
+    assert dodger.X_train.shape == (78, 1, 288)
+    assert 0 < np.isnan(dodger.X_train).mean() < 0.1
+    assert isinstance(bearing.X_train, np.ndarray)
+    assert bearing.X_train.shape == (360, 1, 5120)
+    assert len(bearing.classes or ()) == 3
+
+
+def test_import_and_a_bundled_set_load_nothing_heavy() -> None:
+    program = (
+        "import sys, tsjepa.datasets as d; d.load('UnitTest')\n"
+        "print([m for m in ('aeon', 'sktime', 'pandas', 'pyarrow', 'torch') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_examples() -> None:
+    tried = 0
+    for module in pkgutil.iter_modules(tsjepa.datasets.__path__):
+        result = doctest.testmod(importlib.import_module(f"tsjepa.datasets.{module.name}"))
+        assert result.failed == 0, module.name
+        tried += result.attempted
+    assert tried > 40

@@ -1,0 +1,174 @@
+"""What X may be: 2-D and 3-D arrays and lists of series, to values and a mask of what was measured."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Series(NamedTuple):
+    """Series in one rectangular array.
+
+    Attributes
+    ----------
+    values : float32 array of shape (n_cases, n_channels, n_timepoints)
+        Zero where nothing was measured.
+    valid : bool array of shape (n_cases, n_channels, n_timepoints), optional
+        Which points were measured; None means all.
+    """
+
+    values: NDArray[np.float32]
+    valid: NDArray[np.bool_] | None = None
+
+    def __len__(self) -> int:  # type: ignore[override]
+        return self.values.shape[0]
+
+    @property
+    def n_channels(self) -> int:
+        """Number of channels C."""
+        return self.values.shape[1]
+
+    @property
+    def n_timepoints(self) -> int:
+        """Number of time points T of the longest series."""
+        return self.values.shape[2]
+
+
+def as_series(X: Any, name: str = "X") -> Series:
+    """Bring what a user may pass into one array and a mask.
+
+    Parameters
+    ----------
+    X : array of shape (n_cases, n_timepoints) or (n_cases, n_channels, n_timepoints), or list of arrays
+        A list holds series of shape (n_channels, n_timepoints) or (n_timepoints,) that may differ in length;
+        shorter ones are filled up at their end with missing points. NaN is missing.
+    name : str, default="X"
+        What an error calls it.
+
+    Returns
+    -------
+    Series
+
+    Raises
+    ------
+    ValueError
+        If the shape fits none of these, series differ in their channels, there is no case, or a value is infinite.
+
+    Examples
+    --------
+    >>> series = as_series([[1.0, 2.0, 3.0], [4.0, float("nan")]])
+    >>> series.values.shape, int(series.valid.sum())
+    ((2, 1, 3), 4)
+    """
+    if isinstance(X, Sequence):
+        X = pad(X, name)
+    values = np.asarray(X)
+    if values.ndim == 2:
+        values = values[:, None, :]
+    if values.ndim != 3:
+        raise ValueError(
+            f"{name} must be (n_cases, n_timepoints), (n_cases, n_channels, n_timepoints) or a list of "
+            f"(n_channels, n_timepoints) arrays, but has {values.ndim} dimension(s)."
+        )
+    if 0 in values.shape:
+        raise ValueError(f"{name} holds no data: its shape is {values.shape}.")
+    return mark_missing(to_float32(values, name), name)
+
+
+def to_float32(values: NDArray[Any], name: str) -> NDArray[np.float32]:
+    """Return a float32 copy, refusing what is not a number."""
+    if values.dtype.kind not in "biufO":
+        raise ValueError(f"{name} must hold real numbers, but its type is {values.dtype}.")
+    try:
+        with np.errstate(over="ignore"):  # too large for float32 becomes infinite, which is reported below
+            return values.astype(np.float32)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must hold real numbers: {error}.") from error
+
+
+def mark_missing(values: NDArray[np.float32], name: str) -> Series:
+    """Return values with zeros for NaN, and which points were measured."""
+    finite = np.isfinite(values)
+    if finite.all():
+        return Series(values)
+    infinite = np.isinf(values)
+    if infinite.any():
+        case, channel, time = (int(i) for i in np.argwhere(infinite)[0])
+        raise ValueError(
+            f"{name} contains infinity, or a value too large for float32, {int(infinite.sum())} time(s), first in "
+            f"case {case}, channel {channel}, time point {time}: put NaN there to mark it missing."
+        )
+    return Series(np.where(finite, values, np.float32(0)), finite)
+
+
+def pad(X: Sequence[Any], name: str) -> NDArray[Any]:
+    """Stack series of different length, shorter ones filled up with NaN at their end."""
+    if not len(X):
+        raise ValueError(f"{name} holds no series.")
+    series = [np.atleast_2d(np.asarray(x)) for x in X]
+    channels = series[0].shape[0]
+    for case, x in enumerate(series):
+        if x.ndim != 2:
+            raise ValueError(f"case {case} of {name} must be (n_channels, n_timepoints), but its shape is {x.shape}.")
+        if x.shape[0] != channels:
+            raise ValueError(
+                f"case {case} of {name} has {x.shape[0]} channels, but case 0 has {channels}: "
+                "every series needs the same channels."
+            )
+    padded = np.full((len(series), channels, max(x.shape[1] for x in series)), np.nan, np.float32)
+    for row, x in zip(padded, series, strict=True):
+        row[:, : x.shape[1]] = to_float32(x, name)
+    return padded
+
+
+def remarks(series: Series, patch_length: int | None = None) -> list[str]:
+    """Say what a user should know of the data: series without a value, constant channels, very short series.
+
+    Parameters
+    ----------
+    series : Series
+    patch_length : int, optional
+        Length of a patch in time points.
+
+    Returns
+    -------
+    list of str
+        One sentence each.
+
+    Examples
+    --------
+    >>> remarks(as_series([[1.0, 1.0], [1.0, 2.0]]))
+    ['1 of 2 channels is constant, the first in case 0: it is encoded as zeros.']
+    """
+    values, valid = series
+    measured = np.ones(values.shape[:2], bool) if valid is None else valid.any(-1)
+    low = values.min(-1) if valid is None else np.where(valid, values, np.inf).min(-1)
+    high = values.max(-1) if valid is None else np.where(valid, values, -np.inf).max(-1)
+    found = []
+    for chosen, text in (
+        (~measured, "without any value, {first}: its embedding is zeros."),
+        (measured & (low == high), "constant, {first}: it is encoded as zeros."),
+    ):
+        if chosen.any():
+            case = int(np.argwhere(chosen)[0][0])
+            found.append(f"{amount(chosen)} {text.format(first=f'the first in case {case}')}")
+    if patch_length is not None:
+        ends = np.full(len(series), values.shape[2]) if valid is None else last_valid(valid).max(-1)
+        short = (ends < patch_length) & (ends > 0)
+        if short.any():
+            found.append(f"{int(short.sum())} of {len(series)} series are shorter than a patch ({patch_length} points):"
+                         " they are filled up with missing points.")
+    return found
+
+
+def amount(chosen: NDArray[np.bool_]) -> str:
+    """Say how many of the channels of all series are chosen."""
+    number = int(chosen.sum())
+    return f"{number} of {chosen.size} channels {'is' if number == 1 else 'are'}"
+
+
+def last_valid(valid: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return the number of points up to the last measured one, along the last axis."""
+    length = valid.shape[-1]
+    return np.where(valid.any(-1), length - valid[..., ::-1].argmax(-1), 0)

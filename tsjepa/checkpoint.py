@@ -1,0 +1,185 @@
+"""Checkpoints: one self-describing file of plain types and tensors, written whole or not at all, loaded without pickle."""
+
+import os
+import pickle
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from tsjepa.build import build_model
+from tsjepa.config import Config, ConfigError, parse_config
+from tsjepa.objective import JEPA
+
+FORMAT, VERSION = "tsjepa", 1
+
+
+class CheckpointError(ValueError):
+    """A file that is no checkpoint, or not one that this version can use."""
+
+
+class Header(NamedTuple):
+    """What a checkpoint says of itself.
+
+    Attributes
+    ----------
+    config : Config
+        Resolved configuration.
+    data : str or None
+        Name or path of the training data.
+    n_channels : int
+        Channels of the training series.
+    n_timepoints : int
+        Length of the longest training series.
+    """
+
+    config: Config
+    data: str | None
+    n_channels: int
+    n_timepoints: int
+
+    def plain(self) -> dict[str, Any]:
+        """Return it as plain types."""
+        values = {"data": self.data, "n_channels": self.n_channels, "n_timepoints": self.n_timepoints}
+        return {"format": FORMAT, "version": VERSION, "config": self.config.model_dump(mode="json"), **values}
+
+
+def write_atomically(content: dict[str, Any], path: str | Path) -> None:
+    """Write a checkpoint under a temporary name in the same folder, then rename it.
+
+    A crash or a full disk leaves the old file as it was and nothing half written.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written.
+    """
+    path = Path(path)
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException as error:
+        Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, RuntimeError):  # torch reports a failed write of its zip archive so
+            raise OSError(f"cannot write {path}: {error}") from error
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def save_checkpoint(path: str | Path, model: JEPA, header: Header) -> None:
+    """Save a model without optimizer state: it can be probed and embed, not resumed.
+
+    Parameters
+    ----------
+    path : str or Path
+    model : JEPA
+    header : Header
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written.
+    """
+    state = {name: value.detach().cpu() for name, value in model.state_dict().items()}
+    write_atomically({FORMAT: header.plain(), "state_dict": {f"model.{k}": v for k, v in state.items()}}, path)
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint's plain content and check what it is.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is missing, cut, holds code, is of another kind or of a newer format.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise CheckpointError(f"{path} is a folder: name the checkpoint in it, {path / 'checkpoint.ckpt'}.")
+    if not path.exists():
+        raise CheckpointError(f"there is no checkpoint {path}.")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path} is not a tsjepa checkpoint: it holds something else than plain types and tensors, "
+            "which is not loaded since it could run code."
+        ) from error
+    except (RuntimeError, EOFError, zipfile.BadZipFile, ValueError, KeyError, OSError) as error:
+        raise CheckpointError(f"{path} cannot be read as a checkpoint: it is cut, damaged or another file.") from error
+    header = content.get(FORMAT) if isinstance(content, dict) else None
+    if not isinstance(header, dict) or header.get("format") != FORMAT or "state_dict" not in content:
+        raise CheckpointError(f"{path} is not a tsjepa checkpoint, though it can be read: it comes from another program.")
+    if not isinstance(header.get("version"), int) or header["version"] > VERSION:
+        raise CheckpointError(
+            f"{path} has checkpoint format {header.get('version')}, newer than {VERSION}, the newest that this "
+            "version knows: upgrade tsjepa."
+        )
+    return content
+
+
+def read_header(content: dict[str, Any], path: str | Path) -> Header:
+    """Return what a checkpoint's content says of itself.
+
+    Raises
+    ------
+    CheckpointError
+        If a part of the header is missing or does not fit.
+    """
+    values = content[FORMAT]
+    try:
+        config = parse_config(values["config"])
+        return Header(config, values["data"], int(values["n_channels"]), int(values["n_timepoints"]))
+    except (ConfigError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"the header of {path} is damaged: {error}") from error
+
+
+def load_checkpoint(path: str | Path) -> tuple[JEPA, Header]:
+    """Load a model, every weight of it, on the CPU and in evaluation mode.
+
+    Parameters
+    ----------
+    path : str or Path
+
+    Returns
+    -------
+    model : JEPA
+    header : Header
+
+    Raises
+    ------
+    CheckpointError
+        If the file is no checkpoint, or its weights are not exactly those that its configuration asks for.
+
+    Examples
+    --------
+    >>> load_checkpoint("missing.ckpt")
+    Traceback (most recent call last):
+    tsjepa.checkpoint.CheckpointError: there is no checkpoint missing.ckpt.
+    """
+    content = read_checkpoint(path)
+    header = read_header(content, path)
+    model = build_model(header.config, header.n_channels)
+    state = {name.removeprefix("model."): value for name, value in content["state_dict"].items()}
+    try:
+        model.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        raise CheckpointError(f"the weights of {path} do not fit its configuration: {first_line(error)}") from error
+    return model.eval(), header
+
+
+def first_line(error: Exception) -> str:
+    """Return the first informative line of torch's list of misfits."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    return lines[1] if len(lines) > 1 else lines[0]

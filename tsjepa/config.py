@@ -1,0 +1,310 @@
+"""The configuration of a run: typed sections whose YAML keys are argument names; an unknown key is an error."""
+
+import difflib
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+Positive = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be used, said in one sentence."""
+
+
+class Section(BaseModel):
+    """Base of all sections: nothing unknown, nothing changed afterwards."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TokenizerConfig(Section):
+    """How values become tokens; the patch length follows from `n_patches` where it is not given."""
+
+    kind: Literal["linear", "spectral", "conv"] = "linear"
+    n_patches: Positive | None = None
+    patch_length: Positive | None = None
+    channels: Literal["independent", "mixed"] = "independent"
+    filters: Positive = 32
+    dilations: tuple[Positive, ...] = (1, 2, 4, 8)
+
+    @model_validator(mode="after")
+    def _one_size(self) -> "TokenizerConfig":
+        if (self.n_patches is None) == (self.patch_length is None):
+            raise ValueError("give either n_patches or patch_length")
+        return self
+
+
+class EncoderConfig(Section):
+    """Transformer over the visible tokens."""
+
+    dim: Annotated[int, Field(ge=2, multiple_of=2)] = 128
+    depth: Annotated[int, Field(ge=0)] = 2
+    heads: Positive = 2
+
+
+class PredictorConfig(Section):
+    """Transformer that predicts the latents of the hidden tokens."""
+
+    dim: Annotated[int, Field(ge=2, multiple_of=2)] = 128
+    depth: Annotated[int, Field(ge=0)] = 1
+    heads: Positive = 2
+
+
+class MaskConfig(Section):
+    """Which tokens are hidden."""
+
+    kind: Literal["bernoulli", "random", "block", "future"] = "random"
+    ratio: Annotated[float, Field(gt=0, lt=1)] = 0.7
+    block_length: Positive = 2
+
+
+class TargetConfig(Section):
+    """What is predicted: latents of a slow copy of the encoder, or of the encoder itself."""
+
+    kind: Literal["ema", "self"] = "ema"
+    schedule: Literal["fixed", "linear", "cosine"] = "fixed"
+    momentum: Share = 0.998
+    final_momentum: Share = 1.0
+    stop_gradient: bool = False
+
+
+class RegularizerConfig(Section):
+    """What keeps latents spread out."""
+
+    kind: Literal["none", "sigreg", "vicreg"] = "none"
+    weight: NonNegative = 0.05
+    placement: Literal["token", "position", "series"] = "token"
+    slices: Positive = 256
+    knots: Annotated[int, Field(ge=2)] = 17
+    std_weight: NonNegative = 25.0
+    cov_weight: NonNegative = 1.0
+
+
+class ProjectorConfig(Section):
+    """Where loss and regularizer live; thrown away after training. `out: 0` means that there is none."""
+
+    hidden: Positive = 512
+    out: Annotated[int, Field(ge=0)] = 0
+
+
+class LossConfig(Section):
+    """Distance between prediction and target."""
+
+    kind: Literal["l1", "smooth_l1", "mse"] = "l1"
+    normalize_target: bool = True
+
+
+class TrainConfig(Section):
+    """Optimiser and schedule: AdamW, linear warm-up, then a cosine to zero."""
+
+    epochs: Positive = 200
+    batch_size: Positive = 32
+    lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-3
+    weight_decay: NonNegative = 0.01
+    warmup: Share = 0.1
+    clip: NonNegative = 1.0
+    precision: Literal["32", "bf16", "16"] = "32"
+    shift: bool = False
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+
+
+class ProbeConfig(Section):
+    """How tokens become one embedding a series."""
+
+    levels: Literal["all", "last"] | Annotated[int, Field(ge=0)] = "all"
+    pool: tuple[Literal["mean", "std", "max"], ...] = ("mean", "std", "max")
+    channels: Literal["concat", "mean"] = "concat"
+
+
+class Config(Section):
+    """Everything that a run depends on but the data themselves.
+
+    Examples
+    --------
+    >>> config = Config(tokenizer={"n_patches": 10})
+    >>> config.mask.ratio
+    0.7
+    """
+
+    data: str | None = None
+    normalize: Literal["instance", "none"] = "instance"
+    tokenizer: TokenizerConfig
+    encoder: EncoderConfig = EncoderConfig()
+    predictor: PredictorConfig = PredictorConfig()
+    mask: MaskConfig = MaskConfig()
+    target: TargetConfig = TargetConfig()
+    regularizer: RegularizerConfig = RegularizerConfig()
+    projector: ProjectorConfig = ProjectorConfig()
+    loss: LossConfig = LossConfig()
+    train: TrainConfig = TrainConfig()
+    probe: ProbeConfig = ProbeConfig()
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> "Config":
+        for name, part in (("encoder", self.encoder), ("predictor", self.predictor)):
+            if part.dim % part.heads:
+                raise ValueError(f"{name}.dim must be divisible by {name}.heads, but {part.dim} is not by {part.heads}")
+        return self
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """The safe loader, which also refuses a key that stands twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Build a mapping whose keys are all different."""
+        keys = [self.construct_object(key, deep=deep) for key, _ in node.value]
+        for i, key in enumerate(keys):
+            if key in keys[:i]:
+                line = node.value[i][0].start_mark.line + 1
+                raise ConfigError(f"the key {key!r} stands twice, the second time in line {line}")
+        return super().construct_mapping(node, deep)
+
+
+def recipe_names() -> list[str]:
+    """Return the names of the recipes that come with the package.
+
+    Examples
+    --------
+    >>> "ts-jepa-paper" in recipe_names()
+    True
+    """
+    return sorted(f.name.removesuffix(".yaml") for f in files("tsjepa.configs").iterdir() if f.name.endswith(".yaml"))
+
+
+def load_config(source: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """Read a recipe by name, or a YAML file, and apply `key.path=value` overrides.
+
+    Parameters
+    ----------
+    source : str or Path
+        A name of `recipe_names`, or a path that ends in .yaml or .yml.
+    overrides : sequence of str
+        For example ``["train.lr=1e-4", "mask.kind=block"]``.
+
+    Returns
+    -------
+    Config
+
+    Raises
+    ------
+    ConfigError
+        If there is no such recipe or file, it is no YAML mapping, or a key or value does not fit.
+
+    Examples
+    --------
+    >>> load_config("ts-jepa-paper", ["mask.ratio=0.5"]).mask.ratio
+    0.5
+    """
+    name = str(source)
+    if name.endswith((".yaml", ".yml")):
+        try:
+            text = Path(source).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"cannot read the configuration {name}: {error}.") from error
+    elif name in recipe_names():
+        text = files("tsjepa.configs").joinpath(f"{name}.yaml").read_text(encoding="utf-8")
+    else:
+        raise ConfigError(f"there is no recipe {name!r}{nearest(name, recipe_names())}; a file must end in .yaml.")
+    try:
+        values = yaml.load(text, _StrictLoader)  # noqa: S506 (a subclass of the safe loader)
+    except (yaml.YAMLError, ConfigError) as error:
+        raise ConfigError(f"{name} is not usable YAML: {' '.join(str(error).split())}.") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{name} must be a mapping of sections, but holds {type(values).__name__}.")
+    return parse_config(values, overrides)
+
+
+def parse_config(values: dict[str, Any], overrides: Sequence[str] = ()) -> Config:
+    """Build a Config from plain values; see `load_config`.
+
+    Raises
+    ------
+    ConfigError
+        If a key is unknown (the nearest known one is offered) or a value does not fit.
+
+    Examples
+    --------
+    >>> parse_config({"tokenizer": {"n_patches": 10}, "mask": {"ratoi": 0.5}})
+    Traceback (most recent call last):
+    tsjepa.config.ConfigError: unknown key mask.ratoi: did you mean mask.ratio?
+    """
+    for override in overrides:
+        values = apply_override(values, override)
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(explain(error)) from error
+
+
+def apply_override(values: dict[str, Any], override: str) -> dict[str, Any]:
+    """Return a copy of nested `values` in which ``a.b=c`` is set."""
+    path, equals, text = override.partition("=")
+    if not equals or not all(path.split(".")):
+        raise ConfigError(f"an override is written key.path=value, but got {override!r}.")
+    *parents, key = path.split(".")
+    try:
+        value = yaml.load(text, _StrictLoader)  # noqa: S506 (a subclass of the safe loader)
+    except (yaml.YAMLError, ConfigError) as error:
+        raise ConfigError(f"the value of {override!r} is not YAML.") from error
+    result = inner = dict(values)
+    for parent in parents:
+        child = inner.get(parent) or {}
+        if not isinstance(child, dict):
+            raise ConfigError(f"{override!r} goes through {parent!r}, which is a value and not a section.")
+        inner[parent] = dict(child)
+        inner = inner[parent]
+    # the two sizes exclude each other: to set one on the command line replaces the other
+    other = {"n_patches": "patch_length", "patch_length": "n_patches"}
+    if parents == ["tokenizer"] and key in other and value is not None:
+        inner.pop(other[key], None)
+    inner[key] = value
+    return result
+
+
+def explain(error: ValidationError) -> str:
+    """Say the first thing that is wrong with a configuration in one sentence."""
+    first = error.errors()[0]
+    place = [str(part) for part in first["loc"]]
+    if first["type"] == "extra_forbidden":
+        known = known_keys(place[:-1])
+        return f"unknown key {'.'.join(place)}{nearest('.'.join(place), known)}"
+    message = first["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    where = ".".join(place)
+    got = "" if first["type"] in ("missing", "value_error") else f", but got {first['input']!r}"
+    return f"{where + ': ' if where else ''}{message}{got}."
+
+
+def known_keys(section: Sequence[str]) -> list[str]:
+    """Return the full paths of the keys of a section."""
+    model: type[BaseModel] = Config
+    for part in section:
+        inner = model.model_fields[part].annotation
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            return []
+        model = inner
+    return [".".join([*section, key]) for key in model.model_fields]
+
+
+def nearest(word: str, known: Sequence[str]) -> str:
+    """Return ': did you mean ...?' with the nearest known words, or the list of all."""
+    close = difflib.get_close_matches(word, known, n=3, cutoff=0.6)
+    return f": did you mean {' or '.join(close)}?" if close else f": known are {', '.join(known)}"
+
+
+def dump_config(config: Config) -> str:
+    """Return the configuration as YAML that `load_config` reads back.
+
+    Examples
+    --------
+    >>> print(dump_config(Config(tokenizer={"n_patches": 10})).splitlines()[0])
+    data: null
+    """
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)

@@ -1,0 +1,215 @@
+"""Probes on frozen embeddings: how much a simple head finds in them, beside what it finds without pretraining."""
+
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.linear_model import LogisticRegression, RidgeClassifierCV, RidgeCV
+from sklearn.metrics import r2_score, root_mean_squared_error
+from sklearn.model_selection import StratifiedKFold, cross_val_score, train_test_split
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+Kind = Literal["ridge", "logistic", "knn"]
+Array = NDArray[Any]
+
+
+class ProbeError(ValueError):
+    """Labels that cannot be probed, said in one sentence."""
+
+
+def is_numeric(y: Array) -> bool:
+    """Return whether a target is a number to regress on rather than a class."""
+    return y.dtype.kind == "f"
+
+
+def make_head(kind: Kind = "ridge", *, numeric: bool = False, seed: int = 0) -> Pipeline:
+    """Return a head that standardises its features first.
+
+    Parameters
+    ----------
+    kind : {"ridge", "logistic", "knn"}, default="ridge"
+        Ridge with its penalty chosen by leave-one-out in closed form, logistic regression, or 5 nearest neighbours.
+    numeric : bool, default=False
+        Whether the target is a number.
+    seed : int, default=0
+
+    Raises
+    ------
+    ProbeError
+        If a logistic head is asked for a numeric target.
+
+    Examples
+    --------
+    >>> make_head("ridge").fit([[0.0], [1.0], [2.0], [3.0]], [0, 0, 1, 1]).predict([[2.5]])
+    array([1])
+    """
+    penalties = np.logspace(-3, 5, 12)
+    head: BaseEstimator
+    if kind == "ridge":
+        head = RidgeCV(penalties) if numeric else RidgeClassifierCV(penalties)
+    elif kind == "knn":
+        head = KNeighborsRegressor() if numeric else KNeighborsClassifier()
+    elif numeric:
+        raise ProbeError("a logistic probe needs classes, but the target is numeric: use the ridge or the knn probe.")
+    else:
+        head = LogisticRegression(max_iter=2000, random_state=seed)
+    return make_pipeline(StandardScaler(), head)
+
+
+def check_labels(y: Array | None) -> Array:
+    """Return labels that a probe can be fitted on.
+
+    Raises
+    ------
+    ProbeError
+        If there are none, or one class only.
+    """
+    if y is None:
+        raise ProbeError("the data have no labels, and a probe needs them.")
+    if not is_numeric(y) and len(np.unique(y)) < 2:
+        raise ProbeError("the training labels hold one class only, and a probe needs two or more.")
+    return y
+
+
+def draw_labels(y: Array, fraction: float, seed: int) -> NDArray[np.int64]:
+    """Draw a stratified share of the training cases, at least one a class.
+
+    Parameters
+    ----------
+    y : array of shape (n_cases,)
+        Labels.
+    fraction : float
+        Share of the cases, in (0, 1].
+    seed : int
+
+    Returns
+    -------
+    int64 array
+        Sorted indices of the drawn cases.
+
+    Raises
+    ------
+    ProbeError
+        If the fraction is not in (0, 1].
+
+    Examples
+    --------
+    >>> len(draw_labels(np.repeat([0, 1], 50), 0.1, seed=0))
+    10
+    """
+    if not 0 < fraction <= 1:
+        raise ProbeError(f"a fraction of labels must lie in (0, 1], but is {fraction:g}.")
+    if fraction == 1:
+        return np.arange(len(y))
+    rng = np.random.default_rng(seed)
+    if is_numeric(y):
+        return np.sort(rng.choice(len(y), max(2, int(fraction * len(y))), replace=False))
+    first = np.array([rng.choice(np.flatnonzero(y == c)) for c in np.unique(y)])
+    wanted = max(int(fraction * len(y)), len(first))
+    if wanted == len(first):
+        return np.sort(first)
+    try:
+        drawn, _ = train_test_split(np.arange(len(y)), train_size=wanted, stratify=y, random_state=seed)
+    except ValueError:  # a class with one case cannot be split: one of each class, then any
+        rest = np.setdiff1d(np.arange(len(y)), first)
+        return np.sort(np.concatenate([first, rng.choice(rest, wanted - len(first), replace=False)]))
+    return np.sort(np.concatenate([drawn, first[~np.isin(y[first], y[drawn])]]))
+
+
+class Score(NamedTuple):
+    """Result of one probe: accuracy of a classifier, or R2 and RMSE of a regression."""
+
+    accuracy: float | None
+    r2: float | None = None
+    rmse: float | None = None
+
+
+def score(head: Pipeline, Z: Array, y: Array) -> Score:
+    """Score a fitted head on embeddings Z [n, F] and labels y [n]."""
+    predicted = head.predict(Z)
+    if is_numeric(y):
+        return Score(None, float(r2_score(y, predicted)), float(root_mean_squared_error(y, predicted)))
+    return Score(float(np.mean(predicted == y)))
+
+
+def probe(
+    Z_train: Array, y_train: Array, Z_test: Array, y_test: Array, *, kind: Kind = "ridge",
+    fraction: float = 1.0, seeds: tuple[int, ...] = (0,),
+) -> list[Score]:
+    """Fit a head on a share of the training part, once a seed, and score it on the whole test part.
+
+    Parameters
+    ----------
+    Z_train, Z_test : array of shape (n_cases, n_features)
+        Frozen embeddings.
+    y_train, y_test : array of shape (n_cases,)
+        Classes, or floats for a regression.
+    kind : {"ridge", "logistic", "knn"}, default="ridge"
+    fraction : float, default=1.0
+        Share of the training labels that is used.
+    seeds : tuple of int, default=(0,)
+        One draw of labels each.
+
+    Returns
+    -------
+    list of Score
+        One a seed.
+
+    Raises
+    ------
+    ProbeError
+        If the labels cannot be probed.
+
+    Examples
+    --------
+    >>> Z, y = np.array([[0.0], [0.1], [1.0], [1.1]]), np.array([0, 0, 1, 1])
+    >>> probe(Z, y, Z, y)
+    [Score(accuracy=1.0, r2=None, rmse=None)]
+    """
+    y_train = check_labels(y_train)
+    scores = []
+    for seed in seeds:
+        drawn = draw_labels(y_train, fraction, seed)
+        head = make_head(kind, numeric=is_numeric(y_train), seed=seed)
+        if kind == "knn":
+            head.set_params(**{f"{head.steps[-1][0]}__n_neighbors": min(5, len(drawn))})
+        scores.append(score(head.fit(Z_train[drawn], y_train[drawn]), Z_test, y_test))
+    return scores
+
+
+def majority(y_train: Array, y_test: Array) -> Score:
+    """Score the guess that needs no features: the most frequent class, or the mean of the training part.
+
+    Examples
+    --------
+    >>> majority(np.array([0, 0, 1]), np.array([0, 1])).accuracy
+    0.5
+    """
+    if is_numeric(y_train):
+        guess = np.full(len(y_test), y_train.mean())
+        return Score(None, float(r2_score(y_test, guess)), float(root_mean_squared_error(y_test, guess)))
+    classes, counts = np.unique(y_train, return_counts=True)
+    return Score(float(np.mean(y_test == classes[counts.argmax()])))
+
+
+def cross_validate(Z: Array, y: Array, *, folds: int = 5, seed: int = 0) -> float | None:
+    """Return the ridge probe's accuracy by cross-validation inside the training part, None where a class is too small.
+
+    This is what choices may look at; the test part is scored once, after training.
+
+    Examples
+    --------
+    >>> Z, y = np.arange(20.0)[:, None], np.repeat([0, 1], 10)
+    >>> cross_validate(Z, y)
+    1.0
+    """
+    if is_numeric(y) or len(np.unique(y)) < 2 or np.unique(y, return_counts=True)[1].min() < 2:
+        return None
+    folds = min(folds, int(np.unique(y, return_counts=True)[1].min()))
+    split = StratifiedKFold(folds, shuffle=True, random_state=seed)
+    return float(cross_val_score(make_head(), Z, y, cv=split).mean())
+
+
