@@ -63,9 +63,14 @@ def load(
     ('Badminton', 'Running', 'Standing', 'Walking')
     """
     text = os.fspath(name_or_path)
-    if not text.strip():
-        raise DataError("the name of the data set is empty; give a name, a file or a folder")
-    pair, source = _find(text, data_folder(data_dir), announce or logging.getLogger("tsjepa").info)
+    if not text.strip() or "\0" in text:
+        raise DataError(f"{text!r} cannot name a data set; give a name, a file or a folder")
+    try:
+        pair, source = _find(text, data_folder(data_dir), announce or logging.getLogger("tsjepa").info)
+    except OSError as error:
+        raise DataError(
+            f"{text[:80]!r} cannot be looked up ({error.strerror}); check its spelling"
+        ) from error
     return _assemble(pair, source)
 
 

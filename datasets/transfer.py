@@ -56,7 +56,10 @@ def opened(url: str) -> Iterator[HTTPResponse]:
         error.close()
         raise TransferError(f"{url} answered {error.code} {error.reason}") from error
     except (OSError, HTTPException) as error:
-        raise TransferError(f"{url} could not be read: {getattr(error, 'reason', error)}") from error
+        reason = getattr(error, "reason", error)  # urllib wraps what the socket said
+        raise TransferError(
+            f"{url} cannot be reached ({getattr(reason, 'strerror', None) or reason})"
+        ) from error
 
 
 def get_json(url: str) -> Any:

@@ -115,9 +115,13 @@ def test_a_good_download_is_announced_kept_and_used_again(server: Server, tmp_pa
     assert (again.source, len(said), len(server.requests)) == (str(folder), 1, 3)
 
 
-def test_without_a_folder_the_cache_is_filled(server: Server, tmp_path: Path) -> None:
+def test_without_a_folder_the_cache_is_filled(
+    server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     _publish(server)
-    load("Adiac")
+    with caplog.at_level("INFO", "tsjepa"):
+        load("Adiac")
+    assert [line.split(" from ")[0] for line in caplog.messages] == ["downloading Adiac"]
     assert (tmp_path / "cache" / "tsjepa" / "Adiac" / "Adiac_TRAIN.ts").read_bytes() == TRAIN
 
 

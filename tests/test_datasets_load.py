@@ -93,8 +93,11 @@ def test_unknown_names_get_up_to_three_neighbours(tmp_path: Path) -> None:
         load("MyPumpSett", tmp_path)
     with pytest.raises(DataError, match="no known name is near it"):
         load("qqqqqqqqqq")
-    with pytest.raises(DataError, match="is empty"):
-        load("  ")
+    for impossible in ("  ", "a\0b"):
+        with pytest.raises(DataError, match="cannot name a data set"):
+            load(impossible)
+    with pytest.raises(DataError, match="cannot be looked up"):
+        load("x" * 300)
 
 
 def test_classes_are_sorted_as_numbers_and_new_test_classes_come_last(tmp_path: Path) -> None:

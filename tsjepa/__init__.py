@@ -1,1 +1,56 @@
-"""Joint-embedding predictive pretraining for time series and sensors."""
+"""Joint-embedding predictive pretraining for time series and sensors.
+
+The public names load on first use, so that importing the package is instant.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tsjepa.arrays import DataWarning, Series, as_series
+    from tsjepa.build import build_model, configure, resolve
+    from tsjepa.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+    from tsjepa.config import Config, ConfigError, load_config, recipe_names
+    from tsjepa.embedder import TSJEPAEmbedder
+    from tsjepa.encoder import Encoder
+    from tsjepa.masking import Mask, bernoulli_mask, block_mask, future_mask, random_mask
+    from tsjepa.objective import JEPA, JEPAOutput, Projector
+    from tsjepa.predictor import Predictor
+    from tsjepa.regularizers import SIGReg, VICReg
+    from tsjepa.targets import EMATarget, FrozenTarget, Momentum, SelfTarget
+    from tsjepa.tokenizers import ConvStem, LinearPatches, SpectralPatches
+    from tsjepa.training import TrainingError, fit
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "arrays": ("DataWarning", "Series", "as_series"),
+    "build": ("build_model", "configure", "resolve"),
+    "checkpoint": ("CheckpointError", "load_checkpoint", "save_checkpoint"),
+    "config": ("Config", "ConfigError", "load_config", "recipe_names"),
+    "embedder": ("TSJEPAEmbedder",),
+    "encoder": ("Encoder",),
+    "masking": ("Mask", "bernoulli_mask", "block_mask", "future_mask", "random_mask"),
+    "objective": ("JEPA", "JEPAOutput", "Projector"),
+    "predictor": ("Predictor",),
+    "regularizers": ("SIGReg", "VICReg"),
+    "targets": ("EMATarget", "FrozenTarget", "Momentum", "SelfTarget"),
+    "tokenizers": ("ConvStem", "LinearPatches", "SpectralPatches"),
+    "training": ("TrainingError", "fit"),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [  # noqa: PLE0604 (names of _HOME)
+    "__version__",
+    *_HOME,
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -7,6 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+class DataWarning(UserWarning):
+    """Something about the data that a user should know, and that is not an error."""
+
+
 class Series(NamedTuple):
     """Series in one rectangular array.
 
@@ -110,7 +114,9 @@ def pad(X: Sequence[Any], name: str) -> NDArray[Any]:
     channels = series[0].shape[0]
     for case, x in enumerate(series):
         if x.ndim != 2:
-            raise ValueError(f"case {case} of {name} must be (n_channels, n_timepoints), but its shape is {x.shape}.")
+            raise ValueError(
+                f"case {case} of {name} must be (n_channels, n_timepoints), but its shape is {x.shape}."
+            )
         if x.shape[0] != channels:
             raise ValueError(
                 f"case {case} of {name} has {x.shape[0]} channels, but case 0 has {channels}: "
@@ -157,8 +163,10 @@ def remarks(series: Series, patch_length: int | None = None) -> list[str]:
         ends = np.full(len(series), values.shape[2]) if valid is None else last_valid(valid).max(-1)
         short = (ends < patch_length) & (ends > 0)
         if short.any():
-            found.append(f"{int(short.sum())} of {len(series)} series are shorter than a patch ({patch_length} points):"
-                         " they are filled up with missing points.")
+            found.append(
+                f"{int(short.sum())} of {len(series)} series are shorter than a patch ({patch_length} points):"
+                " they are filled up with missing points."
+            )
     return found
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from tsjepa.config import Config, ConfigError, load_config, nearest, recipe_names
+from tsjepa.config import Config, ConfigError, load_config, nearest, parse_config, recipe_names
 from tsjepa.encoder import Encoder, Tokenizer
 from tsjepa.masking import bernoulli_mask, block_mask, future_mask, random_mask
 from tsjepa.objective import JEPA, DrawMask, Projector
@@ -18,7 +18,13 @@ from tsjepa.tokenizers import ConvStem, LinearPatches, SpectralPatches
 # What an objective's name stands for: the seams of the configuration that make the method
 SELF = ("target.kind=self", "loss.kind=mse", "loss.normalize_target=false", "projector.out=64")
 OBJECTIVES: dict[str, tuple[str, ...]] = {
-    "ema": ("target.kind=ema", "regularizer.kind=none", "loss.kind=l1", "loss.normalize_target=true", "projector.out=0"),
+    "ema": (
+        "target.kind=ema",
+        "regularizer.kind=none",
+        "loss.kind=l1",
+        "loss.normalize_target=true",
+        "projector.out=0",
+    ),
     "sigreg": (*SELF, "regularizer.kind=sigreg"),
     "vicreg": (*SELF, "regularizer.kind=vicreg"),
 }
@@ -26,14 +32,14 @@ DEFAULT_RECIPE = "ts-jepa-ema"
 
 
 def configure(
-    recipe: str | Path | None = None, objective: str | None = None, overrides: Sequence[str] = ()
+    recipe: str | Path | Config | None = None, objective: str | None = None, overrides: Sequence[str] = ()
 ) -> Config:
     """Return the configuration that a recipe, an objective and overrides make, in this order.
 
     Parameters
     ----------
-    recipe : str or Path, optional
-        Name or file. By default the recipe of the objective, `ts-jepa-<objective>`, where there is one, else
+    recipe : str, Path or Config, optional
+        Name, file, or a configuration to change. By default the recipe of the objective, `ts-jepa-<objective>`, where there is one, else
         `ts-jepa-ema`.
     objective : str, optional
         A key of `OBJECTIVES`; sets target, loss, projector and regularizer.
@@ -55,7 +61,10 @@ def configure(
     if recipe is None:
         own = f"ts-jepa-{objective}"
         recipe = own if own in recipe_names() else DEFAULT_RECIPE
-    return load_config(recipe, [*(OBJECTIVES[objective] if objective else ()), *overrides])
+    overrides = [*(OBJECTIVES[objective] if objective else ()), *overrides]
+    if isinstance(recipe, Config):
+        return parse_config(recipe.model_dump(mode="json"), overrides)
+    return load_config(recipe, overrides)
 
 
 def resolve(config: Config, n_timepoints: int) -> Config:

@@ -93,7 +93,9 @@ def save_checkpoint(path: str | Path, model: JEPA, header: Header) -> None:
         If the file cannot be written.
     """
     state = {name: value.detach().cpu() for name, value in model.state_dict().items()}
-    write_atomically({FORMAT: header.plain(), "state_dict": {f"model.{k}": v for k, v in state.items()}}, path)
+    write_atomically(
+        {FORMAT: header.plain(), "state_dict": {f"model.{k}": v for k, v in state.items()}}, path
+    )
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -117,10 +119,14 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             "which is not loaded since it could run code."
         ) from error
     except (RuntimeError, EOFError, zipfile.BadZipFile, ValueError, KeyError, OSError) as error:
-        raise CheckpointError(f"{path} cannot be read as a checkpoint: it is cut, damaged or another file.") from error
+        raise CheckpointError(
+            f"{path} cannot be read as a checkpoint: it is cut, damaged or another file."
+        ) from error
     header = content.get(FORMAT) if isinstance(content, dict) else None
     if not isinstance(header, dict) or header.get("format") != FORMAT or "state_dict" not in content:
-        raise CheckpointError(f"{path} is not a tsjepa checkpoint, though it can be read: it comes from another program.")
+        raise CheckpointError(
+            f"{path} is not a tsjepa checkpoint, though it can be read: it comes from another program."
+        )
     if not isinstance(header.get("version"), int) or header["version"] > VERSION:
         raise CheckpointError(
             f"{path} has checkpoint format {header.get('version')}, newer than {VERSION}, the newest that this "
@@ -175,7 +181,9 @@ def load_checkpoint(path: str | Path) -> tuple[JEPA, Header]:
     try:
         model.load_state_dict(state, strict=True)
     except RuntimeError as error:
-        raise CheckpointError(f"the weights of {path} do not fit its configuration: {first_line(error)}") from error
+        raise CheckpointError(
+            f"the weights of {path} do not fit its configuration: {first_line(error)}"
+        ) from error
     return model.eval(), header
 
 

@@ -1,20 +1,356 @@
 """The scikit-learn way: an estimator that learns embeddings of series without labels."""
 
-from numbers import Integral
+import contextlib
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.exceptions import NotFittedError
-from sklearn.utils import Tags, check_random_state
+from sklearn.utils import Tags, check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from tsjepa.arrays import Series, as_series, remarks
-from tsjepa.build import OBJECTIVES, build_model, resolve
+from tsjepa.arrays import DataWarning, Series, as_series, remarks
+from tsjepa.build import build_model, configure, resolve
 from tsjepa.checkpoint import Header, load_checkpoint, save_checkpoint
-from tsjepa.config import Config, ConfigError, load_config
-from tsjepa.embedding import embed, feature_names
+from tsjepa.config import Config
+from tsjepa.embedding import embed
 from tsjepa.objective import JEPA
+
+
+class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """Embed time series with an encoder that is pretrained on them without labels.
+
+    Parameters left at None are the recipe's.
+
+    Parameters
+    ----------
+    recipe : str, Path or Config, optional
+        Name of a recipe, a YAML file, or a configuration. By default the objective's recipe, or `ts-jepa-ema`.
+    objective : {"ema", "sigreg", "vicreg"}, optional
+        How collapse is prevented.
+    masking : {"bernoulli", "random", "block", "future"}, optional
+        How tokens are hidden.
+    mask_ratio : float, optional
+        Share of hidden tokens.
+    n_patches, patch_length : int, optional
+        Number of patches a series, or points a patch.
+    overrides : sequence of str, default=()
+        Any other setting, as ``"encoder.depth=3"``.
+    max_epochs : int, optional
+        Passes over the series.
+    batch_size : int, optional
+        Series a training step.
+    lr : float, optional
+        Largest learning rate.
+    device : {"auto", "cpu", "cuda", "mps"}, default="auto"
+        Where to train and to embed.
+    random_state : int, RandomState instance or None, default=None
+        Seed of weights, masks and order. None draws a new one at each fit.
+    n_jobs : int, optional
+        CPU threads: None leaves torch's setting, -1 takes all cores.
+    warm_start : bool, default=False
+        Whether a second fit goes on from the weights of the first.
+    verbose : int, default=0
+        1 writes a line an epoch to standard error.
+
+    Attributes
+    ----------
+    model_ : JEPA
+        The trained model, on the CPU.
+    config_ : Config
+        The resolved configuration.
+    loss_ : float
+        Mean loss of the last epoch.
+    n_features_in_ : int
+        Time points of 2-D input, channels of 3-D input.
+
+    Notes
+    -----
+    Input is (n_cases, n_timepoints), (n_cases, n_channels, n_timepoints) or a list of (n_channels, n_timepoints)
+    arrays; NaN is missing. An embedding never depends on what else is in the call.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = np.random.default_rng(0).normal(size=(20, 1, 100))
+    >>> TSJEPAEmbedder("tiny", max_epochs=2, random_state=0).fit_transform(X).shape
+    (20, 192)
+    """
+
+    def __init__(
+        self,
+        recipe: str | Path | Config | None = None,
+        *,
+        objective: str | None = None,
+        masking: str | None = None,
+        mask_ratio: float | None = None,
+        n_patches: int | None = None,
+        patch_length: int | None = None,
+        overrides: Sequence[str] = (),
+        max_epochs: int | None = None,
+        batch_size: int | None = None,
+        lr: float | None = None,
+        device: str = "auto",
+        random_state: int | np.random.RandomState | None = None,
+        n_jobs: int | None = None,
+        warm_start: bool = False,
+        verbose: int = 0,
+    ) -> None:
+        self.recipe = recipe
+        self.objective = objective
+        self.masking = masking
+        self.mask_ratio = mask_ratio
+        self.n_patches = n_patches
+        self.patch_length = patch_length
+        self.overrides = overrides
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.lr = lr
+        self.device = device
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+        self.warm_start = warm_start
+        self.verbose = verbose
+
+    def fit(self, X: Any, y: Any = None) -> "TSJEPAEmbedder":
+        """Pretrain on series.
+
+        Parameters
+        ----------
+        X : array of shape (n_cases, n_timepoints) or (n_cases, n_channels, n_timepoints), or list of arrays
+        y : ignored
+
+        Returns
+        -------
+        TSJEPAEmbedder
+            Itself.
+
+        Raises
+        ------
+        ValueError
+            If X does not fit, or a parameter does not.
+        """
+        from tsjepa.training import fit  # Lightning takes seconds to import, and only training needs it
+
+        series = self._series(X, reset=True)
+        config = self._config(series)
+        if self.warm_start and hasattr(self, "model_"):
+            config = config.model_copy(update={"tokenizer": self.config_.tokenizer})
+            self._check_same(config, series)
+            model = self.model_
+        else:
+            model = build_model(config, series.n_channels)
+        self._announce(series, config)
+        header = Header(config, None, series.n_channels, series.n_timepoints)
+        with self._threads():
+            result = fit(
+                model, series, header, device=self.device, report=self._report if self.verbose else None
+            )
+        self._take(model, header)
+        self.loss_ = result.loss
+        return self
+
+    def transform(self, X: Any) -> NDArray[Any]:
+        """Embed series with the frozen encoder.
+
+        Parameters
+        ----------
+        X : as for `fit`
+            Of any length; with the channels of `fit`.
+
+        Returns
+        -------
+        array of shape (n_cases, n_features)
+            float64 where X is float64, else float32; zeros for a series without any value.
+
+        Raises
+        ------
+        ValueError
+            If X does not fit.
+        """
+        check_is_fitted(self)
+        series = self._series(X, reset=False)
+        self._announce(series, self.config_)
+        device = resolve_device(self.device)
+        encoder = self.model_.encoder.to(device)
+        try:
+            with self._threads():
+                embedding = embed(encoder, series, self.config_.probe, device)
+        finally:
+            self.model_.cpu()
+        return embedding.astype(np.float64) if self._is_double(X) else embedding
+
+    def save(self, path: str | Path) -> None:
+        """Save the model as a checkpoint, the same kind as the command line's.
+
+        Parameters
+        ----------
+        path : str or Path
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written.
+        """
+        check_is_fitted(self)
+        save_checkpoint(path, self.model_, Header(self.config_, None, self._n_channels, self._n_timepoints))
+
+    @classmethod
+    def load(cls, path: str | Path, *, device: str = "auto") -> "TSJEPAEmbedder":
+        """Load a checkpoint, of `save` or of the command line.
+
+        Parameters
+        ----------
+        path : str or Path
+        device : {"auto", "cpu", "cuda", "mps"}, default="auto"
+
+        Returns
+        -------
+        TSJEPAEmbedder
+            Fitted; a further fit starts from the same configuration.
+
+        Raises
+        ------
+        CheckpointError
+            If the file is no usable checkpoint.
+        """
+        model, header = load_checkpoint(path)
+        embedder = cls(header.config, device=device, random_state=header.config.train.seed)
+        embedder._take(model, header)
+        embedder._two_d = False
+        embedder.n_features_in_ = header.n_timepoints if header.n_channels == 1 else header.n_channels
+        return embedder
+
+    def _config(self, series: Series) -> Config:
+        """Return the recipe with this estimator's parameters, resolved for these series."""
+        given = {
+            "mask.kind": self.masking,
+            "mask.ratio": self.mask_ratio,
+            "tokenizer.n_patches": self.n_patches,
+            "tokenizer.patch_length": self.patch_length,
+            "train.epochs": self.max_epochs,
+            "train.batch_size": self.batch_size,
+            "train.lr": self.lr,
+        }
+        seed = check_random_state(self.random_state).randint(2**31 - 1)
+        overrides = [f"{key}={value}" for key, value in given.items() if value is not None]
+        overrides = [*overrides, f"train.seed={seed}", *self.overrides]
+        return resolve(configure(self.recipe, self.objective, overrides), series.n_timepoints)
+
+    def _series(self, X: Any, *, reset: bool) -> Series:
+        """Validate X as scikit-learn does where it can, and bring it into one array."""
+        if isinstance(X, (list, tuple)) and len(X) and np.ndim(X[0]) > 0 and not _rectangular(X):
+            two_d = False
+        else:
+            two_d = np.ndim(X) < 3
+            keywords: dict[str, Any] = {"dtype": [np.float64, np.float32], "ensure_all_finite": "allow-nan"}
+            if two_d and (reset or self._two_d):
+                X = validate_data(self, X, reset=reset, ensure_min_features=2, **keywords)
+            else:
+                X = check_array(X, allow_nd=True, input_name="X", **keywords)
+        series = as_series(X)
+        if reset:
+            self._two_d = two_d
+            if not two_d:
+                self.n_features_in_ = series.n_channels
+        elif not two_d and series.n_channels != self._n_channels and not self._any_channels():
+            raise ValueError(
+                f"X has {series.n_channels} channels, but {type(self).__name__} was fitted with {self._n_channels}: "
+                'give the same ones, or fit with overrides=["probe.channels=mean"].'
+            )
+        return series
+
+    def _any_channels(self) -> bool:
+        """Return whether series with another number of channels have an embedding of the same width."""
+        return self.model_.encoder.channels == 1 and self.config_.probe.channels == "mean"
+
+    def _check_same(self, config: Config, series: Series) -> None:
+        """Refuse to go on with a model of another shape."""
+        if config.encoder != self.config_.encoder or series.n_channels != self._n_channels:
+            raise ValueError(
+                "warm_start goes on with the model of the first fit, but encoder or channels have changed: "
+                "keep them, or set warm_start=False."
+            )
+
+    def _take(self, model: JEPA, header: Header) -> None:
+        """Set the fitted attributes."""
+        self.model_, self.config_ = model, header.config
+        self._n_channels, self._n_timepoints = header.n_channels, header.n_timepoints
+        apart = (
+            header.n_channels
+            if model.encoder.channels == 1 and header.config.probe.channels == "concat"
+            else 1
+        )
+        n_levels = model.encoder.depth + 1 if header.config.probe.levels == "all" else 1
+        self._n_features_out = apart * n_levels * len(header.config.probe.pool) * model.encoder.dim
+
+    def _announce(self, series: Series, config: Config) -> None:
+        """Warn of what a user should know of the data."""
+        for remark in remarks(series, config.tokenizer.patch_length):
+            warnings.warn(remark, DataWarning, stacklevel=3)
+
+    def _report(self, progress: Any) -> None:
+        sys.stderr.write(f"epoch {progress.epoch}/{progress.epochs}: loss {progress.loss:.4f}\n")
+
+    @contextlib.contextmanager
+    def _threads(self) -> Iterator[None]:
+        """Run with `n_jobs` threads."""
+        before = torch.get_num_threads()
+        if self.n_jobs is not None:
+            torch.set_num_threads(cpu_threads(self.n_jobs))
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+
+    @staticmethod
+    def _is_double(X: Any) -> bool:
+        """Return whether X counts as float64: everything but float32 arrays, as in scikit-learn."""
+        first = X[0] if isinstance(X, (list, tuple)) else X
+        return getattr(first, "dtype", None) != np.float32
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.three_d_array = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+
+def _rectangular(X: Sequence[Any]) -> bool:
+    """Return whether the members of a list have all the same shape."""
+    return len({np.shape(x) for x in X}) == 1
+
+
+def cpu_threads(n_jobs: int) -> int:
+    """Return joblib's reading of `n_jobs` as a number of threads."""
+    from joblib import effective_n_jobs
+
+    return int(effective_n_jobs(n_jobs))
+
+
+def resolve_device(device: str) -> torch.device:
+    """Return the device that a name means; "auto" is the GPU where there is one.
+
+    Raises
+    ------
+    ValueError
+        If the device is not there.
+
+    Examples
+    --------
+    >>> resolve_device("cpu")
+    device(type='cpu')
+    """
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if device == "auto":
+        return torch.device(next(name for name in ("cuda", "mps", "cpu") if available[name]))
+    if not available.get(device, False):
+        there = ", ".join(name for name, yes in available.items() if yes)
+        raise ValueError(f"device {device!r} is not available here: choose auto or one of {there}.")
+    return torch.device(device)

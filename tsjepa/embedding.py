@@ -16,7 +16,9 @@ from tsjepa.encoder import Encoder
 BATCH = 64
 
 
-def embed(encoder: Encoder, series: Series, probe: ProbeConfig, device: str | torch.device = "cpu") -> NDArray[np.float32]:
+def embed(
+    encoder: Encoder, series: Series, probe: ProbeConfig, device: str | torch.device = "cpu"
+) -> NDArray[np.float32]:
     """Embed series with a frozen encoder.
 
     Parameters
@@ -60,7 +62,9 @@ def embed(encoder: Encoder, series: Series, probe: ProbeConfig, device: str | to
     rows = np.zeros((len(values), len(levels) * len(probe.pool) * encoder.dim), np.float32)
     with torch.inference_mode():
         for index, x, x_valid in batches(encoder, values, valid):
-            pooled = pool_batch(encoder, x.to(device), None if x_valid is None else x_valid.to(device), levels, probe)
+            pooled = pool_batch(
+                encoder, x.to(device), None if x_valid is None else x_valid.to(device), levels, probe
+            )
             rows[index] = pooled[: len(index)].cpu().numpy()
     return join_channels(rows.reshape(n_cases, -1, rows.shape[1]), valid, probe)
 
@@ -71,7 +75,9 @@ def chosen_levels(encoder: Encoder, probe: ProbeConfig) -> list[int]:
         return list(range(encoder.depth + 1))
     level = encoder.depth if probe.levels == "last" else probe.levels
     if level > encoder.depth:
-        raise ValueError(f"the encoder has levels 0 (tokenizer) to {encoder.depth}, but probe.levels is {level}.")
+        raise ValueError(
+            f"the encoder has levels 0 (tokenizer) to {encoder.depth}, but probe.levels is {level}."
+        )
     return [level]
 
 
@@ -112,7 +118,9 @@ def groups(
         yield np.flatnonzero((length == key[0]) & (whole == bool(key[1]))), int(key[0])
 
 
-def pool_batch(encoder: Encoder, x: Tensor, valid: Tensor | None, levels: Sequence[int], probe: ProbeConfig) -> Tensor:
+def pool_batch(
+    encoder: Encoder, x: Tensor, valid: Tensor | None, levels: Sequence[int], probe: ProbeConfig
+) -> Tensor:
     """Return the pooled levels [B, F] of one batch."""
     attend = None if valid is None else encoder.token_valid(valid)
     states = encoder(x, levels=levels, valid=valid, attend=attend)

@@ -16,7 +16,6 @@ A draw that leaves no context or no target is drawn again. Rows with different n
 of their own, padded to the longest and marked by `context_valid` and `target_valid`.
 """
 
-
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -207,7 +206,9 @@ def blocks(count: int, length: int, rows: int, n: int, generator: torch.Generato
     n_blocks = -(-count // length)
     is_block = exactly(n_blocks, rows, n - count + n_blocks, generator)
     lengths = torch.where(is_block, length, 1)
-    last = count - length * (n_blocks - 1)  # one block is shorter: the first in its row, anywhere after the rotation
+    last = count - length * (
+        n_blocks - 1
+    )  # one block is shorter: the first in its row, anywhere after the rotation
     first_block = is_block.int().argmax(1, keepdim=True)
     lengths.scatter_(1, first_block, last)
     hidden = torch.repeat_interleave(is_block.flatten(), lengths.flatten()).view(rows, n)

@@ -53,7 +53,9 @@ def make_head(kind: Kind = "ridge", *, numeric: bool = False, seed: int = 0) -> 
     elif kind == "knn":
         head = KNeighborsRegressor() if numeric else KNeighborsClassifier()
     elif numeric:
-        raise ProbeError("a logistic probe needs classes, but the target is numeric: use the ridge or the knn probe.")
+        raise ProbeError(
+            "a logistic probe needs classes, but the target is numeric: use the ridge or the knn probe."
+        )
     else:
         head = LogisticRegression(max_iter=2000, random_state=seed)
     return make_pipeline(StandardScaler(), head)
@@ -136,8 +138,14 @@ def score(head: Pipeline, Z: Array, y: Array) -> Score:
 
 
 def probe(
-    Z_train: Array, y_train: Array, Z_test: Array, y_test: Array, *, kind: Kind = "ridge",
-    fraction: float = 1.0, seeds: tuple[int, ...] = (0,),
+    Z_train: Array,
+    y_train: Array,
+    Z_test: Array,
+    y_test: Array,
+    *,
+    kind: Kind = "ridge",
+    fraction: float = 1.0,
+    seeds: tuple[int, ...] = (0,),
 ) -> list[Score]:
     """Fit a head on a share of the training part, once a seed, and score it on the whole test part.
 
@@ -202,7 +210,7 @@ def cross_validate(Z: Array, y: Array, *, folds: int = 5, seed: int = 0) -> floa
 
     Examples
     --------
-    >>> Z, y = np.arange(20.0)[:, None], np.repeat([0, 1], 10)
+    >>> Z, y = np.repeat([0.0, 1.0], 10)[:, None], np.repeat([0, 1], 10)
     >>> cross_validate(Z, y)
     1.0
     """
@@ -211,5 +219,3 @@ def cross_validate(Z: Array, y: Array, *, folds: int = 5, seed: int = 0) -> floa
     folds = min(folds, int(np.unique(y, return_counts=True)[1].min()))
     split = StratifiedKFold(folds, shuffle=True, random_state=seed)
     return float(cross_val_score(make_head(), Z, y, cv=split).mean())
-
-

@@ -11,6 +11,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from tsjepa.encoder import Encoder
 
+
 @dataclass(frozen=True)
 class Momentum:
     """EMA momentum as a function of the step, so that a resumed run needs no replay.
@@ -97,7 +98,9 @@ class EMATarget(nn.Module):
         return super().train(False)
 
     @torch.no_grad()
-    def forward(self, x: Tensor, levels: Sequence[int], valid: Tensor | None, attend: Tensor | None) -> list[Tensor]:
+    def forward(
+        self, x: Tensor, levels: Sequence[int], valid: Tensor | None, attend: Tensor | None
+    ) -> list[Tensor]:
         """Encode the whole series, one [B, N, D] tensor a level."""
         return self.module(x, levels=levels, valid=valid, attend=attend)
 
@@ -136,7 +139,9 @@ class SelfTarget(nn.Module):
         self.stop_gradient = stop_gradient
         self.held = (encoder,)
 
-    def forward(self, x: Tensor, levels: Sequence[int], valid: Tensor | None, attend: Tensor | None) -> list[Tensor]:
+    def forward(
+        self, x: Tensor, levels: Sequence[int], valid: Tensor | None, attend: Tensor | None
+    ) -> list[Tensor]:
         """Encode the whole series, one [B, N, D] tensor a level."""
         return self.held[0](x, levels=levels, valid=valid, attend=attend)
 
@@ -173,7 +178,9 @@ class FrozenTarget(nn.Module):
         return super().train(False)
 
     @torch.no_grad()
-    def forward(self, x: Tensor, levels: Sequence[int], valid: Tensor | None, attend: Tensor | None) -> list[Tensor]:
+    def forward(
+        self, x: Tensor, levels: Sequence[int], valid: Tensor | None, attend: Tensor | None
+    ) -> list[Tensor]:
         """Encode the whole series, one [B, N, D] tensor a level."""
         return self.module(x, levels=levels, valid=valid, attend=attend)
 

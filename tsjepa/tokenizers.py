@@ -99,7 +99,9 @@ class SpectralPatches(LinearPatches):
 
     def __init__(self, patch_length: int, dim: int, channels: int = 1) -> None:
         super().__init__(patch_length, dim, channels)
-        window = torch.hann_window(patch_length + 2, periodic=False)[1:-1]  # the zeros at the ends would waste points
+        window = torch.hann_window(patch_length + 2, periodic=False)[
+            1:-1
+        ]  # the zeros at the ends would waste points
         self.register_buffer("window", window / window.norm(), persistent=False)
 
     @staticmethod
@@ -155,7 +157,8 @@ class ConvStem(nn.Module):
         super().__init__()
         self.patch_length, self.dim, self.channels = patch_length, dim, channels
         self.convs = nn.ModuleList(
-            nn.Conv1d(channels, filters, kernel_size, dilation=d, padding=d * (kernel_size // 2)) for d in dilations
+            nn.Conv1d(channels, filters, kernel_size, dilation=d, padding=d * (kernel_size // 2))
+            for d in dilations
         )
         for conv in self.convs:
             self.spread(conv)

@@ -66,7 +66,9 @@ class JEPATraining(pl.LightningModule):
         if self.train_config.shift:
             joined = x if valid is None else torch.cat([x, valid.to(x.dtype)], 1)
             joined = circular_shift(joined, generator)
-            x, valid = (joined, None) if valid is None else (joined[:, : x.shape[1]], joined[:, x.shape[1] :] > 0)
+            x, valid = (
+                (joined, None) if valid is None else (joined[:, : x.shape[1]], joined[:, x.shape[1] :] > 0)
+            )
         out: JEPAOutput = self.model(x, generator, valid)
         for name, value in (("loss", out.loss.detach()), *out.terms.items()):
             self.sums[name] = self.sums[name] + value if name in self.sums else value
@@ -122,7 +124,9 @@ def lr_factor(step: int, total: int, warmup: float) -> float:
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Lightning's checkpoint files, written whole or not at all."""
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
+    ) -> None:
         """Write under a temporary name and rename."""
         write_atomically(checkpoint, path)
 
@@ -141,7 +145,11 @@ class EpochEnd(pl.Callback):
         if self.metrics is None or not trainer.is_global_zero or not self.metrics.exists():
             return
         with self.metrics.open(newline="") as file:
-            lines = [line for line in file if not line[0].isdigit() or int(line.split(",")[0]) <= trainer.current_epoch]
+            lines = [
+                line
+                for line in file
+                if not line[0].isdigit() or int(line.split(",")[0]) <= trainer.current_epoch
+            ]
         temporary = self.metrics.with_suffix(".csv.tmp")
         temporary.write_text("".join(lines), newline="")
         os.replace(temporary, self.metrics)
@@ -254,13 +262,17 @@ def fit(
     )
     end = EpochEnd(folder, report)
     model.train()
-    trainer = make_trainer(header, folder, [end] if folder is None else [end, SaveEpoch(folder)], device, logger)
+    trainer = make_trainer(
+        header, folder, [end] if folder is None else [end, SaveEpoch(folder)], device, logger
+    )
     checkpoint = folder / CHECKPOINT if resume and folder is not None else None
     if checkpoint is not None:
         read_header(read_checkpoint(checkpoint), checkpoint)
     run(trainer, JEPATraining(model, header), loader, checkpoint)
     model.cpu().eval()
-    if math.isnan(end.loss) and folder is not None:  # the checkpoint was of a finished run, nothing was left to do
+    if (
+        math.isnan(end.loss) and folder is not None
+    ):  # the checkpoint was of a finished run, nothing was left to do
         end.loss = last_loss(folder / METRICS)
     return FitResult(end.loss, int(trainer.current_epoch), time.monotonic() - started)
 
