@@ -25,7 +25,9 @@ class Series(NamedTuple):
     values: NDArray[np.float32]
     valid: NDArray[np.bool_] | None = None
 
-    def __len__(self) -> int:  # type: ignore[override]
+    @property
+    def n_cases(self) -> int:
+        """Number of series."""
         return self.values.shape[0]
 
     @property
@@ -114,9 +116,7 @@ def pad(X: Sequence[Any], name: str) -> NDArray[Any]:
     channels = series[0].shape[0]
     for case, x in enumerate(series):
         if x.ndim != 2:
-            raise ValueError(
-                f"case {case} of {name} must be (n_channels, n_timepoints), but its shape is {x.shape}."
-            )
+            raise ValueError(f"case {case} of {name} must be (n_channels, n_timepoints), but its shape is {x.shape}.")
         if x.shape[0] != channels:
             raise ValueError(
                 f"case {case} of {name} has {x.shape[0]} channels, but case 0 has {channels}: "
@@ -149,22 +149,23 @@ def remarks(series: Series, patch_length: int | None = None) -> list[str]:
     """
     values, valid = series
     measured = np.ones(values.shape[:2], bool) if valid is None else valid.any(-1)
-    low = values.min(-1) if valid is None else np.where(valid, values, np.inf).min(-1)
-    high = values.max(-1) if valid is None else np.where(valid, values, -np.inf).max(-1)
+    low = np.min(values, -1, initial=np.inf, where=True if valid is None else valid)
+    high = np.max(values, -1, initial=-np.inf, where=True if valid is None else valid)
     found = []
+    constant = np.asarray(measured & (low == high), bool)
     for chosen, text in (
         (~measured, "without any value, {first}: its embedding is zeros."),
-        (measured & (low == high), "constant, {first}: it is encoded as zeros."),
+        (constant, "constant, {first}: it is encoded as zeros."),
     ):
         if chosen.any():
             case = int(np.argwhere(chosen)[0][0])
             found.append(f"{amount(chosen)} {text.format(first=f'the first in case {case}')}")
     if patch_length is not None:
-        ends = np.full(len(series), values.shape[2]) if valid is None else last_valid(valid).max(-1)
+        ends = np.full(series.n_cases, values.shape[2]) if valid is None else last_valid(valid).max(-1)
         short = (ends < patch_length) & (ends > 0)
         if short.any():
             found.append(
-                f"{int(short.sum())} of {len(series)} series are shorter than a patch ({patch_length} points):"
+                f"{int(short.sum())} of {series.n_cases} series are shorter than a patch ({patch_length} points):"
                 " they are filled up with missing points."
             )
     return found

@@ -39,8 +39,8 @@ def configure(
     Parameters
     ----------
     recipe : str, Path or Config, optional
-        Name, file, or a configuration to change. By default the recipe of the objective, `ts-jepa-<objective>`, where there is one, else
-        `ts-jepa-ema`.
+        Name, file, or a configuration to change. By default the recipe of the objective, `ts-jepa-<objective>`,
+        where there is one, else the default recipe.
     objective : str, optional
         A key of `OBJECTIVES`; sets target, loss, projector and regularizer.
     overrides : sequence of str
@@ -93,9 +93,7 @@ def resolve(config: Config, n_timepoints: int) -> Config:
             f"a patch of {length} points leaves one token of series of {n_timepoints}, and masking needs two: "
             "choose a shorter tokenizer.patch_length or a larger tokenizer.n_patches."
         )
-    return config.model_copy(
-        update={"tokenizer": size.model_copy(update={"n_patches": None, "patch_length": length})}
-    )
+    return config.model_copy(update={"tokenizer": size.model_copy(update={"n_patches": None, "patch_length": length})})
 
 
 def build_tokenizer(config: Config, n_channels: int) -> Tokenizer:

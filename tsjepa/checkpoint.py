@@ -1,4 +1,4 @@
-"""Checkpoints: one self-describing file of plain types and tensors, written whole or not at all, loaded without pickle."""
+"""Checkpoints: self-describing, of plain types and tensors, written whole or not at all, loaded without pickle."""
 
 import os
 import pickle
@@ -93,9 +93,7 @@ def save_checkpoint(path: str | Path, model: JEPA, header: Header) -> None:
         If the file cannot be written.
     """
     state = {name: value.detach().cpu() for name, value in model.state_dict().items()}
-    write_atomically(
-        {FORMAT: header.plain(), "state_dict": {f"model.{k}": v for k, v in state.items()}}, path
-    )
+    write_atomically({FORMAT: header.plain(), "state_dict": {f"model.{k}": v for k, v in state.items()}}, path)
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -111,6 +109,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} is a folder: name the checkpoint in it, {path / 'checkpoint.ckpt'}.")
     if not path.exists():
         raise CheckpointError(f"there is no checkpoint {path}.")
+    if not zipfile.is_zipfile(path):
+        raise CheckpointError(f"{path} cannot be read as a checkpoint: it is cut, damaged or another kind of file.")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -118,9 +118,9 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             f"{path} is not a tsjepa checkpoint: it holds something else than plain types and tensors, "
             "which is not loaded since it could run code."
         ) from error
-    except (RuntimeError, EOFError, zipfile.BadZipFile, ValueError, KeyError, OSError) as error:
+    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
         raise CheckpointError(
-            f"{path} cannot be read as a checkpoint: it is cut, damaged or another file."
+            f"{path} cannot be read as a checkpoint: it is damaged or another kind of file."
         ) from error
     header = content.get(FORMAT) if isinstance(content, dict) else None
     if not isinstance(header, dict) or header.get("format") != FORMAT or "state_dict" not in content:
@@ -181,9 +181,7 @@ def load_checkpoint(path: str | Path) -> tuple[JEPA, Header]:
     try:
         model.load_state_dict(state, strict=True)
     except RuntimeError as error:
-        raise CheckpointError(
-            f"the weights of {path} do not fit its configuration: {first_line(error)}"
-        ) from error
+        raise CheckpointError(f"the weights of {path} do not fit its configuration: {first_line(error)}") from error
     return model.eval(), header
 
 

@@ -150,9 +150,7 @@ class Config(Section):
     def _heads_divide(self) -> "Config":
         for name, part in (("encoder", self.encoder), ("predictor", self.predictor)):
             if part.dim % part.heads:
-                raise ValueError(
-                    f"{name}.dim must be divisible by {name}.heads, but {part.dim} is not by {part.heads}"
-                )
+                raise ValueError(f"{name}.dim must be divisible by {name}.heads, but {part.dim} is not by {part.heads}")
         return self
 
 
@@ -177,9 +175,7 @@ def recipe_names() -> list[str]:
     >>> "ts-jepa-paper" in recipe_names()
     True
     """
-    return sorted(
-        f.name.removesuffix(".yaml") for f in files("tsjepa.configs").iterdir() if f.name.endswith(".yaml")
-    )
+    return sorted(f.name.removesuffix(".yaml") for f in files("tsjepa.configs").iterdir() if f.name.endswith(".yaml"))
 
 
 def load_config(source: str | Path, overrides: Sequence[str] = ()) -> Config:
@@ -215,11 +211,9 @@ def load_config(source: str | Path, overrides: Sequence[str] = ()) -> Config:
     elif name in recipe_names():
         text = files("tsjepa.configs").joinpath(f"{name}.yaml").read_text(encoding="utf-8")
     else:
-        raise ConfigError(
-            f"there is no recipe {name!r}{nearest(name, recipe_names())}; a file must end in .yaml."
-        )
+        raise ConfigError(f"there is no recipe {name!r}{nearest(name, recipe_names())}; a file must end in .yaml.")
     try:
-        values = yaml.load(text, _StrictLoader)  # noqa: S506 (a subclass of the safe loader)
+        values = yaml.load(text, _StrictLoader)
     except (yaml.YAMLError, ConfigError) as error:
         raise ConfigError(f"{name} is not usable YAML: {' '.join(str(error).split())}.") from error
     if not isinstance(values, dict):
@@ -256,7 +250,7 @@ def apply_override(values: dict[str, Any], override: str) -> dict[str, Any]:
         raise ConfigError(f"an override is written key.path=value, but got {override!r}.")
     *parents, key = path.split(".")
     try:
-        value = yaml.load(text, _StrictLoader)  # noqa: S506 (a subclass of the safe loader)
+        value = yaml.load(text, _StrictLoader)
     except (yaml.YAMLError, ConfigError) as error:
         raise ConfigError(f"the value of {override!r} is not YAML.") from error
     result = inner = dict(values)

@@ -18,7 +18,7 @@ from tsjepa.arrays import DataWarning, Series, as_series, remarks
 from tsjepa.build import build_model, configure, resolve
 from tsjepa.checkpoint import Header, load_checkpoint, save_checkpoint
 from tsjepa.config import Config
-from tsjepa.embedding import embed
+from tsjepa.embedding import embed, resolve_device
 from tsjepa.objective import JEPA
 
 
@@ -81,6 +81,8 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     >>> TSJEPAEmbedder("tiny", max_epochs=2, random_state=0).fit_transform(X).shape
     (20, 192)
     """
+
+    _two_d: bool
 
     def __init__(
         self,
@@ -148,9 +150,7 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         self._announce(series, config)
         header = Header(config, None, series.n_channels, series.n_timepoints)
         with self._threads():
-            result = fit(
-                model, series, header, device=self.device, report=self._report if self.verbose else None
-            )
+            result = fit(model, series, header, device=self.device, report=self._report if self.verbose else None)
         self._take(model, header)
         self.loss_ = result.loss
         return self
@@ -244,13 +244,11 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
     def _series(self, X: Any, *, reset: bool) -> Series:
         """Validate X as scikit-learn does where it can, and bring it into one array."""
-        if isinstance(X, (list, tuple)) and len(X) and np.ndim(X[0]) > 0 and not _rectangular(X):
-            two_d = False
-        else:
-            two_d = np.ndim(X) < 3
+        two_d = _ndim(X) == 2
+        if _ndim(X) is not None:
             keywords: dict[str, Any] = {"dtype": [np.float64, np.float32], "ensure_all_finite": "allow-nan"}
             if two_d and (reset or self._two_d):
-                X = validate_data(self, X, reset=reset, ensure_min_features=2, **keywords)
+                X = validate_data(self, X, reset=reset, ensure_min_features=2 if reset else 1, **keywords)
             else:
                 X = check_array(X, allow_nd=True, input_name="X", **keywords)
         series = as_series(X)
@@ -281,11 +279,7 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         """Set the fitted attributes."""
         self.model_, self.config_ = model, header.config
         self._n_channels, self._n_timepoints = header.n_channels, header.n_timepoints
-        apart = (
-            header.n_channels
-            if model.encoder.channels == 1 and header.config.probe.channels == "concat"
-            else 1
-        )
+        apart = header.n_channels if model.encoder.channels == 1 and header.config.probe.channels == "concat" else 1
         n_levels = model.encoder.depth + 1 if header.config.probe.levels == "all" else 1
         self._n_features_out = apart * n_levels * len(header.config.probe.pool) * model.encoder.dim
 
@@ -311,7 +305,7 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     @staticmethod
     def _is_double(X: Any) -> bool:
         """Return whether X counts as float64: everything but float32 arrays, as in scikit-learn."""
-        first = X[0] if isinstance(X, (list, tuple)) else X
+        first = X[0] if isinstance(X, list | tuple) else X
         return getattr(first, "dtype", None) != np.float32
 
     def __sklearn_tags__(self) -> Tags:
@@ -322,9 +316,11 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         return tags
 
 
-def _rectangular(X: Sequence[Any]) -> bool:
-    """Return whether the members of a list have all the same shape."""
-    return len({np.shape(x) for x in X}) == 1
+def _ndim(X: Any) -> int | None:
+    """Return the number of dimensions, None for a list of series that differ in length."""
+    if isinstance(X, list | tuple) and len({np.shape(x) for x in X}) > 1:
+        return None
+    return X.ndim if hasattr(X, "ndim") else np.asarray(X).ndim
 
 
 def cpu_threads(n_jobs: int) -> int:
@@ -332,25 +328,3 @@ def cpu_threads(n_jobs: int) -> int:
     from joblib import effective_n_jobs
 
     return int(effective_n_jobs(n_jobs))
-
-
-def resolve_device(device: str) -> torch.device:
-    """Return the device that a name means; "auto" is the GPU where there is one.
-
-    Raises
-    ------
-    ValueError
-        If the device is not there.
-
-    Examples
-    --------
-    >>> resolve_device("cpu")
-    device(type='cpu')
-    """
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if device == "auto":
-        return torch.device(next(name for name in ("cuda", "mps", "cpu") if available[name]))
-    if not available.get(device, False):
-        there = ", ".join(name for name, yes in available.items() if yes)
-        raise ValueError(f"device {device!r} is not available here: choose auto or one of {there}.")
-    return torch.device(device)

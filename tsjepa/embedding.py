@@ -62,9 +62,7 @@ def embed(
     rows = np.zeros((len(values), len(levels) * len(probe.pool) * encoder.dim), np.float32)
     with torch.inference_mode():
         for index, x, x_valid in batches(encoder, values, valid):
-            pooled = pool_batch(
-                encoder, x.to(device), None if x_valid is None else x_valid.to(device), levels, probe
-            )
+            pooled = pool_batch(encoder, x.to(device), None if x_valid is None else x_valid.to(device), levels, probe)
             rows[index] = pooled[: len(index)].cpu().numpy()
     return join_channels(rows.reshape(n_cases, -1, rows.shape[1]), valid, probe)
 
@@ -75,9 +73,7 @@ def chosen_levels(encoder: Encoder, probe: ProbeConfig) -> list[int]:
         return list(range(encoder.depth + 1))
     level = encoder.depth if probe.levels == "last" else probe.levels
     if level > encoder.depth:
-        raise ValueError(
-            f"the encoder has levels 0 (tokenizer) to {encoder.depth}, but probe.levels is {level}."
-        )
+        raise ValueError(f"the encoder has levels 0 (tokenizer) to {encoder.depth}, but probe.levels is {level}.")
     return [level]
 
 
@@ -118,9 +114,7 @@ def groups(
         yield np.flatnonzero((length == key[0]) & (whole == bool(key[1]))), int(key[0])
 
 
-def pool_batch(
-    encoder: Encoder, x: Tensor, valid: Tensor | None, levels: Sequence[int], probe: ProbeConfig
-) -> Tensor:
+def pool_batch(encoder: Encoder, x: Tensor, valid: Tensor | None, levels: Sequence[int], probe: ProbeConfig) -> Tensor:
     """Return the pooled levels [B, F] of one batch."""
     attend = None if valid is None else encoder.token_valid(valid)
     states = encoder(x, levels=levels, valid=valid, attend=attend)
@@ -161,21 +155,23 @@ def join_channels(
     return rows.sum(1) / np.maximum(measured.sum(1, keepdims=True), 1).astype(np.float32)
 
 
-def feature_names(encoder: Encoder, n_channels: int, probe: ProbeConfig) -> list[str]:
-    """Return a name for each column of `embed`: channel, level, statistic, unit.
+def resolve_device(device: str) -> torch.device:
+    """Return the device that a name means; "auto" is the GPU where there is one.
+
+    Raises
+    ------
+    ValueError
+        If the device is not there.
 
     Examples
     --------
-    >>> from tsjepa.tokenizers import LinearPatches
-    >>> feature_names(Encoder(LinearPatches(5, 2), depth=0, heads=1), 1, ProbeConfig(pool=("mean",)))
-    ['level0_mean0', 'level0_mean1']
+    >>> resolve_device("cpu")
+    device(type='cpu')
     """
-    apart = encoder.channels == 1 and n_channels > 1 and probe.channels == "concat"
-    prefixes = [f"channel{c}_" for c in range(n_channels)] if apart else [""]
-    return [
-        f"{prefix}level{level}_{statistic}{unit}"
-        for prefix in prefixes
-        for level in chosen_levels(encoder, probe)
-        for statistic in probe.pool
-        for unit in range(encoder.dim)
-    ]
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if device == "auto":
+        return torch.device(next(name for name in ("cuda", "mps", "cpu") if available[name]))
+    if not available.get(device, False):
+        there = ", ".join(name for name, yes in available.items() if yes)
+        raise ValueError(f"device {device!r} is not available here: choose auto or one of {there}.")
+    return torch.device(device)

@@ -49,7 +49,12 @@ class Mask(NamedTuple):
 
     def to(self, device: torch.device) -> "Mask":
         """Return the mask on another device."""
-        return Mask(*(part if part is None else part.to(device, non_blocking=True) for part in self))
+
+        def move(part: Tensor) -> Tensor:
+            return part.to(device, non_blocking=True)
+
+        valid = self.context_valid, self.target_valid
+        return Mask(move(self.context), move(self.target), *(None if part is None else move(part) for part in valid))
 
 
 # (rows, N, generator) -> which tokens are hidden, bool [rows, N], equally many in each row
@@ -206,9 +211,7 @@ def blocks(count: int, length: int, rows: int, n: int, generator: torch.Generato
     n_blocks = -(-count // length)
     is_block = exactly(n_blocks, rows, n - count + n_blocks, generator)
     lengths = torch.where(is_block, length, 1)
-    last = count - length * (
-        n_blocks - 1
-    )  # one block is shorter: the first in its row, anywhere after the rotation
+    last = count - length * (n_blocks - 1)  # one block is shorter: the first in its row, anywhere after the rotation
     first_block = is_block.int().argmax(1, keepdim=True)
     lengths.scatter_(1, first_block, last)
     hidden = torch.repeat_interleave(is_block.flatten(), lengths.flatten()).view(rows, n)
@@ -216,9 +219,7 @@ def blocks(count: int, length: int, rows: int, n: int, generator: torch.Generato
     return hidden.gather(1, (torch.arange(n) + offset) % n)
 
 
-def assemble(
-    draw: Draw, n_rows: int, n_tokens: int, generator: torch.Generator, valid: Tensor | None
-) -> Mask:
+def assemble(draw: Draw, n_rows: int, n_tokens: int, generator: torch.Generator, valid: Tensor | None) -> Mask:
     """Turn draws into index tensors, row by row where the rows' valid tokens differ in number."""
     if n_tokens < 2:
         raise ValueError(

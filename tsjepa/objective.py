@@ -155,9 +155,7 @@ class JEPA(nn.Module):
         if self.target.trains_encoder:
             penalty = self.regularizer(latents, generator, attend)
         else:
-            penalty = self.regularizer(
-                self.project(context, mask.context_valid), generator, mask.context_valid
-            )
+            penalty = self.regularizer(self.project(context, mask.context_valid), generator, mask.context_valid)
         terms = {"prediction": prediction.detach(), "regularizer": penalty.detach()}
         return JEPAOutput(prediction + self.weight * penalty, terms)
 

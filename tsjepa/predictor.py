@@ -30,9 +30,7 @@ class Predictor(nn.Module):
     torch.Size([1, 3, 8])
     """
 
-    def __init__(
-        self, encoder_dim: int, *, dim: int, depth: int, heads: int, out_dim: int | None = None
-    ) -> None:
+    def __init__(self, encoder_dim: int, *, dim: int, depth: int, heads: int, out_dim: int | None = None) -> None:
         super().__init__()
         self.embed = nn.Linear(encoder_dim, dim)
         self.mask_token = nn.Parameter(torch.zeros(dim))

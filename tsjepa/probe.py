@@ -53,9 +53,7 @@ def make_head(kind: Kind = "ridge", *, numeric: bool = False, seed: int = 0) -> 
     elif kind == "knn":
         head = KNeighborsRegressor() if numeric else KNeighborsClassifier()
     elif numeric:
-        raise ProbeError(
-            "a logistic probe needs classes, but the target is numeric: use the ridge or the knn probe."
-        )
+        raise ProbeError("a logistic probe needs classes, but the target is numeric: use the ridge or the knn probe.")
     else:
         head = LogisticRegression(max_iter=2000, random_state=seed)
     return make_pipeline(StandardScaler(), head)

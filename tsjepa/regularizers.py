@@ -20,16 +20,12 @@ class EppsPulley(torch.autograd.Function):
     def forward(ctx, x: Tensor, valid: Tensor | None, knots: int, t_max: float) -> Tensor:  # type: ignore[no-untyped-def]
         """Return the statistic [S, M] of samples x [S, N, M]; valid [S, N] says which samples count."""
         step = t_max / (knots - 1)
-        count = (
-            x.new_full((x.shape[0], 1), float(x.shape[1]))
-            if valid is None
-            else valid.sum(1, keepdim=True).to(x)
-        )
+        count = x.new_full((x.shape[0], 1), float(x.shape[1])) if valid is None else valid.sum(1, keepdim=True).to(x)
         keep = None if valid is None else valid.unsqueeze(-1).to(x)
         cos1, sin1 = torch.cos(step * x), torch.sin(step * x)
         cos_k, sin_k = torch.ones_like(x), torch.zeros_like(x)
         sums = []
-        for k in range(1, knots):
+        for _ in range(1, knots):
             cos_k, sin_k = cos_k * cos1 - sin_k * sin1, sin_k * cos1 + cos_k * sin1
             both = torch.stack([cos_k, sin_k])
             sums.append((both if keep is None else both * keep).sum(2))
@@ -163,9 +159,7 @@ class SIGReg(nn.Module):
         self.slices, self.knots, self.t_max = slices, knots, t_max
         self.placement: Placement = placement
 
-    def forward(
-        self, z: Tensor, generator: torch.Generator | None = None, valid: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, z: Tensor, generator: torch.Generator | None = None, valid: Tensor | None = None) -> Tensor:
         """Return the regularizer, a scalar, of latents z [B, N, D]; valid [B, N] says which tokens count."""
         directions = random_slices(z.shape[-1], self.slices, generator, z.device).to(z.dtype)
         samples, valid = arrange(z, valid, self.placement)
@@ -232,9 +226,7 @@ class VICReg(nn.Module):
         super().__init__()
         self.std_weight, self.cov_weight = std_weight, cov_weight
 
-    def forward(
-        self, z: Tensor, generator: torch.Generator | None = None, valid: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, z: Tensor, generator: torch.Generator | None = None, valid: Tensor | None = None) -> Tensor:
         """Return the weighted sum of both terms over all tokens of z [B, N, D]; valid [B, N] says which count."""
         samples = z.flatten(0, 1) if valid is None else z[valid]
         return self.std_weight * variance_loss(samples) + self.cov_weight * covariance_loss(samples)

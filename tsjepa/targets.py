@@ -98,9 +98,7 @@ class EMATarget(nn.Module):
         return super().train(False)
 
     @torch.no_grad()
-    def forward(
-        self, x: Tensor, levels: Sequence[int], valid: Tensor | None, attend: Tensor | None
-    ) -> list[Tensor]:
+    def forward(self, x: Tensor, levels: Sequence[int], valid: Tensor | None, attend: Tensor | None) -> list[Tensor]:
         """Encode the whole series, one [B, N, D] tensor a level."""
         return self.module(x, levels=levels, valid=valid, attend=attend)
 
@@ -139,9 +137,7 @@ class SelfTarget(nn.Module):
         self.stop_gradient = stop_gradient
         self.held = (encoder,)
 
-    def forward(
-        self, x: Tensor, levels: Sequence[int], valid: Tensor | None, attend: Tensor | None
-    ) -> list[Tensor]:
+    def forward(self, x: Tensor, levels: Sequence[int], valid: Tensor | None, attend: Tensor | None) -> list[Tensor]:
         """Encode the whole series, one [B, N, D] tensor a level."""
         return self.held[0](x, levels=levels, valid=valid, attend=attend)
 
@@ -178,9 +174,7 @@ class FrozenTarget(nn.Module):
         return super().train(False)
 
     @torch.no_grad()
-    def forward(
-        self, x: Tensor, levels: Sequence[int], valid: Tensor | None, attend: Tensor | None
-    ) -> list[Tensor]:
+    def forward(self, x: Tensor, levels: Sequence[int], valid: Tensor | None, attend: Tensor | None) -> list[Tensor]:
         """Encode the whole series, one [B, N, D] tensor a level."""
         return self.module(x, levels=levels, valid=valid, attend=attend)
 

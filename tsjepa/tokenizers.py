@@ -99,9 +99,7 @@ class SpectralPatches(LinearPatches):
 
     def __init__(self, patch_length: int, dim: int, channels: int = 1) -> None:
         super().__init__(patch_length, dim, channels)
-        window = torch.hann_window(patch_length + 2, periodic=False)[
-            1:-1
-        ]  # the zeros at the ends would waste points
+        window = torch.hann_window(patch_length + 2, periodic=False)[1:-1]  # the zeros at the ends would waste points
         self.register_buffer("window", window / window.norm(), persistent=False)
 
     @staticmethod
@@ -156,19 +154,18 @@ class ConvStem(nn.Module):
     ) -> None:
         super().__init__()
         self.patch_length, self.dim, self.channels = patch_length, dim, channels
-        self.convs = nn.ModuleList(
-            nn.Conv1d(channels, filters, kernel_size, dilation=d, padding=d * (kernel_size // 2))
-            for d in dilations
-        )
-        for conv in self.convs:
-            self.spread(conv)
+        convs = [
+            nn.Conv1d(channels, filters, kernel_size, dilation=d, padding=d * (kernel_size // 2)) for d in dilations
+        ]
+        for conv in convs:
+            assert conv.bias is not None
+            self.spread(conv.weight, conv.bias)
+        self.convs = nn.ModuleList(convs)
         self.proj = nn.Linear(2 * filters * len(dilations), dim)
 
     @staticmethod
-    def spread(conv: nn.Module) -> None:
+    def spread(weight: Tensor, bias: Tensor) -> None:
         """Draw zero-sum unit-norm filters, and biases within the range of their responses to unit-variance input."""
-        weight, bias = conv.weight, conv.bias
-        assert isinstance(weight, Tensor) and isinstance(bias, Tensor)
         with torch.no_grad():
             weight.normal_()
             weight -= weight.mean((1, 2), keepdim=True)

@@ -16,6 +16,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -23,9 +24,15 @@ from tsjepa.arrays import Series
 from tsjepa.batches import Batches, ShuffledBatches, circular_shift, keyed_generator
 from tsjepa.checkpoint import FORMAT, Header, read_checkpoint, read_header, write_atomically
 from tsjepa.config import TrainConfig
+from tsjepa.embedding import resolve_device
 from tsjepa.objective import JEPA, JEPAOutput
 
 LoggerName = Literal["csv", "tensorboard", "wandb"]
+PRECISIONS: dict[str, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
+    "32": "32-true",
+    "bf16": "bf16-mixed",
+    "16": "16-mixed",
+}
 CHECKPOINT, METRICS = "checkpoint.ckpt", "metrics.csv"
 
 
@@ -66,9 +73,7 @@ class JEPATraining(pl.LightningModule):
         if self.train_config.shift:
             joined = x if valid is None else torch.cat([x, valid.to(x.dtype)], 1)
             joined = circular_shift(joined, generator)
-            x, valid = (
-                (joined, None) if valid is None else (joined[:, : x.shape[1]], joined[:, x.shape[1] :] > 0)
-            )
+            x, valid = (joined, None) if valid is None else (joined[:, : x.shape[1]], joined[:, x.shape[1] :] > 0)
         out: JEPAOutput = self.model(x, generator, valid)
         for name, value in (("loss", out.loss.detach()), *out.terms.items()):
             self.sums[name] = self.sums[name] + value if name in self.sums else value
@@ -88,7 +93,7 @@ class JEPATraining(pl.LightningModule):
         steps = self.trainer.num_training_batches
         return {name: float(value) / steps for name, value in self.sums.items()}
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return AdamW without decay on biases, norms and single tokens, warm-up and cosine by step."""
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         section = self.train_config
@@ -124,9 +129,7 @@ def lr_factor(step: int, total: int, warmup: float) -> float:
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Lightning's checkpoint files, written whole or not at all."""
 
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
-    ) -> None:
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         """Write under a temporary name and rename."""
         write_atomically(checkpoint, path)
 
@@ -145,11 +148,7 @@ class EpochEnd(pl.Callback):
         if self.metrics is None or not trainer.is_global_zero or not self.metrics.exists():
             return
         with self.metrics.open(newline="") as file:
-            lines = [
-                line
-                for line in file
-                if not line[0].isdigit() or int(line.split(",")[0]) <= trainer.current_epoch
-            ]
+            lines = [line for line in file if not line[0].isdigit() or int(line.split(",")[0]) <= trainer.current_epoch]
         temporary = self.metrics.with_suffix(".csv.tmp")
         temporary.write_text("".join(lines), newline="")
         os.replace(temporary, self.metrics)
@@ -258,21 +257,21 @@ def fit(
         raise TrainingError("no series holds a single value, so there is nothing to train on.")
     section = header.config.train
     loader = DataLoader(
-        batches, sampler=ShuffledBatches(len(batches), section.batch_size, section.seed), batch_size=None
+        batches,
+        sampler=ShuffledBatches(len(batches), section.batch_size, section.seed),
+        batch_size=None,
+        generator=torch.Generator(),  # the loader draws a seed, and must not draw it from the user's generator
     )
     end = EpochEnd(folder, report)
     model.train()
-    trainer = make_trainer(
-        header, folder, [end] if folder is None else [end, SaveEpoch(folder)], device, logger
-    )
+    callbacks = [end] if folder is None else [end, SaveEpoch(folder)]
+    trainer = make_trainer(header, folder, callbacks, resolve_device(device).type, logger)
     checkpoint = folder / CHECKPOINT if resume and folder is not None else None
     if checkpoint is not None:
         read_header(read_checkpoint(checkpoint), checkpoint)
     run(trainer, JEPATraining(model, header), loader, checkpoint)
     model.cpu().eval()
-    if (
-        math.isnan(end.loss) and folder is not None
-    ):  # the checkpoint was of a finished run, nothing was left to do
+    if math.isnan(end.loss) and folder is not None:  # the checkpoint was of a finished run, nothing was left to do
         end.loss = last_loss(folder / METRICS)
     return FitResult(end.loss, int(trainer.current_epoch), time.monotonic() - started)
 
@@ -283,12 +282,11 @@ def make_trainer(
     """Return a quiet Trainer that writes nothing by itself."""
     section = header.config.train
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    precision = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}[section.precision]
     return pl.Trainer(
         accelerator="gpu" if device == "cuda" else device,
         devices=1,
         max_epochs=section.epochs,
-        precision=precision,
+        precision=PRECISIONS[section.precision],
         gradient_clip_val=section.clip or None,
         callbacks=callbacks,
         plugins=[AtomicCheckpointIO()],
@@ -313,7 +311,7 @@ def make_logger(name: LoggerName, out: Path | None) -> Logger | bool:
         raise TrainingError(f"the {name} logger is not installed: pip install 'tsjepa[{name}]'.") from error
 
 
-def run(trainer: pl.Trainer, module: JEPATraining, loader: DataLoader, checkpoint: Path | None) -> None:  # type: ignore[type-arg]
+def run(trainer: pl.Trainer, module: JEPATraining, loader: DataLoader[Any], checkpoint: Path | None) -> None:
     """Run the Trainer; Lightning turns Ctrl-C into an exit and leaves the signal ignored, which is undone here."""
     handler = signal.getsignal(signal.SIGINT)
     try:

@@ -1,0 +1,252 @@
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression, RidgeClassifier
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from tsjepa import CheckpointError, ConfigError, DataWarning, TSJEPAEmbedder
+
+
+def series(n_cases=24, n_channels=2, n_timepoints=60, seed=0):
+    """Sines of two frequencies in noise, and which of the two."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(n_cases) % 2
+    time = np.arange(n_timepoints) / n_timepoints
+    phase = rng.uniform(0, 2 * np.pi, (n_cases, n_channels, 1))
+    X = np.sin(2 * np.pi * (3 + 4 * y[:, None, None]) * time + phase) + 0.1 * rng.normal(size=(*phase.shape[:2], 60))
+    return X, y
+
+
+def tiny(**parameters):
+    return TSJEPAEmbedder("tiny", **{"max_epochs": 2, "random_state": 0, "device": "cpu", **parameters})
+
+
+@pytest.mark.filterwarnings("ignore::tsjepa.DataWarning")
+@pytest.mark.filterwarnings("ignore:Skipping check check_array_api_input")
+@parametrize_with_checks([TSJEPAEmbedder("tiny", max_epochs=1)])
+def test_scikit_learn_contract(estimator, check):
+    check(estimator)
+
+
+def test_three_dimensions_go_through_scikit_learn():
+    X, y = series()
+    pipeline = make_pipeline(tiny(), StandardScaler(), LogisticRegression())
+    assert cross_val_score(pipeline, X, y, cv=3).mean() > 0.9
+    search = GridSearchCV(make_pipeline(tiny(), RidgeClassifier()), {"tsjepaembedder__mask_ratio": [0.3, 0.6]}, cv=2)
+    assert search.fit(X, y).best_score_ > 0.9
+
+
+def test_two_dimensions_are_univariate_cases():
+    X, _ = series(n_channels=1)
+    flat, deep = tiny().fit(X[:, 0]), tiny().fit(X)
+    np.testing.assert_array_equal(flat.transform(X[:, 0]), deep.transform(X))
+
+
+def test_same_seed_same_embedding_and_other_seed_another():
+    X, _ = series()
+    first = tiny(random_state=3).fit_transform(X)
+    np.testing.assert_array_equal(first, tiny(random_state=3).fit_transform(X))
+    assert not np.array_equal(first, tiny(random_state=4).fit_transform(X))
+
+
+def test_torch_and_numpy_generators_are_left_alone():
+    X, _ = series()
+    torch.manual_seed(5)
+    np.random.seed(5)  # noqa: NPY002 (the global generator is what is tested)
+    before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    tiny().fit_transform(X)
+    assert torch.equal(before[0], torch.get_rng_state())
+    np.testing.assert_array_equal(before[1], np.random.get_state()[1])  # noqa: NPY002
+
+
+def test_embedding_does_not_depend_on_the_rest_of_the_call():
+    X, _ = series(n_cases=70)
+    X[3, 0, 10:30] = np.nan
+    X[7, 1, 50:] = np.nan
+    embedder = tiny().fit(X)
+    together = embedder.transform(X)
+    for case in (0, 3, 7, 69):
+        np.testing.assert_array_equal(embedder.transform(X[[case]])[0], together[case])
+    np.testing.assert_array_equal(embedder.transform(X[::-1]), together[::-1])
+
+
+def test_lists_and_padding_agree():
+    X, _ = series(n_cases=6)
+    short = [x[:, : 60 - 6 * i] for i, x in enumerate(X)]
+    padded = np.full_like(X, np.nan)
+    for i, x in enumerate(short):
+        padded[i, :, : x.shape[1]] = x
+    embedder = tiny().fit(X)
+    np.testing.assert_array_equal(embedder.transform(short), embedder.transform(padded))
+
+
+def test_fit_on_unequal_lengths_and_missing_values():
+    X, y = series()
+    ragged = [x[:, : 60 - (i % 5) * 6] for i, x in enumerate(X)]
+    ragged[4] = np.where(np.arange(ragged[4].shape[1]) % 7 == 0, np.nan, ragged[4])
+    Z = tiny().fit_transform(ragged)
+    assert np.isfinite(Z).all()
+    assert RidgeClassifier().fit(Z, y).score(Z, y) == 1
+
+
+def test_series_without_values_and_constant_ones_are_defined_and_announced():
+    X, _ = series()
+    X[2], X[5, 1] = np.nan, 7.0
+    with pytest.warns(DataWarning) as caught:
+        Z = tiny().fit_transform(X)
+    text = " ".join(str(w.message) for w in caught)
+    assert "2 of 48 channels are without any value, the first in case 2" in text
+    assert "1 of 48 channels is constant, the first in case 5" in text
+    assert (Z[2] == 0).all()
+    assert np.isfinite(Z).all()
+
+
+def test_a_longer_or_shorter_series_than_in_fit_is_embedded():
+    X, _ = series()
+    embedder = tiny().fit(X)
+    assert embedder.transform(np.concatenate([X, X], 2)).shape == embedder.transform(X[:, :, :33]).shape
+    with pytest.warns(DataWarning, match="shorter than a patch"):
+        assert np.isfinite(embedder.transform(X[:, :, :3])).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_dtype_is_kept(dtype):
+    X, _ = series()
+    assert tiny().fit_transform(X.astype(dtype)).dtype == dtype
+
+
+def test_set_output_and_names():
+    X, _ = series()
+    embedder = tiny().set_output(transform="pandas").fit(X)
+    frame = embedder.transform(X)
+    assert list(frame.columns) == list(embedder.get_feature_names_out())
+    assert frame.columns[0] == "tsjepaembedder0"
+    assert frame.shape == (24, 2 * 2 * 3 * 32)
+
+
+def test_clone_and_pickle_keep_parameters_and_embeddings():
+    X, _ = series()
+    embedder = tiny(objective="sigreg", mask_ratio=0.4, overrides=["encoder.depth=2"]).fit(X)
+    again = pickle.loads(pickle.dumps(embedder))
+    np.testing.assert_array_equal(again.transform(X), embedder.transform(X))
+    copy = clone(embedder)
+    assert copy.get_params() == embedder.get_params()
+    assert not hasattr(copy, "model_")
+
+
+def test_parameters_reach_the_configuration():
+    X, _ = series()
+    embedder = tiny(
+        objective="sigreg", masking="block", mask_ratio=0.4, patch_length=12, batch_size=8, lr=1e-4, max_epochs=1
+    ).fit(X)
+    config = embedder.config_
+    assert (config.target.kind, config.regularizer.kind) == ("self", "sigreg")
+    assert (config.mask.kind, config.mask.ratio, config.tokenizer.patch_length) == ("block", 0.4, 12)
+    assert (config.train.batch_size, config.train.lr, config.train.epochs) == (8, 1e-4, 1)
+
+
+def test_warm_start_goes_on_and_a_cold_start_begins_again():
+    X, _ = series()
+    cold = tiny().fit(X)
+    loss = cold.loss_
+    assert cold.fit(X).loss_ == loss
+    warm = tiny(warm_start=True).fit(X)
+    weights = warm.model_
+    assert warm.fit(X).model_ is weights
+    assert warm.loss_ < loss
+    with pytest.raises(ValueError, match="warm_start"):
+        warm.fit(X[:, :1])
+
+
+def test_save_and_load(tmp_path):
+    X, _ = series()
+    embedder = tiny().fit(X)
+    embedder.save(tmp_path / "model.ckpt")
+    loaded = TSJEPAEmbedder.load(tmp_path / "model.ckpt", device="cpu")
+    np.testing.assert_array_equal(loaded.transform(X), embedder.transform(X))
+    assert loaded.config_ == embedder.config_
+    assert [p.name for p in tmp_path.iterdir()] == ["model.ckpt"]
+    assert clone(loaded).fit(X).config_.tokenizer == embedder.config_.tokenizer
+
+
+def test_load_refuses_what_is_no_checkpoint(tmp_path):
+    (tmp_path / "model.ckpt").write_bytes(b"not a checkpoint")
+    with pytest.raises(CheckpointError, match=r"model\.ckpt cannot be read"):
+        TSJEPAEmbedder.load(tmp_path / "model.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "sentence"),
+    [
+        ({"recipe": "tinny"}, "did you mean tiny"),
+        ({"objective": "sigrek"}, "did you mean sigreg"),
+        ({"masking": "blocks"}, "mask.kind"),
+        ({"mask_ratio": 1.0}, "mask.ratio"),
+        ({"mask_ratio": 0.01}, "leaves no target"),
+        ({"patch_length": 60}, "shorter tokenizer.patch_length"),
+        ({"overrides": ["encoder.dmi=3"]}, "did you mean encoder.dim"),
+        ({"device": "cuda:9"}, "device"),
+    ],
+)
+def test_bad_parameters_are_said_in_one_sentence(parameters, sentence):
+    X, _ = series()
+    with pytest.raises((ConfigError, ValueError), match=sentence):
+        TSJEPAEmbedder(**{"recipe": "tiny", "max_epochs": 1, **parameters}).fit(X)
+
+
+def test_another_number_of_channels():
+    X, _ = series()
+    with pytest.raises(ValueError, match="X has 1 channels, but TSJEPAEmbedder was fitted with 2"):
+        tiny().fit(X).transform(X[:, :1])
+    pooled = tiny(overrides=["probe.channels=mean"]).fit(X)
+    assert pooled.transform(X[:, :1]).shape == pooled.transform(X).shape
+    mixed = tiny(overrides=["tokenizer.channels=mixed"]).fit(X)
+    assert mixed.transform(X).shape == (24, 2 * 3 * 32)
+    with pytest.raises(ValueError, match="was fitted with 2"):
+        mixed.transform(X[:, :1])
+
+
+def test_infinite_values_are_refused_with_their_place():
+    X, _ = series()
+    X[4, 1, 7] = np.inf
+    with pytest.raises(ValueError, match="infinity"):
+        tiny().fit(X)
+    with pytest.raises(ValueError, match="case 4, channel 1, time point 7"):
+        tiny().fit(list(X[:4]) + [X[4][:, :50]])
+
+
+def test_nothing_is_written_to_the_working_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    X, _ = series()
+    tiny().fit_transform(X)
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_warning_on_ordinary_data(recwarn):
+    X, _ = series()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tiny().fit_transform(X)
+    assert not recwarn.list
+
+
+def test_n_jobs_is_given_back():
+    X, _ = series()
+    before = torch.get_num_threads()
+    tiny(n_jobs=1).fit_transform(X)
+    assert torch.get_num_threads() == before
+
+
+def test_verbose_writes_a_line_an_epoch_to_standard_error(capsys):
+    X, _ = series()
+    tiny(verbose=1).fit(X)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert [line.split(":")[0] for line in captured.err.splitlines()] == ["epoch 1/2", "epoch 2/2"]

@@ -1,0 +1,136 @@
+"""Normalisation, position code, attention block and gathering, each against an independent reference."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from tsjepa.layers import SCALE_FLOOR, Block, gather_tokens, init_weights, instance_normalize, sincos_positions
+
+
+def normalized(x: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
+    """Normalise in float64, a channel at a time."""
+    out = np.zeros(x.shape)
+    for place in np.ndindex(x.shape[:2]):
+        there = np.ones(x.shape[2], bool) if valid is None else valid[place]
+        values = x[place][there].astype(np.float64)
+        if len(values):
+            scale = max(values.std(), SCALE_FLOOR * np.abs(values).max(), 1e-300)
+            out[place][there] = (values - values.mean()) / scale
+    return out
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize(("offset", "scale"), [(0, 1), (5, 0.1), (-300, 20), (1e6, 1e4), (1e6, 1e-3)])
+def test_normalisation_equals_float64(masked: bool, offset: float, scale: float) -> None:
+    rng = np.random.default_rng(0)
+    x = (offset + scale * rng.standard_normal((4, 3, 200))).astype(np.float32)
+    valid = rng.random(x.shape) < 0.7 if masked else None
+    got = instance_normalize(torch.from_numpy(x), None if valid is None else torch.from_numpy(valid))
+    np.testing.assert_allclose(got.numpy(), normalized(x, valid), atol=2e-3)
+
+
+def test_what_stands_at_invalid_points_is_irrelevant() -> None:
+    x, valid = torch.randn(5, 2, 30), torch.rand(5, 2, 30) < 0.6
+    valid[0, 0] = False
+    want = instance_normalize(x, valid)
+    assert torch.equal(want[~valid], torch.zeros(int((~valid).sum())))
+    for junk in (1e30, float("nan"), float("inf")):
+        assert torch.equal(instance_normalize(torch.where(valid, x, junk), valid), want)
+
+
+def test_all_valid_equals_no_mask() -> None:
+    x = torch.randn(3, 2, 40)
+    torch.testing.assert_close(
+        instance_normalize(x, torch.ones_like(x, dtype=torch.bool)), instance_normalize(x)
+    )
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, 0.1, -7.3, 1e6 / 3, 1e-20])
+@pytest.mark.parametrize("masked", [False, True])
+def test_constant_channels_become_zeros(value: float, masked: bool) -> None:
+    x = torch.full((2, 1, 501), value)
+    valid = torch.rand(2, 1, 501) < 0.5 if masked else None
+    assert instance_normalize(x, valid).abs().max() < 0.02
+
+
+@settings(deadline=None, max_examples=30)
+@given(exponent=st.integers(-80, 80), seed=st.integers(0, 1000), masked=st.booleans())
+def test_scale_does_not_matter(exponent: int, seed: int, masked: bool) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(2, 2, 50, generator=generator)
+    valid = torch.rand(2, 2, 50, generator=generator) < 0.7 if masked else None
+    torch.testing.assert_close(
+        instance_normalize(x * 2.0**exponent, valid), instance_normalize(x, valid), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_each_channel_of_each_series_is_on_its_own() -> None:
+    x = torch.randn(3, 2, 20)
+    whole = instance_normalize(x)
+    for b in range(3):
+        for c in range(2):
+            torch.testing.assert_close(instance_normalize(x[b : b + 1, c : c + 1])[0, 0], whole[b, c])
+
+
+def test_position_code_is_that_of_vaswani() -> None:
+    positions, dim = np.array([[0, 3, 7], [1, 500, 4]]), 12
+    angle = positions[..., None] / 10_000 ** (np.arange(dim // 2) / (dim // 2))
+    want = np.concatenate([np.sin(angle), np.cos(angle)], -1)
+    np.testing.assert_allclose(sincos_positions(torch.from_numpy(positions), dim).numpy(), want, atol=1e-4)
+
+
+def reference_block(block: Block, x: Tensor, attend: Tensor | None) -> Tensor:
+    """Run a block head by head and query by query."""
+    dim, size = x.shape[-1], x.shape[-1] // block.heads
+    query, key, value = block.qkv(block.norm1(x)).split(dim, -1)
+    mixed = torch.zeros_like(x)
+    for b in range(len(x)):
+        seen = torch.ones(x.shape[1], dtype=torch.bool) if attend is None else attend[b]
+        for h in range(block.heads):
+            part = slice(h * size, (h + 1) * size)
+            for n in range(x.shape[1]):
+                score = key[b, seen, part] @ query[b, n, part] / size**0.5
+                mixed[b, n, part] = score.softmax(0) @ value[b, seen, part]
+    x = x + block.proj(mixed)
+    return x + block.mlp(block.norm2(x))
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("heads", [1, 2, 4])
+def test_block_equals_plain_attention(heads: int, masked: bool) -> None:
+    block, x = Block(8, heads).double(), torch.randn(3, 5, 8, dtype=torch.float64)
+    attend = torch.tensor([[1, 1, 0, 1, 0], [0, 0, 0, 0, 1], [1, 1, 1, 1, 1]]).bool() if masked else None
+    torch.testing.assert_close(block(x, attend), reference_block(block, x, attend))
+
+
+def test_heads_divide_the_width() -> None:
+    with pytest.raises(ValueError, match="dim must be divisible by heads, but dim=8 and heads=3"):
+        Block(8, 3)
+
+
+def test_initial_weights() -> None:
+    linear = torch.nn.Linear(400, 400)
+    init_weights(linear)
+    assert linear.weight.std().item() == pytest.approx(0.02, rel=0.05)
+    assert not linear.bias.any()
+    init_weights(torch.nn.Linear(3, 3, bias=False))
+    norm = torch.nn.LayerNorm(4)
+    init_weights(norm)
+    assert norm.weight.eq(1).all()
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.data())
+def test_gathered_rows_come_from_their_own_row(data: st.DataObject) -> None:
+    rows, n, k = (data.draw(st.integers(1, 6)) for _ in range(3))
+    index = torch.tensor(
+        data.draw(st.lists(st.lists(st.integers(0, n - 1), min_size=k, max_size=k), min_size=rows, max_size=rows))
+    )
+    tokens = torch.arange(rows)[:, None, None] * 100.0 + torch.arange(n)[:, None] * 10.0 + torch.arange(3)
+    got = gather_tokens(tokens, index)
+    assert got.shape == (rows, k, 3)
+    for b in range(rows):
+        for i in range(k):
+            assert got[b, i].tolist() == [b * 100 + index[b, i].item() * 10 + d for d in range(3)]
