@@ -159,7 +159,7 @@ def remarks(series: Series, patch_length: int | None = None) -> list[str]:
     ):
         if chosen.any():
             case = int(np.argwhere(chosen)[0][0])
-            found.append(f"{amount(chosen)} {text.format(first=f'the first in case {case}')}")
+            found.append(f"{amount(np.asarray(chosen))} {text.format(first=f'the first in case {case}')}")
     if patch_length is not None:
         ends = np.full(series.n_cases, values.shape[2]) if valid is None else last_valid(valid).max(-1)
         short = (ends < patch_length) & (ends > 0)
@@ -171,7 +171,7 @@ def remarks(series: Series, patch_length: int | None = None) -> list[str]:
     return found
 
 
-def amount(chosen: NDArray[np.bool_]) -> str:
+def amount(chosen: NDArray[Any]) -> str:
     """Say how many of the channels of all series are chosen."""
     number = int(chosen.sum())
     return f"{number} of {chosen.size} channels {'is' if number == 1 else 'are'}"

@@ -264,7 +264,7 @@ def fit(
     )
     end = EpochEnd(folder, report)
     model.train()
-    callbacks = [end] if folder is None else [end, SaveEpoch(folder)]
+    callbacks: list[pl.Callback] = [end] if folder is None else [end, SaveEpoch(folder)]
     trainer = make_trainer(header, folder, callbacks, resolve_device(device).type, logger)
     checkpoint = folder / CHECKPOINT if resume and folder is not None else None
     if checkpoint is not None:

@@ -1,0 +1,107 @@
+"""Probe accuracy of recipes against their own random initialisation, with all labels and with few.
+
+For each recipe and seed: pretrain on the training part without labels, embed, fit the ridge probe on all training
+labels and on a stratified 5 % of them (20 draws, the same for both encoders), score on the test part.
+
+    python benchmarks/recipes.py --data FordA --seeds 3 ts-jepa-paper ts-jepa-ema ts-jepa-sigreg
+"""
+
+import argparse
+import json
+import sys
+import time
+
+import numpy as np
+from tsjepa.datasets import load
+
+from tsjepa import as_series, build_model, configure, fit, resolve
+from tsjepa.checkpoint import Header
+from tsjepa.embedding import embed
+from tsjepa.probe import cross_validate, probe
+
+DRAWS = tuple(range(20))
+
+
+def accuracies(encoder, config, data):
+    """Return accuracy with all labels, cross-validated accuracy, and the accuracies of 20 draws of 5 %."""
+    train, test = (embed(encoder, as_series(X), config.probe) for X in (data.X_train, data.X_test))
+    everything = probe(train, data.y_train, test, data.y_test)[0].accuracy
+    few = probe(train, data.y_train, test, data.y_test, fraction=0.05, seeds=DRAWS)
+    return everything, cross_validate(train, data.y_train), np.array([score.accuracy for score in few])
+
+
+def measure(recipe, overrides, data, seed):
+    """Train one recipe with one seed and return its row."""
+    series = as_series(data.X_train)
+    config = resolve(configure(recipe, overrides=[*overrides, f"train.seed={seed}"]), series.n_timepoints)
+    model = build_model(config, series.n_channels).eval()
+    before = accuracies(model.encoder, config, data)
+    start = time.perf_counter()
+    result = fit(model, series, Header(config, data.name, series.n_channels, series.n_timepoints))
+    seconds = time.perf_counter() - start
+    after = accuracies(model.encoder, config, data)
+    gain = after[2] - before[2]
+    return {
+        "recipe": recipe,
+        "seed": seed,
+        "random_init": before[0],
+        "trained": after[0],
+        "random_init_cv": before[1],
+        "trained_cv": after[1],
+        "random_init_few": before[2].mean(),
+        "trained_few": after[2].mean(),
+        "gain_few": gain.mean(),
+        "gain_few_interval": 1.96 * gain.std(ddof=1) / np.sqrt(len(gain)),
+        "gains_few": gain.tolist(),
+        "loss": result.loss,
+        "seconds": seconds,
+    }
+
+
+def summary(rows):
+    """Return the means over seeds of one recipe, and the paired 95 % interval of the gain with few labels."""
+    keys = ("random_init", "trained", "random_init_cv", "trained_cv", "random_init_few", "trained_few", "seconds")
+    mean = {key: float(np.mean([row[key] for row in rows])) for key in keys}
+    gains = np.concatenate([row["gains_few"] for row in rows])
+    mean["gain_few"] = float(gains.mean())
+    mean["gain_few_interval"] = float(1.96 * gains.std(ddof=1) / np.sqrt(len(gains)))
+    return mean
+
+
+def line(name, row):
+    """Return one row of the table."""
+    return (
+        f"{name:24s} all {row['random_init']:.4f} -> {row['trained']:.4f}   "
+        f"cv {row['random_init_cv']:.4f} -> {row['trained_cv']:.4f}   "
+        f"5 % {row['random_init_few']:.4f} -> {row['trained_few']:.4f} "
+        f"(gain {row['gain_few']:+.4f} +- {row['gain_few_interval']:.4f})   {row['seconds']:.0f} s"
+    )
+
+
+def main():
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipes", nargs="+")
+    parser.add_argument("--data", default="FordA")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--set", action="append", default=[], dest="overrides")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    data = load(options.data)
+    table = {}
+    for recipe in options.recipes:
+        rows = []
+        for seed in range(options.seeds):
+            rows.append(measure(recipe, options.overrides, data, seed))
+            print(line(f"{recipe} seed {seed}", rows[-1]), file=sys.stderr, flush=True)
+        table[recipe] = summary(rows)
+    if options.json:
+        print(json.dumps(table))
+        return
+    print(f"{data.name}: {len(data.y_train)} training series, {len(data.y_test)} test series, {options.seeds} seeds")
+    for recipe, row in table.items():
+        print(line(recipe, row))
+
+
+if __name__ == "__main__":
+    main()

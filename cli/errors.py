@@ -1,0 +1,59 @@
+"""Expected failures: one sentence on standard error and an exit code, told in one place."""
+
+import sys
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+FAILURE, USAGE, INTERRUPTED = 1, 2, 130
+
+
+class Failure(Exception):
+    """An expected failure, said in one sentence, with the exit code that it ends in."""
+
+    def __init__(self, message: str, code: int = FAILURE) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def exit_code(error: Exception) -> int | None:
+    """Return the exit code of an expected failure, and None for anything else."""
+    if isinstance(error, Failure):
+        return error.code
+    if isinstance(error, BrokenPipeError) or not isinstance(error, ValueError | OSError):
+        return None
+    # the library's own errors are looked up only now: a usage error need not wait for torch
+    from tsjepa.datasets import DataError
+
+    from tsjepa.checkpoint import CheckpointError
+    from tsjepa.config import ConfigError
+    from tsjepa.probe import ProbeError
+
+    if isinstance(error, ConfigError):
+        return USAGE
+    return FAILURE if isinstance(error, CheckpointError | DataError | ProbeError | OSError) else None
+
+
+def say(message: str) -> None:
+    """Write one line to standard error."""
+    sys.stderr.write(" ".join(message.split()) + "\n")
+    sys.stderr.flush()
+
+
+class SentenceGroup(TyperGroup):
+    """Commands whose expected failures end in a sentence; anything else is a defect and keeps its traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            say("stopped.")
+            raise typer.Exit(INTERRUPTED) from None
+        except Exception as error:
+            code = exit_code(error)
+            if code is None:
+                raise
+            say(str(error) if code == INTERRUPTED else f"error: {error}")
+            raise typer.Exit(code) from None

@@ -1,0 +1,61 @@
+"""The folder of a run: what is refused, what is replaced, and files that are written whole or not at all."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tsjepa.cli.errors import USAGE, Failure
+
+CHECKPOINT, CONFIG, METRICS = "checkpoint.ckpt", "config.yaml", "metrics.csv"
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn what the file system reports into a sentence about `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise Failure(f"cannot write {path}: {error.strerror or error}.") from error
+
+
+def check_run_folder(out: Path, overwrite: bool) -> None:
+    """Refuse a file, and a folder that holds a run already; other files in it do not matter."""
+    with writing(out):
+        if out.exists() and not out.is_dir():
+            raise Failure(f"{out} is a file: name a folder with --out.", USAGE)
+        found = [name for name in (CHECKPOINT, CONFIG, METRICS) if (out / name).exists()]
+    if found and not overwrite:
+        raise Failure(
+            f"{out} already holds a run ({', '.join(found)}): go on with it with --resume, replace it with "
+            "--overwrite, or name another folder with --out.",
+            USAGE,
+        )
+
+
+def make_writable(folder: Path) -> None:
+    """Make a folder and write a file into it for a moment: permissions alone do not tell whether that works."""
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"\0")
+
+
+def start_run(out: Path) -> None:
+    """Make the folder ready for a new run; of an old one nothing stays that could be taken for the new one's."""
+    make_writable(out)
+    with writing(out):
+        for name in (CHECKPOINT, CONFIG, METRICS):
+            (out / name).unlink(missing_ok=True)
+
+
+def replace_file(path: Path, content: bytes | memoryview) -> None:
+    """Write a file under a temporary name beside it, then put it in its place."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with writing(path):
+        try:
+            temporary.write_bytes(content)
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)

@@ -1,0 +1,135 @@
+"""What a pretraining run is going to do: a new run, or one that goes on from its checkpoint."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tsjepa.cli.data import Data, load_data
+from tsjepa.cli.errors import USAGE, Failure, say
+from tsjepa.cli.options import PretrainOptions
+from tsjepa.cli.outdir import CHECKPOINT, check_run_folder
+
+from tsjepa.build import OBJECTIVES, configure, resolve
+from tsjepa.checkpoint import Header, read_checkpoint, read_header
+from tsjepa.config import Config, load_config, parse_config
+
+# Real smartwatch sensors that ship inside aeon: nothing is downloaded
+DEFAULT_DATA = "BasicMotions"
+
+
+class Plan(NamedTuple):
+    """A resolved run; `finished` epochs are in the folder's checkpoint already."""
+
+    config: Config
+    data: Data
+    out: Path
+    finished: int = 0
+
+    @property
+    def header(self) -> Header:
+        """What the checkpoint says of itself; nothing of the test part goes into it."""
+        series = self.data.train.series
+        return Header(self.config, self.config.data, series.n_channels, series.n_timepoints)
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where the checkpoint is written."""
+        return self.out / CHECKPOINT
+
+
+def new_run(options: PretrainOptions) -> Plan:
+    """Plan a run from nothing, and refuse a folder that holds another one."""
+    config = configure(options.config, options.objective, options.overrides())
+    config = config.model_copy(update={"data": config.data or DEFAULT_DATA})
+    if options.out is not None:
+        check_run_folder(options.out, options.overwrite)
+    data = load_data(str(config.data), options.data_dir)
+    config = resolve(config, data.train.series.n_timepoints)
+    out = options.out or default_out(data)
+    check_run_folder(out, options.overwrite)
+    return Plan(config, data, out)
+
+
+def default_out(data: Data) -> Path:
+    """Return the folder of a run that names none."""
+    return Path("runs", data.name)
+
+
+def resumed_run(options: PretrainOptions) -> Plan:
+    """Plan to go on: configuration and data are the checkpoint's, and only the number of epochs may change."""
+    if options.overwrite:
+        raise Failure("--resume goes on with a run and --overwrite replaces it: give one of them.", USAGE)
+    data = None
+    out = options.out
+    if out is None:
+        asked = configure(options.config, options.objective, options.overrides())
+        data = load_data(asked.data or DEFAULT_DATA, options.data_dir)
+        out = default_out(data)
+    path = out / CHECKPOINT
+    if not path.exists():
+        raise Failure(f"there is no checkpoint in {out} to resume: leave --resume out to start a run there.")
+    content = read_checkpoint(path)
+    if "optimizer_states" not in content or "epoch" not in content:
+        raise Failure(f"{path} holds a model without its optimizer state, so training cannot go on from it.")
+    header = read_header(content, path)
+    finished = int(content["epoch"]) + 1
+    config = resumed_config(options, header, finished)
+    if data is None or asked.data != header.data:
+        data = load_data(header.data or DEFAULT_DATA, options.data_dir)
+    check_same_data(data, header)
+    return Plan(config, data, out, finished)
+
+
+def resumed_config(options: PretrainOptions, header: Header, finished: int) -> Config:
+    """Return the checkpoint's configuration with the epochs that are asked for; refuse any other change."""
+    base = header.config if options.config is None else load_config(options.config)
+    overrides = [*(OBJECTIVES[options.objective] if options.objective else ()), *options.overrides()]
+    asked = resolve(parse_config(base.model_dump(mode="json"), overrides), header.n_timepoints)
+    changed = changes(header.config, asked)
+    if changed:
+        raise Failure(
+            f"--resume goes on with the configuration of the checkpoint, but {changed[0]}: leave that out, or start "
+            "a new run in another --out.",
+            USAGE,
+        )
+    trained = header.config.train
+    # a recipe's epochs are no wish of the user's: they may have been overridden when the run was started
+    wished = any(override.startswith("train.epochs=") for override in overrides)
+    epochs = asked.train.epochs if wished else trained.epochs
+    if epochs < finished:
+        raise Failure(f"{finished} epochs are finished already, so --epochs {epochs} cannot be resumed.", USAGE)
+    if epochs != trained.epochs:
+        say(
+            f"note: the run was planned for {trained.epochs} epochs and now for {epochs}: its learning-rate schedule "
+            "changes, so the result is not that of an uninterrupted run."
+        )
+    return header.config.model_copy(update={"train": trained.model_copy(update={"epochs": epochs})})
+
+
+def changes(old: Config, new: Config) -> list[str]:
+    """Say which keys would change; epochs may, and a configuration without data asks for none."""
+    before, after = flat(old), flat(new)
+    free = {"train.epochs"} if new.data else {"train.epochs", "data"}
+    return [
+        f"{key} would change from {before[key]!r} to {after[key]!r}"
+        for key in before
+        if key not in free and before[key] != after[key]
+    ]
+
+
+def flat(config: Config) -> dict[str, Any]:
+    """Return the values of a configuration by their full keys."""
+    values: dict[str, Any] = {}
+    for name, value in config.model_dump(mode="json").items():
+        inner = value.items() if isinstance(value, dict) else ()
+        values.update({f"{name}.{key}": one for key, one in inner} if inner else {name: value})
+    return values
+
+
+def check_same_data(data: Data, header: Header) -> None:
+    """Refuse to go on with data that are not those the run was started on."""
+    now = (data.train.series.n_channels, data.train.series.n_timepoints)
+    if now != (header.n_channels, header.n_timepoints):
+        raise Failure(
+            f"{data.name} has {now[0]} channels of {now[1]} points now, but the run was started on "
+            f"{header.n_channels} of {header.n_timepoints}: give the same data to resume it."
+        )

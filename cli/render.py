@@ -1,0 +1,118 @@
+"""How results look: tables on standard output, progress on standard error; the only file that imports rich."""
+
+import json
+import os
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from tsjepa.cli.report import EmbedReport, PretrainReport, ProbeReport, spread
+
+from tsjepa.probe import Score
+
+Report = Callable[[Any], None]
+
+
+def print_json(values: Mapping[str, Any]) -> None:
+    """Write one JSON object to standard output."""
+    sys.stdout.write(json.dumps(values, allow_nan=False) + "\n")
+
+
+def print_line(text: str) -> None:
+    """Write a line to standard output, however long it is."""
+    sys.stdout.write(text + "\n")
+
+
+def busy(text: str) -> AbstractContextManager[Any]:
+    """Show that something is going on, on a terminal only."""
+    return Console(stderr=True).status(text) if sys.stderr.isatty() else nullcontext()
+
+
+@contextmanager
+def epoch_bar(finished: int, epochs: int) -> Iterator[Report | None]:
+    """Show epochs and loss on a terminal; give None elsewhere, where a log would fill with lines."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    columns = (
+        TextColumn("epoch {task.completed}/{task.total}"),
+        BarColumn(),
+        TextColumn("{task.fields[loss]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("", total=epochs, completed=finished, loss="")
+        yield lambda progress: bar.update(task, completed=progress.epoch, loss=f"loss {progress.loss:.4f}")
+
+
+def show_score(scores: list[Score]) -> str:
+    """Write the mean over seeds, with the standard deviation where there are several."""
+    key = "r2" if scores[0].accuracy is None else "accuracy"
+    mean, deviation = spread(scores, key)
+    if mean is None or deviation is None:
+        return "-"
+    text = f"{mean:.3f}" + (f" ± {deviation:.3f}" if len(scores) > 1 else "")
+    rmse = spread(scores, "rmse")[0]
+    return text if rmse is None else f"{text} (RMSE {rmse:.4g})"
+
+
+def show_pretrain(report: PretrainReport) -> None:
+    """Print the closing table and the next command to type."""
+    table = Table("", report.data)
+    table.add_row("series", str(report.n_series))
+    table.add_row("epochs", str(report.epochs))
+    table.add_row("loss", "-" if report.loss is None else f"{report.loss:.4f}")
+    if report.scores is not None:
+        last, guess = report.scores.rows[-1], report.scores.guess
+        name = "R2" if guess.accuracy is None else "accuracy"
+        table.add_row(f"{name}, {guess_name(guess)}", show_score([guess]))
+        table.add_row(f"{name}, random initialisation", show_score(last.random_init))
+        table.add_row(f"{name}, trained", show_score(last.trained))
+    table.add_row("seconds", f"{report.seconds:.1f}")
+    Console().print(table)
+    print_line(f"checkpoint: {report.checkpoint}")
+    if report.scores is not None:
+        print_line(f"next: {next_command(report)}")
+
+
+def guess_name(guess: Score) -> str:
+    """Name the guess that needs no features."""
+    return "mean of training" if guess.accuracy is None else "majority class"
+
+
+def next_command(report: PretrainReport) -> str:
+    """Return the command that probes the checkpoint."""
+    words = ["tsjepa", "probe", str(report.checkpoint)]
+    # what the environment says needs no repeating
+    if report.data_dir is not None and str(report.data_dir) != os.environ.get("TSJEPA_DATA"):
+        words += ["--data-dir", str(report.data_dir)]
+    return shlex.join(words)
+
+
+def show_probe(report: ProbeReport) -> None:
+    """Print one row a share of the labels."""
+    guess = report.scores.guess
+    measure = "R2" if report.numeric else "accuracy"
+    table = Table(
+        "share", "labels", guess_name(guess), "random initialisation", "trained",
+        title=f"{measure}, {report.kind} probe, {report.data}",
+    )  # fmt: skip
+    for row in report.scores.rows:
+        table.add_row(
+            f"{row.fraction:g}",
+            str(row.n_labels),
+            show_score([guess]),
+            show_score(row.random_init),
+            show_score(row.trained),
+        )
+    Console().print(table)
+
+
+def show_embed(report: EmbedReport) -> None:
+    """Print what was written."""
+    print_line(f"{report.rows} embeddings in {report.out} ({report.seconds:.1f} s)")

@@ -1,0 +1,138 @@
+"""What the commands found, as the plain values that --json prints."""
+
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from tsjepa.cli.options import ProbeKind
+from tsjepa.cli.scoring import Row, Scores
+
+from tsjepa.config import ProbeConfig
+from tsjepa.probe import Score
+
+Number = float | None
+
+
+def plain(value: float | None) -> Number:
+    """Return a number that JSON has, None for others."""
+    return None if value is None or not math.isfinite(value) else float(value)
+
+
+def spread(scores: list[Score], key: str = "accuracy") -> tuple[Number, Number]:
+    """Return mean and standard deviation over seeds, None where there is no such score."""
+    values = [getattr(score, key) for score in scores]
+    if None in values:
+        return None, None
+    return plain(np.mean(values)), plain(np.std(values))
+
+
+def mean_scores(row: Row, keys: tuple[str, ...]) -> dict[str, Number]:
+    """Return the means of both encoders' scores."""
+    trained = {key: spread(row.trained, key)[0] for key in keys}
+    return {**trained, **{f"random_init_{key}": spread(row.random_init, key)[0] for key in keys}}
+
+
+def accuracies(scores: Scores | None) -> dict[str, Number]:
+    """Return the scores at the largest share of labels; a numeric target has R2 and RMSE in addition."""
+    if scores is None:
+        return {"random_init_accuracy": None, "accuracy": None, "majority_accuracy": None}
+    last = scores.rows[-1]
+    values = {**mean_scores(last, ("accuracy",)), "majority_accuracy": plain(scores.guess.accuracy)}
+    return {**values, **mean_scores(last, ("r2", "rmse"))} if scores.guess.accuracy is None else values
+
+
+class PretrainReport(NamedTuple):
+    """Result of `tsjepa pretrain`."""
+
+    checkpoint: Path
+    data: str
+    n_series: int
+    epochs: int
+    seconds: float
+    loss: float | None
+    scores: Scores | None
+    data_dir: Path | None
+
+    def values(self) -> dict[str, Any]:
+        """Return the JSON object."""
+        return {
+            "checkpoint": str(self.checkpoint),
+            "data": self.data,
+            "n_series": self.n_series,
+            "epochs": self.epochs,
+            "seconds": round(self.seconds, 3),
+            "loss": plain(self.loss),
+            **accuracies(self.scores),
+        }
+
+
+class ProbeReport(NamedTuple):
+    """Result of `tsjepa probe`."""
+
+    checkpoint: Path
+    data: str
+    kind: ProbeKind
+    n_train: int
+    n_test: int
+    scores: Scores
+
+    def values(self) -> dict[str, Any]:
+        """Return the JSON object."""
+        values: dict[str, Any] = {
+            "checkpoint": str(self.checkpoint),
+            "data": self.data,
+            "probe": self.kind,
+            "n_train": self.n_train,
+            "n_test": self.n_test,
+            **accuracies(self.scores),
+        }
+        if self.numeric:
+            values |= {"mean_r2": plain(self.scores.guess.r2), "mean_rmse": plain(self.scores.guess.rmse)}
+        if len(self.scores.rows) > 1 or self.scores.rows[0].fraction < 1:
+            values["fractions"] = [self.fraction_values(row) for row in self.scores.rows]
+        return values
+
+    @property
+    def numeric(self) -> bool:
+        """Whether the target is a number."""
+        return self.scores.guess.accuracy is None
+
+    def fraction_values(self, row: Row) -> dict[str, Any]:
+        """Return the JSON object of one share of the labels."""
+        trained, random_init = spread(row.trained), spread(row.random_init)
+        values = {
+            "fraction": row.fraction,
+            "n_labels": row.n_labels,
+            "seeds": len(row.trained),
+            "accuracy": trained[0],
+            "accuracy_std": trained[1],
+            "random_init_accuracy": random_init[0],
+            "random_init_std": random_init[1],
+        }
+        return {**values, **mean_scores(row, ("r2", "rmse"))} if self.numeric else values
+
+    def statement(self, config: ProbeConfig) -> str:
+        """Say what was fitted and scored on what."""
+        draws = []
+        for row in self.scores.rows:
+            last = len(row.trained) - 1
+            draws.append(f"{row.n_labels} labels with seed{f's 0-{last}' if last else ' 0'}")
+        channels = "joined" if config.channels == "concat" else "averaged"
+        return (
+            f"{self.kind} probe of {self.data}: fitted on the training part ({'; '.join(draws)}), scored on the "
+            f"whole test part ({self.n_test} series); level(s) {config.levels}, pooled by "
+            f"{', '.join(config.pool)}, channels {channels}."
+        )
+
+
+class EmbedReport(NamedTuple):
+    """Result of `tsjepa embed`."""
+
+    rows: int
+    seconds: float
+    out: Path
+
+    def values(self) -> dict[str, Any]:
+        """Return the JSON object."""
+        return {"rows": self.rows, "seconds": round(self.seconds, 3), "out": str(self.out)}

@@ -1,0 +1,95 @@
+"""Probe scores of a trained encoder beside those of its random initialisation and of a guess."""
+
+from typing import Any, NamedTuple
+
+import torch
+from numpy.typing import NDArray
+from tsjepa.cli.data import Data
+from tsjepa.cli.errors import Failure
+from tsjepa.cli.options import ProbeKind
+
+from tsjepa.config import ProbeConfig
+from tsjepa.embedding import embed
+from tsjepa.encoder import Encoder
+from tsjepa.probe import ProbeError, Score, check_labels, draw_labels, majority, probe
+
+Array = NDArray[Any]
+
+
+class Embedded(NamedTuple):
+    """Embeddings of both parts."""
+
+    train: Array
+    test: Array
+
+
+class Labels(NamedTuple):
+    """Labels of both parts."""
+
+    train: Array
+    test: Array
+
+
+class Row(NamedTuple):
+    """Scores at one share of the labels, one a seed; seeds count from 0."""
+
+    fraction: float
+    n_labels: int
+    trained: list[Score]
+    random_init: list[Score]
+
+
+class Scores(NamedTuple):
+    """Rows by ascending share of the labels; `guess` is the majority class, or the mean of a numeric target."""
+
+    rows: list[Row]
+    guess: Score
+
+
+def labels_of(data: Data) -> Labels:
+    """Return the labels that a probe is fitted and scored on, or raise ProbeError."""
+    y = check_labels(data.train.y)
+    if data.test is None:
+        raise ProbeError(f"{data.name} has no test part, and a probe is scored on it.")
+    if data.test.y is None:
+        raise ProbeError(f"the test part of {data.name} has no labels, and a probe is scored on them.")
+    return Labels(y, data.test.y)
+
+
+def embed_part(encoder: Encoder, part: Any, config: ProbeConfig, device: str) -> Array:
+    """Embed one part; the encoder is on the CPU afterwards."""
+    try:
+        return embed(encoder.to(torch.device(device)), part.series, config, device)
+    except ValueError as error:
+        raise Failure(str(error)) from error
+    finally:
+        encoder.cpu()
+
+
+def embed_data(encoder: Encoder, data: Data, config: ProbeConfig, device: str) -> Embedded:
+    """Embed the training and the test part of data that have both."""
+    return Embedded(*(embed_part(encoder, part, config, device) for _, part in data.parts()))
+
+
+def score(
+    labels: Labels,
+    trained: Embedded,
+    random_init: Embedded,
+    kind: ProbeKind = "ridge",
+    fractions: tuple[float, ...] = (1.0,),
+    seeds: int | None = None,
+) -> Scores:
+    """Fit probes on shares of the training labels and score each on the whole test part.
+
+    Both encoders see the same draws of labels. All labels can be drawn in one way only, so one seed does there
+    unless `seeds` says otherwise.
+    """
+    rows = []
+    for fraction in fractions:
+        drawn = tuple(range(seeds or (1 if fraction == 1 else 5)))
+        found = [
+            probe(Z.train, labels.train, Z.test, labels.test, kind=kind, fraction=fraction, seeds=drawn)
+            for Z in (trained, random_init)
+        ]
+        rows.append(Row(fraction, len(draw_labels(labels.train, fraction, seed=0)), *found))
+    return Scores(rows, majority(labels.train, labels.test))

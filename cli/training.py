@@ -1,0 +1,114 @@
+"""One training run in its folder: validated first, then written, and its failures told with what is kept."""
+
+import importlib.util
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from tsjepa.cli.errors import INTERRUPTED, Failure, say
+from tsjepa.cli.options import Device, LoggerName, PretrainOptions
+from tsjepa.cli.outdir import CHECKPOINT, CONFIG, METRICS, make_writable, replace_file, start_run
+from tsjepa.cli.plan import Plan
+from tsjepa.cli.render import epoch_bar
+
+from tsjepa.checkpoint import load_checkpoint
+from tsjepa.config import dump_config
+from tsjepa.objective import JEPA
+
+
+class Trained(NamedTuple):
+    """What a run ended with; the loss is None where nothing tells it any more."""
+
+    model: JEPA
+    loss: float | None
+    epochs: int
+    seconds: float
+
+
+def pick_device(name: Device) -> str:
+    """Return the device to compute on, and refuse one that is not there."""
+    usable = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if name == "auto":
+        return next(device for device, there in usable.items() if there)
+    if not usable[name]:
+        raise Failure(f"torch finds no {name} device here: give --device cpu, or leave --device out.")
+    return name
+
+
+def check_logger(name: LoggerName) -> None:
+    """Refuse a logger that is not installed before anything is written."""
+    if name != "csv" and importlib.util.find_spec(name) is None:
+        raise Failure(f"the {name} logger is not installed: pip install 'tsjepa[{name}]'.")
+
+
+def train(plan: Plan, model: JEPA, options: PretrainOptions, device: str) -> Trained:
+    """Train in the run's folder, or load what is finished there."""
+    config = plan.config
+    if plan.finished:
+        make_writable(plan.out)
+    else:
+        start_run(plan.out)
+    replace_file(plan.out / CONFIG, dump_config(config).encode())
+    if plan.finished == config.train.epochs:
+        say(f"nothing is left to train: all {plan.finished} epochs are in {plan.checkpoint}.")
+        return Trained(load_checkpoint(plan.checkpoint)[0], logged_loss(plan.out / METRICS), plan.finished, 0.0)
+    say(summary(plan, model, device))
+    return run_fit(plan, model, options, device)
+
+
+def summary(plan: Plan, model: JEPA, device: str) -> str:
+    """Say what is trained on what."""
+    series = plan.data.train.series
+    size = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    start = f"epoch {plan.finished + 1} of {plan.config.train.epochs}" if plan.finished else (
+        f"{plan.config.train.epochs} epochs"
+    )  # fmt: skip
+    return (
+        f"pretraining on {plan.data.name}, {start}: {series.n_cases} series, {series.n_channels} channel(s), "
+        f"{series.n_timepoints} time points; {size:,} parameters on {device}."
+    )
+
+
+def logged_loss(metrics: Path) -> float | None:
+    """Return the loss of the last finished epoch, where the file that tells it is still there."""
+    from tsjepa.training import last_loss
+
+    return last_loss(metrics) if metrics.exists() else None
+
+
+def run_fit(plan: Plan, model: JEPA, options: PretrainOptions, device: str) -> Trained:
+    """Call `fit`, and say what is kept when it does not come to its end."""
+    from tsjepa.training import TrainingError, fit
+
+    try:
+        with epoch_bar(plan.finished, plan.config.train.epochs) as report:
+            result = fit(
+                model,
+                plan.data.train.series,
+                plan.header,
+                out=plan.out,
+                resume=bool(plan.finished),
+                device=device,
+                logger=options.logger,
+                report=report,
+            )
+    except KeyboardInterrupt as error:
+        raise Failure(f"stopped: {kept(plan.out)}", INTERRUPTED) from error
+    except TrainingError as error:
+        raise Failure(str(error)) from error
+    except torch.OutOfMemoryError as error:
+        raise Failure(f"{device} ran out of memory: lower --batch-size; {kept(plan.out)}") from error
+    except OSError as error:
+        raise Failure(f"cannot write into {plan.out} ({error.strerror or error}); {kept(plan.out)}") from error
+    return Trained(model, result.loss, result.epochs, result.seconds)
+
+
+def kept(out: Path) -> str:
+    """Say what is left of a run that stopped early, and how to go on."""
+    if (out / CHECKPOINT).exists():
+        return f"the last finished epoch is kept in {out / CHECKPOINT}, and --resume --out {out} goes on from it."
+    return f"no epoch was finished, so there is nothing to resume: start again with --overwrite --out {out}."

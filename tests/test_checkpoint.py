@@ -1,0 +1,167 @@
+import errno
+import pickle
+import zipfile
+
+import pytest
+import torch
+
+from tsjepa.build import build_model, configure, resolve
+from tsjepa.checkpoint import (
+    CheckpointError,
+    Header,
+    load_checkpoint,
+    read_checkpoint,
+    save_checkpoint,
+    write_atomically,
+)
+
+
+def saved(tmp_path, *overrides):
+    config = resolve(configure("tiny", overrides=overrides), 60)
+    header = Header(config, "toy", 1, 60)
+    model = build_model(config, 1)
+    save_checkpoint(tmp_path / "model.ckpt", model, header)
+    return tmp_path / "model.ckpt", model, header
+
+
+def changed(path, change):
+    content = torch.load(path, weights_only=True)
+    change(content)
+    torch.save(content, path)
+    return path
+
+
+@pytest.mark.parametrize("objective", ["ema", "sigreg", "vicreg"])
+def test_round_trip_is_exact(tmp_path, objective):
+    config = resolve(configure("tiny", objective), 60)
+    header = Header(config, "toy", 1, 60)
+    model = build_model(config, 1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.5)
+    save_checkpoint(tmp_path / "model.ckpt", model, header)
+    again, header_again = load_checkpoint(tmp_path / "model.ckpt")
+    assert header_again == header
+    assert not again.training
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name]), name
+
+
+def test_only_plain_types_and_tensors_are_stored(tmp_path):
+    path, _, header = saved(tmp_path)
+    content = torch.load(path, weights_only=True)
+    assert content["tsjepa"] == header.plain()
+    assert content["tsjepa"]["version"] == 1
+
+
+class Bomb:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (self.path, "w"))
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_pickle_bomb_is_not_executed(tmp_path, zipped):
+    path, marker = tmp_path / "bomb.ckpt", tmp_path / "exploded"
+    if zipped:
+        torch.save({"tsjepa": Bomb(str(marker))}, path)
+    else:
+        path.write_bytes(pickle.dumps(Bomb(str(marker))))
+    with pytest.raises(CheckpointError, match=r"bomb\.ckpt"):
+        read_checkpoint(path)
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.9, 0.999])
+def test_a_cut_file_is_refused(tmp_path, share):
+    path, *_ = saved(tmp_path)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(share * len(data))])
+    with pytest.raises(CheckpointError, match="cut, damaged or another kind"):
+        read_checkpoint(path)
+
+
+def test_other_files_are_refused_by_name(tmp_path):
+    with pytest.raises(CheckpointError, match="there is no checkpoint"):
+        read_checkpoint(tmp_path / "missing.ckpt")
+    with pytest.raises(CheckpointError, match="is a folder"):
+        read_checkpoint(tmp_path)
+    torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
+    with pytest.raises(CheckpointError, match="comes from another program"):
+        read_checkpoint(tmp_path / "other.ckpt")
+    with zipfile.ZipFile(tmp_path / "zip.ckpt", "w") as archive:
+        archive.writestr("hello.txt", "hello")
+    with pytest.raises(CheckpointError, match="damaged or another kind"):
+        read_checkpoint(tmp_path / "zip.ckpt")
+
+
+def test_a_newer_format_is_refused(tmp_path):
+    path, *_ = saved(tmp_path)
+    changed(path, lambda content: content["tsjepa"].update(version=2))
+    with pytest.raises(CheckpointError, match="format 2, newer than 1"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize("part", ["missing", "extra", "shape"])
+def test_weights_that_do_not_fit_are_refused(tmp_path, part):
+    path, *_ = saved(tmp_path)
+    name = "model.encoder.norm.weight"
+
+    def change(content):
+        state = content["state_dict"]
+        if part == "missing":
+            del state[name]
+        elif part == "extra":
+            state["model.encoder.other"] = torch.zeros(1)
+        else:
+            state[name] = torch.zeros(3)
+
+    with pytest.raises(CheckpointError, match="do not fit its configuration"):
+        load_checkpoint(changed(path, change))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda header: header.pop("n_channels"),
+        lambda header: header["config"].pop("tokenizer"),
+        lambda header: header["config"]["mask"].update(ratoi=0.5),
+    ],
+)
+def test_a_damaged_header_is_refused(tmp_path, change):
+    path, *_ = saved(tmp_path)
+    with pytest.raises(CheckpointError, match="header"):
+        load_checkpoint(changed(path, lambda content: change(content["tsjepa"])))
+
+
+def test_a_full_disk_keeps_the_old_file(tmp_path, monkeypatch):
+    path, model, header = saved(tmp_path)
+    before = path.read_bytes()
+
+    def full(content, file):
+        file.write(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OSError, match="No space left"):
+        save_checkpoint(path, model, header)
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["model.ckpt"]
+
+
+def test_a_write_that_torch_reports_as_runtime_error_is_an_oserror(tmp_path, monkeypatch):
+    def broken(content, file):
+        raise RuntimeError("[enforce fail at inline_container.cc] . unexpected pos 64 vs 0")
+
+    monkeypatch.setattr(torch, "save", broken)
+    with pytest.raises(OSError, match="cannot write"):
+        write_atomically({}, tmp_path / "model.ckpt")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_file_has_ordinary_permissions(tmp_path):
+    path, *_ = saved(tmp_path)
+    (tmp_path / "plain").touch()
+    assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode

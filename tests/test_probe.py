@@ -1,0 +1,112 @@
+import numpy as np
+import pytest
+from sklearn.linear_model import RidgeClassifierCV
+from sklearn.preprocessing import StandardScaler
+
+from tsjepa.probe import ProbeError, Score, check_labels, cross_validate, draw_labels, majority, make_head, probe
+
+
+def clusters(n=60, classes=3, seed=0):
+    rng = np.random.default_rng(seed)
+    y = np.arange(n) % classes
+    return rng.normal(size=(n, 5)) + 4 * np.eye(5)[y], y
+
+
+@pytest.mark.parametrize("kind", ["ridge", "logistic", "knn"])
+def test_probes_find_separated_classes(kind):
+    Z, y = clusters()
+    Z_test, y_test = clusters(seed=1)
+    assert probe(Z, y, Z_test, y_test, kind=kind)[0].accuracy > 0.9
+
+
+def test_ridge_is_the_stated_head():
+    Z, y = clusters()
+    Z_test, _ = clusters(seed=1)
+    scaler = StandardScaler().fit(Z)
+    reference = RidgeClassifierCV(np.logspace(-3, 5, 12)).fit(scaler.transform(Z), y)
+    np.testing.assert_array_equal(make_head().fit(Z, y).predict(Z_test), reference.predict(scaler.transform(Z_test)))
+
+
+def test_features_are_standardised_on_the_training_part_only():
+    Z, y = clusters()
+    scaler = make_head().fit(Z, y)[0]
+    np.testing.assert_allclose(scaler.mean_, Z.mean(0))
+
+
+def test_numeric_target_gives_r2_and_rmse():
+    rng = np.random.default_rng(0)
+    Z = rng.normal(size=(80, 4))
+    y = Z @ np.array([1.0, -2.0, 0.5, 0.0]) + 0.01 * rng.normal(size=80)
+    score = probe(Z[:60], y[:60], Z[60:], y[60:])[0]
+    assert score.accuracy is None
+    assert score.r2 > 0.99
+    assert score.rmse == pytest.approx(0.01, rel=1)
+    assert majority(y[:60], y[60:]).r2 < 0.1
+    with pytest.raises(ProbeError, match="logistic probe needs classes"):
+        probe(Z, y, Z, y, kind="logistic")
+
+
+def test_majority_is_the_most_frequent_training_class():
+    assert majority(np.array([2, 2, 1]), np.array([1, 1, 2, 1])) == Score(0.25)
+
+
+@pytest.mark.parametrize("fraction", [0.01, 0.05, 0.37, 1.0])
+def test_label_draws_are_stratified_and_seeded(fraction):
+    y = np.repeat([0, 1, 2], [100, 60, 40])
+    drawn = draw_labels(y, fraction, seed=3)
+    assert len(drawn) == max(int(fraction * 200), 3)
+    assert len(set(drawn)) == len(drawn)
+    counts = np.bincount(y[drawn], minlength=3)
+    assert (counts >= 1).all()
+    np.testing.assert_allclose(counts, np.bincount(y) * len(drawn) / 200, atol=1.0)
+    np.testing.assert_array_equal(drawn, draw_labels(y, fraction, seed=3))
+    if fraction < 1:
+        assert not np.array_equal(drawn, draw_labels(y, fraction, seed=4))
+
+
+def test_a_class_of_one_case_is_always_drawn():
+    y = np.repeat([0, 1, 2], [50, 49, 1])
+    for seed in range(5):
+        assert 2 in y[draw_labels(y, 0.1, seed)]
+        assert len(draw_labels(y, 0.1, seed)) == 10
+
+
+def test_few_labels_are_drawn_from_the_training_part_only():
+    Z, y = clusters(90)
+    Z_test, y_test = clusters(30, seed=1)
+    scores = probe(Z, y, Z_test, y_test, fraction=0.1, seeds=(0, 1, 2))
+    assert len(scores) == 3
+    shuffled = probe(Z, y, Z_test, np.roll(y_test, 1), fraction=0.1, seeds=(0, 1, 2))
+    assert all(s.accuracy < 0.5 for s in shuffled)
+
+
+@pytest.mark.parametrize("fraction", [0.0, -0.1, 1.5])
+def test_fractions_outside_are_refused(fraction):
+    with pytest.raises(ProbeError, match="fraction"):
+        draw_labels(np.array([0, 1]), fraction, 0)
+
+
+def test_knn_with_fewer_labels_than_neighbours():
+    Z, y = clusters()
+    assert 0 <= probe(Z, y, Z, y, kind="knn", fraction=0.05)[0].accuracy <= 1
+
+
+def test_missing_labels_and_one_class_are_refused():
+    with pytest.raises(ProbeError, match="no labels"):
+        check_labels(None)
+    with pytest.raises(ProbeError, match="one class only"):
+        check_labels(np.zeros(5, int))
+
+
+def test_cross_validation_needs_two_of_each_class():
+    Z, y = clusters()
+    assert cross_validate(Z, y) > 0.9
+    assert cross_validate(Z[:4], np.array([0, 0, 1, 2])) is None
+    assert cross_validate(Z, y.astype(float)) is None
+
+
+def test_a_test_class_unseen_in_training_counts_as_wrong():
+    Z, y = clusters(60)
+    keep = y < 2
+    score = probe(Z[keep], y[keep], Z, y)[0].accuracy
+    assert score == pytest.approx(2 / 3, abs=0.05)

@@ -1,0 +1,218 @@
+import csv
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+import tsjepa.training
+from tsjepa.arrays import Series, as_series
+from tsjepa.batches import Batches, ShuffledBatches, circular_shift, keyed_generator
+from tsjepa.build import build_model, configure, resolve
+from tsjepa.checkpoint import Header, load_checkpoint
+from tsjepa.training import TrainingError, fit, lr_factor
+
+
+def toy(n=40, channels=1, seed=0):
+    rng = np.random.default_rng(seed)
+    frequency = rng.uniform(1, 5, (n, channels, 1))
+    phase = rng.uniform(0, 6, (n, channels, 1))
+    return as_series(np.sin(2 * np.pi * frequency * np.arange(60) / 60 + phase).astype(np.float32))
+
+
+def make(*overrides, objective=None, series=None):
+    series = toy() if series is None else series
+    config = resolve(configure("tiny", objective, overrides), series.n_timepoints)
+    header = Header(config, "toy", series.n_channels, series.n_timepoints)
+    return build_model(config, series.n_channels), series, header
+
+
+def run(out=None, epochs=4, stop_after=None, resume=False, objective=None, overrides=()):
+    model, series, header = make(f"train.epochs={epochs}", *overrides, objective=objective)
+
+    def stop(progress):
+        if stop_after is not None and progress.epoch > stop_after:
+            raise RuntimeError("stopped")
+
+    fit(model, series, header, out=out, resume=resume, device="cpu", report=stop)
+    return model
+
+
+def rows(folder):
+    return list(csv.DictReader((folder / "metrics.csv").read_text().splitlines()))
+
+
+def equal(first, second):
+    pairs = zip(first.state_dict().items(), second.state_dict().items(), strict=True)
+    return all(a[0] == b[0] and torch.equal(a[1], b[1]) for a, b in pairs)
+
+
+@pytest.mark.parametrize("objective", ["ema", "sigreg", "vicreg"])
+def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tmp_path, objective):
+    whole, halves = tmp_path / "whole", tmp_path / "halves"
+    whole.mkdir()
+    halves.mkdir()
+    uninterrupted = run(whole, objective=objective)
+    with pytest.raises(RuntimeError, match="stopped"):
+        run(halves, stop_after=2, objective=objective)
+    resumed = run(halves, resume=True, objective=objective)
+    assert equal(uninterrupted, resumed)
+    assert equal(load_checkpoint(halves / "checkpoint.ckpt")[0], resumed)
+    for one, other in zip(rows(whole), rows(halves), strict=True):
+        assert {k: v for k, v in one.items() if k != "seconds"} == {k: v for k, v in other.items() if k != "seconds"}
+
+
+def test_runs_of_a_seed_are_equal_and_of_another_differ(tmp_path):
+    assert equal(run(), run())
+    assert not equal(run(), run(overrides=["train.seed=1"]))
+
+
+def test_resuming_a_finished_run_changes_nothing(tmp_path):
+    first = run(tmp_path)
+    model, series, header = make("train.epochs=4")
+    result = fit(model, series, header, out=tmp_path, resume=True, device="cpu")
+    assert equal(first, model)
+    assert result.epochs == 4
+    assert np.isfinite(result.loss)
+
+
+def test_metrics_hold_a_row_an_epoch(tmp_path):
+    run(tmp_path, objective="sigreg")
+    assert [int(row["epoch"]) for row in rows(tmp_path)] == [1, 2, 3, 4]
+    for row in rows(tmp_path):
+        assert set(row) == {"epoch", "step", "loss", "prediction", "regularizer", "lr", "seconds"}
+        weighted = float(row["prediction"]) + 0.05 * float(row["regularizer"])
+        assert float(row["loss"]) == pytest.approx(weighted, rel=1e-5)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint.ckpt", "metrics.csv"]
+
+
+def test_the_loss_falls():
+    model, series, header = make("train.epochs=15", "train.lr=3e-3")
+    losses = []
+    fit(model, series, header, device="cpu", report=lambda progress: losses.append(progress.loss))
+    assert losses[-1] < 0.9 * losses[0]
+    assert not model.training
+    assert not any(p.requires_grad for p in model.target.parameters())
+
+
+def test_the_target_follows_the_encoder_by_its_momentum():
+    model, series, header = make("train.epochs=1", "target.momentum=0.0")
+    fit(model, series, header, device="cpu")
+    for mine, its in zip(model.encoder.parameters(), model.target.module.parameters(), strict=True):
+        torch.testing.assert_close(mine, its, rtol=0, atol=0)
+
+
+def test_nan_stops_with_the_reason_and_keeps_the_last_good_epoch(tmp_path):
+    model, series, header = make("train.epochs=5")
+
+    def poison(progress):
+        if progress.epoch == 2:
+            with torch.no_grad():
+                model.predictor.head.weight.fill_(torch.nan)
+
+    with pytest.raises(TrainingError, match="loss is nan in epoch 3"):
+        fit(model, series, header, out=tmp_path, device="cpu", report=poison)
+    kept = torch.load(tmp_path / "checkpoint.ckpt", weights_only=True)
+    assert kept["epoch"] == 1  # Lightning counts from 0
+
+
+def test_series_without_values_are_left_out_and_nothing_to_train_on_is_refused():
+    X = np.random.default_rng(0).normal(size=(10, 1, 60)).astype(np.float32)
+    X[3] = np.nan
+    assert len(Batches(as_series(X))) == 9
+    model, _, header = make()
+    empty = Series(np.zeros((3, 1, 60), np.float32), np.zeros((3, 1, 60), bool))
+    with pytest.raises(TrainingError, match="no series holds a single value"):
+        fit(model, empty, header, device="cpu")
+
+
+@pytest.mark.parametrize("objective", ["ema", "sigreg", "vicreg"])
+def test_missing_values_train(objective):
+    X = np.random.default_rng(0).normal(size=(30, 2, 60)).astype(np.float32)
+    X[::3, :, 40:] = np.nan
+    X[1, 0, 5:20] = np.nan
+    X[5, 1] = np.nan
+    series = as_series(X)
+    model, _, header = make("train.epochs=2", objective=objective, series=series)
+    assert np.isfinite(fit(model, series, header, device="cpu").loss)
+
+
+@pytest.mark.parametrize(("n", "size", "lengths"), [(10, 4, [4, 4, 2]), (9, 4, [4, 5]), (3, 8, [3]), (1, 8, [1])])
+def test_batches_cover_every_series_once_and_leave_no_single_one(n, size, lengths):
+    sampler = ShuffledBatches(n, size, seed=0)
+    batches = list(sampler)
+    assert [len(batch) for batch in batches] == lengths
+    assert len(sampler) == len(lengths)
+    assert sorted(torch.cat(batches).tolist()) == list(range(n))
+
+
+def test_order_is_a_function_of_seed_and_epoch():
+    def order(seed, epoch):
+        sampler = ShuffledBatches(50, 8, seed)
+        sampler.set_epoch(epoch)
+        return torch.cat(list(sampler))
+
+    assert torch.equal(order(0, 3), order(0, 3))
+    assert not torch.equal(order(0, 3), order(0, 4))
+    assert not torch.equal(order(0, 3), order(1, 3))
+
+
+def test_keyed_generators_differ_in_every_part_of_the_key():
+    draws = {float(torch.rand((), generator=keyed_generator(*key))) for key in np.ndindex(3, 3, 3)}
+    assert len(draws) == 27
+
+
+def test_circular_shift_rotates_the_channels_of_a_series_together():
+    x = torch.arange(12.0).repeat(5, 2, 1)
+    shifted = circular_shift(x, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(shifted[:, 0], shifted[:, 1])
+    steps = (shifted[:, 0, 1:] - shifted[:, 0, :-1]) % 12
+    assert (steps == 1).all()
+    assert len(set(shifted[:, 0, 0].tolist())) > 1
+
+
+def test_schedule_warms_up_and_ends_at_zero():
+    factors = [lr_factor(step, 100, 0.1) for step in range(101)]
+    assert factors[0] == pytest.approx(0.1)
+    assert max(factors) == factors[9] == factors[10] == 1
+    assert factors[100] == pytest.approx(0, abs=1e-12)
+    assert all(a >= b for a, b in zip(factors[10:], factors[11:], strict=False))
+
+
+def test_decay_spares_biases_norms_and_tokens():
+    model, series, header = make("train.epochs=1", "train.lr=1e-12", "train.weight_decay=1e11", "train.warmup=0")
+    before = {name: value.clone() for name, value in model.named_parameters()}
+    fit(model, series, header, device="cpu")
+    for name, value in model.named_parameters():
+        if value.requires_grad:
+            decayed = (value - before[name]).abs().max() > 0.1 * before[name].abs().max() > 0
+            assert bool(decayed) == (value.ndim > 1), name
+
+
+def test_tensorboard_is_written_on_request(tmp_path):
+    model, series, header = make("train.epochs=1")
+    fit(model, series, header, out=tmp_path, device="cpu", logger="tensorboard")
+    assert any("tfevents" in path.name for path in tmp_path.rglob("*"))
+
+
+def test_a_logger_that_is_not_installed_is_named(tmp_path, monkeypatch):
+    def missing(*args, **kwargs):
+        raise ModuleNotFoundError("No module named 'wandb'")
+
+    monkeypatch.setattr(tsjepa.training.pl.loggers, "WandbLogger", missing)
+    model, series, header = make("train.epochs=1")
+    with pytest.raises(TrainingError, match=r"pip install 'tsjepa\[wandb\]'"):
+        fit(model, series, header, out=tmp_path, device="cpu", logger="wandb")
+
+
+def test_nothing_reaches_the_terminal():
+    code = (
+        "import numpy as np; from tsjepa import *; from tsjepa.checkpoint import Header\n"
+        "s = as_series(np.random.default_rng(0).normal(size=(20, 60)))\n"
+        "c = resolve(configure('tiny', overrides=['train.epochs=1']), 60)\n"
+        "fit(build_model(c, 1), s, Header(c, None, 1, 60), device='cpu')"
+    )
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, env=os.environ)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
