@@ -27,7 +27,6 @@ def pretrain(options: PretrainOptions) -> PretrainReport:
     device = pick_device(options.device)
     check_logger(options.logger)
     say_remarks(plan.data, plan.config.tokenizer.patch_length)
-    check_any_value(plan.data)
     labels = labels_or_reason(plan.data)
     model = build_model(plan.config, plan.data.train.series.n_channels).eval()
     random_init = embed_both(model.encoder, plan.data, plan.config.probe, device) if labels else None
@@ -46,13 +45,6 @@ def pretrain(options: PretrainOptions) -> PretrainReport:
         scores,
         options.data_dir,
     )
-
-
-def check_any_value(data: Data) -> None:
-    """Refuse data without a single value before a folder is touched."""
-    valid = data.train.series.valid
-    if valid is not None and not valid.any():
-        raise Failure(f"the training part of {data.name} holds no value at all, so there is nothing to train on.")
 
 
 def labels_or_reason(data: Data) -> scoring.Labels | None:

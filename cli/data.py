@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
-from tsjepa.cli.errors import Failure, say
+from tsjepa.cli.errors import say, told
 from tsjepa.datasets import load
 
 from tsjepa.arrays import Series, as_series, remarks
@@ -42,10 +42,8 @@ def load_data(name: str, data_dir: Path | None) -> Data:
 
 def make_part(X: Any, y: NDArray[Any] | None, name: str) -> Part:
     """Bring one part into an array and a mask."""
-    try:
+    with told():
         return Part(as_series(X, name), y)
-    except ValueError as error:
-        raise Failure(str(error)) from error
 
 
 def say_remarks(data: Data, patch_length: int | None) -> None:

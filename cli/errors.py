@@ -1,6 +1,8 @@
 """Expected failures: one sentence on standard error and an exit code, told in one place."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import typer
@@ -15,6 +17,15 @@ class Failure(Exception):
     def __init__(self, message: str, code: int = FAILURE) -> None:
         super().__init__(message)
         self.code = code
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Let the sentence of a ValueError stand, around calls that refuse what the user gave with one."""
+    try:
+        yield
+    except ValueError as error:
+        raise Failure(str(error)) from error
 
 
 def exit_code(error: Exception) -> int | None:

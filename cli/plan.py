@@ -58,11 +58,10 @@ def resumed_run(options: PretrainOptions) -> Plan:
     """Plan to go on: configuration and data are the checkpoint's, and only the number of epochs may change."""
     if options.overwrite:
         raise Failure("--resume goes on with a run and --overwrite replaces it: give one of them.", USAGE)
-    data = None
-    out = options.out
+    asked = configure(options.config, options.objective, options.overrides()).data or DEFAULT_DATA
+    data, out = None, options.out
     if out is None:
-        asked = configure(options.config, options.objective, options.overrides())
-        data = load_data(asked.data or DEFAULT_DATA, options.data_dir)
+        data = load_data(asked, options.data_dir)
         out = default_out(data)
     path = out / CHECKPOINT
     if not path.exists():
@@ -73,7 +72,7 @@ def resumed_run(options: PretrainOptions) -> Plan:
     header = read_header(content, path)
     finished = int(content["epoch"]) + 1
     config = resumed_config(options, header, finished)
-    if data is None or asked.data != header.data:
+    if data is None or asked != header.data:
         data = load_data(header.data or DEFAULT_DATA, options.data_dir)
     check_same_data(data, header)
     return Plan(config, data, out, finished)

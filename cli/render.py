@@ -58,7 +58,7 @@ def show_score(scores: list[Score]) -> str:
         return "-"
     text = f"{mean:.3f}" + (f" ± {deviation:.3f}" if len(scores) > 1 else "")
     rmse = spread(scores, "rmse")[0]
-    return text if rmse is None else f"{text} (RMSE {rmse:.4g})"
+    return text if rmse is None else f"{text}, RMSE {rmse:.3g}"
 
 
 def show_pretrain(report: PretrainReport) -> None:
@@ -98,10 +98,8 @@ def show_probe(report: ProbeReport) -> None:
     """Print one row a share of the labels."""
     guess = report.scores.guess
     measure = "R2" if report.numeric else "accuracy"
-    table = Table(
-        "share", "labels", guess_name(guess), "random initialisation", "trained",
-        title=f"{measure}, {report.kind} probe, {report.data}",
-    )  # fmt: skip
+    table = Table("share", "labels", guess_name(guess), "random init", "trained")
+    table.title = f"{measure}, {report.kind} probe, {report.data}"
     for row in report.scores.rows:
         table.add_row(
             f"{row.fraction:g}",

@@ -4,8 +4,8 @@ from typing import Any, NamedTuple
 
 import torch
 from numpy.typing import NDArray
-from tsjepa.cli.data import Data
-from tsjepa.cli.errors import Failure
+from tsjepa.cli.data import Data, Part
+from tsjepa.cli.errors import told
 from tsjepa.cli.options import ProbeKind
 
 from tsjepa.config import ProbeConfig
@@ -56,12 +56,11 @@ def labels_of(data: Data) -> Labels:
     return Labels(y, data.test.y)
 
 
-def embed_part(encoder: Encoder, part: Any, config: ProbeConfig, device: str) -> Array:
+def embed_part(encoder: Encoder, part: Part, config: ProbeConfig, device: str) -> Array:
     """Embed one part; the encoder is on the CPU afterwards."""
     try:
-        return embed(encoder.to(torch.device(device)), part.series, config, device)
-    except ValueError as error:
-        raise Failure(str(error)) from error
+        with told():
+            return embed(encoder.to(torch.device(device)), part.series, config, device)
     finally:
         encoder.cpu()
 

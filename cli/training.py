@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from tsjepa.cli.errors import INTERRUPTED, Failure, say
+from tsjepa.cli.errors import INTERRUPTED, Failure, say, told
 from tsjepa.cli.options import Device, LoggerName, PretrainOptions
 from tsjepa.cli.outdir import CHECKPOINT, CONFIG, METRICS, make_writable, replace_file, start_run
 from tsjepa.cli.plan import Plan
@@ -13,6 +13,7 @@ from tsjepa.cli.render import epoch_bar
 
 from tsjepa.checkpoint import load_checkpoint
 from tsjepa.config import dump_config
+from tsjepa.embedding import resolve_device
 from tsjepa.objective import JEPA
 
 
@@ -27,16 +28,8 @@ class Trained(NamedTuple):
 
 def pick_device(name: Device) -> str:
     """Return the device to compute on, and refuse one that is not there."""
-    usable = {
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-        "cpu": True,
-    }
-    if name == "auto":
-        return next(device for device, there in usable.items() if there)
-    if not usable[name]:
-        raise Failure(f"torch finds no {name} device here: give --device cpu, or leave --device out.")
-    return name
+    with told():
+        return resolve_device(name).type
 
 
 def check_logger(name: LoggerName) -> None:
@@ -64,11 +57,10 @@ def summary(plan: Plan, model: JEPA, device: str) -> str:
     """Say what is trained on what."""
     series = plan.data.train.series
     size = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    start = f"epoch {plan.finished + 1} of {plan.config.train.epochs}" if plan.finished else (
-        f"{plan.config.train.epochs} epochs"
-    )  # fmt: skip
+    epochs = plan.config.train.epochs
+    span = f"epochs {plan.finished + 1} to {epochs}" if plan.finished else f"{epochs} epochs"
     return (
-        f"pretraining on {plan.data.name}, {start}: {series.n_cases} series, {series.n_channels} channel(s), "
+        f"pretraining on {plan.data.name}, {span}: {series.n_cases} series, {series.n_channels} channel(s), "
         f"{series.n_timepoints} time points; {size:,} parameters on {device}."
     )
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
 from tsjepa.regularizers import SIGReg
 
 PLACEMENTS = ("token", "position")
@@ -29,9 +30,7 @@ def loss_and_gradient(part: slice, placement: str, masked: bool, seed: int) -> t
     x, valid, weight = batch()
     weight.requires_grad_()
     generator = torch.Generator().manual_seed(seed)
-    value = SIGReg(slices=16, placement=placement)(
-        x[part] @ weight, generator, valid[part] if masked else None
-    )
+    value = SIGReg(slices=16, placement=placement)(x[part] @ weight, generator, valid[part] if masked else None)
     value.backward()
     return value.detach(), weight.grad
 

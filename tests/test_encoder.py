@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import Tensor
+
 from tsjepa.encoder import Encoder
 from tsjepa.layers import instance_normalize, sincos_positions
 from tsjepa.masking import Mask, block_mask, random_mask
@@ -32,9 +33,7 @@ def dense_reference(encoder: Encoder, x: Tensor, visible: Tensor) -> list[Tensor
     h = tokens + sincos_positions(torch.arange(tokens.shape[1]), encoder.dim)
     states = [tokens]
     for block in encoder.blocks:
-        query, key, value = (
-            part.unflatten(-1, (block.heads, -1)) for part in block.qkv(block.norm1(h)).chunk(3, -1)
-        )
+        query, key, value = (part.unflatten(-1, (block.heads, -1)) for part in block.qkv(block.norm1(h)).chunk(3, -1))
         score = torch.einsum("bqhd,bkhd->bhqk", query, key) / query.shape[-1] ** 0.5
         weight = score.exp() * visible[:, None, None, :]
         weight = weight / weight.sum(-1, keepdim=True)
@@ -153,6 +152,15 @@ def test_a_row_with_nothing_valid_gives_finite_output(kind: str, normalize: str)
     for junk in (9.0, float("nan")):
         assert torch.equal(encoder(torch.where(valid, x, junk), valid=valid, attend=attend)[0], want)
     torch.testing.assert_close(encoder(x[:1])[0], want[:1], rtol=1e-4, atol=1e-5)
+
+
+def test_a_row_with_nothing_to_attend_to_attends_to_all() -> None:
+    encoder, x = make(), torch.randn(2, 1, 20)
+    attend = torch.tensor([[False] * 4, [True, False, True, True]])
+    got = encoder(x, attend=attend)[0]
+    torch.testing.assert_close(got[0], encoder(x)[0][0])
+    assert (got[1] - encoder(x)[0][1]).abs().max() > 1e-4
+    assert not attend[0].any()  # the caller's tensor is left alone
 
 
 def test_a_token_is_valid_where_any_channel_holds_a_point() -> None:

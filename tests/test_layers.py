@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+
 from tsjepa.layers import SCALE_FLOOR, Block, gather_tokens, init_weights, instance_normalize, sincos_positions
 
 
@@ -42,9 +43,7 @@ def test_what_stands_at_invalid_points_is_irrelevant() -> None:
 
 def test_all_valid_equals_no_mask() -> None:
     x = torch.randn(3, 2, 40)
-    torch.testing.assert_close(
-        instance_normalize(x, torch.ones_like(x, dtype=torch.bool)), instance_normalize(x)
-    )
+    torch.testing.assert_close(instance_normalize(x, torch.ones_like(x, dtype=torch.bool)), instance_normalize(x))
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, 0.1, -7.3, 1e6 / 3, 1e-20])

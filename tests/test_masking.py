@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
 from torch import Tensor
+
 from tsjepa.masking import Mask, bernoulli_mask, block_mask, future_mask, random_mask
 
 MASKS = {
@@ -49,9 +50,7 @@ def hidden(mask: Mask, n: int) -> Tensor:
 @kinds
 @quick
 @given(rows=st.integers(1, 6), n=st.integers(2, 30), seed=seeds, ratio=ratios)
-def test_context_and_target_are_an_ascending_partition(
-    kind: str, rows: int, n: int, seed: int, ratio: float
-) -> None:
+def test_context_and_target_are_an_ascending_partition(kind: str, rows: int, n: int, seed: int, ratio: float) -> None:
     mask = MASKS[kind](rows, n, gen(seed), ratio=ratio)
     assert mask.context.dtype == mask.target.dtype == torch.int64
     assert mask.context_valid is None
@@ -179,9 +178,7 @@ def test_every_position_is_hidden_equally_often(kind: str, ragged_rows: bool) ->
     if ragged_rows:
         valid[:, [0, 4]] = False
     generator = gen(3)
-    counts = sum(
-        hidden(MASKS[kind](rows, n, generator, valid, ratio=0.6), n).sum(0) for _ in range(batches)
-    ).numpy()
+    counts = sum(hidden(MASKS[kind](rows, n, generator, valid, ratio=0.6), n).sum(0) for _ in range(batches)).numpy()
     assert counts[~valid[0].numpy()].sum() == 0
     share = counts[valid[0].numpy()] / (batches * rows)
     # five standard errors of a share over 20 000 rows

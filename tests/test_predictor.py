@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from tsjepa.layers import sincos_positions
 from tsjepa.masking import Mask, random_mask
 from tsjepa.predictor import Predictor

@@ -8,6 +8,7 @@ from functools import partial
 import pytest
 import torch
 from torch import nn
+
 from tsjepa.encoder import Encoder
 from tsjepa.masking import random_mask
 from tsjepa.objective import JEPA
@@ -58,8 +59,7 @@ def test_ema_formula_over_three_updates(momentum: Momentum) -> None:
         m = {
             "fixed": momentum.start,
             "linear": momentum.start + (momentum.end - momentum.start) * step / 3,
-            "cosine": momentum.end
-            - (momentum.end - momentum.start) * (math.cos(math.pi * step / 3) + 1) / 2,
+            "cosine": momentum.end - (momentum.end - momentum.start) * (math.cos(math.pi * step / 3) + 1) / 2,
         }[momentum.kind]
         for name, p in encoder.named_parameters():
             want[name] = m * want[name] + (1 - m) * p.detach()
@@ -225,4 +225,6 @@ def test_a_frozen_target_never_changes() -> None:
         optimizer.step()
         model.target.update(model.encoder, step, 3)
     assert all(torch.equal(v, before[k]) for k, v in model.target.state_dict().items())
-    assert any(not torch.equal(p, q) for p, q in zip(model.encoder.parameters(), model.target.parameters(), strict=True))
+    assert any(
+        not torch.equal(p, q) for p, q in zip(model.encoder.parameters(), model.target.parameters(), strict=True)
+    )

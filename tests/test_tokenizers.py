@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+
 from tsjepa.tokenizers import ConvStem, LinearPatches, SpectralPatches, n_patches, to_patches
 
 TOKENIZERS = {"linear": LinearPatches, "spectral": SpectralPatches, "conv": ConvStem}
@@ -69,9 +70,7 @@ def test_spectral_patches_are_values_and_numpys_spectrum(n_timepoints: int, chan
     window = np.hanning(PATCH + 2)[1:-1]
     power = np.abs(np.fft.rfft(patches * window / np.linalg.norm(window))) ** 2
     features = np.concatenate([patches, np.log(power + 1e-3)], -1)
-    np.testing.assert_allclose(
-        tokenizer.features(torch.from_numpy(patches).float()), features, rtol=1e-4, atol=1e-4
-    )
+    np.testing.assert_allclose(tokenizer.features(torch.from_numpy(patches).float()), features, rtol=1e-4, atol=1e-4)
     flat = features.transpose(0, 2, 1, 3).reshape(2, features.shape[2], -1)
     np.testing.assert_allclose(tokenizer(x).detach(), through(tokenizer.proj, flat), atol=1e-3)
 
@@ -110,9 +109,7 @@ def conv_reference(stem: ConvStem, x: Tensor) -> np.ndarray:
 @channel_counts
 def test_conv_stem_equals_a_loop(n_timepoints: int, channels: int) -> None:
     x, stem = torch.randn(2, channels, n_timepoints), ConvStem(PATCH, 8, channels, filters=3, dilations=(1, 4))
-    np.testing.assert_allclose(
-        stem(x).detach(), through(stem.proj, conv_reference(stem, x)), rtol=1e-4, atol=1e-4
-    )
+    np.testing.assert_allclose(stem(x).detach(), through(stem.proj, conv_reference(stem, x)), rtol=1e-4, atol=1e-4)
 
 
 @channel_counts

@@ -80,7 +80,7 @@ class EMATarget(nn.Module):
     def __init__(self, encoder: Encoder, momentum: Momentum | None = None) -> None:
         super().__init__()
         self.momentum = Momentum() if momentum is None else momentum
-        self.average = AveragedModel(encoder, use_buffers=True)
+        self.average = AveragedModel(encoder)  # copies buffers
         # the first update of an AveragedModel copies instead of averaging; the copy is already made
         self.average.n_averaged.fill_(1)
         self.average.requires_grad_(False)

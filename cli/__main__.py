@@ -1,0 +1,6 @@
+"""`python -m tsjepa.cli`."""
+
+from tsjepa.cli.main import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,299 @@
+"""`tsjepa probe` and `tsjepa embed`: numbers, keys, files, and the sentences of what cannot be done."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from tsjepa.cli.main import app
+from typer.testing import CliRunner, Result
+
+from tsjepa.arrays import as_series
+from tsjepa.build import build_model
+from tsjepa.checkpoint import load_checkpoint
+from tsjepa.embedding import embed
+from tsjepa.probe import make_head
+
+KEYS = {
+    "checkpoint", "data", "probe", "n_train", "n_test", "accuracy", "random_init_accuracy", "majority_accuracy",
+}  # fmt: skip
+FRACTION_KEYS = {
+    "fraction", "n_labels", "seeds", "accuracy", "accuracy_std", "random_init_accuracy", "random_init_std",
+}  # fmt: skip
+
+
+def tsjepa(*words: str) -> Result:
+    result = CliRunner().invoke(app, list(words))
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    assert "Traceback" not in result.output
+    return result
+
+
+def found(*words: str) -> dict[str, Any]:
+    result = tsjepa(*words, "--json")
+    assert result.exit_code == 0, result.output
+    return dict(json.loads(result.stdout))
+
+
+def refused(code: int, *words: str) -> str:
+    result = tsjepa(*words)
+    assert (result.exit_code, result.stdout) == (code, ""), result.output
+    return " ".join(result.stderr.split())
+
+
+def arrays() -> dict[str, Any]:
+    rng = np.random.default_rng(0)
+    y = np.arange(60) % 2
+    X = rng.normal(size=(60, 2, 40)).astype(np.float32)
+    X[y == 1] += 2 * np.sin(np.arange(40) * 0.8, dtype=np.float32)
+    names = np.array(["calm", "worn"])[y]
+    return {"X_train": X[:40], "y_train": names[:40], "X_test": X[40:], "y_test": names[40:]}
+
+
+def write_data(name: str, **changed: Any) -> str:
+    values = {**arrays(), **changed}
+    np.savez(f"{name}.npz", **{key: value for key, value in values.items() if value is not None})
+    return f"{name}.npz"
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make one run that all tests copy."""
+    folder, before = tmp_path_factory.mktemp("trained"), Path.cwd()
+    os.chdir(folder)
+    try:
+        data = write_data("pump")
+        words = ("--config", "tiny", "--epochs", "3", "--data", data, "--out", "run", "--device", "cpu")
+        assert tsjepa("pretrain", *words).exit_code == 0
+    finally:
+        os.chdir(before)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, trained: Path) -> None:
+    monkeypatch.delenv("TSJEPA_DATA", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+
+
+CKPT = "run/checkpoint.ckpt"
+
+
+@pytest.mark.parametrize("kind", ["ridge", "logistic", "knn"])
+def test_the_object_has_exactly_its_keys(kind: str) -> None:
+    values = found("probe", CKPT, "--probe", kind)
+    assert set(values) == KEYS
+    assert (values["data"], values["probe"], values["n_train"], values["n_test"]) == ("pump", kind, 40, 20)
+    assert values["majority_accuracy"] == 0.5
+    assert values["accuracy"] >= 0.8
+    assert values["random_init_accuracy"] >= 0.8
+
+
+def test_pretrain_and_probe_agree() -> None:
+    again = json.loads(tsjepa("pretrain", "--resume", "--out", "run", "--json").stdout)
+    values = found("probe", CKPT)
+    for key in ("accuracy", "random_init_accuracy", "majority_accuracy"):
+        assert values[key] == again[key]
+
+
+def test_the_random_initialisation_is_that_of_the_seed_and_not_the_trained_encoder() -> None:
+    whole = found("probe", CKPT)
+    content = torch.load(CKPT, weights_only=True)
+    dead = {key: torch.zeros_like(value) for key, value in content["state_dict"].items()}
+    torch.save({**content, "state_dict": dead}, "dead.ckpt")
+    values = found("probe", "dead.ckpt")
+    assert values["accuracy"] == values["majority_accuracy"] == 0.5
+    assert values["random_init_accuracy"] == whole["random_init_accuracy"] > 0.5
+    header = load_checkpoint(CKPT)[1]
+    encoder = build_model(header.config, header.n_channels).eval().encoder
+    train, test = (embed(encoder, as_series(arrays()[key]), header.config.probe) for key in ("X_train", "X_test"))
+    want = make_head("ridge").fit(train, arrays()["y_train"]).score(test, arrays()["y_test"])
+    assert values["random_init_accuracy"] == pytest.approx(want)
+
+
+def test_shares_of_labels_are_drawn_five_times() -> None:
+    values = found("probe", CKPT, "--labels", "1,0.1,0.5,0.1")
+    assert set(values) == KEYS | {"fractions"}
+    rows = values["fractions"]
+    assert all(set(row) == FRACTION_KEYS for row in rows)
+    assert [(row["fraction"], row["n_labels"], row["seeds"]) for row in rows] == [(0.1, 4, 5), (0.5, 20, 5), (1, 40, 1)]
+    assert values["accuracy"] == rows[-1]["accuracy"]
+    assert rows[-1]["accuracy_std"] == 0
+    assert rows[0]["accuracy_std"] > 0
+    few = found("probe", CKPT, "--labels", "0.1", "--seeds", "2")
+    assert [(row["fraction"], row["seeds"]) for row in few["fractions"]] == [(0.1, 2)]
+
+
+def test_the_table_and_what_is_said_of_it() -> None:
+    result = tsjepa("probe", CKPT, "--labels", "0.1,1", "--layers", "last")
+    assert result.exit_code == 0
+    for words in ("majority class", "random init", "trained", "0.500", "±"):
+        assert words in result.stdout
+    said = " ".join(result.stderr.split())
+    for words in ("training part (4 labels with seeds 0-4; 40 labels with seed 0)", "test part (20 series)", "last"):
+        assert words in said
+    assert "pooled by mean, std, max" in said
+
+
+def test_layers_choose_what_is_pooled() -> None:
+    said = [tsjepa("probe", CKPT, "--layers", layers).stderr for layers in ("last", "all", "0")]
+    assert [f"level(s) {layers}," in text for layers, text in zip(("last", "all", "0"), said, strict=True)] == [
+        True
+    ] * 3
+    assert "levels 0 (tokenizer) to 1" in refused(2, "probe", CKPT, "--layers", "2")
+
+
+def test_a_numeric_target_has_its_own_keys() -> None:
+    rng = np.random.default_rng(0)
+    data = write_data("wear", y_train=rng.normal(size=40), y_test=rng.normal(size=20))
+    values = found("probe", CKPT, "--data", data)
+    extra = {"r2", "rmse", "random_init_r2", "random_init_rmse", "mean_r2", "mean_rmse"}
+    assert set(values) == KEYS | extra
+    assert {values[key] for key in ("accuracy", "random_init_accuracy", "majority_accuracy")} == {None}
+    assert values["rmse"] > 0
+    result = tsjepa("probe", CKPT, "--data", data)
+    assert "R2, ridge probe, wear" in result.stdout
+    assert "mean of training" in result.stdout
+    assert "target is numeric" in refused(1, "probe", CKPT, "--data", data, "--probe", "logistic")
+
+
+def test_other_channels_are_fine_where_each_is_its_own_sequence() -> None:
+    X = arrays()["X_train"]
+    data = write_data("three", X_train=X[:, [0, 1, 1]], X_test=arrays()["X_test"][:, [0, 1, 1]])
+    assert found("probe", CKPT, "--data", data)["n_test"] == 20
+    words = ("--set", "tokenizer.channels=mixed", "--epochs", "1", "--data", "pump.npz", "--out", "mixed")
+    assert tsjepa("pretrain", "--config", "tiny", *words).exit_code == 0
+    assert "mixes the 2 channels" in refused(1, "probe", "mixed/checkpoint.ckpt", "--data", data)
+
+
+@pytest.mark.parametrize(
+    ("changed", "part"),
+    [
+        ({"y_train": None, "y_test": None}, "have no labels"),
+        ({"y_train": ["calm"] * 40}, "one class only"),
+        ({"X_test": None, "y_test": None}, "no test part"),
+    ],
+)
+def test_what_cannot_be_probed_is_told(changed: dict[str, Any], part: str) -> None:
+    assert part in refused(1, "probe", CKPT, "--data", write_data("other", **changed))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--labels", "0"],
+        ["--labels", "1.5"],
+        ["--labels", "many"],
+        ["--labels", "nan"],
+        ["--layers", "-1"],
+        ["--layers", "some"],
+        ["--seeds", "0"],
+        ["--probe", "svm"],
+    ],
+)
+def test_usage_errors_end_with_2(words: list[str]) -> None:
+    assert words[0] in refused(2, "probe", CKPT, *words)
+
+
+def test_data_that_have_moved_are_told() -> None:
+    Path("pump.npz").unlink()
+    assert "pump.npz does not exist" in refused(1, "probe", CKPT)
+
+
+class Bomb:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (Path("exploded"),)
+
+
+@pytest.mark.parametrize("command", [["probe"], ["embed", "--data", "pump.npz", "--out", "z.parquet"]])
+def test_bad_checkpoints_are_told(command: list[str]) -> None:
+    content = torch.load(CKPT, weights_only=True)
+    whole = Path(CKPT).read_bytes()
+    Path("cut.ckpt").write_bytes(whole[: len(whole) // 2])
+    torch.save({**content, "tsjepa": {**content["tsjepa"], "version": 99}}, "newer.ckpt")
+    torch.save({"tsjepa": Bomb()}, "bomb.ckpt")
+    torch.save({"state_dict": {}}, "other.ckpt")
+    Path("text.ckpt").write_text("not a checkpoint")
+    Path("empty.ckpt").touch()
+    state = dict(content["state_dict"])
+    state.popitem()
+    torch.save({**content, "state_dict": state}, "short.ckpt")
+    sentences = {
+        "cut.ckpt": "cut, damaged",
+        "newer.ckpt": "upgrade tsjepa",
+        "bomb.ckpt": "could run code",
+        "other.ckpt": "not a tsjepa checkpoint",
+        "text.ckpt": "text.ckpt",
+        "empty.ckpt": "empty.ckpt",
+        "short.ckpt": "do not fit",
+        "absent.ckpt": "no checkpoint absent.ckpt",
+        "run": "run/checkpoint.ckpt",
+    }
+    for name, part in sentences.items():
+        sentence = refused(1, command[0], name, *command[1:])
+        assert sentence.startswith("error: ")
+        assert part in sentence
+    assert not Path("exploded").exists()
+    assert not Path("z.parquet").exists()
+
+
+def test_embed_writes_one_row_a_series() -> None:
+    values = found("embed", CKPT, "--data", "pump.npz", "--out", "new/z.parquet")
+    assert set(values) == {"rows", "seconds", "out"}
+    assert (values["rows"], values["out"]) == (60, "new/z.parquet")
+    table = pq.read_table("new/z.parquet")
+    assert table.column_names == ["part", "case", "label", "embedding"]
+    assert table["part"].to_pylist() == ["train"] * 40 + ["test"] * 20
+    assert table["case"].to_pylist() == [*range(40), *range(20)]
+    assert table["label"].to_pylist() == [*arrays()["y_train"], *arrays()["y_test"]]
+    model, header = load_checkpoint(CKPT)
+    want = [embed(model.encoder, as_series(arrays()[key]), header.config.probe) for key in ("X_train", "X_test")]
+    assert str(table.schema.field("embedding").type).startswith("fixed_size_list<")
+    assert np.array_equal(np.array(table["embedding"].to_pylist(), np.float32), np.concatenate(want))
+    assert [path.name for path in Path("new").iterdir()] == ["z.parquet"]
+
+
+def test_embed_without_labels_or_with_numbers() -> None:
+    write_data("bare", y_train=None, X_test=None, y_test=None)
+    assert found("embed", CKPT, "--data", "bare.npz", "--out", "a.parquet")["rows"] == 40
+    assert pq.read_table("a.parquet").column_names == ["part", "case", "embedding"]
+    y = np.random.default_rng(0).normal(size=40)
+    found("embed", CKPT, "--data", write_data("wear", y_train=y, y_test=None), "--out", "b.parquet")
+    assert pq.read_table("b.parquet")["label"].to_pylist() == [*y, *[None] * 20]
+
+
+def test_embed_never_replaces_a_file_unasked() -> None:
+    Path("z.parquet").write_text("mine")
+    words = ("embed", CKPT, "--data", "pump.npz", "--out", "z.parquet")
+    assert "--overwrite" in refused(2, *words)
+    refused(1, "embed", CKPT, "--data", "absent.npz", "--out", "z.parquet", "--overwrite")
+    assert Path("z.parquet").read_text() == "mine"
+    assert "60 embeddings in z.parquet" in tsjepa(*words, "--overwrite").stdout
+    assert pq.read_table("z.parquet").num_rows == 60
+
+
+@pytest.mark.parametrize(
+    ("out", "code", "part"),
+    [("z.csv", 2, ".parquet"), ("pump.npz/z.parquet", 1, "cannot write pump.npz"), ("d.parquet", 2, "is a folder")],
+)
+def test_places_where_no_table_can_be_written(out: str, code: int, part: str) -> None:
+    Path("d.parquet").mkdir()
+    assert part in refused(code, "embed", CKPT, "--data", "pump.npz", "--out", out)
+
+
+def test_a_full_disk_leaves_the_old_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_space(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    Path("z.parquet").write_text("mine")
+    monkeypatch.setattr(Path, "write_bytes", no_space)
+    words = ("--data", "pump.npz", "--out", "z.parquet", "--overwrite")
+    assert "cannot write z.parquet: No space left on device" in refused(1, "embed", CKPT, *words)
+    assert Path("z.parquet").read_text() == "mine"

@@ -1,0 +1,189 @@
+"""`tsjepa pretrain --resume`: the same end as without a stop, and no change that the user did not ask for."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tsjepa.cli.main import app
+from typer.testing import CliRunner, Result
+
+from tsjepa.config import load_config
+
+TINY = ("--config", "tiny", "--device", "cpu")
+
+
+def pretrain(*words: str) -> Result:
+    result = CliRunner().invoke(app, ["pretrain", *words])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    assert "Traceback" not in result.output
+    return result
+
+
+def refused(code: int, *words: str) -> str:
+    result = pretrain("--resume", *words)
+    assert (result.exit_code, result.stdout) == (code, ""), result.output
+    return " ".join(result.stderr.split())
+
+
+def write_data(name: str, n_timepoints: int = 40) -> str:
+    X = np.random.default_rng(0).normal(size=(12, 1, n_timepoints))
+    np.savez(f"{name}.npz", X_train=X, y_train=np.arange(12) % 2, X_test=X, y_test=np.arange(12) % 2)
+    return f"{name}.npz"
+
+
+def state(folder: str) -> dict[str, Any]:
+    return torch.load(Path(folder, "checkpoint.ckpt"), weights_only=True)["state_dict"]
+
+
+def assert_same_run(one: str, other: str) -> None:
+    left, right = state(one), state(other)
+    assert left.keys() == right.keys()
+    assert all(torch.equal(left[name], right[name]) for name in left)
+    losses = [[line.split(",")[:3] for line in Path(f, "metrics.csv").read_text().splitlines()] for f in (one, other)]
+    assert losses[0] == losses[1]
+
+
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("TSJEPA_DATA", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def run() -> str:
+    """Make a run of two epochs in the folder that is the default for pump.npz."""
+    assert pretrain("--data", write_data("pump"), *TINY, "--epochs", "2").exit_code == 0
+    return "runs/pump"
+
+
+def start(words: list[str], done: Path) -> "subprocess.Popen[str]":
+    """Start a real process and wait for the first checkpoint."""
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "tsjepa.cli", "pretrain", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        # a test run that was put into the background ignores SIGINT, and so would its children
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    deadline = time.monotonic() + 60
+    while not done.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return process
+
+
+def test_ctrl_c_keeps_the_last_epoch_and_resume_ends_as_if_nothing_had_happened() -> None:
+    words = ["--data", write_data("pump"), *TINY, "--epochs", "150"]
+    process = start([*words, "--out", "stopped"], Path("stopped/checkpoint.ckpt"))
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, "")
+    assert "Traceback" not in err
+    last = err.splitlines()[-1]
+    assert last.startswith("stopped: the last finished epoch is kept in stopped/checkpoint.ckpt")
+    assert "--resume" in last
+    assert {path.name for path in Path("stopped").iterdir()} == {"checkpoint.ckpt", "config.yaml", "metrics.csv"}
+    resumed = pretrain(*words, "--out", "stopped", "--resume", "--json")
+    assert json.loads(resumed.stdout)["epochs"] == 150
+    assert "learning-rate" not in resumed.stderr
+    assert pretrain(*words, "--out", "whole").exit_code == 0
+    assert_same_run("stopped", "whole")
+
+
+def test_ctrl_c_before_the_first_epoch_says_that_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tsjepa.training.fit", stop)
+    result = pretrain("--data", write_data("pump"), *TINY)
+    assert (result.exit_code, result.stdout) == (130, "")
+    assert "no epoch was finished" in result.stderr
+    assert "--overwrite" in result.stderr
+    monkeypatch.setattr("tsjepa.cli.plan.load_data", stop)
+    result = pretrain("--data", "pump.npz", *TINY, "--out", "new")
+    assert (result.exit_code, result.stderr) == (130, "stopped.\n")
+
+
+def test_a_finished_run_has_nothing_left_and_shows_its_table_again(run: str) -> None:
+    before = Path(run, "checkpoint.ckpt").read_bytes()
+    first = json.loads(pretrain("--out", run, "--resume", "--json").stdout)
+    result = pretrain("--data", "pump.npz", "--resume")
+    assert result.exit_code == 0
+    assert "nothing is left to train" in result.stderr
+    assert f"{first['loss']:.4f}" in result.stdout
+    assert "trained" in result.stdout
+    assert (first["epochs"], first["data"], first["n_series"]) == (2, "pump", 12)
+    assert first["loss"] == pytest.approx(float(Path(run, "metrics.csv").read_text().splitlines()[-1].split(",")[2]))
+    assert Path(run, "checkpoint.ckpt").read_bytes() == before
+
+
+def test_a_finished_run_without_metrics_has_no_loss(run: str) -> None:
+    Path(run, "metrics.csv").unlink()
+    assert json.loads(pretrain("--out", run, "--resume", "--json").stdout)["loss"] is None
+
+
+def test_more_epochs_go_on_and_say_that_the_schedule_changes(run: str) -> None:
+    before = Path(run, "metrics.csv").read_text().splitlines()
+    result = pretrain("--out", run, "--resume", "--epochs", "4", "--json")
+    assert json.loads(result.stdout)["epochs"] == 4
+    assert "learning-rate schedule changes" in result.stderr
+    assert "epochs 3 to 4" in result.stderr
+    assert load_config(Path(run, "config.yaml")).train.epochs == 4
+    after = Path(run, "metrics.csv").read_text().splitlines()
+    assert len(after) == 5
+    # a run from the start would have another schedule, and so other losses, in its first epochs
+    assert after[:3] == before
+    assert "nothing is left" in pretrain("--out", run, "--resume").stderr
+
+
+def test_the_random_initialisation_is_the_same_after_a_resume() -> None:
+    words = ("--data", write_data("pump"), *TINY, "--seed", "5", "--json")
+    whole = json.loads(pretrain(*words, "--epochs", "2").stdout)
+    again = json.loads(pretrain("--data", "pump.npz", "--resume", "--json").stdout)
+    assert again["random_init_accuracy"] == whole["random_init_accuracy"]
+    assert again["accuracy"] == whole["accuracy"]
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["--masking", "block"], "mask.kind would change from 'random' to 'block'"),
+        (["--seed", "9"], "train.seed"),
+        (["--set", "encoder.dim=16"], "encoder.dim"),
+        (["--objective", "sigreg"], "target.kind"),
+        (["--config", "ts-jepa-paper"], "would change"),
+        (["--data", "BasicMotions"], "data would change"),
+        (["--set", "encoder.dmi=16"], "did you mean encoder.dim"),
+        (["--epochs", "1"], "2 epochs are finished already"),
+    ],
+)
+def test_other_changes_are_refused(run: str, words: list[str], part: str) -> None:
+    before = {path: path.read_bytes() for path in Path(run).iterdir()}
+    assert part in refused(2, "--out", run, *words)
+    assert {path: path.read_bytes() for path in Path(run).iterdir()} == before
+
+
+def test_the_command_that_started_the_run_may_be_repeated(run: str) -> None:
+    assert "nothing is left" in pretrain("--data", "pump.npz", *TINY, "--resume").stderr
+
+
+def test_what_cannot_be_resumed_is_told(run: str) -> None:
+    assert "no checkpoint in absent" in refused(1, "--out", "absent")
+    write_data("pump", n_timepoints=50)
+    assert "1 channels of 50 points now" in refused(1, "--out", run)
+    path = Path(run, "checkpoint.ckpt")
+    content = torch.load(path, weights_only=True)
+    torch.save({key: content[key] for key in ("tsjepa", "state_dict")}, path)
+    assert "without its optimizer state" in refused(1, "--out", run)
+    path.write_bytes(path.read_bytes()[:1000])
+    assert "cannot be read as a checkpoint" in refused(1, "--out", run)

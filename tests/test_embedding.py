@@ -1,0 +1,99 @@
+import numpy as np
+import pytest
+import torch
+
+from tsjepa.arrays import as_series
+from tsjepa.config import ProbeConfig
+from tsjepa.embedding import BATCH, embed, pool, resolve_device
+from tsjepa.encoder import Encoder
+from tsjepa.tokenizers import ConvStem, LinearPatches
+
+STATISTICS = {"mean": np.mean, "std": np.std, "max": np.max}
+
+
+def encoder(kind=LinearPatches, channels=1, depth=2):
+    torch.manual_seed(0)
+    return Encoder(kind(5, 8, channels), depth=depth, heads=2).eval()
+
+
+def noise(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("levels", ["all", "last", 1])
+def test_pooling_equals_a_plain_loop(levels):
+    X, net = noise(3, 2, 42), encoder()
+    numbers = {"all": (0, 1, 2), "last": (2,), 1: (1,)}[levels]
+    wanted = []
+    with torch.no_grad():
+        for case in X:
+            row = []
+            for channel in case:
+                for tokens in net(torch.from_numpy(channel)[None, None], levels=numbers):
+                    row += [STATISTICS[s](tokens[0].numpy(), 0) for s in ("mean", "std", "max")]
+            wanted.append(np.concatenate(row))
+    np.testing.assert_allclose(embed(net, as_series(X), ProbeConfig(levels=levels)), wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [LinearPatches, ConvStem])
+def test_missing_patches_take_no_part(kind):
+    """What stands at missing points, and how much of it, changes nothing."""
+    X, net = noise(4, 1, 40), encoder(kind)
+    X[1, 0, 10:20] = np.nan
+    X[2, 0, 33:] = np.nan
+    series = as_series(X)
+    changed = series._replace(values=np.where(series.valid, series.values, 99).astype(np.float32))
+    reference = embed(net, series, ProbeConfig())
+    np.testing.assert_array_equal(embed(net, changed, ProbeConfig()), reference)
+    longer = np.concatenate([X, np.full((4, 1, 25), np.nan, np.float32)], 2)
+    np.testing.assert_array_equal(embed(net, as_series(longer), ProbeConfig())[1:3], reference[1:3])
+    np.testing.assert_array_equal(embed(net, as_series(longer), ProbeConfig())[0], reference[0])
+
+
+def test_masked_pooling_equals_pooling_of_what_is_valid():
+    tokens = torch.randn(3, 6, 4)
+    valid = torch.tensor([[1, 1, 0, 1, 0, 1]] * 3, dtype=torch.bool)
+    for statistic in STATISTICS:
+        torch.testing.assert_close(pool(tokens, valid, statistic), pool(tokens[:, valid[0]], None, statistic))
+
+
+def test_more_than_a_batch_and_one_alone_are_equal():
+    X, net = noise(2 * BATCH + 3, 1, 40), encoder()
+    together = embed(net, as_series(X), ProbeConfig())
+    for case in (0, BATCH - 1, BATCH, 2 * BATCH + 2):
+        np.testing.assert_array_equal(embed(net, as_series(X[[case]]), ProbeConfig())[0], together[case])
+
+
+def test_channels_are_concatenated_or_averaged():
+    X, net = noise(5, 3, 40), encoder()
+    apart = embed(net, as_series(X), ProbeConfig()).reshape(5, 3, -1)
+    alone = embed(net, as_series(X[:, [1]]), ProbeConfig())
+    np.testing.assert_allclose(apart[:, 1], alone, atol=1e-6)
+    np.testing.assert_allclose(embed(net, as_series(X), ProbeConfig(channels="mean")), apart.mean(1), atol=1e-6)
+
+
+def test_a_channel_without_values_is_zeros_and_counts_not_in_the_mean():
+    X, net = noise(2, 2, 40), encoder()
+    X[0, 1] = np.nan
+    apart = embed(net, as_series(X), ProbeConfig())
+    assert (apart[0, apart.shape[1] // 2 :] == 0).all()
+    mean = embed(net, as_series(X), ProbeConfig(channels="mean"))
+    np.testing.assert_array_equal(mean[0], apart[0, : apart.shape[1] // 2])
+
+
+def test_a_mixing_encoder_takes_its_own_number_of_channels():
+    net = encoder(channels=3)
+    assert embed(net, as_series(noise(2, 3, 40)), ProbeConfig()).shape == (2, 3 * 3 * 8)
+    with pytest.raises(ValueError, match="mixes the 3 channels"):
+        embed(net, as_series(noise(2, 2, 40)), ProbeConfig())
+
+
+def test_a_level_that_is_not_there_is_named():
+    with pytest.raises(ValueError, match=r"levels 0 \(tokenizer\) to 2, but probe.levels is 3"):
+        embed(encoder(), as_series(noise(1, 1, 40)), ProbeConfig(levels=3))
+
+
+def test_devices():
+    assert resolve_device("auto").type in ("cpu", "cuda", "mps")
+    with pytest.raises(ValueError, match="'tpu' is not available here"):
+        resolve_device("tpu")

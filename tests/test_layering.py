@@ -1,0 +1,187 @@
+"""Who imports whom, read off the syntax trees; what an import costs; what is packaged and documented."""
+
+import ast
+import os
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import tsjepa
+
+ROOT = Path(tsjepa.__file__).parents[1]
+PLACES = {"tsjepa": ROOT / "tsjepa", "tsjepa.cli": ROOT / "cli", "tsjepa.datasets": ROOT / "datasets"}
+NOT_IN_CORE = ("tsjepa.datasets", "tsjepa.cli", "aeon", "sktime", "pandas", "polars", "pyarrow", "typer", "rich")
+# what else these may import, besides what every file of the core may
+ALLOWED = {
+    "tsjepa.containers": ("pandas", "polars", "sktime"),
+    "tsjepa.evaluation": ("aeon", "tsjepa.datasets"),
+    "tsjepa.adapters.aeon": ("aeon",),
+    "tsjepa.adapters.sktime": ("sktime", "pandas"),
+}
+# a file imports from files further left only
+ORDER = ("arrays", "layers", "tokenizers", "encoder", "predictor", "objective", "build", "training", "embedder")
+TORCH_AND_NUMPY_ONLY = ("masking", "targets", "regularizers", "diagnostics")
+
+
+def paths() -> dict[str, Path]:
+    """Return the source files by the names that they are imported under."""
+    found = {}
+    for package, folder in PLACES.items():
+        for path in sorted(folder.rglob("*.py")):
+            parts = path.relative_to(folder).with_suffix("").parts
+            found[".".join([package, *(part for part in parts if part != "__init__")])] = path
+    return found
+
+
+FILES = paths()
+TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in FILES.items()}
+
+
+class Import(NamedTuple):
+    target: str
+    line: int
+
+
+def imports(name: str) -> Iterator[Import]:
+    """Yield everything that a file imports, wherever in it; `from a import b` may mean a.b."""
+    for node in ast.walk(TREES[name]):
+        if isinstance(node, ast.Import):
+            yield from (Import(alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name}:{node.lineno} is a relative import"
+            for alias in node.names:
+                joined = f"{node.module}.{alias.name}"
+                yield Import(joined if joined in FILES else str(node.module), node.lineno)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+            # a name put together at run time is not seen; the test of what an import loads sees it
+            yield from (Import(str(a.value), node.lineno) for a in node.args[:1] if isinstance(a, ast.Constant))
+
+
+def inside(target: str, packages: tuple[str, ...]) -> bool:
+    return any(target == package or target.startswith(f"{package}.") for package in packages)
+
+
+def core(name: str) -> bool:
+    return not inside(name, ("tsjepa.cli", "tsjepa.datasets"))
+
+
+every_file = pytest.mark.parametrize("name", FILES)
+
+
+def test_the_files_are_found() -> None:
+    assert {"tsjepa", "tsjepa.encoder", "tsjepa.training", "tsjepa.datasets.loading", "tsjepa.cli"} <= set(FILES)
+    assert "torch" in {found.target for found in imports("tsjepa.encoder")}
+    assert "lightning.pytorch" in {found.target for found in imports("tsjepa.training")}
+
+
+@every_file
+def test_imports_follow_the_design(name: str) -> None:
+    forbidden: tuple[str, ...] = ("tsjepa.cli",) if not inside(name, ("tsjepa.cli",)) else ()
+    if core(name):
+        extra = next((value for key, value in ALLOWED.items() if inside(name, (key,))), ())
+        forbidden += tuple(package for package in NOT_IN_CORE if package not in extra)
+        if not inside(name, ("tsjepa.evaluation",)):
+            forbidden += ("tsjepa.evaluation",)
+    if name != "tsjepa.training":
+        forbidden += ("lightning", "pytorch_lightning")
+    if name != "tsjepa.cli.render":
+        forbidden += ("rich",)
+    bad = [found for found in imports(name) if inside(found.target, forbidden)]
+    assert not bad, f"{name} must not import {bad}"
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if inside(name, ("tsjepa.datasets",))])
+def test_datasets_import_arrays_only(name: str) -> None:
+    own = [found for found in imports(name) if inside(found.target, ("tsjepa",))]
+    bad = [found for found in own if not inside(found.target, ("tsjepa.datasets", "tsjepa.arrays"))]
+    assert not bad, f"{name} must not import {bad}"
+
+
+@pytest.mark.parametrize("name", [f"tsjepa.{part}" for part in TORCH_AND_NUMPY_ONLY if f"tsjepa.{part}" in FILES])
+def test_mathematics_import_torch_and_numpy_only(name: str) -> None:
+    allowed = ("torch", "numpy", *sys.stdlib_module_names)
+    bad = [found for found in imports(name) if not inside(found.target, allowed)]
+    assert not bad, f"{name} must not import {bad}"
+
+
+def test_the_core_is_in_layers() -> None:
+    for place, name in enumerate(ORDER):
+        later = tuple(f"tsjepa.{other}" for other in ORDER[place + 1 :])
+        bad = [found for found in imports(f"tsjepa.{name}") if inside(found.target, later)]
+        assert not bad, f"tsjepa.{name} must not import {bad}"
+
+
+def test_no_import_goes_in_a_circle() -> None:
+    left = {name: {f.target for f in imports(name) if f.target in FILES and f.target != name} for name in FILES}
+    left["tsjepa"] = set()  # the public names are imported on demand
+    while free := [name for name, needs in left.items() if not needs & set(left)]:
+        for name in free:
+            del left[name]
+    assert not left
+
+
+def run(program: str, folder: Path = ROOT) -> str:
+    # without -P, as a user in a clone would
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONSAFEPATH"}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+HEAVY = ("lightning", "pytorch_lightning", "torchmetrics", "aeon", "sktime", "pandas", "polars", "pyarrow", "sklearn")
+
+
+@pytest.mark.parametrize(
+    ("module", "heavy"), [("tsjepa", (*HEAVY, "typer", "rich")), ("tsjepa.cli.main", (*HEAVY, "torch", "numpy"))]
+)
+def test_what_answers_at_once_imports_nothing_heavy(module: str, heavy: tuple[str, ...]) -> None:
+    assert run(f"import sys, {module}; print([m for m in {heavy} if m in sys.modules])") == "[]"
+
+
+def test_the_subpackages_are_there_from_the_root_of_a_clone() -> None:
+    program = "import tsjepa.cli, tsjepa.datasets, tsjepa.configs as c; print(c.__name__, c.__file__)"
+    name, file = run(program).split()
+    assert name == "tsjepa.configs"
+    assert Path(file).resolve() == ROOT / "configs" / "__init__.py"
+
+
+def test_packages_are_the_folders_on_disk() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    places = PLACES | {"tsjepa.configs": ROOT / "configs"}
+    on_disk = {
+        ".".join([package, *path.parent.relative_to(folder).parts])
+        for package, folder in places.items()
+        for path in folder.rglob("__init__.py")
+    }
+    assert sorted(settings["packages"]) == sorted(on_disk)
+    assert {name: (ROOT / folder).resolve() for name, folder in settings["package-dir"].items()} == places
+    for package, folder in places.items():
+        for inner in (path for path in folder.rglob("*.py")):
+            assert (inner.parent / "__init__.py").exists(), f"{inner} is in no package of {package}"
+
+
+@every_file
+def test_what_is_public_is_documented(name: str) -> None:
+    tree, kinds = TREES[name], (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    assert ast.get_docstring(tree), name
+    public = [node for node in tree.body if isinstance(node, kinds) and not node.name.startswith("_")]
+    members = [
+        node
+        for owner in public
+        if isinstance(owner, ast.ClassDef)
+        for node in owner.body
+        if isinstance(node, kinds) and not node.name.startswith("_")
+    ]
+    bare = [f"{node.name} (line {node.lineno})" for node in (*public, *members) if not ast.get_docstring(node)]
+    assert not bare
+
+
+@every_file
+def test_files_stay_short(name: str) -> None:
+    assert len(FILES[name].read_text(encoding="utf-8").splitlines()) <= 400

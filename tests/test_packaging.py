@@ -1,0 +1,96 @@
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import tsjepa
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = {"tsjepa": "tsjepa", "tsjepa.cli": "cli", "tsjepa.datasets": "datasets", "tsjepa.configs": "configs"}
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """Build the wheel from a copy, so that nothing is left in the checkout."""
+    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    for folder in FOLDERS.values():
+        shutil.copytree(ROOT / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    command = [sys.executable, "-P", "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(source)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return next(out.glob("*.whl"))
+
+
+def test_the_wheel_has_one_top_level_name_and_every_file(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        names = [name for name in archive.namelist() if ".dist-info/" not in name]
+    assert {name.split("/")[0] for name in names} == {"tsjepa"}
+    expected = {"tsjepa/py.typed"}
+    for package, folder in FOLDERS.items():
+        for path in (ROOT / folder).iterdir():
+            if path.suffix in (".py", ".yaml"):
+                expected.add(f"{package.replace('.', '/')}/{path.name}")
+    assert expected == set(names)
+
+
+def test_the_wheel_works_without_the_checkout(wheel, tmp_path):
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path)
+    code = (
+        "import tsjepa, tsjepa.cli, tsjepa.datasets, tsjepa.config as c; "
+        f"assert tsjepa.__file__.startswith({str(tmp_path)!r}), tsjepa.__file__; print(*c.recipe_names())"
+    )
+    # -S -P leaves the editable install out; the dependencies come back by their path
+    paths = os.pathsep.join([str(tmp_path), *(p for p in sys.path if p.endswith("site-packages"))])
+    done = subprocess.run(
+        [sys.executable, "-S", "-P", "-c", code], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": paths}
+    )
+    assert done.returncode == 0, done.stderr
+    assert "ts-jepa-paper" in done.stdout.split()
+
+
+def test_the_three_packages_import_at_the_root_of_a_clone():
+    done = subprocess.run(
+        [sys.executable, "-c", "import tsjepa.cli, tsjepa.datasets, tsjepa.configs"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_folder_datasets_is_not_taken_for_another_package():
+    done = subprocess.run([sys.executable, "-c", "import datasets"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "this folder is tsjepa.datasets" in done.stderr
+
+
+def test_every_dependency_has_a_lower_bound_and_a_pin():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    pins = {line.split("==")[0].lower() for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line}
+    for requirement in project["dependencies"]:
+        name, bound, _ = requirement.partition(">=")
+        assert bound, requirement
+        assert name.lower() in pins, requirement
+
+
+def test_the_version_stands_in_one_form():
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == tsjepa.__version__
+
+
+def test_the_public_names_exist_and_are_listed_twice_alike():
+    for name in tsjepa.__all__:
+        assert getattr(tsjepa, name) is not None
+    source = (ROOT / "tsjepa" / "__init__.py").read_text()
+    block = source.split("if TYPE_CHECKING:")[1].split("__version__")[0]
+    typed = {name.strip() for line in block.strip().splitlines() for name in line.split("import ")[1].split(",")}
+    assert typed == set(tsjepa.__all__) - {"__version__"}
+    with pytest.raises(AttributeError, match="no attribute 'TSJEPAEmbeder'"):
+        _ = tsjepa.TSJEPAEmbeder

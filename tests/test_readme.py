@@ -1,0 +1,60 @@
+"""The README is true: its commands and programs run."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+SETUP = ("python3 -m venv",)  # these two are run by .ci/run and by a person
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def commands():
+    joined = "\n".join(blocks("sh")).replace("&&\n", "&& ")
+    return [line for line in joined.splitlines() if line and not line.startswith(SETUP)]
+
+
+@pytest.mark.parametrize("program", blocks("python"), ids=["estimator", "pytorch"])
+def test_programs_run(program, tmp_path):
+    done = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_commands_run(tmp_path):
+    """All of them, in their order, in one folder; shortened to two epochs."""
+    if "TSJEPA_DATA" not in os.environ:
+        pytest.skip("TSJEPA_DATA names no folder with FordA")
+    assert len(commands()) >= 3
+    for command in commands():
+        words = shlex.split(command)
+        assert words[0] == "tsjepa", command
+        if words[1] == "pretrain":
+            words += ["--epochs", "2"]
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "tsjepa.cli.main", *words[1:]], capture_output=True, text=True, cwd=tmp_path
+        )
+        assert done.returncode == 0, (command, done.stderr)
+    assert {"runs", "FordA.parquet"} <= {path.name for path in tmp_path.iterdir()}
+
+
+def test_inline_commands_and_files_exist():
+    for command in re.findall(r"`(tsjepa [a-z]+[^`]*)`", README):
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "tsjepa.cli.main", command.split()[1], "--help"], capture_output=True
+        )
+        assert done.returncode == 0, command
+
+
+def test_ci_runs_the_readme_command():
+    script = (ROOT / ".ci" / "run").read_text()
+    assert "README.md" in script
+    assert any("[test]" in block and "pytest" in block for block in blocks("sh"))
