@@ -12,10 +12,10 @@ import sys
 import time
 
 import numpy as np
-from tsjepa.datasets import load
 
 from tsjepa import as_series, build_model, configure, fit, resolve
 from tsjepa.checkpoint import Header
+from tsjepa.datasets import load
 from tsjepa.embedding import embed
 from tsjepa.probe import cross_validate, probe
 

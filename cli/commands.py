@@ -3,6 +3,8 @@
 import time
 from pathlib import Path
 
+from tsjepa.build import build_model
+from tsjepa.checkpoint import Header, load_checkpoint
 from tsjepa.cli import scoring
 from tsjepa.cli.data import Data, load_data, say_remarks
 from tsjepa.cli.errors import USAGE, Failure, say
@@ -13,9 +15,6 @@ from tsjepa.cli.render import busy
 from tsjepa.cli.report import EmbedReport, PretrainReport, ProbeReport
 from tsjepa.cli.table import embedding_table, write_table
 from tsjepa.cli.training import check_logger, pick_device, train
-
-from tsjepa.build import build_model
-from tsjepa.checkpoint import Header, load_checkpoint
 from tsjepa.config import ProbeConfig
 from tsjepa.encoder import Encoder
 from tsjepa.probe import ProbeError

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
-from tsjepa.cli.errors import say, told
-from tsjepa.datasets import load
 
 from tsjepa.arrays import Series, as_series, remarks
+from tsjepa.cli.errors import say, told
+from tsjepa.datasets import load
 
 
 class Part(NamedTuple):

@@ -35,10 +35,9 @@ def exit_code(error: Exception) -> int | None:
     if isinstance(error, BrokenPipeError) or not isinstance(error, ValueError | OSError):
         return None
     # the library's own errors are looked up only now: a usage error need not wait for torch
-    from tsjepa.datasets import DataError
-
     from tsjepa.checkpoint import CheckpointError
     from tsjepa.config import ConfigError
+    from tsjepa.datasets import DataError
     from tsjepa.probe import ProbeError
 
     if isinstance(error, ConfigError):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
 from tsjepa.cli.errors import SentenceGroup
 from tsjepa.cli.options import (
     Device,

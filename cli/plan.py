@@ -3,13 +3,12 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tsjepa.build import OBJECTIVES, configure, resolve
+from tsjepa.checkpoint import Header, read_checkpoint, read_header
 from tsjepa.cli.data import Data, load_data
 from tsjepa.cli.errors import USAGE, Failure, say
 from tsjepa.cli.options import PretrainOptions
 from tsjepa.cli.outdir import CHECKPOINT, check_run_folder
-
-from tsjepa.build import OBJECTIVES, configure, resolve
-from tsjepa.checkpoint import Header, read_checkpoint, read_header
 from tsjepa.config import Config, load_config, parse_config
 
 # Real smartwatch sensors that ship inside aeon: nothing is downloaded

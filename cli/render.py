@@ -11,8 +11,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
-from tsjepa.cli.report import EmbedReport, PretrainReport, ProbeReport, spread
 
+from tsjepa.cli.report import EmbedReport, PretrainReport, ProbeReport, spread
 from tsjepa.probe import Score
 
 Report = Callable[[Any], None]

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+
 from tsjepa.cli.options import ProbeKind
 from tsjepa.cli.scoring import Row, Scores
-
 from tsjepa.config import ProbeConfig
 from tsjepa.probe import Score
 

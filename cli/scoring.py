@@ -4,10 +4,10 @@ from typing import Any, NamedTuple
 
 import torch
 from numpy.typing import NDArray
+
 from tsjepa.cli.data import Data, Part
 from tsjepa.cli.errors import told
 from tsjepa.cli.options import ProbeKind
-
 from tsjepa.config import ProbeConfig
 from tsjepa.embedding import embed
 from tsjepa.encoder import Encoder

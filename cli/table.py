@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+
 from tsjepa.cli.data import Data
 from tsjepa.cli.outdir import replace_file
 

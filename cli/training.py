@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+
+from tsjepa.checkpoint import load_checkpoint
 from tsjepa.cli.errors import INTERRUPTED, Failure, say, told
 from tsjepa.cli.options import Device, LoggerName, PretrainOptions
 from tsjepa.cli.outdir import CHECKPOINT, CONFIG, METRICS, make_writable, replace_file, start_run
 from tsjepa.cli.plan import Plan
 from tsjepa.cli.render import epoch_bar
-
-from tsjepa.checkpoint import load_checkpoint
 from tsjepa.config import dump_config
 from tsjepa.embedding import resolve_device
 from tsjepa.objective import JEPA

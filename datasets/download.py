@@ -91,16 +91,12 @@ def _from_zenodo(name: str, record: int, folder: Path, announce: Announce) -> st
     listing = get_json(ZENODO.format(record=record))
     files = [_entry(listing, f"{name}_{part}.ts", record) for part in ("TRAIN", "TEST")]
     total = sum(file["size"] for file in files)
-    announce(
-        f"downloading {name} from Zenodo record {record} ({_megabytes(total)}) to {folder.parent / name}"
-    )
+    announce(f"downloading {name} from Zenodo record {record} ({_megabytes(total)}) to {folder.parent / name}")
     for file in files:
         with opened(file["url"]) as response:
             digest = save(response, folder / file["key"], file["size"], "md5")
         if digest != file["md5"]:
-            raise TransferError(
-                f"{file['key']} has md5 {digest}, but Zenodo record {record} says {file['md5']}"
-            )
+            raise TransferError(f"{file['key']} has md5 {digest}, but Zenodo record {record} says {file['md5']}")
     return f"download from Zenodo record {record}"
 
 
@@ -124,8 +120,7 @@ def _from_zip(name: str, folder: Path, announce: Announce) -> str:
     with opened(url) as response:
         size = content_length(response)
         announce(
-            f"downloading {name} from {url} ({_megabytes(size)}, no checksum is published) to "
-            f"{folder.parent / name}"
+            f"downloading {name} from {url} ({_megabytes(size)}, no checksum is published) to {folder.parent / name}"
         )
         digest = save(response, archive, size, "sha256")
     fault_detection.unpack(archive, name)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
 from tsjepa.datasets.dataset import DataError, Labels, Part
 
 UNLABELLED = ("", "?")
@@ -76,9 +77,7 @@ def _targets(train: Part, test: Part | None) -> Encoded:
     targets: list[Labels | None] = []
     for part in (train, test):
         if part is not None and part.y is not None and part.y.dtype.kind != "f":
-            raise DataError(
-                "one part has a numeric target, the other class names; give both parts the same kind"
-            )
+            raise DataError("one part has a numeric target, the other class names; give both parts the same kind")
         targets.append(None if part is None or part.y is None else part.y.astype(np.float64))
     return Encoded(targets[0], targets[1], None)
 

@@ -68,9 +68,7 @@ def load(
     try:
         pair, source = _find(text, data_folder(data_dir), announce or logging.getLogger("tsjepa").info)
     except OSError as error:
-        raise DataError(
-            f"{text[:80]!r} cannot be looked up ({error.strerror}); check its spelling"
-        ) from error
+        raise DataError(f"{text[:80]!r} cannot be looked up ({error.strerror}); check its spelling") from error
     return _assemble(pair, source)
 
 
@@ -107,9 +105,7 @@ def _assemble(pair: Pair, source: str) -> Dataset:
     labels = encode(train, test)
     sizes = size_notes(pair.name, len(X_train), None if X_test is None else len(X_test))
     notes = dict.fromkeys((*train.notes, *(test.notes if test else ()), *_alone(pair), *sizes, *labels.notes))
-    return Dataset(
-        pair.name, source, X_train, labels.y_train, X_test, labels.y_test, labels.classes, tuple(notes)
-    )
+    return Dataset(pair.name, source, X_train, labels.y_train, X_test, labels.y_test, labels.classes, tuple(notes))
 
 
 def _checked(part: Part, where: str) -> Collection:
@@ -120,9 +116,7 @@ def _checked(part: Part, where: str) -> Collection:
 def _alike(X_train: Collection, X_test: Collection, pair: Pair) -> tuple[Collection, Collection]:
     have, other = len(X_train[0]), len(X_test[0])
     if have != other:
-        raise DataError(
-            f"{pair.train} has {have} channels, but its test part {other}; give both the same channels"
-        )
+        raise DataError(f"{pair.train} has {have} channels, but its test part {other}; give both the same channels")
     if isinstance(X_train, list) or isinstance(X_test, list):
         return list(X_train), list(X_test)
     return X_train, X_test

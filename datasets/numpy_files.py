@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from tsjepa.datasets.dataset import DataError, Part
 from tsjepa.datasets.labels import array_labels
 from tsjepa.datasets.values import as_float32

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
 from tsjepa.datasets.dataset import Case, Collection, DataError, Labels, Part
 from tsjepa.datasets.labels import array_labels
 from tsjepa.datasets.values import as_float32, stack_cases
@@ -58,9 +59,7 @@ def read_table(path: Path) -> Part:
     if not others:
         raise DataError(f"{path} has no column of values; give one column a time point, or list columns")
     _check_header(others, path)
-    note = (
-        f"{path.name}: each row is one series of {len(others)} time points, '{others[0]}' to '{others[-1]}'"
-    )
+    note = f"{path.name}: each row is one series of {len(others)} time points, '{others[0]}' to '{others[-1]}'"
     return Part(_from_columns(table[others], path), y, notes=(note,))
 
 
@@ -107,9 +106,7 @@ def _check_columns(table: "pd.DataFrame", path: Path) -> None:
 
 
 def _check_header(names: list[str], path: Path) -> None:
-    if path.suffix.lower() != ".csv" or not all(
-        re.fullmatch(r"[-+\d.eE]*\d[-+\d.eE]*", name) for name in names
-    ):
+    if path.suffix.lower() != ".csv" or not all(re.fullmatch(r"[-+\d.eE]*\d[-+\d.eE]*", name) for name in names):
         return
     try:
         numbers = [float(name) for name in names]
@@ -168,9 +165,7 @@ def _numbers(column: "pd.Series[Any]", where: str) -> np.ndarray[Any, Any]:
 def _from_lists(table: "pd.DataFrame", path: Path) -> Collection:
     columns = [table[name].tolist() for name in table.columns]
     names = list(table.columns)
-    return stack_cases(
-        [_case(row, names, f"{path}, row {n}") for n, row in enumerate(zip(*columns, strict=True), 1)]
-    )
+    return stack_cases([_case(row, names, f"{path}, row {n}") for n, row in enumerate(zip(*columns, strict=True), 1)])
 
 
 def _case(row: tuple[Any, ...], names: list[str], where: str) -> Case:
@@ -185,7 +180,5 @@ def _case(row: tuple[Any, ...], names: list[str], where: str) -> Case:
         channels.append(as_float32(values))
     lengths = {len(channel) for channel in channels}
     if len(lengths) > 1:
-        raise DataError(
-            f"{where}: channels of {sorted(lengths)} values; all channels of a row need one length"
-        )
+        raise DataError(f"{where}: channels of {sorted(lengths)} values; all channels of a row need one length")
     return np.stack(channels)

@@ -57,9 +57,7 @@ def opened(url: str) -> Iterator[HTTPResponse]:
         raise TransferError(f"{url} answered {error.code} {error.reason}") from error
     except (OSError, HTTPException) as error:
         reason = getattr(error, "reason", error)  # urllib wraps what the socket said
-        raise TransferError(
-            f"{url} cannot be reached ({getattr(reason, 'strerror', None) or reason})"
-        ) from error
+        raise TransferError(f"{url} cannot be reached ({getattr(reason, 'strerror', None) or reason})") from error
 
 
 def get_json(url: str) -> Any:

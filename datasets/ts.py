@@ -7,6 +7,7 @@ file to its own header, so that a transfer that was cut never passes as data.
 from pathlib import Path
 
 import numpy as np
+
 from tsjepa.datasets.dataset import Case, DataError, Labels, Part
 from tsjepa.datasets.labels import UNLABELLED, text_labels
 from tsjepa.datasets.ts_header import Header, Lines, read_header
@@ -73,28 +74,20 @@ def _read_cases(lines: Lines, header: Header, where: str) -> tuple[list[Case], l
 
 def _case(channels: list[str], header: Header, where: str) -> Case:
     if not channels:
-        raise DataError(
-            f"{where}: no ':label' at the end; the row was cut short, or write '@classLabel false'"
-        )
+        raise DataError(f"{where}: no ':label' at the end; the row was cut short, or write '@classLabel false'")
     rows = [parse_row(text, ",", where) for text in channels]
     lengths = {len(row) for row in rows}
     if len(lengths) > 1:
-        raise DataError(
-            f"{where}: channels of {sorted(lengths)} values; all channels of a case need one length"
-        )
+        raise DataError(f"{where}: channels of {sorted(lengths)} values; all channels of a case need one length")
     if header.channels is not None and len(rows) != header.channels:
-        raise DataError(
-            f"{where}: {len(rows)} channels where the header says {header.channels}; mend the row"
-        )
+        raise DataError(f"{where}: {len(rows)} channels where the header says {header.channels}; mend the row")
     return np.stack(rows)
 
 
 def _compare(case: Case, before: list[Case], header: Header, where: str) -> None:
     channels, length = case.shape
     if before and channels != len(before[0]):
-        raise DataError(
-            f"{where}: {channels} channels where the first case has {len(before[0])}; mend the row"
-        )
+        raise DataError(f"{where}: {channels} channels where the first case has {len(before[0])}; mend the row")
     if not header.equal_length:
         return
     if header.length is not None and length != header.length:
@@ -120,9 +113,7 @@ def _target(label: str, where: str) -> float:
     except ValueError:
         value = np.nan
     if not np.isfinite(value):
-        raise DataError(
-            f"{where}: target {label!r} is no finite number; '@targetLabel true' needs one a case"
-        )
+        raise DataError(f"{where}: target {label!r} is no finite number; '@targetLabel true' needs one a case")
     return value
 
 

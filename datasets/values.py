@@ -2,6 +2,7 @@
 
 import numpy as np
 from numpy.typing import NDArray
+
 from tsjepa.datasets.dataset import Case, Collection, DataError
 
 TOO_LARGE = "an infinite value (or one too large for 32-bit floats); remove it or mark it missing with NaN"
@@ -126,6 +127,4 @@ def check_values(X: Collection, where: str) -> None:
             raise DataError(f"{where}: case {index + 1} (counting from 1) holds {TOO_LARGE}")
         usable = usable or not bool(np.isnan(case).all())
     if not usable:
-        raise DataError(
-            f"{where}: every value is missing, so there is nothing to learn from; check the export"
-        )
+        raise DataError(f"{where}: every value is missing, so there is nothing to learn from; check the export")

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from tsjepa.cli import outdir, render, report
-from tsjepa.cli.main import app
 from typer.testing import CliRunner, Result
 
 from tsjepa import training
 from tsjepa.checkpoint import load_checkpoint
+from tsjepa.cli import outdir, render, report
+from tsjepa.cli.main import app
 from tsjepa.config import load_config
 
 KEYS = {"checkpoint", "data", "n_series", "epochs", "seconds", "loss"}

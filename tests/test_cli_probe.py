@@ -10,12 +10,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from tsjepa.cli.main import app
 from typer.testing import CliRunner, Result
 
 from tsjepa.arrays import as_series
 from tsjepa.build import build_model
 from tsjepa.checkpoint import load_checkpoint
+from tsjepa.cli.main import app
 from tsjepa.embedding import embed
 from tsjepa.probe import make_head
 

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from tsjepa.cli.main import app
 from typer.testing import CliRunner
 
+from tsjepa.cli.main import app
 from tsjepa.config import recipe_names
 
 # typer itself brings pydantic

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tsjepa.cli.main import app
 from typer.testing import CliRunner, Result
 
+from tsjepa.cli.main import app
 from tsjepa.config import load_config
 
 TINY = ("--config", "tiny", "--device", "cpu")

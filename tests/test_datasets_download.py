@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from tsjepa.datasets import DataError, archives, download, fault_detection, load
 
 RECORD = 11179788  # Adiac
@@ -115,9 +116,7 @@ def test_a_good_download_is_announced_kept_and_used_again(server: Server, tmp_pa
     assert (again.source, len(said), len(server.requests)) == (str(folder), 1, 3)
 
 
-def test_without_a_folder_the_cache_is_filled(
-    server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_without_a_folder_the_cache_is_filled(server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     _publish(server)
     with caplog.at_level("INFO", "tsjepa"):
         load("Adiac")
@@ -169,9 +168,7 @@ def test_a_wrong_checksum_leaves_nothing(server: Server, tmp_path: Path) -> None
         ({"links": {"self": "file:///etc/hostname"}}, "is no web address"),
     ],
 )
-def test_odd_records_are_refused(
-    server: Server, tmp_path: Path, changes: dict[str, object], message: str
-) -> None:
+def test_odd_records_are_refused(server: Server, tmp_path: Path, changes: dict[str, object], message: str) -> None:
     _publish(server, **changes)
     _fails("Adiac", tmp_path, message)
 
@@ -189,9 +186,7 @@ def test_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _fails("FaultDetectionA", tmp_path, "could not be downloaded: .*refused")
 
 
-def test_an_interruption_leaves_nothing(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interruption_leaves_nothing(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _publish(server)
     seen: list[Path] = []
 
@@ -220,9 +215,7 @@ MEMBERS = {"FaultDetectionA_TRAIN.ts": TRAIN, "FaultDetectionA_TEST.ts": TEST}
 @pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("prefix", ["", "FaultDetectionA/"])
 def test_a_good_zip(server: Server, tmp_path: Path, prefix: str) -> None:
-    body = _zip(
-        {prefix + name: text for name, text in MEMBERS.items()} | {"../evil.txt": b"x", "notes.txt": b"x"}
-    )
+    body = _zip({prefix + name: text for name, text in MEMBERS.items()} | {"../evil.txt": b"x", "notes.txt": b"x"})
     server.put("/FaultDetectionA.zip", body)
     said: list[str] = []
     data = load("FaultDetectionA", tmp_path / "data", announce=said.append)

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+
 from tsjepa.datasets import DataError, load
 from tsjepa.datasets.files import find_path
 
@@ -205,9 +206,7 @@ def test_a_training_file_brings_its_test_file(tmp_path: Path, suffix: str, text:
 def test_folders(tmp_path: Path) -> None:
     folder = tmp_path / "Pump"
     folder.mkdir()
-    with pytest.raises(
-        DataError, match=r"neither Pump_TRAIN\.ts and Pump_TEST\.ts .* nor exactly one other pair"
-    ):
+    with pytest.raises(DataError, match=r"neither Pump_TRAIN\.ts and Pump_TEST\.ts .* nor exactly one other pair"):
         load(folder)
     for name in ("Fan_TRAIN.ts", "Fan_TEST.ts"):
         (folder / name).write_text(TS)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 import tsjepa.datasets
 from tsjepa.datasets import DataError, archive_size, load
 from tsjepa.datasets.archives import size_notes
@@ -84,9 +85,7 @@ def test_a_folder_without_data_does_not_hide_a_name(tmp_path: Path, monkeypatch:
 
 def test_unknown_names_get_up_to_three_neighbours(tmp_path: Path) -> None:
     for name, near in {"GunPiont": "GunPoint", "fordc": "FordA", "FaultDetection": "FaultDetectionA"}.items():
-        with pytest.raises(
-            DataError, match=f"no data set is called '{name}'; the nearest names are .*{near}"
-        ):
+        with pytest.raises(DataError, match=f"no data set is called '{name}'; the nearest names are .*{near}"):
             load(name)
     _ts(tmp_path, "MyPumpSet", "TRAIN", ["1,2:1"])
     with pytest.raises(DataError, match="the nearest names are MyPumpSet"):
@@ -132,9 +131,7 @@ def test_whole_targets_of_one_part_stay_numbers(tmp_path: Path) -> None:
 def test_archive_sizes_and_their_notes() -> None:
     assert archive_size("FaultDetectionB") == (10912, 2728)
     assert archive_size("forda") is None
-    assert (
-        size_notes("FordA", 3601, 1320) == size_notes("FordA", 3601, None) == size_notes("Pump", 1, 1) == ()
-    )
+    assert size_notes("FordA", 3601, 1320) == size_notes("FordA", 3601, None) == size_notes("Pump", 1, 1) == ()
     assert size_notes("FordA", 577, 4000) == (
         "577 of the archive's 3601 training series",
         "4000 test series, but the archive has 1320",

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from tsjepa.datasets import DataError, load
 from tsjepa.datasets.archives import bundled_folder
 from tsjepa.datasets.ts import read_ts

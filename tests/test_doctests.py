@@ -6,10 +6,10 @@ import pkgutil
 
 import pytest
 import torch
-import tsjepa.cli
-import tsjepa.datasets
 
 import tsjepa
+import tsjepa.cli
+import tsjepa.datasets
 
 OPTIONS = doctest.ELLIPSIS | doctest.IGNORE_EXCEPTION_DETAIL
 # walk_packages would import what it lists; the subpackages from elsewhere in the tree are walked on their own

@@ -219,7 +219,7 @@ def test_infinite_values_are_refused_with_their_place():
     with pytest.raises(ValueError, match="infinity"):
         tiny().fit(X)
     with pytest.raises(ValueError, match="case 4, channel 1, time point 7"):
-        tiny().fit(list(X[:4]) + [X[4][:, :50]])
+        tiny().fit([*X[:4], X[4][:, :50]])
 
 
 def test_nothing_is_written_to_the_working_folder(tmp_path, monkeypatch):

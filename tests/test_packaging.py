@@ -50,7 +50,10 @@ def test_the_wheel_works_without_the_checkout(wheel, tmp_path):
     # -S -P leaves the editable install out; the dependencies come back by their path
     paths = os.pathsep.join([str(tmp_path), *(p for p in sys.path if p.endswith("site-packages"))])
     done = subprocess.run(
-        [sys.executable, "-S", "-P", "-c", code], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": paths}
+        [sys.executable, "-S", "-P", "-c", code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": paths},
     )
     assert done.returncode == 0, done.stderr
     assert "ts-jepa-paper" in done.stdout.split()

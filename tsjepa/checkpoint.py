@@ -68,7 +68,7 @@ def write_atomically(content: dict[str, Any], path: str | Path) -> None:
     except BaseException as error:
         Path(temporary).unlink(missing_ok=True)
         if isinstance(error, RuntimeError):  # torch reports a failed write of its zip archive so
-            raise OSError(f"cannot write {path}: {error}") from error
+            raise OSError(f"cannot write {path}: {str(error).splitlines()[0]}") from error
         raise
 
 

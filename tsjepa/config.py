@@ -147,6 +147,12 @@ class Config(Section):
     probe: ProbeConfig = ProbeConfig()
 
     @model_validator(mode="after")
+    def _level_exists(self) -> "Config":
+        if isinstance(self.probe.levels, int) and self.probe.levels > self.encoder.depth:
+            raise ValueError(f"probe.levels is {self.probe.levels}, but the last level is {self.encoder.depth}")
+        return self
+
+    @model_validator(mode="after")
     def _heads_divide(self) -> "Config":
         for name, part in (("encoder", self.encoder), ("predictor", self.predictor)):
             if part.dim % part.heads:

@@ -69,6 +69,8 @@ def check_labels(y: Array | None) -> Array:
     """
     if y is None:
         raise ProbeError("the data have no labels, and a probe needs them.")
+    if len(y) < 2:
+        raise ProbeError("there is one training case only, and a probe needs two or more.")
     if not is_numeric(y) and len(np.unique(y)) < 2:
         raise ProbeError("the training labels hold one class only, and a probe needs two or more.")
     return y

@@ -204,7 +204,8 @@ def check_finite(progress: Progress) -> None:
         broken = [name for name, value in progress.terms.items() if not math.isfinite(value)]
         raise TrainingError(
             f"the loss is {progress.loss} in epoch {progress.epoch} (not finite: {', '.join(broken) or 'loss'}): "
-            "lower train.lr or regularizer.weight; the checkpoint of the last good epoch is kept."
+            "lower train.lr or regularizer.weight"
+            + ("." if progress.epoch == 1 else "; the checkpoint of the last good epoch is kept.")
         )
 
 
@@ -271,7 +272,9 @@ def fit(
         read_header(read_checkpoint(checkpoint), checkpoint)
     run(trainer, JEPATraining(model, header), loader, checkpoint)
     model.cpu().eval()
-    if math.isnan(end.loss) and folder is not None:  # the checkpoint was of a finished run, nothing was left to do
+    if (
+        math.isnan(end.loss) and folder is not None and (folder / METRICS).exists()
+    ):  # the checkpoint was of a finished run, nothing was left to do
         end.loss = last_loss(folder / METRICS)
     return FitResult(end.loss, int(trainer.current_epoch), time.monotonic() - started)
 
