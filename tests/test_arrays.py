@@ -12,7 +12,7 @@ NAN, INF = float("nan"), float("inf")
 floats = st.floats(-(2.0**100), 2.0**100, width=32) | st.just(NAN)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, derandomize=True, max_examples=50)
 @given(arrays(np.float32, array_shapes(min_dims=3, max_dims=3, max_side=6), elements=floats))
 def test_three_dimensions_are_kept_and_nan_is_missing(X: np.ndarray) -> None:
     before = X.copy()
@@ -36,7 +36,7 @@ def test_two_dimensions_are_one_channel() -> None:
     assert np.array_equal(as_series(X).values, X[:, None])
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, derandomize=True, max_examples=50)
 @given(st.integers(1, 3), st.lists(st.integers(1, 7), min_size=1, max_size=5), st.integers(0, 100), st.booleans())
 def test_unequal_series_are_filled_up_at_their_end(
     channels: int, lengths: list[int], seed: int, as_tuple: bool

@@ -85,6 +85,8 @@ def test_an_unknown_key_without_a_neighbour_gets_the_list() -> None:
         ("tokenizer.n_patches=ten", "tokenizer.n_patches"),
         ("tokenizer.dilations=[1, 0]", "tokenizer.dilations.1"),
         ("probe.pool=[mean, median]", "probe.pool.1"),
+        ("probe.levels=3", "probe.levels"),  # the encoder has two blocks
+        ("probe.levels=-1", "probe.levels"),
         ("loss.kind=huber", "loss.kind"),
         ("loss.normalize_target=perhaps", "loss.normalize_target"),
     ],
@@ -199,13 +201,13 @@ def test_number_and_length_of_patches_exclude_each_other() -> None:
     assert (back.n_patches, back.patch_length) == (4, None)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, derandomize=True, max_examples=40)
 @given(
     lr=st.floats(1e-12, 1e6),
     ratio=st.floats(0.001, 0.999),
     kind=st.sampled_from(["bernoulli", "random", "block", "future"]),
     data=st.none() | st.text(),
-    levels=st.sampled_from(["all", "last"]) | st.integers(0, 9),
+    levels=st.sampled_from(["all", "last"]) | st.integers(0, 2),
 )
 def test_a_dumped_configuration_is_read_back(
     lr: float, ratio: float, kind: str, data: str | None, levels: object

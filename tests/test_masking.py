@@ -21,7 +21,7 @@ MASKS = {
     "future": future_mask,
 }
 kinds = pytest.mark.parametrize("kind", MASKS)
-quick = settings(deadline=None, max_examples=40)
+quick = settings(deadline=None, derandomize=True, max_examples=40)
 seeds = st.integers(0, 2**32 - 1)
 # at these ratios round(ratio * n) leaves a context and a target for every n >= 2
 ratios = st.floats(0.3, 0.7)

@@ -320,6 +320,14 @@ def test_a_regularizer_beside_a_slow_target_acts_on_the_context() -> None:
     torch.testing.assert_close(model(x, gen(2)).terms["regularizer"], want.detach())
 
 
+def test_a_regularizer_of_the_context_stands_behind_the_projector_too() -> None:
+    projector = Projector(8, hidden=16, out=4)
+    model, x = plain_model(regularizer=VICReg(), projector=projector), sines(6)
+    mask = MASKS["random"](6, 10, gen(2))
+    want = VICReg()(projector(model.encoder(x, keep=mask.context)[0]))
+    torch.testing.assert_close(model(x, gen(2)).terms["regularizer"], want.detach())
+
+
 @pytest.mark.parametrize("stop_gradient", [False, True])
 def test_a_regularizer_moves_the_targets_of_the_encoder_itself(stop_gradient: bool) -> None:
     encoder = Encoder(LinearPatches(6, 8), depth=1, heads=2)

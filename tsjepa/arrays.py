@@ -112,11 +112,13 @@ def pad(X: Sequence[Any], name: str) -> NDArray[Any]:
     """Stack series of different length, shorter ones filled up with NaN at their end."""
     if not len(X):
         raise ValueError(f"{name} holds no series.")
-    series = [np.atleast_2d(np.asarray(x)) for x in X]
+    arrays = [np.asarray(x) for x in X]
+    for case, x in enumerate(arrays):
+        if x.ndim not in (1, 2):
+            raise ValueError(f"case {case} of {name} must be (n_channels, n_timepoints), but its shape is {x.shape}.")
+    series = [np.atleast_2d(x) for x in arrays]
     channels = series[0].shape[0]
     for case, x in enumerate(series):
-        if x.ndim != 2:
-            raise ValueError(f"case {case} of {name} must be (n_channels, n_timepoints), but its shape is {x.shape}.")
         if x.shape[0] != channels:
             raise ValueError(
                 f"case {case} of {name} has {x.shape[0]} channels, but case 0 has {channels}: "

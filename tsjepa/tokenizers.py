@@ -8,6 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+# How sharply the smoothed share of positive values counts a unit-variance response as positive
+SLOPE = 4.0
+
 
 def n_patches(n_timepoints: int, patch_length: int) -> int:
     """Return the number of patches that cover a series, the last one possibly in part.
@@ -174,8 +177,22 @@ class ConvStem(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map values [B, C, T] to tokens [B, N, D]."""
-        response = torch.cat([conv(x) for conv in self.convs], 1)  # [B, F, T]
+        statistics = [self.statistics(conv, x) for conv in self.convs]
+        share = torch.cat([pair[0] for pair in statistics], 1)
+        peak = torch.cat([pair[1] for pair in statistics], 1)
+        return self.proj(torch.cat([share, peak], 1).transpose(1, 2))
+
+    def statistics(self, conv: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return share of positive values and maximum, [B, F, N] each, of one dilation's filters.
+
+        The slope of the sigmoid is multiplied into the small filters instead of the large responses.
+        """
+        assert isinstance(conv, nn.Conv1d)
+        assert conv.bias is not None
+        weight, bias = SLOPE * conv.weight, SLOPE * conv.bias
+        response = F.conv1d(x, weight, bias, padding=conv.padding, dilation=conv.dilation)
         missing = -x.shape[-1] % self.patch_length
-        patches = F.pad(response, (0, missing), value=-torch.inf).unflatten(-1, (-1, self.patch_length))
-        share = torch.sigmoid(4 * patches).mean(-1)
-        return self.proj(torch.cat([share, patches.amax(-1)], 1).transpose(1, 2))
+        if missing:
+            response = F.pad(response, (0, missing), value=-torch.inf)
+        share = F.avg_pool1d(torch.sigmoid(response), self.patch_length)
+        return share, F.max_pool1d(response, self.patch_length) / SLOPE
