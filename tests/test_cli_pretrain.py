@@ -154,6 +154,7 @@ def test_nothing_of_the_test_part_enters_the_checkpoint() -> None:
         (["--set", "encoder.dim"], "key.path=value"),
         (["--lr", "-1"], "train.lr"),
         (["--lr", "nan"], "train.lr"),
+        (["--set", "probe.levels=9"], "probe.levels is 9"),
         (["--config", "tinny"], "did you mean tiny"),
         (["--config", "absent.yaml"], "absent.yaml"),
         (["--masking", "blok"], "'blok' is not one of"),
@@ -177,7 +178,6 @@ def test_usage_errors_end_with_2_and_leave_nothing(words: list[str], part: str) 
         (["--data", "absent.csv"], "absent.csv does not exist"),
         (["--logger", "tensorboard"], "pip install 'tsjepa[tensorboard]'"),
         (["--device", "mps"], "'mps' is not available"),
-        (["--set", "probe.levels=9"], "probe.levels is 9"),
         (["--resume"], "no checkpoint in runs/BasicMotions"),
     ],
 )
@@ -202,7 +202,7 @@ def test_a_run_is_replaced_only_when_told_and_only_after_everything_is_known() -
     assert "--overwrite" in again
     refused(2, "--data", path, "--out", "run", "--overwrite", "--set", "mask.ratoi=1")
     refused(1, "--data", "absent.npz", "--out", "run", "--overwrite")
-    refused(1, "--data", path, "--out", "run", "--overwrite", "--set", "probe.levels=9")
+    refused(2, "--data", path, "--out", "run", "--overwrite", "--set", "probe.levels=9")
     assert {name: Path("run", name).read_bytes() for name in RUN} == before
     objective = ("--objective", "sigreg")
     assert pretrain("--data", path, "--epochs", "2", "--out", "run", "--overwrite", *objective).exit_code == 0

@@ -156,19 +156,22 @@ def remarks(series: Series, patch_length: int | None = None) -> list[str]:
     found = []
     constant = np.asarray(measured & (low == high), bool)
     for chosen, text in (
-        (~measured, "without any value, {first}: its embedding is zeros."),
-        (constant, "constant, {first}: it is encoded as zeros."),
+        (~measured, "without any value, {first}: {whose} embedding is zeros."),
+        (constant, "constant, {first}: {they} encoded as zeros."),
     ):
         if chosen.any():
             case = int(np.argwhere(chosen)[0][0])
-            found.append(f"{amount(np.asarray(chosen))} {text.format(first=f'the first in case {case}')}")
+            whose, they = ("its", "it is") if chosen.sum() == 1 else ("their", "they are")
+            said = text.format(first=f"the first in case {case}", whose=whose, they=they)
+            found.append(f"{amount(np.asarray(chosen))} {said}")
     if patch_length is not None:
         ends = np.full(series.n_cases, values.shape[2]) if valid is None else last_valid(valid).max(-1)
         short = (ends < patch_length) & (ends > 0)
         if short.any():
+            one = short.sum() == 1
             found.append(
-                f"{int(short.sum())} of {series.n_cases} series are shorter than a patch ({patch_length} points):"
-                " they are filled up with missing points."
+                f"{int(short.sum())} of {series.n_cases} series {'is' if one else 'are'} shorter than a patch "
+                f"({patch_length} points): {'it is' if one else 'they are'} filled up with missing points."
             )
     return found
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -22,6 +22,13 @@ class Section(BaseModel):
     """Base of all sections: nothing unknown, nothing changed afterwards."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _truth_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is not bool:
+            raise ValueError(f"true and false do not fit here, but got {value}")
+        return value
 
 
 class TokenizerConfig(Section):
@@ -277,10 +284,12 @@ def apply_override(values: dict[str, Any], override: str) -> dict[str, Any]:
 def explain(error: ValidationError) -> str:
     """Say the first thing that is wrong with a configuration in one sentence."""
     first = error.errors()[0]
-    place = [str(part) for part in first["loc"]]
+    # below section.key only positions in a list are the user's: the rest names branches of pydantic's unions
+    place = [str(part) for depth, part in enumerate(first["loc"]) if depth < 2 or isinstance(part, int)]
     if first["type"] == "extra_forbidden":
         known = known_keys(place[:-1])
-        return f"unknown key {'.'.join(place)}{nearest('.'.join(place), known)}"
+        hint = nearest(place[-1], known, ".".join([*place[:-1], ""]))
+        return f"unknown key {'.'.join(place)}{hint}" + ("" if hint.endswith("?") else ".")
     message = first["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
     where = ".".join(place)
@@ -289,19 +298,20 @@ def explain(error: ValidationError) -> str:
 
 
 def known_keys(section: Sequence[str]) -> list[str]:
-    """Return the full paths of the keys of a section."""
+    """Return the names of the keys of a section."""
     model: type[BaseModel] = Config
     for part in section:
         inner = model.model_fields[part].annotation
         if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
             return []
         model = inner
-    return [".".join([*section, key]) for key in model.model_fields]
+    return list(model.model_fields)
 
 
-def nearest(word: str, known: Sequence[str]) -> str:
-    """Return ': did you mean ...?' with the nearest known words, or the list of all."""
-    close = difflib.get_close_matches(word, known, n=3, cutoff=0.6)
+def nearest(word: str, known: Sequence[str], prefix: str = "") -> str:
+    """Return ': did you mean ...?' with the nearest known words, each after `prefix`, or the list of all."""
+    close = [prefix + key for key in difflib.get_close_matches(word, known, n=3, cutoff=0.6)]
+    known = [prefix + key for key in known]
     return f": did you mean {' or '.join(close)}?" if close else f": known are {', '.join(known)}"
 
 

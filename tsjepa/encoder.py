@@ -114,7 +114,7 @@ class Encoder(nn.Module):
             x = instance_normalize(x, valid)
         elif valid is not None:
             x = torch.where(valid, x, 0.0)
-        tokens = self.tokenize(x, keep)
+        tokens = self.tokenize(x, keep, attend)
         position = torch.arange(tokens.shape[1], device=x.device) if keep is None else keep
         states = [tokens]
         h = tokens + sincos_positions(position, self.dim).to(tokens.dtype)
@@ -126,13 +126,16 @@ class Encoder(nn.Module):
         states[-1] = self.norm(h)
         return [states[level] for level in levels]
 
-    def tokenize(self, x: Tensor, keep: Tensor | None) -> Tensor:
-        """Return the kept tokens [B, K, D]; a tokenizer that sees neighbours gets hidden patches as zeros."""
+    def tokenize(self, x: Tensor, keep: Tensor | None, attend: Tensor | None) -> Tensor:
+        """Return the kept tokens [B, K, D]; a tokenizer that sees neighbours gets hidden patches as zeros.
+
+        The entries of `keep` that `attend` excludes are padding: they may name hidden tokens, and stay hidden.
+        """
         if keep is None:
             return self.tokenizer(x)
         if self.tokenizer.sees_neighbours:
             visible = torch.zeros(x.shape[0], self.n_tokens(x.shape[-1]), dtype=torch.bool, device=x.device)
-            visible.scatter_(1, keep, True)
+            visible.scatter_(1, keep, torch.ones_like(keep, dtype=torch.bool) if attend is None else attend)
             shown = visible.repeat_interleave(self.tokenizer.patch_length, 1)[:, None, : x.shape[-1]]
             x = torch.where(shown, x, 0.0)
         return gather_tokens(self.tokenizer(x), keep)

@@ -28,22 +28,22 @@ def instance_normalize(x: Tensor, valid: Tensor | None = None) -> Tensor:
 
     Examples
     --------
-    >>> instance_normalize(torch.tensor([[[1.0, 3.0], [5.0, 5.0]]]))
+    >>> instance_normalize(torch.tensor([[[2.0, 4.0], [5.0, 5.0]]]))
     tensor([[[-1.,  1.],
              [ 0.,  0.]]])
     """
+    if valid is not None:
+        x = torch.where(valid, x, 0.0)
+    # first to a largest magnitude of 1: squares of very small or large values leave the range of float32
+    x = x / x.abs().amax(-1, keepdim=True).clamp(min=torch.finfo(x.dtype).tiny)
     if valid is None:
         centred = x - x.mean(-1, keepdim=True)
         variance = centred.square().mean(-1, keepdim=True)
-        largest = x.abs().amax(-1, keepdim=True)
     else:
         count = valid.sum(-1, keepdim=True).clamp(min=1)
-        x = torch.where(valid, x, 0.0)
         centred = torch.where(valid, x - x.sum(-1, keepdim=True) / count, 0.0)
         variance = centred.square().sum(-1, keepdim=True) / count
-        largest = x.abs().amax(-1, keepdim=True)
-    scale = torch.maximum(variance.sqrt(), SCALE_FLOOR * largest)
-    return centred / scale.clamp(min=torch.finfo(x.dtype).tiny)
+    return centred / variance.sqrt().clamp(min=SCALE_FLOOR)
 
 
 def sincos_positions(positions: Tensor, dim: int) -> Tensor:

@@ -112,6 +112,7 @@ def random_mask(
     torch.Size([2, 7])
     """
     check_ratio(ratio)
+    check_count(n_tokens, ratio)
 
     def draw(rows: int, n: int, generator: torch.Generator) -> Tensor:
         return exactly(hidden_count(n, ratio), rows, n, generator)
@@ -126,7 +127,7 @@ def block_mask(
     valid: Tensor | None = None,
     *,
     ratio: float = 0.7,
-    block_length: int = 4,
+    block_length: int = 2,
 ) -> Mask:
     """Hide exactly round(ratio * N) tokens in blocks of `block_length`, the last one shorter where need be.
 
@@ -141,6 +142,7 @@ def block_mask(
     check_ratio(ratio)
     if block_length < 1:
         raise ValueError(f"mask.block_length must be at least 1, but is {block_length}.")
+    check_count(n_tokens, ratio)
 
     def draw(rows: int, n: int, generator: torch.Generator) -> Tensor:
         return blocks(hidden_count(n, ratio), block_length, rows, n, generator)
@@ -177,15 +179,19 @@ def check_ratio(ratio: float) -> None:
         )
 
 
-def hidden_count(n: int, ratio: float) -> int:
-    """Return round(ratio * n), refusing a count that leaves no context or no target."""
+def check_count(n: int, ratio: float) -> None:
+    """Raise ValueError where round(ratio * n) leaves no context or no target of a whole row."""
     count = round(ratio * n)
-    if not 0 < count < n:
+    if n >= 2 and not 0 < count < n:
         raise ValueError(
             f"mask.ratio {ratio} of {n} tokens hides {count}, which leaves no {'target' if count == 0 else 'context'}: "
             "choose another ratio or more patches."
         )
-    return count
+
+
+def hidden_count(n: int, ratio: float) -> int:
+    """Return round(ratio * n), of a short row at least one and not all."""
+    return min(max(round(ratio * n), 1), n - 1)
 
 
 def binomial(n: int, ratio: float, generator: torch.Generator) -> int:
@@ -205,15 +211,13 @@ def exactly(count: int, rows: int, n: int, generator: torch.Generator) -> Tensor
 def blocks(count: int, length: int, rows: int, n: int, generator: torch.Generator) -> Tensor:
     """Hide `count` of `n` tokens on the ring in blocks of `length`: bool [rows, n].
 
-    Blocks and single visible tokens are the items of a row; which items are blocks is drawn uniformly, each item is
-    expanded to its length, and the row is rotated by a uniform offset.
+    Blocks and single visible tokens are the items of a row; which items are blocks, and which of the blocks is the
+    shorter one, is drawn uniformly, each item is expanded to its length, and the row is rotated by a uniform offset.
     """
     n_blocks = -(-count // length)
-    is_block = exactly(n_blocks, rows, n - count + n_blocks, generator)
-    lengths = torch.where(is_block, length, 1)
-    last = count - length * (n_blocks - 1)  # one block is shorter: the first in its row, anywhere after the rotation
-    first_block = is_block.int().argmax(1, keepdim=True)
-    lengths.scatter_(1, first_block, last)
+    order = torch.rand(rows, n - count + n_blocks, generator=generator).argsort(1)
+    is_block = order < n_blocks
+    lengths = torch.where(is_block, length, 1).masked_fill(order == 0, count - length * (n_blocks - 1))
     hidden = torch.repeat_interleave(is_block.flatten(), lengths.flatten()).view(rows, n)
     offset = torch.randint(n, (rows, 1), generator=generator)
     return hidden.gather(1, (torch.arange(n) + offset) % n)

@@ -53,7 +53,11 @@ class Projector(nn.Sequential):
         """
         if valid is None:
             return super().forward(tokens.flatten(0, 1)).unflatten(0, tokens.shape[:2])
-        projected = super().forward(tokens[valid])
+        chosen = tokens[valid]
+        if self.training and len(chosen) == 1:  # batch statistics need two
+            projected = super().forward(chosen.repeat(2, 1))[:1]
+        else:
+            projected = super().forward(chosen)
         return projected.new_zeros(*valid.shape, projected.shape[-1]).index_put((valid,), projected)
 
 
@@ -177,5 +181,7 @@ class JEPA(nn.Module):
     def distance(self, predicted: Tensor, goal: Tensor, valid: Tensor | None) -> Tensor:
         """Return the mean loss over the valid targets [B, M]."""
         if valid is not None:
+            if not valid.any():  # no row has two tokens: nothing to predict, and nothing to learn
+                return 0.0 * (predicted.sum() + goal.sum())
             predicted, goal = predicted[valid], goal[valid]
         return LOSSES[self.loss](predicted, goal)

@@ -107,6 +107,11 @@ def random_slices(dim: int, slices: int, generator: torch.Generator | None, devi
     return directions / directions.norm(dim=0)
 
 
+def at_least_float32(z: Tensor) -> Tensor:
+    """Return latents in a precision in which sums over many samples are meant: half precision becomes float32."""
+    return z if z.dtype == torch.float64 else z.float()
+
+
 def arrange(z: Tensor, valid: Tensor | None, placement: Placement) -> tuple[Tensor, Tensor | None]:
     """Return latents [B, N, D] as sets of samples [S, n, D], and which samples count.
 
@@ -161,9 +166,11 @@ class SIGReg(nn.Module):
 
     def forward(self, z: Tensor, generator: torch.Generator | None = None, valid: Tensor | None = None) -> Tensor:
         """Return the regularizer, a scalar, of latents z [B, N, D]; valid [B, N] says which tokens count."""
+        z = at_least_float32(z)
         directions = random_slices(z.shape[-1], self.slices, generator, z.device).to(z.dtype)
         samples, valid = arrange(z, valid, self.placement)
-        return epps_pulley(samples @ directions, valid, knots=self.knots, t_max=self.t_max).mean()
+        with torch.autocast(z.device.type, enabled=False):
+            return epps_pulley(samples @ directions, valid, knots=self.knots, t_max=self.t_max).mean()
 
 
 def variance_loss(z: Tensor, *, floor: float = 1.0) -> Tensor:
@@ -228,8 +235,10 @@ class VICReg(nn.Module):
 
     def forward(self, z: Tensor, generator: torch.Generator | None = None, valid: Tensor | None = None) -> Tensor:
         """Return the weighted sum of both terms over all tokens of z [B, N, D]; valid [B, N] says which count."""
+        z = at_least_float32(z)
         samples = z.flatten(0, 1) if valid is None else z[valid]
-        return self.std_weight * variance_loss(samples) + self.cov_weight * covariance_loss(samples)
+        with torch.autocast(z.device.type, enabled=False):
+            return self.std_weight * variance_loss(samples) + self.cov_weight * covariance_loss(samples)
 
 
 Regularizer = SIGReg | VICReg

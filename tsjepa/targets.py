@@ -9,8 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from tsjepa.encoder import Encoder
-
 
 @dataclass(frozen=True)
 class Momentum:
@@ -66,6 +64,7 @@ class EMATarget(nn.Module):
 
     Examples
     --------
+    >>> from tsjepa.encoder import Encoder
     >>> from tsjepa.tokenizers import LinearPatches
     >>> encoder = Encoder(LinearPatches(5, 4), depth=1, heads=1)
     >>> target = EMATarget(encoder, Momentum("fixed", 0.9))
@@ -77,7 +76,7 @@ class EMATarget(nn.Module):
     trains_encoder = False
     stop_gradient = True
 
-    def __init__(self, encoder: Encoder, momentum: Momentum | None = None) -> None:
+    def __init__(self, encoder: nn.Module, momentum: Momentum | None = None) -> None:
         super().__init__()
         self.momentum = Momentum() if momentum is None else momentum
         self.average = AveragedModel(encoder)  # copies buffers
@@ -87,11 +86,9 @@ class EMATarget(nn.Module):
         self.eval()
 
     @property
-    def module(self) -> Encoder:
+    def module(self) -> nn.Module:
         """The averaged encoder."""
-        module = self.average.module
-        assert isinstance(module, Encoder)
-        return module
+        return self.average.module
 
     def train(self, mode: bool = True) -> "EMATarget":
         """Stay in evaluation mode."""
@@ -102,7 +99,7 @@ class EMATarget(nn.Module):
         """Encode the whole series, one [B, N, D] tensor a level."""
         return self.module(x, levels=levels, valid=valid, attend=attend)
 
-    def update(self, encoder: Encoder, step: int, total: int) -> None:
+    def update(self, encoder: nn.Module, step: int, total: int) -> None:
         """Move towards `encoder`: average = m * average + (1 - m) * encoder, m the momentum at this step."""
         self.average.multi_avg_fn = get_ema_multi_avg_fn(self.momentum(step, total))
         self.average.update_parameters(encoder)
@@ -124,6 +121,7 @@ class SelfTarget(nn.Module):
 
     Examples
     --------
+    >>> from tsjepa.encoder import Encoder
     >>> from tsjepa.tokenizers import LinearPatches
     >>> encoder = Encoder(LinearPatches(5, 4), depth=1, heads=1)
     >>> SelfTarget(encoder)(torch.randn(2, 1, 10), (-1,), None, None)[0].requires_grad
@@ -132,7 +130,7 @@ class SelfTarget(nn.Module):
 
     trains_encoder = True
 
-    def __init__(self, encoder: Encoder, *, stop_gradient: bool = False) -> None:
+    def __init__(self, encoder: nn.Module, *, stop_gradient: bool = False) -> None:
         super().__init__()
         self.stop_gradient = stop_gradient
         self.held = (encoder,)
@@ -141,7 +139,7 @@ class SelfTarget(nn.Module):
         """Encode the whole series, one [B, N, D] tensor a level."""
         return self.held[0](x, levels=levels, valid=valid, attend=attend)
 
-    def update(self, encoder: Encoder, step: int, total: int) -> None:
+    def update(self, encoder: nn.Module, step: int, total: int) -> None:
         """Do nothing: the target is the encoder."""
 
 
@@ -155,6 +153,7 @@ class FrozenTarget(nn.Module):
 
     Examples
     --------
+    >>> from tsjepa.encoder import Encoder
     >>> from tsjepa.tokenizers import LinearPatches
     >>> teacher = Encoder(LinearPatches(5, 4), depth=1, heads=1)
     >>> FrozenTarget(teacher)(torch.randn(2, 1, 10), (-1,), None, None)[0].requires_grad
@@ -164,7 +163,7 @@ class FrozenTarget(nn.Module):
     trains_encoder = False
     stop_gradient = True
 
-    def __init__(self, teacher: Encoder) -> None:
+    def __init__(self, teacher: nn.Module) -> None:
         super().__init__()
         self.module = teacher.requires_grad_(False)
         self.eval()
@@ -178,7 +177,7 @@ class FrozenTarget(nn.Module):
         """Encode the whole series, one [B, N, D] tensor a level."""
         return self.module(x, levels=levels, valid=valid, attend=attend)
 
-    def update(self, encoder: Encoder, step: int, total: int) -> None:
+    def update(self, encoder: nn.Module, step: int, total: int) -> None:
         """Do nothing: the teacher is frozen."""
 
 
