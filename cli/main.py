@@ -76,6 +76,9 @@ def pretrain(
     ] = None,
     objective: Annotated[Objective | None, typer.Option(help="What keeps latents from collapsing.")] = None,
     masking: Annotated[Masking | None, typer.Option(help="Which patches are hidden (mask.kind).")] = None,
+    teacher: Annotated[
+        Path | None, typer.Option(metavar="CHECKPOINT", help="Frozen teacher of --objective distill (target.teacher).")
+    ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="train.epochs")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="train.batch_size")] = None,
     lr: Annotated[float | None, typer.Option(help="train.lr")] = None,
@@ -98,7 +101,7 @@ def pretrain(
     Without --data it is BasicMotions, smartwatch sensors that need no download.
     """
     options = PretrainOptions(
-        data, config, objective, masking, epochs, batch_size, lr, seed, tuple(settings or ()),
+        data, config, objective, masking, teacher, epochs, batch_size, lr, seed, tuple(settings or ()),
         out, resume, overwrite, device, logger, data_dir,
     )  # fmt: skip
     with results_only():

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 import typer
 
-Objective = Literal["ema", "sigreg", "vicreg"]
+Objective = Literal["ema", "cjepa", "sigreg", "vicreg", "visreg", "deep", "distill", "salt"]
 Masking = Literal["bernoulli", "random", "block", "future"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 LoggerName = Literal["csv", "tensorboard", "wandb"]
@@ -21,6 +21,7 @@ class PretrainOptions(NamedTuple):
     config: str | None
     objective: Objective | None
     masking: Masking | None
+    teacher: Path | None
     epochs: int | None
     batch_size: int | None
     lr: float | None
@@ -38,6 +39,7 @@ class PretrainOptions(NamedTuple):
         flags = {
             "data": self.data,
             "mask.kind": self.masking,
+            "target.teacher": None if self.teacher is None else str(self.teacher),
             "train.epochs": self.epochs,
             "train.batch_size": self.batch_size,
             "train.lr": self.lr,

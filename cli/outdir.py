@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tsjepa.cli.errors import USAGE, Failure
 
-CHECKPOINT, CONFIG, METRICS = "checkpoint.ckpt", "config.yaml", "metrics.csv"
+CHECKPOINT, CONFIG, METRICS, TEACHER = "checkpoint.ckpt", "config.yaml", "metrics.csv", "teacher"
 
 
 @contextmanager
@@ -46,7 +46,7 @@ def start_run(out: Path) -> None:
     """Make the folder ready for a new run; of an old one nothing stays that could be taken for the new one's."""
     make_writable(out)
     with writing(out):
-        for name in (CHECKPOINT, CONFIG, METRICS):
+        for name in (CHECKPOINT, CONFIG, METRICS, f"{TEACHER}/{CHECKPOINT}", f"{TEACHER}/{METRICS}"):
             (out / name).unlink(missing_ok=True)
 
 

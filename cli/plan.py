@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tsjepa.build import OBJECTIVES, configure, resolve
+from tsjepa.build import OBJECTIVES, configure, match_teacher, resolve
 from tsjepa.checkpoint import Header, read_checkpoint, read_header
 from tsjepa.cli.data import Data, load_data
 from tsjepa.cli.errors import USAGE, Failure, say
 from tsjepa.cli.options import PretrainOptions
-from tsjepa.cli.outdir import CHECKPOINT, check_run_folder
+from tsjepa.cli.outdir import CHECKPOINT, CONFIG, TEACHER, check_run_folder
 from tsjepa.config import Config, load_config, parse_config
 
 # Real smartwatch sensors that ship inside aeon: nothing is downloaded
@@ -42,10 +42,18 @@ def new_run(options: PretrainOptions) -> Plan:
     if options.out is not None:
         check_run_folder(options.out, options.overwrite)
     data = load_data(str(config.data), options.data_dir)
-    config = resolve(config, data.train.series.n_timepoints)
+    config = resolve(with_architecture(config), data.train.series.n_timepoints)
     out = options.out or default_out(data)
     check_run_folder(out, options.overwrite)
     return Plan(config, data, out)
+
+
+def with_architecture(config: Config) -> Config:
+    """Return the configuration with its teacher's encoder, where it names a teacher."""
+    if config.target.kind != "frozen" or config.target.teacher is None:
+        return config
+    content = read_checkpoint(config.target.teacher)
+    return match_teacher(config, read_header(content, config.target.teacher).config)
 
 
 def default_out(data: Data) -> Path:
@@ -63,6 +71,8 @@ def resumed_run(options: PretrainOptions) -> Plan:
         data = load_data(asked, options.data_dir)
         out = default_out(data)
     path = out / CHECKPOINT
+    if not path.exists() and (out / TEACHER / CHECKPOINT).exists():
+        return resumed_teacher(options, out, data)
     if not path.exists():
         raise Failure(f"there is no checkpoint in {out} to resume: leave --resume out to start a run there.")
     content = read_checkpoint(path)
@@ -75,6 +85,18 @@ def resumed_run(options: PretrainOptions) -> Plan:
         data = load_data(header.data or DEFAULT_DATA, options.data_dir)
     check_same_data(data, header)
     return Plan(config, data, out, finished)
+
+
+def resumed_teacher(options: PretrainOptions, out: Path, data: Data | None) -> Plan:
+    """Plan to go on with a run that was stopped while its teacher was trained; config.yaml says what was asked for."""
+    config = load_config(out / CONFIG)
+    content = read_checkpoint(out / TEACHER / CHECKPOINT)
+    header = read_header(content, out / TEACHER / CHECKPOINT)
+    if options.epochs not in (None, config.train.epochs):
+        raise Failure("the teacher's epochs cannot change: leave --epochs out, or start again.", USAGE)
+    data = data or load_data(config.data or DEFAULT_DATA, options.data_dir)
+    check_same_data(data, header)
+    return Plan(config, data, out)
 
 
 def resumed_config(options: PretrainOptions, header: Header, finished: int) -> Config:

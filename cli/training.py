@@ -9,12 +9,13 @@ import torch
 from tsjepa.checkpoint import load_checkpoint
 from tsjepa.cli.errors import INTERRUPTED, Failure, say, told
 from tsjepa.cli.options import Device, LoggerName, PretrainOptions
-from tsjepa.cli.outdir import CHECKPOINT, CONFIG, METRICS, make_writable, replace_file, start_run
+from tsjepa.cli.outdir import CHECKPOINT, CONFIG, METRICS, TEACHER, make_writable, replace_file, start_run
 from tsjepa.cli.plan import Plan
 from tsjepa.cli.render import epoch_bar
 from tsjepa.config import dump_config
 from tsjepa.embedding import resolve_device
 from tsjepa.objective import JEPA
+from tsjepa.stages import stages
 
 
 class Trained(NamedTuple):
@@ -41,12 +42,12 @@ def check_logger(name: LoggerName) -> None:
 def train(plan: Plan, model: JEPA, options: PretrainOptions, device: str) -> Trained:
     """Train in the run's folder, or load what is finished there."""
     config = plan.config
-    if plan.finished:
+    if options.resume:
         make_writable(plan.out)
     else:
         start_run(plan.out)
     replace_file(plan.out / CONFIG, dump_config(config).encode())
-    if plan.finished == config.train.epochs:
+    if plan.finished == stages(config)[1].train.epochs:
         say(f"nothing is left to train: all {plan.finished} epochs are in {plan.checkpoint}.")
         return Trained(load_checkpoint(plan.checkpoint)[0], logged_loss(plan.out / METRICS), plan.finished, 0.0)
     say(summary(plan, model, device))
@@ -74,16 +75,16 @@ def logged_loss(metrics: Path) -> float | None:
 
 def run_fit(plan: Plan, model: JEPA, options: PretrainOptions, device: str) -> Trained:
     """Call `fit`, and say what is kept when it does not come to its end."""
-    from tsjepa.training import TrainingError, fit
+    from tsjepa.training import TrainingError, fit_stages
 
     try:
         with epoch_bar(plan.finished, plan.config.train.epochs) as report:
-            result = fit(
+            result = fit_stages(
                 model,
                 plan.data.train.series,
                 plan.header,
                 out=plan.out,
-                resume=bool(plan.finished),
+                resume=options.resume,
                 device=device,
                 logger=options.logger,
                 report=report,
@@ -101,6 +102,8 @@ def run_fit(plan: Plan, model: JEPA, options: PretrainOptions, device: str) -> T
 
 def kept(out: Path) -> str:
     """Say what is left of a run that stopped early, and how to go on."""
+    if (out / TEACHER / CHECKPOINT).exists() and not (out / CHECKPOINT).exists():
+        return f"the teacher's last finished epoch is kept, and --resume --out {out} goes on from it."
     if (out / CHECKPOINT).exists():
         return f"the last finished epoch is kept in {out / CHECKPOINT}, and --resume --out {out} goes on from it."
     return f"no epoch was finished, so there is nothing to resume: start again with --overwrite --out {out}."

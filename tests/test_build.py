@@ -9,8 +9,8 @@ from tsjepa.build import OBJECTIVES, build_mask, build_model, configure, resolve
 from tsjepa.config import Config, ConfigError, load_config, parse_config, recipe_names
 from tsjepa.masking import bernoulli_mask, block_mask, future_mask, random_mask
 from tsjepa.objective import Projector
-from tsjepa.regularizers import SIGReg, VICReg
-from tsjepa.targets import EMATarget, Momentum, SelfTarget
+from tsjepa.regularizers import SIGReg, VICReg, VISReg
+from tsjepa.targets import EMATarget, FrozenTarget, Momentum, SelfTarget
 from tsjepa.tokenizers import ConvStem, LinearPatches, SpectralPatches
 
 
@@ -35,14 +35,23 @@ def test_every_recipe_builds_a_model_that_runs(name: str) -> None:
 def test_an_objective_is_its_seams_on_any_recipe(name: str, objective: str) -> None:
     config = configure(name, objective)
     model = build_model(resolve(config, 128), n_channels=1)
-    kinds = {"ema": (EMATarget, type(None), type(None))}
-    target, regularizer, projector = kinds.get(
-        objective, (SelfTarget, SIGReg if objective == "sigreg" else VICReg, Projector)
-    )
+    nothing = type(None)
+    target, regularizer = {
+        "ema": (EMATarget, nothing),
+        "cjepa": (EMATarget, VICReg),
+        "sigreg": (SelfTarget, SIGReg),
+        "vicreg": (SelfTarget, VICReg),
+        "visreg": (SelfTarget, VISReg),
+        "deep": (EMATarget, nothing),
+        "distill": (FrozenTarget, nothing),
+        "salt": (FrozenTarget, nothing),
+    }[objective]
     assert type(model.target) is target
     assert type(model.regularizer) is regularizer
-    assert type(model.projector) is projector
-    assert (model.loss, model.normalize_target) == (("l1", True) if objective == "ema" else ("mse", False))
+    projected = target is SelfTarget
+    assert type(model.projector) is (Projector if projected else nothing)
+    assert (model.loss, model.normalize_target) == (("mse", False) if projected else ("l1", True))
+    assert (len(model.levels) > 1) is (model.context_loss is not None) is (objective == "deep")
     assert config.train.batch_size == load_config(name).train.batch_size
 
 

@@ -160,7 +160,7 @@ def test_the_random_initialisation_is_the_same_after_a_resume() -> None:
         (["--masking", "block"], "mask.kind would change from 'random' to 'block'"),
         (["--seed", "9"], "train.seed"),
         (["--set", "encoder.dim=16"], "encoder.dim"),
-        (["--objective", "sigreg"], "target.kind"),
+        (["--objective", "ema"], "target.kind"),
         (["--config", "ts-jepa-paper"], "would change"),
         (["--data", "BasicMotions"], "data would change"),
         (["--set", "encoder.dmi=16"], "did you mean encoder.dim"),

@@ -53,7 +53,7 @@ def test_a_key_below_a_value() -> None:
 
 
 def test_an_unknown_key_without_a_neighbour_gets_the_list() -> None:
-    assert "known are mask.kind, mask.ratio, mask.block_length" in message(MINIMAL, "mask.qqqq=1")
+    assert "known are mask.kind, mask.ratio, mask.final_ratio, mask.block_length" in message(MINIMAL, "mask.qqqq=1")
 
 
 @pytest.mark.parametrize(
@@ -268,4 +268,4 @@ def test_defaults_agree_with_the_constructors(section: str, key: str, function: 
 def test_the_default_target_is_the_constructors() -> None:
     assert CONFIG.target.kind == "ema"
     assert default(JEPA, "target") is default(EMATarget, "momentum") is None
-    assert list(OBJECTIVES) == ["ema", "sigreg", "vicreg"]
+    assert list(OBJECTIVES) == ["ema", "cjepa", "sigreg", "vicreg", "visreg", "deep", "distill", "salt"]

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import tsjepa
+import tsjepa.adapters
 import tsjepa.cli
 import tsjepa.datasets
 
@@ -16,12 +17,15 @@ OPTIONS = doctest.ELLIPSIS | doctest.IGNORE_EXCEPTION_DETAIL
 MODULES = sorted(
     {
         f"{package.__name__}.{found.name}"
-        for package in (tsjepa, tsjepa.datasets, tsjepa.cli)
+        for package in (tsjepa, tsjepa.adapters, tsjepa.datasets, tsjepa.cli)
         for found in pkgutil.iter_modules(package.__path__)
     }
-    | {"tsjepa", "tsjepa.datasets", "tsjepa.cli"}
+    | {"tsjepa", "tsjepa.adapters", "tsjepa.datasets", "tsjepa.cli"}
 )
-WITH_EXAMPLES = ("arrays", "build", "config", "encoder", "layers", "masking", "objective", "regularizers", "targets")
+WITH_EXAMPLES = (
+    *("adapters.aeon", "adapters.sktime", "containers"),
+    *("arrays", "build", "config", "encoder", "layers", "masking", "objective", "regularizers", "targets"),
+)
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -128,7 +128,7 @@ def test_set_output_and_names():
     frame = embedder.transform(X)
     assert list(frame.columns) == list(embedder.get_feature_names_out())
     assert frame.columns[0] == "tsjepaembedder0"
-    assert frame.shape == (24, 2 * 2 * 3 * 32)
+    assert frame.shape == (24, 2 * 2 * 32)
 
 
 def test_clone_and_pickle_keep_parameters_and_embeddings():
@@ -208,7 +208,7 @@ def test_another_number_of_channels():
     pooled = tiny(overrides=["probe.channels=mean"]).fit(X)
     assert pooled.transform(X[:, :1]).shape == pooled.transform(X).shape
     mixed = tiny(overrides=["tokenizer.channels=mixed"]).fit(X)
-    assert mixed.transform(X).shape == (24, 2 * 3 * 32)
+    assert mixed.transform(X).shape == (24, 2 * 32)
     with pytest.raises(ValueError, match="was fitted with 2"):
         mixed.transform(X[:, :1])
 

@@ -24,7 +24,18 @@ ALLOWED = {
     "tsjepa.adapters.sktime": ("sktime", "pandas"),
 }
 # a file imports from files further left only
-ORDER = ("arrays", "layers", "tokenizers", "encoder", "predictor", "objective", "build", "training", "embedder")
+ORDER = (
+    "arrays",
+    "containers",
+    "layers",
+    "tokenizers",
+    "encoder",
+    "predictor",
+    "objective",
+    "build",
+    "training",
+    "embedder",
+)
 TORCH_AND_NUMPY_ONLY = ("masking", "targets", "regularizers", "diagnostics")
 
 

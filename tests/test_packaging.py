@@ -11,7 +11,13 @@ import pytest
 import tsjepa
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = {"tsjepa": "tsjepa", "tsjepa.cli": "cli", "tsjepa.datasets": "datasets", "tsjepa.configs": "configs"}
+FOLDERS = {
+    "tsjepa": "tsjepa",
+    "tsjepa.adapters": "tsjepa/adapters",
+    "tsjepa.cli": "cli",
+    "tsjepa.datasets": "datasets",
+    "tsjepa.configs": "configs",
+}
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +27,9 @@ def wheel(tmp_path_factory):
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     for folder in FOLDERS.values():
-        shutil.copytree(ROOT / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(
+            ROOT / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True
+        )
     command = [sys.executable, "-P", "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(source)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

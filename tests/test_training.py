@@ -22,14 +22,14 @@ def toy(n=40, channels=1, seed=0):
     return as_series(np.sin(2 * np.pi * frequency * np.arange(60) / 60 + phase).astype(np.float32))
 
 
-def make(*overrides, objective=None, series=None):
+def make(*overrides, objective="ema", series=None):
     series = toy() if series is None else series
     config = resolve(configure("tiny", objective, overrides), series.n_timepoints)
     header = Header(config, "toy", series.n_channels, series.n_timepoints)
     return build_model(config, series.n_channels), series, header
 
 
-def run(out=None, epochs=4, stop_after=None, resume=False, objective=None, overrides=()):
+def run(out=None, epochs=4, stop_after=None, resume=False, objective="ema", overrides=()):
     model, series, header = make(f"train.epochs={epochs}", *overrides, objective=objective)
 
     def stop(progress):

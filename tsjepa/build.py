@@ -1,5 +1,6 @@
 """The only place where a name becomes an object."""
 
+import copy
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -7,26 +8,27 @@ from pathlib import Path
 import torch
 
 from tsjepa.config import Config, ConfigError, load_config, nearest, parse_config, recipe_names
-from tsjepa.encoder import Encoder, Tokenizer
-from tsjepa.masking import bernoulli_mask, block_mask, future_mask, random_mask
-from tsjepa.objective import JEPA, DrawMask, Projector
+from tsjepa.encoder import Encoder, Tokenizer, patch_values
+from tsjepa.masking import RampedMask, bernoulli_mask, block_mask, future_mask, random_mask
+from tsjepa.objective import JEPA, ContextLoss, DrawMask, Projector
 from tsjepa.predictor import Predictor
-from tsjepa.regularizers import Regularizer, SIGReg, VICReg
-from tsjepa.targets import EMATarget, Momentum, SelfTarget, Target
+from tsjepa.regularizers import Regularizer, SIGReg, VICReg, VISReg
+from tsjepa.targets import EMATarget, FrozenTarget, Momentum, SelfTarget, Target, ValuesTarget
 from tsjepa.tokenizers import ConvStem, LinearPatches, SpectralPatches
 
 # What an objective's name stands for: the seams of the configuration that make the method
-SELF = ("target.kind=self", "loss.kind=mse", "loss.normalize_target=false", "projector.out=64")
+LATENT = ("loss.kind=l1", "loss.normalize_target=true", "projector.out=0")
+PROJECTED = ("loss.kind=mse", "loss.normalize_target=false", "projector.out=64")
+PLAIN = ("regularizer.kind=none", "target.levels=[-1]", "loss.context_weight=0")
 OBJECTIVES: dict[str, tuple[str, ...]] = {
-    "ema": (
-        "target.kind=ema",
-        "regularizer.kind=none",
-        "loss.kind=l1",
-        "loss.normalize_target=true",
-        "projector.out=0",
-    ),
-    "sigreg": (*SELF, "regularizer.kind=sigreg"),
-    "vicreg": (*SELF, "regularizer.kind=vicreg"),
+    "ema": ("target.kind=ema", *PLAIN, *LATENT),
+    "cjepa": ("target.kind=ema", *PLAIN, *LATENT, "regularizer.kind=vicreg", "regularizer.weight=0.001"),
+    "sigreg": ("target.kind=self", *PLAIN, *PROJECTED, "regularizer.kind=sigreg", "regularizer.weight=0.05"),
+    "vicreg": ("target.kind=self", *PLAIN, *PROJECTED, "regularizer.kind=vicreg", "regularizer.weight=0.04"),
+    "visreg": ("target.kind=self", *PLAIN, *PROJECTED, "regularizer.kind=visreg", "regularizer.weight=1"),
+    "deep": ("target.kind=ema", *PLAIN, *LATENT, "target.levels=[0, -1]", "loss.context_weight=0.1"),
+    "distill": ("target.kind=frozen", "target.teacher_kind=ema", "target.teacher_share=0.5", *PLAIN, *LATENT),
+    "salt": ("target.kind=frozen", "target.teacher_kind=values", "target.teacher_share=0.16666667", *PLAIN, *LATENT),
 }
 DEFAULT_RECIPE = "ts-jepa-ema"
 
@@ -96,6 +98,20 @@ def resolve(config: Config, n_timepoints: int) -> Config:
     return config.model_copy(update={"tokenizer": size.model_copy(update={"n_patches": None, "patch_length": length})})
 
 
+def match_teacher(config: Config, teacher: Config) -> Config:
+    """Return the configuration with the tokenizer, encoder and normalisation of its teacher.
+
+    Examples
+    --------
+    >>> teacher = resolve(configure("tiny"), 500)
+    >>> match_teacher(configure("ts-jepa-paper", "distill"), teacher).encoder.dim
+    32
+    """
+    return config.model_copy(
+        update={"tokenizer": teacher.tokenizer, "encoder": teacher.encoder, "normalize": teacher.normalize}
+    )
+
+
 def build_tokenizer(config: Config, n_channels: int) -> Tokenizer:
     """Build the tokenizer of a resolved configuration."""
     section = config.tokenizer
@@ -115,29 +131,43 @@ def build_tokenizer(config: Config, n_channels: int) -> Tokenizer:
 
 def build_encoder(config: Config, n_channels: int) -> Encoder:
     """Build the encoder of a resolved configuration, its weights drawn from torch's generator."""
+    section = config.encoder
     return Encoder(
         build_tokenizer(config, n_channels),
-        depth=config.encoder.depth,
-        heads=config.encoder.heads,
+        depth=section.depth,
+        heads=section.heads,
         normalize=config.normalize,
+        registers=section.registers,
+        conditioned=section.conditioned,
     )
 
 
 def build_mask(config: Config) -> DrawMask:
     """Build the function that draws masks."""
     section = config.mask
+    draw = {"bernoulli": bernoulli_mask, "random": random_mask, "future": future_mask, "block": block_mask}[
+        section.kind
+    ]
     if section.kind == "block":
-        return partial(block_mask, ratio=section.ratio, block_length=section.block_length)
-    draw = {"bernoulli": bernoulli_mask, "random": random_mask, "future": future_mask}[section.kind]
+        draw = partial(block_mask, block_length=section.block_length)
+    if section.final_ratio is not None:
+        return RampedMask(draw, section.ratio, section.final_ratio)
     return partial(draw, ratio=section.ratio)
 
 
 def build_target(config: Config, encoder: Encoder) -> Target:
-    """Build the target that follows, or is, the encoder."""
+    """Build what is predicted; a frozen teacher has the encoder's architecture and random weights to be loaded over."""
     section = config.target
     if section.kind == "self":
         return SelfTarget(encoder, stop_gradient=section.stop_gradient)
-    return EMATarget(encoder, Momentum(section.schedule, section.momentum, section.final_momentum))
+    if section.kind == "values":
+        return ValuesTarget(
+            partial(patch_values, patch_length=encoder.tokenizer.patch_length, normalize=config.normalize)
+        )
+    if section.kind == "frozen":
+        return FrozenTarget(copy.deepcopy(encoder))
+    momentum = Momentum(section.schedule, section.momentum, section.final_momentum)
+    return EMATarget(encoder, momentum, section.perturbation)
 
 
 def build_regularizer(config: Config) -> Regularizer | None:
@@ -147,7 +177,30 @@ def build_regularizer(config: Config) -> Regularizer | None:
         return SIGReg(slices=section.slices, knots=section.knots, placement=section.placement)
     if section.kind == "vicreg":
         return VICReg(std_weight=section.std_weight, cov_weight=section.cov_weight)
+    if section.kind == "visreg":
+        weights = section.scale_weight, section.centre_weight, section.shape_weight
+        return VISReg(slices=section.slices, scale=weights[0], centre=weights[1], shape=weights[2])
     return None
+
+
+def target_width(config: Config, encoder: Encoder) -> int:
+    """Return the width of what is predicted: all levels together, or the values of a patch."""
+    if config.target.kind == "values":
+        return encoder.channels * encoder.tokenizer.patch_length
+    return len(config.target.levels) * encoder.dim
+
+
+def build_predictor(config: Config, encoder: Encoder) -> Predictor:
+    """Build the predictor."""
+    section = config.predictor
+    return Predictor(
+        encoder.dim,
+        dim=section.dim,
+        depth=section.depth,
+        heads=section.heads,
+        out_dim=target_width(config, encoder),
+        residual=section.residual,
+    )
 
 
 def build_model(config: Config, n_channels: int) -> JEPA:
@@ -164,19 +217,18 @@ def build_model(config: Config, n_channels: int) -> JEPA:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.train.seed)
         encoder = build_encoder(config, n_channels)
-        width = config.encoder.dim
-        predictor = Predictor(
-            width, dim=config.predictor.dim, depth=config.predictor.depth, heads=config.predictor.heads
-        )
-        projector = config.projector
+        predictor = build_predictor(config, encoder)
+        width, projector, loss = target_width(config, encoder), config.projector, config.loss
         return JEPA(
             encoder,
             predictor,
             mask=build_mask(config),
             target=build_target(config, encoder),
+            levels=config.target.levels,
             regularizer=build_regularizer(config),
             weight=config.regularizer.weight,
             projector=Projector(width, hidden=projector.hidden, out=projector.out) if projector.out else None,
-            loss=config.loss.kind,
-            normalize_target=config.loss.normalize_target,
+            loss=loss.kind,
+            normalize_target=loss.normalize_target,
+            context_loss=ContextLoss(loss.context_weight, loss.context_warmup) if loss.context_weight else None,
         )

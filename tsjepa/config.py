@@ -54,6 +54,8 @@ class EncoderConfig(Section):
     dim: Annotated[int, Field(ge=2, multiple_of=2)] = 128
     depth: Annotated[int, Field(ge=0)] = 2
     heads: Positive = 2
+    registers: Annotated[int, Field(ge=0)] = 0
+    conditioned: bool = False
 
 
 class PredictorConfig(Section):
@@ -62,20 +64,31 @@ class PredictorConfig(Section):
     dim: Annotated[int, Field(ge=2, multiple_of=2)] = 128
     depth: Annotated[int, Field(ge=0)] = 1
     heads: Positive = 2
+    residual: bool = False
 
 
 class MaskConfig(Section):
-    """Which tokens are hidden."""
+    """Which tokens are hidden; with `final_ratio` the ratio moves there over training."""
 
     kind: Literal["bernoulli", "random", "block", "future"] = "random"
     ratio: Annotated[float, Field(gt=0, lt=1)] = 0.7
+    final_ratio: Annotated[float, Field(gt=0, lt=1)] | None = None
     block_length: Positive = 2
 
 
 class TargetConfig(Section):
-    """What is predicted: latents of a slow copy of the encoder, or of the encoder itself."""
+    """What is predicted: latents of a slow copy of the encoder, of itself, of a frozen teacher, or the values.
 
-    kind: Literal["ema", "self"] = "ema"
+    A frozen target is a `teacher` checkpoint, or else a teacher that is trained first, in the same run, for
+    `teacher_share` of the epochs: with an EMA target, or by masked reconstruction of the values.
+    """
+
+    kind: Literal["ema", "self", "frozen", "values"] = "ema"
+    levels: Annotated[tuple[int, ...], Field(min_length=1)] = (-1,)
+    perturbation: NonNegative = 0.0
+    teacher: str | None = None
+    teacher_kind: Literal["ema", "values"] = "ema"
+    teacher_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
     schedule: Literal["fixed", "linear", "cosine"] = "fixed"
     momentum: Share = 0.998
     final_momentum: Share = 1.0
@@ -85,13 +98,16 @@ class TargetConfig(Section):
 class RegularizerConfig(Section):
     """What keeps latents spread out."""
 
-    kind: Literal["none", "sigreg", "vicreg"] = "none"
+    kind: Literal["none", "sigreg", "vicreg", "visreg"] = "none"
     weight: NonNegative = 0.05
-    placement: Literal["token", "position", "series"] = "token"
+    placement: Literal["token", "position", "series", "dual"] = "token"
     slices: Positive = 256
     knots: Annotated[int, Field(ge=2)] = 17
     std_weight: NonNegative = 25.0
     cov_weight: NonNegative = 1.0
+    scale_weight: NonNegative = 1.0
+    centre_weight: NonNegative = 1.0
+    shape_weight: NonNegative = 1.0
 
 
 class ProjectorConfig(Section):
@@ -102,10 +118,12 @@ class ProjectorConfig(Section):
 
 
 class LossConfig(Section):
-    """Distance between prediction and target."""
+    """Distance between prediction and target, and the weight at which visible tokens are predicted too."""
 
     kind: Literal["l1", "smooth_l1", "mse"] = "l1"
     normalize_target: bool = True
+    context_weight: NonNegative = 0.0
+    context_warmup: Share = 0.25
 
 
 class TrainConfig(Section):
@@ -154,7 +172,10 @@ class Config(Section):
     probe: ProbeConfig = ProbeConfig()
 
     @model_validator(mode="after")
-    def _level_exists(self) -> "Config":
+    def _levels_exist(self) -> "Config":
+        for level in self.target.levels:
+            if not -self.encoder.depth - 1 <= level <= self.encoder.depth:
+                raise ValueError(f"target.levels names level {level}, but the last level is {self.encoder.depth}")
         if isinstance(self.probe.levels, int) and self.probe.levels > self.encoder.depth:
             raise ValueError(f"probe.levels is {self.probe.levels}, but the last level is {self.encoder.depth}")
         return self

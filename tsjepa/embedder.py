@@ -5,21 +5,25 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import Tags, check_array, check_random_state
+from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from tsjepa.arrays import DataWarning, Series, as_series, remarks
 from tsjepa.build import build_model, configure, resolve
 from tsjepa.checkpoint import Header, load_checkpoint, save_checkpoint
 from tsjepa.config import Config
+from tsjepa.containers import Panel, to_panel, with_ids
 from tsjepa.embedding import embed, resolve_device
 from tsjepa.objective import JEPA
+
+if TYPE_CHECKING:
+    from tsjepa.training import FitResult
 
 
 class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -68,18 +72,21 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         Mean loss of the last epoch.
     n_features_in_ : int
         Time points of 2-D input, channels of 3-D input.
+    feature_names_in_ : array of str
+        Their names, where X has them. Channels are then taken by name.
 
     Notes
     -----
     Input is (n_cases, n_timepoints), (n_cases, n_channels, n_timepoints) or a list of (n_channels, n_timepoints)
-    arrays; NaN is missing. An embedding never depends on what else is in the call.
+    arrays, or a table of pandas, polars or pyarrow that holds series in one of the ways that
+    `tsjepa.containers.to_panel` knows; NaN is missing. An embedding never depends on what else is in the call.
 
     Examples
     --------
     >>> import numpy as np
     >>> X = np.random.default_rng(0).normal(size=(20, 1, 100))
     >>> TSJEPAEmbedder("tiny", max_epochs=2, random_state=0).fit_transform(X).shape
-    (20, 192)
+    (20, 64)
     """
 
     _two_d: bool
@@ -124,7 +131,7 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
         Parameters
         ----------
-        X : array of shape (n_cases, n_timepoints) or (n_cases, n_channels, n_timepoints), or list of arrays
+        X : array of shape (n_cases, n_timepoints) or (n_cases, n_channels, n_timepoints), list of arrays, or table
         y : ignored
 
         Returns
@@ -137,9 +144,7 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         ValueError
             If X does not fit, or a parameter does not.
         """
-        from tsjepa.training import fit  # Lightning takes seconds to import, and only training needs it
-
-        series = self._series(X, reset=True)
+        series = self._series(to_panel(X), reset=True)
         config = self._config(series)
         if self.warm_start and hasattr(self, "model_"):
             config = config.model_copy(update={"tokenizer": self.config_.tokenizer})
@@ -150,12 +155,18 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         self._announce(series, config)
         header = Header(config, None, series.n_channels, series.n_timepoints)
         with self._threads():
-            result = fit(model, series, header, device=self.device, report=self._report if self.verbose else None)
+            result = self._pretrain(model, series, header)
         self._take(model, header)
         self.loss_ = result.loss
         return self
 
-    def transform(self, X: Any) -> NDArray[Any]:
+    def _pretrain(self, model: JEPA, series: Series, header: Header) -> "FitResult":
+        """Train in place, behind a teacher where the target is one."""
+        from tsjepa.training import fit_stages  # Lightning takes seconds to import, and only training needs it
+
+        return fit_stages(model, series, header, device=self.device, report=self._report if self.verbose else None)
+
+    def transform(self, X: Any) -> Any:
         """Embed series with the frozen encoder.
 
         Parameters
@@ -166,7 +177,8 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         Returns
         -------
         array of shape (n_cases, n_features)
-            float64 where X is float64, else float32; zeros for a series without any value.
+            float64 where X is float64, else float32; zeros for a series without any value. With
+            ``set_output(transform="pandas")`` a table, its index the ids of the series where X has them.
 
         Raises
         ------
@@ -174,7 +186,8 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             If X does not fit.
         """
         check_is_fitted(self)
-        series = self._series(X, reset=False)
+        panel = to_panel(X)
+        series = self._series(panel, reset=False)
         self._announce(series, self.config_)
         device = resolve_device(self.device)
         encoder = self.model_.encoder.to(device)
@@ -183,7 +196,10 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
                 embedding = embed(encoder, series, self.config_.probe, device)
         finally:
             self.model_.cpu()
-        return embedding.astype(np.float64) if self._is_double(X) else embedding
+        rows = embedding.astype(np.float64) if self._is_double(panel.series) else embedding
+        if panel.ids is not None and _get_output_config("transform", self)["dense"] == "pandas":
+            return with_ids(rows, panel.ids)  # scikit-learn would label them with the rows of X
+        return rows
 
     def save(self, path: str | Path) -> None:
         """Save the model as a checkpoint, the same kind as the command line's.
@@ -242,8 +258,9 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         overrides = [*overrides, f"train.seed={seed}", *self.overrides]
         return resolve(configure(self.recipe, self.objective, overrides), series.n_timepoints)
 
-    def _series(self, X: Any, *, reset: bool) -> Series:
-        """Validate X as scikit-learn does where it can, and bring it into one array."""
+    def _series(self, panel: Panel, *, reset: bool) -> Series:
+        """Validate series as scikit-learn does where it can, and bring them into one array."""
+        X = panel.series if reset else self._by_name(panel).series
         two_d = _ndim(X) == 2
         if _ndim(X) is not None:
             keywords: dict[str, Any] = {"dtype": [np.float64, np.float32], "ensure_all_finite": "allow-nan"}
@@ -256,12 +273,26 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             self._two_d = two_d
             if not two_d:
                 self.n_features_in_ = series.n_channels
+                self._name(panel.channels)
         elif not two_d and series.n_channels != self._n_channels and not self._any_channels():
             raise ValueError(
                 f"X has {series.n_channels} channels, but {type(self).__name__} was fitted with {self._n_channels}: "
                 'give the same ones, or fit with overrides=["probe.channels=mean"].'
             )
         return series
+
+    def _name(self, channels: tuple[str, ...] | None) -> None:
+        """Keep the channels' names, as scikit-learn does those of columns."""
+        if channels is not None:
+            self.feature_names_in_ = np.array(channels, dtype=object)
+        elif hasattr(self, "feature_names_in_"):
+            del self.feature_names_in_
+
+    def _by_name(self, panel: Panel) -> Panel:
+        """Choose and order channels as in `fit`, where both have names and the order counts."""
+        if self._two_d or not hasattr(self, "feature_names_in_") or self._any_channels():
+            return panel
+        return panel.select(self.feature_names_in_.tolist())
 
     def _any_channels(self) -> bool:
         """Return whether series with another number of channels have an embedding of the same width."""

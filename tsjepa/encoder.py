@@ -5,6 +5,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from tsjepa.layers import Block, gather_tokens, init_weights, instance_normalize, sincos_positions
 from tsjepa.tokenizers import ConvStem, LinearPatches, n_patches, to_patches
@@ -27,6 +28,12 @@ class Encoder(nn.Module):
         Attention heads per block.
     normalize : {"instance", "none"}, default="instance"
         Whether each channel of each series is brought to zero mean and unit standard deviation first.
+    registers : int, default=0
+        Learned tokens that every sequence carries through the blocks and that are dropped afterwards: never hidden,
+        predicted or pooled (T-JEPA's [REG] token, Thimonier et al. 2025, arXiv 2410.05016).
+    conditioned : bool, default=False
+        Whether `forward` takes `hint`, the positions that the other branch sees (EC-IJEPA, Littwin et al. 2024,
+        arXiv 2410.10773).
 
     Examples
     --------
@@ -42,6 +49,8 @@ class Encoder(nn.Module):
         depth: int,
         heads: int,
         normalize: Literal["instance", "none"] = "instance",
+        registers: int = 0,
+        conditioned: bool = False,
     ) -> None:
         super().__init__()
         self.tokenizer = tokenizer
@@ -49,6 +58,8 @@ class Encoder(nn.Module):
         self.blocks = nn.ModuleList(Block(tokenizer.dim, heads) for _ in range(depth))
         self.norm = nn.LayerNorm(tokenizer.dim)
         self.blocks.apply(init_weights)
+        self.registers = nn.Parameter(0.02 * torch.randn(registers, self.dim)) if registers else None
+        self.hint_token = nn.Parameter(0.02 * torch.randn(self.dim)) if conditioned else None
 
     @property
     def dim(self) -> int:
@@ -80,6 +91,7 @@ class Encoder(nn.Module):
         levels: Sequence[int] = (-1,),
         valid: Tensor | None = None,
         attend: Tensor | None = None,
+        hint: Tensor | None = None,
     ) -> list[Tensor]:
         """Encode series, or the tokens of them that `keep` names.
 
@@ -95,6 +107,8 @@ class Encoder(nn.Module):
             Which points were measured; None means all.
         attend : bool Tensor of shape (B, K) or (B, N), optional
             Which of the tokens that are run take part in attention; None means all.
+        hint : int64 Tensor of shape (B, M), optional
+            Positions that the other branch sees, for a conditioned encoder; others ignore it.
 
         Returns
         -------
@@ -110,21 +124,30 @@ class Encoder(nn.Module):
         """
         if x.shape[1] != self.channels:
             raise ValueError(f"the encoder takes {self.channels} channels a series, but got {x.shape[1]}.")
-        if self.normalize == "instance":
-            x = instance_normalize(x, valid)
-        elif valid is not None:
-            x = torch.where(valid, x, 0.0)
-        tokens = self.tokenize(x, keep, attend)
+        tokens = self.tokenize(normalized(x, valid, self.normalize), keep, attend)
         position = torch.arange(tokens.shape[1], device=x.device) if keep is None else keep
         states = [tokens]
         h = tokens + sincos_positions(position, self.dim).to(tokens.dtype)
         if attend is not None:  # a row without a valid token attends to all, lest its softmax be undefined
             attend = attend | ~attend.any(1, keepdim=True)
+        n_tokens, companions = h.shape[1], self.companions(h, hint)
+        if companions is not None:
+            h = torch.cat([h, companions], 1)
+            attend = None if attend is None else F.pad(attend, (0, companions.shape[1]), value=True)
         for block in self.blocks:
             h = block(h, attend)
-            states.append(h)
-        states[-1] = self.norm(h)
+            states.append(h[:, :n_tokens])
+        states[-1] = self.norm(states[-1])
         return [states[level] for level in levels]
+
+    def companions(self, h: Tensor, hint: Tensor | None) -> Tensor | None:
+        """Return the tokens [B, E, D] that go through the blocks beside h [B, N, D] and are dropped afterwards."""
+        parts = []
+        if self.registers is not None:
+            parts.append(self.registers.expand(h.shape[0], -1, -1))
+        if self.hint_token is not None and hint is not None:
+            parts.append(self.hint_token + sincos_positions(hint, self.dim).to(h.dtype))
+        return torch.cat(parts, 1) if parts else None
 
     def tokenize(self, x: Tensor, keep: Tensor | None, attend: Tensor | None) -> Tensor:
         """Return the kept tokens [B, K, D]; a tokenizer that sees neighbours gets hidden patches as zeros.
@@ -139,3 +162,22 @@ class Encoder(nn.Module):
             shown = visible.repeat_interleave(self.tokenizer.patch_length, 1)[:, None, : x.shape[-1]]
             x = torch.where(shown, x, 0.0)
         return gather_tokens(self.tokenizer(x), keep)
+
+
+def patch_values(x: Tensor, valid: Tensor | None, *, patch_length: int, normalize: str) -> Tensor:
+    """Return the values of each patch [B, N, C * P] as an encoder sees them, for masked reconstruction.
+
+    Examples
+    --------
+    >>> patch_values(torch.tensor([[[1.0, 3.0, 1.0, 3.0]]]), None, patch_length=2, normalize="instance")
+    tensor([[[-1.,  1.],
+             [-1.,  1.]]])
+    """
+    return to_patches(normalized(x, valid, normalize), patch_length).transpose(1, 2).flatten(2)
+
+
+def normalized(x: Tensor, valid: Tensor | None, normalize: str) -> Tensor:
+    """Return values [B, C, T] as a tokenizer takes them, zero at invalid points."""
+    if normalize == "instance":
+        return instance_normalize(x, valid)
+    return x if valid is None else torch.where(valid, x, 0.0)

@@ -104,7 +104,7 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(dim)
         self.mlp = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
 
-    def forward(self, x: Tensor, attend: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, attend: Tensor | None = None, self_bias: Tensor | None = None) -> Tensor:
         """Transform tokens.
 
         Parameters
@@ -113,18 +113,23 @@ class Block(nn.Module):
             Tokens.
         attend : bool Tensor of shape (B, N), optional
             Which tokens may be attended to; None means all. Every row needs at least one.
+        self_bias : Tensor of shape (N,), optional
+            What is added to the attention logit of each token to itself.
 
         Returns
         -------
         Tensor of shape (B, N, D)
         """
-        x = x + self.attention(self.norm1(x), attend)
+        x = x + self.attention(self.norm1(x), attend, self_bias)
         return x + self.mlp(self.norm2(x))
 
-    def attention(self, x: Tensor, attend: Tensor | None) -> Tensor:
+    def attention(self, x: Tensor, attend: Tensor | None, self_bias: Tensor | None) -> Tensor:
         """Multi-head self-attention over `x` [B, N, D]."""
         qkv = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # [3, B, H, N, D/H]
         mask = None if attend is None else attend[:, None, None, :]
+        if self_bias is not None:
+            bias = torch.diag(self_bias).to(x.dtype)
+            mask = bias if mask is None else torch.where(mask, bias, -torch.inf)
         mixed = F.scaled_dot_product_attention(qkv[0], qkv[1], qkv[2], attn_mask=mask)
         return self.proj(mixed.transpose(1, 2).flatten(2))
 

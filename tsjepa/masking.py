@@ -17,6 +17,7 @@ of their own, padded to the longest and marked by `context_valid` and `target_va
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -168,6 +169,43 @@ def future_mask(
         return (torch.arange(n) >= n - count).expand(rows, n)
 
     return assemble(draw, n_rows, n_tokens, generator, valid)
+
+
+@dataclass
+class RampedMask:
+    """A masking whose ratio moves from one value to another over training.
+
+    How the mask ratio governs the early collapse phase is an open question of the paper that describes it (Ennadir,
+    Zolyomi and Smirnov 2026); with this it can be easy early and hard late, or the other way round.
+
+    Parameters
+    ----------
+    draw : callable
+        One of the four masking functions, or a partial of one, that takes `ratio`.
+    start, end : float
+        Ratio at the first and the last step.
+
+    Attributes
+    ----------
+    progress : float
+        Share of training that is done, set by whoever trains.
+
+    Examples
+    --------
+    >>> mask = RampedMask(random_mask, 0.3, 0.7, progress=0.5)
+    >>> mask(1, 10, torch.Generator().manual_seed(0), None).target.shape
+    torch.Size([1, 5])
+    """
+
+    draw: Callable[..., Mask]
+    start: float
+    end: float
+    progress: float = 0.0
+
+    def __call__(self, n_rows: int, n_tokens: int, generator: torch.Generator, valid: Tensor | None) -> Mask:
+        """Draw with the ratio of this moment."""
+        ratio = self.start + (self.end - self.start) * self.progress
+        return self.draw(n_rows, n_tokens, generator, valid, ratio=ratio)
 
 
 def check_ratio(ratio: float) -> None:

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from tsjepa.encoder import Encoder
 from tsjepa.layers import gather_tokens
-from tsjepa.masking import Mask
+from tsjepa.masking import Mask, RampedMask
 from tsjepa.predictor import Predictor
 from tsjepa.regularizers import Regularizer
 from tsjepa.targets import EMATarget, Target
@@ -32,6 +32,33 @@ class JEPAOutput(NamedTuple):
 
     loss: Tensor
     terms: dict[str, Tensor]
+
+
+class Branches(NamedTuple):
+    """What encoder, predictor and target make of one batch.
+
+    Attributes
+    ----------
+    mask : Mask
+        Which tokens were visible.
+    context : Tensor of shape (B, K, L * D)
+        Latents of the visible tokens.
+    predicted : Tensor of shape (B, M, E)
+        Predictions at the hidden positions, in the space of loss and regularizer.
+    repeated : Tensor of shape (B, K, E), optional
+        Predictions at the visible positions, where they are supervised.
+    latents : Tensor of shape (B, N, E)
+        The target's latents of the whole series, in that space.
+    attend : bool Tensor of shape (B, N), optional
+        Which tokens hold a valid point; None means all.
+    """
+
+    mask: Mask
+    context: Tensor
+    predicted: Tensor
+    repeated: Tensor | None
+    latents: Tensor
+    attend: Tensor | None
 
 
 class Projector(nn.Sequential):
@@ -61,6 +88,31 @@ class Projector(nn.Sequential):
         return projected.new_zeros(*valid.shape, projected.shape[-1]).index_put((valid,), projected)
 
 
+class ContextLoss(NamedTuple):
+    """Supervision of the visible tokens too (V-JEPA 2.1, arXiv 2603.14482).
+
+    A visible token weighs `weight` over the square root of its distance to the nearest hidden one, and the whole is
+    warmed up over a share of training: without both a model may copy its context.
+
+    Attributes
+    ----------
+    weight : float
+    warmup : float
+        Share of training over which the weight grows from zero.
+    """
+
+    weight: float
+    warmup: float = 0.25
+
+    def at(self, mask: Mask, progress: float) -> Tensor:
+        """Return the weights [B, K] of the visible tokens when a share `progress` of training is done."""
+        gap = (mask.context.unsqueeze(2) - mask.target.unsqueeze(1)).abs()
+        if mask.target_valid is not None:
+            gap = gap.masked_fill(~mask.target_valid.unsqueeze(1), gap.shape[1] + gap.shape[2])
+        ramp = min(progress / self.warmup, 1.0) if self.warmup else 1.0
+        return self.weight * ramp / gap.amin(2).clamp(min=1).sqrt()
+
+
 class JEPA(nn.Module):
     """Joint-embedding predictive architecture for time series (TS-JEPA, Ennadir et al. 2025, arXiv 2509.25449).
 
@@ -74,11 +126,11 @@ class JEPA(nn.Module):
         Its output is as wide as all levels together.
     mask : callable
         (rows, N, generator, valid) -> Mask, for example `functools.partial(block_mask, ratio=0.5)`.
-    target : EMATarget, SelfTarget or FrozenTarget, optional
+    target : EMATarget, SelfTarget, FrozenTarget or ValuesTarget, optional
         By default an EMATarget of the encoder.
     levels : sequence of int, default=(-1,)
         Encoder levels whose latents are predicted.
-    regularizer : SIGReg or VICReg, optional
+    regularizer : SIGReg, VICReg or VISReg, optional
         With a target that trains the encoder it acts on the target's latents, else on the context's.
     weight : float, default=1.0
         Weight of the regularizer, at least 0.
@@ -87,6 +139,13 @@ class JEPA(nn.Module):
     loss : {"l1", "smooth_l1", "mse"}, default="l1"
     normalize_target : bool, default=True
         Whether each level of a target token is layer-normed, without affine map.
+    context_loss : ContextLoss, optional
+        Whether and how the visible tokens are predicted too.
+
+    Attributes
+    ----------
+    progress : float
+        Share of training that is done, from which schedules follow; set by whoever trains.
 
     Raises
     ------
@@ -118,6 +177,7 @@ class JEPA(nn.Module):
         projector: nn.Module | None = None,
         loss: Loss = "l1",
         normalize_target: bool = True,
+        context_loss: ContextLoss | None = None,
     ) -> None:
         super().__init__()
         if weight < 0:
@@ -126,7 +186,8 @@ class JEPA(nn.Module):
         self.target = EMATarget(encoder) if target is None else target
         self.levels, self.regularizer, self.weight = tuple(levels), regularizer, weight
         self.projector = projector
-        self.loss, self.normalize_target = loss, normalize_target
+        self.loss, self.normalize_target, self.context_loss = loss, normalize_target, context_loss
+        self.progress = 0.0
 
     def forward(self, x: Tensor, generator: torch.Generator, valid: Tensor | None = None) -> JEPAOutput:
         """Compute the loss of one batch.
@@ -144,32 +205,64 @@ class JEPA(nn.Module):
         -------
         JEPAOutput
         """
+        branches = self.branches(x, generator, valid)
+        mask, latents = branches.mask, branches.latents
+        goal = latents.detach() if self.target.stop_gradient else latents
+        loss = self.distance(branches.predicted, gather_tokens(goal, mask.target), mask.target_valid)
+        terms = {"prediction": loss.detach()}
+        if self.context_loss is not None and branches.repeated is not None:
+            weights = self.context_loss.at(mask, self.progress)
+            visible = self.distance(branches.repeated, gather_tokens(goal, mask.context), mask.context_valid, weights)
+            loss, terms["context"] = loss + visible, visible.detach()
+        if self.regularizer is not None:
+            if self.target.trains_encoder:
+                penalty = self.regularizer(latents, generator, branches.attend)
+            else:
+                context = self.project(branches.context, mask.context_valid)
+                penalty = self.regularizer(context, generator, mask.context_valid)
+            loss, terms["regularizer"] = loss + self.weight * penalty, penalty.detach()
+        return JEPAOutput(loss, terms)
+
+    def branches(self, x: Tensor, generator: torch.Generator, valid: Tensor | None = None) -> Branches:
+        """Draw a mask and run encoder, predictor and target; see `forward` for the parameters."""
         x, valid = self.sequences(x), None if valid is None else self.sequences(valid)
         attend = None if valid is None else self.encoder.token_valid(valid)
         n_tokens = self.encoder.n_tokens(x.shape[-1])
         drawn = self.draw_mask(x.shape[0], n_tokens, generator, None if attend is None else attend.cpu())
         mask = drawn.to(x.device)
-        (context,) = self.encoder(x, keep=mask.context, valid=valid, attend=mask.context_valid)
-        latents = self.project(self.latents(x, valid, attend), attend)
-        goal = gather_tokens(latents.detach() if self.target.stop_gradient else latents, mask.target)
-        predicted = self.project(self.predictor(context, mask), mask.target_valid)
-        prediction = self.distance(predicted, goal, mask.target_valid)
-        if self.regularizer is None:
-            return JEPAOutput(prediction, {"prediction": prediction.detach()})
-        if self.target.trains_encoder:
-            penalty = self.regularizer(latents, generator, attend)
-        else:
-            penalty = self.regularizer(self.project(context, mask.context_valid), generator, mask.context_valid)
-        terms = {"prediction": prediction.detach(), "regularizer": penalty.detach()}
-        return JEPAOutput(prediction + self.weight * penalty, terms)
+        levels = self.encoder(
+            x,
+            keep=mask.context,
+            levels=(-1, *self.context_levels()),
+            valid=valid,
+            attend=mask.context_valid,
+            hint=mask.target,
+        )
+        everywhere = self.context_loss is not None
+        n_context = mask.context.shape[1] if everywhere else 0
+        # only a predictor that is asked for the context's positions has to know of them
+        predicted = self.predictor(levels[0], mask, everywhere=True) if everywhere else self.predictor(levels[0], mask)
+        return Branches(
+            mask,
+            torch.cat(levels[1:] or levels, -1),
+            self.project(predicted[:, n_context:], mask.target_valid),
+            self.project(predicted[:, :n_context], mask.context_valid) if everywhere else None,
+            self.project(self.latents(x, valid, attend, mask.context), attend),
+            attend,
+        )
+
+    def context_levels(self) -> tuple[int, ...]:
+        """Return the levels of the context that the regularizer needs besides the last, in the target's order."""
+        acts_on_context = self.regularizer is not None and not self.target.trains_encoder
+        return self.levels if acts_on_context and self.levels != (-1,) else ()
 
     def sequences(self, x: Tensor) -> Tensor:
         """Return [B, C, T] as the encoder takes it: with an encoder of one channel as [B * C, 1, T]."""
         return x.flatten(0, 1).unsqueeze(1) if self.encoder.channels == 1 else x
 
-    def latents(self, x: Tensor, valid: Tensor | None, attend: Tensor | None) -> Tensor:
+    def latents(self, x: Tensor, valid: Tensor | None, attend: Tensor | None, hint: Tensor | None = None) -> Tensor:
         """Return the target's latents [B, N, L * D] of the whole series."""
-        levels = self.target(x, self.levels, valid, attend)
+        levels = self.target(x, self.levels, valid, attend, hint)
         if self.normalize_target:
             levels = [F.layer_norm(level, level.shape[-1:]) for level in levels]
         return torch.cat(levels, -1)
@@ -178,10 +271,19 @@ class JEPA(nn.Module):
         """Map tokens to the space of loss and regularizer; without a projector that is their own."""
         return tokens if self.projector is None else self.projector(tokens, valid)
 
-    def distance(self, predicted: Tensor, goal: Tensor, valid: Tensor | None) -> Tensor:
-        """Return the mean loss over the valid targets [B, M]."""
+    def distance(self, predicted: Tensor, goal: Tensor, valid: Tensor | None, weights: Tensor | None = None) -> Tensor:
+        """Return the mean loss over the valid ones of tokens [B, M, E], each weighted by weights [B, M]."""
         if valid is not None:
             if not valid.any():  # no row has two tokens: nothing to predict, and nothing to learn
                 return 0.0 * (predicted.sum() + goal.sum())
             predicted, goal = predicted[valid], goal[valid]
-        return LOSSES[self.loss](predicted, goal)
+            weights = None if weights is None else weights[valid]
+        if weights is None:
+            return LOSSES[self.loss](predicted, goal)
+        return (LOSSES[self.loss](predicted, goal, reduction="none").mean(-1) * weights).mean()
+
+    def advance(self, step: int, total: int) -> None:
+        """Set the share of training that is done, from which schedules follow, before step `step` of `total`."""
+        self.progress = step / max(total, 1)
+        if isinstance(self.draw_mask, RampedMask):
+            self.draw_mask.progress = self.progress

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from tsjepa.layers import Block, init_weights, sincos_positions
 from tsjepa.masking import Mask
@@ -22,6 +23,10 @@ class Predictor(nn.Module):
         Attention heads per block.
     out_dim : int, optional
         Width of a prediction: the number of levels times D. By default D.
+    residual : bool, default=False
+        Start near the identity on the context, so that early predictions carry what the encoder found: a learned
+        bias, at first 10, on each context token's attention to itself, and zeros in the last layer of each MLP
+        (ResidualPred, arXiv 2610.02344).
 
     Examples
     --------
@@ -30,7 +35,16 @@ class Predictor(nn.Module):
     torch.Size([1, 3, 8])
     """
 
-    def __init__(self, encoder_dim: int, *, dim: int, depth: int, heads: int, out_dim: int | None = None) -> None:
+    def __init__(
+        self,
+        encoder_dim: int,
+        *,
+        dim: int,
+        depth: int,
+        heads: int,
+        out_dim: int | None = None,
+        residual: bool = False,
+    ) -> None:
         super().__init__()
         self.embed = nn.Linear(encoder_dim, dim)
         self.mask_token = nn.Parameter(torch.zeros(dim))
@@ -39,8 +53,15 @@ class Predictor(nn.Module):
         self.head = nn.Linear(dim, encoder_dim if out_dim is None else out_dim)
         self.apply(init_weights)
         nn.init.trunc_normal_(self.mask_token, std=0.02)
+        self.self_bias = nn.Parameter(torch.full((depth,), 10.0)) if residual else None
+        if residual:
+            for block in self.blocks:
+                assert isinstance(block, Block)
+                last = block.mlp[-1]
+                assert isinstance(last, nn.Linear)
+                nn.init.zeros_(last.weight)
 
-    def forward(self, context: Tensor, mask: Mask) -> Tensor:
+    def forward(self, context: Tensor, mask: Mask, *, everywhere: bool = False) -> Tensor:
         """Predict the latents at the mask's targets.
 
         Parameters
@@ -49,16 +70,24 @@ class Predictor(nn.Module):
             Latents of the visible tokens, in the order of `mask.context`.
         mask : Mask
             Positions of context and targets.
+        everywhere : bool, default=False
+            Whether to predict at the context's positions too, ahead of the targets.
 
         Returns
         -------
-        Tensor of shape (B, M, out_dim)
+        Tensor of shape (B, M, out_dim), or (B, K + M, out_dim) everywhere
         """
-        dim = self.mask_token.shape[0]
+        dim, n_context = self.mask_token.shape[0], context.shape[1]
         seen = self.embed(context) + sincos_positions(mask.context, dim)
         asked = self.mask_token + sincos_positions(mask.target, dim)
         h = torch.cat([seen, asked], 1)
         attend = mask.attend()
-        for block in self.blocks:
-            h = block(h, attend)
-        return self.head(self.norm(h[:, context.shape[1] :]))
+        for i, block in enumerate(self.blocks):
+            h = block(h, attend, self.diagonal(i, n_context, mask.target.shape[1]))
+        return self.head(self.norm(h if everywhere else h[:, n_context:]))
+
+    def diagonal(self, block: int, n_context: int, n_target: int) -> Tensor | None:
+        """Return what block `block` adds to each token's attention to itself: its bias on context tokens only."""
+        if self.self_bias is None:
+            return None
+        return F.pad(self.self_bias[block].expand(n_context), (0, n_target))

@@ -1,12 +1,13 @@
-"""What keeps latents from collapsing when no slow target does: SIGReg and VICReg, and the atoms they are made of."""
+"""What keeps latents from collapsing when no slow target does: SIGReg, VICReg, VISReg, and their atoms."""
 
 from typing import Literal
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
-Placement = Literal["token", "position", "series"]
+Placement = Literal["token", "position", "series", "dual"]
 
 
 class EppsPulley(torch.autograd.Function):
@@ -17,7 +18,7 @@ class EppsPulley(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, x: Tensor, valid: Tensor | None, knots: int, t_max: float) -> Tensor:  # type: ignore[no-untyped-def]
+    def forward(ctx, x: Tensor, valid: Tensor | None, knots: int, t_max: float, shared: bool) -> Tensor:  # type: ignore[no-untyped-def]
         """Return the statistic [S, M] of samples x [S, N, M]; valid [S, N] says which samples count."""
         step = t_max / (knots - 1)
         count = x.new_full((x.shape[0], 1), float(x.shape[1])) if valid is None else valid.sum(1, keepdim=True).to(x)
@@ -30,7 +31,8 @@ class EppsPulley(torch.autograd.Function):
             both = torch.stack([cos_k, sin_k])
             sums.append((both if keep is None else both * keep).sum(2))
         total = torch.stack(sums)  # [knots - 1, 2, S, M]
-        total, count = sum_over_ranks(total), sum_over_ranks(count)
+        if shared:
+            total, count = sum_over_ranks(total), sum_over_ranks(count)
         mean = total / count.clamp(min=1)
         t = step * torch.arange(1, knots, dtype=x.dtype, device=x.device)
         gauss = torch.exp(-t.square() / 2)
@@ -40,15 +42,16 @@ class EppsPulley(torch.autograd.Function):
         gap = mean - torch.stack([gauss, torch.zeros_like(gauss)], 1)[:, :, None, None]
         statistic = torch.einsum("k,kpsm->sm", weight, gap.square()) * count
         ctx.save_for_backward(x, keep, gap * (2 * weight * t)[:, None, None, None])
-        ctx.step = step
+        ctx.step, ctx.shared = step, shared
         return statistic
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, grad: Tensor):  # type: ignore[no-untyped-def]
         """Return dT/dx_j = sum_k 2 w_k t_k [(S_k) cos(t_k x_j) - (C_k - phi_k) sin(t_k x_j)]."""
         x, keep, slope = ctx.saved_tensors
         # every rank's loss holds the whole statistic, so a sample's gradient is the sum over ranks
-        grad = sum_over_ranks(grad.contiguous())
+        grad = sum_over_ranks(grad.contiguous()) if ctx.shared else grad
         cos1, sin1 = torch.cos(ctx.step * x), torch.sin(ctx.step * x)
         cos_k, sin_k = torch.ones_like(x), torch.zeros_like(x)
         out = torch.zeros_like(x)
@@ -56,7 +59,7 @@ class EppsPulley(torch.autograd.Function):
             cos_k, sin_k = cos_k * cos1 - sin_k * sin1, sin_k * cos1 + cos_k * sin1
             out += imaginary * cos_k - real * sin_k
         out = out * grad.unsqueeze(1)
-        return (out if keep is None else out * keep), None, None, None
+        return (out if keep is None else out * keep), None, None, None, None
 
 
 def sum_over_ranks(x: Tensor) -> Tensor:
@@ -67,7 +70,23 @@ def sum_over_ranks(x: Tensor) -> Tensor:
     return x
 
 
-def epps_pulley(x: Tensor, valid: Tensor | None = None, *, knots: int = 17, t_max: float = 3.0) -> Tensor:
+class SumOverRanks(torch.autograd.Function):
+    """Sum over ranks whose gradient is summed too: every rank's loss holds what the sum goes into."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+        """Return the sum."""
+        return sum_over_ranks(x)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+        """Return the sum of the ranks' gradients."""
+        return sum_over_ranks(grad.contiguous())
+
+
+def epps_pulley(
+    x: Tensor, valid: Tensor | None = None, *, knots: int = 17, t_max: float = 3.0, shared: bool = True
+) -> Tensor:
     r"""Test samples against N(0, 1) by their characteristic function (Epps and Pulley 1983; LeJEPA, arXiv 2511.08544).
 
     .. math:: T = N \int_{-t_{max}}^{t_{max}} |\frac1N \sum_j e^{i t x_j} - e^{-t^2/2}|^2 e^{-t^2/2} dt
@@ -85,6 +104,8 @@ def epps_pulley(x: Tensor, valid: Tensor | None = None, *, knots: int = 17, t_ma
         Points of the quadrature, at least 2.
     t_max : float, default=3.0
         End of the quadrature.
+    shared : bool, default=True
+        Whether the ranks of a distributed run hold samples of the same sets; else each has sets of its own.
 
     Returns
     -------
@@ -96,7 +117,7 @@ def epps_pulley(x: Tensor, valid: Tensor | None = None, *, knots: int = 17, t_ma
     >>> epps_pulley(torch.zeros(1, 100, 1)).round(decimals=1)
     tensor([[40.2000]])
     """
-    return EppsPulley.apply(x, valid, knots, t_max)
+    return EppsPulley.apply(x, valid, knots, t_max, shared)
 
 
 def random_slices(dim: int, slices: int, generator: torch.Generator | None, device: torch.device) -> Tensor:
@@ -116,7 +137,7 @@ def arrange(z: Tensor, valid: Tensor | None, placement: Placement) -> tuple[Tens
     """Return latents [B, N, D] as sets of samples [S, n, D], and which samples count.
 
     token: one set of all B * N tokens; position: a set of B tokens for each position; series: a set of N tokens for
-    each series.
+    each series; dual is none of its own, but the mean of position and series.
     """
     if placement == "token":
         return z.flatten(0, 1).unsqueeze(0), None if valid is None else valid.flatten().unsqueeze(0)
@@ -138,9 +159,9 @@ class SIGReg(nn.Module):
     knots : int, default=17
         Points of the quadrature on [0, t_max].
     t_max : float, default=3.0
-    placement : {"token", "position", "series"}, default="token"
+    placement : {"token", "position", "series", "dual"}, default="token"
         Over which sets of tokens the law is tested: all tokens of the batch together, each position over the batch
-        (as LeWorldModel), or each series over its tokens (as LeNEPA).
+        (as LeWorldModel), each series over its tokens (as LeNEPA), or the mean of the last two (as ChronoJEPA).
 
     Raises
     ------
@@ -168,9 +189,19 @@ class SIGReg(nn.Module):
         """Return the regularizer, a scalar, of latents z [B, N, D]; valid [B, N] says which tokens count."""
         z = at_least_float32(z)
         directions = random_slices(z.shape[-1], self.slices, generator, z.device).to(z.dtype)
-        samples, valid = arrange(z, valid, self.placement)
+        placements: tuple[Placement, ...] = ("position", "series") if self.placement == "dual" else (self.placement,)
         with torch.autocast(z.device.type, enabled=False):
-            return epps_pulley(samples @ directions, valid, knots=self.knots, t_max=self.t_max).mean()
+            return torch.stack([self.statistic(z, valid, p, directions) for p in placements]).mean()
+
+    def statistic(self, z: Tensor, valid: Tensor | None, placement: Placement, directions: Tensor) -> Tensor:
+        """Return the mean statistic over the sets that hold samples, and over directions."""
+        samples, counted = arrange(z, valid, placement)
+        # the sets of a placement by series are a rank's own; the others are shared by all ranks
+        shared = placement != "series"
+        values = epps_pulley(samples @ directions, counted, knots=self.knots, t_max=self.t_max, shared=shared)
+        if counted is None:
+            return values.mean()
+        return values.mean(1).sum() / counted.any(1).sum().clamp(min=1)
 
 
 def variance_loss(z: Tensor, *, floor: float = 1.0) -> Tensor:
@@ -208,9 +239,10 @@ def covariance_loss(z: Tensor) -> Tensor:
 
 
 def covariance(z: Tensor) -> Tensor:
-    """Return the unbiased covariance [D, D] of samples z [N, D]."""
-    centred = z - z.mean(0)
-    return centred.T @ centred / max(z.shape[0] - 1, 1)
+    """Return the unbiased covariance [D, D] of samples z [N, D], those of all ranks in a distributed run."""
+    count = sum_over_ranks(z.new_tensor(float(z.shape[0])))
+    centred = z - SumOverRanks.apply(z.sum(0)) / count
+    return SumOverRanks.apply(centred.T @ centred) / (count - 1).clamp(min=1)
 
 
 class VICReg(nn.Module):
@@ -241,4 +273,67 @@ class VICReg(nn.Module):
             return self.std_weight * variance_loss(samples) + self.cov_weight * covariance_loss(samples)
 
 
-Regularizer = SIGReg | VICReg
+class VISReg(nn.Module):
+    """Scale, centre and shape of the latents, each on its own (VISReg, arXiv 2606.02572).
+
+    scale = mean_d (1 - std_d)^2, whose gradient does not vanish at collapse; centre = mean_d mean_d^2; shape = the
+    sliced squared 2-Wasserstein distance between standardised latents and N(0, 1), over random directions that are
+    drawn again at each call. Ranks of a distributed run do not exchange anything.
+
+    Parameters
+    ----------
+    slices : int, default=256
+        Number of random directions.
+    scale, centre, shape : float, default=1.0
+        Weights of the three terms.
+
+    Raises
+    ------
+    ValueError
+        If there is no slice.
+
+    Examples
+    --------
+    >>> round(VISReg()(torch.zeros(4, 3, 2)).item(), 2)
+    1.92
+    """
+
+    def __init__(self, *, slices: int = 256, scale: float = 1.0, centre: float = 1.0, shape: float = 1.0) -> None:
+        super().__init__()
+        if slices < 1:
+            raise ValueError(f"VISReg needs slices >= 1, but got {slices}.")
+        self.slices, self.scale, self.centre, self.shape = slices, scale, centre, shape
+
+    def forward(self, z: Tensor, generator: torch.Generator | None = None, valid: Tensor | None = None) -> Tensor:
+        """Return the weighted sum of the terms over all tokens of z [B, N, D]; valid [B, N] says which count."""
+        z = at_least_float32(z)
+        samples = z.flatten(0, 1) if valid is None else z[valid]
+        directions = random_slices(z.shape[-1], self.slices, generator, z.device).to(z.dtype)
+        with torch.autocast(z.device.type, enabled=False):
+            return self.terms(samples, directions)
+
+    def terms(self, z: Tensor, directions: Tensor) -> Tensor:
+        """Return the weighted sum of the terms of samples [N, D]."""
+        mean = z.mean(0)
+        # the root needs a floor: its gradient is infinite at zero
+        std = ((z - mean).square().mean(0) + 1e-8).sqrt()
+        standard = (z - mean) / (std.detach() + 1e-4)
+        scale, centre = (1 - std).square().mean(), mean.square().mean()
+        return self.scale * scale + self.centre * centre + self.shape * sliced_wasserstein(standard @ directions)
+
+
+def sliced_wasserstein(x: Tensor) -> Tensor:
+    """Return the mean squared 2-Wasserstein distance of the columns of x [N, M] to N(0, 1), by sorted values.
+
+    Examples
+    --------
+    >>> x = torch.special.ndtri(torch.arange(1, 100) / 100)
+    >>> sliced_wasserstein(x.unsqueeze(1)).item()
+    0.0
+    """
+    n = x.shape[0]
+    quantiles = torch.special.ndtri(torch.arange(1, n + 1, dtype=x.dtype, device=x.device) / (n + 1))
+    return (x.sort(0).values - quantiles.unsqueeze(1)).square().mean()
+
+
+Regularizer = SIGReg | VICReg | VISReg

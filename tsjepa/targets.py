@@ -1,7 +1,7 @@
-"""What the predictor has to hit: latents of a slow copy of the encoder, of the encoder itself, or of a frozen one."""
+"""What the predictor has to hit: latents of a slow copy of the encoder, of itself, of a frozen teacher, or values."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -61,6 +61,10 @@ class EMATarget(nn.Module):
         The encoder to follow; the target starts as its copy.
     momentum : Momentum, optional
         By default the constant 0.998 of TS-JEPA.
+    perturbation : float, default=0.0
+        Noise on the weights that the target starts from, as a share of each tensor's root mean square. The average
+        forgets it at the rate of its momentum: the controlled perturbation of the encoder-target gap early in
+        training that the early-collapse paper suggests (Ennadir, Zolyomi and Smirnov 2026).
 
     Examples
     --------
@@ -76,13 +80,16 @@ class EMATarget(nn.Module):
     trains_encoder = False
     stop_gradient = True
 
-    def __init__(self, encoder: nn.Module, momentum: Momentum | None = None) -> None:
+    def __init__(self, encoder: nn.Module, momentum: Momentum | None = None, perturbation: float = 0.0) -> None:
         super().__init__()
         self.momentum = Momentum() if momentum is None else momentum
         self.average = AveragedModel(encoder)  # copies buffers
         # the first update of an AveragedModel copies instead of averaging; the copy is already made
         self.average.n_averaged.fill_(1)
         self.average.requires_grad_(False)
+        with torch.no_grad():
+            for weight in self.module.parameters() if perturbation else ():
+                weight.add_(perturbation * weight.square().mean().sqrt() * torch.randn_like(weight))
         self.eval()
 
     @property
@@ -95,9 +102,11 @@ class EMATarget(nn.Module):
         return super().train(False)
 
     @torch.no_grad()
-    def forward(self, x: Tensor, levels: Sequence[int], valid: Tensor | None, attend: Tensor | None) -> list[Tensor]:
+    def forward(
+        self, x: Tensor, levels: Sequence[int], valid: Tensor | None, attend: Tensor | None, hint: Tensor | None = None
+    ) -> list[Tensor]:
         """Encode the whole series, one [B, N, D] tensor a level."""
-        return self.module(x, levels=levels, valid=valid, attend=attend)
+        return self.module(x, levels=levels, valid=valid, attend=attend, hint=hint)
 
     def update(self, encoder: nn.Module, step: int, total: int) -> None:
         """Move towards `encoder`: average = m * average + (1 - m) * encoder, m the momentum at this step."""
@@ -135,9 +144,11 @@ class SelfTarget(nn.Module):
         self.stop_gradient = stop_gradient
         self.held = (encoder,)
 
-    def forward(self, x: Tensor, levels: Sequence[int], valid: Tensor | None, attend: Tensor | None) -> list[Tensor]:
+    def forward(
+        self, x: Tensor, levels: Sequence[int], valid: Tensor | None, attend: Tensor | None, hint: Tensor | None = None
+    ) -> list[Tensor]:
         """Encode the whole series, one [B, N, D] tensor a level."""
-        return self.held[0](x, levels=levels, valid=valid, attend=attend)
+        return self.held[0](x, levels=levels, valid=valid, attend=attend, hint=hint)
 
     def update(self, encoder: nn.Module, step: int, total: int) -> None:
         """Do nothing: the target is the encoder."""
@@ -173,12 +184,47 @@ class FrozenTarget(nn.Module):
         return super().train(False)
 
     @torch.no_grad()
-    def forward(self, x: Tensor, levels: Sequence[int], valid: Tensor | None, attend: Tensor | None) -> list[Tensor]:
+    def forward(
+        self, x: Tensor, levels: Sequence[int], valid: Tensor | None, attend: Tensor | None, hint: Tensor | None = None
+    ) -> list[Tensor]:
         """Encode the whole series, one [B, N, D] tensor a level."""
-        return self.module(x, levels=levels, valid=valid, attend=attend)
+        return self.module(x, levels=levels, valid=valid, attend=attend, hint=hint)
 
     def update(self, encoder: nn.Module, step: int, total: int) -> None:
         """Do nothing: the teacher is frozen."""
 
 
-Target = EMATarget | SelfTarget | FrozenTarget
+class ValuesTarget(nn.Module):
+    """The values themselves: masked reconstruction, which cannot collapse (the first stage of SALT, Li et al. 2026).
+
+    The single level holds the values of each patch, normalised as the encoder normalises them.
+
+    Parameters
+    ----------
+    prepare : callable
+        (values [B, C, T], valid) -> what is to be reconstructed, [B, N, C * P].
+
+    Examples
+    --------
+    >>> ValuesTarget(lambda x, valid: x.transpose(1, 2))(torch.ones(2, 1, 10), (-1,), None, None)[0].shape
+    torch.Size([2, 10, 1])
+    """
+
+    trains_encoder = False
+    stop_gradient = True
+
+    def __init__(self, prepare: Callable[[Tensor, Tensor | None], Tensor]) -> None:
+        super().__init__()
+        self.prepare = prepare
+
+    def forward(
+        self, x: Tensor, levels: Sequence[int], valid: Tensor | None, attend: Tensor | None, hint: Tensor | None = None
+    ) -> list[Tensor]:
+        """Return the values of all patches."""
+        return [self.prepare(x, valid)]
+
+    def update(self, encoder: nn.Module, step: int, total: int) -> None:
+        """Do nothing: values do not change."""
+
+
+Target = EMATarget | SelfTarget | FrozenTarget | ValuesTarget

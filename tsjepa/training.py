@@ -22,10 +22,12 @@ from torch.utils.data import DataLoader
 
 from tsjepa.arrays import Series
 from tsjepa.batches import Batches, ShuffledBatches, circular_shift, keyed_generator
+from tsjepa.build import build_model
 from tsjepa.checkpoint import FORMAT, Header, read_checkpoint, read_header, write_atomically
-from tsjepa.config import TrainConfig
+from tsjepa.config import Config, TrainConfig
 from tsjepa.embedding import resolve_device
 from tsjepa.objective import JEPA, JEPAOutput
+from tsjepa.stages import find_teacher, stages, take_teacher
 
 LoggerName = Literal["csv", "tensorboard", "wandb"]
 PRECISIONS: dict[str, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
@@ -33,7 +35,7 @@ PRECISIONS: dict[str, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
     "bf16": "bf16-mixed",
     "16": "16-mixed",
 }
-CHECKPOINT, METRICS = "checkpoint.ckpt", "metrics.csv"
+CHECKPOINT, METRICS, TEACHER = "checkpoint.ckpt", "metrics.csv", "teacher"
 
 
 class TrainingError(RuntimeError):
@@ -69,6 +71,7 @@ class JEPATraining(pl.LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor | None], batch_idx: int) -> Tensor:
         """Return the loss of one batch and add its terms to the epoch's sums."""
         x, valid = batch
+        self.model.advance(self.global_step, int(self.trainer.estimated_stepping_batches))
         generator = keyed_generator(self.train_config.seed, self.global_step, 1 + self.global_rank)
         if self.train_config.shift:
             joined = x if valid is None else torch.cat([x, valid.to(x.dtype)], 1)
@@ -219,6 +222,7 @@ def fit(
     device: str = "auto",
     logger: LoggerName = "csv",
     report: Callable[[Progress], None] | None = None,
+    epochs: int | None = None,
 ) -> FitResult:
     """Train a model in place.
 
@@ -239,6 +243,8 @@ def fit(
         `metrics.csv` is always written; the others in addition.
     report : callable, optional
         Called with the Progress of each epoch.
+    epochs : int, optional
+        Epochs of this stage, where they are not those of the configuration.
 
     Returns
     -------
@@ -266,7 +272,8 @@ def fit(
     end = EpochEnd(folder, report)
     model.train()
     callbacks: list[pl.Callback] = [end] if folder is None else [end, SaveEpoch(folder)]
-    trainer = make_trainer(header, folder, callbacks, resolve_device(device).type, logger)
+    epochs = section.epochs if epochs is None else epochs
+    trainer = make_trainer(header, epochs, folder, callbacks, resolve_device(device).type, logger)
     checkpoint = folder / CHECKPOINT if resume and folder is not None else None
     if checkpoint is not None:
         read_header(read_checkpoint(checkpoint), checkpoint)
@@ -279,8 +286,89 @@ def fit(
     return FitResult(end.loss, int(trainer.current_epoch), time.monotonic() - started)
 
 
+def fit_stages(
+    model: JEPA,
+    series: Series,
+    header: Header,
+    *,
+    out: str | Path | None = None,
+    resume: bool = False,
+    device: str = "auto",
+    logger: LoggerName = "csv",
+    report: Callable[[Progress], None] | None = None,
+) -> FitResult:
+    """Train a model in place, a frozen teacher first where its configuration asks for one.
+
+    The parameters are those of `fit`. A teacher that is trained here has a run of its own in the folder `teacher`
+    of `out`; with `resume` each stage goes on from its own checkpoint, if it has one.
+
+    Returns
+    -------
+    FitResult
+        Of the last stage, but with the epochs and seconds of both.
+
+    Raises
+    ------
+    TrainingError
+        See `fit`.
+    CheckpointError
+        If a teacher that is named is no usable checkpoint, or of another architecture.
+    """
+    folder = None if out is None else Path(out)
+    resume = resume and folder is not None and (folder / CHECKPOINT).exists()
+    first, own = stages(header.config)
+    before = FitResult(math.nan, 0, 0.0)
+    if first is not None:
+        before = before._replace(epochs=first.train.epochs)
+    if header.config.target.kind == "frozen" and not resume:
+        teacher = find_teacher(header.config)
+        if teacher is None and first is not None:
+            teacher, before = fit_teacher(first, series, header, folder, device, logger, report)
+        assert teacher is not None
+        take_teacher(model, teacher)
+    shifted = None if report is None else partial(report_shifted, report, before.epochs, header.config.train.epochs)
+    result = fit(
+        model,
+        series,
+        header,
+        out=folder,
+        resume=resume,
+        device=device,
+        logger=logger,
+        report=shifted,
+        epochs=own.train.epochs,
+    )
+    return FitResult(result.loss, before.epochs + result.epochs, before.seconds + result.seconds)
+
+
+def fit_teacher(
+    config: Config,
+    series: Series,
+    header: Header,
+    folder: Path | None,
+    device: str,
+    logger: LoggerName,
+    report: Callable[[Progress], None] | None,
+) -> tuple[JEPA, FitResult]:
+    """Train the teacher's stage, or go on with it."""
+    own = None if folder is None else folder / TEACHER
+    if own is not None:
+        own.mkdir(exist_ok=True)
+    teacher = build_model(config, series.n_channels)
+    shifted = None if report is None else partial(report_shifted, report, 0, header.config.train.epochs)
+    resume = own is not None and (own / CHECKPOINT).exists()
+    stage = header._replace(config=config)
+    result = fit(teacher, series, stage, out=own, resume=resume, device=device, logger=logger, report=shifted)
+    return teacher, result
+
+
+def report_shifted(report: Callable[[Progress], None], finished: int, epochs: int, progress: Progress) -> None:
+    """Report an epoch of a stage as one of the whole run."""
+    report(progress._replace(epoch=finished + progress.epoch, epochs=epochs))
+
+
 def make_trainer(
-    header: Header, out: Path | None, callbacks: list[pl.Callback], device: str, logger: LoggerName
+    header: Header, epochs: int, out: Path | None, callbacks: list[pl.Callback], device: str, logger: LoggerName
 ) -> pl.Trainer:
     """Return a quiet Trainer that writes nothing by itself."""
     section = header.config.train
@@ -288,7 +376,7 @@ def make_trainer(
     return pl.Trainer(
         accelerator="gpu" if device == "cuda" else device,
         devices=1,
-        max_epochs=section.epochs,
+        max_epochs=epochs,
         precision=PRECISIONS[section.precision],
         gradient_clip_val=section.clip or None,
         callbacks=callbacks,

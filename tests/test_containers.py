@@ -1,0 +1,286 @@
+import os
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sktime.datatypes import convert
+
+from tsjepa import DataWarning, TSJEPAEmbedder
+from tsjepa.containers import to_panel
+
+LENGTHS = {"pump": 30, "fan": 24, "mill": 27}
+
+
+def series(dtype=np.float64, seed=0):
+    rng = np.random.default_rng(seed)
+    return {name: rng.normal(size=(2, length)).astype(dtype) for name, length in LENGTHS.items()}
+
+
+def tables(values):
+    return [pd.DataFrame(x.T, columns=["flow", "heat"]) for x in values.values()]
+
+
+def wide_log(values):
+    rows = [
+        table.assign(id=name, timestamp=pd.date_range("2024-01-01", periods=len(table), freq="s"))
+        for name, table in zip(values, tables(values), strict=True)
+    ]
+    return pd.concat(rows, ignore_index=True)[["id", "timestamp", "flow", "heat"]]
+
+
+def long_log(values):
+    return wide_log(values).melt(["id", "timestamp"], var_name="channel", value_name="value")
+
+
+def multiindex(values):
+    return wide_log(values).set_index(["id", "timestamp"])
+
+
+def arrays_in_cells(values):
+    rows = {name: list(x) for name, x in values.items()}
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["flow", "heat"])
+
+
+def series_in_cells(values):
+    return arrays_in_cells(values).map(pd.Series)
+
+
+def polars_of(make):
+    def polars_table(values):
+        return pytest.importorskip("polars", reason="polars is not installed").from_pandas(make(values))
+
+    return polars_table
+
+
+def polars_lists(values):
+    columns = {"id": list(values), **{n: [x[c] for x in values.values()] for c, n in enumerate(("flow", "heat"))}}
+    return pytest.importorskip("polars", reason="polars is not installed").DataFrame(columns)
+
+
+def polars_panel(values):
+    pytest.importorskip("polars", reason="polars is not installed")
+    return convert(multiindex(values), "pd-multiindex", "polars_panel", "Panel")
+
+
+def of_list(values):
+    pl = pytest.importorskip("polars", reason="polars is not installed")
+    return [pl.from_pandas(table) for table in tables(values)]
+
+
+WITH_IDS = {
+    "wide log": wide_log,
+    "long log": long_log,
+    "pd-multiindex": multiindex,
+    "nested_univ": series_in_cells,
+    "arrays in cells": arrays_in_cells,
+    "polars wide log": polars_of(wide_log),
+    "polars lazy long log": lambda values: polars_of(long_log)(values).lazy(),
+    "polars list columns": polars_lists,
+    "polars_panel": polars_panel,
+    "pyarrow wide log": lambda values: pa.Table.from_pandas(wide_log(values)),
+    "pyarrow list columns": lambda values: pa.Table.from_pandas(arrays_in_cells(values).rename_axis("id")),
+}
+WITHOUT_IDS = {"df-list": tables, "list of polars tables": of_list}
+every_container = pytest.mark.parametrize("name", [*WITH_IDS, *WITHOUT_IDS])
+
+
+def make(name, values):
+    return (WITH_IDS | WITHOUT_IDS)[name](values)
+
+
+@every_container
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_every_container_holds_the_same_series(name, dtype):
+    values = series(dtype)
+    panel = to_panel(make(name, values))
+    assert panel.channels == ("flow", "heat")
+    assert (None if panel.ids is None else list(panel.ids)) == (list(values) if name in WITH_IDS else None)
+    for found, expected in zip(panel.series, values.values(), strict=True):
+        assert found.dtype == dtype
+        np.testing.assert_array_equal(found, expected)
+
+
+@given(st.randoms(use_true_random=False), st.sampled_from([wide_log, long_log, multiindex]))
+@settings(max_examples=20, deadline=None)
+def test_rows_may_come_in_any_order(random, container):
+    values = series()
+    frame = container(values)
+    order = list(range(len(frame)))
+    random.shuffle(order)
+    shuffled = frame.iloc[order]
+    panel = to_panel(shuffled)
+    ids = shuffled.index.get_level_values(0) if container is multiindex else shuffled["id"]
+    assert list(panel.ids) == list(dict.fromkeys(ids))
+    channel = {name: place for place, name in enumerate(panel.channels)}
+    for name, found in zip(panel.ids, panel.series, strict=True):
+        np.testing.assert_array_equal(found[[channel["flow"], channel["heat"]]], values[name])
+
+
+def test_a_long_log_may_lack_points_and_have_times_of_its_own():
+    log = pd.DataFrame(
+        {"case_id": [7, 7, 7], "reading_id": [5, 9, 9], "dim_id": ["b", "b", "a"], "value": [1.0, 2.0, 3.0]}
+    )
+    panel = to_panel(log)
+    assert panel.channels == ("b", "a")
+    np.testing.assert_array_equal(panel.series, [[[1.0, 2.0], [np.nan, 3.0]]])
+
+
+def test_columns_of_any_name_are_taken_when_they_are_named():
+    log = wide_log(series()).rename(columns={"id": "plant", "timestamp": "t"})
+    named = to_panel(log.assign(t=log["t"].astype(int)), id="plant", time="t")
+    for found, expected in zip(named.series, series().values(), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    long = long_log(series()).set_axis(["a", "b", "c", "d"], axis=1)
+    assert to_panel(long, id="a", time="b", channel="c", value="d").channels == ("flow", "heat")
+    with pytest.raises(ValueError, match="no column 'plnt' for id: its columns are plant, t, flow, heat"):
+        to_panel(log, id="plnt")
+
+
+def test_a_log_without_ids_is_one_series_and_needs_no_known_name_of_a_timestamp():
+    log = wide_log(series()).query("id == 'fan'").drop(columns="id").rename(columns={"timestamp": "when"})
+    panel = to_panel(log)
+    np.testing.assert_array_equal(panel.series[0], series()["fan"])
+    assert panel.ids is None
+    assert len(to_panel(log.assign(id=3).set_index("when")).series) == 1
+
+
+def test_nullable_and_missing_values_become_nan_and_time_zones_are_kept_apart():
+    log = pd.DataFrame({"id": [1, 1, 1], "time": pd.date_range("2024-03-31", periods=3, freq="h", tz="Europe/Paris")})
+    log["a"], log["b"] = pd.array([1, None, 3], dtype="Int64"), [None, 2.5, True]
+    np.testing.assert_array_equal(to_panel(log).series[0], [[1, np.nan, 3], [np.nan, 2.5, 1]])
+
+
+def test_channels_of_different_length_are_not_cut():
+    nested = pd.DataFrame({"a": [pd.Series([1.0, 2.0])], "b": [pd.Series([1.0, 2.0, 3.0])]})
+    np.testing.assert_array_equal(to_panel(nested).series[0], [[1, 2, np.nan], [1, 2, 3]])
+
+
+def test_what_is_no_container_of_series_comes_back_as_it_is():
+    wide = pd.DataFrame(np.zeros((3, 4)), columns=list("abcd"))
+    for X in (np.zeros((3, 4)), [np.zeros((1, 4))], [], wide, [pd.Series([1.0, 2.0])]):
+        assert to_panel(X).series is X
+
+
+LOG = wide_log(series())
+BAD = {
+    "text": (
+        LOG.assign(flow=["ok"] * len(LOG)),
+        "column 'flow' of X must hold numbers, but id pump at time 2024-01-01",
+    ),
+    "mixed": (LOG.astype({"heat": object}).replace({"heat": {LOG["heat"][4]: "bad"}}), "'heat' .* holds 'bad'"),
+    "dates": (LOG.assign(flow=LOG["timestamp"]), "column 'flow' of X must hold numbers"),
+    "complex": (LOG.assign(flow=1j), "column 'flow' of X must hold numbers"),
+    "twice": (pd.concat([LOG, LOG[31:32]]), "two rows for id fan at time 2024-01-01 00:00:01: keep one"),
+    "twice long": (pd.concat([long_log(series())] * 2), "two rows for id pump at time 2024-01-01 00:00:00"),
+    "no id": (LOG.replace({"id": {"fan": None}}), "row 30 of X has no id"),
+    "no time": (LOG.assign(timestamp=LOG["timestamp"].where(LOG.index != 5)), "row 5 of X has no time"),
+    "no channel": (long_log(series()).replace({"channel": {"flow": None}}), "row 0 of X has no channel"),
+    "text times": (LOG.astype({"timestamp": str}), "times of X must be numbers or timestamps.*to_datetime"),
+    "id without time": (LOG.drop(columns="timestamp"), "id column 'id' but no time"),
+    "more in a long log": (long_log(series()).assign(unit="bar"), "column 'unit' of X is none of id, time, channel"),
+    "nothing else": (LOG[["id", "timestamp"]], "no channel beside id and time"),
+    "no rows": (LOG[:0], "no rows"),
+    "two of a name": (LOG.set_axis(["id", "timestamp", "flow", "flow"], axis=1), "two columns 'flow'"),
+    "three levels": (LOG.set_index(["id", "timestamp", "flow"]), "two levels instance and time, but has 3"),
+    "label beside cells": (arrays_in_cells(series()).assign(label=1), "'label' of X must hold a series in every row"),
+    "other columns": (
+        [tables(series())[0], tables(series())[1][["flow"]]],
+        "'heat' is in only one of the tables 0 and",
+    ),
+    "no points": ([tables(series())[0], tables(series())[1][:0]], "series 1 of X has no time points"),
+    "text in a table": (pd.DataFrame({"a": [1, 2], "b": ["x", "y"]}), "column 'b' of X .* row 0 holds 'x'"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_cannot_be_read_is_refused_in_one_sentence(name):
+    X, sentence = BAD[name]
+    with pytest.raises(ValueError, match=sentence) as caught:
+        to_panel(X)
+    assert "\n" not in str(caught.value)
+
+
+def embedder(**parameters):
+    return TSJEPAEmbedder("tiny", **{"max_epochs": 1, "random_state": 0, "device": "cpu", "n_patches": 4, **parameters})
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return embedder().fit(list(series().values()))
+
+
+@every_container
+def test_embeddings_do_not_depend_on_the_container(fitted, name):
+    plain = list(series(seed=1).values())
+    np.testing.assert_array_equal(fitted.transform(make(name, series(seed=1))), fitted.transform(plain))
+
+
+def test_fit_on_a_container_is_fit_on_its_arrays():
+    np.testing.assert_array_equal(
+        embedder().fit_transform(wide_log(series())), embedder().fit_transform(list(series().values()))
+    )
+
+
+def test_pandas_output_names_the_series_and_plain_output_is_an_array(fitted):
+    frame = embedder().set_output(transform="pandas").fit_transform(wide_log(series()))
+    assert frame.index.tolist() == list(LENGTHS)
+    assert frame.index.name == "id"
+    assert frame.columns[0] == "tsjepaembedder0"
+    assert isinstance(fitted.transform(wide_log(series())), np.ndarray)
+
+
+def test_channels_are_taken_by_name():
+    log = wide_log(series())
+    fitted = embedder().fit(log)
+    assert fitted.feature_names_in_.tolist() == ["flow", "heat"]
+    expected = fitted.transform(log)
+    np.testing.assert_array_equal(fitted.transform(log[["heat", "timestamp", "flow", "id"]]), expected)
+    np.testing.assert_array_equal(fitted.transform(list(series().values())), expected)
+    with pytest.warns(DataWarning, match="left out: noise"):
+        np.testing.assert_array_equal(fitted.transform(log.assign(noise=0.0)), expected)
+    with pytest.raises(ValueError, match="X has no channel 'heat': its channels are flow"):
+        fitted.transform(log.drop(columns="heat"))
+    assert not hasattr(fitted.fit(list(series().values())), "feature_names_in_")
+
+
+def test_a_saved_embedder_reads_containers(fitted, tmp_path):
+    fitted.save(tmp_path / "model.ckpt")
+    loaded = TSJEPAEmbedder.load(tmp_path / "model.ckpt", device="cpu")
+    np.testing.assert_array_equal(loaded.transform(long_log(series())), fitted.transform(list(series().values())))
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])
+def test_a_table_of_cases_and_time_points_stays_scikit_learns_input(library):
+    rows = np.random.default_rng(0).normal(size=(6, 20))
+    frame = pd.DataFrame(rows, columns=[f"t{i}" for i in range(20)])
+    if library != "pandas":
+        frame = polars_of(lambda x: x)(frame) if library == "polars" else pa.Table.from_pandas(frame)
+    fitted = embedder().fit(frame)
+    assert fitted.feature_names_in_.tolist() == [f"t{i}" for i in range(20)]
+    np.testing.assert_array_equal(fitted.transform(frame), embedder().fit_transform(rows[:, None]))
+
+
+def test_arrays_and_lists_import_no_library_of_containers():
+    program = (
+        "import sys, numpy as np; from tsjepa.containers import to_panel\n"
+        "to_panel(np.zeros((2, 3))); to_panel([np.zeros((1, 3))])\n"
+        "print([m for m in ('pandas', 'polars', 'pyarrow', 'sktime') if m in sys.modules])"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", program], capture_output=True, text=True, env=environment, check=False
+    )
+    assert (done.stdout.strip(), done.returncode) == ("[]", 0), done.stderr
+
+
+def test_no_container_warns():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for container in (wide_log, long_log, multiindex, series_in_cells, tables):
+            to_panel(container(series()))

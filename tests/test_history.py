@@ -1,0 +1,76 @@
+"""The collapse phase in a history."""
+
+import math
+from collections.abc import Sequence
+
+import pytest
+
+from tsjepa.history import EpochDiagnostics, below_start, phase
+
+# measured on FordA, an EMA target of decay 0.998: (epoch, loss, effective rank, cross-series share)
+MEASURED = (
+    (0, math.nan, 21.1, 0.002),
+    (1, 0.761, 21.2, 0.000),
+    (2, 0.620, 20.7, -0.001),
+    (3, 0.571, 18.3, 0.000),
+    (4, 0.552, 16.4, 0.009),
+    (5, 0.543, 18.5, 0.018),
+    (7, 0.528, 18.5, 0.028),
+    (10, 0.488, 22.0, 0.096),
+    (14, 0.434, 24.4, 0.173),
+    (30, 0.319, 28.0, 0.259),
+)
+
+
+def records(losses: Sequence[float], ranks: Sequence[float]) -> list[EpochDiagnostics]:
+    pairs = zip(losses, ranks, strict=True)
+    return [EpochDiagnostics(epoch, loss, effective_rank=rank) for epoch, (loss, rank) in enumerate(pairs)]
+
+
+def test_what_was_not_measured_is_nan() -> None:
+    assert all(math.isnan(value) for value in EpochDiagnostics(3)[1:])
+
+
+def test_a_measured_run_enters_and_leaves_the_phase() -> None:
+    history = [EpochDiagnostics(e, loss, effective_rank=r, cross_series_share=s) for e, loss, r, s in MEASURED]
+    inside = [record.epoch for record, within in zip(history, phase(history), strict=True) if within]
+    assert inside == [3, 4, 5, 7]
+
+
+def test_the_loss_has_to_fall() -> None:
+    ranks = [20, 10, 10, 10, 10]
+    assert not any(phase(records([math.nan, 0.5, 0.5, 0.5, 0.5], ranks)))
+    assert not any(phase(records([math.nan, 0.5, 0.6, 0.7, 0.8], ranks)))
+    assert not any(phase(records([math.nan, 0.5, 0.498, 0.499, 0.497], ranks)))
+    assert phase(records([math.nan, 0.5, 0.3, 0.4, 0.6], ranks)) == [False, False, True, True, False]
+
+
+def test_a_measure_has_to_be_below_its_start() -> None:
+    losses = [math.nan, 0.5, 0.4, 0.3, 0.2]
+    assert not any(phase(records(losses, [20, 21, 22, 25, 20])))
+    assert not any(phase(records(losses, [20, 19, 18.5, 19, 18.1])))
+
+
+def test_a_phase_ends_higher_than_it_begins() -> None:
+    losses = [math.nan, 0.6, 0.5, 0.4, 0.3, 0.2]
+    assert phase(records(losses, [20, 20, 17.9, 18.5, 19.1, 18.5])) == [False, False, True, True, False, False]
+
+
+def test_what_predictions_carry_counts_as_well() -> None:
+    shares = (0.3, 0.3, 0.2, 0.2, 0.29)
+    history = [EpochDiagnostics(e, 1 / (1 + e), 20.0, cross_series_share=s) for e, s in enumerate(shares)]
+    assert phase(history) == [False, False, True, True, False]
+    assert "0.20, is below its 0.30" in below_start(history[0], history[2], already=True)
+
+
+@pytest.mark.parametrize("losses", [[math.nan, math.nan, math.nan], [math.nan, math.nan, 0.5]])
+def test_without_losses_there_is_no_phase(losses: list[float]) -> None:
+    assert not any(phase(records(losses, [20, 10, 10])))
+
+
+def test_a_loss_that_is_missing_once_does_not_hide_the_fall() -> None:
+    assert phase(records([math.nan, 0.9, math.nan, 0.5], [20, 10, 10, 10])) == [False, False, False, True]
+
+
+def test_without_ranks_there_is_no_phase() -> None:
+    assert phase([EpochDiagnostics(0), EpochDiagnostics(1, 0.9), EpochDiagnostics(2, 0.1)]) == [False] * 3

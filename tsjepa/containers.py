@@ -1,0 +1,327 @@
+"""Containers of pandas, polars, pyarrow and sktime: to the arrays that `as_series` takes."""
+
+import warnings
+from collections.abc import Callable, Hashable, Sequence
+from decimal import Decimal
+from numbers import Real
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tsjepa.arrays import DataWarning
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# what a column is taken for by its name, in any case; the first that is there counts
+NAMES = {
+    "id": ("id", "case_id", "series_id", "unique_id", "instance", "instances", "machine", "unit", "run"),
+    "time": ("timestamp", "time", "datetime", "date", "timepoint", "timepoints", "reading_id", "cycle"),
+    "channel": ("channel", "dim_id", "sensor", "variable"),
+    "value": ("value",),
+}
+TABLES = (
+    ("pandas", "DataFrame"),
+    ("polars", "DataFrame"),
+    ("polars", "LazyFrame"),
+    ("pyarrow", "Table"),
+    ("pyarrow", "RecordBatch"),
+)
+POLARS_INDEX = "__index__"  # sktime's mark of a polars column that is a level of the index
+
+
+class Panel(NamedTuple):
+    """Series taken out of a container.
+
+    Attributes
+    ----------
+    series : list of arrays of shape (n_channels, n_timepoints), or what was given
+        What `as_series` takes. Arrays, lists of arrays and tables of cases x time points stay what they are.
+    channels : tuple of str, optional
+        Names of the channels, where the container has them.
+    ids : pandas.Index, optional
+        What the container calls its series, one a series.
+    """
+
+    series: Any
+    channels: tuple[str, ...] | None = None
+    ids: Any = None
+
+    def select(self, names: Sequence[str]) -> "Panel":
+        """Return the named channels in this order; without names of its own, the panel as it is.
+
+        Raises
+        ------
+        ValueError
+            If one is missing.
+
+        Examples
+        --------
+        >>> Panel([np.array([[1], [2]])], ("a", "b")).select(["b", "a"]).series
+        [array([[2],
+               [1]])]
+        """
+        if self.channels is None or self.channels == tuple(names):
+            return self
+        places = {name: place for place, name in enumerate(self.channels)}
+        missing = [name for name in names if name not in places]
+        if missing:
+            raise ValueError(f"X has no channel {missing[0]!r}: its channels are {', '.join(self.channels)}.")
+        if left := [name for name in places if name not in names]:
+            warnings.warn(f"channels of X that fit has not seen are left out: {', '.join(left)}.", DataWarning, 3)
+        order = [places[name] for name in names]
+        return Panel([x[order] for x in self.series], tuple(names), self.ids)
+
+
+def to_panel(
+    X: Any, *, id: str | None = None, time: str | None = None, channel: str | None = None, value: str | None = None
+) -> Panel:
+    """Take series out of a container.
+
+    Parameters
+    ----------
+    X : pandas, polars or pyarrow table, list of tables, array or list of arrays
+        - a table with the index (instance, time), a column a channel: sktime's pd-multiindex;
+        - a table whose cells are series, a row a case and a column a channel: sktime's nested_univ, list columns;
+        - a log with a time column, one column a channel, and an id column where there is more than one series;
+        - a long log with columns for id, time, channel and value: also sktime's pd-long;
+        - a list of tables, one a series, with a row a time point and a column a channel: sktime's df-list.
+
+        Everything else comes back as it is: scikit-learn's tables of cases x time points among it.
+    id, time, channel, value : str, optional
+        Columns of a log. By default they are known by such names as id, timestamp, channel and value, and the
+        time also by its type.
+
+    Returns
+    -------
+    Panel
+        Series in order of first appearance, rows in order of time whatever their order in the container. Times
+        only give the order: gaps are not filled.
+
+    Raises
+    ------
+    ValueError
+        If a channel is not numeric, two rows of a series have one time, an id or a time is missing, or tables of
+        a list differ in their columns.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> log = pd.DataFrame({"id": ["b", "b", "a"], "time": [2, 1, 1], "flow": [3.0, 4.0, 5.0]})
+    >>> to_panel(log)
+    Panel(series=[array([[4., 3.]]), array([[5.]])], channels=('flow',), ids=Index(['b', 'a'], dtype='str', name='id'))
+    """
+    if isinstance(X, list | tuple) and len(X) and is_table(X[0]):
+        return from_frames([by_time(to_pandas(x)) for x in X])
+    if not is_table(X):
+        return Panel(X)
+    frame = to_pandas(X)
+    if frame.index.nlevels > 1:
+        return from_index(frame)
+    roles = find_columns(frame, {"id": id, "time": time, "channel": channel, "value": value})
+    if any(holds_series(column) for _, column in frame.items()):
+        return from_cells(frame if roles["id"] is None else frame.set_index(roles["id"]))
+    if roles["time"] is not None or roles["id"] is not None:
+        return from_log(frame, **roles)
+    refuse_text(frame, lambda row: f"row {row}")
+    return Panel(frame)
+
+
+def with_ids(rows: NDArray[Any], ids: "pd.Index[Any]") -> "pd.DataFrame":
+    """Return embeddings as a pandas table, its index the ids of the series.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> with_ids(np.zeros((2, 3)), pd.Index(["a", "b"])).index.tolist()
+    ['a', 'b']
+    """
+    import pandas as pd
+
+    return pd.DataFrame(rows, index=ids)
+
+
+def is_table(X: Any) -> bool:
+    """Return whether X is a table, without importing what it would be of."""
+    of = {(base.__module__.partition(".")[0], base.__name__) for base in type(X).__mro__}
+    return not of.isdisjoint(TABLES)
+
+
+def to_pandas(X: Any) -> "pd.DataFrame":
+    """Return a table as pandas'."""
+    if hasattr(X, "to_pydict"):
+        return X.to_pandas(date_as_object=False)
+    if not hasattr(X, "lazy"):
+        return X
+    table = X.lazy().collect()
+    if any(name.startswith(POLARS_INDEX) for name in table.columns):
+        return convert(table, "polars_panel", "pd-multiindex")
+    return table.to_pandas()
+
+
+def find_columns(frame: "pd.DataFrame", given: dict[str, str | None]) -> dict[str, Any]:
+    """Return the column of every role, None where there is none."""
+    lower = {name.lower(): name for name in reversed(frame.columns) if isinstance(name, str)}
+    roles: dict[str, Any] = {}
+    for role, named in given.items():
+        if named is not None and named not in frame.columns:
+            raise ValueError(f"X has no column {named!r} for {role}: its columns are {', '.join(map(str, frame))}.")
+        known = [lower[name] for name in NAMES[role] if name in lower and lower[name] not in given.values()]
+        roles[role] = named if named is not None else next(iter(known), None)
+    if roles["time"] is None:
+        roles["time"] = next((name for name, dtype in frame.dtypes.items() if dtype.kind == "M"), None)
+    return roles
+
+
+def by_time(frame: "pd.DataFrame") -> "pd.DataFrame":
+    """Return one series with its times as the index."""
+    time = find_columns(frame, dict.fromkeys(NAMES))["time"]
+    return frame if time is None or frame.index.dtype.kind == "M" else frame.set_index(time)
+
+
+def is_series(cell: Any) -> bool:
+    """Return whether a cell of a table is a series."""
+    return isinstance(cell, list | np.ndarray) or (hasattr(cell, "iloc") and cell.ndim == 1)
+
+
+def holds_series(column: "pd.Series[Any]") -> bool:
+    """Return whether the cells of a column are series."""
+    return column.dtype == object and any(map(is_series, column.dropna()[:1]))
+
+
+def from_cells(frame: "pd.DataFrame") -> Panel:
+    """Take series out of the cells of a table, a row a case."""
+    import pandas as pd
+
+    # not by sktime's converter: it cuts a case's channels to the length of the first, and takes no arrays in cells
+    for name, column in frame.items():
+        if not all(map(is_series, column)):
+            raise ValueError(f"column {name!r} of X must hold a series in every row, as others do: fill or drop it.")
+    rows = (dict(zip(frame, map(pd.Series, row), strict=True)) for row in frame.itertuples(index=False))
+    return from_frames([pd.DataFrame(row) for row in rows])._replace(ids=frame.index)
+
+
+def from_frames(frames: "list[pd.DataFrame]") -> Panel:
+    """Take series out of tables, one a series."""
+    for case, frame in enumerate(frames):
+        if len(frame) == 0:
+            raise ValueError(f"series {case} of X has no time points: leave it out.")
+        if differing := set(frame.columns) ^ set(frames[0].columns):
+            name = min(differing, key=str)
+            raise ValueError(f"column {name!r} is in only one of the tables 0 and {case} of X: all need the same.")
+    return from_index(convert(frames, "df-list", "pd-multiindex"))._replace(ids=None)
+
+
+def from_index(frame: "pd.DataFrame") -> Panel:
+    """Take series out of a table with the index (instance, time)."""
+    if frame.index.nlevels != 2:
+        raise ValueError(f"the index of X must have the two levels instance and time, but has {frame.index.nlevels}.")
+    ids, times = (frame.index.get_level_values(level).to_series() for level in (0, 1))
+    return in_order(frame, ids, times)
+
+
+def from_log(frame: "pd.DataFrame", id: Hashable, time: Hashable, channel: Hashable, value: Hashable) -> Panel:
+    """Take series out of a log, wide or long."""
+    import pandas as pd
+
+    if time is None and not isinstance(frame.index, pd.DatetimeIndex):
+        raise ValueError(
+            f"X has the id column {id!r} but no time: name its time column timestamp, or drop {id!r} where each row "
+            "is a series."
+        )
+    ids = pd.Series(0, frame.index) if id is None else frame[id]
+    times = frame.index.to_series() if time is None else frame[time]
+    values = frame[[name for name in frame.columns if name not in (id, time)]]
+    long = channel is not None and value is not None
+    panel = from_long(values, ids, times, channel, value) if long else in_order(values, ids, times)
+    return panel if id is not None else panel._replace(ids=None)
+
+
+def from_long(
+    values: "pd.DataFrame", ids: "pd.Series[Any]", times: "pd.Series[Any]", channel: Hashable, value: Hashable
+) -> Panel:
+    """Take series out of a log with one value a row."""
+    import pandas as pd
+
+    if extra := [name for name in values.columns if name not in (channel, value)]:
+        raise ValueError(f"column {extra[0]!r} of X is none of id, time, channel and value of a long log: drop it.")
+    channels, names = pd.factorize(values[channel])
+    codes, labels = check_keys(ids, times, channels)
+    floats = to_float(values[[value]], ids, times).iloc[:, 0].array
+    keys = pd.DataFrame({"id": codes, "time": times.array, "channel": channels, "value": floats})
+    wide = convert(keys, "pd-long", "pd-multiindex").set_axis(list(map(str, names)), axis=1)
+    panel = from_index(wide)
+    return panel._replace(ids=pd.Index(labels, name=ids.name)[panel.ids])
+
+
+def in_order(frame: "pd.DataFrame", ids: "pd.Series[Any]", times: "pd.Series[Any]") -> Panel:
+    """Take series out of rows that have an id and a time each."""
+    import pandas as pd
+
+    if 0 in frame.shape:
+        raise ValueError(f"X has {'no rows' if len(frame) == 0 else 'no channel beside id and time'}.")
+    if not frame.columns.is_unique:
+        raise ValueError(f"X has two columns {frame.columns[frame.columns.duplicated()][0]!r}: rename one.")
+    codes, labels = check_keys(ids, times)
+    frame = to_float(frame, ids, times).set_axis(pd.MultiIndex.from_arrays([codes, times.array]), axis=0)
+    if not frame.index.is_monotonic_increasing:
+        frame = frame.sort_index()
+    series = [table.to_numpy().T for table in convert(frame, "pd-multiindex", "df-list")]
+    named = all(isinstance(name, str) for name in frame.columns)
+    return Panel(series, tuple(frame.columns) if named else None, pd.Index(labels, name=ids.name))
+
+
+def check_keys(
+    ids: "pd.Series[Any]", times: "pd.Series[Any]", channels: NDArray[np.intp] | None = None
+) -> tuple[NDArray[np.intp], Any]:
+    """Return the ids as numbers in order of first appearance; keys that are missing or there twice are refused."""
+    import pandas as pd
+
+    if times.dtype.kind not in "iufMm" and not isinstance(times.dtype, pd.PeriodDtype):
+        raise ValueError(
+            f"the times of X must be numbers or timestamps, but their type is {times.dtype}: convert them, as with "
+            "pandas.to_datetime."
+        )
+    codes, labels = pd.factorize(ids)
+    keys = pd.DataFrame({"id": codes, "time": times.array, "channel": 0 if channels is None else channels})
+    for what, missing in (("id", codes < 0), ("time", keys["time"].isna()), ("channel", keys["channel"] < 0)):
+        if missing.any():
+            raise ValueError(f"row {int(missing.argmax())} of X has no {what}: fill or drop it.")
+    twice = keys.duplicated()
+    if twice.any():
+        row = int(twice.argmax())
+        raise ValueError(f"X has two rows for id {ids.iloc[row]} at time {times.iloc[row]}: keep one.")
+    return codes, labels
+
+
+def refuse_text(frame: "pd.DataFrame", place: Callable[[int], str]) -> None:
+    """Refuse columns that hold something else than real numbers, saying where."""
+    from pandas.api.types import is_complex_dtype, is_numeric_dtype
+
+    for name, column in frame.items():
+        if is_numeric_dtype(column.dtype) and not is_complex_dtype(column.dtype):
+            continue
+        bad = ~np.array([isinstance(cell, Real | Decimal) for cell in column], bool) & column.notna().to_numpy()
+        if bad.any():
+            row = int(bad.argmax())
+            raise ValueError(
+                f"column {name!r} of X must hold numbers, but {place(row)} holds {str(column.iloc[row])[:40]!r}: "
+                "convert or drop it, or name the columns of a log by tsjepa.containers.to_panel."
+            )
+
+
+def to_float(frame: "pd.DataFrame", ids: "pd.Series[Any]", times: "pd.Series[Any]") -> "pd.DataFrame":
+    """Return numbers as float32 where all are, else float64; what is missing is NaN."""
+    import pandas as pd
+
+    refuse_text(frame, lambda row: f"id {ids.iloc[row]} at time {times.iloc[row]}")
+    dtype = np.float32 if (frame.dtypes == np.float32).all() else np.float64
+    return pd.DataFrame({name: column.to_numpy(dtype, na_value=np.nan) for name, column in frame.items()})
+
+
+def convert(X: Any, source: str, target: str) -> Any:
+    """Convert a panel by sktime's converter."""
+    from sktime.datatypes import convert
+
+    return convert(X, source, target, "Panel")

@@ -1,0 +1,103 @@
+"""A run's diagnostics epoch by epoch, and the collapse phase in them.
+
+The collapse phase is the early one of Ennadir et al. 2026, "Understanding Early Collapse in Predictive World-Model
+Pretraining": the loss falls while latents get worse than random ones. Here, without labels, while their effective rank
+or what predictions carry of the series is below its value at initialisation.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+# A phase begins below the first share of the rank at initialisation and ends above the second, so that a rank that
+# trembles around its first value is none. Measured on FordA: healthy EMA runs dip to 0.77, others stay above 0.98.
+PHASE_ENTER, PHASE_LEAVE = 0.9, 0.95
+# How far the share of the cross-series gap has to be below, likewise: of a random initialisation it is about 0.
+SHARE_ENTER, SHARE_LEAVE = 0.05, 0.025
+# The loss counts as fallen once it is below its highest epoch by this share; less is noise of the batches.
+LOSS_FALL = 0.01
+
+
+class EpochDiagnostics(NamedTuple):
+    """What is known after an epoch. What was not measured is nan, and nothing is concluded from it.
+
+    The first record of a history is the initialisation, epoch 0, before any step. "Last level" is the encoder's last
+    level alone, of whole series, all tokens together; "latents" are what the loss compares, so the target's at the
+    predicted levels, normalised and projected as in the objective (batch norm in a projector as in training).
+
+    Attributes
+    ----------
+    epoch : int
+    loss : float
+        Mean over the epoch's steps; nan at initialisation.
+    effective_rank : float
+        Of the last level, centred.
+    relative_spread : float
+        Of the last level.
+    latent_spread : float
+        `tsjepa.spread.spread` of the latents.
+    latent_effective_rank : float
+        Of the latents, centred.
+    cross_series_share : float
+        Of predictions against latents.
+    position_share : float
+        Of the latents.
+    cross_series_gap, normalized_std, encoder_target_gap, relative_gap, sigreg_score : float
+        Recorded beside the others; no verdict reads them.
+    probe : float
+        Accuracy of a probe on the last level, where there are labels.
+    """
+
+    epoch: int
+    loss: float = math.nan
+    effective_rank: float = math.nan
+    relative_spread: float = math.nan
+    latent_spread: float = math.nan
+    latent_effective_rank: float = math.nan
+    cross_series_share: float = math.nan
+    position_share: float = math.nan
+    cross_series_gap: float = math.nan
+    normalized_std: float = math.nan
+    encoder_target_gap: float = math.nan
+    relative_gap: float = math.nan
+    sigreg_score: float = math.nan
+    probe: float = math.nan
+
+
+def phase(history: Sequence[EpochDiagnostics]) -> list[bool]:
+    """Tell for each epoch whether it lies in a collapse phase.
+
+    Parameters
+    ----------
+    history : sequence of EpochDiagnostics
+        In the order of training, the initialisation first.
+
+    Returns
+    -------
+    list of bool
+        One an epoch; never True for initialisation and the first epoch, before which there is no loss to fall from.
+
+    Examples
+    --------
+    >>> ranks, losses = (20, 15, 12, 21), (math.nan, 0.9, 0.5, 0.4)
+    >>> pairs = zip(losses, ranks, strict=True)
+    >>> phase([EpochDiagnostics(k, loss, effective_rank=rank) for k, (loss, rank) in enumerate(pairs)])
+    [False, False, True, False]
+    """
+    inside, highest = [False], -math.inf
+    for now in history[1:]:
+        fallen = now.loss < (1 - LOSS_FALL) * highest
+        highest = max(highest, now.loss) if math.isfinite(now.loss) else highest
+        inside.append(fallen and bool(below_start(history[0], now, already=inside[-1])))
+    return inside
+
+
+def below_start(start: EpochDiagnostics, now: EpochDiagnostics, *, already: bool) -> str:
+    """Say which label-free measure is below its value at initialisation; empty if none is."""
+    rank, share = (PHASE_LEAVE, SHARE_LEAVE) if already else (PHASE_ENTER, SHARE_ENTER)
+    if now.effective_rank < rank * start.effective_rank:
+        return f"the effective rank, {now.effective_rank:.1f}, is below its {start.effective_rank:.1f} at the start"
+    if now.cross_series_share < start.cross_series_share - share:
+        now_share, start_share = now.cross_series_share, start.cross_series_share
+        return f"what predictions carry of the series, {now_share:.2f}, is below its {start_share:.2f} at the start"
+    return ""

@@ -1,0 +1,108 @@
+"""Training in stages: a frozen teacher comes first, from a checkpoint or trained in the same run."""
+
+from tsjepa.checkpoint import CheckpointError, load_checkpoint
+from tsjepa.config import Config, ConfigError
+from tsjepa.encoder import Encoder
+from tsjepa.objective import JEPA
+from tsjepa.targets import EMATarget, FrozenTarget
+
+
+def needs_teacher(config: Config) -> bool:
+    """Return whether a run has a stage before its own: a frozen target that no checkpoint gives."""
+    return config.target.kind == "frozen" and config.target.teacher is None
+
+
+def teacher_config(config: Config) -> Config:
+    """Return the configuration of the teacher's stage: the same encoder, trained for `teacher_share` of the epochs.
+
+    Examples
+    --------
+    >>> from tsjepa.build import configure
+    >>> stage = teacher_config(configure("tiny", "salt", ["train.epochs=60"]))
+    >>> stage.target.kind, stage.train.epochs
+    ('values', 10)
+    """
+    section, epochs = config.target, config.train.epochs
+    share = min(max(round(section.teacher_share * epochs), 1), max(epochs - 1, 1))
+    target = section.model_copy(update={"kind": section.teacher_kind, "levels": (-1,)})
+    loss = config.loss.model_copy(update={"kind": "mse"}) if section.teacher_kind == "values" else config.loss
+    return config.model_copy(
+        update={
+            "target": target,
+            "loss": loss,
+            "regularizer": config.regularizer.model_copy(update={"kind": "none"}),
+            "projector": config.projector.model_copy(update={"out": 0}),
+            "train": config.train.model_copy(update={"epochs": share}),
+        }
+    )
+
+
+def student_config(config: Config) -> Config:
+    """Return the configuration of the student's stage: the epochs that the teacher leaves.
+
+    Raises
+    ------
+    ConfigError
+        If there are not two epochs to share.
+    """
+    left = config.train.epochs - teacher_config(config).train.epochs
+    if left < 1:
+        raise ConfigError("train.epochs must be at least 2 where a teacher is trained first: one for each stage.")
+    return config.model_copy(update={"train": config.train.model_copy(update={"epochs": left})})
+
+
+def teacher_encoder(teacher: JEPA) -> Encoder:
+    """Return the encoder that a teacher teaches with: its EMA target's where it has one."""
+    if isinstance(teacher.target, EMATarget):
+        module = teacher.target.module
+        assert isinstance(module, Encoder)
+        return module
+    return teacher.encoder
+
+
+def take_teacher(model: JEPA, teacher: JEPA) -> None:
+    """Freeze a teacher's weights into the model's target; a student of an EMA teacher starts from them too.
+
+    Raises
+    ------
+    CheckpointError
+        If the teacher's encoder has another architecture.
+    """
+    assert isinstance(model.target, FrozenTarget)
+    state = teacher_encoder(teacher).state_dict()
+    try:
+        model.target.module.load_state_dict(state)
+    except RuntimeError as error:
+        raise CheckpointError(
+            "the teacher's encoder has another architecture than the student's: give the student the teacher's "
+            "tokenizer and encoder settings."
+        ) from error
+    if isinstance(teacher.target, EMATarget):
+        model.encoder.load_state_dict(state)
+
+
+def find_teacher(config: Config) -> JEPA | None:
+    """Return the teacher that a configuration names, if it names one.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is no usable checkpoint.
+    """
+    name = config.target.teacher
+    return load_checkpoint(name)[0] if config.target.kind == "frozen" and name is not None else None
+
+
+def stages(config: Config) -> tuple[Config | None, Config]:
+    """Return the configurations of the teacher's stage, where there is one, and of the run's own.
+
+    Examples
+    --------
+    >>> from tsjepa.build import configure
+    >>> teacher, student = stages(configure("tiny", "distill", ["train.epochs=30"]))
+    >>> teacher.train.epochs, student.train.epochs
+    (15, 15)
+    """
+    if not needs_teacher(config):
+        return None, config
+    return teacher_config(config), student_config(config)

@@ -1,0 +1,189 @@
+"""The collapse verdict: which of five states a run is in, read off its diagnostics epoch by epoch.
+
+In this order, each from the last epochs of the history:
+
+==================== ================================================================================================
+collapsed            Latents have lost their spread, of the last level or of the objective, against initialisation.
+                     The effective rank does not enter: a collapsed run keeps that of its initialisation, scaled down.
+positional-collapse  Position explains more of the latents than at initialisation, and predictions nothing else.
+dimensional-collapse Spread remains, but in a small part of the directions that the width allows and that the
+                     initialisation had. The encoder's own last level decides, not what a projector leaves of it.
+collapse-phase       The loss has fallen while the effective rank or what predictions carry of the series is below its
+                     value at initialisation: an early phase that runs leave or not, see `tsjepa.history`.
+healthy              None of these, with the epochs at which a phase began and ended if there was one.
+==================== ================================================================================================
+
+The distance between encoder and EMA target has no part in it: it is small for a small learning rate or a small decay,
+too. Nor has the probe: labels are quoted in the evidence, as confirmation only.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
+
+from tsjepa.history import EpochDiagnostics, below_start, phase
+
+State = Literal["healthy", "collapse-phase", "collapsed", "dimensional-collapse", "positional-collapse"]
+
+# "Measured" means on FordA: 577 series, 30 epochs, encoders of width 128 over 10 patches.
+# A state has to hold for this many epochs in a row at the end: in their first epochs healthy EMA runs lose two thirds
+# of their spread for an epoch or two, and every run's predictions are blind.
+SUSTAINED = 3
+# Share of the possible cross-series gap below which predictions carry nothing of the series. Measured: below 0.01 in
+# broken runs (0.09 in single epochs behind a projector of rank 1, where cosines are signs), 0.18 to 0.4 at the end of
+# healthy ones, which pass this value in epoch 3 (SIGReg) to 10 (slow EMA).
+BLIND = 0.05
+# Spread left of that at initialisation. Together with blind predictions it is a collapse from here on. Measured:
+# healthy runs never went below 0.35, broken ones ended at 0.11 and less.
+SHRUNK = 0.2
+# Below this, latents are constant for all that follows, whatever their remainder could tell.
+CONSTANT = 0.02
+# What position leaves unexplained of the latents' variance, as a share of that at initialisation. Together with blind
+# predictions it is a positional collapse from here on. Measured: 0.02 to 0.66 in broken runs; 0.66 in a healthy SIGReg
+# run, so that blindness decides, and 1 and more with an EMA target, which may be blind for many epochs.
+UNEXPLAINED_LEFT = 0.8
+# Effective rank, as a share of min(width, initialisation). Measured: healthy runs fall to 0.77 in the collapse phase.
+RANK_LEFT = 0.25
+
+
+class Verdict(NamedTuple):
+    """The state of a run.
+
+    Attributes
+    ----------
+    verdict : {"healthy", "collapse-phase", "collapsed", "dimensional-collapse", "positional-collapse"}
+    onset_epoch : int or None
+        The epoch in which the state began; of a healthy run that in which its collapse phase did.
+    escape_epoch : int or None
+        The first epoch after a collapse phase that was left.
+    evidence : str
+        The reason, in one sentence.
+    """
+
+    verdict: State
+    onset_epoch: int | None
+    escape_epoch: int | None
+    evidence: str
+
+
+# start, now, width -> the evidence, empty if the state does not hold
+Rule = Callable[[EpochDiagnostics, EpochDiagnostics, int], str]
+
+
+def judge(history: Sequence[EpochDiagnostics], *, dim: int) -> Verdict:
+    """Say which state a run is in.
+
+    Parameters
+    ----------
+    history : sequence of EpochDiagnostics
+        In the order of training, the initialisation first.
+    dim : int
+        Width D of the encoder's last level.
+
+    Returns
+    -------
+    Verdict
+
+    Raises
+    ------
+    ValueError
+        If the history is empty, or the last epoch has no spread: nothing is known of it, or it is not finite.
+
+    Examples
+    --------
+    >>> start = EpochDiagnostics(0, effective_rank=20, relative_spread=0.8, latent_spread=0.8)
+    >>> later = EpochDiagnostics(1, 0.1, effective_rank=21, relative_spread=0.01, latent_spread=0.01)
+    >>> judge([start, later], dim=128).verdict
+    'collapsed'
+    """
+    if not history:
+        raise ValueError("a verdict needs at least the diagnostics at initialisation, but the history is empty.")
+    if math.isnan(history[-1].relative_spread):
+        raise ValueError(f"a verdict needs the spread of the last level, but in epoch {history[-1].epoch} it is nan.")
+    rules: list[tuple[State, Rule, int]] = [
+        # spread that is gone is gone in a run of one or two epochs, too
+        ("collapsed", collapsed, min(SUSTAINED, len(history) - 1)),
+        ("positional-collapse", positional, SUSTAINED),
+        ("dimensional-collapse", dimensional, SUSTAINED),
+    ]
+    for state, rule, least in rules:
+        epochs = [record.epoch for record in holding(history, rule, dim)]
+        if epochs and len(epochs) >= least:
+            return Verdict(state, epochs[0], None, sentence(rule(history[0], history[-1], dim), history))
+    return judge_phase(history)
+
+
+def holding(history: Sequence[EpochDiagnostics], rule: Rule, dim: int) -> Sequence[EpochDiagnostics]:
+    """Return the last epochs of training, as many in a row as the rule holds for."""
+    first = len(history)
+    while first > 1 and rule(history[0], history[first - 1], dim):
+        first -= 1
+    return history[first:]
+
+
+def judge_phase(history: Sequence[EpochDiagnostics]) -> Verdict:
+    """Tell a collapse phase that lasts, one that was left, and none."""
+    inside = phase(history)
+    start, now = history[0], history[-1]
+    if not any(inside):
+        spread, rank = (now.relative_spread, start.relative_spread), (now.effective_rank, start.effective_rank)
+        text = f"the last level has {ratio(*spread):.0%} of the spread and {ratio(*rank):.0%} of the rank at the start"
+        return Verdict("healthy", None, None, sentence(text, history))
+    onset = history[inside.index(True)].epoch
+    if inside[-1]:
+        text = f"since epoch {onset}, while the loss has fallen, {below_start(start, now, already=True)}"
+        return Verdict("collapse-phase", onset, None, sentence(text, history))
+    escape = history[len(inside) - inside[::-1].index(True)].epoch
+    text = f"a collapse phase began in epoch {onset} and was left in epoch {escape}"
+    return Verdict("healthy", onset, escape, sentence(text, history))
+
+
+def collapsed(start: EpochDiagnostics, now: EpochDiagnostics, dim: int) -> str:
+    """Return the evidence that last level or latents have lost their spread, whichever has less of it left."""
+    shares = {
+        "last level": ratio(now.relative_spread, start.relative_spread),
+        "objective's latents": ratio(now.latent_spread, start.latent_spread),
+    }
+    where = min(shares, key=lambda name: math.inf if math.isnan(shares[name]) else shares[name])
+    left = shares[where]
+    if left < CONSTANT:
+        return f"the {where} kept {left:.1%} of the spread at the start, which is next to a constant"
+    if left < SHRUNK and blind(now):
+        return f"the {where} kept {left:.1%} of the spread at the start, and predictions carry nothing of the series"
+    return ""
+
+
+def positional(start: EpochDiagnostics, now: EpochDiagnostics, dim: int) -> str:
+    """Return the evidence that latents have turned into a code of the position, which is all that predictions know."""
+    left = (1 - now.position_share) / (1 - start.position_share) if start.position_share < 1 else math.nan
+    if not (left < UNEXPLAINED_LEFT and blind(now)):
+        return ""
+    shares = f"{now.position_share:.0%} of the latents' variance ({start.position_share:.0%} at the start)"
+    return f"position explains {shares} and predictions fit their own series no better than another one"
+
+
+def dimensional(start: EpochDiagnostics, now: EpochDiagnostics, dim: int) -> str:
+    """Return the evidence that the last level uses few of its directions, with the latents' rank beside it."""
+    allowed = dim if math.isnan(start.effective_rank) else min(dim, start.effective_rank)
+    if not now.effective_rank < RANK_LEFT * allowed:
+        return ""
+    latents = now.latent_effective_rank
+    beside = "" if math.isnan(latents) else f", and {latents:.1f} remain where the loss is computed"
+    return f"the last level uses {now.effective_rank:.1f} of {allowed:.1f} directions{beside}"
+
+
+def blind(now: EpochDiagnostics) -> bool:
+    """Tell whether predictions carry nothing of the series; nan, so nothing to tell apart, counts as nothing."""
+    return not now.cross_series_share >= BLIND
+
+
+def ratio(now: float, start: float) -> float:
+    """Return now / start, nan without a start to compare with."""
+    return now / start if start > 0 else math.nan
+
+
+def sentence(text: str, history: Sequence[EpochDiagnostics]) -> str:
+    """Make the evidence a sentence, with the probe's accuracy as confirmation where there is one."""
+    first, last = history[0].probe, history[-1].probe
+    quoted = "" if math.isnan(first + last) else f" (probe: {first:.3f} at the start, {last:.3f} now)"
+    return f"{text[0].upper()}{text[1:]}{quoted}."
