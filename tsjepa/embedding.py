@@ -80,36 +80,38 @@ def chosen_levels(encoder: Encoder, probe: ProbeConfig) -> list[int]:
 def batches(
     encoder: Encoder, values: NDArray[np.float32], valid: NDArray[np.bool_] | None
 ) -> Iterator[tuple[NDArray[np.int64], Tensor, Tensor | None]]:
-    """Yield indices and batches of BATCH sequences [BATCH, C, T] that have equally many tokens.
+    """Yield indices and batches of BATCH sequences [BATCH, C, T] of whole patches that are computed alike.
 
-    A sequence ends with the patch of its last measured point. Sequences with a missing point are batched apart from
-    those without, so that the way an embedding is computed depends on the sequence alone.
+    A sequence ends with the patch of its last measured point, whatever stands behind it, and sequences with a missing
+    point are batched apart: how an embedding is computed depends on the sequence alone.
     """
-    for index, length in groups(encoder, values, valid):
+    patch, n_timepoints = encoder.tokenizer.patch_length, values.shape[2]
+    end = np.full(len(values), n_timepoints) if valid is None else last_valid(valid).max(1)
+    length = -(-end // patch) * patch
+    for index, size in groups(end, length, valid):
+        inside = min(size, n_timepoints)
         for start in range(0, len(index), BATCH):
             chosen = index[start : start + BATCH]
-            x = torch.zeros(BATCH, values.shape[1], length)
-            x[: len(chosen)] = torch.from_numpy(values[chosen, :, :length])
-            x_valid = None
-            if valid is not None and not valid[chosen[0], :, :length].all():
-                x_valid = torch.ones(BATCH, values.shape[1], length, dtype=torch.bool)
-                x_valid[: len(chosen)] = torch.from_numpy(valid[chosen, :, :length])
-            yield chosen, x, x_valid
+            x = torch.zeros(BATCH, values.shape[1], size)
+            x[: len(chosen), :, :inside] = torch.from_numpy(values[chosen, :, :inside])
+            if end[chosen[0]] == size and (valid is None or valid[chosen[0], :, :size].all()):
+                yield chosen, x, None
+                continue
+            measured = torch.ones(BATCH, values.shape[1], size, dtype=torch.bool)
+            measured[: len(chosen), :, inside:] = False
+            if valid is not None:
+                measured[: len(chosen), :, :inside] = torch.from_numpy(valid[chosen, :, :inside])
+            yield chosen, x, measured
 
 
 def groups(
-    encoder: Encoder, values: NDArray[np.float32], valid: NDArray[np.bool_] | None
+    end: NDArray[np.int64], length: NDArray[np.int64], valid: NDArray[np.bool_] | None
 ) -> Iterator[tuple[NDArray[np.int64], int]]:
-    """Yield indices of like sequences and their length in time points; those without any value are left out."""
-    n_timepoints = values.shape[2]
-    if valid is None:
-        yield np.arange(len(values)), n_timepoints
-        return
-    patch = encoder.tokenizer.patch_length
-    end = last_valid(valid).max(1)
-    length = np.minimum(-(-end // patch) * patch, n_timepoints)
-    inside = np.arange(n_timepoints) < length[:, None]
-    whole = (valid | ~inside[:, None]).all((1, 2))
+    """Yield indices of like sequences and their length in whole patches; those without any value are left out."""
+    whole = end == length
+    if valid is not None:
+        inside = np.arange(valid.shape[2]) < end[:, None]
+        whole &= (valid | ~inside[:, None]).all((1, 2))
     for key in np.unique(np.stack([length, whole], 1)[length > 0], axis=0):
         yield np.flatnonzero((length == key[0]) & (whole == bool(key[1]))), int(key[0])
 

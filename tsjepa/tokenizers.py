@@ -177,6 +177,7 @@ class ConvStem(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map values [B, C, T] to tokens [B, N, D]."""
+        x = F.pad(x, (0, -x.shape[-1] % self.patch_length))
         statistics = [self.statistics(conv, x) for conv in self.convs]
         share = torch.cat([pair[0] for pair in statistics], 1)
         peak = torch.cat([pair[1] for pair in statistics], 1)
@@ -191,8 +192,5 @@ class ConvStem(nn.Module):
         assert conv.bias is not None
         weight, bias = SLOPE * conv.weight, SLOPE * conv.bias
         response = F.conv1d(x, weight, bias, padding=conv.padding, dilation=conv.dilation)
-        missing = -x.shape[-1] % self.patch_length
-        if missing:
-            response = F.pad(response, (0, missing), value=-torch.inf)
         share = F.avg_pool1d(torch.sigmoid(response), self.patch_length)
         return share, F.max_pool1d(response, self.patch_length) / SLOPE
