@@ -42,6 +42,7 @@ def pretrain(options: PretrainOptions) -> PretrainReport:
         trained.seconds,
         trained.loss,
         scores,
+        trained.verdict,
         options.data_dir,
     )
 

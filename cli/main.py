@@ -92,6 +92,9 @@ def pretrain(
     seed: Annotated[int | None, typer.Option(min=0, help="train.seed")] = None,
     device: DeviceOption = "auto",
     logger: Annotated[LoggerName, typer.Option(help="metrics.csv, and what else to log to.")] = "csv",
+    stop_on_collapse: Annotated[
+        bool, typer.Option("--stop-on-collapse", help="End a run whose collapse lasts, and keep its best epoch.")
+    ] = False,
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
@@ -102,7 +105,7 @@ def pretrain(
     """
     options = PretrainOptions(
         data, config, objective, masking, teacher, epochs, batch_size, lr, seed, tuple(settings or ()),
-        out, resume, overwrite, device, logger, data_dir,
+        out, resume, overwrite, device, logger, stop_on_collapse, data_dir,
     )  # fmt: skip
     with results_only():
         from tsjepa.cli import commands, render

@@ -32,6 +32,7 @@ class PretrainOptions(NamedTuple):
     overwrite: bool
     device: Device
     logger: LoggerName
+    stop_on_collapse: bool
     data_dir: Path | None
 
     def overrides(self) -> list[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from tsjepa.cli.errors import USAGE, Failure
 
 CHECKPOINT, CONFIG, METRICS, TEACHER = "checkpoint.ckpt", "config.yaml", "metrics.csv", "teacher"
+RUN = (CHECKPOINT, CONFIG, METRICS, "diagnostics.csv", "best.ckpt")
 
 
 @contextmanager
@@ -46,8 +47,9 @@ def start_run(out: Path) -> None:
     """Make the folder ready for a new run; of an old one nothing stays that could be taken for the new one's."""
     make_writable(out)
     with writing(out):
-        for name in (CHECKPOINT, CONFIG, METRICS, f"{TEACHER}/{CHECKPOINT}", f"{TEACHER}/{METRICS}"):
-            (out / name).unlink(missing_ok=True)
+        for folder in (out, out / TEACHER):
+            for name in RUN:
+                (folder / name).unlink(missing_ok=True)
 
 
 def replace_file(path: Path, content: bytes | memoryview) -> None:

@@ -42,12 +42,18 @@ def epoch_bar(finished: int, epochs: int) -> Iterator[Report | None]:
     columns = (
         TextColumn("epoch {task.completed}/{task.total}"),
         BarColumn(),
-        TextColumn("{task.fields[loss]}"),
+        TextColumn("{task.fields[state]}"),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("", total=epochs, completed=finished, loss="")
-        yield lambda progress: bar.update(task, completed=progress.epoch, loss=f"loss {progress.loss:.4f}")
+        task = bar.add_task("", total=epochs, completed=finished, state="")
+        yield lambda progress: bar.update(task, completed=progress.epoch, state=state(progress))
+
+
+def state(progress: Any) -> str:
+    """Write an epoch's loss and what is known of a collapse."""
+    verdict = f", {progress.verdict.verdict}" if progress.verdict is not None else ""
+    return f"loss {progress.loss:.4f}{verdict}"
 
 
 def show_score(scores: list[Score]) -> str:
@@ -74,7 +80,11 @@ def show_pretrain(report: PretrainReport) -> None:
         table.add_row(f"{name}, random initialisation", show_score(last.random_init))
         table.add_row(f"{name}, trained", show_score(last.trained))
     table.add_row("seconds", f"{report.seconds:.1f}")
+    if report.verdict is not None:
+        table.add_row("collapse", report.verdict.verdict)
     Console().print(table)
+    if report.verdict is not None:
+        print_line(f"{report.verdict.verdict}: {report.verdict.evidence}")
     print_line(f"checkpoint: {report.checkpoint}")
     if report.scores is not None:
         print_line(f"next: {next_command(report)}")

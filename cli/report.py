@@ -10,6 +10,7 @@ from tsjepa.cli.options import ProbeKind
 from tsjepa.cli.scoring import Row, Scores
 from tsjepa.config import ProbeConfig
 from tsjepa.probe import Score
+from tsjepa.verdict import Verdict
 
 Number = float | None
 
@@ -52,6 +53,7 @@ class PretrainReport(NamedTuple):
     seconds: float
     loss: float | None
     scores: Scores | None
+    verdict: Verdict | None
     data_dir: Path | None
 
     def values(self) -> dict[str, Any]:
@@ -64,6 +66,7 @@ class PretrainReport(NamedTuple):
             "seconds": round(self.seconds, 3),
             "loss": plain(self.loss),
             **accuracies(self.scores),
+            "collapse": None if self.verdict is None else self.verdict._asdict(),
         }
 
 

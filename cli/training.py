@@ -14,8 +14,11 @@ from tsjepa.cli.plan import Plan
 from tsjepa.cli.render import epoch_bar
 from tsjepa.config import dump_config
 from tsjepa.embedding import resolve_device
+from tsjepa.logs import EpochTable
+from tsjepa.monitor import DIAGNOSTICS, read_history
 from tsjepa.objective import JEPA
 from tsjepa.stages import stages
+from tsjepa.verdict import Verdict, judge
 
 
 class Trained(NamedTuple):
@@ -25,6 +28,7 @@ class Trained(NamedTuple):
     loss: float | None
     epochs: int
     seconds: float
+    verdict: Verdict | None
 
 
 def pick_device(name: Device) -> str:
@@ -49,7 +53,8 @@ def train(plan: Plan, model: JEPA, options: PretrainOptions, device: str) -> Tra
     replace_file(plan.out / CONFIG, dump_config(config).encode())
     if plan.finished == stages(config)[1].train.epochs:
         say(f"nothing is left to train: all {plan.finished} epochs are in {plan.checkpoint}.")
-        return Trained(load_checkpoint(plan.checkpoint)[0], logged_loss(plan.out / METRICS), plan.finished, 0.0)
+        model = load_checkpoint(plan.checkpoint)[0]
+        return Trained(model, logged_loss(plan.out / METRICS), plan.finished, 0.0, logged_verdict(model, plan.out))
     say(summary(plan, model, device))
     return run_fit(plan, model, options, device)
 
@@ -68,27 +73,32 @@ def summary(plan: Plan, model: JEPA, device: str) -> str:
 
 def logged_loss(metrics: Path) -> float | None:
     """Return the loss of the last finished epoch, where the file that tells it is still there."""
-    from tsjepa.training import last_loss
+    rows = EpochTable(metrics).rows()
+    return float(rows[-1]["loss"]) if rows else None
 
-    return last_loss(metrics) if metrics.exists() else None
+
+def logged_verdict(model: JEPA, out: Path) -> Verdict | None:
+    """Return the verdict on a finished run, where the file that tells it is still there."""
+    history = read_history(EpochTable(out / DIAGNOSTICS))
+    return judge(history, dim=model.encoder.dim) if history else None
 
 
 def run_fit(plan: Plan, model: JEPA, options: PretrainOptions, device: str) -> Trained:
     """Call `fit`, and say what is kept when it does not come to its end."""
-    from tsjepa.training import TrainingError, fit_stages
+    from tsjepa.training import Options, TrainingError, fit_stages
 
     try:
         with epoch_bar(plan.finished, plan.config.train.epochs) as report:
-            result = fit_stages(
-                model,
-                plan.data.train.series,
-                plan.header,
-                out=plan.out,
-                resume=options.resume,
-                device=device,
-                logger=options.logger,
-                report=report,
+            run = Options(
+                plan.out,
+                options.resume,
+                device,
+                options.logger,
+                report,
+                labels=plan.data.train.y,
+                stop_on_collapse=options.stop_on_collapse,
             )
+            result = fit_stages(model, plan.data.train.series, plan.header, run)
     except KeyboardInterrupt as error:
         raise Failure(f"stopped: {kept(plan.out)}", INTERRUPTED) from error
     except TrainingError as error:
@@ -97,7 +107,7 @@ def run_fit(plan: Plan, model: JEPA, options: PretrainOptions, device: str) -> T
         raise Failure(f"{device} ran out of memory: lower --batch-size; {kept(plan.out)}") from error
     except OSError as error:
         raise Failure(f"cannot write into {plan.out} ({error.strerror or error}); {kept(plan.out)}") from error
-    return Trained(model, result.loss, result.epochs, result.seconds)
+    return Trained(model, result.loss, result.epochs, result.seconds, result.verdict)
 
 
 def kept(out: Path) -> str:

@@ -167,8 +167,6 @@ def test_companions_and_missing_values_change_nothing(tokenizer, seed, length, m
     np.testing.assert_array_equal(embed_series(tokenizer, changed, seen)[0], alone[0])
 
 
-
-
 @pytest.mark.parametrize("tokenizer", ["linear", "spectral", "conv"])
 @given(**DRAWN, padding=st.integers(1, 25))
 @settings(max_examples=20, deadline=None, phases=[Phase.generate])

@@ -98,7 +98,7 @@ def test_imports_follow_the_design(name: str) -> None:
         forbidden += tuple(package for package in NOT_IN_CORE if package not in extra)
         if not inside(name, ("tsjepa.evaluation",)):
             forbidden += ("tsjepa.evaluation",)
-    if name != "tsjepa.training":
+    if name not in ("tsjepa.training", "tsjepa.callbacks"):
         forbidden += ("lightning", "pytorch_lightning")
     if name != "tsjepa.cli.render":
         forbidden += ("rich",)

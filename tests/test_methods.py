@@ -16,7 +16,7 @@ from tsjepa.regularizers import SIGReg, VISReg, epps_pulley
 from tsjepa.stages import stages, take_teacher, teacher_encoder
 from tsjepa.targets import EMATarget, ValuesTarget
 from tsjepa.tokenizers import LinearPatches
-from tsjepa.training import fit_stages
+from tsjepa.training import Options, fit_stages
 
 OBJECTIVES = ("ema", "cjepa", "sigreg", "vicreg", "visreg", "deep", "distill", "salt")
 MASKINGS = ("bernoulli", "random", "block", "future")
@@ -200,9 +200,8 @@ def fitted(objective, tmp_path, *overrides):
     config = resolve(configure("tiny", objective, ["train.epochs=4", *overrides]), 60)
     model = build_model(config, 1)
     seen = []
-    result = fit_stages(
-        model, series, Header(config, "toy", 1, 60), out=tmp_path, device="cpu", report=lambda p: seen.append(p[:2])
-    )
+    options = Options(tmp_path, device="cpu", report=lambda progress: seen.append(progress[:2]))
+    result = fit_stages(model, series, Header(config, "toy", 1, 60), options)
     return model, result, seen
 
 

@@ -12,7 +12,7 @@ from tsjepa.arrays import Series, as_series
 from tsjepa.batches import Batches, ShuffledBatches, circular_shift, keyed_generator
 from tsjepa.build import build_model, configure, resolve
 from tsjepa.checkpoint import Header, load_checkpoint
-from tsjepa.training import TrainingError, fit, lr_factor
+from tsjepa.training import Options, TrainingError, fit, lr_factor
 
 
 def toy(n=40, channels=1, seed=0):
@@ -36,7 +36,7 @@ def run(out=None, epochs=4, stop_after=None, resume=False, objective="ema", over
         if stop_after is not None and progress.epoch > stop_after:
             raise RuntimeError("stopped")
 
-    fit(model, series, header, out=out, resume=resume, device="cpu", report=stop)
+    fit(model, series, header, Options(out, resume, "cpu", report=stop))
     return model
 
 
@@ -72,7 +72,7 @@ def test_runs_of_a_seed_are_equal_and_of_another_differ(tmp_path):
 def test_resuming_a_finished_run_changes_nothing(tmp_path):
     first = run(tmp_path)
     model, series, header = make("train.epochs=4")
-    result = fit(model, series, header, out=tmp_path, resume=True, device="cpu")
+    result = fit(model, series, header, Options(tmp_path, resume=True, device="cpu"))
     assert equal(first, model)
     assert result.epochs == 4
     assert np.isfinite(result.loss)
@@ -85,13 +85,14 @@ def test_metrics_hold_a_row_an_epoch(tmp_path):
         assert set(row) == {"epoch", "step", "loss", "prediction", "regularizer", "lr", "seconds"}
         weighted = float(row["prediction"]) + 0.05 * float(row["regularizer"])
         assert float(row["loss"]) == pytest.approx(weighted, rel=1e-5)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint.ckpt", "metrics.csv"]
+    names = ["best.ckpt", "checkpoint.ckpt", "diagnostics.csv", "metrics.csv"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == names
 
 
 def test_the_loss_falls():
     model, series, header = make("train.epochs=15", "train.lr=3e-3")
     losses = []
-    fit(model, series, header, device="cpu", report=lambda progress: losses.append(progress.loss))
+    fit(model, series, header, Options(device="cpu", report=lambda progress: losses.append(progress.loss)))
     assert losses[-1] < 0.9 * losses[0]
     assert not model.training
     assert not any(p.requires_grad for p in model.target.parameters())
@@ -99,7 +100,7 @@ def test_the_loss_falls():
 
 def test_the_target_follows_the_encoder_by_its_momentum():
     model, series, header = make("train.epochs=1", "target.momentum=0.0")
-    fit(model, series, header, device="cpu")
+    fit(model, series, header, Options(device="cpu"))
     for mine, its in zip(model.encoder.parameters(), model.target.module.parameters(), strict=True):
         torch.testing.assert_close(mine, its, rtol=0, atol=0)
 
@@ -113,7 +114,7 @@ def test_nan_stops_with_the_reason_and_keeps_the_last_good_epoch(tmp_path):
                 model.predictor.head.weight.fill_(torch.nan)
 
     with pytest.raises(TrainingError, match="loss is nan in epoch 3"):
-        fit(model, series, header, out=tmp_path, device="cpu", report=poison)
+        fit(model, series, header, Options(tmp_path, device="cpu", report=poison))
     kept = torch.load(tmp_path / "checkpoint.ckpt", weights_only=True)
     assert kept["epoch"] == 1  # Lightning counts from 0
 
@@ -125,7 +126,7 @@ def test_series_without_values_are_left_out_and_nothing_to_train_on_is_refused()
     model, _, header = make()
     empty = Series(np.zeros((3, 1, 60), np.float32), np.zeros((3, 1, 60), bool))
     with pytest.raises(TrainingError, match="no series holds a single value"):
-        fit(model, empty, header, device="cpu")
+        fit(model, empty, header, Options(device="cpu"))
 
 
 @pytest.mark.parametrize("objective", ["ema", "sigreg", "vicreg"])
@@ -136,7 +137,7 @@ def test_missing_values_train(objective):
     X[5, 1] = np.nan
     series = as_series(X)
     model, _, header = make("train.epochs=2", objective=objective, series=series)
-    assert np.isfinite(fit(model, series, header, device="cpu").loss)
+    assert np.isfinite(fit(model, series, header, Options(device="cpu")).loss)
 
 
 @pytest.mark.parametrize(("n", "size", "lengths"), [(10, 4, [4, 4, 2]), (9, 4, [4, 5]), (3, 8, [3]), (1, 8, [1])])
@@ -184,7 +185,7 @@ def test_schedule_warms_up_and_ends_at_zero():
 def test_decay_spares_biases_norms_and_tokens():
     model, series, header = make("train.epochs=1", "train.lr=1e-12", "train.weight_decay=1e11", "train.warmup=0")
     before = {name: value.clone() for name, value in model.named_parameters()}
-    fit(model, series, header, device="cpu")
+    fit(model, series, header, Options(device="cpu"))
     for name, value in model.named_parameters():
         if value.requires_grad:
             decayed = (value - before[name]).abs().max() > 0.1 * before[name].abs().max() > 0
@@ -193,7 +194,7 @@ def test_decay_spares_biases_norms_and_tokens():
 
 def test_tensorboard_is_written_on_request(tmp_path):
     model, series, header = make("train.epochs=1")
-    fit(model, series, header, out=tmp_path, device="cpu", logger="tensorboard")
+    fit(model, series, header, Options(tmp_path, device="cpu", logger="tensorboard"))
     assert any("tfevents" in path.name for path in tmp_path.rglob("*"))
 
 
@@ -204,7 +205,7 @@ def test_a_logger_that_is_not_installed_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(tsjepa.training.pl.loggers, "WandbLogger", missing)
     model, series, header = make("train.epochs=1")
     with pytest.raises(TrainingError, match=r"pip install 'tsjepa\[wandb\]'"):
-        fit(model, series, header, out=tmp_path, device="cpu", logger="wandb")
+        fit(model, series, header, Options(tmp_path, device="cpu", logger="wandb"))
 
 
 def test_nothing_reaches_the_terminal():
@@ -212,7 +213,7 @@ def test_nothing_reaches_the_terminal():
         "import numpy as np; from tsjepa import *; from tsjepa.checkpoint import Header\n"
         "s = as_series(np.random.default_rng(0).normal(size=(20, 60)))\n"
         "c = resolve(configure('tiny', overrides=['train.epochs=1']), 60)\n"
-        "fit(build_model(c, 1), s, Header(c, None, 1, 60), device='cpu')"
+        "fit(build_model(c, 1), s, Header(c, None, 1, 60), Options(device='cpu'))"
     )
     done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, env=os.environ)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -9,17 +9,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tsjepa.arrays import DataWarning, Series, as_series
     from tsjepa.build import build_model, configure, resolve
+    from tsjepa.callbacks import TrainingError
     from tsjepa.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
     from tsjepa.config import Config, ConfigError, load_config, recipe_names
-    from tsjepa.embedder import TSJEPAEmbedder
+    from tsjepa.embedder import CollapseWarning, TSJEPAEmbedder
     from tsjepa.encoder import Encoder
-    from tsjepa.masking import Mask, bernoulli_mask, block_mask, future_mask, random_mask
-    from tsjepa.objective import JEPA, JEPAOutput, Projector
+    from tsjepa.masking import Mask, RampedMask, bernoulli_mask, block_mask, future_mask, random_mask
+    from tsjepa.objective import JEPA, ContextLoss, JEPAOutput, Projector
     from tsjepa.predictor import Predictor
-    from tsjepa.regularizers import SIGReg, VICReg
-    from tsjepa.targets import EMATarget, FrozenTarget, Momentum, SelfTarget
+    from tsjepa.regularizers import SIGReg, VICReg, VISReg
+    from tsjepa.targets import EMATarget, FrozenTarget, Momentum, SelfTarget, ValuesTarget
     from tsjepa.tokenizers import ConvStem, LinearPatches, SpectralPatches
-    from tsjepa.training import TrainingError, fit
+    from tsjepa.training import Options, fit, fit_stages
+    from tsjepa.verdict import Verdict, judge
 
 __version__ = "0.1.0"
 
@@ -28,15 +30,17 @@ _HOMES = {
     "build": ("build_model", "configure", "resolve"),
     "checkpoint": ("CheckpointError", "load_checkpoint", "save_checkpoint"),
     "config": ("Config", "ConfigError", "load_config", "recipe_names"),
-    "embedder": ("TSJEPAEmbedder",),
+    "embedder": ("CollapseWarning", "TSJEPAEmbedder"),
     "encoder": ("Encoder",),
-    "masking": ("Mask", "bernoulli_mask", "block_mask", "future_mask", "random_mask"),
-    "objective": ("JEPA", "JEPAOutput", "Projector"),
+    "masking": ("Mask", "RampedMask", "bernoulli_mask", "block_mask", "future_mask", "random_mask"),
+    "objective": ("JEPA", "ContextLoss", "JEPAOutput", "Projector"),
     "predictor": ("Predictor",),
-    "regularizers": ("SIGReg", "VICReg"),
-    "targets": ("EMATarget", "FrozenTarget", "Momentum", "SelfTarget"),
+    "regularizers": ("SIGReg", "VICReg", "VISReg"),
+    "targets": ("EMATarget", "FrozenTarget", "Momentum", "SelfTarget", "ValuesTarget"),
     "tokenizers": ("ConvStem", "LinearPatches", "SpectralPatches"),
-    "training": ("TrainingError", "fit"),
+    "training": ("Options", "fit", "fit_stages"),
+    "callbacks": ("TrainingError",),
+    "verdict": ("Verdict", "judge"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

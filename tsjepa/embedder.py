@@ -21,9 +21,14 @@ from tsjepa.config import Config
 from tsjepa.containers import Panel, to_panel, with_ids
 from tsjepa.embedding import embed, resolve_device
 from tsjepa.objective import JEPA
+from tsjepa.verdict import HOPELESS
 
 if TYPE_CHECKING:
     from tsjepa.training import FitResult
+
+
+class CollapseWarning(UserWarning):
+    """Training ended in a collapse: the embeddings are not worth much."""
 
 
 class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -57,6 +62,8 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         Seed of weights, masks and order. None draws a new one at each fit.
     n_jobs : int, optional
         CPU threads: None leaves torch's setting, -1 takes all cores.
+    diagnose : bool, default=True
+        Whether to watch for collapse while training, at the cost of some per cent of its time.
     warm_start : bool, default=False
         Whether a second fit goes on from the weights of the first.
     verbose : int, default=0
@@ -70,6 +77,8 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         The resolved configuration.
     loss_ : float
         Mean loss of the last epoch.
+    verdict_ : Verdict or None
+        Whether training collapsed, and the evidence; None with `diagnose=False`.
     n_features_in_ : int
         Time points of 2-D input, channels of 3-D input.
     feature_names_in_ : array of str
@@ -107,6 +116,7 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         device: str = "auto",
         random_state: int | np.random.RandomState | None = None,
         n_jobs: int | None = None,
+        diagnose: bool = True,
         warm_start: bool = False,
         verbose: int = 0,
     ) -> None:
@@ -123,6 +133,7 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         self.device = device
         self.random_state = random_state
         self.n_jobs = n_jobs
+        self.diagnose = diagnose
         self.warm_start = warm_start
         self.verbose = verbose
 
@@ -157,14 +168,17 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         with self._threads():
             result = self._pretrain(model, series, header)
         self._take(model, header)
-        self.loss_ = result.loss
+        self.loss_, self.verdict_ = result.loss, result.verdict
+        if result.verdict is not None and result.verdict.verdict in HOPELESS:
+            warnings.warn(f"{result.verdict.verdict}: {result.verdict.evidence}", CollapseWarning, stacklevel=2)
         return self
 
     def _pretrain(self, model: JEPA, series: Series, header: Header) -> "FitResult":
         """Train in place, behind a teacher where the target is one."""
-        from tsjepa.training import fit_stages  # Lightning takes seconds to import, and only training needs it
+        from tsjepa.training import Options, fit_stages  # Lightning takes seconds to import, and only training needs it
 
-        return fit_stages(model, series, header, device=self.device, report=self._report if self.verbose else None)
+        report = self._report if self.verbose else None
+        return fit_stages(model, series, header, Options(device=self.device, report=report, diagnose=self.diagnose))
 
     def transform(self, X: Any) -> Any:
         """Embed series with the frozen encoder.

@@ -169,7 +169,7 @@ def patch_values(x: Tensor, valid: Tensor | None, *, patch_length: int, normaliz
 
     Examples
     --------
-    >>> patch_values(torch.tensor([[[1.0, 3.0, 1.0, 3.0]]]), None, patch_length=2, normalize="instance")
+    >>> patch_values(torch.tensor([[[2.0, 4.0, 2.0, 4.0]]]), None, patch_length=2, normalize="instance")
     tensor([[[-1.,  1.],
              [-1.,  1.]]])
     """

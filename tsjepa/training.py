@@ -1,6 +1,5 @@
 """Training on Lightning: the only file that imports it."""
 
-import csv
 import logging
 import math
 import os
@@ -14,20 +13,34 @@ from typing import Any, Literal, NamedTuple
 
 import lightning.pytorch as pl
 import torch
-from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from tsjepa.arrays import Series
 from tsjepa.batches import Batches, ShuffledBatches, circular_shift, keyed_generator
 from tsjepa.build import build_model
-from tsjepa.checkpoint import FORMAT, Header, read_checkpoint, read_header, write_atomically
+from tsjepa.callbacks import (
+    BEST,
+    CHECKPOINT,
+    METRICS,
+    TEACHER,
+    AtomicCheckpointIO,
+    EpochEnd,
+    Progress,
+    SaveEpoch,
+    TrainingError,
+)
+from tsjepa.checkpoint import FORMAT, Header, load_checkpoint, read_checkpoint, read_header
 from tsjepa.config import Config, TrainConfig
 from tsjepa.embedding import resolve_device
+from tsjepa.logs import EpochTable
+from tsjepa.monitor import Monitor
 from tsjepa.objective import JEPA, JEPAOutput
 from tsjepa.stages import find_teacher, stages, take_teacher
+from tsjepa.verdict import Verdict
 
 LoggerName = Literal["csv", "tensorboard", "wandb"]
 PRECISIONS: dict[str, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
@@ -35,28 +48,15 @@ PRECISIONS: dict[str, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
     "bf16": "bf16-mixed",
     "16": "16-mixed",
 }
-CHECKPOINT, METRICS, TEACHER = "checkpoint.ckpt", "metrics.csv", "teacher"
-
-
-class TrainingError(RuntimeError):
-    """Training that cannot go on, with the reason and what to do."""
-
-
-class Progress(NamedTuple):
-    """What is known at the end of an epoch: its number from 1, and the means of loss and terms over its steps."""
-
-    epoch: int
-    epochs: int
-    loss: float
-    terms: dict[str, float]
 
 
 class FitResult(NamedTuple):
-    """What a run ended with: the last epoch's mean loss, the number of epochs in the model, and the seconds spent."""
+    """What a run ended with: the last epoch's mean loss, epochs in the model, seconds spent, and the verdict."""
 
     loss: float
     epochs: int
     seconds: float
+    verdict: Verdict | None = None
 
 
 class JEPATraining(pl.LightningModule):
@@ -129,100 +129,42 @@ def lr_factor(step: int, total: int, warmup: float) -> float:
     return (1 + math.cos(math.pi * min((step - warm) / max(total - warm, 1), 1))) / 2
 
 
-class AtomicCheckpointIO(TorchCheckpointIO):
-    """Lightning's checkpoint files, written whole or not at all."""
+class Options(NamedTuple):
+    """How a run is carried out; nothing of it changes what is computed.
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        """Write under a temporary name and rename."""
-        write_atomically(checkpoint, path)
+    Attributes
+    ----------
+    out : Path, optional
+        An existing folder for `checkpoint.ckpt`, `best.ckpt`, `metrics.csv` and `diagnostics.csv`, written after each
+        epoch; None writes nothing.
+    resume : bool
+        Whether to go on from the checkpoint in `out`.
+    device : str
+        "auto", "cpu", "cuda" or "mps".
+    logger : {"csv", "tensorboard", "wandb"}
+        `metrics.csv` is always written; the others in addition.
+    report : callable, optional
+        Called with the Progress of each epoch.
+    labels : int array of shape (n_cases,), optional
+        Classes of the training series, for the online probe; training itself never sees them.
+    diagnose : bool
+        Whether to measure the model each epoch, for `diagnostics.csv` and the verdict.
+    stop_on_collapse : bool
+        Whether a run whose collapse has lasted some epochs is ended, and its best epoch kept as the checkpoint.
+    """
 
-
-class EpochEnd(pl.Callback):
-    """At the end of each epoch: check the loss, write metrics, report progress."""
-
-    def __init__(self, out: Path | None, report: Callable[[Progress], None] | None) -> None:
-        self.metrics = None if out is None else out / METRICS
-        self.report = report
-        self.loss = math.nan
-        self.started = time.monotonic()
-
-    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Start metrics.csv, or keep of an older one the epochs before the one that comes now."""
-        if self.metrics is None or not trainer.is_global_zero or not self.metrics.exists():
-            return
-        with self.metrics.open(newline="") as file:
-            lines = [line for line in file if not line[0].isdigit() or int(line.split(",")[0]) <= trainer.current_epoch]
-        temporary = self.metrics.with_suffix(".csv.tmp")
-        temporary.write_text("".join(lines), newline="")
-        os.replace(temporary, self.metrics)
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Do all of it; SaveEpoch comes after, so what a checkpoint holds has been logged."""
-        assert isinstance(module, JEPATraining)
-        terms = module.epoch_means()
-        self.loss = terms.pop("loss")
-        progress = Progress(trainer.current_epoch + 1, int(trainer.max_epochs or 0), self.loss, terms)
-        check_finite(progress)
-        values = {"loss": self.loss, **terms, "lr": trainer.optimizers[0].param_groups[0]["lr"]}
-        for logger in trainer.loggers:
-            logger.log_metrics(values, trainer.global_step)
-        if trainer.is_global_zero:
-            self.append({"epoch": progress.epoch, "step": trainer.global_step, **values})
-        if self.report is not None:
-            self.report(progress)
-
-    def append(self, row: dict[str, float]) -> None:
-        """Append a row to metrics.csv."""
-        if self.metrics is None:
-            return
-        row = {**row, "seconds": round(time.monotonic() - self.started, 3)}
-        fresh = not self.metrics.exists()
-        with self.metrics.open("a", newline="") as file:
-            writer = csv.DictWriter(file, list(row))
-            if fresh:
-                writer.writeheader()
-            writer.writerow(row)
-
-
-def last_loss(metrics: Path) -> float:
-    """Return the last loss of a metrics.csv."""
-    with metrics.open(newline="") as file:
-        return float(list(csv.DictReader(file))[-1]["loss"])
-
-
-class SaveEpoch(pl.Callback):
-    """Keep the last finished epoch as a checkpoint that can be resumed."""
-
-    def __init__(self, out: Path) -> None:
-        self.out = out
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Write the checkpoint."""
-        trainer.save_checkpoint(self.out / CHECKPOINT)
-
-
-def check_finite(progress: Progress) -> None:
-    """Raise TrainingError where the loss of an epoch is not a finite number."""
-    if not math.isfinite(progress.loss):
-        broken = [name for name, value in progress.terms.items() if not math.isfinite(value)]
-        raise TrainingError(
-            f"the loss is {progress.loss} in epoch {progress.epoch} (not finite: {', '.join(broken) or 'loss'}): "
-            "lower train.lr or regularizer.weight"
-            + ("." if progress.epoch == 1 else "; the checkpoint of the last good epoch is kept.")
-        )
+    out: Path | None = None
+    resume: bool = False
+    device: str = "auto"
+    logger: LoggerName = "csv"
+    report: Callable[[Progress], None] | None = None
+    labels: NDArray[Any] | None = None
+    diagnose: bool = True
+    stop_on_collapse: bool = False
 
 
 def fit(
-    model: JEPA,
-    series: Series,
-    header: Header,
-    *,
-    out: str | Path | None = None,
-    resume: bool = False,
-    device: str = "auto",
-    logger: LoggerName = "csv",
-    report: Callable[[Progress], None] | None = None,
-    epochs: int | None = None,
+    model: JEPA, series: Series, header: Header, options: Options | None = None, *, epochs: int | None = None
 ) -> FitResult:
     """Train a model in place.
 
@@ -233,16 +175,7 @@ def fit(
     series : Series
     header : Header
         Configuration and description that go into the checkpoint.
-    out : str or Path, optional
-        An existing folder for `checkpoint.ckpt` and `metrics.csv`, written after each epoch; None writes nothing.
-    resume : bool, default=False
-        Whether to go on from the checkpoint in `out`.
-    device : str, default="auto"
-        "auto", "cpu", "cuda" or "mps".
-    logger : {"csv", "tensorboard", "wandb"}, default="csv"
-        `metrics.csv` is always written; the others in addition.
-    report : callable, optional
-        Called with the Progress of each epoch.
+    options : Options, optional
     epochs : int, optional
         Epochs of this stage, where they are not those of the configuration.
 
@@ -257,50 +190,53 @@ def fit(
     KeyboardInterrupt
         If the user stops the run; the last finished epoch is kept.
     """
-    started = time.monotonic()
-    folder = None if out is None else Path(out)
-    batches = Batches(series)
+    started, options = time.monotonic(), options or Options()
+    batches, section = Batches(series), header.config.train
     if not len(batches):
         raise TrainingError("no series holds a single value, so there is nothing to train on.")
-    section = header.config.train
     loader = DataLoader(
         batches,
         sampler=ShuffledBatches(len(batches), section.batch_size, section.seed),
         batch_size=None,
         generator=torch.Generator(),  # the loader draws a seed, and must not draw it from the user's generator
     )
-    end = EpochEnd(folder, report)
-    model.train()
-    callbacks: list[pl.Callback] = [end] if folder is None else [end, SaveEpoch(folder)]
-    epochs = section.epochs if epochs is None else epochs
-    trainer = make_trainer(header, epochs, folder, callbacks, resolve_device(device).type, logger)
-    checkpoint = folder / CHECKPOINT if resume and folder is not None else None
+    module = JEPATraining(model, header)
+    monitor = Monitor(model, series, options.labels, options.out) if options.diagnose else None
+    end = EpochEnd(module.epoch_means, options.out, monitor, options.report, stop_on_collapse=options.stop_on_collapse)
+    trainer = make_trainer(header, section.epochs if epochs is None else epochs, end, options)
+    checkpoint = options.out / CHECKPOINT if options.resume and options.out is not None else None
     if checkpoint is not None:
         read_header(read_checkpoint(checkpoint), checkpoint)
-    run(trainer, JEPATraining(model, header), loader, checkpoint)
+    model.train()
+    run(trainer, module, loader, checkpoint)
     model.cpu().eval()
-    if (
-        math.isnan(end.loss) and folder is not None and (folder / METRICS).exists()
-    ):  # the checkpoint was of a finished run, nothing was left to do
-        end.loss = last_loss(folder / METRICS)
-    return FitResult(end.loss, int(trainer.current_epoch), time.monotonic() - started)
+    if trainer.should_stop and options.stop_on_collapse:
+        keep_best(model, options.out)
+    if monitor is not None and not monitor.history:  # the checkpoint was of a finished run
+        monitor.start(trainer.current_epoch)
+    verdict = None if monitor is None else monitor.verdict()
+    return FitResult(final_loss(end, options.out), int(trainer.current_epoch), time.monotonic() - started, verdict)
 
 
-def fit_stages(
-    model: JEPA,
-    series: Series,
-    header: Header,
-    *,
-    out: str | Path | None = None,
-    resume: bool = False,
-    device: str = "auto",
-    logger: LoggerName = "csv",
-    report: Callable[[Progress], None] | None = None,
-) -> FitResult:
+def final_loss(end: EpochEnd, out: Path | None) -> float:
+    """Return the last epoch's loss, out of metrics.csv where the checkpoint was of a finished run."""
+    rows = EpochTable(out / METRICS).rows() if math.isnan(end.loss) and out is not None else []
+    return float(rows[-1]["loss"]) if rows else end.loss
+
+
+def keep_best(model: JEPA, out: Path | None) -> None:
+    """Make the best epoch of a run that was ended the model and its checkpoint."""
+    if out is None or not (out / BEST).exists():
+        return
+    os.replace(out / BEST, out / CHECKPOINT)
+    model.load_state_dict(load_checkpoint(out / CHECKPOINT)[0].state_dict())
+
+
+def fit_stages(model: JEPA, series: Series, header: Header, options: Options | None = None) -> FitResult:
     """Train a model in place, a frozen teacher first where its configuration asks for one.
 
-    The parameters are those of `fit`. A teacher that is trained here has a run of its own in the folder `teacher`
-    of `out`; with `resume` each stage goes on from its own checkpoint, if it has one.
+    A teacher that is trained here has a run of its own in the folder `teacher` of `out`; with `resume` each stage goes
+    on from its own checkpoint, if it has one. See `fit` for the parameters.
 
     Returns
     -------
@@ -314,63 +250,48 @@ def fit_stages(
     CheckpointError
         If a teacher that is named is no usable checkpoint, or of another architecture.
     """
-    folder = None if out is None else Path(out)
-    resume = resume and folder is not None and (folder / CHECKPOINT).exists()
+    options = options or Options()
+    started, total = has_checkpoint(options.out), header.config.train.epochs
+    options = options._replace(resume=options.resume and started)
     first, own = stages(header.config)
-    before = FitResult(math.nan, 0, 0.0)
-    if first is not None:
-        before = before._replace(epochs=first.train.epochs)
-    if header.config.target.kind == "frozen" and not resume:
+    before = FitResult(math.nan, 0 if first is None else first.train.epochs, 0.0)
+    if header.config.target.kind == "frozen" and not options.resume:
         teacher = find_teacher(header.config)
         if teacher is None and first is not None:
-            teacher, before = fit_teacher(first, series, header, folder, device, logger, report)
+            teacher, before = fit_teacher(first, series, header, options)
         assert teacher is not None
         take_teacher(model, teacher)
-    shifted = None if report is None else partial(report_shifted, report, before.epochs, header.config.train.epochs)
-    result = fit(
-        model,
-        series,
-        header,
-        out=folder,
-        resume=resume,
-        device=device,
-        logger=logger,
-        report=shifted,
-        epochs=own.train.epochs,
-    )
-    return FitResult(result.loss, before.epochs + result.epochs, before.seconds + result.seconds)
+    result = fit(model, series, header, shifted(options, before.epochs, total), epochs=own.train.epochs)
+    return result._replace(epochs=before.epochs + result.epochs, seconds=before.seconds + result.seconds)
 
 
-def fit_teacher(
-    config: Config,
-    series: Series,
-    header: Header,
-    folder: Path | None,
-    device: str,
-    logger: LoggerName,
-    report: Callable[[Progress], None] | None,
-) -> tuple[JEPA, FitResult]:
+def has_checkpoint(folder: Path | None) -> bool:
+    """Return whether a folder holds a checkpoint to go on from."""
+    return folder is not None and (folder / CHECKPOINT).exists()
+
+
+def fit_teacher(config: Config, series: Series, header: Header, options: Options) -> tuple[JEPA, FitResult]:
     """Train the teacher's stage, or go on with it."""
-    own = None if folder is None else folder / TEACHER
+    own = None if options.out is None else options.out / TEACHER
     if own is not None:
         own.mkdir(exist_ok=True)
     teacher = build_model(config, series.n_channels)
-    shifted = None if report is None else partial(report_shifted, report, 0, header.config.train.epochs)
-    resume = own is not None and (own / CHECKPOINT).exists()
-    stage = header._replace(config=config)
-    result = fit(teacher, series, stage, out=own, resume=resume, device=device, logger=logger, report=shifted)
-    return teacher, result
+    options = shifted(options, 0, header.config.train.epochs)._replace(out=own, resume=has_checkpoint(own))
+    return teacher, fit(teacher, series, header._replace(config=config), options)
 
 
-def report_shifted(report: Callable[[Progress], None], finished: int, epochs: int, progress: Progress) -> None:
-    """Report an epoch of a stage as one of the whole run."""
-    report(progress._replace(epoch=finished + progress.epoch, epochs=epochs))
+def shifted(options: Options, finished: int, total: int) -> Options:
+    """Return options that report an epoch of a stage as one of the whole run."""
+    report = options.report
+    if report is None:
+        return options
+    return options._replace(report=lambda p: report(p._replace(epoch=finished + p.epoch, epochs=total)))
 
 
-def make_trainer(
-    header: Header, epochs: int, out: Path | None, callbacks: list[pl.Callback], device: str, logger: LoggerName
-) -> pl.Trainer:
+def make_trainer(header: Header, epochs: int, end: EpochEnd, options: Options) -> pl.Trainer:
     """Return a quiet Trainer that writes nothing by itself."""
+    callbacks: list[pl.Callback] = [end] if options.out is None else [end, SaveEpoch(options.out, end.monitor)]
+    device = resolve_device(options.device).type
     section = header.config.train
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     return pl.Trainer(
@@ -381,12 +302,12 @@ def make_trainer(
         gradient_clip_val=section.clip or None,
         callbacks=callbacks,
         plugins=[AtomicCheckpointIO()],
-        logger=make_logger(logger, out),
+        logger=make_logger(options.logger, options.out),
         log_every_n_steps=1,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        default_root_dir=out,
+        default_root_dir=options.out,
     )
 
 

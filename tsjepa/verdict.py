@@ -24,6 +24,8 @@ from typing import Literal, NamedTuple
 from tsjepa.history import EpochDiagnostics, below_start, phase
 
 State = Literal["healthy", "collapse-phase", "collapsed", "dimensional-collapse", "positional-collapse"]
+# States that runs do not come back from
+HOPELESS: tuple[State, ...] = ("collapsed", "dimensional-collapse", "positional-collapse")
 
 # "Measured" means on FordA: 577 series, 30 epochs, encoders of width 128 over 10 patches.
 # A state has to hold for this many epochs in a row at the end: in their first epochs healthy EMA runs lose two thirds

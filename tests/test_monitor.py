@@ -1,0 +1,171 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from tsjepa import CollapseWarning, TSJEPAEmbedder
+from tsjepa.arrays import as_series
+from tsjepa.build import build_model, configure, resolve
+from tsjepa.checkpoint import Header, load_checkpoint
+from tsjepa.diagnostics import effective_rank, encoder_target_gap
+from tsjepa.logs import EpochTable
+from tsjepa.monitor import DIAGNOSTICS, Monitor, measuring, read_history
+from tsjepa.positional import cross_series_share, position_share
+from tsjepa.training import Options, fit
+
+
+def toy(n=64, channels=1, seed=0):
+    rng = np.random.default_rng(seed)
+    y = np.arange(n) % 2
+    time = np.arange(60) / 60
+    phase = rng.uniform(0, 6, (n, channels, 1))
+    X = np.sin(2 * np.pi * (2 + 3 * y[:, None, None]) * time + phase) + 0.1 * rng.normal(size=(n, channels, 60))
+    return as_series(X.astype(np.float32)), y
+
+
+def make(objective, *overrides, channels=1):
+    config = resolve(configure("tiny", objective, overrides), 60)
+    return build_model(config, channels), Header(config, "toy", channels, 60)
+
+
+def test_a_record_is_the_diagnostics_of_the_model_as_the_loss_sees_it():
+    series, _ = toy(40)
+    model, _ = make("ema")
+    monitor = Monitor(model, series)
+    monitor.measure(0)
+    record, x = monitor.history[0], torch.from_numpy(series.values)
+    with torch.no_grad():
+        last = model.eval().encoder(x)[0]
+        target = model.target.module(x)[0]
+        latents = torch.nn.functional.layer_norm(target, target.shape[-1:])
+    assert record.effective_rank == pytest.approx(float(effective_rank(last.flatten(0, 1), centred=True)), rel=1e-6)
+    assert record.position_share == pytest.approx(float(position_share(latents)), rel=1e-6)
+    assert record.encoder_target_gap == pytest.approx(float(encoder_target_gap(last, target)), abs=1e-6)
+    assert math.isnan(record.loss)
+    assert math.isnan(record.probe)
+
+
+def test_measuring_leaves_the_model_and_every_generator_as_they_were():
+    series, y = toy(channels=2)
+    model, _ = make("sigreg", channels=2)
+    model.train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    state = torch.get_rng_state()
+    Monitor(model, series, y).measure(0)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), state)
+    assert model.training
+    assert model.projector.training
+    with measuring(model):
+        assert not model.training
+        assert model.projector.training
+    assert model.training
+
+
+@pytest.mark.parametrize("objective", ["ema", "sigreg", "deep", "salt"])
+def test_watching_changes_nothing_of_a_run(objective):
+    series, _ = toy()
+    weights = []
+    for diagnose in (True, False):
+        model, header = make(objective, "train.epochs=2")
+        fit(model, series, header, Options(device="cpu", diagnose=diagnose))
+        weights.append(model.state_dict())
+    assert all(torch.equal(a, b) for a, b in zip(weights[0].values(), weights[1].values(), strict=True))
+
+
+def test_the_table_has_a_row_an_epoch_and_goes_on_after_a_resume(tmp_path):
+    series, y = toy()
+    histories = {}
+    for name in ("whole", "halves"):
+        (tmp_path / name).mkdir()
+        options = Options(tmp_path / name, device="cpu", labels=y)
+        if name == "halves":
+
+            def stop(progress):
+                if progress.epoch == 3:
+                    raise RuntimeError("stopped")
+
+            model, header = make("ema", "train.epochs=4")
+            with pytest.raises(RuntimeError, match="stopped"):
+                fit(model, series, header, options._replace(report=stop))
+            options = options._replace(resume=True)
+        model, header = make("ema", "train.epochs=4")
+        result = fit(model, series, header, options)
+        histories[name] = read_history(EpochTable(tmp_path / name / DIAGNOSTICS))
+        assert result.verdict is not None
+    assert [record.epoch for record in histories["whole"]] == [0, 1, 2, 3, 4]
+    np.testing.assert_array_equal(histories["whole"], histories["halves"])
+    assert all(0 <= record.probe <= 1 for record in histories["whole"])
+
+
+def test_missing_values_and_one_series_are_measured():
+    series, y = toy()
+    X = series.values.copy()
+    X[::3, :, 40:] = np.nan
+    model, _ = make("ema")
+    monitor = Monitor(model, as_series(X), y)
+    monitor.measure(0)
+    assert np.isfinite([v for k, v in monitor.history[0]._asdict().items() if k != "loss"]).all()
+    alone = Monitor(model, as_series(X[:1]))
+    alone.measure(0)
+    assert math.isnan(alone.history[0].cross_series_share)
+
+
+def test_the_share_that_is_recorded_is_that_of_the_predictions():
+    series, _ = toy(30)
+    model, _ = make("ema")
+    monitor = Monitor(model, series)
+    monitor.measure(0)
+    from tsjepa.batches import keyed_generator
+    from tsjepa.monitor import KEY
+
+    with torch.no_grad(), measuring(model):
+        b = model.branches(torch.from_numpy(series.values), keyed_generator(*KEY))
+    wanted = float(cross_series_share(b.predicted, b.latents, b.mask.target))
+    assert monitor.history[0].cross_series_share == pytest.approx(wanted)
+
+
+BROKEN = ("target.kind=self", "regularizer.kind=none", "projector.out=0", "train.lr=1e-2", "train.epochs=20")
+
+
+def test_a_run_without_any_prevention_is_called_collapsed():
+    series, y = toy()
+    model, header = make(None, *BROKEN)
+    verdict = fit(model, series, header, Options(device="cpu", labels=y)).verdict
+    assert verdict.verdict == "collapsed"
+    assert verdict.onset_epoch >= 1
+    assert "spread" in verdict.evidence
+
+
+def test_a_hopeless_run_is_ended_on_request_and_its_best_epoch_kept(tmp_path):
+    series, _ = toy()
+    model, header = make(None, *BROKEN)
+    epochs = []
+    options = Options(tmp_path, device="cpu", stop_on_collapse=True, report=lambda p: epochs.append(p.epoch))
+    result = fit(model, series, header, options)
+    assert result.verdict.verdict == "collapsed"
+    assert epochs[-1] < 20
+    history = read_history(EpochTable(tmp_path / DIAGNOSTICS))
+    shares = [record.cross_series_share for record in history[1:]]
+    best = 1 + int(np.nanargmax(shares))
+    assert torch.load(tmp_path / "checkpoint.ckpt", weights_only=True)["epoch"] == best - 1
+    kept = load_checkpoint(tmp_path / "checkpoint.ckpt")[0]
+    assert all(torch.equal(a, b) for a, b in zip(kept.parameters(), model.parameters(), strict=True))
+
+
+def test_the_estimator_warns_of_a_collapse_and_keeps_the_verdict():
+    series, _ = toy()
+    with pytest.warns(CollapseWarning, match="collapsed"):
+        broken = TSJEPAEmbedder("tiny", overrides=BROKEN, random_state=0, device="cpu").fit(series.values)
+    assert broken.verdict_.verdict == "collapsed"
+    unwatched = TSJEPAEmbedder("tiny", overrides=BROKEN, random_state=0, device="cpu", diagnose=False)
+    assert unwatched.fit(series.values).verdict_ is None
+
+
+@pytest.mark.parametrize("objective", ["ema", "sigreg"])
+def test_healthy_runs_are_called_healthy(objective):
+    series, y = toy()
+    model, header = make(objective, "train.epochs=15")
+    verdict = fit(model, series, header, Options(device="cpu", labels=y)).verdict
+    assert verdict.verdict in ("healthy", "collapse-phase"), verdict

@@ -1,0 +1,124 @@
+"""What happens at the end of each epoch: metrics, checkpoint, progress."""
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import lightning.pytorch as pl
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+
+from tsjepa.checkpoint import write_atomically
+from tsjepa.logs import EpochTable
+from tsjepa.monitor import Monitor
+from tsjepa.verdict import HOPELESS, Verdict
+
+CHECKPOINT, BEST, METRICS, TEACHER = "checkpoint.ckpt", "best.ckpt", "metrics.csv", "teacher"
+# For how many epochs a state that runs do not come back from has to last before a run is ended
+PATIENCE = 5
+
+
+class TrainingError(RuntimeError):
+    """Training that cannot go on, with the reason and what to do."""
+
+
+class Progress(NamedTuple):
+    """What is known at the end of an epoch: its number from 1, means of loss and terms over its steps, the verdict."""
+
+    epoch: int
+    epochs: int
+    loss: float
+    terms: dict[str, float]
+    verdict: Verdict | None = None
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Lightning's checkpoint files, written whole or not at all."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        """Write under a temporary name and rename."""
+        write_atomically(checkpoint, path)
+
+
+class EpochEnd(pl.Callback):
+    """At the end of each epoch: check the loss, measure, write metrics and diagnostics, report progress.
+
+    It comes before SaveEpoch, so that what a checkpoint holds has been logged.
+    """
+
+    def __init__(
+        self,
+        means: Callable[[], dict[str, float]],
+        out: Path | None,
+        monitor: Monitor | None,
+        report: Callable[[Progress], None] | None,
+        *,
+        stop_on_collapse: bool = False,
+    ) -> None:
+        self.means, self.monitor, self.report = means, monitor, report
+        self.metrics = None if out is None else EpochTable(out / METRICS)
+        self.stop_on_collapse = stop_on_collapse
+        self.loss = math.nan
+        self.started = time.monotonic()
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Keep of older tables the epochs before the one that comes now."""
+        if self.metrics is not None and trainer.is_global_zero:
+            self.metrics.keep_until(trainer.current_epoch)
+        if self.monitor is not None:
+            self.monitor.start(trainer.current_epoch)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Do all of it."""
+        terms, epoch = self.means(), trainer.current_epoch + 1
+        self.loss = terms.pop("loss")
+        check_finite(epoch, self.loss, terms)
+        values = {"loss": self.loss, **terms, "lr": trainer.optimizers[0].param_groups[0]["lr"]}
+        for logger in trainer.loggers:
+            logger.log_metrics(values, trainer.global_step)
+        if self.metrics is not None and trainer.is_global_zero:
+            seconds = round(time.monotonic() - self.started, 3)
+            self.metrics.append({"epoch": epoch, "step": trainer.global_step, **values, "seconds": seconds})
+        verdict = self.judge(trainer, epoch)
+        if self.report is not None:
+            self.report(Progress(epoch, int(trainer.max_epochs or 0), self.loss, terms, verdict))
+
+    def judge(self, trainer: pl.Trainer, epoch: int) -> Verdict | None:
+        """Measure the epoch, and end a run whose collapse has lasted where that is asked for."""
+        if self.monitor is None:
+            return None
+        self.monitor.measure(epoch, self.loss)
+        verdict = self.monitor.verdict()
+        hopeless = verdict.verdict in HOPELESS and epoch - (verdict.onset_epoch or epoch) >= PATIENCE
+        if self.stop_on_collapse and hopeless:
+            trainer.should_stop = True
+        return verdict
+
+
+class SaveEpoch(pl.Callback):
+    """Keep the last finished epoch as a checkpoint that can be resumed, and beside it the best one so far.
+
+    The best is kept for runs that may be stopped for a collapse. It is that whose predictions carry most of the series,
+    which needs no label.
+    """
+
+    def __init__(self, out: Path, monitor: Monitor | None) -> None:
+        self.out, self.monitor = out, monitor
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Write the checkpoint."""
+        trainer.save_checkpoint(self.out / CHECKPOINT)
+        if self.monitor is not None and self.monitor.best_epoch() == trainer.current_epoch + 1:
+            trainer.save_checkpoint(self.out / BEST)
+
+
+def check_finite(epoch: int, loss: float, terms: dict[str, float]) -> None:
+    """Raise TrainingError where the loss of an epoch is not a finite number."""
+    if not math.isfinite(loss):
+        broken = [name for name, value in terms.items() if not math.isfinite(value)]
+        raise TrainingError(
+            f"the loss is {loss} in epoch {epoch} (not finite: {', '.join(broken) or 'loss'}): "
+            "lower train.lr or regularizer.weight"
+            + ("." if epoch == 1 else "; the checkpoint of the last good epoch is kept.")
+        )

@@ -1,0 +1,54 @@
+"""Tables that grow by a row an epoch and survive a resumed run."""
+
+import csv
+import os
+from pathlib import Path
+from typing import Any
+
+
+class EpochTable:
+    """A CSV file with a row an epoch, its first column `epoch`.
+
+    Parameters
+    ----------
+    path : Path
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> table = EpochTable(Path(tempfile.mkdtemp()) / "table.csv")
+    >>> table.append({"epoch": 1, "loss": 0.5})
+    >>> table.rows()
+    [{'epoch': '1', 'loss': '0.5'}]
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def append(self, row: dict[str, Any]) -> None:
+        """Append a row, and the header first where the file is new."""
+        fresh = not self.path.exists()
+        with self.path.open("a", newline="") as file:
+            writer = csv.DictWriter(file, list(row))
+            if fresh:
+                writer.writeheader()
+            writer.writerow(row)
+
+    def rows(self) -> list[dict[str, str]]:
+        """Return the rows, none where there is no file."""
+        if not self.path.exists():
+            return []
+        with self.path.open(newline="") as file:
+            return list(csv.DictReader(file))
+
+    def keep_until(self, epoch: int) -> None:
+        """Drop the rows of later epochs: they are done again."""
+        rows = self.rows()
+        if not rows:
+            return
+        temporary = self.path.with_suffix(".csv.tmp")
+        with temporary.open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(row for row in rows if int(row["epoch"]) <= epoch)
+        os.replace(temporary, self.path)

@@ -1,0 +1,194 @@
+"""Diagnostics of a model in training, on a fixed sample of its series, and the verdict on them."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from tsjepa.arrays import Series
+from tsjepa.batches import keyed_generator
+from tsjepa.diagnostics import effective_rank, encoder_target_gap, relative_gap
+from tsjepa.gaussianity import sigreg_score
+from tsjepa.history import EpochDiagnostics
+from tsjepa.logs import EpochTable
+from tsjepa.objective import JEPA, Branches
+from tsjepa.positional import cross_series_gap, cross_series_share, position_share
+from tsjepa.probe import cross_validate
+from tsjepa.spread import normalized_std, relative_spread, spread
+from tsjepa.targets import EMATarget
+from tsjepa.verdict import Verdict, judge
+
+DIAGNOSTICS = "diagnostics.csv"
+# Token sequences that are looked at: enough for a rank of some dozens, and a few per cent of an epoch's time
+SEQUENCES = 128
+# Masks and slices of the measurement, the same at each epoch; no training step has this key
+KEY = (0, 2**31, 0)
+
+
+class Monitor:
+    """Measures a model on a fixed sample of training series, epoch by epoch.
+
+    Parameters
+    ----------
+    model : JEPA
+    series : Series
+        Training series.
+    labels : int array of shape (n_cases,), optional
+        Classes of the training series, for an online probe by cross-validation inside the sample.
+    out : Path, optional
+        Folder of `diagnostics.csv`.
+
+    Attributes
+    ----------
+    history : list of EpochDiagnostics
+
+    Examples
+    --------
+    >>> from tsjepa.arrays import as_series
+    >>> from tsjepa.build import build_model, configure, resolve
+    >>> series = as_series(np.random.default_rng(0).normal(size=(20, 60)))
+    >>> monitor = Monitor(build_model(resolve(configure("tiny"), 60), 1), series)
+    >>> monitor.measure(epoch=0)
+    >>> monitor.verdict().verdict
+    'healthy'
+    """
+
+    def __init__(
+        self, model: JEPA, series: Series, labels: NDArray[Any] | None = None, out: Path | None = None
+    ) -> None:
+        self.model, self.history = model, list[EpochDiagnostics]()
+        self.table = None if out is None else EpochTable(out / DIAGNOSTICS)
+        chosen = choose(series, model.encoder.channels)
+        self.x = torch.from_numpy(series.values[chosen])
+        self.valid = None if series.valid is None else torch.from_numpy(series.valid[chosen])
+        self.labels = None if labels is None or labels.dtype.kind == "f" else labels[chosen]
+
+    def start(self, finished: int) -> None:
+        """Take over the history of the finished epochs, or measure the initialisation."""
+        if self.table is not None:
+            self.table.keep_until(finished)
+            self.history = read_history(self.table) if finished else []
+            if not finished:
+                self.table.path.unlink(missing_ok=True)
+        if not self.history:
+            self.measure(finished)
+
+    def measure(self, epoch: int, loss: float = math.nan) -> None:
+        """Add the record of an epoch to the history and to the table."""
+        with torch.no_grad(), measuring(self.model):
+            record = self.record(epoch, loss)
+        self.history.append(record)
+        if self.table is not None:
+            self.table.append(record._asdict())
+
+    def verdict(self) -> Verdict:
+        """Return the verdict on the history so far."""
+        return judge(self.history, dim=self.model.encoder.dim)
+
+    def best_epoch(self) -> int:
+        """Return the trained epoch whose predictions carry most of the series; the first where that is not known."""
+        trained = self.history[1:]
+        return max(trained, key=lambda r: -math.inf if math.isnan(r.cross_series_share) else r.cross_series_share).epoch
+
+    def record(self, epoch: int, loss: float) -> EpochDiagnostics:
+        """Measure the model as it is."""
+        device = next(self.model.parameters()).device
+        x, valid = self.x.to(device), None if self.valid is None else self.valid.to(device)
+        branches = self.model.branches(x, keyed_generator(*KEY), valid)
+        folded, attend = self.model.sequences(x), branches.attend
+        folded_valid = None if valid is None else self.model.sequences(valid)
+        (last,) = self.model.encoder(folded, valid=folded_valid, attend=attend)
+        tokens, latents = chosen_tokens(last, attend), chosen_tokens(branches.latents, attend)
+        return EpochDiagnostics(
+            epoch,
+            loss,
+            effective_rank=float(effective_rank(tokens, centred=True)),
+            relative_spread=float(relative_spread(tokens)),
+            latent_spread=float(spread(latents)),
+            latent_effective_rank=float(effective_rank(latents, centred=True)),
+            position_share=float(position_share(branches.latents, attend)),
+            normalized_std=float(normalized_std(tokens)),
+            sigreg_score=float(sigreg_score(latents, keyed_generator(*KEY))),
+            probe=self.probe(last, attend),
+            **across(branches),
+            **self.gaps(folded, folded_valid, attend, tokens),
+        )
+
+    def gaps(self, x: Tensor, valid: Tensor | None, attend: Tensor | None, tokens: Tensor) -> dict[str, float]:
+        """Return the distances between the last levels of encoder and EMA target; other targets have none."""
+        if not isinstance(self.model.target, EMATarget):
+            return {}
+        (slow,) = self.model.target(x, (-1,), valid, attend)
+        other = chosen_tokens(slow, attend)
+        return {
+            "encoder_target_gap": float(encoder_target_gap(tokens, other)),
+            "relative_gap": float(relative_gap(tokens, other)),
+        }
+
+    def probe(self, last: Tensor, attend: Tensor | None) -> float:
+        """Return the accuracy on mean tokens of the last level, cross-validated in the sample; nan without labels."""
+        if self.labels is None:
+            return math.nan
+        mean = last.mean(1) if attend is None else masked_mean(last, attend)
+        accuracy = cross_validate(mean.reshape(len(self.labels), -1).cpu().numpy(), self.labels, folds=3)
+        return math.nan if accuracy is None else accuracy
+
+
+def read_history(table: EpochTable) -> list[EpochDiagnostics]:
+    """Return the records of a table."""
+    return [EpochDiagnostics(int(row.pop("epoch")), **{k: float(v) for k, v in row.items()}) for row in table.rows()]
+
+
+def choose(series: Series, channels: int) -> NDArray[np.int64]:
+    """Return the cases of the sample: the same for the same data, about SEQUENCES token sequences."""
+    wanted = max(SEQUENCES // (1 if channels > 1 else series.n_channels), 2)
+    return np.sort(np.random.default_rng(0).permutation(series.n_cases)[:wanted])
+
+
+def across(branches: Branches) -> dict[str, float]:
+    """Return what predictions carry of their series; nan where there is one series only."""
+    if len(branches.latents) < 2:
+        return {}
+    mask = branches.mask
+    arguments = (branches.predicted, branches.latents, mask.target, mask.target_valid, branches.attend)
+    return {
+        "cross_series_share": float(cross_series_share(*arguments)),
+        "cross_series_gap": float(cross_series_gap(*arguments)),
+    }
+
+
+def chosen_tokens(tokens: Tensor, attend: Tensor | None) -> Tensor:
+    """Return the valid ones of tokens [B, N, D] as samples [n, D]."""
+    return tokens.flatten(0, 1) if attend is None else tokens[attend]
+
+
+def masked_mean(tokens: Tensor, attend: Tensor) -> Tensor:
+    """Return the mean [B, D] of the valid ones of tokens [B, N, D], zeros where there is none."""
+    keep = attend.unsqueeze(-1)
+    return torch.where(keep, tokens, 0.0).sum(1) / keep.sum(1).clamp(min=1)
+
+
+@contextmanager
+def measuring(model: JEPA) -> Iterator[None]:
+    """Put a model in evaluation mode but for its projector's batch norm, and leave it as it was.
+
+    Running statistics mix predictions and targets, so in evaluation mode a batch norm shows neither as the loss sees
+    them; in training mode it would learn from the measurement, which is undone.
+    """
+    training, projector = model.training, model.projector
+    buffers = [] if projector is None else [(b, b.clone()) for b in projector.buffers()]
+    model.eval()
+    if isinstance(projector, nn.Module):
+        projector.train()
+    try:
+        yield
+    finally:
+        model.train(training)
+        for buffer, before in buffers:
+            buffer.copy_(before)
