@@ -26,7 +26,7 @@ def check_run_folder(out: Path, overwrite: bool) -> None:
     with writing(out):
         if out.exists() and not out.is_dir():
             raise Failure(f"{out} is a file: name a folder with --out.", USAGE)
-        found = [name for name in (CHECKPOINT, CONFIG, METRICS) if (out / name).exists()]
+        found = [name for name in RUN if (out / name).exists()]
     if found and not overwrite:
         raise Failure(
             f"{out} already holds a run ({', '.join(found)}): go on with it with --resume, replace it with "

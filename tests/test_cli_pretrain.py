@@ -18,9 +18,9 @@ from tsjepa.cli import outdir, render, report
 from tsjepa.cli.main import app
 from tsjepa.config import load_config
 
-KEYS = {"checkpoint", "data", "n_series", "epochs", "seconds", "loss"}
+KEYS = {"checkpoint", "data", "n_series", "epochs", "seconds", "loss", "collapse"}
 ACCURACIES = {"random_init_accuracy", "accuracy", "majority_accuracy"}
-RUN = {"checkpoint.ckpt", "config.yaml", "metrics.csv"}
+RUN = {"checkpoint.ckpt", "config.yaml", "metrics.csv", "diagnostics.csv", "best.ckpt"}
 
 
 def pretrain(*words: str) -> Result:
@@ -250,7 +250,7 @@ def test_a_full_disk_keeps_the_last_checkpoint(monkeypatch: pytest.MonkeyPatch) 
     assert Path("run/checkpoint.ckpt").read_bytes() == before
     assert names_in("run") == RUN
     assert "no epoch was finished" in refused(1, "--data", path, "--epochs", "2", "--out", "new")
-    assert names_in("new") == RUN - {"checkpoint.ckpt"}
+    assert names_in("new") == RUN - {"checkpoint.ckpt", "best.ckpt"}
 
 
 def test_a_full_disk_leaves_no_half_configuration(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -92,7 +92,8 @@ def test_ctrl_c_keeps_the_last_epoch_and_resume_ends_as_if_nothing_had_happened(
     last = err.splitlines()[-1]
     assert last.startswith("stopped: the last finished epoch is kept in stopped/checkpoint.ckpt")
     assert "--resume" in last
-    assert {path.name for path in Path("stopped").iterdir()} == {"checkpoint.ckpt", "config.yaml", "metrics.csv"}
+    files = {"checkpoint.ckpt", "best.ckpt", "config.yaml", "metrics.csv", "diagnostics.csv"}
+    assert {path.name for path in Path("stopped").iterdir()} <= files
     resumed = pretrain(*words, "--out", "stopped", "--resume", "--json")
     assert json.loads(resumed.stdout)["epochs"] == 150
     assert "learning-rate" not in resumed.stderr

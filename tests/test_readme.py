@@ -40,7 +40,7 @@ def test_commands_run(tmp_path):
         if words[1] == "pretrain":
             words += ["--epochs", "2"]
         done = subprocess.run(
-            [sys.executable, "-P", "-m", "tsjepa.cli.main", *words[1:]], capture_output=True, text=True, cwd=tmp_path
+            [sys.executable, "-P", "-m", "tsjepa.cli", *words[1:]], capture_output=True, text=True, cwd=tmp_path
         )
         assert done.returncode == 0, (command, done.stderr)
     assert {"runs", "FordA.parquet"} <= {path.name for path in tmp_path.iterdir()}
@@ -49,7 +49,7 @@ def test_commands_run(tmp_path):
 def test_inline_commands_and_files_exist():
     for command in re.findall(r"`(tsjepa [a-z]+[^`]*)`", README):
         done = subprocess.run(
-            [sys.executable, "-P", "-m", "tsjepa.cli.main", command.split()[1], "--help"], capture_output=True
+            [sys.executable, "-P", "-m", "tsjepa.cli", command.split()[1], "--help"], capture_output=True
         )
         assert done.returncode == 0, command
 

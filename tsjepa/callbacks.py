@@ -88,7 +88,10 @@ class EpochEnd(pl.Callback):
         """Measure the epoch, and end a run whose collapse has lasted where that is asked for."""
         if self.monitor is None:
             return None
-        self.monitor.measure(epoch, self.loss)
+        try:
+            self.monitor.measure(epoch, self.loss)
+        except FloatingPointError as error:
+            raise TrainingError(str(error)) from error
         verdict = self.monitor.verdict()
         hopeless = verdict.verdict in HOPELESS and epoch - (verdict.onset_epoch or epoch) >= PATIENCE
         if self.stop_on_collapse and hopeless:

@@ -104,6 +104,8 @@ class Monitor:
         folded, attend = self.model.sequences(x), branches.attend
         folded_valid = None if valid is None else self.model.sequences(valid)
         (last,) = self.model.encoder(folded, valid=folded_valid, attend=attend)
+        if not bool(last.isfinite().all() & branches.latents.isfinite().all()):
+            raise FloatingPointError(f"the latents are not finite after epoch {epoch}: lower train.lr.")
         tokens, latents = chosen_tokens(last, attend), chosen_tokens(branches.latents, attend)
         return EpochDiagnostics(
             epoch,
@@ -136,7 +138,8 @@ class Monitor:
         if self.labels is None:
             return math.nan
         mean = last.mean(1) if attend is None else masked_mean(last, attend)
-        accuracy = cross_validate(mean.reshape(len(self.labels), -1).cpu().numpy(), self.labels, folds=3)
+        # in float64, so that latents on their way to infinity can still be squared
+        accuracy = cross_validate(mean.reshape(len(self.labels), -1).double().cpu().numpy(), self.labels, folds=3)
         return math.nan if accuracy is None else accuracy
 
 

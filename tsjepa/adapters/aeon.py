@@ -43,6 +43,8 @@ class TSJEPACollectionTransformer(BaseCollectionTransformer):
         Seed of weights, masks and order. None draws a new one at each fit.
     n_jobs : int, default=1
         CPU threads: -1 takes all cores, None leaves torch's setting.
+    diagnose : bool, default=True
+        Whether to watch for collapse while training.
     verbose : int, default=0
         1 writes a line an epoch to standard error.
 
@@ -97,6 +99,7 @@ class TSJEPACollectionTransformer(BaseCollectionTransformer):
         device: str = "auto",
         random_state: int | np.random.RandomState | None = None,
         n_jobs: int | None = 1,
+        diagnose: bool = True,
         verbose: int = 0,
     ) -> None:
         self.recipe = recipe
@@ -112,6 +115,7 @@ class TSJEPACollectionTransformer(BaseCollectionTransformer):
         self.device = device
         self.random_state = random_state
         self.n_jobs = n_jobs
+        self.diagnose = diagnose
         self.verbose = verbose
         super().__init__()
 

@@ -43,6 +43,8 @@ class TSJEPAPanelTransformer(BaseTransformer):
         Seed of weights, masks and order. None draws a new one at each fit.
     n_jobs : int, optional
         CPU threads: None leaves torch's setting, -1 takes all cores.
+    diagnose : bool, default=True
+        Whether to watch for collapse while training.
     verbose : int, default=0
         1 writes a line an epoch to standard error.
 
@@ -105,6 +107,7 @@ class TSJEPAPanelTransformer(BaseTransformer):
         device: str = "auto",
         random_state: int | np.random.RandomState | None = None,
         n_jobs: int | None = None,
+        diagnose: bool = True,
         verbose: int = 0,
     ) -> None:
         self.recipe = recipe
@@ -120,6 +123,7 @@ class TSJEPAPanelTransformer(BaseTransformer):
         self.device = device
         self.random_state = random_state
         self.n_jobs = n_jobs
+        self.diagnose = diagnose
         self.verbose = verbose
         super().__init__()
 

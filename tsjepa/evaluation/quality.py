@@ -1,0 +1,170 @@
+"""What one model's latents are worth without labels: the diagnostics of training and more, in one place.
+
+Tokens are looked at on the sample of training series that `tsjepa.monitor` watches, so that a number here is that of
+the last row of a run's `diagnostics.csv`; series on a larger one.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tsjepa.arrays import Series
+from tsjepa.batches import keyed_generator
+from tsjepa.diagnostics import effective_rank, exact, lidar, participation_ratio, spectrum
+from tsjepa.monitor import Monitor, chosen_tokens, masked_mean, measuring
+from tsjepa.objective import JEPA
+from tsjepa.positional import predictor_sensitivity
+from tsjepa.spread import alignment, dead_dimensions, self_cluster, uniformity
+
+Number = float | None
+# Token sequences of which whole series are compared: more than encoders are wide, as LiDAR needs
+SEQUENCES = 512
+# Masked views of each, as in LiDAR's paper
+VIEWS = 10
+# Fields of the training's own record, in the order of the table
+RECORDED = (
+    *("effective_rank", "latent_effective_rank", "normalized_std", "relative_spread", "latent_spread"),
+    *("sigreg_score", "cross_series_gap", "cross_series_share", "position_share"),
+    *("encoder_target_gap", "relative_gap"),
+)
+
+
+class Quality(NamedTuple):
+    """What is known of a model without labels.
+
+    Attributes
+    ----------
+    numbers : dict of str to float or None
+        None where a number does not exist: of one series, or without an EMA target.
+    spectrum : float64 array of shape (D,)
+        Eigenvalues of the covariance of the last level's tokens, descending.
+    position_variance : float64 array of shape (N,)
+        Variance over series at each position, mean over dimensions; nan where there are no two series.
+    """
+
+    numbers: dict[str, Number]
+    spectrum: NDArray[np.float64]
+    position_variance: NDArray[np.float64]
+
+
+def number(value: Any) -> Number:
+    """Return a finite number as a float, None for others."""
+    return None if value is None or not math.isfinite(value) else float(value)
+
+
+def measure(model: JEPA, series: Series, seed: int = 0) -> Quality:
+    """Measure a model on series, with no label.
+
+    Parameters
+    ----------
+    model : JEPA
+        Left in its mode.
+    series : Series
+        Training series, of at least two patches.
+    seed : int, default=0
+        Of masked views and directions; the record of training has its own fixed masks.
+
+    Returns
+    -------
+    Quality
+
+    Examples
+    --------
+    >>> from tsjepa.arrays import as_series
+    >>> from tsjepa.build import build_model, configure, resolve
+    >>> series = as_series(np.random.default_rng(0).normal(size=(20, 60)))
+    >>> found = measure(build_model(resolve(configure("tiny"), 60), 1), series)
+    >>> len(found.spectrum), found.numbers["encoder_target_gap"]
+    (32, None)
+    """
+    monitor = Monitor(model, series)
+    with torch.no_grad(), measuring(model):
+        record = monitor.record(0, math.nan)
+        x, valid, attend = sequences(model, monitor.x, monitor.valid)
+        (last,) = model.encoder(x, valid=valid, attend=attend)
+        tokens = chosen_tokens(last, attend)
+        numbers = {name: number(getattr(record, name)) for name in RECORDED}
+        numbers |= {
+            "effective_rank_uncentred": number(effective_rank(tokens)),
+            "participation_ratio": number(participation_ratio(tokens)),
+            "dead_dimensions": number(dead_dimensions(tokens)),
+            "predictor_sensitivity": number(sensitivity(model, x, valid, attend, seed)),
+        }
+        numbers |= compare_series(model, *sequences(model, *sample(series, model.encoder.channels)), seed)
+    return Quality(numbers, spectrum(tokens).numpy(), position_variance(last, attend).numpy())
+
+
+def sample(series: Series, channels: int) -> tuple[Tensor, Tensor | None]:
+    """Return series of about SEQUENCES token sequences; the sample that training watches is part of it."""
+    wanted = max(SEQUENCES // (1 if channels > 1 else series.n_channels), 2)
+    chosen = np.sort(np.random.default_rng(0).permutation(series.n_cases)[:wanted])
+    return torch.from_numpy(series.values[chosen]), None if series.valid is None else torch.from_numpy(
+        series.valid[chosen]
+    )
+
+
+def sequences(model: JEPA, x: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Return values and mask as the encoder takes them, on its device, and which tokens are valid."""
+    device = next(model.parameters()).device
+    x = model.sequences(x).to(device)
+    if valid is None:
+        return x, None, None
+    valid = model.sequences(valid).to(device)
+    return x, valid, model.encoder.token_valid(valid)
+
+
+def sensitivity(model: JEPA, x: Tensor, valid: Tensor | None, attend: Tensor | None, seed: int) -> Tensor:
+    """Return how strongly predictions answer to the context, of one draw of masks."""
+    generator = keyed_generator(seed, 2**31, 1)
+    n_tokens = model.encoder.n_tokens(x.shape[-1])
+    mask = model.draw_mask(len(x), n_tokens, generator, None if attend is None else attend.cpu()).to(x.device)
+    (context,) = model.encoder(x, keep=mask.context, valid=valid, attend=mask.context_valid, hint=mask.target)
+    return predictor_sensitivity(lambda h: model.predictor(h, mask), context, generator)
+
+
+def compare_series(model: JEPA, x: Tensor, valid: Tensor | None, attend: Tensor | None, seed: int) -> dict[str, Number]:
+    """Return the numbers that compare series, or masked views of them, as mean tokens of the last level."""
+    if len(x) < 2:
+        return dict.fromkeys(("lidar", "alignment", "uniformity", "self_cluster"))
+    views = masked_views(model, x, valid, attend, seed)
+    (last,) = model.encoder(x, valid=valid, attend=attend)
+    whole = last.mean(1) if attend is None else masked_mean(last, attend)
+    return {
+        "lidar": number(lidar(views)),
+        "alignment": number(alignment(views[:, 0], views[:, 1])),
+        "uniformity": number(uniformity(whole)),
+        "self_cluster": number(self_cluster(whole)),
+    }
+
+
+def masked_views(model: JEPA, x: Tensor, valid: Tensor | None, attend: Tensor | None, seed: int) -> Tensor:
+    """Return the mean visible token [B, VIEWS, D] under masks drawn as in training."""
+    generator = keyed_generator(seed, 2**31, 2)
+    n_tokens = model.encoder.n_tokens(x.shape[-1])
+    views = []
+    for _ in range(VIEWS):
+        mask = model.draw_mask(len(x), n_tokens, generator, None if attend is None else attend.cpu()).to(x.device)
+        (seen,) = model.encoder(x, keep=mask.context, valid=valid, attend=mask.context_valid, hint=mask.target)
+        views.append(seen.mean(1) if mask.context_valid is None else masked_mean(seen, mask.context_valid))
+    return torch.stack(views, 1)
+
+
+def position_variance(tokens: Tensor, attend: Tensor | None) -> Tensor:
+    """Return the variance over series at each position of tokens [B, N, D], mean over dimensions.
+
+    Examples
+    --------
+    >>> position_variance(torch.tensor([[[1.0], [2.0]], [[1.0], [4.0]]]), None).tolist()
+    [0.0, 2.0]
+    """
+    z = exact(tokens)
+    weight = torch.ones(z.shape[:2], dtype=torch.float64) if attend is None else attend.cpu().double()
+    weight = weight.unsqueeze(-1)
+    count = weight.sum(0)
+    mean = (weight * z).sum(0) / count.clamp(min=1)
+    squares = (weight * (z - mean).square()).sum(0)
+    return torch.where(count > 1, squares / (count - 1).clamp(min=1), torch.nan).mean(-1)

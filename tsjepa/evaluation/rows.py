@@ -1,0 +1,143 @@
+"""The table of a collapse study: one row a measurement, grouped into runs."""
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+
+class StudyError(ValueError):
+    """A study that cannot be carried out or gone on with, said in one sentence."""
+
+
+class Arm(NamedTuple):
+    """What differs between the runs of a study: the EMA decay, the kind of mask and its ratio.
+
+    Examples
+    --------
+    >>> str(Arm(0.998, "block", 0.7))
+    'decay 0.998, block 0.7'
+    """
+
+    decay: float
+    masking: str = "random"
+    ratio: float = 0.7
+
+    def __str__(self) -> str:
+        return f"decay {self.decay:g}, {self.masking} {self.ratio:g}"
+
+
+class Measurement(NamedTuple):
+    """A row of `study.csv`; what was not measured is nan.
+
+    Attributes
+    ----------
+    data, decay, masking, ratio, seed
+        The run.
+    epoch, step : int
+        When; 0 is the initialisation.
+    loss : float
+        Mean over the epochs since the last measurement.
+    probe : float
+        Accuracy on the last level by cross-validation inside the training part.
+    gap, relative_gap : float
+        Encoder-EMA distance (Ennadir et al. 2026, eq. 3, l2), and relative to the spread of the encoder's tokens.
+    effective_rank : float
+        Of the last level, centred.
+    cross_series_share : float
+        Of predictions against targets.
+    """
+
+    data: str
+    decay: float
+    masking: str
+    ratio: float
+    seed: int
+    epoch: int
+    step: int
+    loss: float
+    probe: float
+    gap: float
+    relative_gap: float
+    effective_rank: float
+    cross_series_share: float
+
+
+class Run(NamedTuple):
+    """The measurements of one run in the order of training, the initialisation first."""
+
+    data: str
+    arm: Arm
+    seed: int
+    curve: tuple[Measurement, ...]
+
+    @property
+    def steps(self) -> int:
+        """How long it was."""
+        return self.curve[-1].step
+
+    @property
+    def decided(self) -> bool:
+        """Whether it was as long as the memory of its EMA, 1 / (1 - decay) steps; a shorter run shows nothing of it."""
+        # rounded: 1 / (1 - 0.9) is a little more than 10
+        return round(self.steps * (1 - self.arm.decay), 9) >= 1
+
+
+def to_csv(rows: Iterable[Measurement]) -> bytes:
+    """Return the content of `study.csv`.
+
+    Examples
+    --------
+    >>> to_csv([]).decode().split(",")[:3]
+    ['data', 'decay', 'masking']
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(Measurement._fields)
+    writer.writerows(rows)
+    return text.getvalue().encode()
+
+
+def from_csv(content: bytes) -> list[Measurement]:
+    """Return the rows of `study.csv`.
+
+    Raises
+    ------
+    StudyError
+        If it is no table of a study.
+
+    Examples
+    --------
+    >>> from_csv(to_csv([]))
+    []
+    """
+    try:
+        table = list(csv.reader(io.StringIO(content.decode())))
+        if not table or tuple(table[0]) != Measurement._fields:
+            raise ValueError("its columns are not those of a study")
+        return [parse(values) for values in table[1:]]
+    except (ValueError, csv.Error) as error:
+        raise StudyError(f"study.csv is no table of a collapse study: {error}.") from error
+
+
+def parse(values: Sequence[str]) -> Measurement:
+    """Return the measurement of a row of text."""
+    if len(values) != len(Measurement._fields):
+        raise ValueError(f"a row has {len(values)} values instead of {len(Measurement._fields)}")
+    data, decay, masking, ratio, seed, epoch, step, *rest = values
+    return Measurement(data, float(decay), masking, float(ratio), int(seed), int(epoch), int(step), *map(float, rest))
+
+
+def runs_of(rows: Iterable[Measurement]) -> list[Run]:
+    """Return the runs in the order in which they began.
+
+    Examples
+    --------
+    >>> start = Measurement("FordA", 0.998, "random", 0.7, 0, 0, 0, *[float("nan")] * 6)
+    >>> [run.steps for run in runs_of([start, start._replace(epoch=1, step=18)])]
+    [18]
+    """
+    curves: dict[tuple[str, Arm, int], list[Measurement]] = {}
+    for row in rows:
+        curves.setdefault((row.data, Arm(row.decay, row.masking, row.ratio), row.seed), []).append(row)
+    return [Run(*key, tuple(sorted(curve, key=lambda row: row.step))) for key, curve in curves.items()]
