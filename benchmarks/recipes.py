@@ -13,7 +13,7 @@ import time
 
 import numpy as np
 
-from tsjepa import as_series, build_model, configure, fit, resolve
+from tsjepa import as_series, build_model, configure, fit_stages, resolve
 from tsjepa.checkpoint import Header
 from tsjepa.datasets import load
 from tsjepa.embedding import embed
@@ -37,7 +37,7 @@ def measure(recipe, overrides, data, seed):
     model = build_model(config, series.n_channels).eval()
     before = accuracies(model.encoder, config, data)
     start = time.perf_counter()
-    result = fit(model, series, Header(config, data.name, series.n_channels, series.n_timepoints))
+    result = fit_stages(model, series, Header(config, data.name, series.n_channels, series.n_timepoints))
     seconds = time.perf_counter() - start
     after = accuracies(model.encoder, config, data)
     gain = after[2] - before[2]

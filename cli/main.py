@@ -12,6 +12,7 @@ import typer
 from tsjepa.cli.errors import SentenceGroup
 from tsjepa.cli.options import (
     Device,
+    DiagnoseOptions,
     EmbedOptions,
     LoggerName,
     Masking,
@@ -19,6 +20,8 @@ from tsjepa.cli.options import (
     PretrainOptions,
     ProbeKind,
     ProbeOptions,
+    StudyOptions,
+    TuneOptions,
     parse_fractions,
     parse_layers,
 )
@@ -167,6 +170,110 @@ def embed(
         render.print_json(report.values())
     else:
         render.show_embed(report)
+
+
+@app.command()
+def diagnose(
+    target: Annotated[
+        Path, typer.Argument(metavar="CHECKPOINT_OR_RUN", help="A checkpoint.ckpt of pretrain, or its folder.")
+    ],
+    data: Annotated[
+        str | None, typer.Option(metavar="NAME|FILE|FOLDER", help=f"{DATA} By default the checkpoint's.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.html", help="Page to write, replacing an old one; by default diagnose.html beside it."
+        ),
+    ] = None,
+    supervised: Annotated[
+        bool, typer.Option("--supervised", help="Train the same architecture on the labels, to compare with.")
+    ] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Of masks, perturbations and drawn series.")] = 0,
+    device: DeviceOption = "auto",
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Look for collapse and its quiet cousins in one model, beside its random initialisation.
+
+    Numbers with and without labels, accuracy as test series are spoilt and as parts of the encoder are taken out,
+    and one HTML page with figures that needs no network.
+    """
+    with results_only():
+        from tsjepa.cli import render
+        from tsjepa.cli.diagnose import diagnose as run
+
+        report = run(DiagnoseOptions(target, data, out, supervised, seed, device, data_dir))
+    if as_json:
+        render.print_json(report.values())
+    else:
+        render.show_diagnose(report)
+
+
+@app.command("collapse-study")
+def collapse_study(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the study; one that is there goes on.")],
+    data: Annotated[
+        list[str] | None, typer.Option(metavar="NAME|FILE|FOLDER...", help=f"{DATA} Several may follow.")
+    ] = None,
+    more: Annotated[list[str] | None, typer.Argument(metavar="[DATA]...", help="Further data sets.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer and shorter runs: some minutes.")] = False,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Runs of each arm; by default 3, quick 1.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Length of a run; by default 3600, quick 600.")] = None,
+    device: DeviceOption = "auto",
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Put the claims of the early-collapse paper to the test: many runs over EMA decays and masks.
+
+    Without --data it is FordA, and FaultDetectionA and PaderbornKAT where they are on this machine. A study that was
+    stopped goes on when the same command is given again.
+    """
+    names = (*(data or ()), *(more or ()))
+    options = StudyOptions(out, quick, names, seeds, steps, device, data_dir)
+    with results_only():
+        from tsjepa.cli import render, study
+
+        report = study.collapse_study(options)
+    if as_json:
+        render.print_json(report.values())
+    else:
+        render.show_study(report)
+
+
+@app.command("tune-lambda")
+def tune_lambda(
+    data: Annotated[str | None, typer.Option(metavar="NAME|FILE|FOLDER", help=DATA)] = None,
+    config: Annotated[
+        str | None, typer.Option(metavar="NAME|FILE.yaml", help="Recipe with SIGReg; by default ts-jepa-sigreg.")
+    ] = None,
+    low: Annotated[float, typer.Option(help="Smallest weight to try.")] = 1e-4,
+    high: Annotated[float, typer.Option(help="Largest weight to try.")] = 1.0,
+    runs: Annotated[int, typer.Option(help="At most this many runs, 3 or more.")] = 6,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs of a run.")] = 10,
+    seed: Annotated[int | None, typer.Option(min=0, help="train.seed")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY.PATH=VALUE", help="Any key of the configuration; repeatable."),
+    ] = None,
+    device: DeviceOption = "auto",
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Find SIGReg's weight (lambda) by bisection over short runs, without labels.
+
+    It is the smallest weight whose run ends in no collapse, and with latents close enough to a normal law: the
+    normalised SIGReg score (0 normal, 1 collapsed) below 0.1. Larger weights drown the prediction.
+    """
+    options = TuneOptions(data, config, low, high, runs, epochs, seed, tuple(settings or ()), device, data_dir)
+    with results_only():
+        from tsjepa.cli import render, tune
+
+        report = tune.tune_lambda(options)
+    if as_json:
+        render.print_json(report.values())
+    else:
+        render.show_tune(report)
 
 
 @app.command()

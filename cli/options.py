@@ -75,6 +75,51 @@ class EmbedOptions(NamedTuple):
     data_dir: Path | None
 
 
+class DiagnoseOptions(NamedTuple):
+    """Options of `tsjepa diagnose`."""
+
+    target: Path
+    data: str | None
+    out: Path | None
+    supervised: bool
+    seed: int
+    device: Device
+    data_dir: Path | None
+
+
+class StudyOptions(NamedTuple):
+    """Options of `tsjepa collapse-study`."""
+
+    out: Path
+    quick: bool
+    data: tuple[str, ...]
+    seeds: int | None
+    steps: int | None
+    device: Device
+    data_dir: Path | None
+
+
+class TuneOptions(NamedTuple):
+    """Options of `tsjepa tune-lambda`; None where a flag is not given."""
+
+    data: str | None
+    config: str | None
+    low: float
+    high: float
+    runs: int
+    epochs: int
+    seed: int | None
+    settings: tuple[str, ...]
+    device: Device
+    data_dir: Path | None
+
+    def overrides(self) -> list[str]:
+        """Return the flags as `key.path=value`, those of --set last, so that they win."""
+        flags = {"data": self.data, "train.epochs": self.epochs, "train.seed": self.seed}
+        given = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in flags.items() if value is not None]
+        return [*given, *self.settings]
+
+
 def parse_fractions(text: str) -> tuple[float, ...]:
     """Return the shares of labels in `0.01,0.1,1`, ascending, each once."""
     try:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from tsjepa.cli.report import EmbedReport, PretrainReport, ProbeReport, spread
+from tsjepa.cli.report import DiagnoseReport, EmbedReport, PretrainReport, ProbeReport, StudyReport, TuneReport, spread
 from tsjepa.probe import Score
 
 Report = Callable[[Any], None]
@@ -48,6 +48,18 @@ def epoch_bar(finished: int, epochs: int) -> Iterator[Report | None]:
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task("", total=epochs, completed=finished, state="")
         yield lambda progress: bar.update(task, completed=progress.epoch, state=state(progress))
+
+
+@contextmanager
+def count_bar(text: str, total: int) -> Iterator[Callable[[int], None] | None]:
+    """Show how many of something are done on a terminal; give None elsewhere."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    columns = (TextColumn(f"{text} {{task.completed}}/{{task.total}}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda done: bar.update(task, completed=done)
 
 
 def state(progress: Any) -> str:
@@ -124,3 +136,43 @@ def show_probe(report: ProbeReport) -> None:
 def show_embed(report: EmbedReport) -> None:
     """Print what was written."""
     print_line(f"{report.rows} embeddings in {report.out} ({report.seconds:.1f} s)")
+
+
+# What tells most at a glance; all others are on the page and in --json
+GLANCE = (
+    *("accuracy", "accuracy_last_level", "effective_rank", "lidar", "position_share", "cross_series_share"),
+    *("dead_dimensions", "relative_gap", "activation_sparsity"),
+)
+
+
+def show_diagnose(report: DiagnoseReport) -> None:
+    """Print a few numbers of the model beside its random initialisation, the verdict, and where the page is."""
+    table = Table("", "random init", "trained", title=report.data)
+    for name in GLANCE:
+        row = [report.numbers.get(prefix + name) for prefix in ("random_init_", "")]
+        table.add_row(name.replace("_", " "), *("-" if value is None else f"{value:.3f}" for value in row))
+    Console().print(table)
+    if report.verdict is not None:
+        print_line(f"{report.verdict.verdict}: {report.verdict.evidence}")
+    print_line(f"page: {report.out}")
+
+
+def show_study(report: StudyReport) -> None:
+    """Print the claims with their verdicts, and where the page is."""
+    table = Table("claim", "source", "verdict")
+    table.title = f"{report.n_runs} runs on {', '.join(report.data)}"
+    for claim in report.claims:
+        table.add_row(claim["claim"], claim["source"], claim["verdict"])
+    Console().print(table)
+    print_line(f"page: {report.out / 'index.html'} ({report.seconds:.0f} s)")
+
+
+def show_tune(report: TuneReport) -> None:
+    """Print the runs in the order of their weights, and the weight that was found."""
+    table = Table("weight", "score", "verdict", "loss", "enough")
+    for run in sorted(report.runs, key=lambda run: run["weight"]):
+        numbers = ["-" if run[key] is None else f"{run[key]:.4f}" for key in ("score", "loss")]
+        table.add_row(f"{run['weight']:.3g}", numbers[0], run["verdict"], numbers[1], "yes" if run["enough"] else "no")
+    Console().print(table)
+    print_line(f"lambda: {report.weight:.3g}, the smallest weight that is enough")
+    print_line(f"next: {report.command}")

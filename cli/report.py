@@ -129,6 +129,38 @@ class ProbeReport(NamedTuple):
         )
 
 
+class StudyReport(NamedTuple):
+    """Result of `tsjepa collapse-study`."""
+
+    out: Path
+    data: tuple[str, ...]
+    n_runs: int
+    seconds: float
+    claims: list[dict[str, str]]
+
+    def values(self) -> dict[str, Any]:
+        """Return the JSON object."""
+        return {
+            "out": str(self.out),
+            "data": list(self.data),
+            "n_runs": self.n_runs,
+            "seconds": round(self.seconds, 3),
+            "claims": self.claims,
+        }
+
+
+class TuneReport(NamedTuple):
+    """Result of `tsjepa tune-lambda`; the command is what to type next."""
+
+    weight: float
+    runs: list[dict[str, Any]]
+    command: str
+
+    def values(self) -> dict[str, Any]:
+        """Return the JSON object."""
+        return {"lambda": self.weight, "runs": self.runs}
+
+
 class EmbedReport(NamedTuple):
     """Result of `tsjepa embed`."""
 
@@ -139,3 +171,16 @@ class EmbedReport(NamedTuple):
     def values(self) -> dict[str, Any]:
         """Return the JSON object."""
         return {"rows": self.rows, "seconds": round(self.seconds, 3), "out": str(self.out)}
+
+
+class DiagnoseReport(NamedTuple):
+    """Result of `tsjepa diagnose`; `numbers` go by name, with a prefix for encoders that are compared with."""
+
+    data: str
+    numbers: dict[str, Number]
+    verdict: Verdict | None
+    out: Path
+
+    def values(self) -> dict[str, Number]:
+        """Return the JSON object: one flat object, name to number or null."""
+        return self.numbers

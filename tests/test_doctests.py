@@ -11,16 +11,17 @@ import tsjepa
 import tsjepa.adapters
 import tsjepa.cli
 import tsjepa.datasets
+import tsjepa.evaluation
 
 OPTIONS = doctest.ELLIPSIS | doctest.IGNORE_EXCEPTION_DETAIL
 # walk_packages would import what it lists; the subpackages from elsewhere in the tree are walked on their own
 MODULES = sorted(
     {
         f"{package.__name__}.{found.name}"
-        for package in (tsjepa, tsjepa.adapters, tsjepa.datasets, tsjepa.cli)
+        for package in (tsjepa, tsjepa.adapters, tsjepa.datasets, tsjepa.evaluation, tsjepa.cli)
         for found in pkgutil.iter_modules(package.__path__)
     }
-    | {"tsjepa", "tsjepa.adapters", "tsjepa.datasets", "tsjepa.cli"}
+    | {"tsjepa", "tsjepa.adapters", "tsjepa.datasets", "tsjepa.evaluation", "tsjepa.cli"}
 )
 WITH_EXAMPLES = (
     *("adapters.aeon", "adapters.sktime", "containers"),

@@ -74,3 +74,13 @@ def test_a_loss_that_is_missing_once_does_not_hide_the_fall() -> None:
 
 def test_without_ranks_there_is_no_phase() -> None:
     assert phase([EpochDiagnostics(0), EpochDiagnostics(1, 0.9), EpochDiagnostics(2, 0.1)]) == [False] * 3
+
+
+@pytest.mark.parametrize(("share", "inside"), [(0.1, True), (0.2, False), (math.nan, True)])
+def test_a_lower_rank_is_no_phase_while_predictions_see_the_series(share: float, inside: bool) -> None:
+    start = EpochDiagnostics(0, effective_rank=90.0, cross_series_share=0.0)
+    epochs = [
+        EpochDiagnostics(k, loss, effective_rank=75.0, cross_series_share=share)
+        for k, loss in enumerate((1.0, 0.5, 0.4), start=1)
+    ]
+    assert phase([start, *epochs])[-1] is inside

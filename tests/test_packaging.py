@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = {
     "tsjepa": "tsjepa",
     "tsjepa.adapters": "tsjepa/adapters",
+    "tsjepa.evaluation": "tsjepa/evaluation",
     "tsjepa.cli": "cli",
     "tsjepa.datasets": "datasets",
     "tsjepa.configs": "configs",

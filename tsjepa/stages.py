@@ -1,5 +1,7 @@
 """Training in stages: a frozen teacher comes first, from a checkpoint or trained in the same run."""
 
+from typing import Any
+
 from tsjepa.checkpoint import CheckpointError, load_checkpoint
 from tsjepa.config import Config, ConfigError
 from tsjepa.encoder import Encoder
@@ -24,17 +26,15 @@ def teacher_config(config: Config) -> Config:
     """
     section, epochs = config.target, config.train.epochs
     share = min(max(round(section.teacher_share * epochs), 1), max(epochs - 1, 1))
-    target = section.model_copy(update={"kind": section.teacher_kind, "levels": (-1,)})
-    loss = config.loss.model_copy(update={"kind": "mse"}) if section.teacher_kind == "values" else config.loss
-    return config.model_copy(
-        update={
-            "target": target,
-            "loss": loss,
-            "regularizer": config.regularizer.model_copy(update={"kind": "none"}),
-            "projector": config.projector.model_copy(update={"out": 0}),
-            "train": config.train.model_copy(update={"epochs": share}),
-        }
-    )
+    changes: dict[str, Any] = {
+        "target": section.model_copy(update={"kind": section.teacher_kind, "levels": (-1,)}),
+        "train": config.train.model_copy(update={"epochs": share}),
+    }
+    if section.teacher_kind == "values":  # values cannot collapse: nothing has to keep them from it
+        changes["loss"] = config.loss.model_copy(update={"kind": "mse"})
+        changes["regularizer"] = config.regularizer.model_copy(update={"kind": "none"})
+        changes["projector"] = config.projector.model_copy(update={"out": 0})
+    return config.model_copy(update=changes)
 
 
 def student_config(config: Config) -> Config:

@@ -1,4 +1,4 @@
-"""Parts of an encoder taken out, and how sparse its activations are: hooks that are gone when they have done their work.
+"""Parts of an encoder taken out, and how sparse its activations are: by hooks that are gone afterwards.
 
 Modular networks lose one function with one part, others lose a little of everything; accuracy lost by part shows which.
 """
@@ -38,11 +38,7 @@ def pieces(encoder: Encoder) -> list[Piece]:
     >>> [piece.name for piece in pieces(Encoder(LinearPatches(5, 4), depth=1, heads=2))]
     ['block0_head0', 'block0_head1', 'block0_mlp']
     """
-    return [
-        Piece(index, head)
-        for index, block in enumerate(blocks(encoder))
-        for head in (*range(block.heads), None)
-    ]  # fmt: skip
+    return [Piece(index, head) for index, block in enumerate(blocks(encoder)) for head in (*range(block.heads), None)]
 
 
 def blocks(encoder: Encoder) -> list[Block]:

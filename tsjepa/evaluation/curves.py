@@ -1,4 +1,4 @@
-"""Numbers out of the curves of a study's runs: when a run was in the collapse phase, and how two series of them agree."""
+"""Numbers out of the curves of runs: when one was in the collapse phase, and how series of numbers agree."""
 
 import math
 from collections.abc import Callable, Sequence

@@ -84,7 +84,7 @@ def drop_samples(series: Series, level: float, rng: np.random.Generator) -> Seri
     Examples
     --------
     >>> lost = drop_samples(Series(np.ones((10, 1, 1000), np.float32)), 0.3, np.random.default_rng(0))
-    >>> round(1 - lost.valid.mean(), 1)
+    >>> round(float(1 - lost.valid.mean()), 1)
     0.3
     """
     kept = rng.random(series.values.shape) >= level

@@ -102,9 +102,8 @@ def sample(series: Series, channels: int) -> tuple[Tensor, Tensor | None]:
     """Return series of about SEQUENCES token sequences; the sample that training watches is part of it."""
     wanted = max(SEQUENCES // (1 if channels > 1 else series.n_channels), 2)
     chosen = np.sort(np.random.default_rng(0).permutation(series.n_cases)[:wanted])
-    return torch.from_numpy(series.values[chosen]), None if series.valid is None else torch.from_numpy(
-        series.valid[chosen]
-    )
+    x = torch.from_numpy(series.values[chosen])
+    return x, None if series.valid is None else torch.from_numpy(series.valid[chosen])
 
 
 def sequences(model: JEPA, x: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor | None]:

@@ -27,6 +27,10 @@ class Arm(NamedTuple):
         return f"decay {self.decay:g}, {self.masking} {self.ratio:g}"
 
 
+# The paper's own setting
+BASE = Arm(0.998)
+
+
 class Measurement(NamedTuple):
     """A row of `study.csv`; what was not measured is nan.
 

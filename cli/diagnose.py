@@ -1,0 +1,118 @@
+"""What `tsjepa diagnose` does: model, data and the run's own records brought together, a page written."""
+
+import csv
+from pathlib import Path
+
+from tsjepa.build import build_model
+from tsjepa.checkpoint import Header, load_checkpoint
+from tsjepa.cli.data import Data, load_data, say_remarks
+from tsjepa.cli.errors import USAGE, Failure, say
+from tsjepa.cli.options import DiagnoseOptions
+from tsjepa.cli.outdir import CHECKPOINT, make_writable, replace_file
+from tsjepa.cli.plan import DEFAULT_DATA
+from tsjepa.cli.render import busy
+from tsjepa.cli.report import DiagnoseReport
+from tsjepa.cli.training import pick_device
+from tsjepa.encoder import Encoder
+from tsjepa.evaluation.accuracy import Split
+from tsjepa.evaluation.diagnosis import diagnose as find
+from tsjepa.evaluation.diagnosis import verdict_values
+from tsjepa.evaluation.diagnosis_page import Subject, page
+from tsjepa.history import EpochDiagnostics
+from tsjepa.logs import EpochTable
+from tsjepa.monitor import DIAGNOSTICS, read_history
+from tsjepa.verdict import Verdict, judge
+
+PAGE = "diagnose.html"
+
+
+def diagnose(options: DiagnoseOptions) -> DiagnoseReport:
+    """Measure one model on one data set and write the page."""
+    device = pick_device(options.device)
+    checkpoint = options.target / CHECKPOINT if options.target.is_dir() else options.target
+    out = options.out or checkpoint.parent / PAGE
+    check_page_path(out)
+    model, header = load_checkpoint(checkpoint)
+    data = load_data(options.data or header.data or DEFAULT_DATA, options.data_dir)
+    check_fit(model.encoder, header, data)
+    say_remarks(data, header.config.tokenizer.patch_length)
+    split = split_of(data)
+    if not split.scorable:
+        say(f"note: {data.name} has no classes in both parts, so there are no accuracies, only what needs no labels.")
+    make_writable(out.parent)
+    history = run_history(checkpoint)
+    verdict = run_verdict(history, model.encoder.dim)
+    untrained = build_model(header.config, header.n_channels).eval()
+    with busy(f"diagnosing {checkpoint} on {data.name}"):
+        found = find(
+            model,
+            untrained,
+            split,
+            header.config.probe,
+            seed=options.seed,
+            device=device,
+            supervised=options.supervised,
+        )
+        html = page(Subject(str(checkpoint), data.name, data.classes, verdict, history), found)
+    replace_file(out, html.encode())
+    return DiagnoseReport(data.name, {**verdict_values(verdict), **found.values()}, verdict, out)
+
+
+def check_page_path(out: Path) -> None:
+    """Refuse another kind of file than HTML."""
+    if out.suffix not in (".html", ".htm"):
+        raise Failure(f"the page is HTML, so --out must end in .html, but is {out}.", USAGE)
+    if out.is_dir():
+        raise Failure(f"{out} is a folder: name a file in it with --out.", USAGE)
+
+
+def check_fit(encoder: Encoder, header: Header, data: Data) -> None:
+    """Refuse data that the model cannot read: other channels for an encoder that mixes them, too few patches."""
+    for name, part in data.parts():
+        series = part.series
+        if encoder.channels > 1 and series.n_channels != header.n_channels:
+            raise Failure(
+                f"this encoder mixes the {header.n_channels} channels that it was trained on, but the {name} part of "
+                f"{data.name} has {series.n_channels}: give data with the same channels."
+            )
+    n_tokens = encoder.n_tokens(data.train.series.n_timepoints)
+    if n_tokens < 3:
+        raise Failure(
+            f"the series of {data.name} hold {n_tokens} patch(es) of {encoder.tokenizer.patch_length} points, and "
+            "masking and statistics need three: give longer series."
+        )
+
+
+def split_of(data: Data) -> Split:
+    """Return both parts as a diagnosis takes them."""
+    test = data.test
+    return Split(
+        data.train.series, data.train.y, None if test is None else test.series, None if test is None else test.y
+    )
+
+
+def run_history(checkpoint: Path) -> list[EpochDiagnostics]:
+    """Return the diagnostics of the run that a checkpoint ended; none for other checkpoints, saying what is missing.
+
+    Another file of the folder, such as that of the best epoch, is not what the run ended with.
+    """
+    table = checkpoint.parent / DIAGNOSTICS
+    if checkpoint.name != CHECKPOINT:
+        return []
+    if not table.exists():
+        say(f"note: {table} is not there, so there are no curves over epochs and no verdict.")
+        return []
+    try:
+        return read_history(EpochTable(table))
+    except (ValueError, TypeError, KeyError, csv.Error):
+        say(f"note: {table} is damaged, so there are no curves over epochs and no verdict.")
+        return []
+
+
+def run_verdict(history: list[EpochDiagnostics], dim: int) -> Verdict | None:
+    """Return the verdict on a run, or say why there is none."""
+    try:
+        return judge(history, dim=dim) if history else None
+    except ValueError as error:
+        say(f"note: there is no verdict: {error}")
+        return None

@@ -1,0 +1,82 @@
+"""`tsjepa tune-lambda`: a bisection whose steps are short training runs."""
+
+import shlex
+
+from tsjepa.arrays import Series
+from tsjepa.build import configure, resolve
+from tsjepa.callbacks import TrainingError
+from tsjepa.cli.data import load_data, say_remarks
+from tsjepa.cli.errors import USAGE, Failure, say
+from tsjepa.cli.options import TuneOptions
+from tsjepa.cli.plan import DEFAULT_DATA
+from tsjepa.cli.render import count_bar
+from tsjepa.cli.report import TuneReport, plain
+from tsjepa.cli.training import pick_device
+from tsjepa.config import Config
+from tsjepa.evaluation.tune import (
+    THRESHOLD,
+    Trial,
+    Tuned,
+    TuneError,
+    bisect_weight,
+    check_search,
+    check_tunable,
+    try_weight,
+)
+
+DEFAULT_RECIPE = "ts-jepa-sigreg"
+
+
+def tune_lambda(options: TuneOptions) -> TuneReport:
+    """Look for the smallest weight of the regularizer that keeps latents from collapsing."""
+    recipe = options.config or DEFAULT_RECIPE
+    config = configure(recipe, None, options.overrides())
+    check_tunable(config)
+    try:
+        check_search(options.low, options.high, options.runs)
+    except TuneError as error:
+        raise Failure(str(error), USAGE) from error
+    device, name = pick_device(options.device), config.data or DEFAULT_DATA
+    data = load_data(name, options.data_dir)
+    config = resolve(config.model_copy(update={"data": name}), data.train.series.n_timepoints)
+    say_remarks(data, config.tokenizer.patch_length)
+    say(summary(options, config))
+    found = search(options, config, data.train.series, device)
+    if found.weight == options.low:
+        say(f"note: the low end, {options.low:g}, is enough already: smaller weights may be, too.")
+    command = ["tsjepa", "pretrain", "--data", name, "--config", recipe]
+    command += ["--set", f"regularizer.weight={found.weight:.3g}"]
+    return TuneReport(found.weight, [values(trial) for trial in found.trials], shlex.join(command))
+
+
+def summary(options: TuneOptions, config: Config) -> str:
+    """Say what is searched for, and at what cost."""
+    return (
+        f"bisecting regularizer.weight between {options.low:g} and {options.high:g} on {config.data}: up to "
+        f"{options.runs} runs of {config.train.epochs} epochs, for the smallest weight that ends in no collapse and "
+        f"with a SIGReg score below {THRESHOLD}."
+    )
+
+
+def search(options: TuneOptions, config: Config, series: Series, device: str) -> Tuned:
+    """Make the runs, with a bar over all their epochs."""
+    epochs, finished = config.train.epochs, 0
+    with count_bar("epochs", options.runs * epochs) as report:
+
+        def evaluate(weight: float) -> Trial:
+            nonlocal finished
+            before = finished
+            finished += epochs
+            tell = None if report is None else lambda epoch: report(before + epoch)
+            return try_weight(config, series, weight, device, tell)
+
+        try:
+            return bisect_weight(evaluate, options.low, options.high, options.runs)
+        except (TuneError, TrainingError) as error:
+            raise Failure(str(error)) from error
+
+
+def values(trial: Trial) -> dict[str, object]:
+    """Return the JSON object of a run."""
+    numbers = {"score": plain(trial.score), "verdict": trial.verdict, "loss": plain(trial.loss)}
+    return {"weight": trial.weight, **numbers, "enough": trial.enough}

@@ -1,0 +1,526 @@
+"""`tsjepa diagnose`: numbers as direct calls have them, perturbations, ablations, and a page that stands alone."""
+
+import copy
+import json
+import math
+import os
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner, Result
+
+from tsjepa.arrays import Series, as_series
+from tsjepa.build import build_model, configure, resolve
+from tsjepa.checkpoint import Header, load_checkpoint, save_checkpoint
+from tsjepa.cli.main import app
+from tsjepa.diagnostics import effective_rank, lidar, participation_ratio, spectrum
+from tsjepa.embedding import embed
+from tsjepa.evaluation.ablation import activation_sparsity, pieces, sparsity, without
+from tsjepa.evaluation.accuracy import CURVE_SERIES, Reader, Split, draw_shown
+from tsjepa.evaluation.diagnosis import diagnose, plane
+from tsjepa.evaluation.diagnosis_page import Subject, page
+from tsjepa.evaluation.explanations import EXPLANATIONS
+from tsjepa.evaluation.perturbation import add_noise, drop_channel, drop_samples, perturbations, shift_time
+from tsjepa.evaluation.quality import measure
+from tsjepa.evaluation.supervised import train_supervised
+from tsjepa.history import EpochDiagnostics
+from tsjepa.probe import majority, probe
+from tsjepa.spread import self_cluster, uniformity
+from tsjepa.verdict import Verdict
+
+
+def waves(n: int, channels: int = 1, length: int = 60, missing: bool = False) -> tuple[Series, np.ndarray]:
+    rng = np.random.default_rng(0)
+    y = np.arange(n) % 2
+    X = rng.normal(size=(n, channels, length)).astype(np.float32)
+    X[y == 1] += 2 * np.sin(np.arange(length) * 0.8, dtype=np.float32)
+    if missing:
+        X[0, :, 20:] = np.nan
+        X[1, 0, 3] = np.nan
+    return as_series(X), y
+
+
+def models(channels: int = 1, **changed: Any) -> list[Any]:
+    config = resolve(configure("tiny", changed.get("objective"), changed.get("settings", ())), 60)
+    return [build_model(config, channels).eval(), build_model(config, channels).eval(), config]
+
+
+def split_of(n: int = 40, channels: int = 1, missing: bool = False) -> Split:
+    series, y = waves(n, channels, missing=missing)
+    half = n // 2
+    parts = [
+        Series(series.values[part], None if series.valid is None else series.valid[part])
+        for part in (slice(half), slice(half, n))
+    ]
+    return Split(parts[0], y[:half], parts[1], y[half:])
+
+
+# Perturbations
+
+
+@pytest.mark.parametrize("way", perturbations(3), ids=lambda way: way.name)
+@pytest.mark.parametrize("missing", [False, True])
+def test_a_perturbation_is_seeded_and_leaves_its_input_alone(way: Any, missing: bool) -> None:
+    series, _ = waves(6, 3, missing=missing)
+    values, valid = series.values.copy(), None if series.valid is None else series.valid.copy()
+    once, again = (way.apply(series, way.levels[-1], np.random.default_rng(1)) for _ in range(2))
+    np.testing.assert_array_equal(once.values, again.values)
+    np.testing.assert_array_equal(series.values, values)
+    if series.valid is not None:
+        np.testing.assert_array_equal(series.valid, valid)
+        assert way.name == "shift" or not (once.valid & ~series.valid).any()
+    assert (once.values[~once.valid] == 0).all() if once.valid is not None else True
+    assert not np.array_equal(once.values, values)
+
+
+@pytest.mark.parametrize("way", [way for way in perturbations(1) if way.clean is not None], ids=lambda way: way.name)
+def test_the_clean_strength_changes_nothing(way: Any) -> None:
+    series, _ = waves(4)
+    same = way.apply(series, way.clean, np.random.default_rng(0))
+    np.testing.assert_array_equal(same.values, series.values)
+
+
+def test_noise_is_in_units_of_each_series() -> None:
+    series = Series(np.stack([np.sin(np.arange(5000)), 100 * np.sin(np.arange(5000))])[:, None].astype(np.float32))
+    change = add_noise(series, 0.5, np.random.default_rng(0)).values - series.values
+    np.testing.assert_allclose(change.std(-1) / series.values.std(-1), 0.5, rtol=0.05)
+
+
+def test_noise_takes_its_unit_from_measured_points_only() -> None:
+    X = np.array([[[1.0, 3.0, np.nan, np.nan]]])
+    noisy = add_noise(as_series(X), 1.0, np.random.default_rng(0))
+    expected = np.random.default_rng(0).standard_normal((1, 1, 4), np.float32)[0, 0, :2] + [1, 3]
+    np.testing.assert_allclose(noisy.values[0, 0], [*expected, 0, 0], rtol=1e-6)
+
+
+def test_samples_are_dropped_at_the_share_that_is_asked_for() -> None:
+    lost = drop_samples(Series(np.ones((20, 1, 500), np.float32)), 0.3, np.random.default_rng(0))
+    assert lost.valid is not None
+    assert abs((~lost.valid).mean() - 0.3) < 0.02
+    assert set(np.unique(lost.values)) == {0, 1}
+
+
+def test_a_short_series_is_rotated_within_its_own_length() -> None:
+    series = as_series([np.arange(1.0, 5.0), np.arange(1.0, 9.0)])
+    moved = shift_time(series, 0.25, np.random.default_rng(0))
+    assert moved.values[0, 0].tolist() == [4, 1, 2, 3, 0, 0, 0, 0]
+    assert moved.values[1, 0].tolist() == [7, 8, 1, 2, 3, 4, 5, 6]
+    assert moved.valid is not None
+    assert moved.valid.sum(-1).tolist() == [[4], [8]]
+
+
+def test_one_channel_goes_missing() -> None:
+    series, _ = waves(2, 3)
+    lost = drop_channel(series, 1.0, np.random.default_rng(0))
+    assert lost.valid is not None
+    assert lost.valid.all(-1).tolist() == [[True, False, True]] * 2
+    np.testing.assert_array_equal(lost.values[:, [0, 2]], series.values[:, [0, 2]])
+
+
+# Ablations and sparsity
+
+
+def test_taking_a_piece_out_equals_zeroed_weights_and_leaves_no_hook() -> None:
+    encoder = models(settings=["encoder.depth=2", "encoder.registers=1"])[0].encoder
+    x = torch.randn(3, 1, 60)
+    with torch.no_grad():
+        whole = encoder(x)[0]
+        for piece in pieces(encoder):
+            manual = copy.deepcopy(encoder)
+            block = manual.blocks[piece.block]
+            if piece.head is None:
+                block.mlp[-1].weight.zero_()
+                block.mlp[-1].bias.zero_()
+            else:
+                width = manual.dim // block.heads
+                block.proj.weight[:, piece.head * width : (piece.head + 1) * width] = 0
+            with without(encoder, piece):
+                ablated = encoder(x)[0]
+            torch.testing.assert_close(ablated, manual(x)[0])
+            assert not torch.allclose(ablated, whole)
+            torch.testing.assert_close(encoder(x)[0], whole, rtol=0, atol=0)
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in encoder.modules())
+
+
+def test_hooks_go_when_something_fails() -> None:
+    encoder = models()[0].encoder
+    for piece in pieces(encoder):
+        with pytest.raises(RuntimeError, match="stop"), without(encoder, piece):
+            raise RuntimeError("stop")
+    with pytest.raises(ValueError, match="channels"):
+        activation_sparsity(encoder, torch.zeros(1, 2, 60))
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in encoder.modules())
+
+
+def test_sparsity_of_known_activations() -> None:
+    even, one = sparsity(torch.ones(5, 16)), sparsity(torch.eye(16))
+    assert even.hoyer == pytest.approx(0)
+    assert even.silent == 0
+    assert one.hoyer == pytest.approx(1)
+    assert one.silent == pytest.approx(15 / 16)
+    assert sparsity(torch.zeros(2, 16)) == (1, 1)
+    z = torch.randn(8, 16)
+    assert sparsity(100 * z).hoyer == pytest.approx(sparsity(z).hoyer)
+
+
+def test_sparsity_is_that_of_the_activations_behind_gelu_at_valid_tokens() -> None:
+    encoder = models()[0].encoder
+    x, valid = torch.randn(3, 1, 60), torch.ones(3, 1, 60, dtype=torch.bool)
+    valid[0, :, 30:] = False
+    attend = encoder.token_valid(valid)
+    with torch.no_grad():
+        from tsjepa.layers import instance_normalize, sincos_positions
+
+        h = encoder.tokenizer(instance_normalize(x, valid))
+        h = h + sincos_positions(torch.arange(h.shape[1]), encoder.dim)
+        block = encoder.blocks[0]
+        h = h + block.attention(block.norm1(h), attend, None)
+        activations = torch.nn.functional.gelu(block.mlp[0](block.norm2(h)))[attend].double()
+    hoyer = (math.sqrt(128) - activations.norm(p=1, dim=1) / activations.norm(dim=1)) / (math.sqrt(128) - 1)
+    assert activation_sparsity(encoder, x, valid).hoyer == pytest.approx(float(hoyer.mean()), abs=1e-5)
+
+
+# Numbers
+
+
+def test_label_free_numbers_equal_direct_calls() -> None:
+    model, _, _ = models(objective="ema")
+    series, _ = waves(30)
+    with torch.no_grad():  # so that encoder and target differ
+        for weight in model.target.parameters():
+            weight.mul_(1.1)
+    found = measure(model, series, seed=3)
+    x = torch.from_numpy(series.values)
+    with torch.no_grad():
+        last, slow = model.encoder(x)[0], model.target(x, (-1,), None, None)[0]
+    tokens, means = last.flatten(0, 1), last.mean(1)
+    numbers = {
+        "effective_rank": effective_rank(tokens, centred=True),
+        "effective_rank_uncentred": effective_rank(tokens, centred=False),
+        "participation_ratio": participation_ratio(tokens),
+        "uniformity": uniformity(means),
+        "self_cluster": self_cluster(means),
+        "encoder_target_gap": (last - slow).norm(dim=-1).mean(),
+        "relative_gap": (last - slow).norm() / (tokens - tokens.mean(0)).norm(),
+    }
+    for name, value in numbers.items():
+        assert found.numbers[name] == pytest.approx(float(value), rel=1e-5), name
+    np.testing.assert_allclose(found.spectrum, spectrum(tokens).numpy(), rtol=1e-5, atol=1e-9)
+    np.testing.assert_allclose(found.position_variance, last.var(0).mean(-1).numpy(), rtol=1e-4)
+    assert set(found.numbers) <= set(EXPLANATIONS)
+    assert all(value is not None for value in found.numbers.values())
+
+
+def test_lidar_and_alignment_see_masked_views() -> None:
+    from tsjepa.batches import keyed_generator
+
+    model, _, _ = models()
+    series, _ = waves(30)
+    x, generator, views = torch.from_numpy(series.values), keyed_generator(3, 2**31, 2), []
+    with torch.no_grad():
+        for _ in range(10):
+            mask = model.draw_mask(30, 10, generator, None)
+            views.append(model.encoder(x, keep=mask.context)[0].mean(1))
+    z = torch.stack(views, 1)
+    u, v = (torch.nn.functional.normalize(z[:, k]) for k in (0, 1))
+    found = measure(model, series, seed=3).numbers
+    assert found["lidar"] == pytest.approx(float(lidar(z)), rel=1e-5)
+    assert found["alignment"] == pytest.approx(float((u - v).square().sum(1).mean()), rel=1e-4)
+
+
+def test_accuracies_equal_direct_calls() -> None:
+    model, untrained, config = models()
+    model.encoder.requires_grad_(False)
+    split = split_of(80)
+    values = diagnose(model, untrained, split, config.probe).values()
+    Z = [embed(model.encoder, part, config.probe) for part in (split.train, split.test)]
+    assert values["accuracy"] == probe(Z[0], split.y_train, Z[1], split.y_test)[0].accuracy
+    last = config.probe.model_copy(update={"levels": "last"})
+    L = [embed(model.encoder, part, last) for part in (split.train, split.test)]
+    assert values["accuracy_last_level"] == probe(L[0], split.y_train, L[1], split.y_test)[0].accuracy
+    assert values["majority_accuracy"] == majority(split.y_train, split.y_test).accuracy
+    assert values["accuracy_clean"] == values["accuracy"]
+    # the second model is an equal one here
+    assert values["random_init_accuracy_noise_1"] == values["accuracy_noise_1"]
+    assert values["supervised_accuracy"] is None
+    noisy = add_noise(split.test, 1.0, np.random.default_rng((0, 0, 2)))
+    reader = Reader(model.encoder, config.probe, "cpu")
+    index = np.random.default_rng(0).permutation(40)
+    assert sorted(index) == list(range(40))
+    head = reader.fit(split)
+    assert values["accuracy_noise_1"] == np.mean(
+        head.predict(embed(model.encoder, noisy, config.probe)) == split.y_test
+    )
+
+
+def test_a_diagnosis_is_repeatable_and_leaves_the_model_as_it_was() -> None:
+    model, untrained, config = models()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    once, again = (diagnose(model, untrained, split_of(), config.probe, seed=5) for _ in range(2))
+    assert once.values() == again.values()
+    subject = Subject("run/checkpoint.ckpt", "waves", ("calm", "worn"), None, ())
+    assert page(subject, once) == page(subject, again)
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(value, before[name], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("channels", ["independent", "mixed"])
+def test_several_channels_and_missing_points(channels: str) -> None:
+    model, untrained, config = models(3, settings=[f"tokenizer.channels={channels}"])
+    values = diagnose(model, untrained, split_of(20, 3, missing=True), config.probe).values()
+    assert {f"accuracy_missing_channel_{k}" for k in range(3)} <= set(values)
+    assert all(values[name] is not None for name in ("accuracy", "lidar", "accuracy_dropped_0.8", "effective_rank"))
+
+
+def test_curves_see_no_more_series_than_they_need() -> None:
+    series, y = waves(CURVE_SERIES + 20, length=10)
+    drawn, labels = draw_shown(Split(series, y, series, y), seed=0)
+    assert drawn.n_cases == CURVE_SERIES
+    assert labels is not None
+    other, _ = draw_shown(Split(series, y, series, y), seed=1)
+    assert not np.array_equal(drawn.values, other.values)
+
+
+def test_supervised_training_learns_and_leaves_its_start_alone() -> None:
+    model, untrained, config = models()
+    before = copy.deepcopy(untrained.encoder.state_dict())
+    split = split_of(80)
+    found = diagnose(model, untrained, split, config.probe, supervised=True).values()
+    assert found["supervised_accuracy"] is not None
+    assert found["supervised_accuracy"] >= 0.9
+    for name, value in untrained.encoder.state_dict().items():
+        torch.testing.assert_close(value, before[name], rtol=0, atol=0)
+    once, again = (train_supervised(untrained.encoder, split.train, split.y_train, epochs=2) for _ in range(2))
+    torch.testing.assert_close(once.state_dict(), again.state_dict(), rtol=0, atol=0)
+
+
+def test_the_plane_holds_most_of_the_variance() -> None:
+    Z = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32) * [1, 5, 3, 0.1]
+    variances = plane(Z.astype(np.float32)).var(0)
+    np.testing.assert_allclose(variances, np.sort(np.linalg.eigvalsh(np.cov(Z.T, bias=True)))[:-3:-1], rtol=1e-5)
+    assert plane(np.ones((3, 1), np.float32)).tolist() == [[0, 0]] * 3
+
+
+# The page
+
+
+class Checker(HTMLParser):
+    """Sees tags that do not close, identifiers twice, and what a page would load."""
+
+    VOID = ("meta", "br", "path", "use", "stop")
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.loads: list[str] = []
+        self.tags: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.note(tag, attrs)
+        if tag not in ("meta", "br"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.note(tag, attrs)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def note(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        given = {name: value or "" for name, value in attrs}
+        self.ids += [given["id"]] if "id" in given else []
+        self.loads += [given[name] for name in ("src", "href", "xlink:href") if name in given]
+
+
+HEADINGS = ("Training", "Latents of the last level", "Map of the embeddings", "Accuracy of the frozen probe",
+            "Sparsity of activations", "Accuracy lost without single parts", "Numbers")  # fmt: skip
+
+
+def check_page(text: str) -> Checker:
+    seen = Checker(text)
+    assert seen.open == []
+    assert len(seen.ids) == len(set(seen.ids))
+    assert not {"script", "link", "img", "iframe", "object"} & set(seen.tags)
+    assert all(target.startswith("#") and target[1:] in seen.ids for target in seen.loads)
+    assert set(re.findall(r"url\(#([^)]+)\)", text)) <= set(seen.ids)
+    assert set(re.findall(r'https?://[^"\s<]*', text)) == {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
+    assert "@import" not in text
+    assert not re.search(r"url\((?!#)", text)
+    assert "#010203" not in text
+    return seen
+
+
+def test_the_page_has_every_figure_and_stands_alone() -> None:
+    model, untrained, config = models()
+    found = diagnose(model, untrained, split_of(), config.probe)
+    verdict = Verdict("dimensional-collapse", 3, None, "The last level uses 2.0 of 13.0 directions & <no> more.")
+    history = [EpochDiagnostics(0, effective_rank=13.0), EpochDiagnostics(1, 0.5, effective_rank=2.0)]
+    text = page(Subject("<run>", "waves", ("$calm$", "_worn"), verdict, history), found)
+    assert check_page(text).tags.count("svg") == 7
+    for heading in HEADINGS:
+        assert f"<h2>{heading}" in text
+    assert "13.0 directions &amp; &lt;no&gt; more." in text
+    assert "Diagnosis of &lt;run&gt;" in text
+    assert text.index("dimensional-collapse") < text.index("<svg")
+    for name in EXPLANATIONS:
+        assert f"<code>{name}</code>" in text
+    without_run = page(Subject("x", "waves", None, None, ()), found)
+    assert check_page(without_run).tags.count("svg") == 6
+    assert "no verdict" in without_run
+
+
+def test_every_explained_number_exists() -> None:
+    model, untrained, config = models()
+    assert set(EXPLANATIONS) <= set(diagnose(model, untrained, split_of(), config.probe).values())
+
+
+# The command
+
+
+def tsjepa(*words: str) -> Result:
+    result = CliRunner().invoke(app, list(words))
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    assert "Traceback" not in result.output
+    return result
+
+
+def found(*words: str) -> dict[str, Any]:
+    result = tsjepa("diagnose", *words, "--json", "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.count("\n") == 1
+    values = dict(json.loads(result.stdout))
+    assert all(value is None or type(value) in (int, float) for value in values.values())
+    return values
+
+
+def refused(code: int, *words: str) -> str:
+    result = tsjepa("diagnose", *words)
+    assert (result.exit_code, result.stdout) == (code, ""), result.output
+    return " ".join(result.stderr.split())
+
+
+def save_data(name: str, n: int = 40, channels: int = 1, labels: bool = True, length: int = 60) -> str:
+    series, y = waves(n, channels, length)
+    half = n // 2 or 1
+    parts = {"X_train": series.values[:half], "X_test": series.values[half:]}
+    names = {"y_train": np.array(["calm", "worn"])[y[:half]], "y_test": np.array(["calm", "worn"])[y[half:]]}
+    np.savez(f"{name}.npz", **{key: part for key, part in (parts | (names if labels else {})).items() if len(part)})
+    return f"{name}.npz"
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make one run that all tests copy."""
+    folder, before = tmp_path_factory.mktemp("trained"), Path.cwd()
+    os.chdir(folder)
+    try:
+        words = ("--config", "tiny", "--epochs", "3", "--data", save_data("pump"), "--out", "run", "--device", "cpu")
+        assert tsjepa("pretrain", *words).exit_code == 0
+    finally:
+        os.chdir(before)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    monkeypatch.delenv("TSJEPA_DATA", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    if "run" in request.fixturenames:
+        shutil.copytree(request.getfixturevalue("trained"), tmp_path, dirs_exist_ok=True)
+
+
+@pytest.fixture
+def run(trained: Path) -> str:
+    return "run"
+
+
+def test_a_run_gives_one_flat_object_and_a_page(run: str) -> None:
+    values = found(run)
+    assert (values["n_train"], values["n_shown"]) == (20, 20)
+    assert [values[f"verdict_{name}"] for name in ("healthy", "collapsed")] in ([1, 0], [0, 0], [0, 1])
+    text = Path("run/diagnose.html").read_text()
+    assert check_page(text).tags.count("svg") == 7
+    assert "calm" in text
+    again = found("run/checkpoint.ckpt", "--out", "deep/again.html")
+    assert again == values
+    assert Path("deep/again.html").read_text() == text
+    assert sorted(path.name for path in Path("deep").iterdir()) == ["again.html"]
+
+
+def test_numbers_are_those_that_training_logged(run: str) -> None:
+    from tsjepa.logs import EpochTable
+
+    last, values = EpochTable(Path("run/diagnostics.csv")).rows()[-1], found(run)
+    for name in ("effective_rank", "position_share", "cross_series_share", "sigreg_score", "normalized_std"):
+        assert values[name] == pytest.approx(float(last[name]), rel=1e-5), name
+
+
+def test_what_the_terminal_shows(run: str) -> None:
+    result = tsjepa("diagnose", run)
+    assert result.exit_code == 0
+    assert "effective rank" in result.stdout
+    assert "page: run/diagnose.html" in result.stdout
+
+
+def test_without_the_runs_files_there_is_no_verdict(run: str) -> None:
+    Path("run/diagnostics.csv").unlink()
+    result = tsjepa("diagnose", run, "--json")
+    assert json.loads(result.stdout)["verdict_healthy"] is None
+    assert "no verdict" in result.stderr
+    Path("run/diagnostics.csv").write_text("epoch,loss\n1,much\n")
+    assert "is damaged" in tsjepa("diagnose", run).stderr
+    shutil.copy("run/checkpoint.ckpt", "other.ckpt")
+    assert found("other.ckpt")["verdict_healthy"] is None
+    assert Path("diagnose.html").exists()
+
+
+def test_data_without_labels_give_nulls_where_labels_are_needed(run: str) -> None:
+    values = found(run, "--data", save_data("bare", labels=False))
+    assert values["accuracy"] is values["accuracy_noise_1"] is values["accuracy_lost_block0_mlp"] is None
+    assert values["effective_rank"] is not None
+    assert values["activation_sparsity_noise_1"] is not None
+    assert check_page(Path("run/diagnose.html").read_text())
+
+
+def test_one_series(run: str) -> None:
+    values = found(run, "--data", save_data("single", n=1, labels=False))
+    assert values["lidar"] is values["cross_series_gap"] is values["uniformity"] is None
+    assert values["n_train"] == 1
+    assert check_page(Path("run/diagnose.html").read_text())
+
+
+def test_the_data_set_that_ships_with_aeon() -> None:
+    config = resolve(configure("tiny"), 100)
+    save_checkpoint("watch.ckpt", build_model(config, 6), Header(config, "BasicMotions", 6, 100))
+    values = found("watch.ckpt", "--out", "watch.html")
+    assert {f"accuracy_missing_channel_{k}" for k in range(6)} <= set(values)
+    assert values["accuracy"] == values["random_init_accuracy"]
+    assert values["accuracy"] is not None
+    assert values["accuracy"] > 0.8
+    assert check_page(Path("watch.html").read_text()).tags.count("svg") == 6
+
+
+def test_what_cannot_be_done_is_said_in_a_sentence(run: str) -> None:
+    assert "there is no checkpoint" in refused(1, "nowhere")
+    Path("empty").mkdir()
+    assert "there is no checkpoint" in refused(1, "empty")
+    assert "cannot be read as a checkpoint" in refused(1, "run/config.yaml")
+    assert "must end in .html" in refused(2, run, "--out", "page.pdf")
+    Path("folder.html").mkdir()
+    assert "is a folder" in refused(2, run, "--out", "folder.html")
+    assert "patch" in refused(1, run, "--data", save_data("short", length=8))
+    _, header = load_checkpoint("run/checkpoint.ckpt")
+    mixed = resolve(configure("tiny", None, ["tokenizer.channels=mixed"]), 60)
+    save_checkpoint("mixed.ckpt", build_model(mixed, 2), Header(mixed, header.data, 2, 60))
+    assert "mixes the 2 channels" in refused(1, "mixed.ckpt")

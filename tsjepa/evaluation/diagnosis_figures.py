@@ -1,0 +1,204 @@
+"""The figures of a diagnosis, each a matplotlib Figure to be written by `tsjepa.evaluation.svg`."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from tsjepa.evaluation.accuracy import Curve, Labels
+from tsjepa.evaluation.diagnosis import ENCODERS, Diagnosis
+from tsjepa.history import EpochDiagnostics
+
+# Tones that stand out from white and from black, apart for those who see few colours, too (after Okabe and Ito)
+COLOURS = {"trained": "#2f8fd8", "random_init": "#e08a1e", "supervised": "#2aa583"}
+CLASSES = ("#2f8fd8", "#e08a1e", "#2aa583", "#c96aa6", "#8f7be0", "#b7a21f", "#4fb8c9", "#d9604c", "#7f9a3a", "#9a8478")
+NAMES = {"trained": "trained", "random_init": "random initialisation", "supervised": "supervised"}
+NAME_LENGTH = 24
+# Inches above and below a panel, so that a title is not taken for the label of the panel above it
+ROOM = 0.1
+TRAINING = (
+    ("loss", ("loss",), "training loss"),
+    ("accuracy", ("probe",), "online probe, in training series"),
+    ("spreads", ("relative_gap",), "encoder to EMA target"),
+    ("directions", ("effective_rank", "latent_effective_rank"), "effective rank"),
+    ("share", ("cross_series_share", "position_share"), "what is of the series and of the position"),
+    ("spread", ("relative_spread", "latent_spread"), "spread"),
+)
+
+
+def training(history: Sequence[EpochDiagnostics]) -> Figure:
+    """Draw loss, probe, distance to the target, rank, shares and spread over epochs."""
+    figure = Figure(figsize=(10, 5.4), layout=ConstrainedLayoutEngine(h_pad=ROOM))
+    epochs = [record.epoch for record in history]
+    for axes, (label, fields, title) in zip(figure.subplots(2, 3).flat, TRAINING, strict=True):
+        axes.set(title=title, xlabel="epoch", ylabel=label)
+        drawn = [field for field in fields if over_epochs(axes, epochs, history, field)]
+        if not drawn:
+            say_nothing(axes)
+        elif len(fields) > 1:
+            axes.legend(fontsize=8)
+    return figure
+
+
+def over_epochs(axes: Axes, epochs: list[int], history: Sequence[EpochDiagnostics], field: str) -> bool:
+    """Draw one measure, unless it was never taken."""
+    values = [getattr(record, field) for record in history]
+    if all(math.isnan(value) for value in values):
+        return False
+    colour = COLOURS["random_init" if axes.lines else "trained"]
+    axes.plot(epochs, values, marker="o", markersize=3, color=colour, label=field.replace("_", " "))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return True
+
+
+def say_nothing(axes: Axes) -> None:
+    """Say that there is nothing to draw."""
+    axes.text(0.5, 0.5, "not measured", ha="center", va="center", transform=axes.transAxes)
+    axes.set(xticks=[], yticks=[])
+
+
+def spectrum(found: Diagnosis) -> Figure:
+    """Draw the eigenvalues of the covariance, as shares of the variance."""
+    figure = Figure(figsize=(5, 3.4), layout="constrained")
+    axes = figure.subplots()
+    axes.set(title="spectrum of the covariance", xlabel="direction", ylabel="share of the variance", yscale="log")
+    for who, quality in found.quality.items():
+        share = quality.spectrum / max(quality.spectrum.sum(), np.finfo(float).tiny)
+        positive = share > 0  # what is zero has no place on a scale of logarithms
+        axes.plot(np.arange(1, len(share) + 1)[positive], share[positive], color=COLOURS[who], label=NAMES[who])
+    axes.legend(fontsize=8)
+    return figure
+
+
+def positions(found: Diagnosis) -> Figure:
+    """Draw the variance over series at each position."""
+    figure = Figure(figsize=(5, 3.4), layout="constrained")
+    axes = figure.subplots()
+    axes.set(title="variance over series", xlabel="position of the token", ylabel="mean over dimensions")
+    for who, quality in found.quality.items():
+        variance = quality.position_variance
+        axes.plot(np.arange(len(variance)), variance, color=COLOURS[who], marker="o", markersize=3, label=NAMES[who])
+    axes.set_ylim(bottom=0)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(fontsize=8)
+    return figure
+
+
+def maps(found: Diagnosis, classes: tuple[str, ...] | None) -> Figure:
+    """Draw the first two principal components of the embeddings, coloured by class."""
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    places = figure.subplots(1, len(found.maps), squeeze=False).flat
+    for axes, (who, points) in zip(places, found.maps.items(), strict=True):
+        axes.set(title=NAMES[who], xlabel="first component", ylabel="second component")
+        scatter(axes, points, found.map_labels, classes)
+    return figure
+
+
+def scatter(axes: Axes, points: NDArray[np.float64], y: Labels | None, classes: tuple[str, ...] | None) -> None:
+    """Draw points, a colour a class; numbers on a scale; one colour without labels."""
+    across, up = points.T
+    if y is None:
+        axes.scatter(across, up, s=8, alpha=0.6, color=COLOURS["trained"], linewidths=0)
+    elif y.dtype.kind == "f":
+        axes.scatter(across, up, s=8, c=y, cmap="viridis", linewidths=0)
+    else:
+        codes = np.unique(y)
+        for index, code in enumerate(codes):
+            name = plain_text(str(code) if classes is None else classes[code])
+            colour, own = CLASSES[index % len(CLASSES)], y == code
+            axes.scatter(across[own], up[own], s=8, alpha=0.6, color=colour, label=name, linewidths=0)
+        if len(codes) <= len(CLASSES):  # of more, a legend could not tell one from the other
+            axes.legend(fontsize=8, markerscale=1.6)
+
+
+def plain_text(name: str) -> str:
+    """Return a name as matplotlib shows it to the letter: neither formula nor hidden, and not too long.
+
+    Examples
+    --------
+    >>> plain_text("_hidden"), len(plain_text("x" * 100))
+    (' _hidden', 24)
+    """
+    short = name if len(name) <= NAME_LENGTH else f"{name[: NAME_LENGTH - 1]}…"
+    return (" " if short.startswith("_") else "") + short.replace("$", r"\$")
+
+
+def perturbed(found: Diagnosis) -> Figure:
+    """Draw accuracy over the strength of each perturbation."""
+    figure, places = panels(found.curves)
+    for axes, curve in zip(places, found.curves, strict=True):
+        axes.set(title=curve.title, xlabel=curve.unit, ylabel="accuracy")
+        for who in ENCODERS:
+            if who in curve.accuracy:
+                line(axes, curve, curve.accuracy[who], found.accuracy_clean[who], who)
+        if found.majority is None:
+            say_nothing(axes)
+        else:
+            axes.axhline(found.majority, color="#808080", linewidth=1, linestyle=":", label="majority class")
+    return finish(figure, places[0])
+
+
+def sparsity(found: Diagnosis) -> Figure:
+    """Draw the sparsity of activations over the strength of each perturbation."""
+    figure, places = panels(found.curves)
+    for axes, curve in zip(places, found.curves, strict=True):
+        axes.set(title=curve.title, xlabel=curve.unit, ylabel="Hoyer sparsity")
+        for who in ENCODERS:
+            if who in curve.sparsity:
+                line(axes, curve, [one.hoyer for one in curve.sparsity[who]], found.sparsity[who].hoyer, who)
+    return finish(figure, places[0])
+
+
+def panels(curves: list[Curve]) -> tuple[Figure, list[Axes]]:
+    """Return a figure with a place for each curve, all with the same scale."""
+    rows = -(-len(curves) // 2)
+    figure = Figure(figsize=(10, 2.9 * rows), layout=ConstrainedLayoutEngine(h_pad=ROOM))
+    places = list(figure.subplots(rows, 2, squeeze=False, sharey=True).flat)
+    for empty in places[len(curves) :]:
+        empty.remove()
+    return figure, places[: len(curves)]
+
+
+def finish(figure: Figure, axes: Axes) -> Figure:
+    """Put one legend above all panels."""
+    handles, labels = axes.get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
+    return figure
+
+
+def line(axes: Axes, curve: Curve, values: list[float], start: float, who: str) -> None:
+    """Draw one encoder's curve from the clean series on; channels have no order, so theirs are points."""
+    if curve.clean is None:
+        axes.axhline(start, color=COLOURS[who], linewidth=0.8, linestyle="--")
+        axes.plot(curve.levels, values, "o", color=COLOURS[who], label=NAMES[who])
+        axes.set_xticks(curve.levels)
+        return
+    pairs = sorted(zip([curve.clean, *curve.levels], [start, *values], strict=True))
+    strengths, heights = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    axes.plot(strengths, heights, marker="o", markersize=3, color=COLOURS[who], label=NAMES[who])
+    if curve.clean > 0:  # factors
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(strengths, [f"{strength:g}" for strength in strengths])
+
+
+def ablation(found: Diagnosis) -> Figure:
+    """Draw the accuracy that is lost with each head and MLP."""
+    figure = Figure(figsize=(10, 3), layout="constrained")
+    axes = figure.subplots()
+    if any(lost is None for lost in found.ablation.values()):
+        say_nothing(axes)
+        return figure
+    names = [f"block {p.block}\n{'MLP' if p.head is None else f'head {p.head}'}" for p in found.ablation]
+    colours = [COLOURS["supervised" if piece.head is None else "trained"] for piece in found.ablation]
+    axes.bar(range(len(names)), [lost or 0.0 for lost in found.ablation.values()], color=colours, width=0.6)
+    axes.axhline(0, color="#808080", linewidth=0.8)
+    axes.set_xticks(range(len(names)), names, rotation=0 if len(names) < 16 else 90)
+    axes.set(ylabel="accuracy lost")
+    axes.grid(visible=False, axis="x")
+    return figure

@@ -1,0 +1,129 @@
+"""The figures of a collapse study, drawn without a display."""
+
+import io
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from tsjepa.evaluation.curves import escape_step, phase_steps
+from tsjepa.evaluation.rows import BASE, Arm, Run
+from tsjepa.evaluation.votes import decay_arms, grouped
+
+PANELS = (
+    ("loss", "loss", "linear"),
+    ("probe", "probe accuracy", "linear"),
+    ("gap", "encoder-EMA distance", "log"),
+    ("effective_rank", "effective rank", "linear"),
+)
+
+
+def figures(runs: Sequence[Run]) -> dict[str, Figure]:
+    """Draw all figures of a study by the names of their files.
+
+    Parameters
+    ----------
+    runs : sequence of Run
+
+    Returns
+    -------
+    dict of str to Figure
+        `curves-<data>` for each data set, `phase` and `masking`; nothing without runs.
+
+    Examples
+    --------
+    >>> figures([])
+    {}
+    """
+    if not runs:
+        return {}
+    found = {f"curves-{safe(group[0].data)}": curves(group) for group in grouped(runs, lambda run: run.data)}
+    return {**found, "phase": phase_figure(runs), "masking": masking_figure(runs)}
+
+
+def safe(name: str) -> str:
+    """Return a name that is fit for a file: that of a data set may be anything.
+
+    Examples
+    --------
+    >>> safe("pump 7/a")
+    'pump_7_a'
+    """
+    return "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in name)
+
+
+def image(figure: Figure, kind: Literal["png", "svg"]) -> bytes:
+    """Return the content of a file; the same figure gives the same bytes."""
+    content = io.BytesIO()
+    with mpl.rc_context({"svg.hashsalt": "tsjepa"}):
+        figure.savefig(content, format=kind, dpi=120, metadata={"Date": None} if kind == "svg" else None)
+    return content.getvalue()
+
+
+def curves(runs: Sequence[Run]) -> Figure:
+    """Draw loss, probe, distance and rank over training, a line a decay: mean over seeds, and their range."""
+    figure = Figure(figsize=(15, 3.8), layout="constrained")
+    figure.suptitle(f"{runs[0].data}: training with each EMA decay, mean and range over seeds")
+    arms = sorted(grouped(decay_arms(runs), lambda run: run.arm), key=lambda arm: arm[0].arm)
+    for axes, (name, label, scale) in zip(figure.subplots(1, len(PANELS)), PANELS, strict=True):
+        for place, arm in enumerate(arms):
+            draw_curve(axes, arm, name, mpl.colormaps["viridis"](0.9 * place / max(len(arms) - 1, 1)))
+        axes.set(xlabel="steps", title=label, yscale=scale)
+        axes.grid(alpha=0.3)
+    if arms:
+        figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside right center", title="decay")
+    return figure
+
+
+def draw_curve(axes: Axes, runs: Sequence[Run], name: str, colour: tuple[float, float, float, float]) -> None:
+    """Draw one measure of the seeds of an arm; an arm that is too short to tell is dashed."""
+    # at initialisation there is no loss, and a distance of zero, which a logarithm does not show
+    start = 1 if name in ("loss", "gap") else 0
+    steps = [row.step for row in runs[0].curve[start:]]
+    values = np.array([[getattr(row, name) for row in run.curve[start:]] for run in runs])
+    line = "-" if runs[0].decided else "--"
+    axes.plot(steps, values.mean(0), line, color=colour, label=f"{runs[0].arm.decay:g}")
+    axes.fill_between(steps, values.min(0), values.max(0), color=colour, alpha=0.15, linewidth=0)
+
+
+def phase_figure(runs: Sequence[Run]) -> Figure:
+    """Draw the length of the phase against the memory of the EMA target."""
+    figure = Figure(figsize=(6.4, 4), layout="constrained")
+    axes = figure.subplots()
+    chosen = [run for run in decay_arms(runs) if run.decided]
+    for group in grouped(chosen, lambda run: run.data):
+        points(axes, group, lambda arm: 1 / (1 - arm.decay), phase_steps, group[0].data)
+    axes.set(xscale="log", xlabel="memory of the EMA, 1 / (1 - decay) steps", ylabel="steps in the collapse phase")
+    finish(axes, "Corollary 4.3: a longer phase with a larger decay?")
+    return figure
+
+
+def masking_figure(runs: Sequence[Run]) -> Figure:
+    """Draw the step of escape against the mask ratio, a line a kind of mask."""
+    figure = Figure(figsize=(6.4, 4), layout="constrained")
+    axes = figure.subplots()
+    chosen = [run for run in runs if run.arm.decay == BASE.decay]
+    for group in grouped(chosen, lambda run: (run.data, run.arm.masking)):
+        points(axes, group, lambda arm: arm.ratio, escape_step, f"{group[0].data}, {group[0].arm.masking}")
+    axes.set(xlabel="mask ratio", ylabel="step at which the phase was left")
+    finish(axes, f"Section 4.3: masks at decay {BASE.decay:g}")
+    return figure
+
+
+def points(axes: Axes, runs: Sequence[Run], x: Callable[[Arm], float], y: Callable[[Run], float], label: str) -> None:
+    """Draw a point a run and a line through the means of the arms."""
+    arms = sorted(grouped(runs, lambda run: run.arm), key=lambda arm: x(arm[0].arm))
+    means = [np.mean([y(run) for run in arm]) for arm in arms]
+    (line,) = axes.plot([x(arm[0].arm) for arm in arms], means, "o-", markersize=3, label=label)
+    axes.plot([x(run.arm) for run in runs], [y(run) for run in runs], ".", color=line.get_color(), alpha=0.4)
+
+
+def finish(axes: Axes, title: str) -> None:
+    """Add title and grid, and a legend if there is something to name."""
+    axes.set_title(title)
+    axes.grid(alpha=0.3)
+    if axes.get_legend_handles_labels()[1]:
+        axes.legend(fontsize="small")

@@ -1,0 +1,118 @@
+"""How a claim is put to the vote of a study's runs, and how numbers of groups of runs are told."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal
+
+import numpy as np
+
+from tsjepa.evaluation.curves import final_probe, spearman
+from tsjepa.evaluation.rows import BASE, Run
+
+Outcome = Literal["confirmed", "refuted", "undecided"]
+
+STRONG = 0.5  # rank correlation
+MAJORITY = 2 / 3
+
+
+def settle(votes: Iterable[int], least: int = 2) -> Outcome:
+    """Return what votes of 1, 0 and -1 decide.
+
+    Examples
+    --------
+    >>> settle([1, 1, 0]), settle([-1, -1, -1, 1]), settle([1, -1]), settle([1])
+    ('confirmed', 'refuted', 'undecided', 'undecided')
+    """
+    votes = list(votes)
+    needed = max(MAJORITY * len(votes), least)
+    if votes.count(1) >= needed:
+        return "confirmed"
+    return "refuted" if votes.count(-1) >= needed else "undecided"
+
+
+def vote(rho: float) -> int:
+    """Return what a rank correlation says; nothing where it is not known."""
+    return int(rho >= STRONG) - int(rho <= 0)
+
+
+def decay(run: Run) -> float:
+    """Return the EMA decay of a run."""
+    return run.arm.decay
+
+
+def ratio(run: Run) -> float:
+    """Return the mask ratio of a run."""
+    return run.arm.ratio
+
+
+def decay_arms(runs: Sequence[Run]) -> list[Run]:
+    """Return the runs that differ from the paper's setting in their decay alone."""
+    return [run for run in runs if run.arm._replace(decay=BASE.decay) == BASE]
+
+
+def at_base(runs: Sequence[Run]) -> list[Run]:
+    """Return the runs with the paper's decay."""
+    return [run for run in runs if run.arm.decay == BASE.decay]
+
+
+def grouped(runs: Sequence[Run], key: Callable[[Run], object]) -> list[list[Run]]:
+    """Return the runs in groups of one key, in the order of their first ones."""
+    groups: dict[object, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(key(run), []).append(run)
+    return list(groups.values())
+
+
+def seeds_of(runs: Sequence[Run]) -> list[list[Run]]:
+    """Return the arms of each seed on each data set."""
+    return grouped(runs, lambda run: (run.data, run.seed))
+
+
+def over_arms(group: Sequence[Run], x: Callable[[Run], float], y: Callable[[Run], float]) -> float:
+    """Return the rank correlation of two numbers over the arms of a group."""
+    return spearman([x(run) for run in group], [y(run) for run in group])
+
+
+def separation(runs: Sequence[Run]) -> float:
+    """Return the range of the arms' mean final probe in standard deviations within arms; nan if none is known."""
+    arms = [[final_probe(run) for run in arm] for arm in grouped(runs, lambda run: run.arm)]
+    if len(arms) < 2 or min(map(len, arms)) < 2:
+        return math.nan
+    means, within = [np.mean(arm) for arm in arms], math.sqrt(np.mean([np.var(arm, ddof=1) for arm in arms]))
+    return float(max(means) - min(means)) / within if within > 0 else math.nan
+
+
+def wider(runs: Sequence[Run]) -> float:
+    """Return how much wider block runs spread than random ones of the same ratio; nan if there are not two of each."""
+    spreads = {}
+    for kind in ("block", "random"):
+        curves = [[row.probe for row in run.curve[1:]] for run in runs if run.arm.masking == kind]
+        spreads[kind] = float(np.std(curves, axis=0, ddof=1).mean()) if len(curves) > 1 else math.nan
+    return spreads["block"] / spreads["random"] if spreads["random"] > 0 else math.nan
+
+
+def told(rhos: Sequence[float]) -> str:
+    """Write correlations: their median, and how many speak for and against the claim.
+
+    Examples
+    --------
+    >>> told([0.9, 0.7, -0.2])
+    '0.70 in the median of 3, 2 for and 1 against'
+    """
+    known = [rho for rho in rhos if not math.isnan(rho)]
+    if not known:
+        return "not known, since nothing varies or too few arms are long enough"
+    votes = [vote(rho) for rho in known]
+    return f"{np.median(known):.2f} in the median of {len(known)}, {votes.count(1)} for and {votes.count(-1)} against"
+
+
+def listed(values: Sequence[float]) -> str:
+    """Write numbers one after another, those that are known."""
+    return ", ".join(f"{value:.2f}" for value in values if not math.isnan(value))
+
+
+def by_arm(runs: Sequence[Run], number: Callable[[Run], float], form: str) -> str:
+    """Write a number's mean over seeds, arm by arm and data set by data set."""
+    groups = sorted(grouped(runs, lambda run: (run.data, run.arm)), key=lambda group: group[0][:2])
+    means = (f"{group[0].data} at {group[0].arm}: {np.mean([number(run) for run in group]):{form}}" for group in groups)
+    return "; ".join(means) or "not known"
