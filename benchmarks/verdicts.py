@@ -1,4 +1,4 @@
-"""Does the collapse verdict call deliberately broken runs by their name, and no healthy recipe collapsed?
+"""Whether the collapse verdict calls deliberately broken runs by their name, and no healthy recipe collapsed.
 
 python benchmarks/verdicts.py broken --data FordA --seeds 5
 python benchmarks/verdicts.py healthy --data FordA --seeds 20

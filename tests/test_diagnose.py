@@ -16,6 +16,7 @@ import torch
 from typer.testing import CliRunner, Result
 
 from tsjepa.arrays import Series, as_series
+from tsjepa.batches import keyed_generator
 from tsjepa.build import build_model, configure, resolve
 from tsjepa.checkpoint import Header, load_checkpoint, save_checkpoint
 from tsjepa.cli.main import app
@@ -30,6 +31,8 @@ from tsjepa.evaluation.perturbation import add_noise, drop_channel, drop_samples
 from tsjepa.evaluation.quality import measure
 from tsjepa.evaluation.supervised import train_supervised
 from tsjepa.history import EpochDiagnostics
+from tsjepa.layers import instance_normalize, sincos_positions
+from tsjepa.logs import EpochTable
 from tsjepa.probe import majority, probe
 from tsjepa.spread import self_cluster, uniformity
 from tsjepa.verdict import Verdict
@@ -175,8 +178,6 @@ def test_sparsity_is_that_of_the_activations_behind_gelu_at_valid_tokens() -> No
     valid[0, :, 30:] = False
     attend = encoder.token_valid(valid)
     with torch.no_grad():
-        from tsjepa.layers import instance_normalize, sincos_positions
-
         h = encoder.tokenizer(instance_normalize(x, valid))
         h = h + sincos_positions(torch.arange(h.shape[1]), encoder.dim)
         block = encoder.blocks[0]
@@ -218,8 +219,6 @@ def test_label_free_numbers_equal_direct_calls() -> None:
 
 
 def test_lidar_and_alignment_see_masked_views() -> None:
-    from tsjepa.batches import keyed_generator
-
     model, _, _ = models()
     series, _ = waves(30)
     x, generator, views = torch.from_numpy(series.values), keyed_generator(3, 2**31, 2), []
@@ -251,8 +250,6 @@ def test_accuracies_equal_direct_calls() -> None:
     assert values["supervised_accuracy"] is None
     noisy = add_noise(split.test, 1.0, np.random.default_rng((0, 0, 2)))
     reader = Reader(model.encoder, config.probe, "cpu")
-    index = np.random.default_rng(0).permutation(40)
-    assert sorted(index) == list(range(40))
     head = reader.fit(split)
     assert values["accuracy_noise_1"] == np.mean(
         head.predict(embed(model.encoder, noisy, config.probe)) == split.y_test
@@ -312,8 +309,6 @@ def test_the_plane_holds_most_of_the_variance() -> None:
 
 class Checker(HTMLParser):
     """Sees tags that do not close, identifiers twice, and what a page would load."""
-
-    VOID = ("meta", "br", "path", "use", "stop")
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -459,8 +454,6 @@ def test_a_run_gives_one_flat_object_and_a_page(run: str) -> None:
 
 
 def test_numbers_are_those_that_training_logged(run: str) -> None:
-    from tsjepa.logs import EpochTable
-
     last, values = EpochTable(Path("run/diagnostics.csv")).rows()[-1], found(run)
     for name in ("effective_rank", "position_share", "cross_series_share", "sigreg_score", "normalized_std"):
         assert values[name] == pytest.approx(float(last[name]), rel=1e-5), name
