@@ -1,4 +1,4 @@
-"""SIGReg over two processes is SIGReg of the joined batch, value and gradient.
+"""SIGReg and VICReg over two processes are those of the joined batch, value and gradient.
 
 Run as a program, this file is one of the two processes: test_distributed.py RANK FOLDER
 """
@@ -13,9 +13,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from tsjepa.regularizers import SIGReg
+from tsjepa.regularizers import SIGReg, VICReg
 
-PLACEMENTS = ("token", "position")
+KINDS = ("token", "position", "series", "dual", "vicreg")
 HALVES = (slice(0, 3), slice(3, 8))  # ranks may hold different numbers of samples
 
 
@@ -26,11 +26,12 @@ def batch() -> tuple[Tensor, Tensor, Tensor]:
     return x, torch.rand(8, 6, generator=generator) < 0.8, weight
 
 
-def loss_and_gradient(part: slice, placement: str, masked: bool, seed: int) -> tuple[Tensor, Tensor]:
+def loss_and_gradient(part: slice, kind: str, masked: bool, seed: int) -> tuple[Tensor, Tensor]:
     x, valid, weight = batch()
     weight.requires_grad_()
     generator = torch.Generator().manual_seed(seed)
-    value = SIGReg(slices=16, placement=placement)(x[part] @ weight, generator, valid[part] if masked else None)
+    regularizer = VICReg() if kind == "vicreg" else SIGReg(slices=16, placement=kind)
+    value = regularizer(x[part] @ weight, generator, valid[part] if masked else None)
     value.backward()
     return value.detach(), weight.grad
 
@@ -39,12 +40,12 @@ def work(rank: int, folder: Path) -> None:
     """Be one rank: average gradients over ranks as DDP does, and save what came out."""
     dist.init_process_group("gloo", init_method=f"file://{folder}/init", rank=rank, world_size=2)
     results = {}
-    for placement in PLACEMENTS:
+    for kind in KINDS:
         for masked in (False, True):
             # another seed on the second rank: the slices have to come from the first
-            value, gradient = loss_and_gradient(HALVES[rank], placement, masked, seed=7 + rank)
+            value, gradient = loss_and_gradient(HALVES[rank], kind, masked, seed=7 + rank)
             dist.all_reduce(gradient)
-            results[placement, masked] = (value, gradient / 2)
+            results[kind, masked] = (value, gradient / 2)
     torch.save(results, folder / f"{rank}.pt")
     dist.destroy_process_group()
 
@@ -72,12 +73,12 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[tuple[str, bool
 
 @pytest.mark.skipif(not dist.is_gloo_available(), reason="this torch has no gloo")
 @pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize("placement", PLACEMENTS)
-def test_two_ranks_equal_the_joined_batch(ranks, placement: str, masked: bool) -> None:
-    value, gradient = loss_and_gradient(slice(None), placement, masked, seed=7)
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_ranks_equal_the_joined_batch(ranks, kind: str, masked: bool) -> None:
+    value, gradient = loss_and_gradient(slice(None), kind, masked, seed=7)
     assert gradient.abs().max() > 1e-3
     for results in ranks:
-        got_value, got_gradient = results[placement, masked]
+        got_value, got_gradient = results[kind, masked]
         torch.testing.assert_close(got_value, value, rtol=1e-9, atol=1e-12)
         torch.testing.assert_close(got_gradient, gradient, rtol=1e-9, atol=1e-12)
 

@@ -199,9 +199,11 @@ class SIGReg(nn.Module):
         # the sets of a placement by series are a rank's own; the others are shared by all ranks
         shared = placement != "series"
         values = epps_pulley(samples @ directions, counted, knots=self.knots, t_max=self.t_max, shared=shared)
-        if counted is None:
-            return values.mean()
-        return values.mean(1).sum() / counted.any(1).sum().clamp(min=1)
+        total = values.mean(1).sum()
+        n_sets = total.new_tensor(float(len(values))) if counted is None else counted.any(1).sum().to(total)
+        if not shared:
+            total, n_sets = SumOverRanks.apply(total), sum_over_ranks(n_sets)
+        return total / n_sets.clamp(min=1)
 
 
 def variance_loss(z: Tensor, *, floor: float = 1.0) -> Tensor:

@@ -96,7 +96,9 @@ def phase_figure(runs: Sequence[Run]) -> Figure:
     chosen = [run for run in decay_arms(runs) if run.decided]
     for group in grouped(chosen, lambda run: run.data):
         points(axes, group, lambda arm: 1 / (1 - arm.decay), phase_steps, group[0].data)
-    axes.set(xscale="log", xlabel="memory of the EMA, 1 / (1 - decay) steps", ylabel="steps in the collapse phase")
+    # limits that hold all decays of a study, set first: a logarithm finds none for a single one
+    axes.set(xlim=(5, 20_000), xscale="log")
+    axes.set(xlabel="memory of the EMA, 1 / (1 - decay) steps", ylabel="steps in the collapse phase")
     finish(axes, "Corollary 4.3: a longer phase with a larger decay?")
     return figure
 

@@ -1,0 +1,146 @@
+"""The search for the regularizer's weight: bisection over stubbed runs, real short runs, and the command."""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+from tsjepa.arrays import as_series
+from tsjepa.build import configure, resolve
+from tsjepa.cli import tune as command
+from tsjepa.cli.main import app
+from tsjepa.config import ConfigError
+from tsjepa.evaluation.tune import THRESHOLD, Trial, TuneError, bisect_weight, check_tunable, try_weight
+
+
+def enough_from(weight: float) -> Callable[[float], Trial]:
+    """Return runs whose score reaches the threshold at a weight."""
+    # a little less than the threshold, so that the weight itself is enough whatever the rounding
+    return lambda tried: Trial(tried, 0.999 * THRESHOLD * weight / tried, "healthy", 1.0)
+
+
+@pytest.mark.parametrize("weight", [2e-4, 0.003, 0.05, 0.9])
+@pytest.mark.parametrize("runs", [6, 12])
+def test_bisection_brackets_the_threshold_in_few_runs(weight: float, runs: int) -> None:
+    found = bisect_weight(enough_from(weight), runs=runs)
+    assert len(found.trials) == runs
+    factor = 1e4 ** (0.5 ** (runs - 2))
+    assert 0.999 * weight <= found.weight <= weight * factor
+    assert found.weight == min(trial.weight for trial in found.trials if trial.enough)
+
+
+def test_the_number_of_runs_grows_with_the_logarithm_of_the_grid() -> None:
+    fine = bisect_weight(enough_from(0.01), low=1e-6, high=1e6, runs=22)
+    assert fine.weight / 0.01 < (1e12) ** (1 / 2**20) * 1.0001
+
+
+def test_both_ends_are_tried_first() -> None:
+    assert [trial.weight for trial in bisect_weight(enough_from(0.01), runs=3).trials] == [1, 1e-4, pytest.approx(0.01)]
+    found = bisect_weight(enough_from(1e-9))
+    assert (found.weight, len(found.trials)) == (1e-4, 2)
+    with pytest.raises(TuneError, match=r"even a weight of 1 is not enough \(healthy, score 0\.200 of 0\.1 at most"):
+        bisect_weight(lambda weight: Trial(weight, 0.2, "healthy", 1.0))
+
+
+def test_a_collapse_is_not_enough_whatever_the_score_and_a_phase_is_no_collapse() -> None:
+    states = {"collapsed", "positional-collapse", "dimensional-collapse", "collapse-phase", "healthy"}
+    assert {s for s in states if Trial(1, 0.01, s, 1.0).enough} == {"healthy", "collapse-phase"}  # type: ignore[arg-type]
+    assert not Trial(1, math.nan, "healthy", 1.0).enough
+
+
+NO_SEARCH = [(0, 1, 6), (1, 1, 6), (2, 1, 6), (-1, 1, 6), (1e-4, math.inf, 6), (math.nan, 1, 6), (1e-4, 1, 2)]
+
+
+@pytest.mark.parametrize(("low", "high", "runs"), NO_SEARCH)
+def test_what_is_no_search_is_refused_before_a_run(low: float, high: float, runs: int) -> None:
+    def never(weight: float) -> Trial:
+        raise AssertionError
+
+    with pytest.raises(TuneError):
+        bisect_weight(never, low, high, runs)
+
+
+def test_only_sigreg_has_the_score() -> None:
+    with pytest.raises(ConfigError, match=r"regularizer\.kind is none"):
+        check_tunable(configure("ts-jepa-paper"))
+    with pytest.raises(ConfigError, match="frozen teacher"):
+        check_tunable(configure("tiny", None, ["target.kind=frozen"]))
+
+
+def wave(n: int = 32) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    phase = rng.uniform(0, 6, (n, 1, 1))
+    return (np.sin(np.arange(60) * 0.3 + phase) + 0.3 * rng.normal(size=(n, 1, 60))).astype(np.float32)
+
+
+def test_a_larger_weight_scores_nearer_to_a_normal_law() -> None:
+    series = as_series(wave())
+    config = resolve(configure("tiny", None, ["train.epochs=6"]), 60)
+    epochs: list[int] = []
+    trials = [try_weight(config, series, weight, report=epochs.append) for weight in (0.0, 0.01, 1.0)]
+    assert trials[0].score > trials[1].score > trials[2].score
+    assert epochs == [1, 2, 3, 4, 5, 6] * 3
+    assert try_weight(config, series, 0.01) == trials[1]
+
+
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("TSJEPA_DATA", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    np.savez("wave.npz", X_train=wave())
+
+
+def invoke(*words: str) -> Result:
+    line = ["tune-lambda", "--data", "wave.npz", "--config", "tiny", "--device", "cpu", *words]
+    result = CliRunner().invoke(app, line)
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    assert "Traceback" not in result.output
+    return result
+
+
+def test_the_command_prints_lambda_and_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "try_weight", lambda config, series, weight, device, tell: enough_from(0.05)(weight))
+    result = invoke("--json")
+    assert result.exit_code == 0
+    found = json.loads(result.stdout)
+    assert set(found) == {"lambda", "runs"}
+    assert len(found["runs"]) == 6
+    assert set(found["runs"][0]) == {"weight", "score", "verdict", "loss", "enough"}
+    assert found["lambda"] == min(run["weight"] for run in found["runs"] if run["enough"])
+    assert "up to 6 runs of 10 epochs, for the smallest weight that ends in no collapse" in result.stderr
+    text = invoke("--runs", "3")
+    assert "lambda: 1, the smallest weight that is enough" in text.stdout
+    assert "next: tsjepa pretrain --data wave.npz --config tiny --set regularizer.weight=1" in text.stdout
+
+
+def test_the_low_end_may_be_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "try_weight", lambda config, series, weight, device, tell: enough_from(1e-9)(weight))
+    result = invoke("--low", "0.5", "--json")
+    assert json.loads(result.stdout)["lambda"] == 0.5
+    assert "the low end, 0.5, is enough already" in result.stderr
+
+
+def test_it_runs_for_real() -> None:
+    result = invoke("--runs", "3", "--epochs", "2", "--high", "20", "--seed", "1", "--json")
+    if result.exit_code == 0:
+        assert len(json.loads(result.stdout)["runs"]) in (2, 3)
+    else:
+        assert "even a weight of 20 is not enough" in result.stderr
+
+
+def test_what_is_no_search_ends_in_a_sentence() -> None:
+    for code, sentence, words in (
+        (2, "from a low weight above 0 to a higher one, but got 2 and 1", ("--low", "2")),
+        (2, "takes 3 runs or more", ("--runs", "2")),
+        (2, "regularizer.kind is none", ("--config", "ts-jepa-paper")),
+        (2, "unknown key", ("--set", "regularizer.wait=1")),
+        (1, "even a weight of 0.0002 is not enough", ("--high", "0.0002", "--epochs", "1")),
+    ):
+        result = invoke(*words, "--json")
+        assert (result.exit_code, result.stdout) == (code, ""), result.output
+        assert sentence in " ".join(result.stderr.split())
