@@ -8,7 +8,7 @@ from tsjepa.checkpoint import Header, load_checkpoint
 from tsjepa.cli.data import Data, load_data, say_remarks
 from tsjepa.cli.errors import USAGE, Failure, say
 from tsjepa.cli.options import DiagnoseOptions
-from tsjepa.cli.outdir import CHECKPOINT, make_writable, replace_file
+from tsjepa.cli.outdir import CHECKPOINT, METRICS, make_writable, replace_file
 from tsjepa.cli.plan import DEFAULT_DATA
 from tsjepa.cli.render import busy
 from tsjepa.cli.report import DiagnoseReport
@@ -92,20 +92,21 @@ def split_of(data: Data) -> Split:
 
 
 def run_history(checkpoint: Path) -> list[EpochDiagnostics]:
-    """Return the diagnostics of the run that a checkpoint ended; none for other checkpoints, saying what is missing.
+    """Return the diagnostics of the run that a checkpoint ended, or its losses alone, and say what is missing.
 
     Another file of the folder, such as that of the best epoch, is not what the run ended with.
     """
-    table = checkpoint.parent / DIAGNOSTICS
     if checkpoint.name != CHECKPOINT:
         return []
-    if not table.exists():
-        say(f"note: {table} is not there, so there are no curves over epochs and no verdict.")
-        return []
+    folder = checkpoint.parent
     try:
-        return read_history(EpochTable(table))
+        history = read_history(EpochTable(folder / DIAGNOSTICS))
+        if history:
+            return history
+        say(f"note: {folder / DIAGNOSTICS} is not there, so there is no verdict, and of the curves at most the loss.")
+        return [EpochDiagnostics(int(row["epoch"]), float(row["loss"])) for row in EpochTable(folder / METRICS).rows()]
     except (ValueError, TypeError, KeyError, csv.Error):
-        say(f"note: {table} is damaged, so there are no curves over epochs and no verdict.")
+        say(f"note: the tables in {folder} are damaged, so there are no curves over epochs and no verdict.")
         return []
 
 

@@ -471,8 +471,9 @@ def test_without_the_runs_files_there_is_no_verdict(run: str) -> None:
     result = tsjepa("diagnose", run, "--json")
     assert json.loads(result.stdout)["verdict_healthy"] is None
     assert "no verdict" in result.stderr
+    assert check_page(Path("run/diagnose.html").read_text()).tags.count("svg") == 7  # the loss is in metrics.csv
     Path("run/diagnostics.csv").write_text("epoch,loss\n1,much\n")
-    assert "is damaged" in tsjepa("diagnose", run).stderr
+    assert "are damaged" in tsjepa("diagnose", run).stderr
     shutil.copy("run/checkpoint.ckpt", "other.ckpt")
     assert found("other.ckpt")["verdict_healthy"] is None
     assert Path("diagnose.html").exists()

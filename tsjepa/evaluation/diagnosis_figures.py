@@ -18,6 +18,9 @@ from tsjepa.history import EpochDiagnostics
 COLOURS = {"trained": "#2f8fd8", "random_init": "#e08a1e", "supervised": "#2aa583"}
 CLASSES = ("#2f8fd8", "#e08a1e", "#2aa583", "#c96aa6", "#8f7be0", "#b7a21f", "#4fb8c9", "#d9604c", "#7f9a3a", "#9a8478")
 NAMES = {"trained": "trained", "random_init": "random initialisation", "supervised": "supervised"}
+# Lines that lie on each other still show, and points over channels stand side by side
+DASHES = {"trained": "-", "random_init": "--", "supervised": ":"}
+ASIDE = {"trained": -0.12, "random_init": 0.0, "supervised": 0.12}
 NAME_LENGTH = 24
 # Inches above and below a panel, so that a title is not taken for the label of the panel above it
 ROOM = 0.1
@@ -26,7 +29,7 @@ TRAINING = (
     ("accuracy", ("probe",), "online probe, in training series"),
     ("spreads", ("relative_gap",), "encoder to EMA target"),
     ("directions", ("effective_rank", "latent_effective_rank"), "effective rank"),
-    ("share", ("cross_series_share", "position_share"), "what is of the series and of the position"),
+    ("share", ("cross_series_share", "position_share"), "what series and position explain"),
     ("spread", ("relative_spread", "latent_spread"), "spread"),
 )
 
@@ -102,18 +105,19 @@ def maps(found: Diagnosis, classes: tuple[str, ...] | None) -> Figure:
 def scatter(axes: Axes, points: NDArray[np.float64], y: Labels | None, classes: tuple[str, ...] | None) -> None:
     """Draw points, a colour a class; numbers on a scale; one colour without labels."""
     across, up = points.T
+    size = 8 if len(points) > 200 else 24
     if y is None:
-        axes.scatter(across, up, s=8, alpha=0.6, color=COLOURS["trained"], linewidths=0)
+        axes.scatter(across, up, s=size, alpha=0.6, color=COLOURS["trained"], linewidths=0)
     elif y.dtype.kind == "f":
-        axes.scatter(across, up, s=8, c=y, cmap="viridis", linewidths=0)
+        axes.scatter(across, up, s=size, c=y, cmap="viridis", linewidths=0)
     else:
         codes = np.unique(y)
         for index, code in enumerate(codes):
             name = plain_text(str(code) if classes is None else classes[code])
             colour, own = CLASSES[index % len(CLASSES)], y == code
-            axes.scatter(across[own], up[own], s=8, alpha=0.6, color=colour, label=name, linewidths=0)
+            axes.scatter(across[own], up[own], s=size, alpha=0.6, color=colour, label=name, linewidths=0)
         if len(codes) <= len(CLASSES):  # of more, a legend could not tell one from the other
-            axes.legend(fontsize=8, markerscale=1.6)
+            axes.legend(fontsize=8)
 
 
 def plain_text(name: str) -> str:
@@ -176,12 +180,13 @@ def line(axes: Axes, curve: Curve, values: list[float], start: float, who: str) 
     """Draw one encoder's curve from the clean series on; channels have no order, so theirs are points."""
     if curve.clean is None:
         axes.axhline(start, color=COLOURS[who], linewidth=0.8, linestyle="--")
-        axes.plot(curve.levels, values, "o", color=COLOURS[who], label=NAMES[who])
+        places = [level + ASIDE[who] for level in curve.levels]
+        axes.plot(places, values, "o", color=COLOURS[who], label=NAMES[who])
         axes.set_xticks(curve.levels)
         return
     pairs = sorted(zip([curve.clean, *curve.levels], [start, *values], strict=True))
     strengths, heights = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-    axes.plot(strengths, heights, marker="o", markersize=3, color=COLOURS[who], label=NAMES[who])
+    axes.plot(strengths, heights, DASHES[who], marker="o", markersize=3, color=COLOURS[who], label=NAMES[who])
     if curve.clean > 0:  # factors
         axes.set_xscale("log", base=2)
         axes.set_xticks(strengths, [f"{strength:g}" for strength in strengths])
