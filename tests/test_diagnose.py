@@ -347,7 +347,8 @@ def check_page(text: str) -> Checker:
     assert len(seen.ids) == len(set(seen.ids))
     assert not {"script", "link", "img", "iframe", "object"} & set(seen.tags)
     assert all(target.startswith("#") and target[1:] in seen.ids for target in seen.loads)
-    assert set(re.findall(r"url\(#([^)]+)\)", text)) <= set(seen.ids)
+    referred = {target[1:] for target in seen.loads} | set(re.findall(r"url\(#([^)]+)\)", text))
+    assert referred == set(seen.ids)
     assert set(re.findall(r'https?://[^"\s<]*', text)) == {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
     assert "@import" not in text
     assert not re.search(r"url\((?!#)", text)

@@ -74,7 +74,7 @@ def to_svg(figure: Figure, name: str, title: str) -> str:
     # inside one page identifiers have to be unique, and those that nothing refers to are not needed
     used = set(re.findall(r'url\(#([^)]+)\)|href="#([^"]+)"', text))
     wanted = {one or other for one, other in used}
-    text = re.sub(r' id="([^"]+)"', lambda m: f' id="{name}-{m[1]}"' if m[1] else "", text)
+    text = re.sub(r' id="([^"]+)"', lambda m: f' id="{name}-{m[1]}"' if m[1] in wanted else "", text)
     text = text.replace("url(#", f"url(#{name}-")
     text = text.replace('href="#', f'href="#{name}-')
     return text.replace("<svg ", f'<svg role="img" aria-label="{escape(title)}" ', 1)
