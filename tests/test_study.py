@@ -114,7 +114,7 @@ def test_a_run_shorter_than_the_memory_of_its_target_is_undecided(steps: int, de
 
 def test_votes() -> None:
     assert [vote(rho) for rho in (0.9, 0.5, 0.3, 0.0, -0.7, math.nan)] == [1, 1, 0, -1, -1, 0]
-    assert settle([]) == settle([1]) == settle([0, 0, 1]) == "undecided"
+    assert settle([]) == settle([1, 1]) == settle([0, 0, 1]) == settle([], least=1) == "undecided"
     assert settle([1, 1, -1]) == "confirmed"
     assert settle([1], least=1) == "confirmed"
 
@@ -198,7 +198,7 @@ def test_block_masks_vary_more_or_less(widths: tuple[float, float], verdict: str
     runs = [
         make_run(Arm(0.998, kind, ratio), seed, probe=[0.8] + [0.8 + width * seed] * 4)
         for kind, width in zip(("block", "random"), widths, strict=True)
-        for ratio in (0.3, 0.5)
+        for ratio in (0.3, 0.5, 0.7)
         for seed in range(3)
     ]
     assert judged(runs)["block_varies"].verdict == verdict

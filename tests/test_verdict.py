@@ -84,7 +84,7 @@ def test_a_lasting_state_has_its_first_epoch_as_onset(kind: str, want: str) -> N
     got = judge(history, dim=DIM)
     if got.onset_epoch is not None:
         assert judge(history[: got.onset_epoch], dim=DIM).verdict != want
-        assert judge(history[: got.onset_epoch + 3], dim=DIM).verdict == want
+        assert judge(history[: got.onset_epoch + verdict.SUSTAINED], dim=DIM).verdict == want
 
 
 def test_the_evidence_is_a_sentence_with_the_number_that_decided() -> None:
@@ -179,8 +179,9 @@ def test_a_strong_position_code_from_the_start_is_not_a_collapse() -> None:
 
 def test_blind_predictions_are_no_collapse_in_the_first_epochs_nor_without_a_position_code() -> None:
     blind = {"cross_series_share": 0.0, "position_share": 0.6}
-    history = [START, *(START._replace(epoch=e, loss=1 / e, **blind) for e in (1, 2, 3))]
-    assert [judge(history[:n], dim=DIM).verdict for n in (2, 3, 4)] == ["healthy", "healthy", "positional-collapse"]
+    history = [START, *(START._replace(epoch=e, loss=1 / e, **blind) for e in range(1, verdict.SUSTAINED + 1))]
+    found = [judge(history[:n], dim=DIM).verdict for n in range(2, len(history) + 1)]
+    assert found == ["healthy"] * (verdict.SUSTAINED - 1) + ["positional-collapse"]
     without_code = [record._replace(position_share=START.position_share) for record in history]
     assert judge(without_code, dim=DIM).verdict == "healthy"
 

@@ -116,7 +116,8 @@ class Monitor:
             latent_effective_rank=float(effective_rank(latents, centred=True)),
             position_share=float(position_share(branches.latents, attend)),
             normalized_std=float(normalized_std(tokens)),
-            sigreg_score=float(sigreg_score(latents, keyed_generator(*KEY))),
+            # its floor and its ceiling meet at three samples
+            sigreg_score=float(sigreg_score(latents, keyed_generator(*KEY))) if len(latents) > 3 else math.nan,
             probe=self.probe(last, attend),
             **across(branches),
             **self.gaps(folded, folded_valid, attend, tokens),

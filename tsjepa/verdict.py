@@ -30,7 +30,7 @@ HOPELESS: tuple[State, ...] = ("collapsed", "dimensional-collapse", "positional-
 # "Measured" means on FordA: 577 series, 30 epochs, encoders of width 128 over 10 patches.
 # A state has to hold for this many epochs in a row at the end: in their first epochs healthy EMA runs lose two thirds
 # of their spread for an epoch or two, and every run's predictions are blind.
-SUSTAINED = 3
+SUSTAINED = 5
 # Share of the possible cross-series gap below which predictions carry nothing of the series. Measured: below 0.01 in
 # broken runs (0.09 in single epochs behind a projector of rank 1, where cosines are signs), 0.18 to 0.4 at the end of
 # healthy ones, which pass this value in epoch 3 (SIGReg) to 10 (slow EMA).

@@ -15,16 +15,18 @@ STRONG = 0.5  # rank correlation
 MAJORITY = 2 / 3
 
 
-def settle(votes: Iterable[int], least: int = 2) -> Outcome:
-    """Return what votes of 1, 0 and -1 decide.
+def settle(votes: Iterable[int], least: int = 3) -> Outcome:
+    """Return what votes of 1, 0 and -1 decide; fewer than `least` of them decide nothing.
 
     Examples
     --------
-    >>> settle([1, 1, 0]), settle([-1, -1, -1, 1]), settle([1, -1]), settle([1])
+    >>> settle([1, 1, 0]), settle([-1, -1, -1, 1]), settle([1, -1, 0]), settle([1, 1])
     ('confirmed', 'refuted', 'undecided', 'undecided')
     """
     votes = list(votes)
-    needed = max(MAJORITY * len(votes), least)
+    if len(votes) < least:
+        return "undecided"
+    needed = MAJORITY * len(votes)
     if votes.count(1) >= needed:
         return "confirmed"
     return "refuted" if votes.count(-1) >= needed else "undecided"
