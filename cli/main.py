@@ -216,7 +216,7 @@ def collapse_study(
     data: Annotated[
         list[str] | None, typer.Option(metavar="NAME|FILE|FOLDER...", help=f"{DATA} Several may follow.")
     ] = None,
-    more: Annotated[list[str] | None, typer.Argument(metavar="[DATA]...", help="Further data sets.")] = None,
+    more: Annotated[list[str] | None, typer.Argument(metavar="DATA", help="Further data sets.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Fewer and shorter runs: some minutes.")] = False,
     seeds: Annotated[int | None, typer.Option(min=1, help="Runs of each arm; by default 3, quick 1.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Length of a run; by default 3600, quick 600.")] = None,

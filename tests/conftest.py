@@ -1,8 +1,12 @@
 """What all tests share."""
 
+import os
 import sys
 
-import pytest
+# before torch is imported, here and in the processes that tests start: tests run side by side, one thread each
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import pytest  # noqa: E402
 
 
 @pytest.fixture(autouse=True)

@@ -102,8 +102,9 @@ def exists(runs: Sequence[Run]) -> Claim:
         "Section 5.1, Figure 3",
         settle([1 if count > 1 else count - 1 for count in counts]),
         f"{sum(count > 1 for count in counts)} of {len(runs)} runs had two or more measurements at which the loss had "
-        f"fallen while the probe was more than {PROBE_MARGIN} below its accuracy at initialisation (without labels: while "
-        f"rank or cross-series share were below), {counts.count(0)} had none; by effective rank and cross-series share, without labels, {free} had a phase.",
+        f"fallen while the probe was more than {PROBE_MARGIN} below its accuracy at initialisation (without labels: "
+        f"while rank or cross-series share were below), {counts.count(0)} had none; by those label-free measures "
+        f"{free} had a phase.",
     )
 
 
@@ -160,7 +161,8 @@ def gap_over_arms(runs: Sequence[Run]) -> Claim:
 
 def decay_prolongs(runs: Sequence[Run]) -> Claim:
     """Judge Corollary 4.3, as an empirical claim."""
-    groups = seeds_of(decay_arms(runs))
+    chosen = decay_arms(runs)
+    groups = seeds_of(chosen)
     rhos = [over_arms(group, decay, phase_steps) for group in groups]
     free = [over_arms(group, decay, lambda run: phase_steps(run, label_free)) for group in groups]
     return Claim(
@@ -168,7 +170,7 @@ def decay_prolongs(runs: Sequence[Run]) -> Claim:
         "Corollary 4.3",
         settle(map(vote, rhos)),
         f"Rank correlation of decay and steps in the phase, one vote a seed and data set: {told(rhos)}; by the "
-        f"label-free phase {told(free)}. Mean steps in the phase: {by_arm(decay_arms(runs), phase_steps, '.0f')}.",
+        f"label-free phase {told(free)}. Mean steps in the phase: {by_arm(chosen, decay, phase_steps, '.0f')}.",
     )
 
 
@@ -182,8 +184,8 @@ def decay_shrinks_gap(runs: Sequence[Run]) -> Claim:
         settle(map(vote, rhos)),
         f"Rank correlation of decay and nearness (minus the mean distance in the first {EARLY:.0%} of a run), one vote "
         f"a seed and data set: {told(rhos)}. Early distance: "
-        f"{by_arm(chosen, lambda run: mean_gap(run, EARLY), '.3g')}. For a fixed trajectory of weights the bound of "
-        "Theorem 4.2 grows with the decay, so that the corollary reads it the other way round.",
+        f"{by_arm(chosen, decay, lambda run: mean_gap(run, EARLY), '.3g')}. For a fixed trajectory of weights the "
+        "bound of Theorem 4.2 grows with the decay, so that the corollary reads it the other way round.",
     )
 
 
@@ -197,7 +199,7 @@ def decay_matters(runs: Sequence[Run]) -> Claim:
         settle([0 if math.isnan(r) else (r >= APART) - (r <= ALIKE) for r in ratios], least=1),
         "Range of the mean final probe over decays in standard deviations between seeds, one vote a data set, for the "
         f"claim from {APART:g} on and against it up to {ALIKE:g}: {listed(ratios) or 'not known'}. "
-        f"Mean final probe: {by_arm(chosen, final_probe, '.3f')}.",
+        f"Mean final probe: {by_arm(chosen, decay, final_probe, '.3f')}.",
     )
 
 
@@ -210,7 +212,7 @@ def ratio_delays(runs: Sequence[Run]) -> Claim:
         "Section 4.3, Proposition 4.4",
         settle(map(vote, rhos)),
         f"Rank correlation of mask ratio and step of escape at decay {BASE.decay}, one vote a seed and data set: "
-        f"{told(rhos)}. Mean step of escape: {by_arm(chosen, escape_step, '.0f')}.",
+        f"{told(rhos)}. Mean step of escape: {by_arm(chosen, ratio, escape_step, '.0f')}.",
     )
 
 

@@ -113,8 +113,13 @@ def listed(values: Sequence[float]) -> str:
     return ", ".join(f"{value:.2f}" for value in values if not math.isnan(value))
 
 
-def by_arm(runs: Sequence[Run], number: Callable[[Run], float], form: str) -> str:
-    """Write a number's mean over seeds, arm by arm and data set by data set."""
-    groups = sorted(grouped(runs, lambda run: (run.data, run.arm)), key=lambda group: group[0][:2])
-    means = (f"{group[0].data} at {group[0].arm}: {np.mean([number(run) for run in group]):{form}}" for group in groups)
-    return "; ".join(means) or "not known"
+def by_arm(runs: Sequence[Run], x: Callable[[Run], float], number: Callable[[Run], float], form: str) -> str:
+    """Write a number's mean over seeds against what the arms differ in, one data set after another."""
+    return "; ".join(by_value(group, x, number, form) for group in grouped(runs, lambda run: run.data)) or "not known"
+
+
+def by_value(runs: Sequence[Run], x: Callable[[Run], float], number: Callable[[Run], float], form: str) -> str:
+    """Write the same for one data set."""
+    arms = sorted(grouped(runs, x), key=lambda arm: x(arm[0]))
+    means = [f"{x(arm[0]):g}: {np.mean([number(run) for run in arm]):{form}}" for arm in arms]
+    return f"{runs[0].data} {', '.join(means)}"
