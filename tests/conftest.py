@@ -6,7 +6,7 @@ import sys
 # before torch is imported, here and in the processes that tests start: tests run side by side, one thread each
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import pytest  # noqa: E402
+import pytest
 
 
 @pytest.fixture(autouse=True)

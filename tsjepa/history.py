@@ -2,7 +2,8 @@
 
 The collapse phase is the early one of Ennadir et al. 2026, "Understanding Early Collapse in Predictive World-Model
 Pretraining": the loss falls while latents get worse than random ones. Here, without labels, while what predictions
-carry of the series is below its value at initialisation, or their effective rank is and predictions carry next to nothing.
+carry of the series is below its value at initialisation, or the effective rank is and predictions carry next to
+nothing.
 """
 
 import math
@@ -12,8 +13,8 @@ from typing import NamedTuple
 # A phase begins below the first share of the rank at initialisation and ends above the second, so that a rank that
 # trembles around its first value is none. Measured on FordA: healthy EMA runs dip to 0.77, others stay above 0.98.
 PHASE_ENTER, PHASE_LEAVE = 0.9, 0.95
-# Predictions that carry this share of what they could of their series are no phase, whatever the rank: a trained encoder
-# may need fewer directions than a random one. Measured: below 0.1 in the phase, 0.18 to 0.7 at the end of healthy runs.
+# Predictions that carry this share of what they could of their series are no phase, whatever the rank: a trained
+# encoder may need fewer directions than a random one. Measured: below 0.1 in the phase, 0.18 to 0.7 at the end of healthy runs.
 SEEING = 0.15
 # How far the share of the cross-series gap has to be below, likewise: of a random initialisation it is about 0.
 SHARE_ENTER, SHARE_LEAVE = 0.05, 0.025
