@@ -14,7 +14,8 @@ from typing import NamedTuple
 # trembles around its first value is none. Measured on FordA: healthy EMA runs dip to 0.77, others stay above 0.98.
 PHASE_ENTER, PHASE_LEAVE = 0.9, 0.95
 # Predictions that carry this share of what they could of their series are no phase, whatever the rank: a trained
-# encoder may need fewer directions than a random one. Measured: below 0.1 in the phase, 0.18 to 0.7 at the end of healthy runs.
+# encoder may need fewer directions than a random one. Measured: below 0.1 in the phase, 0.18 to 0.7 at the end of
+# healthy runs.
 SEEING = 0.15
 # How far the share of the cross-series gap has to be below, likewise: of a random initialisation it is about 0.
 SHARE_ENTER, SHARE_LEAVE = 0.05, 0.025
