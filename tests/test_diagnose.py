@@ -1,25 +1,18 @@
 """`tsjepa diagnose`: numbers as direct calls have them, perturbations, ablations, and a page that stands alone."""
 
 import copy
-import json
 import math
-import os
 import re
-import shutil
 from html.parser import HTMLParser
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from typer.testing import CliRunner, Result
 
 from tsjepa.arrays import Series, as_series
 from tsjepa.batches import keyed_generator
 from tsjepa.build import build_model, configure, resolve
-from tsjepa.checkpoint import Header, load_checkpoint, save_checkpoint
-from tsjepa.cli.main import app
 from tsjepa.diagnostics import effective_rank, lidar, participation_ratio, spectrum
 from tsjepa.embedding import embed
 from tsjepa.evaluation.ablation import activation_sparsity, pieces, sparsity, without
@@ -32,7 +25,6 @@ from tsjepa.evaluation.quality import measure
 from tsjepa.evaluation.supervised import train_supervised
 from tsjepa.history import EpochDiagnostics
 from tsjepa.layers import instance_normalize, sincos_positions
-from tsjepa.logs import EpochTable
 from tsjepa.probe import majority, probe
 from tsjepa.spread import self_cluster, uniformity
 from tsjepa.verdict import Verdict
@@ -378,144 +370,3 @@ def test_the_page_has_every_figure_and_stands_alone() -> None:
 def test_every_explained_number_exists() -> None:
     model, untrained, config = models()
     assert set(EXPLANATIONS) <= set(diagnose(model, untrained, split_of(), config.probe).values())
-
-
-# The command
-
-
-def tsjepa(*words: str) -> Result:
-    result = CliRunner().invoke(app, list(words))
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    assert "Traceback" not in result.output
-    return result
-
-
-def found(*words: str) -> dict[str, Any]:
-    result = tsjepa("diagnose", *words, "--json", "--device", "cpu")
-    assert result.exit_code == 0, result.output
-    assert result.stdout.count("\n") == 1
-    values = dict(json.loads(result.stdout))
-    assert all(value is None or type(value) in (int, float) for value in values.values())
-    return values
-
-
-def refused(code: int, *words: str) -> str:
-    result = tsjepa("diagnose", *words)
-    assert (result.exit_code, result.stdout) == (code, ""), result.output
-    return " ".join(result.stderr.split())
-
-
-def save_data(name: str, n: int = 40, channels: int = 1, labels: bool = True, length: int = 60) -> str:
-    series, y = waves(n, channels, length)
-    half = n // 2 or 1
-    parts = {"X_train": series.values[:half], "X_test": series.values[half:]}
-    names = {"y_train": np.array(["calm", "worn"])[y[:half]], "y_test": np.array(["calm", "worn"])[y[half:]]}
-    np.savez(f"{name}.npz", **{key: part for key, part in (parts | (names if labels else {})).items() if len(part)})
-    return f"{name}.npz"
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make one run that all tests copy."""
-    folder, before = tmp_path_factory.mktemp("trained"), Path.cwd()
-    os.chdir(folder)
-    try:
-        words = ("--config", "tiny", "--epochs", "3", "--data", save_data("pump"), "--out", "run", "--device", "cpu")
-        assert tsjepa("pretrain", *words).exit_code == 0
-    finally:
-        os.chdir(before)
-    return folder
-
-
-@pytest.fixture(autouse=True)
-def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    monkeypatch.delenv("TSJEPA_DATA", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.chdir(tmp_path)
-    if "run" in request.fixturenames:
-        shutil.copytree(request.getfixturevalue("trained"), tmp_path, dirs_exist_ok=True)
-
-
-@pytest.fixture
-def run(trained: Path) -> str:
-    return "run"
-
-
-def test_a_run_gives_one_flat_object_and_a_page(run: str) -> None:
-    values = found(run)
-    assert (values["n_train"], values["n_shown"]) == (20, 20)
-    assert [values[f"verdict_{name}"] for name in ("healthy", "collapsed")] in ([1, 0], [0, 0], [0, 1])
-    text = Path("run/diagnose.html").read_text()
-    assert check_page(text).tags.count("svg") == 7
-    assert "calm" in text
-    again = found("run/checkpoint.ckpt", "--out", "deep/again.html")
-    assert again == values
-    assert Path("deep/again.html").read_text() == text
-    assert sorted(path.name for path in Path("deep").iterdir()) == ["again.html"]
-
-
-def test_numbers_are_those_that_training_logged(run: str) -> None:
-    last, values = EpochTable(Path("run/diagnostics.csv")).rows()[-1], found(run)
-    for name in ("effective_rank", "position_share", "cross_series_share", "sigreg_score", "normalized_std"):
-        assert values[name] == pytest.approx(float(last[name]), rel=1e-5), name
-
-
-def test_what_the_terminal_shows(run: str) -> None:
-    result = tsjepa("diagnose", run)
-    assert result.exit_code == 0
-    assert "effective rank" in result.stdout
-    assert "page: run/diagnose.html" in result.stdout
-
-
-def test_without_the_runs_files_there_is_no_verdict(run: str) -> None:
-    Path("run/diagnostics.csv").unlink()
-    result = tsjepa("diagnose", run, "--json")
-    assert json.loads(result.stdout)["verdict_healthy"] is None
-    assert "no verdict" in result.stderr
-    assert check_page(Path("run/diagnose.html").read_text()).tags.count("svg") == 7  # the loss is in metrics.csv
-    Path("run/diagnostics.csv").write_text("epoch,loss\n1,much\n")
-    assert "are damaged" in tsjepa("diagnose", run).stderr
-    shutil.copy("run/checkpoint.ckpt", "other.ckpt")
-    assert found("other.ckpt")["verdict_healthy"] is None
-    assert Path("diagnose.html").exists()
-
-
-def test_data_without_labels_give_nulls_where_labels_are_needed(run: str) -> None:
-    values = found(run, "--data", save_data("bare", labels=False))
-    assert values["accuracy"] is values["accuracy_noise_1"] is values["accuracy_lost_block0_mlp"] is None
-    assert values["effective_rank"] is not None
-    assert values["activation_sparsity_noise_1"] is not None
-    assert check_page(Path("run/diagnose.html").read_text())
-
-
-def test_one_series(run: str) -> None:
-    values = found(run, "--data", save_data("single", n=1, labels=False))
-    assert values["lidar"] is values["cross_series_gap"] is values["uniformity"] is None
-    assert values["n_train"] == 1
-    assert check_page(Path("run/diagnose.html").read_text())
-
-
-def test_the_data_set_that_ships_with_aeon() -> None:
-    config = resolve(configure("tiny"), 100)
-    save_checkpoint("watch.ckpt", build_model(config, 6), Header(config, "BasicMotions", 6, 100))
-    values = found("watch.ckpt", "--out", "watch.html")
-    assert {f"accuracy_missing_channel_{k}" for k in range(6)} <= set(values)
-    assert values["accuracy"] == values["random_init_accuracy"]
-    assert values["accuracy"] is not None
-    assert values["accuracy"] > 0.8
-    assert check_page(Path("watch.html").read_text()).tags.count("svg") == 6
-
-
-def test_what_cannot_be_done_is_said_in_a_sentence(run: str) -> None:
-    assert "there is no checkpoint" in refused(1, "nowhere")
-    Path("empty").mkdir()
-    assert "there is no checkpoint" in refused(1, "empty")
-    assert "cannot be read as a checkpoint" in refused(1, "run/config.yaml")
-    assert "must end in .html" in refused(2, run, "--out", "page.pdf")
-    Path("folder.html").mkdir()
-    assert "is a folder" in refused(2, run, "--out", "folder.html")
-    assert "patch" in refused(1, run, "--data", save_data("short", length=8))
-    _, header = load_checkpoint("run/checkpoint.ckpt")
-    mixed = resolve(configure("tiny", None, ["tokenizer.channels=mixed"]), 60)
-    save_checkpoint("mixed.ckpt", build_model(mixed, 2), Header(mixed, header.data, 2, 60))
-    assert "mixes the 2 channels" in refused(1, "mixed.ckpt")

@@ -52,7 +52,33 @@ class Momentum:
         return self.start
 
 
-class EMATarget(nn.Module):
+class StillTarget(nn.Module):
+    """What targets without gradient have in common: they stay in evaluation mode, and their module is only read."""
+
+    trains_encoder = False
+    stop_gradient = True
+
+    @property
+    def module(self) -> nn.Module:
+        """The encoder whose latents are predicted."""
+        raise NotImplementedError
+
+    def train(self, mode: bool = True) -> "StillTarget":
+        """Stay in evaluation mode."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def forward(
+        self, x: Tensor, levels: Sequence[int], valid: Tensor | None, attend: Tensor | None, hint: Tensor | None = None
+    ) -> list[Tensor]:
+        """Encode the whole series, one [B, N, D] tensor a level."""
+        return self.module(x, levels=levels, valid=valid, attend=attend, hint=hint)
+
+    def update(self, encoder: nn.Module, step: int, total: int) -> None:
+        """Do nothing: only an average moves."""
+
+
+class EMATarget(StillTarget):
     """Exponential moving average of the encoder, without gradient and always in evaluation mode.
 
     Parameters
@@ -77,9 +103,6 @@ class EMATarget(nn.Module):
     False
     """
 
-    trains_encoder = False
-    stop_gradient = True
-
     def __init__(self, encoder: nn.Module, momentum: Momentum | None = None, perturbation: float = 0.0) -> None:
         super().__init__()
         self.momentum = Momentum() if momentum is None else momentum
@@ -96,17 +119,6 @@ class EMATarget(nn.Module):
     def module(self) -> nn.Module:
         """The averaged encoder."""
         return self.average.module
-
-    def train(self, mode: bool = True) -> "EMATarget":
-        """Stay in evaluation mode."""
-        return super().train(False)
-
-    @torch.no_grad()
-    def forward(
-        self, x: Tensor, levels: Sequence[int], valid: Tensor | None, attend: Tensor | None, hint: Tensor | None = None
-    ) -> list[Tensor]:
-        """Encode the whole series, one [B, N, D] tensor a level."""
-        return self.module(x, levels=levels, valid=valid, attend=attend, hint=hint)
 
     def update(self, encoder: nn.Module, step: int, total: int) -> None:
         """Move towards `encoder`: average = m * average + (1 - m) * encoder, m the momentum at this step."""
@@ -154,7 +166,7 @@ class SelfTarget(nn.Module):
         """Do nothing: the target is the encoder."""
 
 
-class FrozenTarget(nn.Module):
+class FrozenTarget(StillTarget):
     """A teacher that never changes (SALT, Li et al. 2026), without gradient and always in evaluation mode.
 
     Parameters
@@ -171,27 +183,15 @@ class FrozenTarget(nn.Module):
     False
     """
 
-    trains_encoder = False
-    stop_gradient = True
-
     def __init__(self, teacher: nn.Module) -> None:
         super().__init__()
-        self.module = teacher.requires_grad_(False)
+        self.teacher = teacher.requires_grad_(False)
         self.eval()
 
-    def train(self, mode: bool = True) -> "FrozenTarget":
-        """Stay in evaluation mode."""
-        return super().train(False)
-
-    @torch.no_grad()
-    def forward(
-        self, x: Tensor, levels: Sequence[int], valid: Tensor | None, attend: Tensor | None, hint: Tensor | None = None
-    ) -> list[Tensor]:
-        """Encode the whole series, one [B, N, D] tensor a level."""
-        return self.module(x, levels=levels, valid=valid, attend=attend, hint=hint)
-
-    def update(self, encoder: nn.Module, step: int, total: int) -> None:
-        """Do nothing: the teacher is frozen."""
+    @property
+    def module(self) -> nn.Module:
+        """The teacher."""
+        return self.teacher
 
 
 class ValuesTarget(nn.Module):
