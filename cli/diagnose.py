@@ -19,8 +19,8 @@ from tsjepa.evaluation.diagnosis import diagnose as find
 from tsjepa.evaluation.diagnosis import verdict_values
 from tsjepa.evaluation.diagnosis_page import Subject, page
 from tsjepa.history import EpochDiagnostics
-from tsjepa.logs import EpochTable
-from tsjepa.monitor import DIAGNOSTICS, read_history
+from tsjepa.logs import DIAGNOSTICS, EpochTable
+from tsjepa.monitor import read_history
 from tsjepa.verdict import Verdict, judge
 
 PAGE = "diagnose.html"

@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tsjepa.cli.errors import USAGE, Failure
+from tsjepa.logs import BEST, CHECKPOINT, DIAGNOSTICS, METRICS, TEACHER
 
-CHECKPOINT, CONFIG, METRICS, TEACHER = "checkpoint.ckpt", "config.yaml", "metrics.csv", "teacher"
-RUN = (CHECKPOINT, CONFIG, METRICS, "diagnostics.csv", "best.ckpt")
+CONFIG = "config.yaml"
+RUN = (CHECKPOINT, CONFIG, METRICS, DIAGNOSTICS, BEST)
 
 
 @contextmanager

@@ -14,8 +14,8 @@ from tsjepa.cli.plan import Plan
 from tsjepa.cli.render import epoch_bar
 from tsjepa.config import dump_config
 from tsjepa.embedding import resolve_device
-from tsjepa.logs import EpochTable
-from tsjepa.monitor import DIAGNOSTICS, read_history
+from tsjepa.logs import DIAGNOSTICS, EpochTable
+from tsjepa.monitor import read_history
 from tsjepa.objective import JEPA
 from tsjepa.stages import stages
 from tsjepa.verdict import Verdict, judge

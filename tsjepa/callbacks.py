@@ -10,11 +10,10 @@ import lightning.pytorch as pl
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from tsjepa.checkpoint import write_atomically
-from tsjepa.logs import EpochTable
+from tsjepa.logs import BEST, CHECKPOINT, METRICS, EpochTable
 from tsjepa.monitor import Monitor
 from tsjepa.verdict import HOPELESS, Verdict
 
-CHECKPOINT, BEST, METRICS, TEACHER = "checkpoint.ckpt", "best.ckpt", "metrics.csv", "teacher"
 # For how many epochs a state that runs do not come back from has to last before a run is ended
 PATIENCE = 5
 

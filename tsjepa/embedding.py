@@ -88,13 +88,13 @@ def batches(
     patch, n_timepoints = encoder.tokenizer.patch_length, values.shape[2]
     end = np.full(len(values), n_timepoints) if valid is None else last_valid(valid).max(1)
     length = -(-end // patch) * patch
-    for index, size in groups(end, length, valid):
+    for index, size, whole in groups(end, length, valid):
         inside = min(size, n_timepoints)
         for start in range(0, len(index), BATCH):
             chosen = index[start : start + BATCH]
             x = torch.zeros(BATCH, values.shape[1], size)
             x[: len(chosen), :, :inside] = torch.from_numpy(values[chosen, :, :inside])
-            if end[chosen[0]] == size and (valid is None or valid[chosen[0], :, :size].all()):
+            if whole:
                 yield chosen, x, None
                 continue
             measured = torch.ones(BATCH, values.shape[1], size, dtype=torch.bool)
@@ -106,14 +106,17 @@ def batches(
 
 def groups(
     end: NDArray[np.int64], length: NDArray[np.int64], valid: NDArray[np.bool_] | None
-) -> Iterator[tuple[NDArray[np.int64], int]]:
-    """Yield indices of like sequences and their length in whole patches; those without any value are left out."""
+) -> Iterator[tuple[NDArray[np.int64], int, bool]]:
+    """Yield indices of like sequences, their length in whole patches, and whether every point of it was measured.
+
+    Sequences without any value are left out.
+    """
     whole = end == length
     if valid is not None:
         inside = np.arange(valid.shape[2]) < end[:, None]
         whole &= (valid | ~inside[:, None]).all((1, 2))
     for key in np.unique(np.stack([length, whole], 1)[length > 0], axis=0):
-        yield np.flatnonzero((length == key[0]) & (whole == bool(key[1]))), int(key[0])
+        yield np.flatnonzero((length == key[0]) & (whole == bool(key[1]))), int(key[0]), bool(key[1])
 
 
 def pool_batch(encoder: Encoder, x: Tensor, valid: Tensor | None, levels: Sequence[int], probe: ProbeConfig) -> Tensor:
@@ -124,7 +127,7 @@ def pool_batch(encoder: Encoder, x: Tensor, valid: Tensor | None, levels: Sequen
 
 
 def pool(tokens: Tensor, valid: Tensor | None, statistic: str) -> Tensor:
-    """Return mean, std (biased) or max [B, D] over the valid ones of tokens [B, N, D].
+    """Return mean, std (biased) or max [B, D] over the valid ones of tokens [B, N, D]; means are 0 where none is valid.
 
     Examples
     --------
@@ -138,7 +141,7 @@ def pool(tokens: Tensor, valid: Tensor | None, statistic: str) -> Tensor:
     keep = valid.unsqueeze(-1)
     if statistic == "max":
         return torch.where(keep, tokens, -torch.inf).amax(1)
-    count = keep.sum(1)
+    count = keep.sum(1).clamp(min=1)
     mean = torch.where(keep, tokens, 0.0).sum(1) / count
     if statistic == "mean":
         return mean

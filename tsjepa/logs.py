@@ -1,9 +1,12 @@
-"""Tables that grow by a row an epoch and survive a resumed run."""
+"""Files of a run: their names, and tables that grow by a row an epoch and survive a resumed run."""
 
 import csv
 import os
 from pathlib import Path
 from typing import Any
+
+CHECKPOINT, BEST, TEACHER = "checkpoint.ckpt", "best.ckpt", "teacher"
+METRICS, DIAGNOSTICS = "metrics.csv", "diagnostics.csv"
 
 
 class EpochTable:

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from tsjepa.arrays import Series
 from tsjepa.batches import keyed_generator
 from tsjepa.diagnostics import effective_rank, encoder_target_gap, relative_gap
+from tsjepa.embedding import pool
 from tsjepa.gaussianity import sigreg_score
 from tsjepa.history import EpochDiagnostics
-from tsjepa.logs import EpochTable
+from tsjepa.logs import DIAGNOSTICS, EpochTable
 from tsjepa.objective import JEPA, Branches
 from tsjepa.positional import cross_series_gap, cross_series_share, position_share
 from tsjepa.probe import cross_validate
@@ -24,7 +25,6 @@ from tsjepa.spread import normalized_std, relative_spread, spread
 from tsjepa.targets import EMATarget
 from tsjepa.verdict import Verdict, judge
 
-DIAGNOSTICS = "diagnostics.csv"
 # Token sequences that are looked at: enough for a rank of some dozens, and a few per cent of an epoch's time
 SEQUENCES = 128
 # Masks and slices of the measurement, the same at each epoch; no training step has this key
@@ -138,7 +138,7 @@ class Monitor:
         """Return the accuracy on mean tokens of the last level, cross-validated in the sample; nan without labels."""
         if self.labels is None:
             return math.nan
-        mean = last.mean(1) if attend is None else masked_mean(last, attend)
+        mean = pool(last, attend, "mean")
         # in float64, so that latents on their way to infinity can still be squared
         accuracy = cross_validate(mean.reshape(len(self.labels), -1).double().cpu().numpy(), self.labels, folds=3)
         return math.nan if accuracy is None else accuracy
@@ -149,9 +149,9 @@ def read_history(table: EpochTable) -> list[EpochDiagnostics]:
     return [EpochDiagnostics(int(row.pop("epoch")), **{k: float(v) for k, v in row.items()}) for row in table.rows()]
 
 
-def choose(series: Series, channels: int) -> NDArray[np.int64]:
-    """Return the cases of the sample: the same for the same data, about SEQUENCES token sequences."""
-    wanted = max(SEQUENCES // (1 if channels > 1 else series.n_channels), 2)
+def choose(series: Series, channels: int, sequences: int = SEQUENCES) -> NDArray[np.int64]:
+    """Return the cases of a sample of about `sequences` token sequences; a smaller sample is part of a larger one."""
+    wanted = max(sequences // (1 if channels > 1 else series.n_channels), 2)
     return np.sort(np.random.default_rng(0).permutation(series.n_cases)[:wanted])
 
 
@@ -170,12 +170,6 @@ def across(branches: Branches) -> dict[str, float]:
 def chosen_tokens(tokens: Tensor, attend: Tensor | None) -> Tensor:
     """Return the valid ones of tokens [B, N, D] as samples [n, D]."""
     return tokens.flatten(0, 1) if attend is None else tokens[attend]
-
-
-def masked_mean(tokens: Tensor, attend: Tensor) -> Tensor:
-    """Return the mean [B, D] of the valid ones of tokens [B, N, D], zeros where there is none."""
-    keep = attend.unsqueeze(-1)
-    return torch.where(keep, tokens, 0.0).sum(1) / keep.sum(1).clamp(min=1)
 
 
 @contextmanager

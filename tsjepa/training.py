@@ -23,10 +23,6 @@ from tsjepa.arrays import Series
 from tsjepa.batches import Batches, ShuffledBatches, circular_shift, keyed_generator
 from tsjepa.build import build_model
 from tsjepa.callbacks import (
-    BEST,
-    CHECKPOINT,
-    METRICS,
-    TEACHER,
     AtomicCheckpointIO,
     EpochEnd,
     Progress,
@@ -36,7 +32,7 @@ from tsjepa.callbacks import (
 from tsjepa.checkpoint import FORMAT, Header, load_checkpoint, read_checkpoint, read_header
 from tsjepa.config import Config, TrainConfig
 from tsjepa.embedding import resolve_device
-from tsjepa.logs import EpochTable
+from tsjepa.logs import BEST, CHECKPOINT, METRICS, TEACHER, EpochTable
 from tsjepa.monitor import Monitor
 from tsjepa.objective import JEPA, JEPAOutput
 from tsjepa.stages import find_teacher, stages, take_teacher
@@ -67,11 +63,12 @@ class JEPATraining(pl.LightningModule):
         self.model, self.header = model, header
         self.train_config: TrainConfig = header.config.train
         self.sums: dict[str, Tensor] = {}
+        self.total_steps = 0  # known once Lightning asks for the optimiser
 
     def training_step(self, batch: tuple[Tensor, Tensor | None], batch_idx: int) -> Tensor:
         """Return the loss of one batch and add its terms to the epoch's sums."""
         x, valid = batch
-        self.model.advance(self.global_step, int(self.trainer.estimated_stepping_batches))
+        self.model.advance(self.global_step, self.total_steps)
         generator = keyed_generator(self.train_config.seed, self.global_step, 1 + self.global_rank)
         if self.train_config.shift:
             joined = x if valid is None else torch.cat([x, valid.to(x.dtype)], 1)
@@ -88,8 +85,7 @@ class JEPATraining(pl.LightningModule):
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Let the target follow the encoder."""
-        total = int(self.trainer.estimated_stepping_batches)
-        self.model.target.update(self.model.encoder, self.global_step, total)
+        self.model.target.update(self.model.encoder, self.global_step, self.total_steps)
 
     def epoch_means(self) -> dict[str, float]:
         """Return the means of loss and terms over the steps of this epoch."""
@@ -105,8 +101,8 @@ class JEPATraining(pl.LightningModule):
             {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
         ]
         optimizer = torch.optim.AdamW(groups, lr=section.lr, fused=self.device.type in ("cpu", "cuda"))
-        total = int(self.trainer.estimated_stepping_batches)
-        factor = partial(lr_factor, total=total, warmup=section.warmup)
+        self.total_steps = int(self.trainer.estimated_stepping_batches)
+        factor = partial(lr_factor, total=self.total_steps, warmup=section.warmup)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 

@@ -15,7 +15,8 @@ from torch import Tensor
 from tsjepa.arrays import Series
 from tsjepa.batches import keyed_generator
 from tsjepa.diagnostics import effective_rank, exact, lidar, participation_ratio, spectrum
-from tsjepa.monitor import Monitor, chosen_tokens, masked_mean, measuring
+from tsjepa.embedding import pool
+from tsjepa.monitor import Monitor, choose, chosen_tokens, measuring
 from tsjepa.objective import JEPA
 from tsjepa.positional import predictor_sensitivity
 from tsjepa.spread import alignment, dead_dimensions, self_cluster, uniformity
@@ -100,8 +101,7 @@ def measure(model: JEPA, series: Series, seed: int = 0) -> Quality:
 
 def sample(series: Series, channels: int) -> tuple[Tensor, Tensor | None]:
     """Return series of about SEQUENCES token sequences; the sample that training watches is part of it."""
-    wanted = max(SEQUENCES // (1 if channels > 1 else series.n_channels), 2)
-    chosen = np.sort(np.random.default_rng(0).permutation(series.n_cases)[:wanted])
+    chosen = choose(series, channels, SEQUENCES)
     x = torch.from_numpy(series.values[chosen])
     return x, None if series.valid is None else torch.from_numpy(series.valid[chosen])
 
@@ -131,7 +131,7 @@ def compare_series(model: JEPA, x: Tensor, valid: Tensor | None, attend: Tensor 
         return dict.fromkeys(("lidar", "alignment", "uniformity", "self_cluster"))
     views = masked_views(model, x, valid, attend, seed)
     (last,) = model.encoder(x, valid=valid, attend=attend)
-    whole = last.mean(1) if attend is None else masked_mean(last, attend)
+    whole = pool(last, attend, "mean")
     return {
         "lidar": number(lidar(views)),
         "alignment": number(alignment(views[:, 0], views[:, 1])),
@@ -148,7 +148,7 @@ def masked_views(model: JEPA, x: Tensor, valid: Tensor | None, attend: Tensor | 
     for _ in range(VIEWS):
         mask = model.draw_mask(len(x), n_tokens, generator, None if attend is None else attend.cpu()).to(x.device)
         (seen,) = model.encoder(x, keep=mask.context, valid=valid, attend=mask.context_valid, hint=mask.target)
-        views.append(seen.mean(1) if mask.context_valid is None else masked_mean(seen, mask.context_valid))
+        views.append(pool(seen, mask.context_valid, "mean"))
     return torch.stack(views, 1)
 
 

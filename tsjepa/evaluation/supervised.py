@@ -9,9 +9,9 @@ from torch.nn import functional as F
 
 from tsjepa.arrays import Series
 from tsjepa.batches import ShuffledBatches
+from tsjepa.embedding import pool
 from tsjepa.encoder import Encoder
 from tsjepa.evaluation.accuracy import Labels, take
-from tsjepa.monitor import masked_mean
 
 EPOCHS, BATCH, RATE = 20, 32, 1e-3
 
@@ -71,4 +71,4 @@ def mean_tokens(encoder: Encoder, series: Series, device: torch.device) -> Tenso
     valid = torch.from_numpy(series.valid.reshape(shape)).to(device)
     attend = encoder.token_valid(valid)
     (last,) = encoder(x, valid=valid, attend=attend)
-    return masked_mean(last, attend).reshape(series.n_cases, -1)
+    return pool(last, attend, "mean").reshape(series.n_cases, -1)
