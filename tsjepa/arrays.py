@@ -1,7 +1,7 @@
 """What X may be: 2-D and 3-D arrays and lists of series, to values and a mask of what was measured."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,48 @@ class Series(NamedTuple):
     def n_timepoints(self) -> int:
         """Number of time points T of the longest series."""
         return self.values.shape[2]
+
+    def take(self, cases: NDArray[np.int64]) -> "Series":
+        """Return some of the series, in the order asked for.
+
+        Examples
+        --------
+        >>> as_series([[1.0, 2.0], [3.0, 4.0]]).take(np.array([1])).values.tolist()
+        [[[3.0, 4.0]]]
+        """
+        return Series(self.values[cases], None if self.valid is None else self.valid[cases])
+
+    def measured(self) -> NDArray[np.int64]:
+        """Return the cases that hold a value at all.
+
+        Examples
+        --------
+        >>> as_series([[1.0, 2.0], [float("nan"), float("nan")]]).measured()
+        array([0])
+        """
+        return np.arange(self.n_cases) if self.valid is None else np.flatnonzero(self.valid.any((1, 2)))
+
+
+class SeriesSource(Protocol):
+    """Series by random access, in memory (`Series`) or on disk: all that training and embedding need of them."""
+
+    @property
+    def n_cases(self) -> int:
+        """Number of series."""
+
+    @property
+    def n_channels(self) -> int:
+        """Number of channels C."""
+
+    @property
+    def n_timepoints(self) -> int:
+        """Number of time points T of the longest series."""
+
+    def take(self, cases: NDArray[np.int64]) -> Series:
+        """Return some of the series, in the order asked for."""
+
+    def measured(self) -> NDArray[np.int64]:
+        """Return the cases that hold a value at all."""
 
 
 def as_series(X: Any, name: str = "X") -> Series:

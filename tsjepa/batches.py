@@ -1,4 +1,4 @@
-"""Series in memory as shuffled batches: everything random is a function of the seed, the epoch and the step."""
+"""Series as shuffled batches: everything random is a function of the seed, the epoch and the step."""
 
 from collections.abc import Iterator
 
@@ -7,26 +7,22 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from tsjepa.arrays import Series
+from tsjepa.arrays import SeriesSource
 
 
 class Batches(Dataset[tuple[Tensor, Tensor | None]]):
-    """Series in memory, indexed by a whole batch at a time."""
+    """The series of a source that hold a value, indexed by a whole batch at a time."""
 
-    def __init__(self, series: Series) -> None:
-        # rows without any value have nothing to predict
-        if series.valid is None:
-            self.values, self.valid = torch.from_numpy(series.values), None
-            return
-        some = series.valid.any((1, 2))
-        self.values = torch.from_numpy(series.values[some])
-        self.valid = torch.from_numpy(series.valid[some])
+    def __init__(self, source: SeriesSource) -> None:
+        self.source = source
+        self.cases = source.measured()  # a series without any value has nothing to predict
 
     def __len__(self) -> int:
-        return len(self.values)
+        return len(self.cases)
 
     def __getitem__(self, index: Tensor) -> tuple[Tensor, Tensor | None]:
-        return self.values[index], None if self.valid is None else self.valid[index]
+        values, valid = self.source.take(self.cases[index.numpy()])
+        return torch.from_numpy(values), None if valid is None else torch.from_numpy(valid)
 
 
 class ShuffledBatches(Sampler[Tensor]):

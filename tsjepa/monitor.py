@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tsjepa.arrays import Series
+from tsjepa.arrays import SeriesSource
 from tsjepa.batches import keyed_generator
 from tsjepa.diagnostics import effective_rank, encoder_target_gap, relative_gap
 from tsjepa.embedding import pool
@@ -37,7 +37,7 @@ class Monitor:
     Parameters
     ----------
     model : JEPA
-    series : Series
+    series : SeriesSource
         Training series.
     labels : int array of shape (n_cases,), optional
         Classes of the training series, for an online probe by cross-validation inside the sample.
@@ -60,13 +60,13 @@ class Monitor:
     """
 
     def __init__(
-        self, model: JEPA, series: Series, labels: NDArray[Any] | None = None, out: Path | None = None
+        self, model: JEPA, series: SeriesSource, labels: NDArray[Any] | None = None, out: Path | None = None
     ) -> None:
         self.model, self.history = model, list[EpochDiagnostics]()
         self.table = None if out is None else EpochTable(out / DIAGNOSTICS)
         chosen = choose(series, model.encoder.channels)
-        self.x = torch.from_numpy(series.values[chosen])
-        self.valid = None if series.valid is None else torch.from_numpy(series.valid[chosen])
+        values, valid = series.take(chosen)
+        self.x, self.valid = torch.from_numpy(values), None if valid is None else torch.from_numpy(valid)
         self.labels = None if labels is None or labels.dtype.kind == "f" else labels[chosen]
 
     def start(self, finished: int) -> None:
@@ -149,7 +149,7 @@ def read_history(table: EpochTable) -> list[EpochDiagnostics]:
     return [EpochDiagnostics(int(row.pop("epoch")), **{k: float(v) for k, v in row.items()}) for row in table.rows()]
 
 
-def choose(series: Series, channels: int, sequences: int = SEQUENCES) -> NDArray[np.int64]:
+def choose(series: SeriesSource, channels: int, sequences: int = SEQUENCES) -> NDArray[np.int64]:
     """Return the cases of a sample of about `sequences` token sequences; a smaller sample is part of a larger one."""
     wanted = max(sequences // (1 if channels > 1 else series.n_channels), 2)
     return np.sort(np.random.default_rng(0).permutation(series.n_cases)[:wanted])

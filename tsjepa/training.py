@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from tsjepa.arrays import Series
+from tsjepa.arrays import SeriesSource
 from tsjepa.batches import Batches, ShuffledBatches, circular_shift, keyed_generator
 from tsjepa.build import build_model
 from tsjepa.callbacks import (
@@ -160,7 +160,7 @@ class Options(NamedTuple):
 
 
 def fit(
-    model: JEPA, series: Series, header: Header, options: Options | None = None, *, epochs: int | None = None
+    model: JEPA, series: SeriesSource, header: Header, options: Options | None = None, *, epochs: int | None = None
 ) -> FitResult:
     """Train a model in place.
 
@@ -168,7 +168,7 @@ def fit(
     ----------
     model : JEPA
         Trained in place; on the CPU and in evaluation mode afterwards.
-    series : Series
+    series : SeriesSource
     header : Header
         Configuration and description that go into the checkpoint.
     options : Options, optional
@@ -228,7 +228,7 @@ def keep_best(model: JEPA, out: Path | None) -> None:
     model.load_state_dict(load_checkpoint(out / CHECKPOINT)[0].state_dict())
 
 
-def fit_stages(model: JEPA, series: Series, header: Header, options: Options | None = None) -> FitResult:
+def fit_stages(model: JEPA, series: SeriesSource, header: Header, options: Options | None = None) -> FitResult:
     """Train a model in place, a frozen teacher first where its configuration asks for one.
 
     A teacher that is trained here has a run of its own in the folder `teacher` of `out`; with `resume` each stage goes
@@ -266,7 +266,7 @@ def has_checkpoint(folder: Path | None) -> bool:
     return folder is not None and (folder / CHECKPOINT).exists()
 
 
-def fit_teacher(config: Config, series: Series, header: Header, options: Options) -> tuple[JEPA, FitResult]:
+def fit_teacher(config: Config, series: SeriesSource, header: Header, options: Options) -> tuple[JEPA, FitResult]:
     """Train the teacher's stage, or go on with it."""
     own = None if options.out is None else options.out / TEACHER
     if own is not None:
