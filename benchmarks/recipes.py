@@ -4,12 +4,15 @@ For each recipe and seed: pretrain on the training part without labels, embed, f
 labels and on a stratified 5 % of them (20 draws, the same for both encoders), score on the test part.
 
     python benchmarks/recipes.py --data FordA --seeds 3 ts-jepa-paper ts-jepa-ema ts-jepa-sigreg
+
+With `--keep FILE` each row is appended to a file of JSON lines, and rows that it holds already are not measured again.
 """
 
 import argparse
 import json
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -17,6 +20,7 @@ from tsjepa import as_series, build_model, configure, fit_stages, resolve
 from tsjepa.checkpoint import Header
 from tsjepa.datasets import load
 from tsjepa.embedding import embed
+from tsjepa.monitor import Monitor
 from tsjepa.probe import cross_validate, probe
 
 DRAWS = tuple(range(20))
@@ -41,6 +45,8 @@ def measure(recipe, overrides, data, seed):
     seconds = time.perf_counter() - start
     after = accuracies(model.encoder, config, data)
     gain = after[2] - before[2]
+    monitor = Monitor(model, series)
+    monitor.measure(result.epochs)
     return {
         "recipe": recipe,
         "seed": seed,
@@ -53,6 +59,8 @@ def measure(recipe, overrides, data, seed):
         "gain_few": gain.mean(),
         "gain_few_interval": 1.96 * gain.std(ddof=1) / np.sqrt(len(gain)),
         "gains_few": gain.tolist(),
+        "effective_rank": monitor.history[-1].effective_rank,
+        "verdict": result.verdict.verdict,
         "loss": result.loss,
         "seconds": seconds,
     }
@@ -60,12 +68,15 @@ def measure(recipe, overrides, data, seed):
 
 def summary(rows):
     """Return the means over seeds of one recipe, and the paired 95 % interval of the gain with few labels."""
-    keys = ("random_init", "trained", "random_init_cv", "trained_cv", "random_init_few", "trained_few", "seconds")
+    keys = ("random_init", "trained", "random_init_cv", "trained_cv", "random_init_few", "trained_few")
+    keys += ("effective_rank", "seconds")
     mean = {key: float(np.mean([row[key] for row in rows])) for key in keys}
+    deviation = {f"{key}_std": float(np.std([row[key] for row in rows])) for key in keys}
+    verdicts = " ".join(sorted({row["verdict"] for row in rows}))
     gains = np.concatenate([row["gains_few"] for row in rows])
     mean["gain_few"] = float(gains.mean())
     mean["gain_few_interval"] = float(1.96 * gains.std(ddof=1) / np.sqrt(len(gains)))
-    return mean
+    return {**mean, **deviation, "verdict": verdicts}
 
 
 def line(name, row):
@@ -74,8 +85,17 @@ def line(name, row):
         f"{name:24s} all {row['random_init']:.4f} -> {row['trained']:.4f}   "
         f"cv {row['random_init_cv']:.4f} -> {row['trained_cv']:.4f}   "
         f"5 % {row['random_init_few']:.4f} -> {row['trained_few']:.4f} "
-        f"(gain {row['gain_few']:+.4f} +- {row['gain_few_interval']:.4f})   {row['seconds']:.0f} s"
+        f"(gain {row['gain_few']:+.4f} +- {row['gain_few_interval']:.4f})   rank {row['effective_rank']:.1f}   "
+        f"{row['seconds']:.0f} s   {row['verdict']}"
     )
+
+
+def kept(path):
+    """Return the rows of a file of JSON lines by recipe and seed."""
+    if path is None or not path.exists():
+        return {}
+    rows = [json.loads(text) for text in path.read_text().splitlines()]
+    return {(row["recipe"], row["seed"]): row for row in rows}
 
 
 def main():
@@ -85,14 +105,18 @@ def main():
     parser.add_argument("--data", default="FordA")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--set", action="append", default=[], dest="overrides")
+    parser.add_argument("--keep", type=Path)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    data = load(options.data)
+    data, old = load(options.data), kept(options.keep)
     table = {}
     for recipe in options.recipes:
         rows = []
         for seed in range(options.seeds):
-            rows.append(measure(recipe, options.overrides, data, seed))
+            rows.append(old.get((recipe, seed)) or measure(recipe, options.overrides, data, seed))
+            if options.keep is not None and (recipe, seed) not in old:
+                with options.keep.open("a") as file:
+                    file.write(json.dumps(rows[-1]) + "\n")
             print(line(f"{recipe} seed {seed}", rows[-1]), file=sys.stderr, flush=True)
         table[recipe] = summary(rows)
     if options.json:

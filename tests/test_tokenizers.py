@@ -38,6 +38,17 @@ def test_shape(kind: str, n_timepoints: int, channels: int) -> None:
     assert (tokenizer.patch_length, tokenizer.dim, tokenizer.channels) == (PATCH, 8, channels)
 
 
+@kinds
+@lengths
+@channel_counts
+def test_asked_for_some_tokens_it_gives_those_alone(kind: str, n_timepoints: int, channels: int) -> None:
+    tokenizer, x = TOKENIZERS[kind](PATCH, 8, channels), torch.randn(2, channels, n_timepoints)
+    whole = tokenizer(x)
+    keep = torch.stack([torch.randperm(whole.shape[1])[:2].sort().values for _ in range(2)])
+    expected = torch.stack([row[index] for row, index in zip(whole, keep, strict=True)])
+    torch.testing.assert_close(tokenizer(x, keep), expected)
+
+
 @pytest.mark.parametrize(("n_timepoints", "count"), [(1, 1), (4, 1), (5, 1), (6, 2), (500, 100), (501, 101)])
 def test_patch_count(n_timepoints: int, count: int) -> None:
     assert n_patches(n_timepoints, PATCH) == count

@@ -1,12 +1,15 @@
 """Values to tokens, one token a patch: linear patches, spectral patches, a dense convolution stem.
 
-Every tokenizer maps [B, C, T] to [B, N, D], N = ceil(T / patch_length). Where T is not a multiple of the patch
-length, the last patch is filled up with zeros, the mean of a normalised series.
+Every tokenizer maps [B, C, T] to [B, N, D], N = ceil(T / patch_length), or to the K tokens of each row that are asked
+for. Where T is not a multiple of the patch length, the last patch is filled up with zeros, the mean of a normalised
+series.
 """
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from tsjepa.filterbank import pooled_responses
 
 # How sharply the smoothed share of positive values counts a unit-variance response as positive
 SLOPE = 4.0
@@ -80,10 +83,10 @@ class LinearPatches(nn.Module):
         """Return the features [B, C, N, F] of patches [B, C, N, P]; here the values themselves."""
         return patches
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map values [B, C, T] to tokens [B, N, D]."""
-        features = self.features(to_patches(x, self.patch_length))
-        return self.proj(features.transpose(1, 2).flatten(2))
+    def forward(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
+        """Map values [B, C, T] to tokens [B, N, D], or to those [B, K, D] at the positions keep [B, K]."""
+        patches = pick_patches(to_patches(x, self.patch_length), keep)
+        return self.proj(self.features(patches).transpose(1, 2).flatten(2))
 
 
 class SpectralPatches(LinearPatches):
@@ -157,6 +160,7 @@ class ConvStem(nn.Module):
     ) -> None:
         super().__init__()
         self.patch_length, self.dim, self.channels = patch_length, dim, channels
+        self.dilations, self.reach = tuple(dilations), max(dilations) * (kernel_size // 2)
         convs = [
             nn.Conv1d(channels, filters, kernel_size, dilation=d, padding=d * (kernel_size // 2)) for d in dilations
         ]
@@ -175,22 +179,27 @@ class ConvStem(nn.Module):
             weight /= weight.flatten(1).norm(dim=1)[:, None, None]
             bias.uniform_(-1, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map values [B, C, T] to tokens [B, N, D]."""
-        x = F.pad(x, (0, -x.shape[-1] % self.patch_length))
-        statistics = [self.statistics(conv, x) for conv in self.convs]
-        share = torch.cat([pair[0] for pair in statistics], 1)
-        peak = torch.cat([pair[1] for pair in statistics], 1)
-        return self.proj(torch.cat([share, peak], 1).transpose(1, 2))
+    def forward(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
+        """Map values [B, C, T] to tokens [B, N, D], or to those [B, K, D] at the positions keep [B, K]."""
+        windows = pick_patches(self.windows(x), keep)
+        rows = windows.transpose(1, 2).flatten(0, 1)
+        # the slope is multiplied into the small filters instead of the large responses
+        weight = SLOPE * torch.stack([conv.get_parameter("weight") for conv in self.convs])
+        bias = SLOPE * torch.stack([conv.get_parameter("bias") for conv in self.convs])
+        share, peak = pooled_responses(rows, weight, bias, self.dilations, self.patch_length)
+        statistics = torch.cat([share, peak / SLOPE]).transpose(0, 1).flatten(1)
+        return self.proj(statistics).unflatten(0, (windows.shape[0], -1))
 
-    def statistics(self, conv: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return share of positive values and maximum, [B, F, N] each, of one dilation's filters.
+    def windows(self, x: Tensor) -> Tensor:
+        """Return each patch with what the filters see beside it, [B, C, N, W]."""
+        fill = -x.shape[-1] % self.patch_length
+        padded = F.pad(x, (self.reach, self.reach + fill))
+        return padded.unfold(2, self.patch_length + 2 * self.reach, self.patch_length)
 
-        The slope of the sigmoid is multiplied into the small filters instead of the large responses.
-        """
-        assert isinstance(conv, nn.Conv1d)
-        assert conv.bias is not None
-        weight, bias = SLOPE * conv.weight, SLOPE * conv.bias
-        response = F.conv1d(x, weight, bias, padding=conv.padding, dilation=conv.dilation)
-        share = F.avg_pool1d(torch.sigmoid(response), self.patch_length)
-        return share, F.max_pool1d(response, self.patch_length) / SLOPE
+
+def pick_patches(patches: Tensor, keep: Tensor | None) -> Tensor:
+    """Return the patches [B, C, K, P] of [B, C, N, P] at positions keep [B, K], or all of them."""
+    if keep is None:
+        return patches
+    index = keep[:, None, :, None].expand(-1, patches.shape[1], -1, patches.shape[3])
+    return patches.gather(2, index)
