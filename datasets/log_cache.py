@@ -1,0 +1,288 @@
+"""The cache of a log: rows once, sorted; grids and windows as folders inside; each there as a whole or not at all."""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tsjepa.datasets.dataset import DataError
+from tsjepa.datasets.log_access import MappedArray, RunReader
+from tsjepa.datasets.log_columns import Layout
+from tsjepa.datasets.log_files import LogFile
+from tsjepa.datasets.log_place import Progress, Summary, row_fields
+from tsjepa.datasets.log_plan import Plan, file_ids
+from tsjepa.datasets.log_reading import Piece
+from tsjepa.datasets.log_rows import build_rows
+from tsjepa.datasets.log_store import Field, RowFiles, read_json, write_json, writing
+from tsjepa.datasets.log_time import time_dtype
+from tsjepa.datasets.log_types import TimeKind
+from tsjepa.datasets.lookup import cache_folder
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FORMAT = 1
+STEP_ROWS = 1 << 16
+
+
+@dataclass(frozen=True)
+class RowStore:
+    """A finished folder of rows, sorted by id and time.
+
+    Attributes
+    ----------
+    folder : Path
+        Where it lies.
+    rows : int
+        How many.
+    fields : dict of str to Field
+        The columns kept.
+    channels : tuple of str
+        Names of the values.
+    classes : tuple of str or None
+        Of the labels; None where these are a numeric target or there are none.
+    time : TimeKind
+        What times are.
+    notes : tuple of str
+        What the user should know about the rows.
+    """
+
+    folder: Path
+    rows: int
+    fields: dict[str, Field]
+    channels: tuple[str, ...]
+    classes: tuple[str, ...] | None
+    time: TimeKind
+    notes: tuple[str, ...]
+
+    def files(self) -> RowFiles:
+        """Return the columns for reading in order."""
+        return RowFiles(self.folder, self.fields)
+
+    def mapped(self, name: str) -> MappedArray:
+        """Return one column mapped into memory."""
+        return MappedArray(self.folder / name, self.fields[name], self.rows)
+
+    def reader(self, name: str) -> RunReader:
+        """Return one column for reading at random."""
+        return RunReader(self.folder / name, self.fields[name])
+
+    def series(self) -> "pa.Table":
+        """Return the ids: columns ``id``, ``group``, ``rows`` and ``step``, the median step of time."""
+        import pyarrow as pa
+
+        with pa.memory_map(str(self.folder / "series.arrow")) as source:
+            return pa.ipc.open_file(source).read_all()
+
+    def offsets(self) -> NDArray[np.int64]:
+        """Return the first row of each id, and the end."""
+        counts = self.series()["rows"].to_numpy()
+        return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+
+
+def open_store(folder: Path) -> RowStore | None:
+    """Open a finished folder of rows, None where there is none."""
+    kept = read_json(folder / "manifest.json")
+    if kept is None or kept["format"] != FORMAT:
+        return None
+    return RowStore(
+        folder,
+        kept["rows"],
+        {name: Field(*field) for name, field in kept["fields"].items()},
+        tuple(kept["channels"]),
+        None if kept["classes"] is None else tuple(kept["classes"]),
+        TimeKind(*kept["time"]),
+        tuple(kept["notes"]),
+    )
+
+
+def digest(content: Any) -> str:
+    """Return a short name for settings: the same for the same ones."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def rows_of(
+    layout: Layout,
+    files: list[LogFile],
+    pieces: list[Piece],
+    name: str,
+    cache_dir: str | os.PathLike[str] | None,
+    progress: Progress,
+    announce: Callable[[str], None],
+) -> RowStore:
+    """Open the rows of a log, building them first where there are none yet.
+
+    Parameters
+    ----------
+    layout : Layout
+        How columns are read.
+    files : list of LogFile
+        The log.
+    pieces : list of Piece
+        The same, in pieces.
+    name : str
+        What the folder is called, with a hash of files and settings behind it.
+    cache_dir : path or None
+        By default ``tsjepa/logs`` in the user's cache.
+    progress, announce : callable
+        Told of work done, and of what the user should know before long work.
+
+    Raises
+    ------
+    DataError
+        If rows cannot be read or written.
+    """
+    root = cache_folder() / "logs" if cache_dir is None else Path(cache_dir).expanduser()
+    columns = layout.columns
+    settings = [columns.id, columns.time, columns.channels, columns.label, columns.group]
+    asked = digest([FORMAT, layout.form, layout.time, layout.id_by, *settings, [str(_place(file)) for file in files]])
+    state = digest([[file.size, file.mtime] for file in files])
+    folder, partial = root / f"{name}-{asked}-{state}", root / f"{name}-{asked}.partial"
+    if (store := open_store(folder)) is not None:
+        return store
+    with locked(root / f"{name}-{asked}.lock", announce):
+        if (store := open_store(folder)) is not None:  # another process has just built it
+            return store
+        names = file_ids(files, name) if layout.id_by == "file" else {file.shown: name for file in files}
+        plan, summary, offsets = build_rows(layout, pieces, names, partial, progress, announce)
+        _finish(layout, plan, summary, offsets, partial)
+        with writing(root):
+            for other in root.iterdir():
+                if other.name.startswith(f"{name}-{asked}-"):  # of files that have changed since
+                    shutil.rmtree(other, ignore_errors=True)
+            partial.replace(folder)
+    store = open_store(folder)
+    assert store is not None
+    return store
+
+
+def _place(file: LogFile) -> str:
+    return file.shown if "://" in file.shown else str(Path(file.key).resolve())
+
+
+@contextlib.contextmanager
+def locked(path: Path, announce: Callable[[str], None]) -> Iterator[None]:
+    """Let one process at a time build a cache; the lock of a process that was killed is free."""
+    import filelock
+
+    if path.parent.is_dir() and not os.access(path.parent, os.W_OK):
+        yield  # a cache that cannot be written to can be read all the same
+        return
+    with writing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(path)
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            announce(f"another process is building {path.with_suffix('')}: waiting for it")
+            lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def built(folder: Path) -> Iterator[Path]:
+    """Give a folder to fill, which takes its place when all is done; what an earlier attempt left is thrown away."""
+    partial = folder.with_name(f"{folder.name}.partial")
+    with writing(folder):
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+    yield partial
+    with writing(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.replace(folder)
+
+
+def write_series(folder: Path, ids: "pa.Array", groups: "pa.Array", rows: Any, steps: Any) -> None:
+    """Write the table of ids."""
+    import pyarrow as pa
+
+    table = pa.table(
+        {"id": ids, "group": groups, "rows": pa.array(rows, pa.int64()), "step": pa.array(steps, pa.float64())}
+    )
+    with (
+        writing(folder),
+        pa.OSFile(str(folder / "series.arrow"), "wb") as sink,
+        pa.ipc.new_file(sink, table.schema) as to,
+    ):
+        to.write_table(table)
+
+
+def write_manifest(folder: Path, store: RowStore) -> None:
+    """Write what makes a folder of rows a finished one."""
+    content = {
+        "format": FORMAT,
+        "rows": store.rows,
+        "fields": store.fields,
+        "channels": store.channels,
+        "classes": store.classes,
+        "time": store.time,
+        "notes": store.notes,
+    }
+    write_json(folder / "manifest.json", content)
+
+
+def median_steps(rows: RowFiles, offsets: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the median step of time of each id, over its first 65,536 rows; NaN where it has one row."""
+    steps = np.full(len(offsets) - 1, np.nan)
+    for number, (start, stop) in enumerate(zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)):
+        if stop - start > 1:
+            time = rows.read(start, min(stop, start + STEP_ROWS), ("time",))["time"]
+            steps[number] = np.median(np.diff(time))
+    return steps
+
+
+def _finish(layout: Layout, plan: Plan, summary: Summary, offsets: NDArray[np.int64], folder: Path) -> None:
+    """Turn what was built into a finished folder, and remove what it was built from."""
+    import pyarrow as pa
+
+    fields, total = row_fields(layout, plan), int(offsets[-1])
+    with RowFiles(folder, fields) as rows:
+        steps = median_steps(rows, offsets)
+    with writing(folder):
+        for name, field in fields.items():
+            os.truncate(folder / name, total * field.bytes)
+    ids = pa.array(plan.ids, pa.int64() if layout.id_is_number else pa.string())
+    groups = pa.array(plan.groups, pa.int64() if layout.group_is_number else pa.string())
+    write_series(folder, ids, groups, np.diff(offsets), steps)
+    notes = _notes(plan, summary, total)
+    time = TimeKind(*layout.time)
+    assert fields["time"].dtype == time_dtype(time)
+    write_manifest(folder, RowStore(folder, total, fields, plan.channels, plan.classes, time, notes))
+    with writing(folder):
+        for left in ("scan", "done", "staged", "runs"):
+            shutil.rmtree(folder / left, ignore_errors=True)
+        (folder / "sorted.json").unlink(missing_ok=True)
+
+
+def _notes(plan: Plan, summary: Summary, total: int) -> tuple[str, ...]:
+    """Say what is odd about the channels, and that rows had to be sorted."""
+    notes = []
+    if plan.unsorted is not None:
+        notes.append(f"rows are not sorted by id and time ({plan.unsorted}): they are sorted in the cache")
+    pairs = list(zip(plan.channels, summary.low, summary.high, strict=True))
+    empty = [name for name, low, _ in pairs if low is None]
+    constant = [f"{name} ({low:g})" for name, low, high in pairs if low is not None and low == high]
+    if len(empty) == len(pairs):
+        raise DataError("no channel of the log has a value; check the export, or name others by --channels")
+    if empty:
+        notes.append(f"channels without any value: {', '.join(empty)}")
+    if constant:
+        notes.append(f"channels with one value in all rows: {', '.join(constant)}")
+    if summary.missing:
+        notes.append(f"{_percent(summary.missing / (total * len(pairs)))} of all values are missing")
+    return tuple(notes)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g} %"

@@ -1,0 +1,297 @@
+"""Which column of a log means what: named by the user or guessed, and checked to agree between its files."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+from tsjepa.datasets.dataset import DataError
+from tsjepa.datasets.log_settings import Columns
+from tsjepa.datasets.log_types import (
+    Schemas,
+    TimeKind,
+    is_key,
+    is_number,
+    is_number_key,
+    is_target,
+    is_text,
+    is_time,
+    mostly_numbers,
+    time_kind,
+)
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+TIME = re.compile(r"time|timestamp|datetime|date|ts|cycles?")
+# less sure than a type of timestamps
+LIKE_TIME = re.compile(r"time[_ (\[].*|.*[_ ](timestamp|date)")
+ID = re.compile(
+    r"(id|run|unit|machine|device|asset|equipment|engine|series|trial|session|experiment)([_ ]?(id|no|nr|number))?"
+    r"|.*[_ ]id"
+)
+LABEL = re.compile(
+    r"label|class|target|y|(is_?)?anomaly|change_?point|activity|fault|failure|attack|outlier|rul"
+    r"|(fault|failure|anomaly)[_ ](type|class|label)|.*[_ ](label|class)"
+)
+CHANNEL = re.compile(r"(channel|sensor|variable|tag|signal|metric|parameter|measurement)([_ ]?(id|name))?")
+VALUE = re.compile(r"val|value|reading|measured[_ ]value")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a log's columns are read.
+
+    Attributes
+    ----------
+    form : {"wide", "long", "lists"}
+        One row a point in time; one row a value; one row a series.
+    columns : Columns
+        With every guess made. In the long form `channels` may be None until the rows were read.
+    time : TimeKind
+        What all files' times are brought to.
+    id_is_number, group_is_number, label_is_number : bool
+        int64 ids and groups, a float64 target; text otherwise.
+    channel, value : str
+        Columns of the long form.
+    id_by : {"column", "file", "row", "none"}
+        Where ids come from.
+    notes : tuple of str
+        What was guessed and what is left out.
+    """
+
+    form: Literal["wide", "long", "lists"]
+    columns: Columns
+    time: TimeKind
+    id_by: Literal["column", "file", "row", "none"]
+    id_is_number: bool = False
+    group_is_number: bool = False
+    label_is_number: bool = False
+    channel: str = ""
+    value: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def looks_like_log(schema: "pa.Schema") -> bool:
+    """Tell whether a table's rows are points in time, or its cells are lists, and not one series a row.
+
+    Examples
+    --------
+    >>> import pyarrow as pa
+    >>> looks_like_log(pa.schema({"time": pa.int64(), "x": pa.float32()}))
+    True
+    >>> looks_like_log(pa.schema({"t0": pa.float32(), "label": pa.string()}))
+    False
+    """
+    return bool(_lists(schema)) or _time(schema) is not None
+
+
+def make_layout(schemas: Schemas, columns: Columns) -> Layout:
+    """Find out how the columns of a log are read.
+
+    Parameters
+    ----------
+    schemas : list of (LogFile, pyarrow.Schema)
+        The files with their columns.
+    columns : Columns
+        What the user named.
+
+    Returns
+    -------
+    Layout
+        With the names that were guessed, and sentences that say so.
+
+    Raises
+    ------
+    DataError
+        If a named column does not exist, one is absent in some file, files disagree in types, or nothing is
+        left to be a channel.
+    """
+    _check_named(schemas, columns)
+    first = schemas[0][1]
+    lists = [name for name in _lists(first) if columns.channels is None or name in columns.channels]
+    if lists and columns.time is None:
+        return _list_layout(schemas, columns, lists)
+    time = _given(columns.time, lambda: _time(first))
+    channel, value = _long_columns(first, columns, time)
+    identity = _given(columns.id, lambda: _pick(first, ID, (time, channel), is_key))
+    label = _given(columns.label, lambda: _label(first, (time, channel, identity)))
+    taken = {name for name in (time, identity, label, columns.group, channel) if name is not None}
+    if channel is not None:
+        channels, found_notes = columns.channels, [f"one value a row, in '{value}', of the channel in '{channel}'"]
+    else:
+        channels, found_notes = _channels(schemas, columns, taken)
+    id_by: Literal["column", "file", "none"] = "column"
+    if identity is None:
+        id_by = "file" if columns.id is None and len(schemas) > 1 else "none"
+    chosen = Columns(identity, time, channels, label, columns.group)
+    needed = [*taken, *(channels or ()), *([value] if value else [])] if channel is None else [*taken, str(value)]
+    _check_everywhere(schemas, needed)
+    return Layout(
+        form="wide" if channel is None else "long",
+        columns=chosen,
+        time=time_kind(schemas, time),
+        id_by=id_by,
+        id_is_number=is_number_key(schemas, identity, "--id"),
+        group_is_number=is_number_key(schemas, columns.group, "--group"),
+        label_is_number=is_target(schemas, label),
+        channel=channel or "",
+        value=value or "",
+        notes=(*_said(chosen, columns, id_by), *found_notes),
+    )
+
+
+def _list_layout(schemas: Schemas, columns: Columns, lists: list[str]) -> Layout:
+    first = schemas[0][1]
+    identity, group = columns.id or None, columns.group
+    label = _given(columns.label, lambda: _label(first, (identity,)))
+    channels = columns.channels or tuple(lists)
+    taken = [name for name in (identity, label, group) if name is not None]
+    _check_everywhere(schemas, [*taken, *channels])
+    chosen = Columns(identity, None, channels, label, group)
+    left = [name for name in first.names if name not in {*taken, *channels}]
+    notes = [f"each row is one series: list columns {_listed(channels)}", *_left_out(left)]
+    return Layout(
+        form="lists",
+        columns=chosen,
+        time=TimeKind("integer"),
+        id_by="row" if identity is None else "column",
+        id_is_number=identity is None or is_number_key(schemas, identity, "--id"),
+        group_is_number=is_number_key(schemas, group, "--group"),
+        label_is_number=is_target(schemas, label),
+        notes=(*_said(replace(chosen, channels=None), columns, "row"), *notes),
+    )
+
+
+def _given(named: str | None, guess: Callable[[], str | None]) -> str | None:
+    """Take what the user named, None for ``""``, else the guess."""
+    return guess() if named is None else named or None
+
+
+def _check_named(schemas: Schemas, columns: Columns) -> None:
+    file, schema = schemas[0]
+    options = (("--id", columns.id), ("--time", columns.time), ("--label", columns.label), ("--group", columns.group))
+    for option, name in options:
+        if name and name not in schema.names:
+            raise DataError(f"{file.shown} has no column '{name}' ({option}); it has {_listed(schema.names)}")
+    used = [name for _, name in options[:3] if name]
+    if len(set(used)) < len(used):
+        raise DataError(f"one column cannot be two of --id, --time and --label: {_listed(used)}")
+    for name in used:
+        if columns.channels is not None and name in columns.channels:
+            raise DataError(f"column '{name}' cannot be a channel as well; take it out of --channels")
+    if columns.channels is not None and len(set(columns.channels)) < len(columns.channels):
+        raise DataError(f"--channels names a column twice: {_listed(columns.channels)}")
+    for file, schema in schemas:
+        if len(set(schema.names)) < len(schema.names):
+            twice = next(name for name in schema.names if schema.names.count(name) > 1)
+            raise DataError(f"{file.shown} has two columns '{twice}'; rename one")
+
+
+def _check_everywhere(schemas: Schemas, names: Sequence[str]) -> None:
+    for name in names:
+        holders = [file for file, schema in schemas if name in schema.names]
+        for file, schema in schemas:
+            if name not in schema.names:
+                other = f", which {holders[0].shown} has" if holders else f"; it has {_listed(schema.names)}"
+                raise DataError(f"{file.shown} has no column '{name}'{other}; add it, or leave it out by --channels")
+
+
+def _lists(schema: "pa.Schema") -> list[str]:
+    import pyarrow as pa
+
+    kinds = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    return [field.name for field in schema if any(kind(field.type) for kind in kinds)]
+
+
+def _pick(
+    schema: "pa.Schema", pattern: re.Pattern[str], taken: tuple[str | None, ...], fits: Callable[["pa.DataType"], bool]
+) -> str | None:
+    found = [
+        field.name
+        for field in schema
+        if pattern.fullmatch(field.name.strip().lower()) and field.name not in taken and fits(field.type)
+    ]
+    return found[0] if found else None
+
+
+def _time(schema: "pa.Schema") -> str | None:
+    import pyarrow as pa
+
+    named = _pick(schema, TIME, (), is_time)
+    if named is not None:
+        return named
+    stamps = [field.name for field in schema if pa.types.is_timestamp(field.type) or pa.types.is_date(field.type)]
+    if len(stamps) > 1:
+        raise DataError(f"{_listed(stamps)} all hold times; name the one that orders the rows by --time")
+    return stamps[0] if stamps else _pick(schema, LIKE_TIME, (), is_time)
+
+
+def _label(schema: "pa.Schema", taken: tuple[str | None, ...]) -> str | None:
+    found = _pick(schema, LABEL, taken, lambda kind: True)
+    axes = {"x", "z"} & {name.lower() for name in schema.names}
+    return None if found is not None and found.lower() == "y" and axes else found
+
+
+def _long_columns(schema: "pa.Schema", columns: Columns, time: str | None) -> tuple[str | None, str | None]:
+    if time is None or (columns.channels is not None and set(columns.channels) <= set(schema.names)):
+        return None, None
+    value = _pick(schema, VALUE, (time, columns.id, columns.label), is_number)
+    channel = _pick(schema, CHANNEL, (time, columns.id, columns.label), is_key)
+    return (None, None) if value is None or channel is None else (channel, value)
+
+
+def _channels(schemas: Schemas, columns: Columns, taken: set[str]) -> tuple[tuple[str, ...], list[str]]:
+    """Choose the channels of the wide form, and say what is left out."""
+    everything = dict.fromkeys(name for _, schema in schemas for name in schema.names if name not in taken)
+    if columns.channels is not None:
+        return columns.channels, _left_out([name for name in everything if name not in columns.channels])
+    first = schemas[0][1]
+    aside = [name for name in everything if ID.fullmatch(name.lower()) or LABEL.fullmatch(name.lower())]
+    aside = [name for name in aside if name.lower() != "y" or _label(first, ()) == name]
+    chosen = [name for name in everything if name not in aside and _may_be_channel(schemas, name)]
+    if not chosen:
+        raise DataError(
+            f"{schemas[0][0].shown} has no column of numbers left to be a channel; name them by --channels "
+            f"(it has {_listed(first.names)})"
+        )
+    return tuple(chosen), _left_out([name for name in everything if name not in chosen])
+
+
+def _may_be_channel(schemas: Schemas, name: str) -> bool:
+    """Tell columns of numbers, and text that is mostly numbers, whose wrong entries are to be told and not skipped."""
+    held = [(file, schema.field(name).type) for file, schema in schemas if name in schema.names]
+    if any(is_number(kind) for _, kind in held):
+        return True
+    file, kind = held[0]
+    return is_text(kind) and mostly_numbers(file, name)
+
+
+def _said(chosen: Columns, given: Columns, id_by: str) -> list[str]:
+    """Say what was guessed."""
+    guessed = [
+        f"{word} '{name}'"
+        for word, name, named in (
+            ("id", chosen.id, given.id),
+            ("time", chosen.time, given.time),
+            ("label", chosen.label, given.label),
+        )
+        if name is not None and named is None
+    ]
+    if given.channels is None and chosen.channels is not None:
+        guessed.append(f"{len(chosen.channels)} channels {_listed(chosen.channels)}")
+    notes = [f"guessed columns: {'; '.join(guessed)}"] if guessed else []
+    if id_by == "file":
+        notes.append("no id column: each file is one series, its path is the id")
+    if chosen.time is None and id_by != "row":
+        notes.append("no time column: rows are taken to be in order and evenly spaced")
+    return notes
+
+
+def _left_out(names: Sequence[str]) -> list[str]:
+    return [f"columns left out: {_listed(names)}"] if names else []
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = [f"'{name}'" for name in names]
+    return ", ".join(shown if len(shown) <= 12 else [*shown[:9], "...", *shown[-2:]])

@@ -1,0 +1,199 @@
+"""The files of a log, wherever they lie."""
+
+import glob
+import os
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tsjepa.datasets.dataset import DataError
+
+if TYPE_CHECKING:
+    import pyarrow.fs as pafs
+
+KINDS = {
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".csv": "csv",
+    ".csv.gz": "csv",
+    ".arrow": "arrow",
+    ".feather": "arrow",
+    ".ipc": "arrow",
+}
+
+
+@dataclass(frozen=True)
+class LogFile:
+    """One file of a log.
+
+    Attributes
+    ----------
+    shown : str
+        Its path or address as people know it.
+    key : str
+        Its path inside `filesystem`.
+    filesystem : pyarrow.fs.FileSystem
+        Where it lies.
+    size, mtime : int
+        Bytes, and the time of the last change in ns (0 where unknown).
+    partition : tuple of (str, str)
+        Columns that the names of its folders give, as in ``machine=3/part-0.parquet``.
+    """
+
+    shown: str
+    key: str
+    filesystem: "pafs.FileSystem"
+    size: int
+    mtime: int
+    partition: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """The format: parquet, csv or arrow."""
+        return str(kind_of(self.key))
+
+
+def kind_of(path: str) -> str | None:
+    """Tell the format of a log's file by its name, None for other files.
+
+    Examples
+    --------
+    >>> kind_of("a/pump.csv.gz"), kind_of("pump.PARQUET"), kind_of("pump.ts")
+    ('csv', 'parquet', None)
+    """
+    return next((kind for suffix, kind in KINDS.items() if path.lower().endswith(suffix)), None)
+
+
+def is_address(text: str) -> bool:
+    """Tell an address like ``s3://bucket/log`` from a path.
+
+    Examples
+    --------
+    >>> is_address("s3://bucket/log"), is_address("log/pump.csv")
+    (True, False)
+    """
+    return "://" in text
+
+
+def has_wildcard(text: str) -> bool:
+    """Tell whether a path is a pattern for several files, and not itself one.
+
+    Examples
+    --------
+    >>> has_wildcard("log/*.csv"), has_wildcard("log")
+    (True, False)
+    """
+    return glob.has_magic(text) and not Path(text).expanduser().exists()
+
+
+def find_files(source: str) -> tuple[list[LogFile], list[str]]:
+    """Find the files of a log, sorted by path, and say which were passed over.
+
+    Parameters
+    ----------
+    source : str
+        A file, a folder (searched with its subfolders), a pattern such as ``log/*.parquet``, or the address
+        of one of these in a file system that pyarrow knows (``s3://``, ``gs://``, ``hdfs://``).
+
+    Returns
+    -------
+    files : list of LogFile
+        At least one, none of them empty.
+    notes : list of str
+        One sentence for files that are empty or of another kind.
+
+    Raises
+    ------
+    DataError
+        If there is no such file, or none with rows.
+    """
+    import pyarrow as pa
+
+    if not source.strip():
+        raise DataError("a log has no name; give a file, a folder, a pattern or an address")
+    try:
+        found = _listed(source)
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{source} cannot be looked up ({first_line(error)}); check it") from error
+    files = sorted((file for file in found if kind_of(file.key)), key=lambda file: file.shown)
+    if not files:
+        raise DataError(f"{source} holds no file that a log can be read from; give one of {', '.join(KINDS)}")
+    others = [Path(file.key).name for file in found if kind_of(file.key) is None]
+    notes = [f"{_counted(others, 'file')} of other kinds not read: {_some(others)}"] if others else []
+    empty = [file.shown for file in files if file.size == 0]
+    if len(empty) == len(files):
+        raise DataError(f"{empty[0]} is empty; copy or export it again")
+    notes += [f"{shown} is empty: passed over" for shown in empty]
+    return [file for file in files if file.size > 0], notes
+
+
+def _counted(names: list[str], word: str) -> str:
+    return f"{len(names)} {word}{'' if len(names) == 1 else 's'}"
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(sorted(names)[:3]) + (" ..." if len(names) > 3 else "")
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or its kind where it says nothing."""
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def _listed(source: str) -> list[LogFile]:
+    from pyarrow import fs as pafs
+
+    if is_address(source):
+        scheme = source.split("://", 1)[0]
+        filesystem, key = pafs.FileSystem.from_uri(source.replace("*", "%2A"))
+        key = key.replace("%2A", "*")
+        return _below(filesystem, key, source, f"{scheme}://")
+    filesystem = pafs.LocalFileSystem()
+    if has_wildcard(source):
+        paths = glob.glob(str(Path(source).expanduser()), recursive=True)
+        infos = filesystem.get_file_info(sorted(paths))
+        root = str(Path(source).expanduser()).split("*", 1)[0]
+        return [_file(info, filesystem, root, "") for info in infos if info.type == pafs.FileType.File]
+    return _below(filesystem, str(Path(source).expanduser()), source, "")
+
+
+def _below(filesystem: "pafs.FileSystem", key: str, source: str, prefix: str) -> list[LogFile]:
+    from pyarrow import fs as pafs
+
+    folder, pattern = (key.split("*", 1)[0].rsplit("/", 1)[0], key) if "*" in key else (key, None)
+    info = filesystem.get_file_info(folder)
+    if info.type == pafs.FileType.NotFound:
+        raise DataError(f"{source} does not exist; check the spelling")
+    if info.type == pafs.FileType.File:
+        return [_file(info, filesystem, str(Path(folder).parent), prefix)]
+    infos = filesystem.get_file_info(pafs.FileSelector(folder, recursive=True))
+    chosen = [info for info in infos if info.type == pafs.FileType.File and not _hidden(info.path, folder)]
+    if pattern is not None:
+        chosen = [info for info in chosen if fnmatch(info.path, pattern)]
+    return [_file(info, filesystem, folder, prefix) for info in chosen]
+
+
+def _hidden(path: str, folder: str) -> bool:
+    """Tell what other programs leave beside data: ``_SUCCESS``, ``.ipynb_checkpoints``."""
+    return any(part[:1] in "._" and "=" not in part for part in path[len(folder) :].strip("/").split("/"))
+
+
+def _file(info: "pafs.FileInfo", filesystem: "pafs.FileSystem", root: str, prefix: str) -> LogFile:
+    folders = info.path[len(root) :].split("/")[:-1] if info.path.startswith(root) else []
+    partition = tuple((name.split("=", 1)[0], name.split("=", 1)[1]) for name in folders if "=" in name)
+    return LogFile(prefix + info.path, info.path, filesystem, info.size or 0, info.mtime_ns or 0, partition)
+
+
+def stem(source: str) -> str:
+    """Give a source its name: the stem of the file, or the folder's own name.
+
+    Examples
+    --------
+    >>> stem("logs/pump.csv.gz"), stem("s3://bucket/2026/"), stem("logs/*.csv")
+    ('pump', '2026', 'logs')
+    """
+    parts = [part for part in source.replace(os.sep, "/").split("/") if part and not glob.has_magic(part)]
+    name = parts[-1] if parts else "log"
+    suffix = next((suffix for suffix in KINDS if name.lower().endswith(suffix)), "")
+    return name[: len(name) - len(suffix)] or name

@@ -1,0 +1,179 @@
+"""What the first pass found in all pieces, put together: where each id's rows go, or why they cannot."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tsjepa.datasets.dataset import DataError
+from tsjepa.datasets.log_columns import Layout
+from tsjepa.datasets.log_files import LogFile
+from tsjepa.datasets.log_reading import Piece
+from tsjepa.datasets.log_scan import Scan, Twice, two_groups
+from tsjepa.datasets.log_time import shown_time
+from tsjepa.datasets.log_values import read_rows
+
+UNIT_FACTORS = (1e3, 1e6, 1e9)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Where rows go.
+
+    Attributes
+    ----------
+    ids : list of int or str
+        Sorted.
+    offsets : ndarray of int64, shape (n_ids + 1,)
+        The first row of each id; at the end the number of rows.
+    groups : list of int, str or None
+        Of each id.
+    classes : tuple of str or None
+        Of the labels, sorted; None where these are a numeric target, or there are none.
+    channels : tuple of str
+        Of the values.
+    in_order : bool
+        Every id's rows come in order of time, so that each can be written where it belongs at once.
+    unsorted : str or None
+        The first row that is not in order by id and time, in words.
+    digest : str
+        Tells this plan from others.
+    """
+
+    ids: list[Any]
+    offsets: NDArray[np.int64]
+    groups: list[Any]
+    classes: tuple[str, ...] | None
+    channels: tuple[str, ...]
+    in_order: bool
+    unsorted: str | None
+    digest: str
+
+
+class _Id:
+    """What is known of an id so far."""
+
+    __slots__ = ("group", "last", "ordered", "rows")
+
+    def __init__(self, group: Any) -> None:
+        self.rows, self.last, self.ordered, self.group = 0, None, True, group
+
+
+def make_plan(layout: Layout, scanned: Iterable[tuple[Piece, Scan]]) -> Plan:
+    """Put the findings of all pieces together.
+
+    Raises
+    ------
+    DataError
+        If there are no rows, an id has two groups, files count time in different units, or a named channel of
+        the long form is not there.
+    Twice
+        If an id has two rows of one time.
+    """
+    known: dict[Any, _Id] = {}
+    labels: set[str] | None = None if layout.columns.label is None else set()
+    channels: set[str] = set()
+    steps: dict[str, float] = {}
+    unsorted, last_id = None, None
+    for piece, scan in scanned:
+        for at, identity in enumerate(scan.ids):
+            if not scan.rows[at]:
+                continue
+            if identity in known and identity != last_id and unsorted is None:
+                unsorted = f"id {identity!r} comes again in {piece.file.shown}"
+            found = known.setdefault(identity, _Id(scan.groups[at]))
+            if found.group != scan.groups[at]:
+                raise two_groups(identity, found.group, scan.groups[at], piece.file.shown)
+            if found.last is not None and layout.form != "long":
+                if scan.first[at] == found.last:
+                    raise Twice(identity, found.last)
+                if scan.first[at] < found.last and unsorted is None:
+                    unsorted = f"{piece.file.shown} goes back in time in id {identity!r}"
+                found.ordered &= scan.first[at] > found.last
+            found.rows, found.last = found.rows + scan.rows[at], scan.last[at]
+            found.ordered &= scan.ordered[at]
+            last_id = identity
+        if scan.scattered is not None and unsorted is None:
+            unsorted = f"{piece.file.shown}, row {scan.scattered}"
+        labels = None if labels is None or scan.labels is None else labels | set(scan.labels)
+        channels.update(scan.channels)
+        if scan.step is not None and layout.time.kind in ("integer", "float"):
+            _check_unit(steps, piece.file, scan.step, str(layout.columns.time))
+    if not known:
+        raise DataError("no file of the log has rows; export it again")
+    ids = sorted(known)
+    counts = [known[identity].rows for identity in ids]
+    ordered = layout.form != "long" and all(known[identity].ordered for identity in ids)
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    names, classes = _channel_names(layout, channels), None if labels is None else tuple(sorted(labels))
+    digest = hashlib.sha256(json.dumps([ids, counts, classes, names, ordered]).encode()).hexdigest()[:16]
+    groups = [known[identity].group for identity in ids]
+    return Plan(ids, offsets, groups, classes, names, ordered, unsorted, digest)
+
+
+def _channel_names(layout: Layout, found: set[str]) -> tuple[str, ...]:
+    if layout.form != "long":
+        return layout.columns.channels or ()
+    if layout.columns.channels is None:
+        return tuple(sorted(found))
+    for name in layout.columns.channels:
+        if name not in found:
+            raise DataError(
+                f"no row has the channel {name!r} in column '{layout.channel}'; it has {', '.join(sorted(found)[:20])}"
+            )
+    return layout.columns.channels
+
+
+def _check_unit(steps: dict[str, float], file: LogFile, step: float, name: str) -> None:
+    """Refuse numbers for times that grow a thousand times faster in one file than in another."""
+    for shown, other in steps.items():
+        ratio = max(step, other) / min(step, other)
+        if any(0.8 < ratio / factor < 1.25 for factor in UNIT_FACTORS):
+            raise DataError(
+                f"column '{name}' grows by {other:g} from row to row in {shown} and by {step:g} in {file.shown}, as "
+                "seconds and milliseconds would; bring all files to one unit"
+            )
+    if len(steps) < 16:
+        steps.setdefault(file.shown, step)
+
+
+def twice_error(layout: Layout, pieces: list[Piece], names: dict[str, str], found: Twice) -> DataError:
+    """Make the error for two rows of one id and time, and find out where they stand."""
+    places: list[str] = []
+    for piece in pieces:
+        for rows in read_rows(layout, piece, with_values=False):
+            same = rows.time == found.time
+            for at in np.flatnonzero(same):
+                identity = names[piece.file.shown] if rows.id is None else rows.id[int(at)].as_py()
+                its_channel = rows.channel is None or rows.channel[int(at)].as_py() == found.channel
+                if identity == found.identity and its_channel and len(places) < 2:
+                    places.append(f"{piece.file.shown}, row {rows.number[at]}")
+        if len(places) == 2:
+            break
+    of = f" of channel {found.channel!r}" if found.channel else ""
+    when = shown_time(found.time, layout.time)
+    return DataError(f"id {found.identity!r} has two rows{of} at {when}: {' and '.join(places)}; keep one")
+
+
+def file_ids(files: list[LogFile], name: str) -> dict[str, str]:
+    """Give each file an id for where there is no column of ids: its path below the folder that all share.
+
+    Examples
+    --------
+    >>> from pyarrow.fs import LocalFileSystem
+    >>> files = [LogFile(path, path, LocalFileSystem(), 1, 1) for path in ("log/a/1.csv", "log/b/1.csv")]
+    >>> file_ids(files, "log")
+    {'log/a/1.csv': 'a/1.csv', 'log/b/1.csv': 'b/1.csv'}
+    """
+    if len(files) == 1:
+        return {files[0].shown: name}
+    split = [Path(file.key).parts for file in files]
+    shared = 0
+    while all(len(parts) > shared + 1 and parts[shared] == split[0][shared] for parts in split):
+        shared += 1
+    return {file.shown: "/".join(parts[shared:]) for file, parts in zip(files, split, strict=True)}

@@ -1,0 +1,261 @@
+"""The files of a log as streams of record batches, whatever their format."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from tsjepa.datasets.dataset import DataError
+from tsjepa.datasets.log_files import LogFile, first_line
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+PIECE_ROWS = 1 << 20
+CSV_BLOCK = 1 << 22
+
+
+class Piece(NamedTuple):
+    """What is read in one go and journalled as finished: a few parts of a file, or the whole of it.
+
+    Attributes
+    ----------
+    file : LogFile
+        The file.
+    parts : tuple of int
+        Row groups (Parquet) or record batches (Arrow); empty for the whole file.
+    first_row : int
+        Number of the piece's first row in its file, from 0.
+    weight : int
+        Bytes, for a progress bar.
+    before : int
+        Rows in the files before this one, where these are known without reading them (not CSV).
+    """
+
+    file: LogFile
+    parts: tuple[int, ...]
+    first_row: int
+    weight: int
+    before: int = 0
+
+
+@contextlib.contextmanager
+def reading(file: LogFile, part: str = "") -> Iterator[None]:
+    """Make one sentence of whatever pyarrow and the file system say about a file that cannot be read."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except DataError:
+        raise
+    except (OSError, pa.ArrowException, ValueError) as error:
+        raise DataError(f"{file.shown}{part} cannot be read ({first_line(error)}); copy or export it again") from error
+
+
+def read_schema(file: LogFile) -> "pa.Schema | None":
+    """Read the names and types of a file's columns, None where it has no rows.
+
+    Columns that the names of its folders give come last. The types of a CSV file are those of its first block.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read.
+    """
+    import pyarrow as pa
+
+    with reading(file):
+        if file.kind == "parquet":
+            with _parquet(file) as opened:
+                schema, rows = opened.schema_arrow, opened.metadata.num_rows
+        elif file.kind == "arrow":
+            with _arrow(file) as reader:
+                schema, rows = reader.schema, reader.num_record_batches
+        else:
+            first = next(_csv(file, None), None)
+            schema, rows = (None, 0) if first is None else (_finer_times(first.schema), first.num_rows)
+    if not rows:
+        return None
+    for name, value in file.partition:
+        schema = schema.append(pa.field(name, pa.int64() if value.lstrip("-").isdecimal() else pa.string()))
+    return schema.remove_metadata()
+
+
+def _finer_times(schema: "pa.Schema") -> "pa.Schema":
+    """Expect fractions of a second further down in a CSV file whose first block has none."""
+    import pyarrow as pa
+
+    for at, field in enumerate(schema):
+        if pa.types.is_date(field.type) or (pa.types.is_timestamp(field.type) and field.type.unit == "s"):
+            zone = field.type.tz if pa.types.is_timestamp(field.type) else None
+            schema = schema.set(at, field.with_type(pa.timestamp("us", zone)))
+    return schema
+
+
+def pieces(file: LogFile, before: int = 0) -> tuple[list[Piece], int]:
+    """Divide a file into pieces of about a million rows; a CSV file is one piece.
+
+    Parameters
+    ----------
+    file : LogFile
+        The file.
+    before : int, default=0
+        Rows in the files before it.
+
+    Returns
+    -------
+    pieces : list of Piece
+        In order.
+    after : int
+        Rows up to the end of this file, those of CSV files not counted.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read.
+    """
+    if file.kind == "csv":
+        return [Piece(file, (), 0, file.size, before)], before
+    with reading(file):
+        if file.kind == "parquet":
+            with _parquet(file) as opened:
+                sizes = [opened.metadata.row_group(i).num_rows for i in range(opened.num_row_groups)]
+        else:
+            with _arrow(file) as reader:
+                sizes = [reader.get_batch(i).num_rows for i in range(reader.num_record_batches)]
+    total, found, parts, first, rows = max(sum(sizes), 1), [], [], 0, 0
+    for part, size in enumerate(sizes):
+        parts.append(part)
+        rows += size
+        if rows >= PIECE_ROWS or part == len(sizes) - 1:
+            found.append(Piece(file, tuple(parts), first, file.size * rows // total, before))
+            parts, first, rows = [], first + rows, 0
+    return found, before + sum(sizes)
+
+
+def batches(piece: Piece, names: list[str], types: "dict[str, pa.DataType]", rows: int) -> "Iterator[pa.RecordBatch]":
+    """Stream some columns of a piece.
+
+    Parameters
+    ----------
+    piece : Piece
+        What to read.
+    names : list of str
+        The columns, of which each batch has these and no other.
+    types : dict of str to pyarrow.DataType
+        Types that a CSV file's columns are read as.
+    rows : int
+        Rows a batch holds at most (a CSV file's blocks have a size of their own).
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read, naming the row group where there are several.
+    """
+    import pyarrow as pa
+
+    file = piece.file
+    inside = [name for name in names if name not in dict(file.partition)]
+    stream = {"parquet": _parquet_batches, "arrow": _arrow_batches, "csv": _csv_batches}[file.kind]
+    for batch in stream(piece, inside, types, rows):
+        for name, value in file.partition:
+            if name in names:
+                number = value.lstrip("-").isdecimal()
+                constant = pa.scalar(int(value) if number else value, pa.int64() if number else pa.string())
+                batch = batch.append_column(name, pa.repeat(constant, batch.num_rows))
+        yield batch
+
+
+def _parquet_batches(piece: Piece, names: list[str], _: object, rows: int) -> "Iterator[pa.RecordBatch]":
+    import pyarrow as pa
+
+    with reading(piece.file), _parquet(piece.file) as opened:
+        try:
+            yield from opened.iter_batches(rows, row_groups=list(piece.parts), columns=names, use_threads=False)
+        except (OSError, pa.ArrowException):
+            _find_damage(piece, opened, names)
+            raise
+
+
+def _find_damage(piece: Piece, opened: "pq.ParquetFile", names: list[str]) -> None:
+    """Name the first row group that cannot be read."""
+    first = piece.first_row + 1
+    for part in piece.parts:
+        count = opened.metadata.row_group(part).num_rows
+        with reading(piece.file, f", rows {first} to {first + count - 1} (row group {part}, from 0)"):
+            for _ in opened.iter_batches(row_groups=[part], columns=names, use_threads=False):
+                pass
+        first += count
+
+
+def _arrow_batches(piece: Piece, names: list[str], _: object, rows: int) -> "Iterator[pa.RecordBatch]":
+    with reading(piece.file), _arrow(piece.file) as reader:
+        for part in piece.parts:
+            batch = reader.get_batch(part).select(names)
+            yield from (batch.slice(at, rows) for at in range(0, batch.num_rows, rows))
+
+
+def _csv_batches(
+    piece: Piece, names: list[str], types: "dict[str, pa.DataType]", rows: int
+) -> "Iterator[pa.RecordBatch]":
+    with reading(piece.file):
+        for batch in _csv(piece.file, names, types):
+            yield from (batch.slice(at, rows) for at in range(0, batch.num_rows, rows))
+
+
+@contextlib.contextmanager
+def _parquet(file: LogFile) -> "Iterator[pq.ParquetFile]":
+    import pyarrow.parquet as pq
+
+    # without a buffer of its own the reader would hold whole column chunks, however long the row groups are
+    with file.filesystem.open_input_file(file.key) as stream:
+        opened = pq.ParquetFile(stream, buffer_size=1 << 16, pre_buffer=False)
+        try:
+            yield opened
+        finally:
+            opened.close()
+
+
+@contextlib.contextmanager
+def _arrow(file: LogFile) -> "Iterator[pa.ipc.RecordBatchFileReader]":
+    import pyarrow as pa
+
+    with file.filesystem.open_input_file(file.key) as stream, pa.ipc.open_file(stream) as reader:
+        yield reader
+
+
+def _csv(
+    file: LogFile, names: list[str] | None, types: "dict[str, pa.DataType] | None" = None
+) -> "Iterator[pa.RecordBatch]":
+    from pyarrow import csv
+
+    convert = csv.ConvertOptions(include_columns=names, column_types=types, strings_can_be_null=True)
+    with file.filesystem.open_input_stream(file.key) as stream:
+        parse = csv.ParseOptions(delimiter=delimiter(file))
+        # one thread keeps the row's number in pyarrow's errors
+        with csv.open_csv(stream, csv.ReadOptions(use_threads=False, block_size=CSV_BLOCK), parse, convert) as reader:
+            yield from reader
+
+
+def delimiter(file: LogFile) -> str:
+    """Tell what stands between two names in the first line of a CSV file: the most frequent of ``, ; tab |``."""
+    with file.filesystem.open_input_stream(file.key) as stream:
+        line = stream.read(1 << 16).split(b"\n", 1)[0]
+    return max(",;\t|", key=lambda mark: line.count(mark.encode()))
+
+
+def sample(file: LogFile, name: str) -> "pa.Array":
+    """Read the first values of one column, a thousand at most.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read.
+    """
+    import pyarrow as pa
+
+    for piece in pieces(file)[0]:
+        for batch in batches(piece, [name], {}, 1000):
+            if batch.num_rows:
+                return batch.column(name).cast(pa.string())
+    return pa.array([], pa.string())

@@ -1,0 +1,195 @@
+"""A log row by row, run by run: what a detector needs, where training needs windows."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tsjepa.datasets.dataset import DataError
+from tsjepa.datasets.log_cache import RowStore
+from tsjepa.datasets.log_columns import Layout
+from tsjepa.datasets.log_cut import NORMAL
+from tsjepa.datasets.log_place import Progress
+from tsjepa.datasets.log_reading import Piece
+from tsjepa.datasets.log_settings import DEFAULT_GAP_STEPS, Columns
+from tsjepa.datasets.log_time import NANOSECONDS, as_arrow, in_ticks, shown_step
+from tsjepa.datasets.log_values import read_rows
+from tsjepa.datasets.logs import Announce, open_rows
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True, eq=False)
+class LogRuns:
+    """The runs of a log, one an id, each in the order of time; values stay on disk.
+
+    Attributes
+    ----------
+    source : str
+        Where it was read from.
+    notes : tuple of str
+        What was guessed about its columns, one sentence each.
+    """
+
+    source: str
+    notes: tuple[str, ...]
+    _layout: Layout
+    _pieces: list[Piece]
+    _rows: RowStore
+
+    @property
+    def columns(self) -> Columns:
+        """What the columns mean, guesses filled in."""
+        return self._layout.columns
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Names of the channels."""
+        return self._rows.channels
+
+    @cached_property
+    def offsets(self) -> NDArray[np.int64]:
+        """The first row of each run, and the end, shape (n_runs + 1,)."""
+        return self._rows.offsets()
+
+    @cached_property
+    def ids(self) -> "pa.Array":
+        """The id of each run; a log without ids is one run, named after its file."""
+        return self._rows.series().combine_chunks()["id"].combine_chunks()
+
+    @cached_property
+    def steps(self) -> NDArray[np.float64]:
+        """The median step of time of each run, in the unit of `times`; NaN where it has one row."""
+        return self._rows.series()["step"].to_numpy()
+
+    @property
+    def tick(self) -> float | None:
+        """Seconds of the unit of `times`, None where they are numbers without a unit."""
+        return NANOSECONDS[self._rows.time.unit] / 1e9 if self._rows.time.kind == "timestamp" else None
+
+    @property
+    def counted(self) -> bool:
+        """Whether there is no column of times, so that rows are counted."""
+        return self._rows.time.kind == "rows"
+
+    def longest_step(self, max_gap: int | float | str | None, step: float) -> float:
+        """Return the longest step of time, in the unit of `times`, that is no gap where rows are `step` apart."""
+        if self.counted:
+            return float("inf")
+        points, ticks = in_ticks(DEFAULT_GAP_STEPS if max_gap is None else max_gap, "--max-gap", self._rows.time)
+        return float(points or 0) * step if ticks is None else ticks
+
+    def shown_step(self, step: float) -> str:
+        """Return a step of time in words."""
+        return shown_step(step, self._rows.time)
+
+    def values(self, start: int, stop: int) -> NDArray[np.float32]:
+        """Return rows, counted over all runs, as channels (n_channels, stop - start); NaN is missing."""
+        count = stop - start
+        found = self._rows.reader("values").runs(np.array([start]), np.array([count]), count)
+        return np.ascontiguousarray(found[0].T)
+
+    def times(self, start: int, stop: int) -> NDArray[Any]:
+        """Return the times of rows, as int64 or float64."""
+        return self._rows.mapped("time").whole()[start:stop].copy()
+
+    def shown_times(self, rows: NDArray[np.int64]) -> "pa.Array":
+        """Return the times of single rows in the type of the log."""
+        return as_arrow(self._rows.reader("time").rows(rows), self._rows.time)
+
+    def abnormal(self) -> NDArray[np.float64] | None:
+        """Return of each row whether its label is abnormal: 1 or 0, NaN without a label; None without labels."""
+        if "label" not in self._rows.fields:
+            return None
+        label, classes = self._rows.mapped("label").whole(), self._rows.classes
+        if classes is None:
+            return np.where(np.isnan(label), np.nan, label != 0)
+        meaning = np.array([*(float(name not in NORMAL) for name in classes), np.nan])
+        return meaning[label]
+
+    def file_order(self) -> NDArray[np.int64]:
+        """Return the place of each row of the files, counted over all runs.
+
+        Raises
+        ------
+        DataError
+            If time runs backwards within a run, naming the row.
+        """
+        return np.concatenate(list(self._places()))
+
+    def _places(self) -> Iterator[NDArray[np.int64]]:
+        if self._layout.form != "wide" or self._layout.id_by == "file":
+            yield np.arange(self._rows.rows)
+            return
+        number = {name: at for at, name in enumerate(self.ids.to_pylist())}
+        next_row, last = self.offsets[:-1].copy(), np.full(len(number), -np.inf)
+        for piece in self._pieces:
+            for rows in read_rows(self._layout, piece, with_values=False):
+                names = [None] if rows.id is None else rows.id.dictionary_encode().dictionary.to_pylist()
+                codes = np.zeros(len(rows.time), np.int64)
+                if rows.id is not None:
+                    codes = rows.id.dictionary_encode().indices.to_numpy().astype(np.int64)
+                place = np.empty(len(codes), np.int64)
+                for code, name in enumerate(names):
+                    chosen, run = np.flatnonzero(codes == code), number.get(name, 0)
+                    time = np.concatenate([[last[run]], rows.time[chosen].astype(np.float64)])
+                    self._check_order(time, rows.number[chosen], piece, name)
+                    place[chosen] = next_row[run] + np.arange(len(chosen))
+                    next_row[run], last[run] = next_row[run] + len(chosen), time[-1]
+                yield place
+
+    def _check_order(self, time: NDArray[np.float64], number: NDArray[np.int64], piece: Piece, name: Any) -> None:
+        back = np.flatnonzero(np.diff(time) < 0)
+        if len(back):
+            of = "" if name is None else f" in {self.columns.id} {name!r}"
+            raise DataError(
+                f"{piece.file.shown}, row {number[back[0]]}: time runs backwards{of}; sort the log by time, or leave "
+                "such rows out"
+            )
+
+
+def load_runs(
+    source: str | os.PathLike[str],
+    columns: Columns | None = None,
+    *,
+    cache_dir: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+    announce: Announce | None = None,
+) -> LogRuns:
+    r"""Read a log into the cache of `tsjepa.datasets.logs.load_log`, and open its runs.
+
+    The parameters are those of `load_log`.
+
+    Returns
+    -------
+    LogRuns
+
+    Raises
+    ------
+    DataError
+        See `load_log`; also if a log has one series a row.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     log = Path(folder, "pump.csv")
+    ...     _ = log.write_text("unit,time,flow\n" + "".join(f"{u},{t},{t}.5\n" for u in "ba" for t in range(3)))
+    ...     runs = load_runs(log, cache_dir=Path(folder, "cache"))
+    ...     runs.ids.to_pylist(), runs.values(0, 3).tolist(), runs.file_order().tolist()
+    (['a', 'b'], [[0.5, 1.5, 2.5]], [3, 4, 5, 0, 1, 2])
+    """
+    silent = lambda *_: None  # noqa: E731
+    text = os.fspath(source)
+    layout, pieces, store, notes = open_rows(
+        text, columns or Columns(), cache_dir, progress or silent, announce or silent
+    )
+    if layout.form == "lists":
+        raise DataError(f"{text} has one series a row, and a log of one point in time a row is needed")
+    return LogRuns(text, notes, layout, pieces, store)

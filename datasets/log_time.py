@@ -1,0 +1,105 @@
+"""Times, steps and durations of a log, in its own units and in words."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tsjepa.datasets.dataset import DataError
+from tsjepa.datasets.log_settings import points_or_duration
+from tsjepa.datasets.log_types import TimeKind
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+NANOSECONDS = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1000, "ns": 1}
+
+
+def time_dtype(kind: TimeKind) -> str:
+    """Return the type that times are kept in.
+
+    Examples
+    --------
+    >>> time_dtype(TimeKind("timestamp", "us")), time_dtype(TimeKind("float"))
+    ('int64', 'float64')
+    """
+    return "float64" if kind.kind == "float" else "int64"
+
+
+def as_arrow(time: NDArray[Any], kind: TimeKind) -> "pa.Array":
+    """Return times as Arrow has them.
+
+    Examples
+    --------
+    >>> as_arrow(np.array([1_000_000]), TimeKind("timestamp", "us", True)).type
+    TimestampType(timestamp[us, tz=UTC])
+    """
+    import pyarrow as pa
+
+    if kind.kind != "timestamp":
+        return pa.array(time)
+    return pa.array(np.asarray(time, np.int64)).cast(pa.timestamp(kind.unit, "UTC" if kind.zoned else None))
+
+
+def shown_time(time: float, kind: TimeKind) -> str:
+    """Write a time as people do.
+
+    Examples
+    --------
+    >>> shown_time(1_000_000, TimeKind("timestamp", "us")), shown_time(7, TimeKind("integer"))
+    ('1970-01-01 00:00:01', '7')
+    """
+    return str(as_arrow(np.array([time]), kind)[0]) if kind.kind == "timestamp" else f"{time:g}"
+
+
+def shown_step(step: float, kind: TimeKind) -> str:
+    """Write the difference of two times as people do.
+
+    Examples
+    --------
+    >>> shown_step(1_500_000, TimeKind("timestamp", "us")), shown_step(1.0, TimeKind("integer"))
+    ('1.5s', '1')
+    """
+    if kind.kind != "timestamp":
+        return f"{step:g}"
+    nanoseconds = step * NANOSECONDS[kind.unit]
+    units = (("d", 86_400e9), ("h", 3600e9), ("min", 60e9), ("s", 1e9), ("ms", 1e6), ("us", 1e3), ("ns", 1.0))
+    name, size = next(((name, size) for name, size in units if nanoseconds >= size), units[-1])
+    return f"{nanoseconds / size:.6g}{name}"
+
+
+def in_ticks(value: int | float | str, name: str, kind: TimeKind) -> tuple[float | None, float | None]:
+    """Tell points from a duration in the log's own unit of time.
+
+    Parameters
+    ----------
+    value : int, float or str
+        Points, or a duration.
+    name : str
+        The option, for the message.
+    kind : TimeKind
+        The log's times.
+
+    Returns
+    -------
+    points : float or None
+        Where it is a number.
+    ticks : float or None
+        Where it is a duration.
+
+    Raises
+    ------
+    DataError
+        If it is a duration and times are numbers without a unit.
+
+    Examples
+    --------
+    >>> in_ticks("10s", "--window", TimeKind("timestamp", "ms")), in_ticks(5, "--window", TimeKind("integer"))
+    ((None, 10000.0), (5.0, None))
+    """
+    points, nanoseconds = points_or_duration(value, name)
+    if nanoseconds is None:
+        return points, None
+    if kind.kind != "timestamp":
+        raise DataError(f"{name} {value!r} is a duration, but the log's times have no unit; give a plain number")
+    return None, nanoseconds / NANOSECONDS[kind.unit]

@@ -1,0 +1,145 @@
+"""Types of a log's columns: which can be an id, a time or a channel, and whether all files have the same."""
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from tsjepa.datasets.dataset import DataError
+from tsjepa.datasets.log_files import LogFile
+from tsjepa.datasets.log_reading import sample
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Schemas = Sequence[tuple[LogFile, "pa.Schema"]]
+UNITS = ("s", "ms", "us", "ns")
+
+
+class TimeKind(NamedTuple):
+    """What the time column holds.
+
+    Attributes
+    ----------
+    kind : {"timestamp", "integer", "float", "rows"}
+        Rows: there is no time column, and rows are counted.
+    unit : str
+        Of a timestamp: s, ms, us or ns.
+    zoned : bool
+        A timestamp with a time zone, kept as UTC.
+    """
+
+    kind: Literal["timestamp", "integer", "float", "rows"]
+    unit: str = ""
+    zoned: bool = False
+
+
+def mostly_numbers(file: LogFile, name: str) -> bool:
+    """Tell text most of which is numbers, by its first rows."""
+    values = [value for value in sample(file, name).to_pylist() if value is not None]
+    return 2 * sum(bool(re.fullmatch(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*", v)) for v in values) > len(values)
+
+
+def is_number(kind: "pa.DataType") -> bool:
+    """Tell a type of values."""
+    import pyarrow as pa
+
+    types = pa.types
+    return any(check(kind) for check in (types.is_integer, types.is_floating, types.is_decimal, types.is_boolean)) or (
+        types.is_null(kind)
+    )
+
+
+def is_text(kind: "pa.DataType") -> bool:
+    """Tell text, also as a dictionary."""
+    import pyarrow as pa
+
+    types = pa.types
+    inner = kind.value_type if types.is_dictionary(kind) else kind
+    return bool(types.is_string(inner) or types.is_large_string(inner) or types.is_string_view(inner))
+
+
+def is_key(kind: "pa.DataType") -> bool:
+    """Tell a type that ids come in."""
+    import pyarrow as pa
+
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or is_text(kind))
+
+
+def is_time(kind: "pa.DataType") -> bool:
+    """Tell a type that times come in."""
+    import pyarrow as pa
+
+    return bool(pa.types.is_timestamp(kind) or pa.types.is_date(kind) or pa.types.is_null(kind) or is_key(kind))
+
+
+def is_number_key(schemas: Schemas, name: str | None, option: str) -> bool:
+    """Tell whether an id or a group is a whole number, alike in all files."""
+    if name is None:
+        return False
+    texts = [is_text(schema.field(name).type) for _, schema in schemas]
+    for (file, schema), text in zip(schemas, texts, strict=True):
+        kind = schema.field(name).type
+        if not is_key(kind):
+            raise DataError(f"{file.shown}: column '{name}' ({option}) holds {kind}; give whole numbers or text")
+        if text != texts[0]:
+            raise DataError(
+                f"column '{name}' is {schemas[0][1].field(name).type} in {schemas[0][0].shown} and {kind} in "
+                f"{file.shown}; write one type in all files"
+            )
+    return not texts[0]
+
+
+def is_target(schemas: Schemas, name: str | None) -> bool:
+    """Tell labels that are numbers with a point in all files."""
+    import pyarrow as pa
+
+    kinds = [] if name is None else [schema.field(name).type for _, schema in schemas]
+    return any(pa.types.is_floating(kind) or pa.types.is_decimal(kind) for kind in kinds) and not any(
+        map(is_text, kinds)
+    )
+
+
+def time_kind(schemas: Schemas, name: str | None) -> TimeKind:
+    """Bring the kinds of time of all files to one."""
+    if name is None:
+        return TimeKind("rows")
+    kinds = [(file, _one_time_kind(file, schema.field(name).type, name)) for file, schema in schemas]
+    (first, kind), merged = kinds[0], kinds[0][1]
+    for file, other in kinds[1:]:
+        if (other.kind == "timestamp") != (kind.kind == "timestamp"):
+            raise DataError(
+                f"column '{name}' holds {_words(kind)} in {first.shown} and {_words(other)} in {file.shown}; "
+                "write one kind in all files"
+            )
+        if other.zoned != kind.zoned:
+            zoned, naive = (file, first) if other.zoned else (first, file)
+            raise DataError(
+                f"column '{name}' has a time zone in {zoned.shown} and none in {naive.shown}; give all files a zone "
+                "or none"
+            )
+        finer = max(merged.unit, other.unit, key=lambda unit: UNITS.index(unit) if unit else -1)
+        merged = TimeKind("float" if "float" in (merged.kind, other.kind) else kind.kind, finer, kind.zoned)
+    return merged
+
+
+def _words(kind: TimeKind) -> str:
+    return "timestamps" if kind.kind == "timestamp" else "numbers"
+
+
+def _one_time_kind(file: LogFile, kind: "pa.DataType", name: str) -> TimeKind:
+    import pyarrow as pa
+
+    types = pa.types
+    if types.is_timestamp(kind):
+        return TimeKind("timestamp", kind.unit, kind.tz is not None)
+    if types.is_date(kind):
+        return TimeKind("timestamp", "s" if types.is_date32(kind) else "ms")
+    if types.is_integer(kind):
+        return TimeKind("integer")
+    if types.is_floating(kind) or types.is_decimal(kind):
+        return TimeKind("float")
+    if is_text(kind):
+        values = (value for value in sample(file, name).to_pylist() if value)
+        zoned = re.search(r"\d(Z|[-+]\d\d(:?\d\d)?)$", next(values, "")[10:]) is not None
+        return TimeKind("timestamp", "us", zoned)
+    raise DataError(f"{file.shown}: column '{name}' holds {kind}, not times; name another by --time")

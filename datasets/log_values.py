@@ -1,0 +1,285 @@
+"""Record batches of a log as checked arrays: ids, int64 or float64 times, float32 values."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tsjepa.datasets.dataset import DataError
+from tsjepa.datasets.log_columns import Layout
+from tsjepa.datasets.log_files import LogFile
+from tsjepa.datasets.log_reading import Piece, batches, read_schema
+from tsjepa.datasets.values import TOO_LARGE
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+BATCH_BYTES = 1 << 24
+
+
+class Rows(NamedTuple):
+    """Some rows of a log, in the order of their file.
+
+    Attributes
+    ----------
+    number : ndarray of int64, shape (n,)
+        Where each row stands in its file, from 1.
+    id, group, label, channel : pyarrow.Array or None
+        int64 or text; a label may be float64. None where the log has none.
+    time : ndarray of int64 or float64, shape (n,)
+        In the layout's unit.
+    values : ndarray of float32, shape (n, n_channels), or None
+        NaN where one is missing; one column in the long form; None where they were not asked for.
+    """
+
+    number: NDArray[np.int64]
+    id: "pa.Array | None"
+    time: NDArray[Any]
+    group: "pa.Array | None"
+    label: "pa.Array | None"
+    channel: "pa.Array | None"
+    values: NDArray[np.float32] | None
+
+
+def read_rows(layout: Layout, piece: Piece, with_values: bool) -> Iterator[Rows]:
+    """Stream the rows of a piece.
+
+    Parameters
+    ----------
+    layout : Layout
+        How columns are read.
+    piece : Piece
+        What is read.
+    with_values : bool
+        Whether the channels are read too.
+
+    Raises
+    ------
+    DataError
+        If something cannot be read, an id or a time is missing, or an entry has a wrong type, naming file,
+        column and row.
+    """
+    columns = layout.columns
+    width = len(columns.channels or "v") if with_values else 4
+    names = [columns.id, columns.time, columns.group, columns.label, layout.channel or None]
+    if with_values or layout.form == "lists":
+        names += [layout.value] if layout.form == "long" else (columns.channels or ())[: None if with_values else 1]
+    wanted = [name for name in dict.fromkeys(names) if name is not None] or list(columns.channels or ())[:1]
+    rows = min(max(BATCH_BYTES // (4 * width), 1 << 12), 1 << 18)
+    convert = _list_rows if layout.form == "lists" else _point_rows
+    first = piece.first_row + 1
+    try:
+        for batch in batches(piece, wanted, csv_types(layout, piece.file), rows if layout.form != "lists" else 1 << 10):
+            yield convert(layout, piece, batch, first, with_values)
+            first += batch.num_rows
+    except DataError as error:
+        if piece.file.kind == "csv" and error.__cause__ is not None:
+            _explain(layout, piece, wanted)
+        raise
+
+
+def csv_types(layout: Layout, file: LogFile) -> "dict[str, pa.DataType]":
+    """Tell what a CSV file's columns are read as, whatever its first block looks like."""
+    import pyarrow as pa
+
+    if file.kind != "csv":
+        return {}
+    columns, key = layout.columns, {True: pa.int64(), False: pa.string()}
+    types = dict.fromkeys([*(columns.channels or ()), layout.value], pa.float64())
+    types |= {columns.id or "": key[layout.id_is_number], columns.group or "": key[layout.group_is_number]}
+    types |= {columns.label or "": pa.float64() if layout.label_is_number else pa.string()}
+    schema = read_schema(file)
+    if schema is not None and columns.time in schema.names:
+        types[columns.time] = schema.field(columns.time).type
+    types[layout.channel] = pa.string()
+    return {name: kind for name, kind in types.items() if name}
+
+
+def _explain(layout: Layout, piece: Piece, names: list[str]) -> None:
+    """Find the row that a CSV file could not be read at, by reading it as text."""
+    import pyarrow as pa
+
+    first, texts = 1, dict.fromkeys(names, pa.string())
+    for batch in batches(piece, names, texts, 1 << 16):
+        _point_rows(layout, piece, batch, first, with_values=True)
+        first += batch.num_rows
+
+
+def _point_rows(layout: Layout, piece: Piece, batch: "pa.RecordBatch", first: int, with_values: bool) -> Rows:
+    import pyarrow as pa
+
+    columns, file = layout.columns, piece.file
+    number = np.arange(first, first + batch.num_rows, dtype=np.int64)
+    channels = [layout.value] if layout.form == "long" else [c for c in columns.channels or () if with_values]
+    channels = [name for name in channels if name in batch.schema.names]
+    return Rows(
+        number,
+        key(batch, columns.id, layout.id_is_number, file, first),
+        piece.before + number - 1 if columns.time is None else _times(layout, batch.column(columns.time), file, first),
+        key(batch, columns.group, layout.group_is_number, file, first),
+        _label(layout, batch, file, first),
+        key(batch, layout.channel or None, False, file, first),
+        numbers(pa.record_batch([batch.column(name) for name in channels], channels), file, first)
+        if channels
+        else None,
+    )
+
+
+def key(batch: "pa.RecordBatch", name: str | None, number: bool, file: LogFile, first: int) -> "pa.Array | None":
+    """Read an id, a group or a channel's name, which must be there in every row."""
+    import pyarrow as pa
+
+    if name is None:
+        return None
+    column = _cast(batch.column(name), pa.int64() if number else pa.string(), file, name, first)
+    if column.null_count:
+        row = first + int(np.argmax(column.is_null().to_numpy(zero_copy_only=False)))
+        raise DataError(f"{file.shown}, row {row}: column '{name}' is empty; fill it or drop the row")
+    return column
+
+
+def _label(layout: Layout, batch: "pa.RecordBatch", file: LogFile, first: int) -> "pa.Array | None":
+    import pyarrow as pa
+
+    name = layout.columns.label
+    if name is None:
+        return None
+    return _cast(batch.column(name), pa.float64() if layout.label_is_number else pa.string(), file, name, first)
+
+
+def _times(layout: Layout, column: "pa.Array", file: LogFile, first: int) -> NDArray[Any]:
+    """Bring times to int64 counts of the layout's unit, or to float64."""
+    import pyarrow as pa
+
+    name, kind = str(layout.columns.time), layout.time
+    if kind.kind == "timestamp":
+        column = _cast(column, pa.timestamp(kind.unit, "UTC" if kind.zoned else None), file, name, first)
+    else:
+        column = _cast(column, pa.int64() if kind.kind == "integer" else pa.float64(), file, name, first)
+    missing = column.is_null(nan_is_null=True).to_numpy(zero_copy_only=False)
+    if missing.any():
+        row = first + int(missing.argmax())
+        raise DataError(f"{file.shown}, row {row}: column '{name}' has no time; fill it or drop the row")
+    found = (column.cast(pa.int64()) if kind.kind == "timestamp" else column).to_numpy(zero_copy_only=False)
+    if kind.kind == "float" and np.isinf(found).any():
+        row = first + int(np.isinf(found).argmax())
+        raise DataError(f"{file.shown}, row {row}: column '{name}' has an infinite time; mend it or drop the row")
+    return found
+
+
+def _cast(column: "pa.Array", kind: "pa.DataType", file: LogFile, name: str, first: int) -> "pa.Array":
+    """Convert a column, naming the first row that cannot be."""
+    import pyarrow as pa
+
+    if column.type == kind:
+        return column
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if pa.types.is_decimal(column.type):
+        column = column.cast(pa.float64())
+    try:
+        return column.cast(kind)
+    except pa.ArrowException as error:
+        row = next(row for row in range(len(column)) if not _casts(column.slice(row, 1), kind))
+        raise DataError(
+            f"{file.shown}, row {first + row}: column '{name}' holds {str(column[row].as_py())[:40]!r}, which is not "
+            f"{_in_words(kind)}; mend it or drop the row"
+        ) from error
+
+
+def _casts(column: "pa.Array", kind: "pa.DataType") -> bool:
+    import pyarrow as pa
+
+    try:
+        column.cast(kind)
+    except pa.ArrowException:
+        return False
+    return True
+
+
+def _in_words(kind: "pa.DataType") -> str:
+    import pyarrow as pa
+
+    if pa.types.is_timestamp(kind):
+        with_zone = "with a zone (2026-03-01T13:00:00Z)" if kind.tz else "(2026-03-01 13:00:00)"
+        return f"a time in ISO 8601 {with_zone}"
+    return "a whole number" if pa.types.is_integer(kind) else "a number" if pa.types.is_floating(kind) else "text"
+
+
+def numbers(batch: "pa.RecordBatch", file: LogFile, first: int) -> NDArray[np.float32]:
+    """Bring columns of numbers into one float32 array of shape (n, n_channels), NaN where one is missing."""
+    values = np.empty((batch.num_rows, batch.num_columns), np.float32)
+    for at, name in enumerate(batch.schema.names):
+        values[:, at] = _float32(batch.column(at), file, name, first)
+    infinite = np.isinf(values)
+    if infinite.any():
+        row, at = (int(i) for i in np.argwhere(infinite)[0])
+        raise DataError(f"{file.shown}, row {first + row}: column '{batch.schema.names[at]}' holds {TOO_LARGE}")
+    return values
+
+
+def _float32(column: "pa.Array", file: LogFile, name: str, first: int) -> NDArray[Any]:
+    import pyarrow as pa
+
+    types = pa.types
+    if types.is_boolean(column.type):
+        column = column.cast(pa.uint8())
+    if not (types.is_integer(column.type) or types.is_floating(column.type)):
+        column = _cast(column, pa.float64(), file, name, first)
+    with np.errstate(over="ignore"):  # becomes infinite, which is reported
+        found: NDArray[Any] = column.to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
+    return found
+
+
+def _list_rows(layout: Layout, piece: Piece, batch: "pa.RecordBatch", first: int, with_values: bool) -> Rows:
+    """Turn rows of lists, one series each, into the rows of a log: one a point, the position as its time."""
+    import pyarrow as pa
+
+    columns, file = layout.columns, piece.file
+    names = [name for name in columns.channels or () if name in batch.schema.names]
+    lengths = np.stack([_lengths(batch.column(name)) for name in names])
+    for row in np.flatnonzero((lengths != lengths[0]).any(0) | (lengths[0] == 0))[:1]:
+        found = ", ".join(str(n) for n in sorted(set(lengths[:, row].tolist())))
+        raise DataError(
+            f"{file.shown}, row {first + row}: lists of {found} values; all channels of a row need the same number, "
+            "and at least one"
+        )
+    number = np.arange(first, first + batch.num_rows, dtype=np.int64)
+    spread = np.repeat(np.arange(batch.num_rows), lengths[0])
+    starts = np.repeat(np.cumsum(lengths[0]) - lengths[0], lengths[0])
+    identity = key(batch, columns.id, layout.id_is_number, file, first)
+    group, label = key(batch, columns.group, layout.group_is_number, file, first), _label(layout, batch, file, first)
+    values = None
+    if with_values:
+        flat = [batch.column(name).flatten() for name in names]
+        values = np.stack([_flat(column, file, name, number[spread]) for column, name in zip(flat, names, strict=True)])
+        values = np.ascontiguousarray(values.T)
+    return Rows(
+        number[spread],
+        (pa.array(piece.before + number - 1) if identity is None else identity).take(pa.array(spread)),
+        np.arange(len(spread), dtype=np.int64) - starts,
+        None if group is None else group.take(pa.array(spread)),
+        None if label is None else label.take(pa.array(spread)),
+        None,
+        values,
+    )
+
+
+def _lengths(column: "pa.Array") -> NDArray[np.int64]:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    counts = pc.list_value_length(column).fill_null(0).cast(pa.int64())
+    return np.asarray(counts.to_numpy(zero_copy_only=False))
+
+
+def _flat(column: "pa.Array", file: LogFile, name: str, number: NDArray[np.int64]) -> NDArray[Any]:
+    import pyarrow as pa
+
+    if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
+        raise DataError(f"{file.shown}: column '{name}' holds lists of {column.type}; lists must hold numbers")
+    found = _float32(column, file, name, int(number[0]))
+    if np.isinf(found).any():
+        raise DataError(f"{file.shown}, row {number[np.isinf(found).argmax()]}: column '{name}' holds {TOO_LARGE}")
+    return found

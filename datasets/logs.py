@@ -1,0 +1,310 @@
+"""Sensor logs, larger than memory if need be, as windows by random access: `load_log`."""
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tsjepa.datasets.archives import bundled_folder
+from tsjepa.datasets.dataset import DataError, Part
+from tsjepa.datasets.files import folder_pair, looks_like_path
+from tsjepa.datasets.labels import Encoded, encode
+from tsjepa.datasets.log_cache import RowStore, locked, rows_of
+from tsjepa.datasets.log_columns import Layout, looks_like_log, make_layout
+from tsjepa.datasets.log_files import LogFile, find_files, has_wildcard, is_address, kind_of, stem
+from tsjepa.datasets.log_place import Progress
+from tsjepa.datasets.log_reading import Piece, pieces, read_schema
+from tsjepa.datasets.log_settings import Columns, Windowing
+from tsjepa.datasets.log_time import shown_step
+from tsjepa.datasets.log_views import on_grid, steps_of, windows_of
+from tsjepa.datasets.log_windows import LogWindows
+from tsjepa.datasets.lookup import cache_folder, data_folder, downloadable, match_name, names_in
+
+Announce = Callable[[str], None]
+
+__all__ = [
+    "Columns",
+    "LogWindows",
+    "Windowing",
+    "column_names",
+    "encode_labels",
+    "is_log",
+    "load_log",
+    "split_by_group",
+]
+
+
+def is_log(source: str | os.PathLike[str]) -> bool:
+    """Tell a log, for `load_log`, from what `load` reads.
+
+    Parameters
+    ----------
+    source : str or path
+        What the user named.
+
+    Returns
+    -------
+    bool
+        True for an address, a pattern, a folder with such files, or one file of a kind that logs come in whose
+        columns have times, or whose cells are lists; False for anything else, whether it exists or not.
+
+    Raises
+    ------
+    DataError
+        If a file cannot be read.
+
+    Examples
+    --------
+    >>> is_log("FordA"), is_log("s3://bucket/log")
+    (False, True)
+    """
+    text = os.fspath(source)
+    path = os.path.expanduser(text)
+    if is_address(text) or has_wildcard(text):
+        return True
+    if os.path.isdir(path):
+        return not _means_another(text) and any(kind_of(name) for _, _, names in os.walk(path) for name in names)
+    if kind_of(path) is None or not os.path.isfile(path) or not os.path.getsize(path):
+        return False
+    schema = read_schema(find_files(text)[0][0])
+    return schema is not None and looks_like_log(schema)
+
+
+def column_names(source: str | os.PathLike[str]) -> tuple[str, ...]:
+    r"""Return the names of a log's columns, of all its files together.
+
+    Parameters
+    ----------
+    source : str or path
+        See `load_log`.
+
+    Returns
+    -------
+    tuple of str
+        In the order in which they are first met.
+
+    Raises
+    ------
+    DataError
+        If there is no such log, or a file cannot be read.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     log = Path(folder, "pump.csv")
+    ...     _ = log.write_text("time,flow\n1,2.5\n")
+    ...     column_names(log)
+    ('time', 'flow')
+    """
+    schemas = [read_schema(file) for file in find_files(os.fspath(source))[0]]
+    return tuple(dict.fromkeys(name for schema in schemas if schema is not None for name in schema.names))
+
+
+def _means_another(text: str) -> bool:
+    """Tell a folder of archive files, and one of results that is called like a data set."""
+    if folder_pair(Path(text).expanduser()) is not None:
+        return True
+    known = {*names_in(data_folder(None)), *names_in(bundled_folder()), *names_in(cache_folder()), *downloadable()}
+    return not looks_like_path(text) and match_name(text, sorted(known)) is not None
+
+
+def load_log(
+    source: str | os.PathLike[str],
+    columns: Columns | None = None,
+    windowing: Windowing | None = None,
+    *,
+    cache_dir: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+    announce: Announce | None = None,
+) -> LogWindows:
+    r"""Read a log into a cache on disk, once, and cut it into windows.
+
+    Rows may come in any order and from any number of files, in one of three forms: wide (``id, time``, and a
+    column a channel), long (``id, time, channel, value``), or with lists in its cells, one series a row. They are
+    kept once, sorted by id and time; windows are only places in them. The memory needed does not grow with the log.
+    A build that was stopped goes on where it was.
+
+    Parameters
+    ----------
+    source : str or path
+        A ``.parquet``, ``.csv`` (also ``.csv.gz``) or Arrow file, a folder or a pattern of these, or their address.
+    columns : Columns, optional
+        What is what; by default it is guessed.
+    windowing : Windowing, optional
+        How series are cut; by default each id is one series.
+    cache_dir : path, optional
+        By default ``tsjepa/logs`` in the user's cache.
+    progress : callable, optional
+        Called as ``progress(phase, done, total)``, with the phases checking, reading, sorting, resampling and
+        cutting, while something is built.
+    announce : callable, optional
+        Called with a sentence that should not wait until the end of long work.
+
+    Returns
+    -------
+    LogWindows
+        The windows, and sentences about them.
+
+    Raises
+    ------
+    DataError
+        If something is wrong with the files, the columns or the settings, or the disk is full; what is finished
+        is kept.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     log = Path(folder, "pump.csv")
+    ...     _ = log.write_text("unit,time,flow\n" + "".join(f"{u},{t},{t}.5\n" for u in "ab" for t in range(5)))
+    ...     windows = load_log(log, windowing=Windowing(window=4), cache_dir=Path(folder, "cache"))
+    ...     windows.take(np.array([0])).values.tolist(), windows.index().to_pydict()["first_row"]
+    ([[[0.5, 1.5, 2.5, 3.5]]], [0, 1, 0, 1])
+    """
+    text, windowing = os.fspath(source), windowing or Windowing()
+    progress, announce = progress or _silent, announce or _silent
+    layout, _, store, notes = open_rows(text, columns or Columns(), cache_dir, progress, announce)
+    with locked(store.folder / "views.lock", announce):
+        rows = store if windowing.resample is None else on_grid(store, windowing, progress)
+        cut = windows_of(rows, windowing, layout.form == "lists", progress)
+    usual = steps_of(rows, None).usual
+    return LogWindows(
+        name=stem(text),
+        source=text,
+        columns=replace(layout.columns, channels=store.channels),
+        window=cut.window,
+        stride=cut.stride,
+        step=None if layout.form == "lists" or np.isnan(usual) else shown_step(usual, rows.time),
+        notes=(*notes, *rows.notes, *cut.notes),
+        _rows=rows,
+        _values=rows.reader("values"),
+        _windows=cut.columns,
+        _length=cut.length,
+    )
+
+
+def open_rows(
+    source: str, columns: Columns, cache_dir: str | os.PathLike[str] | None, progress: Progress, announce: Announce
+) -> tuple[Layout, list[Piece], RowStore, tuple[str, ...]]:
+    """Find a log's rows in the cache, or build them there.
+
+    Returns
+    -------
+    layout : Layout
+        What its columns are.
+    pieces : list of Piece
+        The log itself, in the order in which it stands in its files.
+    store : RowStore
+        Its rows, by id and time.
+    notes : tuple of str
+        What was guessed, and what was left out.
+
+    Raises
+    ------
+    DataError
+        See `load_log`.
+    """
+    files, notes = find_files(source)
+    schemas = [(file, read_schema(file)) for file in files]
+    notes += [f"{file.shown} has no rows: passed over" for file, schema in schemas if schema is None]
+    filled = [(file, schema) for file, schema in schemas if schema is not None]
+    if not filled:
+        raise DataError(f"{files[0].shown} has no rows; export it again")
+    files = [file for file, _ in filled]
+    layout = make_layout(filled, columns)
+    found = _in_pieces(files, layout)
+    store = rows_of(layout, files, found, stem(source), cache_dir, progress, announce)
+    return layout, found, store, (*layout.notes, *notes)
+
+
+def _silent(*_: Any) -> None:
+    """Tell nobody."""
+
+
+def _in_pieces(files: list[LogFile], layout: Layout) -> list[Piece]:
+    counted = layout.time.kind == "rows" and layout.id_by != "file"
+    if counted and len(files) > 1 and any(file.kind == "csv" for file in files):
+        raise DataError("rows of several CSV files have no order without a column of times; name one by --time")
+    found: list[Piece] = []
+    before = 0
+    for file in files:
+        own, before = pieces(file, before)
+        found += own
+    return found
+
+
+def split_by_group(windows: LogWindows, test_share: float = 0.3, seed: int = 0) -> tuple[LogWindows, LogWindows]:
+    """Divide windows into a training and a test part, with whole groups on either side.
+
+    Parameters
+    ----------
+    windows : LogWindows
+        Of a log with a group column.
+    test_share : float, default=0.3
+        Share of the groups, drawn at random, that are the test part.
+    seed : int, default=0
+        Same seed, same groups.
+
+    Returns
+    -------
+    train, test : LogWindows
+        Neither is empty.
+
+    Raises
+    ------
+    DataError
+        If there is no group column, or only one group.
+    """
+    if windows.columns.group is None:
+        raise DataError(f"{windows.source} has no groups; name a column by --group")
+    groups = windows.groups()
+    names = np.unique(groups)
+    if len(names) < 2:
+        raise DataError(f"column '{windows.columns.group}' has one group only; a split needs two")
+    count = min(max(round(test_share * len(names)), 1), len(names) - 1)
+    chosen = np.random.default_rng(seed).permutation(len(names))[:count]
+    test = np.isin(groups, names[chosen])[windows.series]
+    return windows.subset(np.flatnonzero(~test)), windows.subset(np.flatnonzero(test))
+
+
+def encode_labels(train: LogWindows, test: LogWindows | None) -> Encoded:
+    """Put the window labels of both parts on one scale.
+
+    Parameters
+    ----------
+    train, test : LogWindows
+        The parts; `test` may be None.
+
+    Returns
+    -------
+    Encoded
+        As `tsjepa.datasets.labels.encode` gives it, with -1 (or NaN for a target) where a window has no label.
+
+    Raises
+    ------
+    DataError
+        If the training part has no labels, or one part has a numeric target and the other classes.
+    """
+    parts = [
+        (part, part.labelled()) for part in (train, test) if part is not None and (part is train or part.has_labels)
+    ]
+    nothing = np.empty((0, 1, 1), np.float32)
+    known = [Part(nothing, part.labels()[cases]) for part, cases in parts]
+    found = encode(known[0], known[1] if len(known) > 1 else None)
+    codes = [found.y_train, found.y_test]
+    spread = [_spread(y, cases, part.n_cases) for y, (part, cases) in zip(codes, parts, strict=False)]
+    return Encoded(spread[0], spread[1] if len(spread) > 1 else None, found.classes, found.notes)
+
+
+def _spread(y: NDArray[Any] | None, cases: NDArray[np.int64], n_cases: int) -> NDArray[Any]:
+    target = y is not None and y.dtype.kind == "f"
+    found: NDArray[Any] = np.full(n_cases, np.nan if target else -1, np.float64 if target else np.int64)
+    found[cases] = 0 if y is None else y
+    return found

@@ -1,0 +1,101 @@
+"""Stretches, windows over them, and grids, against plain loops."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tsjepa.datasets.log_cut import Cut, Describe, Segments, cut, segments
+from tsjepa.datasets.log_grid import resampled
+from tsjepa.datasets.log_store import Field, RowFiles
+
+
+@settings(deadline=None)
+@given(
+    rows=st.lists(st.integers(1, 30), min_size=1, max_size=6),
+    window=st.integers(1, 12),
+    stride=st.integers(1, 15),
+    at_most=st.integers(1, 9),
+)
+def test_windows_leave_no_row_out(rows: list[int], window: int, stride: int, at_most: int) -> None:
+    stop = np.cumsum(rows)
+    start, series = stop - rows, np.arange(len(rows))
+    found = list(cut(Segments(start, stop, series, 0, 0), window, stride, at_most))
+    starts, lengths, owners = (np.concatenate([getattr(part, name) for part in found]) for name in Cut._fields[:3])
+    for owner, (first, end) in enumerate(zip(start, stop, strict=True)):
+        own = starts[owners == owner]
+        assert (lengths[owners == owner] == min(window, end - first)).all()
+        assert (np.diff(own) > 0).all()
+        assert (np.diff(own)[:-1] == stride).all()
+        assert own[0] == first
+        assert own[-1] + min(window, end - first) <= end
+        if stride <= window:
+            assert own[-1] + min(window, end - first) == end
+    assert sum(part.short for part in found) == sum(count < window for count in rows)
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 100])
+def test_stretches_end_at_ids_and_gaps_wherever_chunks_end(tmp_path: Path, chunk: int) -> None:
+    time = np.array([0, 1, 2, 9, 10, 0, 5, 6, 6, 7])
+    offsets = np.array([0, 5, 8, 10])
+    with RowFiles(tmp_path, {"time": Field("int64")}) as rows:
+        rows.write(0, {"time": time})
+        found = list(segments(rows, offsets, np.ones(3), np.array([3.0, 9.0, 3.0]), chunk))
+    starts, stops, series = (np.concatenate([getattr(part, name) for part in found]) for name in Segments._fields[:3])
+    assert (starts.tolist(), stops.tolist()) == ([0, 3, 5, 8], [3, 5, 8, 10])
+    assert series.tolist() == [0, 0, 1, 2]
+    assert (sum(part.gaps for part in found), sum(part.uneven for part in found)) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("how", "expected"), [("last", [0, 2, -1, 0]), ("majority", [0, 1, -1, 0]), ("any", [0, 2, -1, 1])]
+)
+def test_labels_of_windows(tmp_path: Path, how: Any, expected: list[int]) -> None:
+    label = np.array([0, 0, 0, 1, 1, 2, -1, -1, -1, 1, 0, 0], np.int32)
+    fields = {"label": Field("int32"), "present": Field("uint8")}
+    windows = Cut(np.arange(0, 12, 3), np.full(4, 3), np.zeros(4, int), 0, 0)
+    with RowFiles(tmp_path, fields) as rows:
+        rows.write(0, {"label": label, "present": label == 2})
+        found = Describe(rows, 12, how, ("0", "1", "2"))(windows)
+    assert found["label"].tolist() == expected
+    assert found["measured"].tolist() == [False, True, False, False]
+
+
+def test_what_is_normal_where_no_label_says_so(tmp_path: Path) -> None:
+    label = np.array([1, 1, 1, 0, 1, 1], np.int32)
+    with RowFiles(tmp_path, {"label": Field("int32"), "present": Field("uint8")}) as rows:
+        rows.write(0, {"label": label, "present": label})
+        found = Describe(rows, 6, "any", ("bad", "good"))(
+            Cut(np.array([0, 3]), np.array([3, 3]), np.zeros(2, int), 0, 0)
+        )
+    assert found["label"].tolist() == [1, 0]
+
+
+@settings(deadline=None)
+@given(
+    steps=st.lists(st.integers(1, 7), min_size=1, max_size=20),
+    missing=st.lists(st.booleans(), min_size=20, max_size=20),
+    reach=st.integers(1, 9),
+    every=st.integers(1, 4),
+    fill=st.sampled_from(["linear", "previous"]),
+)
+def test_grids_take_the_values_near_by(
+    steps: list[int], missing: list[bool], reach: int, every: int, fill: Any
+) -> None:
+    time = np.cumsum(steps)
+    values = np.where(missing[: len(time)], np.nan, np.sin(time)).astype("f4")
+    grid = np.arange(time[0] - 1, time[-1] + 2, every)
+    found = resampled(time, values[:, None], grid, reach, fill)[:, 0]
+    known = [(int(t), float(v)) for t, v in zip(time, values, strict=True) if not np.isnan(v)]
+    for point, value in zip(grid, found, strict=True):
+        before = [(t, v) for t, v in known if t <= point][-1:]
+        after = [(t, v) for t, v in known if t >= point][:1]
+        expected = np.nan
+        if fill == "previous" and before and point - before[0][0] <= reach:
+            expected = before[0][1]
+        elif fill == "linear" and before and after and after[0][0] - before[0][0] <= reach:
+            expected = np.interp(point, [before[0][0], after[0][0]], [before[0][1], after[0][1]])
+        np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-6)

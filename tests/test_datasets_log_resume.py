@@ -1,0 +1,161 @@
+"""A build that is killed goes on where it was, and ends with the same bytes."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import filelock
+import numpy as np
+import pandas as pd
+import pytest
+
+from tsjepa.datasets import DataError
+from tsjepa.datasets.log_access import MappedArray, RunReader
+from tsjepa.datasets.log_sort import sorted_blocks
+from tsjepa.datasets.log_store import Field, RowFiles
+from tsjepa.datasets.logs import Windowing, load_log
+
+PROGRAM = """
+import os, signal, sys
+from tsjepa.datasets import log_place
+from tsjepa.datasets.logs import Windowing, load_log
+log_place.JOURNAL_BYTES = 0
+source, cache, phase, calls = sys.argv[1:]
+left = int(calls)
+
+def die(name, done, total):
+    global left
+    left -= name == phase
+    if left < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+load_log(source, windowing=Windowing(7, 3, resample="2s"), cache_dir=cache, progress=die)
+"""
+
+
+@pytest.fixture(autouse=True)
+def _small_journals(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tsjepa.datasets.log_place.JOURNAL_BYTES", 0)
+    monkeypatch.setattr(os, "fsync", lambda file: None)
+
+
+def make_log(folder: Path, order: str) -> Path:
+    random = np.random.default_rng(0)
+    time = pd.date_range("2026-03-01", periods=50, freq="1s", unit="us")
+    values = random.standard_normal((200, 2)).astype("f4")
+    values[random.random((200, 2)) < 0.1] = np.nan
+    log = pd.DataFrame({"unit": np.repeat(list("abcd"), 50), "time": np.tile(time, 4)})
+    log = log.assign(flow=values[:, 0], volt=values[:, 1], label=random.choice(["0", "1"], 200))
+    if order == "shuffled":
+        log = log.sample(frac=1, random_state=0)
+    (folder / "log").mkdir()
+    for number in range(5):
+        log.iloc[40 * number : 40 * number + 40].to_parquet(folder / f"log/{number}.parquet", index=False)
+    return folder / "log"
+
+
+def arrays(cache: Path) -> dict[str, bytes]:
+    """Return what a finished cache holds."""
+    assert not list(cache.rglob("*.partial"))
+    assert not list(cache.rglob("*.tmp"))
+    return {str(path.relative_to(cache)): path.read_bytes() for path in sorted(cache.rglob("*")) if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("order", "phase", "calls"),
+    [
+        ("sorted", "checking", 2),
+        ("sorted", "reading", 3),
+        ("sorted", "resampling", 0),
+        ("sorted", "cutting", 0),
+        ("shuffled", "reading", 2),
+        ("shuffled", "sorting", 2),
+    ],
+)
+def test_a_killed_build_ends_with_the_same_bytes(tmp_path: Path, order: str, phase: str, calls: int) -> None:
+    log = make_log(tmp_path, order)
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    windowing = Windowing(7, 3, resample="2s")
+    load_log(log, windowing=windowing, cache_dir=whole)
+    command = [sys.executable, "-P", "-c", PROGRAM, str(log), str(broken), phase, str(calls)]
+    killed = subprocess.run(command, capture_output=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    seen: list[str] = []
+    load_log(log, windowing=windowing, cache_dir=broken, progress=lambda name, done, total: seen.append(name))
+    assert arrays(broken) == arrays(whole)
+    if phase == "sorting":
+        assert seen.count("sorting") == 4 - calls
+    elif phase == "reading":
+        assert seen.count("reading") == 5 - calls
+
+
+def test_a_finished_cache_is_opened_at_once(tmp_path: Path) -> None:
+    log, seen = make_log(tmp_path, "sorted"), []
+    for _ in range(2):
+        load_log(log, windowing=Windowing(7), cache_dir=tmp_path / "cache", progress=lambda *call: seen.append(call))
+    assert len(seen) == 5 + 5 + 1
+    assert seen[-1] == ("cutting", 200, 200)
+
+
+def test_two_builders_wait_for_each_other(tmp_path: Path) -> None:
+    log, cache = make_log(tmp_path, "sorted"), tmp_path / "cache"
+    load_log(log, windowing=Windowing(7), cache_dir=cache)
+    shutil.rmtree(next(path for path in cache.iterdir() if path.is_dir()))
+    other, told = filelock.FileLock(next(cache.glob("*.lock"))), []
+
+    def release(note: str) -> None:
+        told.append(note)
+        other.release()
+
+    with other:
+        assert load_log(log, windowing=Windowing(7), cache_dir=cache, announce=release).n_cases == 32
+    assert len(told) == 1
+    assert told[0].endswith("waiting for it")
+
+
+def test_a_changed_file_makes_a_new_cache_in_place_of_the_old(tmp_path: Path) -> None:
+    log, cache = make_log(tmp_path, "sorted"), tmp_path / "cache"
+    before = load_log(log, windowing=Windowing(7), cache_dir=cache).n_cases
+    table = pd.read_parquet(log / "4.parquet")
+    table.iloc[:-10].to_parquet(log / "4.parquet", index=False)
+    after = load_log(log, windowing=Windowing(7), cache_dir=cache).n_cases
+    assert (before, after) == (32, 30)
+    assert len(list(cache.glob("*/manifest.json"))) == 1
+
+
+def test_rows_are_sorted_with_little_memory(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    time = random.permutation(np.repeat(np.arange(700), 2))
+    block = {"time": time, "values": random.standard_normal((1400, 3)).astype("f4")}
+    fields = {"time": Field("int64"), "values": Field("float32", 3)}
+    with RowFiles(tmp_path / "rows", fields) as rows:
+        rows.write(0, block)
+        found = list(sorted_blocks(rows, 100, 1400, tmp_path / "runs", at_most=90))
+    order = 100 + np.argsort(time[100:], kind="stable")
+    np.testing.assert_array_equal(np.concatenate([part["time"] for part in found]), time[order])
+    np.testing.assert_array_equal(np.concatenate([part["values"] for part in found]), block["values"][order])
+    assert max(len(part["time"]) for part in found) <= 180
+    assert all(a["time"][-1] < b["time"][0] for a, b in pairwise(found))
+
+
+def test_rows_at_random(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.arange(1000, dtype="f4").reshape(500, 2)
+    values.tofile(tmp_path / "values")
+    mapped, read = (
+        MappedArray(tmp_path / "values", Field("float32", 2), 500),
+        RunReader(tmp_path / "values", Field("float32", 2)),
+    )
+    index, lengths = np.array([499, 3, 3]), np.array([1, 3, 2])
+    for _ in range(2):
+        np.testing.assert_array_equal(mapped.gather(index), values[index])
+        np.testing.assert_array_equal(read.rows(index), values[index])
+        for run, first, length in zip(read.runs(index, lengths, 3), index, lengths, strict=True):
+            np.testing.assert_array_equal(run[:length], values[first : first + length])
+        monkeypatch.setattr("tsjepa.datasets.log_access.MAPPED_AT_MOST", 0)
+        monkeypatch.delattr(os, "preadv", raising=False)
+    with pytest.raises(DataError, match="shorter than it should be"):
+        read.rows(np.array([500]))

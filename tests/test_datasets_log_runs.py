@@ -1,0 +1,91 @@
+"""A log run by run: rows, times and labels as they stand in the file, and time that runs backwards."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tsjepa.datasets import DataError
+from tsjepa.datasets.log_runs import LogRuns, load_runs
+from tsjepa.datasets.logs import Columns
+
+
+def frame() -> pd.DataFrame:
+    """Return two runs whose rows alternate."""
+    rng = np.random.default_rng(0)
+    return pd.DataFrame(
+        {
+            "unit": ["b", "a"] * 20,
+            "time": pd.date_range("2024-01-01", periods=20, freq="2s").repeat(2).astype("datetime64[ms]"),
+            "flow": rng.normal(size=40).astype(np.float32),
+            "level": rng.normal(size=40).astype(np.float32),
+            "anomaly": [0, 1] * 20,
+        }
+    )
+
+
+def opened(table: pd.DataFrame, folder: Path, name: str = "log.parquet", **columns: str) -> LogRuns:
+    path = folder / name
+    table.to_parquet(path, index=False) if name.endswith("parquet") else table.to_csv(path, index=False)
+    return load_runs(path, Columns(**columns), cache_dir=folder / "cache")
+
+
+@pytest.mark.parametrize("name", ["log.parquet", "log.csv"])
+def test_rows_of_a_run_are_in_the_order_of_time(tmp_path: Path, name: str) -> None:
+    table = frame()
+    runs = opened(table, tmp_path, name, label="anomaly")
+    assert runs.ids.to_pylist() == ["a", "b"]
+    assert runs.offsets.tolist() == [0, 20, 40]
+    for at, unit in enumerate("ab"):
+        own = table[table["unit"] == unit]
+        start, stop = runs.offsets[at : at + 2]
+        np.testing.assert_allclose(runs.values(start, stop), own[["flow", "level"]].to_numpy().T)
+        shown = runs.shown_times(np.arange(start, stop)).to_pandas()
+        assert (shown.to_numpy() == own["time"].to_numpy()).all()
+        np.testing.assert_array_equal(runs.abnormal()[start:stop], own["anomaly"])
+    assert runs.steps.tolist() == [2 / runs.tick] * 2
+
+
+def test_file_order_leads_back_to_the_file(tmp_path: Path) -> None:
+    table = frame()
+    runs = opened(table, tmp_path)
+    order = runs.file_order()
+    np.testing.assert_array_equal(runs.values(0, 40)[:, order], table[["flow", "level"]].to_numpy().T)
+
+
+def test_time_that_runs_backwards_is_told(tmp_path: Path) -> None:
+    table = frame()
+    table.loc[[6, 10]] = table.loc[[10, 6]].to_numpy()
+    with pytest.raises(DataError, match=r"log.parquet, row 9: time runs backwards in unit 'b'; sort the log by time"):
+        opened(table, tmp_path).file_order()
+
+
+def test_a_gap_is_ten_steps_or_what_was_said(tmp_path: Path) -> None:
+    runs = opened(frame(), tmp_path)
+    assert runs.longest_step(None, 2000.0) == 20_000.0
+    assert runs.longest_step(3, 2000.0) == 6000.0
+    assert runs.longest_step("1min", 2000.0) == pytest.approx(60 / runs.tick)
+
+
+def test_a_log_without_ids_and_times_is_one_run_of_counted_rows(tmp_path: Path) -> None:
+    runs = opened(frame()[["flow", "level"]], tmp_path, id="", time="")
+    assert (len(runs.ids), runs.counted, runs.tick) == (1, True, None)
+    assert runs.longest_step(None, 1.0) == np.inf
+    assert runs.file_order().tolist() == list(range(40))
+    assert runs.abnormal() is None
+
+
+@pytest.mark.parametrize(
+    ("labels", "abnormal"),
+    [(["0", "leak"] * 20, [0.0, 1.0]), ([0.0, 2.5] * 20, [0.0, 1.0]), ([None, "leak"] * 20, [np.nan, 1.0])],
+)
+def test_labels_tell_normal_rows(tmp_path: Path, labels: list[object], abnormal: list[float]) -> None:
+    runs = opened(frame().assign(anomaly=labels), tmp_path, label="anomaly")
+    np.testing.assert_array_equal(runs.abnormal()[runs.file_order()], abnormal * 20)
+
+
+def test_one_series_a_row_is_refused(tmp_path: Path) -> None:
+    table = pd.DataFrame({"x": [[1.0, 2.0], [3.0, 4.0]]})
+    with pytest.raises(DataError, match="one series a row"):
+        opened(table, tmp_path)
