@@ -180,7 +180,7 @@ def test_remarks() -> None:
     X[3, :, 4:] = NAN
     assert remarks(as_series(X)) == [
         "1 of 8 channels is without any value, the first in case 1: its embedding is zeros.",
-        "1 of 8 channels is constant, the first in case 2: it is encoded as zeros.",
+        "1 of 8 channels is constant, the first in case 2: instance normalisation leaves zeros of it.",
     ]
     assert remarks(as_series(X), 5)[2:] == [
         "1 of 4 series is shorter than a patch (5 points): it is filled up with missing points."
@@ -188,6 +188,20 @@ def test_remarks() -> None:
     several = remarks(as_series([[NAN] * 3, [NAN] * 3, [2, 2, 2], [5, 5, 5], [1, 2]]), 4)
     assert several == [
         "2 of 5 channels are without any value, the first in case 0: their embedding is zeros.",
-        "2 of 5 channels are constant, the first in case 2: they are encoded as zeros.",
+        "2 of 5 channels are constant, the first in case 2: instance normalisation leaves zeros of them.",
         "3 of 5 series are shorter than a patch (4 points): they are filled up with missing points.",
+    ]
+
+
+def test_remarks_name_channels_that_are_dead_throughout() -> None:
+    X = np.random.default_rng(0).standard_normal((3, 4, 10))
+    X[:, 1] = [[2.0], [3.0], [NAN]]  # constant where it is measured
+    X[:, 2] = NAN
+    X[0, 3] = 1.0
+    assert remarks(as_series(X), channels=["flow", "valve", "spare", "power"]) == [
+        "4 of 12 channels are without any value, spare in every case: their embedding is zeros.",
+        "3 of 12 channels are constant, valve in every case: instance normalisation leaves zeros of them.",
+    ]
+    assert remarks(as_series(X[:, [0, 3]]), channels=["flow", "power"]) == [
+        "1 of 6 channels is constant, the first in case 0: instance normalisation leaves zeros of it."
     ]

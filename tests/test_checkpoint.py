@@ -2,10 +2,12 @@ import errno
 import pickle
 import zipfile
 
+import numpy as np
 import pytest
 import torch
 
-from tsjepa.build import build_model, configure, resolve
+from tsjepa.arrays import Series
+from tsjepa.build import build_model, build_untrained, configure, resolve
 from tsjepa.checkpoint import (
     CheckpointError,
     Header,
@@ -14,6 +16,7 @@ from tsjepa.checkpoint import (
     save_checkpoint,
     write_atomically,
 )
+from tsjepa.normalization import take_statistics
 
 
 def saved(tmp_path, *overrides):
@@ -51,7 +54,7 @@ def test_only_plain_types_and_tensors_are_stored(tmp_path):
     path, _, header = saved(tmp_path)
     content = torch.load(path, weights_only=True)
     assert content["tsjepa"] == header.plain()
-    assert content["tsjepa"]["version"] == 1
+    assert content["tsjepa"]["version"] == 2
 
 
 class Bomb:
@@ -99,9 +102,35 @@ def test_other_files_are_refused_by_name(tmp_path):
 
 def test_a_newer_format_is_refused(tmp_path):
     path, *_ = saved(tmp_path)
-    changed(path, lambda content: content["tsjepa"].update(version=2))
-    with pytest.raises(CheckpointError, match="format 2, newer than 1"):
+    changed(path, lambda content: content["tsjepa"].update(version=3))
+    with pytest.raises(CheckpointError, match="format 3, newer than 2"):
         load_checkpoint(path)
+
+
+def test_format_1_is_still_read(tmp_path):
+    """It knew no names of channels, no scale features and no statistics of training series."""
+    path, model, header = saved(tmp_path)
+
+    def age(content):
+        old = content["tsjepa"]
+        old["version"] = 1
+        del old["channel_names"], old["config"]["probe"]["scale_features"]
+
+    again, header_again = load_checkpoint(changed(path, age))
+    assert header_again == header
+    assert all(torch.equal(value, again.state_dict()[name]) for name, value in model.state_dict().items())
+
+
+def test_names_of_channels_and_training_statistics_are_kept(tmp_path):
+    config = resolve(configure("tiny", "ema", ["normalize=train"]), 60)
+    header, model = Header(config, "toy", 2, 60, ("flow", "power")), build_model(config, 2)
+    take_statistics(model, Series(np.arange(240, dtype=np.float32).reshape(2, 2, 60)))
+    save_checkpoint(tmp_path / "model.ckpt", model, header)
+    again, header_again = load_checkpoint(tmp_path / "model.ckpt")
+    assert header_again.channel_names == ("flow", "power")
+    assert again.encoder.statistics.mean.tolist() == [89.5, 149.5]
+    for part in (again.target.module, build_untrained(config, 2, again).encoder):
+        assert torch.equal(part.statistics.scale, model.encoder.statistics.scale)
 
 
 @pytest.mark.parametrize("part", ["missing", "extra", "shape"])
@@ -128,6 +157,9 @@ def test_weights_that_do_not_fit_are_refused(tmp_path, part):
         lambda header: header.pop("n_channels"),
         lambda header: header["config"].pop("tokenizer"),
         lambda header: header["config"]["mask"].update(ratoi=0.5),
+        lambda header: header.pop("channel_names"),
+        lambda header: header.update(channel_names=["flow", "power"]),
+        lambda header: header.update(channel_names=[7]),
     ],
 )
 def test_a_damaged_header_is_refused(tmp_path, change):

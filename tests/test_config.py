@@ -85,6 +85,8 @@ def test_an_unknown_key_without_a_neighbour_gets_the_list() -> None:
         ("tokenizer.n_patches=ten", "tokenizer.n_patches"),
         ("tokenizer.dilations=[1, 0]", "tokenizer.dilations.1"),
         ("probe.pool=[mean, median]", "probe.pool.1"),
+        ("probe.channels=median", "probe.channels"),
+        ("probe.scale_features=maybe", "probe.scale_features"),
         ("probe.levels=3", "probe.levels"),  # the encoder has two blocks
         ("probe.levels=-1", "probe.levels"),
         ("loss.kind=huber", "loss.kind"),

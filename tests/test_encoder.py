@@ -189,3 +189,16 @@ def test_a_case_does_not_depend_on_the_others(kind: str) -> None:
     whole = encoder(x)[0]
     for b in range(5):
         torch.testing.assert_close(encoder(x[b : b + 1])[0][0], whole[b], rtol=1e-4, atol=1e-5)
+
+
+def test_sequences_are_channels_or_whole_series() -> None:
+    x, valid = torch.randn(4, 3, 20), torch.rand(4, 3, 20) < 0.5
+    apart, apart_valid = make().sequences(x, valid)
+    assert torch.equal(apart[7, 0], x[2, 1])
+    assert torch.equal(apart_valid[7, 0], valid[2, 1])
+    assert make().sequences(x)[1] is None
+    together, together_valid = make(channels=3).sequences(x, valid)
+    assert torch.equal(together, x)
+    assert torch.equal(together_valid, valid)
+    with pytest.raises(ValueError, match="mixes the 3 channels that it was trained on, but the series have 2"):
+        make(channels=3).sequences(x[:, :2])

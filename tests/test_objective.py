@@ -378,5 +378,5 @@ def test_what_is_not_valid_stays_out_of_attention_and_batch_statistics() -> None
 
 def test_wrong_number_of_channels_is_refused() -> None:
     model = build("ema", "random", "tokenizer.channels=mixed", n_channels=3)
-    with pytest.raises(ValueError, match="takes 3 channels a series, but got 2"):
+    with pytest.raises(ValueError, match="mixes the 3 channels that it was trained on, but the series have 2"):
         model(torch.randn(4, 2, 60), gen())

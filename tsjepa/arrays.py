@@ -172,7 +172,7 @@ def pad(X: Sequence[Any], name: str) -> NDArray[Any]:
     return padded
 
 
-def remarks(series: Series, patch_length: int | None = None) -> list[str]:
+def remarks(series: Series, patch_length: int | None = None, channels: Sequence[str] | None = None) -> list[str]:
     """Say what a user should know of the data: series without a value, constant channels, very short series.
 
     Parameters
@@ -180,6 +180,8 @@ def remarks(series: Series, patch_length: int | None = None) -> list[str]:
     series : Series
     patch_length : int, optional
         Length of a patch in time points.
+    channels : sequence of str, optional
+        Names of the channels, by which those are called that are dead in every series.
 
     Returns
     -------
@@ -189,23 +191,24 @@ def remarks(series: Series, patch_length: int | None = None) -> list[str]:
     Examples
     --------
     >>> remarks(as_series([[1.0, 1.0], [1.0, 2.0]]))
-    ['1 of 2 channels is constant, the first in case 0: it is encoded as zeros.']
+    ['1 of 2 channels is constant, the first in case 0: instance normalisation leaves zeros of it.']
+    >>> remarks(as_series(np.ones((2, 1, 5))), channels=["flow"])
+    ['2 of 2 channels are constant, flow in every case: instance normalisation leaves zeros of them.']
     """
     values, valid = series
-    measured = np.ones(values.shape[:2], bool) if valid is None else valid.any(-1)
+    measured = np.ones(values.shape[:2], bool) if valid is None else np.asarray(valid.any(-1))
     low = np.min(values, -1, initial=np.inf, where=True if valid is None else valid)
     high = np.max(values, -1, initial=-np.inf, where=True if valid is None else valid)
     found = []
-    constant = np.asarray(measured & (low == high), bool)
+    constant = measured & np.equal(low, high)
     for chosen, text in (
-        (~measured, "without any value, {first}: {whose} embedding is zeros."),
-        (constant, "constant, {first}: {they} encoded as zeros."),
+        (~measured, "without any value, {where}: {whose} embedding is zeros."),
+        (constant, "constant, {where}: instance normalisation leaves zeros of {them}."),
     ):
         if chosen.any():
-            case = int(np.argwhere(chosen)[0][0])
-            whose, they = ("its", "it is") if chosen.sum() == 1 else ("their", "they are")
-            said = text.format(first=f"the first in case {case}", whose=whose, they=they)
-            found.append(f"{amount(np.asarray(chosen))} {said}")
+            whose, them = ("its", "it") if chosen.sum() == 1 else ("their", "them")
+            said = text.format(where=where(chosen, measured, channels), whose=whose, them=them)
+            found.append(f"{amount(chosen)} {said}")
     if patch_length is not None:
         ends = np.full(series.n_cases, values.shape[2]) if valid is None else last_valid(valid).max(-1)
         short = (ends < patch_length) & (ends > 0)
@@ -216,6 +219,15 @@ def remarks(series: Series, patch_length: int | None = None) -> list[str]:
                 f"({patch_length} points): {'it is' if one else 'they are'} filled up with missing points."
             )
     return found
+
+
+def where(chosen: NDArray[np.bool_], measured: NDArray[np.bool_], channels: Sequence[str] | None) -> str:
+    """Say which channels are chosen in every case that measured them, or in which case the first is chosen."""
+    throughout = np.asarray((chosen | ~measured).all(0) & chosen.any(0))
+    if channels is not None and throughout.any():
+        names = [name for name, dead in zip(channels, throughout, strict=True) if dead]
+        return f"{', '.join(names)} in every case"
+    return f"the first in case {int(np.argwhere(chosen)[0][0])}"
 
 
 def amount(chosen: NDArray[Any]) -> str:

@@ -8,18 +8,22 @@ from pathlib import Path
 import torch
 
 from tsjepa.config import Config, ConfigError, load_config, nearest, parse_config, recipe_names
+from tsjepa.direction import check_direction
 from tsjepa.encoder import Encoder, Tokenizer, patch_values
 from tsjepa.masking import RampedMask, bernoulli_mask, block_mask, future_mask, random_mask
+from tsjepa.normalization import TrainingStatistics, copy_statistics
 from tsjepa.objective import JEPA, ContextLoss, DrawMask, Projector
 from tsjepa.predictor import Predictor
 from tsjepa.regularizers import Regularizer, SIGReg, VICReg, VISReg
 from tsjepa.targets import EMATarget, FrozenTarget, Momentum, SelfTarget, Target, ValuesTarget
 from tsjepa.tokenizers import ConvStem, LinearPatches, SpectralPatches
+from tsjepa.world import Dynamics, WorldModel
 
 # What an objective's name stands for: the seams of the configuration that make the method
 LATENT = ("loss.kind=l1", "loss.normalize_target=true", "projector.out=0")
 PROJECTED = ("loss.kind=mse", "loss.normalize_target=false", "projector.out=64")
-PLAIN = ("regularizer.kind=none", "target.levels=[-1]", "loss.context_weight=0")
+MASKED = ("world.horizons=[]", "world.inputs=[]")
+PLAIN = (*MASKED, "regularizer.kind=none", "target.levels=[-1]", "loss.context_weight=0")
 OBJECTIVES: dict[str, tuple[str, ...]] = {
     "ema": ("target.kind=ema", *PLAIN, *LATENT),
     "cjepa": ("target.kind=ema", *PLAIN, *LATENT, "regularizer.kind=vicreg", "regularizer.weight=0.001"),
@@ -69,21 +73,24 @@ def configure(
     return load_config(recipe, overrides)
 
 
-def resolve(config: Config, n_timepoints: int) -> Config:
+def resolve(config: Config, n_timepoints: int, channel_names: Sequence[str] | None = None) -> Config:
     """Return the configuration with the patch length that cuts series of `n_timepoints` into `n_patches`.
 
-    The length is rounded up, so the last patch may be partly empty, and short series may get fewer patches.
+    The length is rounded up, so the last patch may be partly empty, and short series may get fewer patches. Channels
+    that are inputs by name get their number among `channel_names`.
 
     Raises
     ------
     ConfigError
-        If a patch is longer than the series, or fewer than two patches are left to mask.
+        If a patch is longer than the series, fewer than two patches are left to mask, no patch lies the largest horizon
+        ahead of another, an input is no channel, or settings contradict each other (`tsjepa.direction`).
 
     Examples
     --------
     >>> resolve(Config(tokenizer={"n_patches": 10}), 500).tokenizer.patch_length
     50
     """
+    check_direction(config)
     size = config.tokenizer
     if size.n_patches is None:
         assert size.patch_length is not None  # the section's own check
@@ -95,7 +102,32 @@ def resolve(config: Config, n_timepoints: int) -> Config:
             f"a patch of {length} points leaves one token of series of {n_timepoints}, and masking needs two: "
             "choose a shorter tokenizer.patch_length or a larger tokenizer.n_patches."
         )
-    return config.model_copy(update={"tokenizer": size.model_copy(update={"n_patches": None, "patch_length": length})})
+    farthest = max(config.world.horizons, default=0)
+    if n_timepoints <= farthest * length:
+        raise ConfigError(
+            f"series of {n_timepoints} points have no patch that lies {farthest} patches of {length} points ahead of "
+            "another: choose longer windows, a shorter tokenizer.patch_length or smaller world.horizons."
+        )
+    world = config.world.model_copy(update={"inputs": numbered(config.world.inputs, channel_names or ())})
+    size = size.model_copy(update={"n_patches": None, "patch_length": length})
+    return config.model_copy(update={"tokenizer": size, "world": world})
+
+
+def numbered(channels: Sequence[int | str], names: Sequence[str]) -> tuple[int, ...]:
+    """Return channels by their numbers, those that are named by their place among `names`.
+
+    Examples
+    --------
+    >>> numbered(["valve", 0], ["flow", "valve"])
+    (1, 0)
+    """
+    unknown = [channel for channel in channels if isinstance(channel, str) and channel not in names]
+    if unknown and not names:
+        raise ConfigError(f"world.inputs names {unknown[0]!r}, but the data name no channels: give its number.")
+    if unknown:
+        hint = nearest(unknown[0], names)
+        raise ConfigError(f"world.inputs names no channel: {unknown[0]!r}{hint}" + ("" if hint.endswith("?") else "."))
+    return tuple(names.index(channel) if isinstance(channel, str) else channel for channel in channels)
 
 
 def match_teacher(config: Config, teacher: Config) -> Config:
@@ -124,6 +156,7 @@ def build_tokenizer(config: Config, n_channels: int) -> Tokenizer:
             channels,
             filters=section.filters,
             dilations=section.dilations,
+            causal=config.encoder.causal,
         )
     kind = SpectralPatches if section.kind == "spectral" else LinearPatches
     return kind(section.patch_length, config.encoder.dim, channels)
@@ -131,14 +164,19 @@ def build_tokenizer(config: Config, n_channels: int) -> Tokenizer:
 
 def build_encoder(config: Config, n_channels: int) -> Encoder:
     """Build the encoder of a resolved configuration, its weights drawn from torch's generator."""
-    section = config.encoder
+    section, inputs = config.encoder, numbered(config.world.inputs, ())
+    if inputs and (max(inputs) >= n_channels or len(set(inputs)) >= n_channels):
+        raise ConfigError(f"world.inputs are the channels {list(inputs)}, but the series have {n_channels} channel(s).")
     return Encoder(
-        build_tokenizer(config, n_channels),
+        build_tokenizer(config, n_channels - len(set(inputs))),
         depth=section.depth,
         heads=section.heads,
-        normalize=config.normalize,
+        normalize="instance" if config.normalize == "instance" else "none",
+        statistics=TrainingStatistics(n_channels) if config.normalize == "train" else None,
         registers=section.registers,
         conditioned=section.conditioned,
+        causal=section.causal,
+        inputs=inputs,
     )
 
 
@@ -162,7 +200,7 @@ def build_target(config: Config, encoder: Encoder) -> Target:
         return SelfTarget(encoder, stop_gradient=section.stop_gradient)
     if section.kind == "values":
         return ValuesTarget(
-            partial(patch_values, patch_length=encoder.tokenizer.patch_length, normalize=config.normalize)
+            partial(patch_values, patch_length=encoder.tokenizer.patch_length, normalize=encoder.normalize)
         )
     if section.kind == "frozen":
         return FrozenTarget(copy.deepcopy(encoder))
@@ -217,6 +255,8 @@ def build_model(config: Config, n_channels: int) -> JEPA:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.train.seed)
         encoder = build_encoder(config, n_channels)
+        if config.world.horizons:
+            return build_world(config, encoder)
         predictor = build_predictor(config, encoder)
         width, projector, loss = target_width(config, encoder), config.projector, config.loss
         return JEPA(
@@ -232,3 +272,41 @@ def build_model(config: Config, n_channels: int) -> JEPA:
             normalize_target=loss.normalize_target,
             context_loss=ContextLoss(loss.context_weight, loss.context_warmup) if loss.context_weight else None,
         )
+
+
+def build_world(config: Config, encoder: Encoder) -> WorldModel:
+    """Build what predicts the latents to come, around an encoder."""
+    predictor, width = config.predictor, config.projector.out or encoder.dim
+    dynamics = Dynamics(
+        width,
+        dim=predictor.dim,
+        depth=predictor.depth,
+        heads=predictor.heads,
+        n_inputs=len(encoder.inputs) * encoder.tokenizer.patch_length,
+        projector=Projector(predictor.dim, hidden=config.projector.hidden, out=width) if config.projector.out else None,
+    )
+    return WorldModel(
+        encoder,
+        dynamics,
+        horizons=config.world.horizons,
+        target=build_target(config, encoder),
+        regularizer=build_regularizer(config),
+        weight=config.regularizer.weight,
+        projector=Projector(encoder.dim, hidden=config.projector.hidden, out=width) if config.projector.out else None,
+        loss=config.loss.kind,
+    )
+
+
+def build_untrained(config: Config, n_channels: int, trained: JEPA) -> JEPA:
+    """Build the random initialisation that a trained model is compared with, normalised like that one.
+
+    Examples
+    --------
+    >>> config = resolve(Config(tokenizer={"n_patches": 10}), 500)
+    >>> trained = build_model(config, n_channels=1)
+    >>> build_untrained(config, 1, trained).training
+    False
+    """
+    untrained = build_model(config, n_channels)
+    copy_statistics(trained, untrained)
+    return untrained.eval()

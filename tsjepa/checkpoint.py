@@ -18,7 +18,9 @@ from tsjepa.build import build_model
 from tsjepa.config import Config, ConfigError, parse_config
 from tsjepa.objective import JEPA
 
-FORMAT, VERSION = "tsjepa", 1
+FORMAT, VERSION = "tsjepa", 2
+# where a checkpoint keeps the head of a classifier, if it has one
+HEAD = "head"
 
 
 class CheckpointError(ValueError):
@@ -38,17 +40,27 @@ class Header(NamedTuple):
         Channels of the training series.
     n_timepoints : int
         Length of the longest training series.
+    channel_names : tuple of str, optional
+        Names of the channels in their order; None where the data name none.
     """
 
     config: Config
     data: str | None
     n_channels: int
     n_timepoints: int
+    channel_names: tuple[str, ...] | None = None
 
     def plain(self) -> dict[str, Any]:
         """Return it as plain types."""
-        values = {"data": self.data, "n_channels": self.n_channels, "n_timepoints": self.n_timepoints}
-        return {"format": FORMAT, "version": VERSION, "config": self.config.model_dump(mode="json"), **values}
+        return {
+            "format": FORMAT,
+            "version": VERSION,
+            "config": self.config.model_dump(mode="json"),
+            "data": self.data,
+            "n_channels": self.n_channels,
+            "n_timepoints": self.n_timepoints,
+            "channel_names": None if self.channel_names is None else list(self.channel_names),
+        }
 
 
 def write_atomically(content: dict[str, Any], path: str | Path) -> None:
@@ -104,7 +116,7 @@ def _umask() -> int:
     return mask
 
 
-def save_checkpoint(path: str | Path, model: JEPA, header: Header) -> None:
+def save_checkpoint(path: str | Path, model: JEPA, header: Header, head: dict[str, Any] | None = None) -> None:
     """Save a model without optimizer state: it can be probed and embed, not resumed.
 
     Parameters
@@ -112,6 +124,8 @@ def save_checkpoint(path: str | Path, model: JEPA, header: Header) -> None:
     path : str or Path
     model : JEPA
     header : Header
+    head : dict, optional
+        Plain types and tensors of a classifier's head, see `tsjepa.heads`.
 
     Raises
     ------
@@ -119,7 +133,8 @@ def save_checkpoint(path: str | Path, model: JEPA, header: Header) -> None:
         If the file cannot be written.
     """
     state = {name: value.detach().cpu() for name, value in model.state_dict().items()}
-    write_atomically({FORMAT: header.plain(), "state_dict": {f"model.{k}": v for k, v in state.items()}}, path)
+    content = {FORMAT: header.plain(), "state_dict": {f"model.{k}": v for k, v in state.items()}}
+    write_atomically(content if head is None else {**content, HEAD: head}, path)
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -172,7 +187,11 @@ def read_header(content: dict[str, Any], path: str | Path) -> Header:
     values = content[FORMAT]
     try:
         config = parse_config(values["config"])
-        return Header(config, values["data"], int(values["n_channels"]), int(values["n_timepoints"]))
+        n_channels, n_timepoints = int(values["n_channels"]), int(values["n_timepoints"])
+        names = values["channel_names"] if values["version"] > 1 else None  # format 1 had no names
+        if names is not None and not (len(names) == n_channels and all(isinstance(name, str) for name in names)):
+            raise ValueError(f"there are {n_channels} channels, but their names are {names}.")
+        return Header(config, values["data"], n_channels, n_timepoints, None if names is None else tuple(names))
     except (ConfigError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"the header of {path} is damaged: {error}") from error
 

@@ -1,151 +1,33 @@
-"""The configuration of a run: typed sections whose YAML keys are argument names; an unknown key is an error."""
+"""The configuration of a run: sections whose YAML keys are argument names; an unknown key is an error."""
 
 import difflib
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, ValidationError, model_validator
 
-Positive = Annotated[int, Field(ge=1)]
-Share = Annotated[float, Field(ge=0, le=1)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+from tsjepa.sections import (
+    EncoderConfig,
+    LogConfig,
+    LossConfig,
+    MaskConfig,
+    PredictorConfig,
+    ProbeConfig,
+    ProjectorConfig,
+    RegularizerConfig,
+    Section,
+    TargetConfig,
+    TokenizerConfig,
+    TrainConfig,
+    WorldConfig,
+)
 
 
 class ConfigError(ValueError):
     """A configuration that cannot be used, said in one sentence."""
-
-
-class Section(BaseModel):
-    """Base of all sections: nothing unknown, nothing changed afterwards."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _truth_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
-        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is not bool:
-            raise ValueError(f"true and false do not fit here, but got {value}")
-        return value
-
-
-class TokenizerConfig(Section):
-    """How values become tokens; the patch length follows from `n_patches` where it is not given."""
-
-    kind: Literal["linear", "spectral", "conv"] = "linear"
-    n_patches: Positive | None = None
-    patch_length: Positive | None = None
-    channels: Literal["independent", "mixed"] = "independent"
-    filters: Positive = 32
-    dilations: tuple[Positive, ...] = (1, 2, 4, 8)
-
-    @model_validator(mode="after")
-    def _one_size(self) -> "TokenizerConfig":
-        if (self.n_patches is None) == (self.patch_length is None):
-            raise ValueError("give either n_patches or patch_length")
-        return self
-
-
-class EncoderConfig(Section):
-    """Transformer over the visible tokens."""
-
-    dim: Annotated[int, Field(ge=2, multiple_of=2)] = 128
-    depth: Annotated[int, Field(ge=0)] = 2
-    heads: Positive = 2
-    registers: Annotated[int, Field(ge=0)] = 0
-    conditioned: bool = False
-
-
-class PredictorConfig(Section):
-    """Transformer that predicts the latents of the hidden tokens."""
-
-    dim: Annotated[int, Field(ge=2, multiple_of=2)] = 128
-    depth: Annotated[int, Field(ge=0)] = 1
-    heads: Positive = 2
-    residual: bool = False
-
-
-class MaskConfig(Section):
-    """Which tokens are hidden; with `final_ratio` the ratio moves there over training."""
-
-    kind: Literal["bernoulli", "random", "block", "future"] = "random"
-    ratio: Annotated[float, Field(gt=0, lt=1)] = 0.7
-    final_ratio: Annotated[float, Field(gt=0, lt=1)] | None = None
-    block_length: Positive = 2
-
-
-class TargetConfig(Section):
-    """What is predicted: latents of a slow copy of the encoder, of itself, of a frozen teacher, or the values.
-
-    A frozen target is a `teacher` checkpoint, or else a teacher that is trained first, in the same run, for
-    `teacher_share` of the epochs: with an EMA target, or by masked reconstruction of the values.
-    """
-
-    kind: Literal["ema", "self", "frozen", "values"] = "ema"
-    levels: Annotated[tuple[int, ...], Field(min_length=1)] = (-1,)
-    perturbation: NonNegative = 0.0
-    teacher: str | None = None
-    teacher_kind: Literal["ema", "values"] = "ema"
-    teacher_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    schedule: Literal["fixed", "linear", "cosine"] = "fixed"
-    momentum: Share = 0.998
-    final_momentum: Share = 1.0
-    stop_gradient: bool = False
-
-
-class RegularizerConfig(Section):
-    """What keeps latents spread out."""
-
-    kind: Literal["none", "sigreg", "vicreg", "visreg"] = "none"
-    weight: NonNegative = 0.05
-    placement: Literal["token", "position", "series", "dual"] = "token"
-    slices: Positive = 256
-    knots: Annotated[int, Field(ge=2)] = 17
-    std_weight: NonNegative = 25.0
-    cov_weight: NonNegative = 1.0
-    scale_weight: NonNegative = 1.0
-    centre_weight: NonNegative = 1.0
-    shape_weight: NonNegative = 1.0
-
-
-class ProjectorConfig(Section):
-    """Where loss and regularizer live; thrown away after training. `out: 0` means that there is none."""
-
-    hidden: Positive = 512
-    out: Annotated[int, Field(ge=0)] = 0
-
-
-class LossConfig(Section):
-    """Distance between prediction and target, and the weight at which visible tokens are predicted too."""
-
-    kind: Literal["l1", "smooth_l1", "mse"] = "l1"
-    normalize_target: bool = True
-    context_weight: NonNegative = 0.0
-    context_warmup: Share = 0.25
-
-
-class TrainConfig(Section):
-    """Optimiser and schedule: AdamW, linear warm-up, then a cosine to zero."""
-
-    epochs: Positive = 200
-    batch_size: Positive = 32
-    lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-3
-    weight_decay: NonNegative = 0.01
-    warmup: Share = 0.1
-    clip: NonNegative = 1.0
-    precision: Literal["32", "bf16", "16"] = "32"
-    shift: bool = False
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-
-
-class ProbeConfig(Section):
-    """How tokens become one embedding a series."""
-
-    levels: Literal["all", "last"] | Annotated[int, Field(ge=0)] = "all"
-    pool: tuple[Literal["mean", "std", "max"], ...] = ("mean", "std", "max")
-    channels: Literal["concat", "mean"] = "concat"
 
 
 class Config(Section):
@@ -159,11 +41,13 @@ class Config(Section):
     """
 
     data: str | None = None
-    normalize: Literal["instance", "none"] = "instance"
+    log: LogConfig = LogConfig()
+    normalize: Literal["instance", "train", "none"] = "instance"
     tokenizer: TokenizerConfig
     encoder: EncoderConfig = EncoderConfig()
     predictor: PredictorConfig = PredictorConfig()
     mask: MaskConfig = MaskConfig()
+    world: WorldConfig = WorldConfig()
     target: TargetConfig = TargetConfig()
     regularizer: RegularizerConfig = RegularizerConfig()
     projector: ProjectorConfig = ProjectorConfig()

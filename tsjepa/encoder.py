@@ -7,7 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tsjepa.layers import Block, gather_tokens, init_weights, instance_normalize, sincos_positions
+from tsjepa.gaps import bridge
+from tsjepa.layers import Block, init_weights, instance_normalize, sincos_positions
+from tsjepa.normalization import TrainingStatistics
 from tsjepa.tokenizers import ConvStem, LinearPatches, n_patches, to_patches
 
 Tokenizer = LinearPatches | ConvStem
@@ -28,12 +30,23 @@ class Encoder(nn.Module):
         Attention heads per block.
     normalize : {"instance", "none"}, default="instance"
         Whether each channel of each series is brought to zero mean and unit standard deviation first.
+    statistics : TrainingStatistics, optional
+        Of the training series, by which `sequences` standardises each channel.
     registers : int, default=0
         Learned tokens that every sequence carries through the blocks and that are dropped afterwards: never hidden,
         predicted or pooled (T-JEPA's [REG] token, Thimonier et al. 2025, arXiv 2410.05016).
     conditioned : bool, default=False
         Whether `forward` takes `hint`, the positions that the other branch sees (EC-IJEPA, Littwin et al. 2024,
         arXiv 2410.10773).
+    causal : bool, default=False
+        Whether a token is a function of its own patch and of earlier ones only.
+    inputs : sequence of int, default=()
+        Channels that `sequences` leaves out: what a plant is told, not what it does.
+
+    Raises
+    ------
+    ValueError
+        If a causal encoder would see what comes later.
 
     Examples
     --------
@@ -49,13 +62,21 @@ class Encoder(nn.Module):
         depth: int,
         heads: int,
         normalize: Literal["instance", "none"] = "instance",
+        statistics: TrainingStatistics | None = None,
         registers: int = 0,
         conditioned: bool = False,
+        causal: bool = False,
+        inputs: Sequence[int] = (),
     ) -> None:
         super().__init__()
+        if causal and (normalize == "instance" or registers or conditioned or tokenizer.sees_later):
+            raise ValueError(
+                "a causal encoder must not see what comes later: no instance normalisation, no registers, no hint, and "
+                "a tokenizer that looks back only."
+            )
         self.tokenizer = tokenizer
-        self.normalize = normalize
-        self.blocks = nn.ModuleList(Block(tokenizer.dim, heads) for _ in range(depth))
+        self.normalize, self.statistics, self.inputs = normalize, statistics, tuple(inputs)
+        self.blocks = nn.ModuleList(Block(tokenizer.dim, heads, causal=causal) for _ in range(depth))
         self.norm = nn.LayerNorm(tokenizer.dim)
         self.blocks.apply(init_weights)
         self.registers = nn.Parameter(0.02 * torch.randn(registers, self.dim)) if registers else None
@@ -80,6 +101,53 @@ class Encoder(nn.Module):
         """Return the number of tokens of a series of `n_timepoints` points."""
         return n_patches(n_timepoints, self.tokenizer.patch_length)
 
+    def sequences(self, x: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Return series as `forward` takes them.
+
+        They are standardised by the statistics of the training series, where the encoder has some, its inputs are left
+        out, and with an encoder of one channel each channel becomes a sequence of its own.
+
+        Parameters
+        ----------
+        x : Tensor of shape (B, C, T)
+        valid : bool Tensor of shape (B, C, T), optional
+            Which points were measured; None means all.
+
+        Returns
+        -------
+        x : Tensor of shape (B, C, T) or (B * C, 1, T)
+        valid : bool Tensor of the same shape, optional
+
+        Raises
+        ------
+        ValueError
+            If the channels are not those that the encoder mixes, or has statistics of.
+
+        Examples
+        --------
+        >>> encoder = Encoder(LinearPatches(50, 8), depth=1, heads=2)
+        >>> encoder.sequences(torch.zeros(4, 3, 500))[0].shape
+        torch.Size([12, 1, 500])
+        """
+        wanted = self.channels + len(self.inputs)
+        if self.channels > 1 and x.shape[1] != wanted:
+            raise ValueError(
+                f"this encoder mixes the {wanted} channels that it was trained on, but the series have "
+                f"{x.shape[1]}: give the same channels, or pretrain with tokenizer.channels=independent."
+            )
+        if self.statistics is not None:
+            x = self.statistics(x)
+        if self.inputs:
+            measured = self.measured(x.shape[1])
+            x, valid = x[:, measured], None if valid is None else valid[:, measured]
+        if self.channels > 1:
+            return x, valid
+        return x.flatten(0, 1).unsqueeze(1), None if valid is None else valid.flatten(0, 1).unsqueeze(1)
+
+    def measured(self, n_channels: int) -> list[int]:
+        """Return which of the channels of series the encoder sees: all but its inputs."""
+        return [channel for channel in range(n_channels) if channel not in self.inputs]
+
     def token_valid(self, valid: Tensor) -> Tensor:
         """Return which tokens hold a valid point: bool [B, C, T] -> bool [B, N]."""
         return to_patches(valid, self.tokenizer.patch_length).any(-1).any(1)
@@ -98,7 +166,7 @@ class Encoder(nn.Module):
         Parameters
         ----------
         x : Tensor of shape (B, C, T)
-            Values, C equal to `channels`.
+            Values as `sequences` returns them, C equal to `channels`.
         keep : int64 Tensor of shape (B, K), optional
             Visible tokens; None means all N. Hidden values reach nothing but the instance normalisation.
         levels : sequence of int, default=(-1,)
@@ -124,7 +192,8 @@ class Encoder(nn.Module):
         """
         if x.shape[1] != self.channels:
             raise ValueError(f"the encoder takes {self.channels} channels a series, but got {x.shape[1]}.")
-        tokens = self.tokenize(normalized(x, valid, self.normalize), keep, attend)
+        x = normalized(x, valid, self.normalize, self.tokenizer.patch_length)
+        tokens = self.tokenize(x, keep, attend)
         position = torch.arange(tokens.shape[1], device=x.device) if keep is None else keep
         states = [tokens]
         h = tokens + sincos_positions(position, self.dim).to(tokens.dtype)
@@ -161,7 +230,7 @@ class Encoder(nn.Module):
             visible.scatter_(1, keep, torch.ones_like(keep, dtype=torch.bool) if attend is None else attend)
             shown = visible.repeat_interleave(self.tokenizer.patch_length, 1)[:, None, : x.shape[-1]]
             x = torch.where(shown, x, 0.0)
-        return gather_tokens(self.tokenizer(x), keep)
+        return self.tokenizer(x, keep)
 
 
 def patch_values(x: Tensor, valid: Tensor | None, *, patch_length: int, normalize: str) -> Tensor:
@@ -173,11 +242,11 @@ def patch_values(x: Tensor, valid: Tensor | None, *, patch_length: int, normaliz
     tensor([[[-1.,  1.],
              [-1.,  1.]]])
     """
-    return to_patches(normalized(x, valid, normalize), patch_length).transpose(1, 2).flatten(2)
+    return to_patches(normalized(x, valid, normalize, patch_length), patch_length).transpose(1, 2).flatten(2)
 
 
-def normalized(x: Tensor, valid: Tensor | None, normalize: str) -> Tensor:
-    """Return values [B, C, T] as a tokenizer takes them, zero at invalid points."""
+def normalized(x: Tensor, valid: Tensor | None, normalize: str, patch_length: int) -> Tensor:
+    """Return values [B, C, T] as a tokenizer takes them, gaps inside a patch bridged."""
     if normalize == "instance":
-        return instance_normalize(x, valid)
-    return x if valid is None else torch.where(valid, x, 0.0)
+        x = instance_normalize(x, valid)
+    return x if valid is None else bridge(torch.where(valid, x, 0.0), valid, patch_length)

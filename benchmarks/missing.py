@@ -1,0 +1,120 @@
+"""Probe accuracy with missing points: masked, beside series whose gaps are filled with their mean.
+
+Of every series of both parts a share of the points is taken out, at random or in blocks. Then, once with the points
+missing and once with the mean of the points that are left in their place: pretrain without labels, embed, fit the ridge
+probe on the training labels and score it on the test part.
+
+    python benchmarks/missing.py --data FordA --recipe ts-jepa-ema --epochs 10
+"""
+
+import argparse
+import json
+import sys
+import time
+
+import numpy as np
+import torch
+
+from tsjepa import as_series, build_model, configure, fit_stages, resolve
+from tsjepa.batches import keyed_generator
+from tsjepa.checkpoint import Header
+from tsjepa.datasets import load
+from tsjepa.embedding import embed
+from tsjepa.masking import blocks, exactly
+from tsjepa.normalization import take_statistics
+from tsjepa.probe import majority, probe
+from tsjepa.training import Options
+
+SHARES = (0.1, 0.3, 0.5)
+BLOCK = 40
+ROUTES = ("masked", "filled")
+
+
+def spoil(X, kind, share, key):
+    """Return a copy of X [n, 1, T] with a share of each series' points missing."""
+    n, _, length = X.shape
+    count = round(share * length)
+    generator = keyed_generator(*key)
+    gone = exactly(count, n, length, generator) if kind == "random" else blocks(count, BLOCK, n, length, generator)
+    return np.where(gone.numpy()[:, None], np.nan, X)
+
+
+def filled(X):
+    """Return X with the mean of what is left of a series in its gaps."""
+    return np.where(np.isnan(X), np.nanmean(X, -1, keepdims=True), X)
+
+
+def measure(recipe, overrides, name, X_train, y_train, X_test, y_test):
+    """Return the probe's accuracy before and after training, and the seconds that training took."""
+    train, test = as_series(X_train), as_series(X_test)
+    config = resolve(configure(recipe, overrides=overrides), train.n_timepoints)
+    model = build_model(config, train.n_channels).eval()
+    take_statistics(model, train)
+
+    def accuracy():
+        Z_train, Z_test = (embed(model.encoder, part, config.probe) for part in (train, test))
+        return probe(Z_train, y_train, Z_test, y_test)[0].accuracy
+
+    before, started = accuracy(), time.perf_counter()
+    header = Header(config, name, train.n_channels, train.n_timepoints)
+    fit_stages(model, train, header, Options(device="cpu", diagnose=False))
+    seconds = time.perf_counter() - started
+    return {"random_init": before, "trained": accuracy(), "seconds": seconds}
+
+
+def curve(data, recipe, overrides, seed):
+    """Yield a row for each kind and share of missing points and each way to go on."""
+    X_train, X_test = (np.asarray(X, np.float32).reshape(len(X), 1, -1) for X in (data.X_train, data.X_test))
+    overrides = [*overrides, f"train.seed={seed}"]
+    whole = measure(recipe, overrides, data.name, X_train, data.y_train, X_test, data.y_test)
+    yield {"kind": "none", "share": 0.0, "route": "whole", "seed": seed, **whole}
+    for kind in ("random", "block"):
+        for share in SHARES:
+            parts = [spoil(X, kind, share, (seed, place)) for place, X in enumerate((X_train, X_test))]
+            for route in ROUTES:
+                train, test = parts if route == "masked" else map(filled, parts)
+                found = measure(recipe, overrides, data.name, train, data.y_train, test, data.y_test)
+                yield {"kind": kind, "share": share, "route": route, "seed": seed, **found}
+
+
+def table(rows):
+    """Return the lines of the table, means over seeds, random initialisation before the arrow."""
+    cells = {}
+    for row in rows:
+        cells.setdefault((row["kind"], row["share"]), {}).setdefault(row["route"], []).append(row)
+    yield f"{'missing':14s}" + "".join(f"{route:>20s}" for route in ROUTES)
+    for (kind, share), routes in cells.items():
+        found = [
+            " -> ".join(f"{np.mean([row[key] for row in rows]):.4f}" for key in ("random_init", "trained"))
+            for rows in routes.values()
+        ]
+        yield f"{kind + f' {share:.0%}':14s}" + "".join(f"{text:>20s}" for text in found)
+
+
+def main():
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", default="FordA")
+    parser.add_argument("--recipe", default="ts-jepa-ema")
+    parser.add_argument("--epochs", type=int)
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--set", action="append", default=[], dest="overrides")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    epochs = [] if options.epochs is None else [f"train.epochs={options.epochs}"]
+    data, rows = load(options.data), []
+    for seed in range(options.seeds):
+        for row in curve(data, options.recipe, [*options.overrides, *epochs], seed):
+            rows.append(row)
+            print(*(f"{value:.4f}" if isinstance(value, float) else value for value in row.values()), file=sys.stderr)
+    if options.json:
+        print(json.dumps(rows))
+        return
+    guess = majority(data.y_train, data.y_test).accuracy
+    print(f"{data.name}, {options.recipe}: {options.seeds} seed(s), blocks of {BLOCK} points, majority {guess:.4f}")
+    print(*table(rows), sep="\n")
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main()

@@ -1,0 +1,195 @@
+"""The sections of a configuration: typed, frozen, and nothing unknown in them."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+Positive = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Section(BaseModel):
+    """Base of all sections: nothing unknown, nothing changed afterwards."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _truth_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is not bool:
+            raise ValueError(f"true and false do not fit here, but got {value}")
+        return value
+
+
+class TokenizerConfig(Section):
+    """How values become tokens; the patch length follows from `n_patches` where it is not given."""
+
+    kind: Literal["linear", "spectral", "conv"] = "linear"
+    n_patches: Positive | None = None
+    patch_length: Positive | None = None
+    channels: Literal["independent", "mixed"] = "independent"
+    filters: Positive = 32
+    dilations: tuple[Positive, ...] = (1, 2, 4, 8)
+
+    @model_validator(mode="after")
+    def _one_size(self) -> "TokenizerConfig":
+        if (self.n_patches is None) == (self.patch_length is None):
+            raise ValueError("give either n_patches or patch_length")
+        return self
+
+
+class EncoderConfig(Section):
+    """Transformer over the visible tokens."""
+
+    dim: Annotated[int, Field(ge=2, multiple_of=2)] = 128
+    depth: Annotated[int, Field(ge=0)] = 2
+    heads: Positive = 2
+    registers: Annotated[int, Field(ge=0)] = 0
+    conditioned: bool = False
+    causal: bool = False
+
+
+class PredictorConfig(Section):
+    """Transformer that predicts the latents of the hidden tokens."""
+
+    dim: Annotated[int, Field(ge=2, multiple_of=2)] = 128
+    depth: Annotated[int, Field(ge=0)] = 1
+    heads: Positive = 2
+    residual: bool = False
+
+
+class MaskConfig(Section):
+    """Which tokens are hidden; with `final_ratio` the ratio moves there over training."""
+
+    kind: Literal["bernoulli", "random", "block", "future"] = "random"
+    ratio: Annotated[float, Field(gt=0, lt=1)] = 0.7
+    final_ratio: Annotated[float, Field(gt=0, lt=1)] | None = None
+    block_length: Positive = 2
+
+
+class TargetConfig(Section):
+    """What is predicted: latents of a slow copy of the encoder, of itself, of a frozen teacher, or the values.
+
+    A frozen target is a `teacher` checkpoint, or else a teacher that is trained first, in the same run, for
+    `teacher_share` of the epochs: with an EMA target, or by masked reconstruction of the values.
+    """
+
+    kind: Literal["ema", "self", "frozen", "values"] = "ema"
+    levels: Annotated[tuple[int, ...], Field(min_length=1)] = (-1,)
+    perturbation: NonNegative = 0.0
+    teacher: str | None = None
+    teacher_kind: Literal["ema", "values"] = "ema"
+    teacher_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    schedule: Literal["fixed", "linear", "cosine"] = "fixed"
+    momentum: Share = 0.998
+    final_momentum: Share = 1.0
+    stop_gradient: bool = False
+
+
+class WorldConfig(Section):
+    """Prediction of the latents to come from those so far, instead of hidden ones from visible ones.
+
+    `horizons` are numbers of patches ahead; none means that tokens are hidden, as `mask` says. `inputs` are channels
+    that are not predicted but given, those of the predicted patches too: set-points, commands, operating conditions.
+    They are named, or numbered from 0.
+    """
+
+    horizons: tuple[Positive, ...] = ()
+    inputs: tuple[Annotated[int, Field(ge=0)] | str, ...] = ()
+
+
+class RegularizerConfig(Section):
+    """What keeps latents spread out."""
+
+    kind: Literal["none", "sigreg", "vicreg", "visreg"] = "none"
+    weight: NonNegative = 0.05
+    placement: Literal["token", "position", "series", "dual"] = "token"
+    slices: Positive = 256
+    knots: Annotated[int, Field(ge=2)] = 17
+    std_weight: NonNegative = 25.0
+    cov_weight: NonNegative = 1.0
+    scale_weight: NonNegative = 1.0
+    centre_weight: NonNegative = 1.0
+    shape_weight: NonNegative = 1.0
+
+
+class ProjectorConfig(Section):
+    """Where loss and regularizer live; thrown away after training. `out: 0` means that there is none."""
+
+    hidden: Positive = 512
+    out: Annotated[int, Field(ge=0)] = 0
+
+
+class LossConfig(Section):
+    """Distance between prediction and target, and the weight at which visible tokens are predicted too."""
+
+    kind: Literal["l1", "smooth_l1", "mse"] = "l1"
+    normalize_target: bool = True
+    context_weight: NonNegative = 0.0
+    context_warmup: Share = 0.25
+
+
+class TrainConfig(Section):
+    """Optimiser and schedule: AdamW, linear warm-up, then a cosine to zero.
+
+    With `cooldown_share` there are two stages instead: a primary one at the full learning rate, during which an average
+    of the trained weights is kept with `average_momentum`, and for that share of the epochs a cooldown, which starts
+    from the average and in which the learning rate falls linearly to zero.
+    """
+
+    epochs: Positive = 200
+    batch_size: Positive = 32
+    lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-3
+    weight_decay: NonNegative = 0.01
+    warmup: Share = 0.1
+    cooldown_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    average_momentum: Share = 0.99
+    clip: NonNegative = 1.0
+    precision: Literal["32", "bf16", "16"] = "32"
+    shift: bool = False
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+
+    @field_validator("precision", mode="before")
+    @classmethod
+    def _bits_are_a_name(cls, value: Any) -> Any:
+        return str(value) if type(value) is int else value  # 32 is a number in YAML
+
+    @model_validator(mode="after")
+    def _stages_fit(self) -> "TrainConfig":
+        if self.warmup + self.cooldown_share > 1:
+            raise ValueError("warmup and cooldown_share are shares of the epochs and may add up to 1 at most")
+        return self
+
+
+class ProbeConfig(Section):
+    """How tokens become one embedding a series.
+
+    With `scale_features` the mean and the log standard deviation of each channel, which instance normalisation takes
+    away, stand behind its pooled tokens.
+    """
+
+    levels: Literal["all", "last"] | Annotated[int, Field(ge=0)] = "all"
+    pool: tuple[Literal["mean", "std", "max"], ...] = ("mean", "std", "max")
+    channels: Literal["concat", "mean", "max"] = "concat"
+    scale_features: bool = False
+
+
+class LogConfig(Section):
+    """How a sensor log is read: its columns, its windows, and what of it is the test part.
+
+    Sizes are a number of points, or a time such as ``10s``.
+    """
+
+    id: str | None = None
+    time: str | None = None
+    channels: tuple[str, ...] | None = None
+    label: str | None = None
+    test: str | None = None
+    group: str | None = None
+    window: Positive | str | None = None
+    stride: Positive | str | None = None
+    max_gap: float | str | None = None
+    resample: str | None = None
+    fill: Literal["linear", "previous"] = "linear"
+    window_label: Literal["last", "majority", "any"] = "last"
