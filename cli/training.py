@@ -2,7 +2,7 @@
 
 import importlib.util
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
@@ -11,7 +11,7 @@ from tsjepa.cli.errors import INTERRUPTED, Failure, say, told
 from tsjepa.cli.options import Device, LoggerName, PretrainOptions
 from tsjepa.cli.outdir import CHECKPOINT, CONFIG, METRICS, TEACHER, make_writable, replace_file, start_run
 from tsjepa.cli.plan import Plan
-from tsjepa.cli.render import epoch_bar
+from tsjepa.cli.render import Report, epoch_bar
 from tsjepa.config import dump_config
 from tsjepa.embedding import resolve_device
 from tsjepa.logs import DIAGNOSTICS, EpochTable
@@ -19,6 +19,9 @@ from tsjepa.monitor import read_history
 from tsjepa.objective import JEPA
 from tsjepa.stages import stages
 from tsjepa.verdict import Verdict, judge
+
+if TYPE_CHECKING:
+    from tsjepa.trainer import Options
 
 
 class Trained(NamedTuple):
@@ -85,20 +88,11 @@ def logged_verdict(model: JEPA, out: Path) -> Verdict | None:
 
 def run_fit(plan: Plan, model: JEPA, options: PretrainOptions, device: str) -> Trained:
     """Call `fit`, and say what is kept when it does not come to its end."""
-    from tsjepa.training import Options, TrainingError, fit_stages
+    from tsjepa.training import TrainingError, fit_stages
 
     try:
         with epoch_bar(plan.finished, plan.config.train.epochs) as report:
-            run = Options(
-                plan.out,
-                options.resume,
-                device,
-                options.logger,
-                report,
-                labels=plan.data.train.y,
-                stop_on_collapse=options.stop_on_collapse,
-            )
-            result = fit_stages(model, plan.data.train.series, plan.header, run)
+            result = fit_stages(model, plan.data.train.series, plan.header, fit_options(plan, options, device, report))
     except KeyboardInterrupt as error:
         raise Failure(f"stopped: {kept(plan.out)}", INTERRUPTED) from error
     except TrainingError as error:
@@ -108,6 +102,36 @@ def run_fit(plan: Plan, model: JEPA, options: PretrainOptions, device: str) -> T
     except OSError as error:
         raise Failure(f"cannot write into {plan.out} ({error.strerror or error}); {kept(plan.out)}") from error
     return Trained(model, result.loss, result.epochs, result.seconds, result.verdict)
+
+
+def fit_options(plan: Plan, options: PretrainOptions, device: str, report: Report | None) -> "Options":
+    """Return how the run is carried out."""
+    from tsjepa.trainer import Options
+
+    return Options(
+        plan.out,
+        options.resume,
+        device,
+        options.logger,
+        report,
+        labels=plan.data.train.all_labels,
+        stop_on_collapse=options.stop_on_collapse,
+        devices=options.devices,
+        nodes=options.nodes,
+        strategy=options.strategy,
+    )
+
+
+def check_processes(plan: Plan, options: PretrainOptions, device: str) -> None:
+    """Refuse more processes than there are devices or series in a batch, before anything is written."""
+    if options.devices * options.nodes == 1:
+        return
+    from tsjepa import trainer
+
+    try:
+        trainer.check_processes(fit_options(plan, options, device, None), plan.config.train.batch_size)
+    except trainer.TrainingError as error:
+        raise Failure(str(error)) from error
 
 
 def kept(out: Path) -> str:

@@ -217,3 +217,14 @@ def test_nothing_reaches_the_terminal():
     )
     done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, env=os.environ)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_half_precision_trains_and_clips():
+    def moved(*overrides):
+        model, series, header = make("train.epochs=1", "train.precision=bf16", "train.weight_decay=0", *overrides)
+        before = model.predictor.head.weight.detach().clone()
+        assert np.isfinite(fit(model, series, header, Options(device="cpu")).loss)
+        return (model.predictor.head.weight - before).abs().max()
+
+    # a step of Adam is of the same size for gradients of every size but those near its epsilon
+    assert moved("train.clip=1e-12") < 0.1 * moved("train.clip=1")

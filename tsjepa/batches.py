@@ -1,28 +1,59 @@
-"""Series as shuffled batches: everything random is a function of the seed, the epoch and the step."""
+"""Series as shuffled batches: everything random is a function of the seed, the epoch and the step.
+
+In a distributed run all ranks draw the same batches, and each holds its share of the rows of each.
+"""
 
 from collections.abc import Iterator
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from tsjepa.arrays import SeriesSource
+from tsjepa.arrays import Series, SeriesSource
+from tsjepa.ranks import Share, share_of, world_size
+
+T = TypeVar("T")
 
 
-class Batches(Dataset[tuple[Tensor, Tensor | None]]):
+class Batch(NamedTuple):
+    """One rank's part of a batch: values and mask as in `tsjepa.arrays.Series`, and which of the rows they are."""
+
+    x: Tensor
+    valid: Tensor | None
+    share: Share
+
+    def to(self, device: torch.device) -> "Batch":
+        """Return the batch on another device."""
+        valid = None if self.valid is None else self.valid.to(device, non_blocking=True)
+        return Batch(self.x.to(device, non_blocking=True), valid, self.share)
+
+
+def whole(batch: T) -> T:
+    """Return a batch as it is: nothing is left to collate."""
+    return batch
+
+
+class Batches(Dataset[Batch]):
     """The series of a source that hold a value, indexed by a whole batch at a time."""
 
     def __init__(self, source: SeriesSource) -> None:
         self.source = source
         self.cases = source.measured()  # a series without any value has nothing to predict
+        # a source may give a mask only where one is needed, but ranks have to do the same things
+        self.unmasked = isinstance(source, Series) and source.valid is None
 
     def __len__(self) -> int:
         return len(self.cases)
 
-    def __getitem__(self, index: Tensor) -> tuple[Tensor, Tensor | None]:
-        values, valid = self.source.take(self.cases[index.numpy()])
-        return torch.from_numpy(values), None if valid is None else torch.from_numpy(valid)
+    def __getitem__(self, index: Tensor) -> Batch:
+        share = share_of(len(index))
+        values, valid = self.source.take(self.cases[share.of(index).numpy()])
+        x = torch.from_numpy(values)
+        if valid is not None:
+            return Batch(x, torch.from_numpy(valid), share)
+        return Batch(x, None if self.unmasked or world_size() == 1 else torch.ones_like(x, dtype=torch.bool), share)
 
 
 class ShuffledBatches(Sampler[Tensor]):
@@ -55,8 +86,10 @@ def keyed_generator(*key: int) -> torch.Generator:
     return torch.Generator().manual_seed((int(state[0]) << 32 | int(state[1])) % 2**63)
 
 
-def circular_shift(x: Tensor, generator: torch.Generator) -> Tensor:
+def circular_shift(x: Tensor, generator: torch.Generator, share: Share | None = None) -> Tensor:
     """Rotate each series of x [B, C, T] by an offset of its own, all its channels alike.
+
+    Offsets are drawn for the joined batch, of which `share` says which rows x holds; None means all.
 
     Examples
     --------
@@ -65,6 +98,7 @@ def circular_shift(x: Tensor, generator: torch.Generator) -> Tensor:
     [0.0, 1.0, 2.0, 3.0]
     """
     length = x.shape[-1]
-    offset = torch.randint(length, (x.shape[0], 1), generator=generator).to(x.device)
+    offset = torch.randint(length, (len(x) if share is None else share.total, 1), generator=generator)
+    offset = (offset if share is None else share.of(offset)).to(x.device)
     index = (torch.arange(length, device=x.device) + offset) % length
     return x.gather(-1, index.unsqueeze(1).expand_as(x))

@@ -8,10 +8,13 @@ from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from tsjepa.checkpoint import write_atomically
 from tsjepa.logs import BEST, CHECKPOINT, METRICS, EpochTable
 from tsjepa.monitor import Monitor
+from tsjepa.objective import JEPA
 from tsjepa.verdict import HOPELESS, Verdict
 
 # For how many epochs a state that runs do not come back from has to last before a run is ended
@@ -74,13 +77,13 @@ class EpochEnd(pl.Callback):
         self.loss = terms.pop("loss")
         check_finite(epoch, self.loss, terms)
         values = {"loss": self.loss, **terms, "lr": trainer.optimizers[0].param_groups[0]["lr"]}
-        for logger in trainer.loggers:
+        for logger in trainer.loggers:  # Lightning's loggers write on rank 0 only
             logger.log_metrics(values, trainer.global_step)
         if self.metrics is not None and trainer.is_global_zero:
             seconds = round(time.monotonic() - self.started, 3)
             self.metrics.append({"epoch": epoch, "step": trainer.global_step, **values, "seconds": seconds})
         verdict = self.judge(trainer, epoch)
-        if self.report is not None:
+        if self.report is not None and trainer.is_global_zero:
             self.report(Progress(epoch, int(trainer.max_epochs or 0), self.loss, terms, verdict))
 
     def judge(self, trainer: pl.Trainer, epoch: int) -> Verdict | None:
@@ -113,6 +116,51 @@ class SaveEpoch(pl.Callback):
         trainer.save_checkpoint(self.out / CHECKPOINT)
         if self.monitor is not None and self.monitor.best_epoch() == trainer.current_epoch + 1:
             trainer.save_checkpoint(self.out / BEST)
+
+
+class Cooldown(pl.Callback):
+    """Keep an average of the trained weights through the primary stage, and let the cooldown start from it.
+
+    The optimiser's moments are kept, as in V-JEPA 2.1 (arXiv 2603.14482), whose last stage starts from a checkpoint.
+
+    Parameters
+    ----------
+    model : JEPA
+        Encoder, predictor and projector are averaged; the target is not.
+    primary : int
+        Epochs of the primary stage.
+    momentum : float
+        Share of the average that a step leaves.
+    """
+
+    def __init__(self, model: JEPA, primary: int, momentum: float) -> None:
+        parts = (model.encoder, model.predictor, model.projector)
+        self.trained, self.primary = nn.ModuleList(part for part in parts if part is not None), primary
+        self.average = AveragedModel(self.trained, multi_avg_fn=get_ema_multi_avg_fn(momentum))
+
+    def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Follow the model to its device."""
+        self.average.to(module.device)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Put the average in the place of the weights before the first epoch of the cooldown."""
+        if trainer.current_epoch == self.primary:
+            self.trained.load_state_dict(self.average.module.state_dict())
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Let the average follow the weights in the primary stage."""
+        if trainer.current_epoch < self.primary:
+            self.average.update_parameters(self.trained)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps."""
+        return self.average.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the average over from a checkpoint."""
+        self.average.load_state_dict(state_dict)
 
 
 def check_finite(epoch: int, loss: float, terms: dict[str, float]) -> None:

@@ -12,11 +12,13 @@ block       Exactly round(ratio * N) tokens in contiguous blocks. The series cou
 future      The last tokens. Their number is drawn like bernoulli's, so that the predictor meets many horizons.
 =========== =======================================================================================================
 
+A fifth, `next_mask`, hides nothing: it is for causal encoders.
+
 A draw that leaves no context or no target is drawn again. Rows with different numbers of valid tokens each get counts
 of their own, padded to the longest and marked by `context_valid` and `target_valid`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -47,6 +49,12 @@ class Mask(NamedTuple):
         if self.context_valid is None or self.target_valid is None:
             return None
         return torch.cat([self.context_valid, self.target_valid], 1)
+
+    def rows(self, start: int, stop: int) -> "Mask":
+        """Return the mask of some of the rows, padded as before."""
+        valid = self.context_valid, self.target_valid
+        kept = (None if part is None else part[start:stop] for part in valid)
+        return Mask(self.context[start:stop], self.target[start:stop], *kept)
 
     def to(self, device: torch.device) -> "Mask":
         """Return the mask on another device."""
@@ -169,6 +177,39 @@ def future_mask(
         return (torch.arange(n) >= n - count).expand(rows, n)
 
     return assemble(draw, n_rows, n_tokens, generator, valid)
+
+
+def next_mask(
+    n_rows: int, n_tokens: int, generator: torch.Generator, valid: Tensor | None = None, *, horizons: Sequence[int]
+) -> Mask:
+    """See every token and predict, from each place on, the token that lies each of `horizons` ahead of it.
+
+    Nothing is random and nothing is hidden: that the token at t + h is predicted from those up to t is up to a causal
+    encoder and predictor. Targets stand in the order of `horizons`, then of time; a target counts where both its token
+    and that at t are valid. See `bernoulli_mask` for the other parameters.
+
+    Raises
+    ------
+    ValueError
+        If no token lies the largest horizon ahead of another.
+
+    Examples
+    --------
+    >>> next_mask(1, 4, torch.Generator(), horizons=(1, 2)).target
+    tensor([[1, 2, 3, 2, 3]])
+    """
+    if max(horizons) >= n_tokens:
+        raise ValueError(
+            f"of {n_tokens} tokens none lies {max(horizons)} ahead of another: choose longer windows, shorter patches "
+            "or smaller world.horizons."
+        )
+    places = torch.arange(n_tokens)
+    target = torch.cat([places[h:] for h in horizons])
+    context, targets = (part.expand(n_rows, -1) for part in (places, target))
+    if valid is None:
+        return Mask(context, targets)
+    origin = torch.cat([places[: n_tokens - h] for h in horizons])
+    return Mask(context, targets, valid, valid[:, target] & valid[:, origin])
 
 
 @dataclass

@@ -1,10 +1,14 @@
-"""Diagnostics of a model in training, on a fixed sample of its series, and the verdict on them."""
+"""Diagnostics of a model in training, on a fixed sample of its series, and the verdict on them.
+
+In a distributed run each rank puts its share of the sample through the model, the latents are joined, rank 0 computes
+the diagnostics, and all ranks take them over: the history is that of one process, and the same everywhere.
+"""
 
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,9 +22,10 @@ from tsjepa.embedding import pool
 from tsjepa.gaussianity import sigreg_score
 from tsjepa.history import EpochDiagnostics
 from tsjepa.logs import DIAGNOSTICS, EpochTable
-from tsjepa.objective import JEPA, Branches
+from tsjepa.objective import JEPA
 from tsjepa.positional import cross_series_gap, cross_series_share, position_share
 from tsjepa.probe import cross_validate
+from tsjepa.ranks import from_first_rank, join_rows, rank, share_of
 from tsjepa.spread import normalized_std, relative_spread, spread
 from tsjepa.targets import EMATarget
 from tsjepa.verdict import Verdict, judge
@@ -29,6 +34,32 @@ from tsjepa.verdict import Verdict, judge
 SEQUENCES = 128
 # Masks and slices of the measurement, the same at each epoch; no training step has this key
 KEY = (0, 2**31, 0)
+
+
+class Sample(NamedTuple):
+    """What a model makes of the sample, one row a token sequence, those of all ranks.
+
+    Attributes
+    ----------
+    latents, predicted : Tensor of shape (B, N, E), (B, M, E)
+        As in `tsjepa.objective.Branches`.
+    target : int64 Tensor of shape (B, M)
+        Positions of the predictions.
+    last : Tensor of shape (B, N, D)
+        The encoder's last level of whole series.
+    target_valid, attend : bool Tensor of shape (B, M), (B, N), optional
+        Which predictions and which tokens count; None means all.
+    slow : Tensor of shape (B, N, D), optional
+        The EMA target's, where there is one.
+    """
+
+    latents: Tensor
+    predicted: Tensor
+    target: Tensor
+    last: Tensor
+    target_valid: Tensor | None
+    attend: Tensor | None
+    slow: Tensor | None
 
 
 class Monitor:
@@ -71,11 +102,12 @@ class Monitor:
 
     def start(self, finished: int) -> None:
         """Take over the history of the finished epochs, or measure the initialisation."""
-        if self.table is not None:
+        if self.table is not None and rank() == 0:
             self.table.keep_until(finished)
             self.history = read_history(self.table) if finished else []
             if not finished:
                 self.table.path.unlink(missing_ok=True)
+        self.history = from_first_rank(self.history)
         if not self.history:
             self.measure(finished)
 
@@ -84,7 +116,7 @@ class Monitor:
         with torch.no_grad(), measuring(self.model):
             record = self.record(epoch, loss)
         self.history.append(record)
-        if self.table is not None:
+        if self.table is not None and rank() == 0:
             self.table.append(record._asdict())
 
     def verdict(self) -> Verdict:
@@ -98,40 +130,40 @@ class Monitor:
 
     def record(self, epoch: int, loss: float) -> EpochDiagnostics:
         """Measure the model as it is."""
-        device = next(self.model.parameters()).device
-        x, valid = self.x.to(device), None if self.valid is None else self.valid.to(device)
-        branches = self.model.branches(x, keyed_generator(*KEY), valid)
-        folded, attend = self.model.sequences(x), branches.attend
-        folded_valid = None if valid is None else self.model.sequences(valid)
-        (last,) = self.model.encoder(folded, valid=folded_valid, attend=attend)
-        if not bool(last.isfinite().all() & branches.latents.isfinite().all()):
+        sample = self.sample()
+        if not bool(sample.last.isfinite().all() & sample.latents.isfinite().all()):
             raise FloatingPointError(f"the latents are not finite after epoch {epoch}: lower train.lr.")
-        tokens, latents = chosen_tokens(last, attend), chosen_tokens(branches.latents, attend)
-        return EpochDiagnostics(
-            epoch,
-            loss,
-            effective_rank=float(effective_rank(tokens, centred=True)),
-            relative_spread=float(relative_spread(tokens)),
-            latent_spread=float(spread(latents)),
-            latent_effective_rank=float(effective_rank(latents, centred=True)),
-            position_share=float(position_share(branches.latents, attend)),
-            normalized_std=float(normalized_std(tokens)),
-            # its floor and its ceiling meet at three samples
-            sigreg_score=float(sigreg_score(latents, keyed_generator(*KEY))) if len(latents) > 3 else math.nan,
-            probe=self.probe(last, attend),
-            **across(branches),
-            **self.gaps(folded, folded_valid, attend, tokens),
-        )
+        return EpochDiagnostics(epoch, loss, **from_first_rank(self.numbers(sample) if rank() == 0 else {}))
 
-    def gaps(self, x: Tensor, valid: Tensor | None, attend: Tensor | None, tokens: Tensor) -> dict[str, float]:
-        """Return the distances between the last levels of encoder and EMA target; other targets have none."""
-        if not isinstance(self.model.target, EMATarget):
-            return {}
-        (slow,) = self.model.target(x, (-1,), valid, attend)
-        other = chosen_tokens(slow, attend)
+    def sample(self) -> Sample:
+        """Put this rank's share of the sample through the model, and join what comes out."""
+        device, share = next(self.model.parameters()).device, share_of(len(self.x))
+        x, valid = share.of(self.x).to(device), None if self.valid is None else share.of(self.valid).to(device)
+        branches = self.model.branches(x, keyed_generator(*KEY), valid, share)
+        (x, valid), attend, slow = self.model.encoder.sequences(x, valid), branches.attend, None
+        (last,) = self.model.encoder(x, valid=valid, attend=attend)
+        if isinstance(self.model.target, EMATarget):
+            (slow,) = self.model.target(x, (-1,), valid, attend)
+        mask = branches.mask
+        always = (branches.latents, branches.predicted, mask.target, last)
+        perhaps = (mask.target_valid, attend, slow)
+        return Sample(*map(join_rows, always), *(None if part is None else join_rows(part) for part in perhaps))
+
+    def numbers(self, sample: Sample) -> dict[str, float]:
+        """Return what a record holds besides epoch and loss."""
+        tokens, latents = chosen_tokens(sample.last, sample.attend), chosen_tokens(sample.latents, sample.attend)
         return {
-            "encoder_target_gap": float(encoder_target_gap(tokens, other)),
-            "relative_gap": float(relative_gap(tokens, other)),
+            "effective_rank": float(effective_rank(tokens, centred=True)),
+            "relative_spread": float(relative_spread(tokens)),
+            "latent_spread": float(spread(latents)),
+            "latent_effective_rank": float(effective_rank(latents, centred=True)),
+            "position_share": float(position_share(sample.latents, sample.attend)),
+            "normalized_std": float(normalized_std(tokens)),
+            # its floor and its ceiling meet at three samples
+            "sigreg_score": float(sigreg_score(latents, keyed_generator(*KEY))) if len(latents) > 3 else math.nan,
+            "probe": self.probe(sample.last, sample.attend),
+            **across(sample),
+            **gaps(sample),
         }
 
     def probe(self, last: Tensor, attend: Tensor | None) -> float:
@@ -155,15 +187,25 @@ def choose(series: SeriesSource, channels: int, sequences: int = SEQUENCES) -> N
     return np.sort(np.random.default_rng(0).permutation(series.n_cases)[:wanted])
 
 
-def across(branches: Branches) -> dict[str, float]:
-    """Return what predictions carry of their series; nan where there is one series only."""
-    if len(branches.latents) < 2:
+def across(sample: Sample) -> dict[str, float]:
+    """Return what predictions carry of their series; nothing where there is one series only."""
+    if len(sample.latents) < 2:
         return {}
-    mask = branches.mask
-    arguments = (branches.predicted, branches.latents, mask.target, mask.target_valid, branches.attend)
+    arguments = (sample.predicted, sample.latents, sample.target, sample.target_valid, sample.attend)
     return {
         "cross_series_share": float(cross_series_share(*arguments)),
         "cross_series_gap": float(cross_series_gap(*arguments)),
+    }
+
+
+def gaps(sample: Sample) -> dict[str, float]:
+    """Return the distances between the last levels of encoder and EMA target; other targets have none."""
+    if sample.slow is None:
+        return {}
+    tokens, slow = chosen_tokens(sample.last, sample.attend), chosen_tokens(sample.slow, sample.attend)
+    return {
+        "encoder_target_gap": float(encoder_target_gap(tokens, slow)),
+        "relative_gap": float(relative_gap(tokens, slow)),
     }
 
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from tsjepa.encoder import Encoder
 from tsjepa.layers import gather_tokens
 from tsjepa.masking import Mask, RampedMask
-from tsjepa.predictor import Predictor
+from tsjepa.ranks import JoinedBatchNorm, Share, join_rows, mean_over_ranks
 from tsjepa.regularizers import Regularizer
 from tsjepa.targets import EMATarget, Target
 
@@ -71,7 +71,7 @@ class Projector(nn.Sequential):
     """
 
     def __init__(self, dim: int, *, hidden: int, out: int) -> None:
-        super().__init__(nn.Linear(dim, hidden), nn.BatchNorm1d(hidden), nn.ReLU(), nn.Linear(hidden, out))
+        super().__init__(nn.Linear(dim, hidden), JoinedBatchNorm(hidden), nn.ReLU(), nn.Linear(hidden, out))
 
     def forward(self, tokens: Tensor, valid: Tensor | None = None) -> Tensor:
         """Map tokens [B, N, D] to [B, N, out].
@@ -80,11 +80,7 @@ class Projector(nn.Sequential):
         """
         if valid is None:
             return super().forward(tokens.flatten(0, 1)).unflatten(0, tokens.shape[:2])
-        chosen = tokens[valid]
-        if self.training and len(chosen) == 1:  # batch statistics need two
-            projected = super().forward(chosen.repeat(2, 1))[:1]
-        else:
-            projected = super().forward(chosen)
+        projected = super().forward(tokens[valid])
         return projected.new_zeros(*valid.shape, projected.shape[-1]).index_put((valid,), projected)
 
 
@@ -156,6 +152,8 @@ class JEPA(nn.Module):
     --------
     >>> from functools import partial
     >>> from tsjepa.masking import random_mask
+    >>> from tsjepa.predictor import Predictor
+    >>> from tsjepa.predictor import Predictor
     >>> from tsjepa.tokenizers import LinearPatches
     >>> encoder = Encoder(LinearPatches(50, 16), depth=1, heads=2)
     >>> model = JEPA(encoder, Predictor(16, dim=16, depth=1, heads=2), mask=partial(random_mask, ratio=0.7))
@@ -167,7 +165,7 @@ class JEPA(nn.Module):
     def __init__(
         self,
         encoder: Encoder,
-        predictor: Predictor,
+        predictor: nn.Module,
         *,
         mask: DrawMask,
         target: Target | None = None,
@@ -189,8 +187,10 @@ class JEPA(nn.Module):
         self.loss, self.normalize_target, self.context_loss = loss, normalize_target, context_loss
         self.progress = 0.0
 
-    def forward(self, x: Tensor, generator: torch.Generator, valid: Tensor | None = None) -> JEPAOutput:
-        """Compute the loss of one batch.
+    def forward(
+        self, x: Tensor, generator: torch.Generator, valid: Tensor | None = None, share: Share | None = None
+    ) -> JEPAOutput:
+        """Compute the loss of one batch; in a distributed run that of the joined batch, on each rank.
 
         Parameters
         ----------
@@ -200,12 +200,15 @@ class JEPA(nn.Module):
             Source of masks and slices, on the CPU.
         valid : bool Tensor of shape (B, C, T), optional
             Which points were measured; None means all.
+        share : Share, optional
+            Which cases of the joined batch of all ranks `x` holds; None means all. Masks are drawn for the joined
+            batch, from generators that are equal on all ranks.
 
         Returns
         -------
         JEPAOutput
         """
-        branches = self.branches(x, generator, valid)
+        branches = self.branches(x, generator, valid, share)
         mask, latents = branches.mask, branches.latents
         goal = latents.detach() if self.target.stop_gradient else latents
         loss = self.distance(branches.predicted, gather_tokens(goal, mask.target), mask.target_valid)
@@ -223,13 +226,17 @@ class JEPA(nn.Module):
             loss, terms["regularizer"] = loss + self.weight * penalty, penalty.detach()
         return JEPAOutput(loss, terms)
 
-    def branches(self, x: Tensor, generator: torch.Generator, valid: Tensor | None = None) -> Branches:
+    def branches(
+        self, x: Tensor, generator: torch.Generator, valid: Tensor | None = None, share: Share | None = None
+    ) -> Branches:
         """Draw a mask and run encoder, predictor and target; see `forward` for the parameters."""
-        x, valid = self.sequences(x), None if valid is None else self.sequences(valid)
+        rows = None if share is None else share.times(x.shape[1] if self.encoder.channels == 1 else 1)
+        x, valid = self.encoder.sequences(x, valid)
         attend = None if valid is None else self.encoder.token_valid(valid)
         n_tokens = self.encoder.n_tokens(x.shape[-1])
-        drawn = self.draw_mask(x.shape[0], n_tokens, generator, None if attend is None else attend.cpu())
-        mask = drawn.to(x.device)
+        joined = None if attend is None else join_rows(attend).cpu()
+        drawn = self.draw_mask(len(x) if rows is None else rows.total, n_tokens, generator, joined)
+        mask = (drawn if rows is None else drawn.rows(rows.start, rows.stop)).to(x.device)
         levels = self.encoder(
             x,
             keep=mask.context,
@@ -256,10 +263,6 @@ class JEPA(nn.Module):
         acts_on_context = self.regularizer is not None and not self.target.trains_encoder
         return self.levels if acts_on_context and self.levels != (-1,) else ()
 
-    def sequences(self, x: Tensor) -> Tensor:
-        """Return [B, C, T] as the encoder takes it: with an encoder of one channel as [B * C, 1, T]."""
-        return x.flatten(0, 1).unsqueeze(1) if self.encoder.channels == 1 else x
-
     def latents(self, x: Tensor, valid: Tensor | None, attend: Tensor | None, hint: Tensor | None = None) -> Tensor:
         """Return the target's latents [B, N, L * D] of the whole series."""
         levels = self.target(x, self.levels, valid, attend, hint)
@@ -272,15 +275,18 @@ class JEPA(nn.Module):
         return tokens if self.projector is None else self.projector(tokens, valid)
 
     def distance(self, predicted: Tensor, goal: Tensor, valid: Tensor | None, weights: Tensor | None = None) -> Tensor:
-        """Return the mean loss over the valid ones of tokens [B, M, E], each weighted by weights [B, M]."""
+        """Return the mean loss over the valid ones of tokens [B, M, E] of all ranks, weighted by weights [B, M]."""
         if valid is not None:
-            if not valid.any():  # no row has two tokens: nothing to predict, and nothing to learn
-                return 0.0 * (predicted.sum() + goal.sum())
             predicted, goal = predicted[valid], goal[valid]
             weights = None if weights is None else weights[valid]
-        if weights is None:
-            return LOSSES[self.loss](predicted, goal)
-        return (LOSSES[self.loss](predicted, goal, reduction="none").mean(-1) * weights).mean()
+        count = predicted.numel() // predicted.shape[-1]
+        if not count:  # no row has two tokens: nothing to predict, and nothing to learn
+            mean = 0.0 * (predicted.sum() + goal.sum())
+        elif weights is None:
+            mean = LOSSES[self.loss](predicted, goal)
+        else:
+            mean = (LOSSES[self.loss](predicted, goal, reduction="none").mean(-1) * weights).mean()
+        return mean_over_ranks(mean, count)
 
     def advance(self, step: int, total: int) -> None:
         """Set the share of training that is done, from which schedules follow, before step `step` of `total`."""

@@ -1,53 +1,45 @@
-"""Training on Lightning: the only file that imports it."""
+"""Training: what a step computes, and runs of one or two stages."""
 
-import logging
 import math
 import os
-import signal
 import time
-import warnings
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from tsjepa.arrays import SeriesSource
-from tsjepa.batches import Batches, ShuffledBatches, circular_shift, keyed_generator
+from tsjepa.batches import Batch, Batches, ShuffledBatches, circular_shift, keyed_generator, whole
 from tsjepa.build import build_model
 from tsjepa.callbacks import (
-    AtomicCheckpointIO,
+    Cooldown,
     EpochEnd,
-    Progress,
     SaveEpoch,
     TrainingError,
 )
 from tsjepa.checkpoint import FORMAT, Header, load_checkpoint, read_checkpoint, read_header
-from tsjepa.config import Config, TrainConfig
-from tsjepa.embedding import resolve_device
+from tsjepa.config import Config
 from tsjepa.logs import BEST, CHECKPOINT, METRICS, TEACHER, EpochTable
 from tsjepa.monitor import Monitor
+from tsjepa.normalization import take_statistics
 from tsjepa.objective import JEPA, JEPAOutput
-from tsjepa.stages import find_teacher, stages, take_teacher
+from tsjepa.ranks import rank
+from tsjepa.sections import TrainConfig
+from tsjepa.stages import find_teacher, primary_epochs, stages, take_teacher
+from tsjepa.trainer import Options, check_processes, make_trainer, run
 from tsjepa.verdict import Verdict
-
-LoggerName = Literal["csv", "tensorboard", "wandb"]
-PRECISIONS: dict[str, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
-    "32": "32-true",
-    "bf16": "bf16-mixed",
-    "16": "16-mixed",
-}
 
 
 class FitResult(NamedTuple):
-    """What a run ended with: the last epoch's mean loss, epochs in the model, seconds spent, and the verdict."""
+    """What a run ended with: the last epoch's mean loss, epochs in the model, seconds spent, and the verdict.
+
+    In a distributed run every rank has one, and the first rank's counts.
+    """
 
     loss: float
     epochs: int
@@ -65,19 +57,30 @@ class JEPATraining(pl.LightningModule):
         self.sums: dict[str, Tensor] = {}
         self.total_steps = 0  # known once Lightning asks for the optimiser
 
-    def training_step(self, batch: tuple[Tensor, Tensor | None], batch_idx: int) -> Tensor:
-        """Return the loss of one batch and add its terms to the epoch's sums."""
-        x, valid = batch
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the loss of one batch, joined over ranks, and add its terms to the epoch's sums."""
+        x, valid, share = batch
         self.model.advance(self.global_step, self.total_steps)
-        generator = keyed_generator(self.train_config.seed, self.global_step, 1 + self.global_rank)
+        generator = keyed_generator(self.train_config.seed, self.global_step, 1)
         if self.train_config.shift:
             joined = x if valid is None else torch.cat([x, valid.to(x.dtype)], 1)
-            joined = circular_shift(joined, generator)
+            joined = circular_shift(joined, generator, share)
             x, valid = (joined, None) if valid is None else (joined[:, : x.shape[1]], joined[:, x.shape[1] :] > 0)
-        out: JEPAOutput = self.model(x, generator, valid)
+        out: JEPAOutput = self.model(x, generator, valid, share)
         for name, value in (("loss", out.loss.detach()), *out.terms.items()):
             self.sums[name] = self.sums[name] + value if name in self.sums else value
         return out.loss
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Move a batch without looking through it for what could be moved."""
+        return batch.to(device)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute; the names that Lightning notes twice a hook are spared what torch does for tensors."""
+        if name == "_current_fx_name":
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
 
     def on_train_epoch_start(self) -> None:
         """Start the epoch's sums."""
@@ -93,70 +96,56 @@ class JEPATraining(pl.LightningModule):
         return {name: float(value) / steps for name, value in self.sums.items()}
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Return AdamW without decay on biases, norms and single tokens, warm-up and cosine by step."""
+        """Return AdamW without decay on biases, norms and single tokens, and the schedule by step."""
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         section = self.train_config
         groups = [
             {"params": [p for p in parameters if p.ndim > 1], "weight_decay": section.weight_decay},
             {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
         ]
-        optimizer = torch.optim.AdamW(groups, lr=section.lr, fused=self.device.type in ("cpu", "cuda"))
+        # float16 is scaled, and a fused step would undo that only after clipping
+        fused = self.device.type in ("cpu", "cuda") and section.precision != "16"
+        optimizer = torch.optim.AdamW(groups, lr=section.lr, fused=fused)
         self.total_steps = int(self.trainer.estimated_stepping_batches)
-        factor = partial(lr_factor, total=self.total_steps, warmup=section.warmup)
+        epochs = int(self.trainer.max_epochs or 0)
+        primary = self.total_steps * primary_epochs(epochs, section.cooldown_share) // max(epochs, 1)
+        factor = partial(lr_factor, total=self.total_steps, warmup=section.warmup, primary=primary)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: int | float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Bring the gradient's norm down to `clip`; Lightning itself refuses to where a fused optimiser meets bf16."""
+        if gradient_clip_val:
+            torch.nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Make the checkpoint say what it is."""
         checkpoint[FORMAT] = self.header.plain()
 
 
-def lr_factor(step: int, total: int, warmup: float) -> float:
+def lr_factor(step: int, total: int, warmup: float, primary: int | None = None) -> float:
     """Return the learning rate factor of a step: linear warm-up over a share of the steps, then a cosine to zero.
+
+    Where only the first `primary` steps are before a cooldown, it is 1 until then and falls linearly to zero.
 
     Examples
     --------
     >>> [round(lr_factor(step, total=10, warmup=0.2), 2) for step in (0, 1, 2, 6, 10)]
     [0.5, 1.0, 1.0, 0.5, 0.0]
+    >>> [lr_factor(step, total=10, warmup=0.2, primary=6) for step in (0, 2, 6, 8, 10)]
+    [0.5, 1.0, 1.0, 0.5, 0.0]
     """
     warm = int(warmup * total)
     if step < warm:
         return (step + 1) / warm
+    if primary is not None and primary < total:
+        return min((total - step) / (total - primary), 1.0)
     return (1 + math.cos(math.pi * min((step - warm) / max(total - warm, 1), 1))) / 2
-
-
-class Options(NamedTuple):
-    """How a run is carried out; nothing of it changes what is computed.
-
-    Attributes
-    ----------
-    out : Path, optional
-        An existing folder for `checkpoint.ckpt`, `best.ckpt`, `metrics.csv` and `diagnostics.csv`, written after each
-        epoch; None writes nothing.
-    resume : bool
-        Whether to go on from the checkpoint in `out`.
-    device : str
-        "auto", "cpu", "cuda" or "mps".
-    logger : {"csv", "tensorboard", "wandb"}
-        `metrics.csv` is always written; the others in addition.
-    report : callable, optional
-        Called with the Progress of each epoch.
-    labels : int array of shape (n_cases,), optional
-        Classes of the training series, for the online probe; training itself never sees them.
-    diagnose : bool
-        Whether to measure the model each epoch, for `diagnostics.csv` and the verdict.
-    stop_on_collapse : bool
-        Whether a run whose collapse has lasted some epochs is ended, and its best epoch kept as the checkpoint.
-    """
-
-    out: Path | None = None
-    resume: bool = False
-    device: str = "auto"
-    logger: LoggerName = "csv"
-    report: Callable[[Progress], None] | None = None
-    labels: NDArray[Any] | None = None
-    diagnose: bool = True
-    stop_on_collapse: bool = False
 
 
 def fit(
@@ -182,7 +171,8 @@ def fit(
     Raises
     ------
     TrainingError
-        If the loss is not finite, no series has a value, or an optional logger is not installed.
+        If the loss is not finite, no series has a value, an optional logger is not installed, or there are not the
+        devices or series in a batch for the processes that are asked for.
     KeyboardInterrupt
         If the user stops the run; the last finished epoch is kept.
     """
@@ -190,19 +180,24 @@ def fit(
     batches, section = Batches(series), header.config.train
     if not len(batches):
         raise TrainingError("no series holds a single value, so there is nothing to train on.")
+    check_processes(options, section.batch_size)
     loader = DataLoader(
         batches,
         sampler=ShuffledBatches(len(batches), section.batch_size, section.seed),
         batch_size=None,
+        collate_fn=whole,
         generator=torch.Generator(),  # the loader draws a seed, and must not draw it from the user's generator
     )
     module = JEPATraining(model, header)
     monitor = Monitor(model, series, options.labels, options.out) if options.diagnose else None
     end = EpochEnd(module.epoch_means, options.out, monitor, options.report, stop_on_collapse=options.stop_on_collapse)
-    trainer = make_trainer(header, section.epochs if epochs is None else epochs, end, options)
+    epochs = section.epochs if epochs is None else epochs
+    trainer = make_trainer(section, epochs, make_callbacks(model, section, epochs, end, options), options)
     checkpoint = options.out / CHECKPOINT if options.resume and options.out is not None else None
     if checkpoint is not None:
         read_header(read_checkpoint(checkpoint), checkpoint)
+    else:
+        take_statistics(model, series)
     model.train()
     run(trainer, module, loader, checkpoint)
     model.cpu().eval()
@@ -221,8 +216,8 @@ def final_loss(end: EpochEnd, out: Path | None) -> float:
 
 
 def keep_best(model: JEPA, out: Path | None) -> None:
-    """Make the best epoch of a run that was ended the model and its checkpoint."""
-    if out is None or not (out / BEST).exists():
+    """Make the best epoch of a run that was ended the model and its checkpoint; rank 0's model is the one kept."""
+    if out is None or rank() > 0 or not (out / BEST).exists():
         return
     os.replace(out / BEST, out / CHECKPOINT)
     model.load_state_dict(load_checkpoint(out / CHECKPOINT)[0].state_dict())
@@ -284,57 +279,13 @@ def shifted(options: Options, finished: int, total: int) -> Options:
     return options._replace(report=lambda p: report(p._replace(epoch=finished + p.epoch, epochs=total)))
 
 
-def make_trainer(header: Header, epochs: int, end: EpochEnd, options: Options) -> pl.Trainer:
-    """Return a quiet Trainer that writes nothing by itself."""
-    callbacks: list[pl.Callback] = [end] if options.out is None else [end, SaveEpoch(options.out, end.monitor)]
-    device = resolve_device(options.device).type
-    section = header.config.train
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    return pl.Trainer(
-        accelerator="gpu" if device == "cuda" else device,
-        devices=1,
-        max_epochs=epochs,
-        precision=PRECISIONS[section.precision],
-        gradient_clip_val=section.clip or None,
-        callbacks=callbacks,
-        plugins=[AtomicCheckpointIO()],
-        logger=make_logger(options.logger, options.out),
-        log_every_n_steps=1,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=options.out,
-    )
-
-
-def make_logger(name: LoggerName, out: Path | None) -> Logger | bool:
-    """Return the extra logger; `metrics.csv` needs none."""
-    if name == "csv" or out is None:
-        return False
-    try:
-        if name == "tensorboard":
-            return pl.loggers.TensorBoardLogger(out, name=None, version="")
-        return pl.loggers.WandbLogger(save_dir=out, project="tsjepa")
-    except ModuleNotFoundError as error:
-        raise TrainingError(f"the {name} logger is not installed: pip install 'tsjepa[{name}]'.") from error
-
-
-def run(trainer: pl.Trainer, module: JEPATraining, loader: DataLoader[Any], checkpoint: Path | None) -> None:
-    """Run the Trainer; Lightning turns Ctrl-C into an exit and leaves the signal ignored, which is undone here."""
-    handler = signal.getsignal(signal.SIGINT)
-    try:
-        with warnings.catch_warnings():
-            # data in memory needs no worker processes, and one core runs the step
-            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-            # the target is in evaluation mode on purpose
-            warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")
-            # Lightning 2.6 asks torch 2.13 in a way that torch is about to retire
-            warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
-            trainer.fit(module, loader, ckpt_path=checkpoint, weights_only=True)
-    except SystemExit as error:
-        if not trainer.interrupted:
-            raise
-        raise KeyboardInterrupt from error
-    finally:
-        if handler is not None and signal.getsignal(signal.SIGINT) is not handler:
-            signal.signal(signal.SIGINT, handler)
+def make_callbacks(
+    model: JEPA, section: TrainConfig, epochs: int, end: EpochEnd, options: Options
+) -> list[pl.Callback]:
+    """Return what is done around steps and epochs; what saves comes last."""
+    callbacks: list[pl.Callback] = [end]
+    if section.cooldown_share:
+        callbacks.append(Cooldown(model, primary_epochs(epochs, section.cooldown_share), section.average_momentum))
+    if options.out is not None:
+        callbacks.append(SaveEpoch(options.out, end.monitor))
+    return callbacks

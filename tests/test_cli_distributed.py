@@ -1,0 +1,94 @@
+"""`tsjepa pretrain --devices 2`: processes that Lightning starts by the command itself, of which one speaks."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch.distributed as dist
+from typer.testing import CliRunner
+
+from tsjepa.cli.follow import follows
+from tsjepa.cli.main import app
+from tsjepa.cli.options import PretrainOptions
+
+CONSOLE = [str(Path(sys.executable).with_name("tsjepa"))]
+MODULE = [sys.executable, "-m", "tsjepa.cli"]
+TINY = ("--config", "tiny", "--device", "cpu", "--json")
+gloo = pytest.mark.skipif(not dist.is_gloo_available(), reason="this torch has no gloo")
+
+
+def pretrain(start: list[str], out: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "PYTHONSAFEPATH": "1"}
+    command = [*start, "pretrain", *TINY, "--out", str(out), *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=200, env=environment)
+
+
+def table(folder: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader((folder / "metrics.csv").read_text().splitlines()))
+
+
+@gloo
+def test_two_processes_train_as_one_does_and_one_of_them_speaks(tmp_path) -> None:
+    one = CliRunner().invoke(app, ["pretrain", *TINY, "--epochs", "2", "--out", str(tmp_path / "one")])
+    assert one.exit_code == 0
+    first = pretrain(MODULE, tmp_path / "two", "--epochs", "2", "--devices", "2")
+    assert first.returncode == 0, first.stderr
+    report = json.loads(first.stdout)  # exactly one object in all
+    assert (report["epochs"], report["n_series"]) == (2, 40)
+    assert len(first.stderr.splitlines()) == 1, first.stderr
+    for single, double in zip(table(tmp_path / "one"), table(tmp_path / "two"), strict=True):
+        assert float(single["loss"]) == pytest.approx(float(double["loss"]), rel=1e-4)
+    assert {path.name for path in (tmp_path / "two").iterdir()} == {path.name for path in (tmp_path / "one").iterdir()}
+
+
+@gloo
+@pytest.mark.slow
+def test_a_run_of_two_processes_goes_on_with_two(tmp_path) -> None:
+    assert pretrain(CONSOLE, tmp_path / "two", "--epochs", "2", "--devices", "2").returncode == 0
+    again = pretrain(CONSOLE, tmp_path / "two", "--resume", "--epochs", "3", "--devices", "2")
+    assert again.returncode == 0, again.stderr
+    assert json.loads(again.stdout)["epochs"] == 3
+    assert [row["epoch"] for row in table(tmp_path / "two")] == ["1", "2", "3"]
+
+
+@gloo
+@pytest.mark.slow
+def test_what_stops_all_processes_is_said_once(tmp_path) -> None:
+    done = pretrain(CONSOLE, tmp_path / "run", "--devices", "2", "--lr", "1e6", "--set", "train.clip=0")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.count("the loss is nan in epoch 1") == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_more_processes_than_series_in_a_batch_are_refused_before_anything_is_written(tmp_path) -> None:
+    words = ["pretrain", *TINY, "--out", str(tmp_path / "run"), "--devices", "2", "--batch-size", "1"]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 1
+    assert "2 processes cannot share batches of 1 series" in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("flags", [["--devices", "0"], ["--nodes", "0"], ["--strategy", "fsdp"]])
+def test_processes_that_make_no_sense_are_a_usage_error(flags) -> None:
+    assert CliRunner().invoke(app, ["pretrain", *flags]).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("environment", "other"),
+    [({}, False), ({"RANK": "1"}, True), ({"LOCAL_RANK": "0", "NODE_RANK": "1"}, True), ({"SLURM_PROCID": "0"}, False)],
+)
+def test_only_processes_of_a_run_on_several_follow(monkeypatch, environment, other) -> None:
+    for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    options = PretrainOptions(
+        *(None,) * 10, settings=(), out=None, resume=False, overwrite=False, device="cpu", logger="csv",
+        stop_on_collapse=False, data_dir=None,
+    )  # fmt: skip
+    assert not follows(options)
+    assert follows(options._replace(devices=2)) == other

@@ -1,0 +1,151 @@
+"""How a run is carried out: Lightning's Trainer, its processes and loggers."""
+
+import logging
+import signal
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.loggers import Logger
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader
+
+from tsjepa.callbacks import AtomicCheckpointIO, Progress, TrainingError
+from tsjepa.embedding import resolve_device
+from tsjepa.memory import keep_freed_memory
+from tsjepa.precision import fast_float32
+from tsjepa.sections import TrainConfig
+
+LoggerName = Literal["csv", "tensorboard", "wandb"]
+StrategyName = Literal["auto", "ddp"]
+PRECISIONS: dict[str, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
+    "32": "32-true",
+    "bf16": "bf16-mixed",
+    "16": "16-mixed",
+}
+
+
+class Options(NamedTuple):
+    """How a run is carried out; nothing of it changes what is computed.
+
+    With more than one process (`devices` times `nodes`) a batch is shared: `train.batch_size` is that of all of them
+    together, order, masks and losses are those of one process, and results differ by rounding only. Lightning starts
+    the other processes of a machine by the command that started this one, so `fit` has to be called by a program, not
+    by an interactive session; a machine of several has to be given NODE_RANK, MASTER_ADDR and MASTER_PORT, or be
+    started by torchrun or SLURM. Each process needs the data and, to resume, the checkpoint.
+
+    Attributes
+    ----------
+    out : Path, optional
+        An existing folder for `checkpoint.ckpt`, `best.ckpt`, `metrics.csv` and `diagnostics.csv`, written after each
+        epoch; None writes nothing.
+    resume : bool
+        Whether to go on from the checkpoint in `out`.
+    device : str
+        "auto", "cpu", "cuda" or "mps".
+    logger : {"csv", "tensorboard", "wandb"}
+        `metrics.csv` is always written; the others in addition.
+    report : callable, optional
+        Called with the Progress of each epoch.
+    labels : int array of shape (n_cases,), optional
+        Classes of the training series, for the online probe; training itself never sees them.
+    diagnose : bool
+        Whether to measure the model each epoch, for `diagnostics.csv` and the verdict.
+    stop_on_collapse : bool
+        Whether a run whose collapse has lasted some epochs is ended, and its best epoch kept as the checkpoint.
+    devices : int
+        Processes on this machine, one a GPU, or on the CPU as many as are asked for.
+    nodes : int
+        Machines.
+    strategy : {"auto", "ddp"}
+        "ddp" is Lightning's DistributedDataParallel; "auto" is that for more than one process.
+    """
+
+    out: Path | None = None
+    resume: bool = False
+    device: str = "auto"
+    logger: LoggerName = "csv"
+    report: Callable[[Progress], None] | None = None
+    labels: NDArray[Any] | None = None
+    diagnose: bool = True
+    stop_on_collapse: bool = False
+    devices: int = 1
+    nodes: int = 1
+    strategy: StrategyName = "auto"
+
+
+def make_trainer(section: TrainConfig, epochs: int, callbacks: list[pl.Callback], options: Options) -> pl.Trainer:
+    """Return a quiet Trainer that writes nothing by itself."""
+    device = resolve_device(options.device).type
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    distributed = options.strategy == "ddp" or options.devices * options.nodes > 1
+    return pl.Trainer(
+        accelerator="gpu" if device == "cuda" else device,
+        devices=options.devices,
+        num_nodes=options.nodes,
+        strategy="ddp" if distributed else "auto",
+        use_distributed_sampler=False,  # each rank takes its share of every batch
+        max_epochs=epochs,
+        precision=PRECISIONS[section.precision],
+        gradient_clip_val=section.clip or None,
+        callbacks=callbacks,
+        plugins=[AtomicCheckpointIO()],
+        logger=make_logger(options.logger, options.out),
+        log_every_n_steps=1,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=options.out,
+    )
+
+
+def check_processes(options: Options, batch_size: int) -> None:
+    """Raise TrainingError where there are not the devices or the series in a batch for all processes."""
+    device, processes = resolve_device(options.device).type, options.devices * options.nodes
+    there = {"cuda": torch.cuda.device_count(), "mps": 1}.get(device, options.devices)
+    if options.devices > there:
+        raise TrainingError(f"{options.devices} {device} devices are asked for, but this machine has {there}.")
+    if processes > batch_size:
+        raise TrainingError(
+            f"{processes} processes cannot share batches of {batch_size} series: raise train.batch_size, which is that "
+            "of all processes together, or use fewer."
+        )
+
+
+def make_logger(name: LoggerName, out: Path | None) -> Logger | bool:
+    """Return the extra logger; `metrics.csv` needs none."""
+    if name == "csv" or out is None:
+        return False
+    try:
+        if name == "tensorboard":
+            return pl.loggers.TensorBoardLogger(out, name=None, version="")
+        return pl.loggers.WandbLogger(save_dir=out, project="tsjepa")
+    except ModuleNotFoundError as error:
+        raise TrainingError(f"the {name} logger is not installed: pip install 'tsjepa[{name}]'.") from error
+
+
+def run(trainer: pl.Trainer, module: pl.LightningModule, loader: DataLoader[Any], checkpoint: Path | None) -> None:
+    """Run the Trainer; Lightning turns Ctrl-C into an exit and leaves the signal ignored, which is undone here."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        with warnings.catch_warnings():
+            # data in memory needs no worker processes, and one core runs the step
+            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+            # the target is in evaluation mode on purpose
+            warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")
+            # Lightning 2.6 asks torch 2.13 in a way that torch is about to retire
+            warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
+            keep_freed_memory()
+            with fast_float32():
+                trainer.fit(module, loader, ckpt_path=checkpoint, weights_only=True)
+    except SystemExit as error:
+        if not trainer.interrupted:
+            raise
+        raise KeyboardInterrupt from error
+    finally:
+        if handler is not None and signal.getsignal(signal.SIGINT) is not handler:
+            signal.signal(signal.SIGINT, handler)
