@@ -3,9 +3,9 @@ import pytest
 import torch
 
 from tsjepa.arrays import as_series
-from tsjepa.config import ProbeConfig
-from tsjepa.embedding import BATCH, embed, pool, resolve_device
+from tsjepa.embedding import BATCH, embed, embed_source, n_features, pool, resolve_device
 from tsjepa.encoder import Encoder
+from tsjepa.sections import ProbeConfig
 from tsjepa.tokenizers import ConvStem, LinearPatches
 
 STATISTICS = {"mean": np.mean, "std": np.std, "max": np.max}
@@ -81,6 +81,28 @@ def test_a_channel_without_values_is_zeros_and_counts_not_in_the_mean():
     np.testing.assert_array_equal(mean[0], apart[0, : apart.shape[1] // 2])
 
 
+def test_the_largest_of_the_channels_and_those_without_values():
+    X, net = noise(4, 3, 40), encoder()
+    X[0, 1] = X[1] = np.nan
+    apart = embed(net, as_series(X), ProbeConfig()).reshape(4, 3, -1)
+    largest = embed(net, as_series(X), ProbeConfig(channels="max"))
+    np.testing.assert_array_equal(largest[0], apart[0, [0, 2]].max(0))
+    assert (largest[1] == 0).all()
+    np.testing.assert_array_equal(largest[2:], apart[2:].max(1))
+
+
+@pytest.mark.parametrize("channels", ["concat", "mean", "max"])
+@pytest.mark.parametrize("mixed", [False, True])
+@pytest.mark.parametrize("scale", [False, True])
+def test_the_number_of_features_is_known_before(channels, mixed, scale):
+    probe = ProbeConfig(channels=channels, scale_features=scale, pool=("mean", "max"), levels="last")
+    net = encoder(channels=3 if mixed else 1)
+    Z = embed(net, as_series(noise(2, 3, 40)), probe)
+    assert Z.shape[1] == n_features(net, probe, 3)
+    joined = 1 if mixed or channels != "concat" else 3
+    assert Z.shape[1] == joined * (2 * 8 + (2 * (3 if mixed else 1) if scale else 0))
+
+
 def test_a_mixing_encoder_takes_its_own_number_of_channels():
     net = encoder(channels=3)
     assert embed(net, as_series(noise(2, 3, 40)), ProbeConfig()).shape == (2, 3 * 3 * 8)
@@ -97,3 +119,24 @@ def test_devices():
     assert resolve_device("auto").type in ("cpu", "cuda", "mps")
     with pytest.raises(ValueError, match="'tpu' is not available here"):
         resolve_device("tpu")
+
+
+@pytest.mark.parametrize("held", [1, 300, 10**6])
+def test_series_that_are_read_some_at_a_time_are_embedded_alike(held, monkeypatch):
+    """Memory is set by how much is read at a time: never more numbers than HELD, but one series at least."""
+    X, net, probe, asked = noise(30, 2, 42), encoder(), ProbeConfig(), []
+    X[3, 1] = np.nan
+    X[7, :, 20:] = np.nan
+    series = as_series(X)
+
+    class Source:
+        n_cases, n_channels, n_timepoints = 30, 2, 42
+
+        def take(self, cases):
+            asked.append(cases.tolist())
+            return series.take(cases)
+
+    monkeypatch.setattr("tsjepa.embedding.HELD", held)
+    np.testing.assert_array_equal(embed_source(net, Source(), probe), embed(net, series, probe))
+    assert [case for cases in asked for case in cases] == list(range(30))
+    assert max(map(len, asked)) == max(1, min(30, held // max(2 * 42, n_features(net, probe, 2))))

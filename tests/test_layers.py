@@ -7,7 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tsjepa.layers import SCALE_FLOOR, Block, gather_tokens, init_weights, instance_normalize, sincos_positions
+from tsjepa.layers import (
+    SCALE_FLOOR,
+    Block,
+    gather_tokens,
+    init_weights,
+    instance_normalize,
+    plain_attention,
+    sincos_positions,
+)
 
 
 def normalized(x: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
@@ -133,3 +141,29 @@ def test_gathered_rows_come_from_their_own_row(data: st.DataObject) -> None:
     for b in range(rows):
         for i in range(k):
             assert got[b, i].tolist() == [b * 100 + index[b, i].item() * 10 + d for d in range(3)]
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("first", [1, 4])
+def test_results_from_a_token_on_are_those_of_the_whole(first: int, causal: bool, masked: bool) -> None:
+    torch.manual_seed(0)
+    block, x = Block(8, heads=2, causal=causal).double(), torch.randn(3, 5, 8, dtype=torch.float64)
+    for parameter in block.parameters():
+        torch.nn.init.normal_(parameter)
+    attend = torch.tensor([[True, False, True, True, False]]).expand(3, -1) if masked else None
+    whole, part = x.clone().requires_grad_(), x.clone().requires_grad_()
+    torch.testing.assert_close(block(part, attend, first=first), block(whole, attend)[:, first:])
+    block(part, attend, first=first).square().sum().backward()
+    block(whole, attend)[:, first:].square().sum().backward()
+    torch.testing.assert_close(part.grad, whole.grad)
+
+
+@pytest.mark.parametrize("mask", [None, "bool", "float"])
+def test_plain_attention_is_that_of_torch(mask: str | None) -> None:
+    query, key, value = torch.randn(3, 2, 2, 7, 4, dtype=torch.float64).unbind(0)
+    given = {"bool": torch.rand(2, 1, 1, 7) < 0.7, "float": torch.randn(7, 7, dtype=torch.float64)}.get(mask)
+    if mask == "bool":
+        given[..., 0] = True
+    expected = torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=given)
+    torch.testing.assert_close(plain_attention(query, key, value, given), expected)

@@ -6,6 +6,7 @@ import torch
 from scipy.integrate import quad
 from torch import Tensor
 
+from tsjepa import regularizers
 from tsjepa.regularizers import (
     SIGReg,
     VICReg,
@@ -236,3 +237,28 @@ def test_collapsed_latents_are_repelled() -> None:
     z = (1e-3 * torch.randn(32, 4, 6, generator=gen())).requires_grad_()
     VICReg()(z).backward()
     assert (z.grad * (z - z.mean((0, 1)))).sum() < 0
+
+
+@pytest.mark.parametrize("block", [1, 2**10, 2**30])
+def test_blocks_of_columns_do_not_change_the_statistic(monkeypatch, block: int) -> None:
+    x = torch.randn(2, 30, 50, generator=gen(), dtype=torch.float64)
+    parts = []
+    for size in (2**30, block):
+        monkeypatch.setattr(regularizers, "BLOCK", size)
+        z = x.clone().requires_grad_()
+        epps_pulley(z).square().sum().backward()
+        parts.append((epps_pulley(z).detach(), z.grad))
+    for got, expected in zip(parts[1], parts[0], strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize(("scale", "offset"), [(1.0, 0.0), (1e-4, 0.0), (0.1, 2.0), (3.0, 0.0), (0.3, 16.7)])
+def test_float32_keeps_its_digits_in_value_and_gradient(scale: float, offset: float) -> None:
+    x = offset + scale * torch.randn(1, 500, 20, generator=gen())
+    exact, mine = x.double().requires_grad_(), x.clone().requires_grad_()
+    expected, got = epps_pulley(exact), epps_pulley(mine)
+    expected.sum().backward()
+    got.sum().backward()
+    torch.testing.assert_close(got.double(), expected, rtol=1e-5, atol=1e-5)
+    largest = float(exact.grad.abs().max())
+    torch.testing.assert_close(mine.grad.double(), exact.grad, rtol=0, atol=1e-5 * largest)

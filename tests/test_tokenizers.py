@@ -120,7 +120,9 @@ def conv_reference(stem: ConvStem, x: Tensor) -> np.ndarray:
 @channel_counts
 def test_conv_stem_equals_a_loop(n_timepoints: int, channels: int) -> None:
     x, stem = torch.randn(2, channels, n_timepoints), ConvStem(PATCH, 8, channels, filters=3, dilations=(1, 4))
-    np.testing.assert_allclose(stem(x).detach(), through(stem.proj, conv_reference(stem, x)), rtol=1e-4, atol=1e-4)
+    want = conv_reference(stem, x)
+    np.testing.assert_allclose(stem(x).detach(), through(stem.proj, want), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(stem.plain_statistics(x).detach(), want, rtol=1e-4, atol=1e-4)
 
 
 @channel_counts

@@ -1,23 +1,34 @@
 """Frozen embeddings: every level's tokens pooled into one row a series, whatever else is in the call."""
 
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tsjepa.arrays import Series, last_valid
-from tsjepa.config import ProbeConfig
+from tsjepa.arrays import Series, SeriesSource, last_valid
 from tsjepa.encoder import Encoder
+from tsjepa.normalization import level_and_scale
+from tsjepa.precision import fast_float32
+from tsjepa.sections import ProbeConfig
+
+Precision = Literal["32", "bf16"]
 
 # Every batch has this many sequences, the last one filled up: matrix products of another size round differently,
 # and an embedding must not depend on its neighbours.
 BATCH = 64
+# Numbers, of series or of their embeddings, that are held at a time where series are read from a source
+HELD = 2**22
 
 
 def embed(
-    encoder: Encoder, series: Series, probe: ProbeConfig, device: str | torch.device = "cpu"
+    encoder: Encoder,
+    series: Series,
+    probe: ProbeConfig,
+    device: str | torch.device = "cpu",
+    precision: Precision = "32",
 ) -> NDArray[np.float32]:
     """Embed series with a frozen encoder.
 
@@ -30,16 +41,20 @@ def embed(
     probe : ProbeConfig
         Levels, statistics over tokens, and how channels are joined.
     device : str or torch.device, default="cpu"
+    precision : {"32", "bf16"}, default="32"
+        Of matrix products: bfloat16 is quicker where the device has it, and embeddings differ in the third digit.
 
     Returns
     -------
     float32 array of shape (n_cases, n_features)
-        Ordered by channel, level, statistic and unit; zeros for a channel without any value.
+        Ordered by channel, level, statistic and unit, behind them the scale features of the channel; zeros for a
+        channel without any value.
 
     Raises
     ------
     ValueError
-        If a channel-mixing encoder gets another number of channels than it was trained on, or a level is missing.
+        If an encoder that mixes channels, or has statistics of them, gets another number than it was trained on, or a
+        level is missing.
 
     Examples
     --------
@@ -50,21 +65,87 @@ def embed(
     (3, 24)
     """
     levels = chosen_levels(encoder, probe)
-    n_cases, n_channels, n_timepoints = series.values.shape
-    if encoder.channels > 1 and n_channels != encoder.channels:
-        raise ValueError(
-            f"this encoder mixes the {encoder.channels} channels that it was trained on, but the series have "
-            f"{n_channels}: give the same channels, or pretrain with tokenizer.channels=independent."
-        )
-    shape = (-1, encoder.channels, n_timepoints)
-    values = series.values.reshape(shape)
-    valid = None if series.valid is None else series.valid.reshape(shape)
-    rows = np.zeros((len(values), len(levels) * len(probe.pool) * encoder.dim), np.float32)
-    with torch.inference_mode():
+    values, valid = sequences(encoder, series)
+    n_pooled = len(levels) * len(probe.pool) * encoder.dim
+    rows = np.zeros((len(values), row_width(encoder, probe)), np.float32)
+    with torch.inference_mode(), fast_float32(), half_products(device, precision):
         for index, x, x_valid in batches(encoder, values, valid):
             pooled = pool_batch(encoder, x.to(device), None if x_valid is None else x_valid.to(device), levels, probe)
-            rows[index] = pooled[: len(index)].cpu().numpy()
-    return join_channels(rows.reshape(n_cases, -1, rows.shape[1]), valid, probe)
+            rows[index, :n_pooled] = pooled[: len(index)].float().cpu().numpy()
+            if probe.scale_features:
+                rows[index, n_pooled:] = level_and_scale(x, x_valid)[: len(index)].numpy()
+    return join_channels(rows.reshape(series.n_cases, -1, rows.shape[1]), valid, probe)
+
+
+def half_products(device: str | torch.device, precision: Precision) -> torch.autocast:
+    """Return a context in which matrix products are in bfloat16 where that is asked for."""
+    return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16")
+
+
+def embed_source(
+    encoder: Encoder,
+    source: SeriesSource,
+    probe: ProbeConfig,
+    device: str | torch.device = "cpu",
+    precision: Precision = "32",
+) -> NDArray[np.float32]:
+    """Embed all series of a source, read some at a time; see `embed`.
+
+    Examples
+    --------
+    >>> from tsjepa.arrays import as_series
+    >>> from tsjepa.tokenizers import LinearPatches
+    >>> encoder = Encoder(LinearPatches(5, 4), depth=1, heads=1).eval()
+    >>> embed_source(encoder, as_series(np.zeros((3, 20))), ProbeConfig()).shape
+    (3, 24)
+    """
+    rows = np.empty((source.n_cases, n_features(encoder, probe, source.n_channels)), np.float32)
+    size = chunk_size(encoder, source, probe)
+    for start in range(0, source.n_cases, size):
+        cases = np.arange(start, min(start + size, source.n_cases))
+        rows[cases] = embed(encoder, source.take(cases), probe, device, precision)
+    return rows
+
+
+def chunk_size(encoder: Encoder, source: SeriesSource, probe: ProbeConfig) -> int:
+    """Return how many series of a source are read and embedded at a time, so that memory does not grow with the data.
+
+    Examples
+    --------
+    >>> from tsjepa.arrays import as_series
+    >>> from tsjepa.tokenizers import LinearPatches
+    >>> chunk_size(Encoder(LinearPatches(5, 4), depth=1, heads=1), as_series(np.zeros((3, 2048))), ProbeConfig())
+    2048
+    """
+    numbers = max(source.n_channels * source.n_timepoints, n_features(encoder, probe, source.n_channels))
+    return max(1, HELD // numbers)
+
+
+def sequences(encoder: Encoder, series: Series) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:
+    """Return values and mask as the encoder takes them, see `Encoder.sequences`."""
+    measured = None if series.valid is None else torch.from_numpy(series.valid)
+    x, valid = encoder.sequences(torch.from_numpy(series.values), measured)
+    return x.numpy(), None if valid is None else valid.numpy()
+
+
+def row_width(encoder: Encoder, probe: ProbeConfig) -> int:
+    """Return the number of features of one sequence."""
+    pooled = len(chosen_levels(encoder, probe)) * len(probe.pool) * encoder.dim
+    return pooled + (2 * encoder.channels if probe.scale_features else 0)
+
+
+def n_features(encoder: Encoder, probe: ProbeConfig, n_channels: int) -> int:
+    """Return the number of features of series of `n_channels` channels.
+
+    Examples
+    --------
+    >>> from tsjepa.tokenizers import LinearPatches
+    >>> encoder = Encoder(LinearPatches(5, 4), depth=1, heads=1)
+    >>> n_features(encoder, ProbeConfig(pool=("mean",), scale_features=True), n_channels=3)
+    30
+    """
+    apart = n_channels - len(encoder.inputs) if encoder.channels == 1 and probe.channels == "concat" else 1
+    return apart * row_width(encoder, probe)
 
 
 def chosen_levels(encoder: Encoder, probe: ProbeConfig) -> list[int]:
@@ -145,18 +226,25 @@ def pool(tokens: Tensor, valid: Tensor | None, statistic: str) -> Tensor:
     mean = torch.where(keep, tokens, 0.0).sum(1) / count
     if statistic == "mean":
         return mean
-    return (torch.where(keep, tokens - mean.unsqueeze(1), 0.0).square().sum(1) / count).sqrt()
+    variance = torch.where(keep, tokens - mean.unsqueeze(1), 0.0).square().sum(1) / count
+    return torch.where(variance > 0, variance, 1.0).sqrt() * (variance > 0)  # the root has no gradient at 0
 
 
 def join_channels(
     rows: NDArray[np.float32], valid: NDArray[np.bool_] | None, probe: ProbeConfig
 ) -> NDArray[np.float32]:
-    """Join the embeddings of a case's channels, [n_cases, C, F] to [n_cases, C * F] or their mean [n_cases, F]."""
+    """Join the embeddings of a case's channels, [n_cases, C, F] to [n_cases, C * F], or their mean or maximum.
+
+    A channel without any value takes no part in mean and maximum [n_cases, F].
+    """
     if probe.channels == "concat":
         return rows.reshape(len(rows), -1)
-    if valid is None:
-        return rows.mean(1)
-    measured = valid.any((1, 2)).reshape(rows.shape[:2])
+    measured = np.ones(rows.shape[:2], bool)
+    if valid is not None:
+        measured[:] = valid.any((1, 2)).reshape(measured.shape)
+    if probe.channels == "max":
+        largest = rows.max(1, where=measured[:, :, None], initial=-np.inf)
+        return np.where(measured.any(1, keepdims=True), largest, np.float32(0))
     return rows.sum(1) / np.maximum(measured.sum(1, keepdims=True), 1).astype(np.float32)
 
 

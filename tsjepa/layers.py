@@ -6,6 +6,9 @@ from torch.nn import functional as F
 
 # Below this share of the largest magnitude a standard deviation is rounding noise of float32, not signal.
 SCALE_FLOOR = 1e-4
+# Up to this many tokens attention as plain products is quicker on a CPU than torch's fused kernel, whose products are
+# small ones that oneDNN is slow at, the more so backward in bfloat16; beyond, its logits would fill the memory
+SHORT = 512
 
 
 def instance_normalize(x: Tensor, valid: Tensor | None = None) -> Tensor:
@@ -81,6 +84,8 @@ class Block(nn.Module):
         Width D, divisible by `heads`.
     heads : int
         Number of attention heads.
+    causal : bool, default=False
+        Whether a token attends to itself and to earlier ones only.
 
     Raises
     ------
@@ -93,18 +98,20 @@ class Block(nn.Module):
     torch.Size([3, 5, 8])
     """
 
-    def __init__(self, dim: int, heads: int) -> None:
+    def __init__(self, dim: int, heads: int, *, causal: bool = False) -> None:
         super().__init__()
         if dim % heads:
             raise ValueError(f"dim must be divisible by heads, but dim={dim} and heads={heads}.")
-        self.heads = heads
+        self.heads, self.causal = heads, causal
         self.norm1 = nn.LayerNorm(dim)
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
         self.norm2 = nn.LayerNorm(dim)
         self.mlp = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
 
-    def forward(self, x: Tensor, attend: Tensor | None = None, self_bias: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, attend: Tensor | None = None, self_bias: Tensor | None = None, first: int = 0
+    ) -> Tensor:
         """Transform tokens.
 
         Parameters
@@ -114,24 +121,71 @@ class Block(nn.Module):
         attend : bool Tensor of shape (B, N), optional
             Which tokens may be attended to; None means all. Every row needs at least one.
         self_bias : Tensor of shape (N,), optional
-            What is added to the attention logit of each token to itself.
+            What is added to the attention logit of each token to itself; not together with `first`.
+        first : int, default=0
+            From which token on results are wanted; the others are attended to only.
 
         Returns
         -------
-        Tensor of shape (B, N, D)
+        Tensor of shape (B, N - first, D)
         """
-        x = x + self.attention(self.norm1(x), attend, self_bias)
+        x = x[:, first:] + self.attention(self.norm1(x), attend, self_bias, first)
         return x + self.mlp(self.norm2(x))
 
-    def attention(self, x: Tensor, attend: Tensor | None, self_bias: Tensor | None) -> Tensor:
-        """Multi-head self-attention over `x` [B, N, D]."""
-        qkv = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # [3, B, H, N, D/H]
+    def attention(self, x: Tensor, attend: Tensor | None, self_bias: Tensor | None, first: int = 0) -> Tensor:
+        """Multi-head attention of the tokens from `first` on to all of `x` [B, N, D]."""
+        if first:
+            sizes = x.shape[-1], 2 * x.shape[-1]
+            weights, biases = self.qkv.weight.split(sizes), self.qkv.bias.split(sizes)
+            (query,) = self.split(F.linear(x[:, first:], weights[0], biases[0]), 1)
+            key, value = self.split(F.linear(x, weights[1], biases[1]), 2)
+        else:
+            query, key, value = self.split(self.qkv(x), 3)
         mask = None if attend is None else attend[:, None, None, :]
+        if self.causal:
+            mask = causal_mask(x.shape[1], x.device, mask)[..., first:, :]
         if self_bias is not None:
             bias = torch.diag(self_bias).to(x.dtype)
             mask = bias if mask is None else torch.where(mask, bias, -torch.inf)
-        mixed = F.scaled_dot_product_attention(qkv[0], qkv[1], qkv[2], attn_mask=mask)
+        if torch.compiler.is_exporting() or (x.is_cpu and x.shape[1] <= SHORT):  # a graph holds for every length
+            mixed = plain_attention(query, key, value, mask)
+        else:
+            mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         return self.proj(mixed.transpose(1, 2).flatten(2))
+
+    def split(self, x: Tensor, parts: int) -> tuple[Tensor, ...]:
+        """Return [B, N, parts * D] as `parts` tensors [B, H, N, D/H]."""
+        return x.unflatten(-1, (parts, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+
+
+def plain_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Attention of tokens [B, H, N, D/H] as two batched products; `mask` as for torch's `scaled_dot_product_attention`.
+
+    Examples
+    --------
+    >>> plain_attention(torch.zeros(1, 1, 2, 1), torch.zeros(1, 1, 2, 1), torch.tensor([[[[1.0], [3.0]]]])).flatten()
+    tensor([2., 2.])
+    """
+    logits = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
+    if mask is not None:
+        logits = logits.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else logits + mask
+    return torch.softmax(logits, -1) @ value
+
+
+def causal_mask(n_tokens: int, device: torch.device, mask: Tensor | None = None) -> Tensor:
+    """Return which tokens each token attends to, bool [N, N] or [B, 1, N, N]: itself, and earlier ones in `mask`.
+
+    Examples
+    --------
+    >>> causal_mask(3, torch.device("cpu"), torch.tensor([False, True, True])).int()
+    tensor([[1, 0, 0],
+            [0, 1, 0],
+            [0, 1, 1]], dtype=torch.int32)
+    """
+    earlier = torch.ones(n_tokens, n_tokens, dtype=torch.bool, device=device).tril()
+    if mask is None:
+        return earlier
+    return mask & earlier | torch.eye(n_tokens, dtype=torch.bool, device=device)
 
 
 def init_weights(module: nn.Module) -> None:

@@ -82,9 +82,12 @@ class Predictor(nn.Module):
         asked = self.mask_token + sincos_positions(mask.target, dim)
         h = torch.cat([seen, asked], 1)
         attend = mask.attend()
+        n_target, last = mask.target.shape[1], len(self.blocks) - 1
         for i, block in enumerate(self.blocks):
-            h = block(h, attend, self.diagonal(i, n_context, mask.target.shape[1]))
-        return self.head(self.norm(h if everywhere else h[:, n_context:]))
+            # the last block spares the tokens that nobody asks for; with a bias the diagonal needs them all
+            first = n_context if i == last and not everywhere and self.self_bias is None else 0
+            h = block(h, attend, self.diagonal(i, n_context, n_target), first)
+        return self.head(self.norm(h if everywhere else h[:, -n_target:]))
 
     def diagonal(self, block: int, n_context: int, n_target: int) -> Tensor | None:
         """Return what block `block` adds to each token's attention to itself: its bias on context tokens only."""

@@ -1,5 +1,6 @@
 """What keeps latents from collapsing when no slow target does: SIGReg, VICReg, VISReg, and their atoms."""
 
+from collections.abc import Iterator
 from typing import Literal
 
 import torch
@@ -7,14 +8,19 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from tsjepa.ranks import SumOverRanks, join_rows, sum_over_ranks, world_size
+
 Placement = Literal["token", "position", "series", "dual"]
+# Numbers that the statistic works on at a time, so that they stay in a core's cache
+BLOCK = 2**17
 
 
 class EppsPulley(torch.autograd.Function):
     """The Epps-Pulley statistic of each column of [S, N, M] samples, value and gradient in closed form.
 
-    The knots are equally spaced, so cos(k h x) and sin(k h x) follow from cos(h x) and sin(h x) by angle addition.
-    Nothing of the size [N, M, knots] is ever built.
+    The knots are equally spaced, so the cosines and sines at all of them follow from those at the first. They are
+    computed for some columns at a time, few enough for the processor's cache; nothing of the size [N, M, knots] is
+    ever built.
     """
 
     @staticmethod
@@ -23,14 +29,13 @@ class EppsPulley(torch.autograd.Function):
         step = t_max / (knots - 1)
         count = x.new_full((x.shape[0], 1), float(x.shape[1])) if valid is None else valid.sum(1, keepdim=True).to(x)
         keep = None if valid is None else valid.unsqueeze(-1).to(x)
-        cos1, sin1 = torch.cos(step * x), torch.sin(step * x)
-        cos_k, sin_k = torch.ones_like(x), torch.zeros_like(x)
-        sums = []
-        for _ in range(1, knots):
-            cos_k, sin_k = cos_k * cos1 - sin_k * sin1, sin_k * cos1 + cos_k * sin1
-            both = torch.stack([cos_k, sin_k])
-            sums.append((both if keep is None else both * keep).sum(2))
-        total = torch.stack(sums)  # [knots - 1, 2, S, M]
+        angle = step * x
+        first = torch.stack([angle.cos(), angle.sin()])
+        total = x.new_empty(knots - 1, 2, x.shape[0], x.shape[2])
+        for columns in column_blocks(x):
+            for k, wave in enumerate(multiples(first[..., columns], keep, knots)):
+                total[k, ..., columns] = wave.sum(2)
+        total *= signs(knots, total)
         if shared:
             total, count = sum_over_ranks(total), sum_over_ranks(count)
         mean = total / count.clamp(min=1)
@@ -41,47 +46,53 @@ class EppsPulley(torch.autograd.Function):
         weight[-1] = weight[-1] / 2
         gap = mean - torch.stack([gauss, torch.zeros_like(gauss)], 1)[:, :, None, None]
         statistic = torch.einsum("k,kpsm->sm", weight, gap.square()) * count
-        ctx.save_for_backward(x, keep, gap * (2 * weight * t)[:, None, None, None])
-        ctx.step, ctx.shared = step, shared
+        ctx.save_for_backward(first, keep, gap * (2 * weight * t)[:, None, None, None])
+        ctx.knots, ctx.shared = knots, shared
         return statistic
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor):  # type: ignore[no-untyped-def]
         """Return dT/dx_j = sum_k 2 w_k t_k [(S_k) cos(t_k x_j) - (C_k - phi_k) sin(t_k x_j)]."""
-        x, keep, slope = ctx.saved_tensors
+        first, keep, slope = ctx.saved_tensors
         # every rank's loss holds the whole statistic, so a sample's gradient is the sum over ranks
         grad = sum_over_ranks(grad.contiguous()) if ctx.shared else grad
-        cos1, sin1 = torch.cos(ctx.step * x), torch.sin(ctx.step * x)
-        cos_k, sin_k = torch.ones_like(x), torch.zeros_like(x)
-        out = torch.zeros_like(x)
-        for real, imaginary in slope.unsqueeze(3):
-            cos_k, sin_k = cos_k * cos1 - sin_k * sin1, sin_k * cos1 + cos_k * sin1
-            out += imaginary * cos_k - real * sin_k
-        out = out * grad.unsqueeze(1)
-        return (out if keep is None else out * keep), None, None, None, None
+        slope = (slope * signs(ctx.knots, slope) * grad).unsqueeze(3)
+        out = torch.zeros_like(first[0])
+        for columns in column_blocks(out):
+            part = out.new_zeros(out[..., columns].shape)
+            waves = multiples(first[..., columns], keep, ctx.knots)
+            for (cosine, sine), (real, imaginary) in zip(waves, slope[..., columns], strict=True):
+                part.addcmul_(cosine, imaginary).addcmul_(sine, real, value=-1)
+            out[..., columns] = part
+        return out, None, None, None, None
 
 
-def sum_over_ranks(x: Tensor) -> Tensor:
-    """Sum over the ranks of a distributed run; alone, return `x`."""
-    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-        x = x.clone()
-        dist.all_reduce(x)
-    return x
+def column_blocks(x: Tensor) -> Iterator[slice]:
+    """Yield slices of the columns of x [S, N, M] that hold about BLOCK numbers each."""
+    width = max(BLOCK // max(x.shape[0] * x.shape[1], 1), 16) if x.is_cpu else x.shape[2]
+    for start in range(0, x.shape[2], width):
+        yield slice(start, start + width)
 
 
-class SumOverRanks(torch.autograd.Function):
-    """Sum over ranks whose gradient is summed too: every rank's loss holds what the sum goes into."""
+def multiples(first: Tensor, keep: Tensor | None, knots: int) -> Iterator[Tensor]:
+    """Yield cosines and sines [2, S, N, M] of 1, 2, ... knots - 1 times the angles whose own are `first`.
 
-    @staticmethod
-    def forward(ctx, x: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
-        """Return the sum."""
-        return sum_over_ranks(x)
+    Both follow f((k + 1) a) = 2 cos(a) f(k a) - f((k - 1) a). They have the signs that make a step one pass over
+    memory, see `signs`; each is overwritten by the next but one. `keep` is a factor of all.
+    """
+    twice = 2 * first[0]
+    wave = first.clone() if keep is None else first * keep
+    before = torch.zeros_like(wave)
+    before[0] = 1.0 if keep is None else keep
+    for k in range(1, knots):
+        yield wave
+        wave, before = before.addcmul_(twice, wave, value=(-1) ** k), wave
 
-    @staticmethod
-    def backward(ctx, grad: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
-        """Return the sum of the ranks' gradients."""
-        return sum_over_ranks(grad.contiguous())
+
+def signs(knots: int, like: Tensor) -> Tensor:
+    """Return +1, -1, -1, +1, +1, -1, ... [knots - 1, 1, 1, 1], each minus the last but one: those of `multiples`."""
+    return like.new_tensor([(1, -1, -1, 1)[k % 4] for k in range(knots - 1)]).view(-1, 1, 1, 1)
 
 
 def epps_pulley(
@@ -123,7 +134,7 @@ def epps_pulley(
 def random_slices(dim: int, slices: int, generator: torch.Generator | None, device: torch.device) -> Tensor:
     """Draw unit vectors, the columns of a [dim, slices] matrix, equal on all ranks."""
     directions = torch.randn(dim, slices, generator=generator).to(device, non_blocking=True)
-    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+    if world_size() > 1:
         dist.broadcast(directions, 0)
     return directions / directions.norm(dim=0)
 
@@ -200,10 +211,10 @@ class SIGReg(nn.Module):
         shared = placement != "series"
         values = epps_pulley(samples @ directions, counted, knots=self.knots, t_max=self.t_max, shared=shared)
         total = values.mean(1).sum()
-        n_sets = total.new_tensor(float(len(values))) if counted is None else counted.any(1).sum().to(total)
-        if not shared:
-            total, n_sets = SumOverRanks.apply(total), sum_over_ranks(n_sets)
-        return total / n_sets.clamp(min=1)
+        held = total.new_ones(len(values)) if counted is None else counted.any(1).to(total)
+        if shared:  # a set holds samples if it does on any rank
+            return total / (sum_over_ranks(held) > 0).sum().clamp(min=1)
+        return SumOverRanks.apply(total) / sum_over_ranks(held.sum()).clamp(min=1)
 
 
 def variance_loss(z: Tensor, *, floor: float = 1.0) -> Tensor:
@@ -280,7 +291,7 @@ class VISReg(nn.Module):
 
     scale = mean_d (1 - std_d)^2, whose gradient does not vanish at collapse; centre = mean_d mean_d^2; shape = the
     sliced squared 2-Wasserstein distance between standardised latents and N(0, 1), over random directions that are
-    drawn again at each call. Ranks of a distributed run do not exchange anything.
+    drawn again at each call. Sorting needs all samples at once, so in a distributed run each rank joins those of all.
 
     Parameters
     ----------
@@ -309,7 +320,7 @@ class VISReg(nn.Module):
     def forward(self, z: Tensor, generator: torch.Generator | None = None, valid: Tensor | None = None) -> Tensor:
         """Return the weighted sum of the terms over all tokens of z [B, N, D]; valid [B, N] says which count."""
         z = at_least_float32(z)
-        samples = z.flatten(0, 1) if valid is None else z[valid]
+        samples = join_rows(z.flatten(0, 1) if valid is None else z[valid])
         directions = random_slices(z.shape[-1], self.slices, generator, z.device).to(z.dtype)
         with torch.autocast(z.device.type, enabled=False):
             return self.terms(samples, directions)

@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 
 @dataclass(frozen=True)
@@ -122,9 +122,12 @@ class EMATarget(StillTarget):
 
     def update(self, encoder: nn.Module, step: int, total: int) -> None:
         """Move towards `encoder`: average = m * average + (1 - m) * encoder, m the momentum at this step."""
-        self.average.multi_avg_fn = get_ema_multi_avg_fn(self.momentum(step, total))
-        self.average.update_parameters(encoder)
-        self.average.multi_avg_fn = None  # a closure cannot be pickled
+        with torch.no_grad():
+            torch._foreach_lerp_(
+                list(self.module.parameters()), list(encoder.parameters()), 1 - self.momentum(step, total)
+            )
+            for mine, its in zip(self.module.buffers(), encoder.buffers(), strict=True):
+                mine.copy_(its)
 
 
 class SelfTarget(nn.Module):

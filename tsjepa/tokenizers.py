@@ -23,7 +23,8 @@ def n_patches(n_timepoints: int, patch_length: int) -> int:
     >>> n_patches(500, 50), n_patches(501, 50)
     (10, 11)
     """
-    return -(-n_timepoints // patch_length)
+    # of positive numbers only: an exported graph rounds towards zero
+    return (n_timepoints + patch_length - 1) // patch_length
 
 
 def to_patches(x: Tensor, patch_length: int) -> Tensor:
@@ -45,8 +46,8 @@ def to_patches(x: Tensor, patch_length: int) -> Tensor:
     tensor([[[[1., 1.],
               [1., 0.]]]])
     """
-    missing = -x.shape[-1] % patch_length
-    return F.pad(x, (0, missing)).unflatten(-1, (-1, patch_length))
+    count = n_patches(x.shape[-1], patch_length)
+    return F.pad(x, (0, count * patch_length - x.shape[-1])).unflatten(-1, (count, patch_length))
 
 
 class LinearPatches(nn.Module):
@@ -68,6 +69,7 @@ class LinearPatches(nn.Module):
     """
 
     sees_neighbours = False
+    sees_later = False
 
     def __init__(self, patch_length: int, dim: int, channels: int = 1) -> None:
         super().__init__()
@@ -140,6 +142,8 @@ class ConvStem(nn.Module):
         Points that one filter weighs, odd.
     dilations : tuple of int, default=(1, 2, 4, 8)
         Distances between these points.
+    causal : bool, default=False
+        Whether the points that a filter weighs lie before its place rather than around it.
 
     Examples
     --------
@@ -157,9 +161,11 @@ class ConvStem(nn.Module):
         filters: int = 32,
         kernel_size: int = 9,
         dilations: tuple[int, ...] = (1, 2, 4, 8),
+        causal: bool = False,
     ) -> None:
         super().__init__()
         self.patch_length, self.dim, self.channels = patch_length, dim, channels
+        self.sees_later = not causal
         self.dilations, self.reach = tuple(dilations), max(dilations) * (kernel_size // 2)
         convs = [
             nn.Conv1d(channels, filters, kernel_size, dilation=d, padding=d * (kernel_size // 2)) for d in dilations
@@ -181,6 +187,8 @@ class ConvStem(nn.Module):
 
     def forward(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
         """Map values [B, C, T] to tokens [B, N, D], or to those [B, K, D] at the positions keep [B, K]."""
+        if torch.compiler.is_exporting():
+            return self.proj(self.plain_statistics(x))
         windows = pick_patches(self.windows(x), keep)
         rows = windows.transpose(1, 2).flatten(0, 1)
         # the slope is multiplied into the small filters instead of the large responses
@@ -188,12 +196,23 @@ class ConvStem(nn.Module):
         bias = SLOPE * torch.stack([conv.get_parameter("bias") for conv in self.convs])
         share, peak = pooled_responses(rows, weight, bias, self.dilations, self.patch_length)
         statistics = torch.cat([share, peak / SLOPE]).transpose(0, 1).flatten(1)
-        return self.proj(statistics).unflatten(0, (windows.shape[0], -1))
+        return self.proj(statistics).unflatten(0, (windows.shape[0], windows.shape[2]))
+
+    def plain_statistics(self, x: Tensor) -> Tensor:
+        """Return what `forward` projects [B, N, 2 * F] by plain operations, for graphs; all responses are held."""
+        share, peak = [], []
+        for conv in self.convs:
+            patches = to_patches(x, self.patch_length)
+            response = conv(patches.flatten(2)).unflatten(2, patches.shape[2:])
+            share.append(torch.sigmoid(SLOPE * response).mean(-1))
+            peak.append(response.amax(-1))
+        return torch.cat([*share, *peak], 1).transpose(1, 2)
 
     def windows(self, x: Tensor) -> Tensor:
         """Return each patch with what the filters see beside it, [B, C, N, W]."""
         fill = -x.shape[-1] % self.patch_length
-        padded = F.pad(x, (self.reach, self.reach + fill))
+        before, after = (self.reach, self.reach) if self.sees_later else (2 * self.reach, 0)
+        padded = F.pad(x, (before, after + fill))
         return padded.unfold(2, self.patch_length + 2 * self.reach, self.patch_length)
 
 

@@ -1,0 +1,49 @@
+"""Each speed program runs with tiny sizes and prints one JSON object with what is promised."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parents[1] / "benchmarks"
+TINY = ("--rounds", "1", "--threads", "1")
+STEP = ("--steps", "1", "--batch-size", "4", "--length", "60", "--patch-length", "10", "--dim", "16")
+STEP_KEYS = "series_per_s baseline_series_per_s ratio floor_series_per_s floor_ratio"
+
+
+def run(program, *options):
+    command = [sys.executable, str(FOLDER / f"{program}.py"), *TINY, *options]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    ("program", "options", "keys"),
+    [
+        ("train_step", STEP, STEP_KEYS),
+        ("train_step", (*STEP, "--objective", "sigreg", "--precision", "bf16"), STEP_KEYS),
+        ("sigreg", ("--samples", "20", "--dim", "8", "--slices", "16"), "ms textbook_ms peak_mb"),
+        ("startup", (), "help_cpu_s import_s"),
+        pytest.param(
+            "embed",
+            ("--series", "70", "--length", "100"),
+            "series_per_s minirocket_series_per_s ratio bf16_ratio bf16_cosine floor_ratio",
+            marks=pytest.mark.slow,  # numba compiles MiniRocket
+        ),
+    ],
+)
+def test_one_object_with_the_keys(program, options, keys):
+    figures = json.loads(run(program, *options, "--json"))
+    for key in keys.split():
+        assert math.isfinite(figures[key]), key
+        assert figures[key] > 0, key
+
+
+def test_without_json_a_table():
+    lines = run("sigreg", "--samples", "20", "--dim", "8", "--slices", "16").splitlines()
+    assert any(line.split()[0] == "textbook_ms" for line in lines)
