@@ -1,10 +1,11 @@
-"""Training in stages: a frozen teacher comes first, from a checkpoint or trained in the same run."""
+"""Training in stages: a frozen teacher first, from a checkpoint or of the same run; a cooldown last."""
 
 from typing import Any
 
 from tsjepa.checkpoint import CheckpointError, load_checkpoint
 from tsjepa.config import Config, ConfigError
 from tsjepa.encoder import Encoder
+from tsjepa.normalization import copy_statistics
 from tsjepa.objective import JEPA
 from tsjepa.targets import EMATarget, FrozenTarget
 
@@ -17,6 +18,8 @@ def needs_teacher(config: Config) -> bool:
 def teacher_config(config: Config) -> Config:
     """Return the configuration of the teacher's stage: the same encoder, trained for `teacher_share` of the epochs.
 
+    It has no cooldown: that is the student's.
+
     Examples
     --------
     >>> from tsjepa.build import configure
@@ -28,7 +31,7 @@ def teacher_config(config: Config) -> Config:
     share = min(max(round(section.teacher_share * epochs), 1), max(epochs - 1, 1))
     changes: dict[str, Any] = {
         "target": section.model_copy(update={"kind": section.teacher_kind, "levels": (-1,)}),
-        "train": config.train.model_copy(update={"epochs": share}),
+        "train": config.train.model_copy(update={"epochs": share, "cooldown_share": 0.0}),
     }
     if section.teacher_kind == "values":  # values cannot collapse: nothing has to keep them from it
         changes["loss"] = config.loss.model_copy(update={"kind": "mse"})
@@ -75,10 +78,11 @@ def take_teacher(model: JEPA, teacher: JEPA) -> None:
     except RuntimeError as error:
         raise CheckpointError(
             "the teacher's encoder has another architecture than the student's: give the student the teacher's "
-            "tokenizer and encoder settings."
+            "tokenizer, encoder and normalize settings, and series with the same channels."
         ) from error
     if isinstance(teacher.target, EMATarget):
         model.encoder.load_state_dict(state)
+    copy_statistics(model.target.module, model.encoder)  # both see the values that the teacher was trained on
 
 
 def find_teacher(config: Config) -> JEPA | None:
@@ -106,3 +110,14 @@ def stages(config: Config) -> tuple[Config | None, Config]:
     if not needs_teacher(config):
         return None, config
     return teacher_config(config), student_config(config)
+
+
+def primary_epochs(epochs: int, cooldown_share: float) -> int:
+    """Return how many epochs come before the cooldown: all of them if its share is 0, else all but one or more.
+
+    Examples
+    --------
+    >>> primary_epochs(50, 0.2), primary_epochs(3, 0.1), primary_epochs(3, 0.0)
+    (40, 2, 3)
+    """
+    return epochs - max(round(cooldown_share * epochs), 1) if cooldown_share else epochs

@@ -5,9 +5,11 @@ In this order, each from the last epochs of the history:
 ==================== ================================================================================================
 collapsed            Latents have lost their spread, of the last level or of the objective, against initialisation.
                      The effective rank does not enter: a collapsed run keeps that of its initialisation, scaled down.
-positional-collapse  Position explains more of the latents than at initialisation, and predictions nothing else.
+positional-collapse  Position explains more of the latents than at initialisation, and predictions nothing else; or
+                     position explains next to all of the latents, so that there is nothing else.
 dimensional-collapse Spread remains, but in a small part of the directions that the width allows and that the
-                     initialisation had. The encoder's own last level decides, not what a projector leaves of it.
+                     initialisation had. The encoder's own last level decides; what a projector leaves of it is quoted
+                     beside it, in the evidence of every state, where it is as little.
 collapse-phase       The loss has fallen while the effective rank or what predictions carry of the series is below its
                      value at initialisation: an early phase that runs leave or not, see `tsjepa.history`.
 healthy              None of these, with the epochs at which a phase began and ended if there was one.
@@ -32,11 +34,12 @@ HOPELESS: tuple[State, ...] = ("collapsed", "dimensional-collapse", "positional-
 # of their spread for an epoch or two, and every run's predictions are blind.
 SUSTAINED = 5
 # Share of the possible cross-series gap below which predictions carry nothing of the series. Measured: below 0.01 in
-# broken runs (0.09 in single epochs behind a projector of rank 1, where cosines are signs), 0.18 to 0.4 at the end of
-# healthy ones, which pass this value in epoch 3 (SIGReg) to 10 (slow EMA).
+# broken runs (but -0.2 to 0.3 behind a projector of rank 1, where cosines are signs and the share is noise), 0.18 to
+# 0.4 at the end of healthy ones, which pass this value in epoch 3 (SIGReg) to 10 (slow EMA).
 BLIND = 0.05
 # Spread left of that at initialisation. Together with blind predictions it is a collapse from here on. Measured:
-# healthy runs never went below 0.35, broken ones ended at 0.11 and less.
+# healthy runs never went below 0.35, broken ones ended at 0.11 and less. Not where latents stand still: a frozen
+# teacher goes on pulling, and its student came back from 0.14.
 SHRUNK = 0.2
 # Below this, latents are constant for all that follows, whatever their remainder could tell.
 CONSTANT = 0.02
@@ -44,6 +47,9 @@ CONSTANT = 0.02
 # predictions it is a positional collapse from here on. Measured: 0.02 to 0.66 in broken runs; 0.66 in a healthy SIGReg
 # run, so that blindness decides, and 1 and more with an EMA target, which may be blind for many epochs.
 UNEXPLAINED_LEFT = 0.8
+# Below this, latents are a code of the position for all that follows, whatever predictions tell of their remainder.
+# Measured: 0.003 behind a projector of rank 1.
+CODE = 0.02
 # Effective rank, as a share of min(width, initialisation). Measured: healthy runs fall to 0.77 in the collapse phase.
 RANK_LEFT = 0.25
 
@@ -111,8 +117,8 @@ def judge(history: Sequence[EpochDiagnostics], *, dim: int) -> Verdict:
     for state, rule, least in rules:
         epochs = [record.epoch for record in holding(history, rule, dim)]
         if epochs and len(epochs) >= least:
-            return Verdict(state, epochs[0], None, sentence(rule(history[0], history[-1], dim), history))
-    return judge_phase(history)
+            return Verdict(state, epochs[0], None, sentence(rule(history[0], history[-1], dim), history, dim))
+    return judge_phase(history, dim)
 
 
 def holding(history: Sequence[EpochDiagnostics], rule: Rule, dim: int) -> Sequence[EpochDiagnostics]:
@@ -123,21 +129,21 @@ def holding(history: Sequence[EpochDiagnostics], rule: Rule, dim: int) -> Sequen
     return history[first:]
 
 
-def judge_phase(history: Sequence[EpochDiagnostics]) -> Verdict:
+def judge_phase(history: Sequence[EpochDiagnostics], dim: int) -> Verdict:
     """Tell a collapse phase that lasts, one that was left, and none."""
     inside = phase(history)
     start, now = history[0], history[-1]
     if not any(inside):
         spread, rank = (now.relative_spread, start.relative_spread), (now.effective_rank, start.effective_rank)
         text = f"the last level has {ratio(*spread):.0%} of the spread and {ratio(*rank):.0%} of the rank at the start"
-        return Verdict("healthy", None, None, sentence(text, history))
+        return Verdict("healthy", None, None, sentence(text, history, dim))
     onset = history[inside.index(True)].epoch
     if inside[-1]:
         text = f"since epoch {onset}, while the loss has fallen, {below_start(start, now, already=True)}"
-        return Verdict("collapse-phase", onset, None, sentence(text, history))
+        return Verdict("collapse-phase", onset, None, sentence(text, history, dim))
     escape = history[len(inside) - inside[::-1].index(True)].epoch
     text = f"a collapse phase began in epoch {onset} and was left in epoch {escape}"
-    return Verdict("healthy", onset, escape, sentence(text, history))
+    return Verdict("healthy", onset, escape, sentence(text, history, dim))
 
 
 def collapsed(start: EpochDiagnostics, now: EpochDiagnostics, dim: int) -> str:
@@ -150,7 +156,7 @@ def collapsed(start: EpochDiagnostics, now: EpochDiagnostics, dim: int) -> str:
     left = shares[where]
     if left < CONSTANT:
         return f"the {where} kept {left:.1%} of the spread at the start, which is next to a constant"
-    if left < SHRUNK and blind(now):
+    if left < SHRUNK and blind(now) and not still(start, now):
         return f"the {where} kept {left:.1%} of the spread at the start, and predictions carry nothing of the series"
     return ""
 
@@ -158,20 +164,32 @@ def collapsed(start: EpochDiagnostics, now: EpochDiagnostics, dim: int) -> str:
 def positional(start: EpochDiagnostics, now: EpochDiagnostics, dim: int) -> str:
     """Return the evidence that latents have turned into a code of the position, which is all that predictions know."""
     left = (1 - now.position_share) / (1 - start.position_share) if start.position_share < 1 else math.nan
-    if not (left < UNEXPLAINED_LEFT and blind(now)):
-        return ""
-    shares = f"{now.position_share:.0%} of the latents' variance ({start.position_share:.0%} at the start)"
-    return f"position explains {shares} and predictions fit their own series no better than another one"
+    shares = f"{now.position_share:.1%} of the latents' variance ({start.position_share:.1%} at the start)"
+    if left < CODE:
+        return f"position explains {shares}, which is next to all of it"
+    if left < UNEXPLAINED_LEFT and blind(now):
+        return f"position explains {shares} and predictions fit their own series no better than another one"
+    return ""
 
 
 def dimensional(start: EpochDiagnostics, now: EpochDiagnostics, dim: int) -> str:
-    """Return the evidence that the last level uses few of its directions, with the latents' rank beside it."""
-    allowed = dim if math.isnan(start.effective_rank) else min(dim, start.effective_rank)
-    if not now.effective_rank < RANK_LEFT * allowed:
+    """Return the evidence that the last level uses few of its directions."""
+    allowed = allowed_rank(start, dim)
+    few = now.effective_rank < RANK_LEFT * allowed
+    return f"the last level uses {now.effective_rank:.1f} of {allowed:.1f} directions" if few else ""
+
+
+def allowed_rank(start: EpochDiagnostics, dim: int) -> float:
+    """Return the effective rank that width and initialisation allow."""
+    return dim if math.isnan(start.effective_rank) else min(dim, start.effective_rank)
+
+
+def ranks(start: EpochDiagnostics, now: EpochDiagnostics, dim: int) -> str:
+    """Return the ranks of latents and last level where either uses few of its directions."""
+    latents, last = now.latent_effective_rank, now.effective_rank
+    if math.isnan(latents + last) or min(latents, last) >= RANK_LEFT * allowed_rank(start, dim):
         return ""
-    latents = now.latent_effective_rank
-    beside = "" if math.isnan(latents) else f", and {latents:.1f} remain where the loss is computed"
-    return f"the last level uses {now.effective_rank:.1f} of {allowed:.1f} directions{beside}"
+    return f"; the rank is {latents:.1f} where the loss is computed and {last:.1f} in the encoder"
 
 
 def blind(now: EpochDiagnostics) -> bool:
@@ -179,13 +197,18 @@ def blind(now: EpochDiagnostics) -> bool:
     return not now.cross_series_share >= BLIND
 
 
+def still(start: EpochDiagnostics, now: EpochDiagnostics) -> bool:
+    """Tell whether latents are those of the start, so that a shrinking encoder does not drag its target along."""
+    return math.isclose(now.latent_spread, start.latent_spread, rel_tol=1e-6)
+
+
 def ratio(now: float, start: float) -> float:
     """Return now / start, nan without a start to compare with."""
     return now / start if start > 0 else math.nan
 
 
-def sentence(text: str, history: Sequence[EpochDiagnostics]) -> str:
-    """Make the evidence a sentence, with the probe's accuracy as confirmation where there is one."""
+def sentence(text: str, history: Sequence[EpochDiagnostics], dim: int) -> str:
+    """Make the evidence a sentence, with narrow ranks, and the probe's accuracy as confirmation where there is one."""
     first, last = history[0].probe, history[-1].probe
     quoted = "" if math.isnan(first + last) else f" (probe: {first:.3f} at the start, {last:.3f} now)"
-    return f"{text[0].upper()}{text[1:]}{quoted}."
+    return f"{text[0].upper()}{text[1:]}{ranks(history[0], history[-1], dim)}{quoted}."

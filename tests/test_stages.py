@@ -1,0 +1,174 @@
+"""The cooldown: an average of the weights takes over, and the learning rate falls from there."""
+
+import math
+from itertools import pairwise
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from tsjepa.arrays import as_series
+from tsjepa.build import build_model, configure, resolve
+from tsjepa.callbacks import Cooldown
+from tsjepa.checkpoint import Header, load_checkpoint
+from tsjepa.config import ConfigError
+from tsjepa.logs import DIAGNOSTICS, METRICS, EpochTable
+from tsjepa.stages import primary_epochs, stages
+from tsjepa.training import Options, fit, fit_stages, lr_factor
+
+EPOCHS = 6
+COOLDOWN = (f"train.epochs={EPOCHS}", "train.cooldown_share=0.34", "train.warmup=0.1", "train.batch_size=8")
+PRIMARY = 4
+
+
+def series():
+    rng = np.random.default_rng(0)
+    return as_series(np.sin(rng.uniform(1, 5, (24, 1)) * np.arange(60) / 10 + rng.uniform(0, 6, (24, 1))))
+
+
+def run(out=None, objective="distill", stop=None, resume=False, overrides=COOLDOWN, report=None, staged=True):
+    config = resolve(configure("tiny", objective, overrides), 60)
+    model = build_model(config, 1)
+
+    def stopping(progress):
+        if progress.epoch == stop:
+            raise RuntimeError("stopped")
+        if report is not None:
+            report(model, progress)
+
+    options = Options(out, resume, "cpu", report=stopping)
+    (fit_stages if staged else fit)(model, series(), Header(config, "toy", 1, 60), options)
+    return model
+
+
+def equal(first, second):
+    one, other = first.state_dict(), second.state_dict()
+    return all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def without_seconds(rows):
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.2, 0.5, 0.99])
+@pytest.mark.parametrize("epochs", [1, 2, 3, 10, 77])
+def test_a_cooldown_has_its_share_and_an_epoch_at_least(epochs, share):
+    cooldown = epochs - primary_epochs(epochs, share)
+    assert 0 <= cooldown <= epochs
+    assert (cooldown == 0) == (share == 0)
+    assert abs(cooldown - share * epochs) <= (0.5 if share * epochs >= 0.5 else 1)
+
+
+def test_the_rate_is_full_until_the_cooldown_and_falls_to_zero():
+    factors = [lr_factor(step, 100, 0.1, primary=80) for step in range(101)]
+    assert factors[0] == pytest.approx(0.1)
+    assert factors[9:81] == [1.0] * 72
+    assert all(math.isclose(a - b, 0.05) for a, b in pairwise(factors[80:]))
+    assert factors[100] == 0
+
+
+def test_without_a_cooldown_the_schedule_is_the_cosine():
+    assert [lr_factor(s, 100, 0.1, primary=100) for s in range(101)] == [lr_factor(s, 100, 0.1) for s in range(101)]
+
+
+@pytest.mark.parametrize(
+    ("objective", "finished"),
+    [("distill", PRIMARY - 1), ("distill", PRIMARY), ("distill", PRIMARY + 1), ("sigreg", PRIMARY)],
+)
+def test_a_resumed_run_equals_the_uninterrupted_one_on_either_side_of_the_switch(tmp_path, objective, finished):
+    whole, halves = tmp_path / "whole", tmp_path / "halves"
+    whole.mkdir()
+    halves.mkdir()
+    uninterrupted = run(whole, objective, staged=False)
+    with pytest.raises(RuntimeError, match="stopped"):
+        run(halves, objective, stop=finished + 1, staged=False)
+    resumed = run(halves, objective, resume=True, staged=False)
+    assert equal(uninterrupted, resumed)
+    assert equal(load_checkpoint(halves / "checkpoint.ckpt")[0], resumed)
+    for name in (METRICS, DIAGNOSTICS):
+        rows = EpochTable(halves / name).rows()
+        assert without_seconds(rows) == without_seconds(EpochTable(whole / name).rows())
+        assert [int(row["epoch"]) for row in rows] == list(range(0 if name == DIAGNOSTICS else 1, EPOCHS + 1))
+
+
+def test_a_distillation_that_stops_where_its_cooldown_begins_goes_on_bit_for_bit(tmp_path):
+    whole, halves = tmp_path / "whole", tmp_path / "halves"
+    whole.mkdir()
+    halves.mkdir()
+    uninterrupted = run(whole)
+    with pytest.raises(RuntimeError, match="stopped"):
+        run(halves, stop=EPOCHS)  # teacher 3 epochs, primary stage 2, cooldown 1
+    assert equal(uninterrupted, run(halves, resume=True))
+    assert len(EpochTable(halves / METRICS).rows()) == 3
+
+
+def weights(model):
+    return [p.detach().double() for part in (model.encoder, model.predictor) for p in part.parameters()]
+
+
+def test_the_cooldown_starts_from_the_average_of_the_primary_stage():
+    """Average = m * average + (1 - m) * weights after each step of the primary stage, from the first one's on."""
+    model = build_model(resolve(configure("tiny", "salt"), 60), 1)
+    teacher = [p.clone() for p in model.target.parameters()]
+    cooldown, rng, expected = Cooldown(model, primary=2, momentum=0.7), torch.Generator().manual_seed(0), None
+    for epoch in range(4):
+        trainer = SimpleNamespace(current_epoch=epoch)
+        before = weights(model)
+        cooldown.on_train_epoch_start(trainer, None)
+        for got, want in zip(weights(model), expected if epoch == 2 else before, strict=True):
+            torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-6)
+        for _ in range(3):
+            with torch.no_grad():
+                for part in (model.encoder, model.predictor):
+                    for p in part.parameters():
+                        p.add_(torch.randn(p.shape, generator=rng))
+            cooldown.on_train_batch_end(trainer, None, None, None, 0)
+            step = weights(model)
+            if expected is None:
+                expected = step
+            elif epoch < 2:
+                expected = [0.7 * mean + 0.3 * new for mean, new in zip(expected, step, strict=True)]
+    assert all(torch.equal(p, q) for p, q in zip(model.target.parameters(), teacher, strict=True))
+
+
+def test_the_average_changes_nothing_before_the_cooldown(tmp_path):
+    losses = []
+    for momentum in ("0", "0.9"):
+        out = tmp_path / momentum
+        out.mkdir()
+        run(out, "salt", staged=False, overrides=(*COOLDOWN, f"train.average_momentum={momentum}"))
+        losses.append([row["loss"] for row in EpochTable(out / METRICS).rows()])
+    one, other = losses
+    assert one[:PRIMARY] == other[:PRIMARY]
+    assert all(a != b for a, b in zip(one[PRIMARY:], other[PRIMARY:], strict=True))
+
+
+def test_the_learning_rate_of_a_run_is_written_down(tmp_path):
+    run(tmp_path, "distill", staged=False)
+    rates = [float(row["lr"]) for row in EpochTable(tmp_path / METRICS).rows()]
+    assert rates[0] == rates[PRIMARY - 1] == rates[1]
+    assert rates[-3] > rates[-2] > rates[-1] == 0
+
+
+def test_a_student_cools_down_and_its_teacher_does_not(tmp_path):
+    teacher, student = stages(configure("tiny", "distill", ["train.epochs=30", "train.cooldown_share=0.2"]))
+    assert teacher is not None
+    assert teacher.train.cooldown_share == 0
+    assert student.train.cooldown_share == 0.2
+    assert primary_epochs(student.train.epochs, student.train.cooldown_share) == 12
+    seen = []
+    run(tmp_path, report=lambda model, progress: seen.append(progress.epoch))
+    assert seen == [1, 2, 3, 4, 5, 6]
+    assert len(EpochTable(tmp_path / METRICS).rows()) == 3
+
+
+def test_the_recipe_has_both_stages():
+    section = configure("ts-jepa-distill").train
+    assert 0 < section.cooldown_share < 0.5
+    assert 0.9 < section.average_momentum < 1
+
+
+def test_warm_up_and_cooldown_do_not_overlap():
+    with pytest.raises(ConfigError, match="warmup and cooldown_share are shares"):
+        configure("tiny", "distill", ["train.warmup=0.5", "train.cooldown_share=0.6"])
