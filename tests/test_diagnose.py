@@ -22,7 +22,7 @@ from tsjepa.evaluation.diagnosis_page import Subject, page
 from tsjepa.evaluation.explanations import EXPLANATIONS
 from tsjepa.evaluation.perturbation import add_noise, drop_channel, drop_samples, perturbations, shift_time
 from tsjepa.evaluation.quality import measure
-from tsjepa.evaluation.supervised import train_supervised
+from tsjepa.finetuning import Tuning, finetune
 from tsjepa.history import EpochDiagnostics
 from tsjepa.layers import instance_normalize, sincos_positions
 from tsjepa.probe import majority, probe
@@ -285,8 +285,10 @@ def test_supervised_training_learns_and_leaves_its_start_alone() -> None:
     assert found["supervised_accuracy"] >= 0.9
     for name, value in untrained.encoder.state_dict().items():
         torch.testing.assert_close(value, before[name], rtol=0, atol=0)
-    once, again = (train_supervised(untrained.encoder, split.train, split.y_train, epochs=2) for _ in range(2))
-    torch.testing.assert_close(once.state_dict(), again.state_dict(), rtol=0, atol=0)
+    assert split.y_train is not None
+    short = Tuning(epochs=2, min_steps=1)
+    once, again = (finetune(untrained.encoder, split.train, split.y_train, config.probe, short) for _ in range(2))
+    torch.testing.assert_close(once.encoder.state_dict(), again.encoder.state_dict(), rtol=0, atol=0)
 
 
 def test_the_plane_holds_most_of_the_variance() -> None:

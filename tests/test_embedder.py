@@ -2,6 +2,7 @@ import pickle
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.base import clone
@@ -12,6 +13,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from tsjepa import CheckpointError, ConfigError, DataWarning, TSJEPAEmbedder
+from tsjepa.checkpoint import load_checkpoint
 
 
 def series(n_cases=24, n_channels=2, n_timepoints=60, seed=0):
@@ -250,3 +252,66 @@ def test_verbose_writes_a_line_an_epoch_to_standard_error(capsys):
     captured = capsys.readouterr()
     assert captured.out == ""
     assert [line.split(":")[0] for line in captured.err.splitlines()] == ["epoch 1/2", "epoch 2/2"]
+
+
+def frame(columns, seed=0):
+    rng = np.random.default_rng(seed)
+    n, length = 6, 60
+    log = {"id": np.repeat(np.arange(n), length), "time": np.tile(np.arange(length), n)}
+    return pd.DataFrame(log | {name: rng.standard_normal(n * length) * (i + 1) for i, name in enumerate(columns)})
+
+
+def test_a_checkpoint_keeps_the_names_of_channels(tmp_path):
+    X = frame(["flow", "power", "speed"])
+    embedder = tiny().fit(X)
+    embedder.save(tmp_path / "model.ckpt")
+    assert load_checkpoint(tmp_path / "model.ckpt")[1].channel_names == ("flow", "power", "speed")
+    loaded = TSJEPAEmbedder.load(tmp_path / "model.ckpt")
+    assert loaded.feature_names_in_.tolist() == ["flow", "power", "speed"]
+    shuffled = X[["id", "time", "speed", "flow", "power"]]
+    np.testing.assert_array_equal(loaded.transform(shuffled), embedder.transform(X))
+    with pytest.raises(ValueError, match="no channel 'speed'"):
+        loaded.transform(X.drop(columns="speed"))
+    tiny().fit(series()[0]).save(tmp_path / "model.ckpt")
+    assert load_checkpoint(tmp_path / "model.ckpt")[1].channel_names is None
+
+
+def test_a_dead_channel_is_called_by_its_name():
+    X = frame(["flow", "power", "speed"])
+    X["power"], X["speed"] = 3.0, np.nan
+    with pytest.warns(DataWarning) as caught:
+        tiny().fit(X)
+    text = " ".join(str(w.message) for w in caught)
+    assert "6 of 18 channels are constant, power in every case" in text
+    assert "6 of 18 channels are without any value, speed in every case" in text
+
+
+def test_scale_features_are_counted_and_told_apart():
+    X, _ = series()
+    embedder = tiny(overrides=["probe.scale_features=true"]).fit(X)
+    plain = tiny().fit(X)
+    assert len(embedder.get_feature_names_out()) == len(plain.get_feature_names_out()) + 4
+    assert embedder.transform(X).shape == (24, len(embedder.get_feature_names_out()))
+    louder = embedder.transform(8 * X).reshape(24, 2, -1)[:, :, -1] - embedder.transform(X).reshape(24, 2, -1)[:, :, -1]
+    np.testing.assert_allclose(louder, np.log(8), rtol=1e-5)
+
+
+def test_statistics_of_the_training_series_keep_the_level():
+    X, _ = series()
+    embedder = tiny(overrides=["normalize=train"]).fit(X)
+    statistics = embedder.model_.encoder.statistics
+    np.testing.assert_allclose(statistics.mean, X.mean((0, 2)), atol=1e-5)
+    np.testing.assert_allclose(statistics.scale, X.std((0, 2)), rtol=1e-5)
+    instance = tiny().fit(X)
+    moved = [np.abs(each.transform(X + 3) - each.transform(X)).max() for each in (embedder, instance)]
+    assert moved[0] > 100 * moved[1]
+    pooled = tiny(overrides=["normalize=train", "probe.channels=mean"]).fit(X)
+    with pytest.raises(ValueError, match=r"was fitted with 2.*normalize=instance"):
+        pooled.transform(X[:, :1])
+
+
+def test_warm_start_keeps_the_normalisation():
+    X, _ = series()
+    embedder = tiny(warm_start=True).fit(X)
+    with pytest.raises(ValueError, match="normalisation"):
+        embedder.set_params(overrides=["normalize=none"]).fit(X)

@@ -19,7 +19,7 @@ from tsjepa.build import build_model, configure, resolve
 from tsjepa.checkpoint import Header, load_checkpoint, save_checkpoint
 from tsjepa.config import Config
 from tsjepa.containers import Panel, to_panel, with_ids
-from tsjepa.embedding import embed, resolve_device
+from tsjepa.embedding import embed, n_features, resolve_device
 from tsjepa.objective import JEPA
 from tsjepa.verdict import HOPELESS
 
@@ -163,8 +163,8 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             model = self.model_
         else:
             model = build_model(config, series.n_channels)
-        self._announce(series, config)
-        header = Header(config, None, series.n_channels, series.n_timepoints)
+        self._announce(series, config, self._names())
+        header = Header(config, None, series.n_channels, series.n_timepoints, self._names())
         with self._threads():
             result = self._pretrain(model, series, header)
         self._take(model, header)
@@ -202,7 +202,7 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         check_is_fitted(self)
         panel = to_panel(X)
         series = self._series(panel, reset=False)
-        self._announce(series, self.config_)
+        self._announce(series, self.config_, None if self._any_channels() else self._names())
         device = resolve_device(self.device)
         encoder = self.model_.encoder.to(device)
         try:
@@ -228,7 +228,7 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             If the file cannot be written.
         """
         check_is_fitted(self)
-        save_checkpoint(path, self.model_, Header(self.config_, None, self._n_channels, self._n_timepoints))
+        save_checkpoint(path, self.model_, self._header())
 
     @classmethod
     def load(cls, path: str | Path, *, device: str = "auto") -> "TSJEPAEmbedder":
@@ -253,6 +253,7 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         embedder = cls(header.config, device=device, random_state=header.config.train.seed)
         embedder._take(model, header)
         embedder._two_d = False
+        embedder._name(header.channel_names)
         embedder.n_features_in_ = header.n_timepoints if header.n_channels == 1 else header.n_channels
         return embedder
 
@@ -291,9 +292,21 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         elif not two_d and series.n_channels != self._n_channels and not self._any_channels():
             raise ValueError(
                 f"X has {series.n_channels} channels, but {type(self).__name__} was fitted with {self._n_channels}: "
-                'give the same ones, or fit with overrides=["probe.channels=mean"].'
+                'give the same ones, or fit with overrides=["probe.channels=mean", "normalize=instance"].'
             )
         return series
+
+    def _adopt(self, X: Any) -> Series:
+        """Take over the form of X, dimensions and channels, where the model was trained on something else."""
+        panel, encoder = to_panel(X), self.model_.encoder
+        tied = encoder.channels > 1 or encoder.statistics is not None
+        series = self._series(self._by_name(panel) if tied else panel, reset=True)
+        self._take(self.model_, Header(self.config_, None, series.n_channels, series.n_timepoints, self._names()))
+        return series
+
+    def _header(self) -> Header:
+        """Return what a checkpoint says of the model."""
+        return Header(self.config_, None, self._n_channels, self._n_timepoints, self._names())
 
     def _name(self, channels: tuple[str, ...] | None) -> None:
         """Keep the channels' names, as scikit-learn does those of columns."""
@@ -301,6 +314,12 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             self.feature_names_in_ = np.array(channels, dtype=object)
         elif hasattr(self, "feature_names_in_"):
             del self.feature_names_in_
+
+    def _names(self) -> tuple[str, ...] | None:
+        """Return the names of the channels, where there are some."""
+        if self._two_d or not hasattr(self, "feature_names_in_"):
+            return None
+        return tuple(self.feature_names_in_.tolist())
 
     def _by_name(self, panel: Panel) -> Panel:
         """Choose and order channels as in `fit`, where both have names and the order counts."""
@@ -310,27 +329,27 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
     def _any_channels(self) -> bool:
         """Return whether series with another number of channels have an embedding of the same width."""
-        return self.model_.encoder.channels == 1 and self.config_.probe.channels == "mean"
+        encoder = self.model_.encoder
+        return encoder.channels == 1 and encoder.statistics is None and self.config_.probe.channels != "concat"
 
     def _check_same(self, config: Config, series: Series) -> None:
         """Refuse to go on with a model of another shape."""
-        if config.encoder != self.config_.encoder or series.n_channels != self._n_channels:
+        same = config.encoder == self.config_.encoder and config.normalize == self.config_.normalize
+        if not same or series.n_channels != self._n_channels:
             raise ValueError(
-                "warm_start goes on with the model of the first fit, but encoder or channels have changed: "
-                "keep them, or set warm_start=False."
+                "warm_start goes on with the model of the first fit, but encoder, normalisation or channels have "
+                "changed: keep them, or set warm_start=False."
             )
 
     def _take(self, model: JEPA, header: Header) -> None:
         """Set the fitted attributes."""
         self.model_, self.config_ = model, header.config
         self._n_channels, self._n_timepoints = header.n_channels, header.n_timepoints
-        apart = header.n_channels if model.encoder.channels == 1 and header.config.probe.channels == "concat" else 1
-        n_levels = model.encoder.depth + 1 if header.config.probe.levels == "all" else 1
-        self._n_features_out = apart * n_levels * len(header.config.probe.pool) * model.encoder.dim
+        self._n_features_out = n_features(model.encoder, header.config.probe, header.n_channels)
 
-    def _announce(self, series: Series, config: Config) -> None:
+    def _announce(self, series: Series, config: Config, channels: tuple[str, ...] | None) -> None:
         """Warn of what a user should know of the data."""
-        for remark in remarks(series, config.tokenizer.patch_length):
+        for remark in remarks(series, config.tokenizer.patch_length, channels):
             warnings.warn(remark, DataWarning, stacklevel=3)
 
     def _report(self, progress: Any) -> None:

@@ -5,14 +5,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tsjepa.config import ProbeConfig
 from tsjepa.encoder import Encoder
 from tsjepa.evaluation.ablation import Piece, Sparsity, pieces
 from tsjepa.evaluation.accuracy import Curve, Labels, Reader, Split, draw_shown, losses_by_piece, perturbed, sparsity_of
 from tsjepa.evaluation.quality import Number, Quality, measure, number
-from tsjepa.evaluation.supervised import train_supervised
+from tsjepa.finetuning import finetune
 from tsjepa.objective import JEPA
 from tsjepa.probe import majority
+from tsjepa.sections import ProbeConfig
 from tsjepa.verdict import State, Verdict
 
 TRAINED, RANDOM, SUPERVISED = "trained", "random_init", "supervised"
@@ -159,7 +159,8 @@ def diagnose(
     }
     encoders = {TRAINED: model.encoder, RANDOM: untrained.encoder}
     if supervised and split.scorable and split.y_train is not None:
-        encoders[SUPERVISED] = train_supervised(untrained.encoder, split.train, split.y_train, seed=seed)
+        tuned = finetune(untrained.encoder, split.train, split.y_train, probe, device=device, seed=seed)
+        encoders[SUPERVISED] = tuned.encoder.to(device)
     return look(quality, encoders, split, probe, seed, device)
 
 

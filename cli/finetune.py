@@ -1,0 +1,149 @@
+"""What `tsjepa finetune` does: the encoder trained with labels, beside the frozen one and one without pretraining."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from tsjepa.build import build_untrained
+from tsjepa.checkpoint import Header, load_checkpoint, save_checkpoint
+from tsjepa.choice import Tune, fit_classifier
+from tsjepa.cli.commands import embed_both, probe_data
+from tsjepa.cli.data import Data, say_remarks
+from tsjepa.cli.errors import USAGE, Failure, say, told
+from tsjepa.cli.options import FinetuneOptions
+from tsjepa.cli.outdir import make_writable, writing
+from tsjepa.cli.plan import DEFAULT_DATA
+from tsjepa.cli.render import count_bar
+from tsjepa.cli.report import FinetuneReport, FinetuneRow
+from tsjepa.cli.scoring import Array, Labels, embed_part, labels_of
+from tsjepa.cli.training import pick_device
+from tsjepa.encoder import Encoder
+from tsjepa.finetuning import DEFAULT, Tuned
+from tsjepa.heads import check_classes
+from tsjepa.objective import JEPA
+from tsjepa.probe import Score, draw_labels, majority, probe
+from tsjepa.sections import ProbeConfig
+
+FINETUNED = "finetuned.ckpt"
+FEW_DRAWS = 5
+
+
+class Task(NamedTuple):
+    """Labelled data with their trained and untrained model, and how they are fine-tuned."""
+
+    data: Data
+    labels: Labels
+    config: ProbeConfig
+    model: JEPA
+    untrained: JEPA
+    options: FinetuneOptions
+    device: str
+
+    def fit(self, encoder: Encoder, tune: Tune, drawn: Array, seed: int) -> Tuned:
+        """Fine-tune an encoder on the drawn training cases."""
+        series, y = self.data.train.series.take(drawn), self.labels.train[drawn]
+        tuning = DEFAULT._replace(epochs=self.options.epochs or DEFAULT.epochs, lr=self.options.lr or DEFAULT.lr)
+        with told():
+            return fit_classifier(encoder, series, y, self.config, tuning, tune=tune, device=self.device, seed=seed)[0]
+
+    def score(self, fitted: Tuned) -> Score:
+        """Score a classifier on the whole test part."""
+        assert self.data.test is not None  # its labels have been found
+        Z = embed_part(fitted.encoder, self.data.test, self.config, self.device)
+        return Score(float(np.mean(fitted.head.predict(Z) == self.labels.test)))
+
+
+def finetune(options: FinetuneOptions) -> FinetuneReport:
+    """Fine-tune on shares of the training labels, and score each model once on the whole test part."""
+    device = pick_device(options.device)
+    checkpoint = None if options.out is None else checkpoint_path(options.out, options.overwrite)
+    model, header = load_checkpoint(options.checkpoint)
+    data = probe_data(options, header)
+    say_remarks(data, header.config.tokenizer.patch_length)
+    data = data.labelled()
+    labels = labels_of(data)
+    check_classes(labels.train)
+    if checkpoint is not None:
+        make_writable(checkpoint.parent)
+    untrained = build_untrained(header.config, header.n_channels, model)
+    task = Task(data, labels, header.config.probe, model, untrained, options, device)
+    try:
+        rows, largest = fit_rows(task)
+    except torch.OutOfMemoryError as error:
+        raise Failure(f"{device} ran out of memory: choose --device cpu.") from error
+    if checkpoint is not None:
+        save_finetuned(checkpoint, task, header, largest)
+    guess = majority(labels.train, labels.test)
+    report = FinetuneReport(options.checkpoint, data.name, len(labels.train), len(labels.test), rows, guess, checkpoint)
+    say(report.statement())
+    return report
+
+
+def checkpoint_path(out: Path, overwrite: bool) -> Path:
+    """Return where the fine-tuned checkpoint goes, and refuse what is there already."""
+    path = out / FINETUNED
+    with writing(out):
+        if out.exists() and not out.is_dir():
+            raise Failure(f"{out} is a file: name a folder with --out.", USAGE)
+        if path.exists() and not overwrite:
+            raise Failure(f"{path} exists already: replace it with --overwrite, or name another folder.", USAGE)
+    return path
+
+
+def fit_rows(task: Task) -> tuple[list[FinetuneRow], Tuned]:
+    """Return the scores at each share of the labels, and the first classifier at the largest share."""
+    draws = {fraction: task.options.seeds or (1 if fraction == 1 else FEW_DRAWS) for fraction in task.options.fractions}
+    arms = 2 if task.options.supervised else 1
+    frozen = embed_both(task.model.encoder, task.data, task.config, task.device)
+    with count_bar("trainings", arms * sum(draws.values())) as show:
+        done = 0
+
+        def finished() -> None:
+            nonlocal done
+            done += 1
+            if show is not None:
+                show(done)
+
+        rows = []
+        for fraction, n_draws in draws.items():
+            seeds = tuple(range(n_draws))
+            drawn = [draw_labels(task.labels.train, fraction, seed) for seed in seeds]
+            y = task.labels
+            probed = probe(frozen.train, y.train, frozen.test, y.test, fraction=fraction, seeds=seeds)
+            first, tuned = fit_draws(task, task.model.encoder, "auto" if task.options.choose else True, drawn, finished)
+            supervised = None
+            if task.options.supervised:
+                supervised = fit_draws(task, task.untrained.encoder, True, drawn, finished)[1]
+            rows.append(FinetuneRow(fraction, len(drawn[0]), probed, tuned, supervised))
+    return rows, first
+
+
+def fit_draws(
+    task: Task, encoder: Encoder, tune: Tune, drawn: list[Array], finished: Callable[[], None]
+) -> tuple[Tuned, list[Score]]:
+    """Return the classifier of the first draw of labels, and the scores of all."""
+    first, scores = None, []
+    for seed, cases in enumerate(drawn):
+        fitted = task.fit(encoder, tune, cases, seed)
+        scores.append(task.score(fitted))
+        first = first or fitted
+        finished()
+    assert first is not None
+    return first, scores
+
+
+def save_finetuned(path: Path, task: Task, header: Header, fitted: Tuned) -> None:
+    """Write the fine-tuned encoder with its head; the checkpoint is then one of the data that it was tuned on."""
+    data, series = task.data, task.data.train.series
+    config = header.config if data.log is None else header.config.model_copy(update={"log": data.log})
+    name = task.options.data or header.data or DEFAULT_DATA
+    names = data.channel_names or (header.channel_names if series.n_channels == header.n_channels else None)
+    task.model.encoder.load_state_dict(fitted.encoder.state_dict())
+    classes = fitted.head.classes
+    head = fitted.head._replace(classes=classes if data.classes is None else np.array(data.classes)[classes])
+    header = Header(config, name, series.n_channels, series.n_timepoints, names)
+    with writing(path):
+        save_checkpoint(path, task.model, header, head.plain())

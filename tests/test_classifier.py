@@ -1,0 +1,245 @@
+import pickle
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.model_selection import cross_val_score
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from tsjepa import CheckpointError, TSJEPAClassifier, TSJEPAEmbedder
+from tsjepa.checkpoint import load_checkpoint
+from tsjepa.classifier import joined
+from tsjepa.finetuning import Tuning
+from tsjepa.probe import make_head
+
+
+def series(n_cases=24, n_channels=2, n_timepoints=60, seed=0):
+    """Sines of two frequencies in noise, and the names of the two."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(n_cases) % 2
+    time = np.arange(n_timepoints) / n_timepoints
+    phase = rng.uniform(0, 2 * np.pi, (n_cases, n_channels, 1))
+    X = np.sin(2 * np.pi * (3 + 4 * y[:, None, None]) * time + phase)
+    return X + 0.1 * rng.normal(size=X.shape), np.array(["calm", "worn"])[y]
+
+
+def tiny(**parameters):
+    given = {"max_epochs": 1, "finetune_epochs": 2, "random_state": 0, "device": "cpu", "tune": True}
+    return TSJEPAClassifier("tiny", **{**given, **parameters})
+
+
+@pytest.fixture(autouse=True)
+def _few_steps(monkeypatch):
+    monkeypatch.setattr("tsjepa.classifier.Tuning", partial(Tuning, min_steps=4))
+
+
+SMALL = TSJEPAClassifier(
+    "tiny", overrides=("encoder.dim=8", "predictor.dim=8"), max_epochs=1, tune=False, diagnose=False
+)
+
+
+@pytest.mark.filterwarnings("ignore::tsjepa.DataWarning")
+@pytest.mark.filterwarnings("ignore:Skipping check check_array_api_input")
+@parametrize_with_checks([SMALL])
+def test_scikit_learn_contract(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::tsjepa.DataWarning")
+@pytest.mark.filterwarnings("ignore:Skipping check check_array_api_input")
+@parametrize_with_checks([TSJEPAClassifier("tiny", max_epochs=1), TSJEPAClassifier("tiny", max_epochs=1, tune="auto")])
+def test_scikit_learn_contract_with_tuning(estimator, check):
+    check(estimator)
+
+
+def test_parameters_of_the_pretraining_are_those_of_the_embedder():
+    own, embedders = TSJEPAClassifier().get_params(), TSJEPAEmbedder().get_params()
+    assert set(embedders) - set(own) == {"warm_start"}
+    assert {name: own[name] for name in embedders if name in own} == {
+        name: value for name, value in embedders.items() if name != "warm_start"
+    }
+    X, y = series()
+    found = tiny(mask_ratio=0.4, patch_length=12, batch_size=8, lr=1e-4).fit(X, y).embedder_.config_
+    assert (found.mask.ratio, found.tokenizer.patch_length, found.train.batch_size, found.train.lr) == (
+        0.4,
+        12,
+        8,
+        1e-4,
+    )
+
+
+def test_it_learns_and_its_methods_agree():
+    X, y = series(60)
+    classifier = tiny().fit(X[:40], y[:40])
+    assert classifier.tuned_
+    assert classifier.score(X[40:], y[40:]) >= 0.9
+    proba, decision = classifier.predict_proba(X), classifier.decision_function(X)
+    np.testing.assert_allclose(proba.sum(1), 1)
+    np.testing.assert_allclose(proba[:, 1], 1 / (1 + np.exp(-decision)))
+    np.testing.assert_array_equal(classifier.classes_[proba.argmax(1)], classifier.predict(X))
+    assert list(classifier.classes_) == ["calm", "worn"]
+
+
+def test_a_frozen_classifier_is_the_ridge_probe_of_the_embedder():
+    X, y = series(60)
+    classifier = tiny(tune=False).fit(X[:40], y[:40])
+    embedder = TSJEPAEmbedder("tiny", max_epochs=1, random_state=0, device="cpu").fit(X[:40])
+    Z = embedder.transform(X)
+    np.testing.assert_array_equal(classifier.embedder_.transform(X), Z)
+    np.testing.assert_array_equal(classifier.predict(X), make_head().fit(Z[:40], y[:40]).predict(Z))
+    assert not classifier.tuned_
+
+
+def test_auto_says_what_it_went_by():
+    X, y = series()
+    classifier = tiny(tune="auto").fit(X, y)
+    assert classifier.comparison_ is not None
+    assert classifier.tuned_ == (classifier.comparison_.tuned > classifier.comparison_.frozen)
+    few = tiny(tune="auto").fit(X[:4], y[:4])
+    assert few.comparison_ is None
+    assert few.tuned_
+
+
+@pytest.mark.parametrize("labels", [[0.0, 1.0, 2.0], [-1, 1, 5], [True, False, True], ["a", "b", "c"]])
+def test_labels_of_any_kind(labels):
+    X, _ = series(n_channels=1)
+    y = np.array(labels)[np.arange(24) % 3]
+    classifier = tiny(tune=False).fit(X[:, 0], y)
+    np.testing.assert_array_equal(classifier.classes_, np.unique(y))
+    assert classifier.decision_function(X[:, 0]).shape == ((24,) if len(np.unique(y)) == 2 else (24, 3))
+    assert classifier.predict(X[:, 0]).dtype == y.dtype
+
+
+def test_two_dimensions_lists_and_tables_agree():
+    X, y = series(n_channels=1)
+    deep = tiny().fit(X, y)
+    flat = tiny().fit(X[:, 0], y)
+    ragged = [x[:, : 60 - i % 3] for i, x in enumerate(X)]
+    frames = [pd.DataFrame({"flow": x[0]}) for x in X]
+    np.testing.assert_allclose(flat.predict_proba(X[:, 0]), deep.predict_proba(X))
+    assert flat.n_features_in_ == 60
+    assert tiny().fit(ragged, y).predict(ragged).shape == (24,)
+    named = tiny().fit(frames, y)
+    np.testing.assert_allclose(named.predict_proba(frames), deep.predict_proba(X))
+    assert list(named.feature_names_in_) == ["flow"]
+
+
+def test_a_prediction_does_not_depend_on_the_rest_of_the_call():
+    X, y = series(30)
+    X[3, 0, 10:30] = np.nan
+    classifier = tiny().fit(X, y)
+    together = classifier.predict_proba(X)
+    for case in (0, 3, 29):
+        np.testing.assert_allclose(classifier.predict_proba(X[[case]])[0], together[case], rtol=1e-9)
+
+
+def test_same_seed_same_classifier_and_generators_left_alone():
+    X, y = series()
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    first, again, other = (tiny(random_state=seed).fit(X, y).decision_function(X) for seed in (3, 3, 4))
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_clone_pickle_and_cross_validation():
+    X, y = series()
+    classifier = tiny().fit(X, y)
+    again = pickle.loads(pickle.dumps(classifier))
+    np.testing.assert_array_equal(again.predict_proba(X), classifier.predict_proba(X))
+    assert clone(classifier).get_params() == classifier.get_params()
+    assert cross_val_score(tiny(tune=False), X, y, cv=2).mean() >= 0.9
+
+
+def test_save_and_load(tmp_path):
+    X, y = series()
+    classifier = tiny().fit(X, y)
+    classifier.save(tmp_path / "model.ckpt")
+    again = TSJEPAClassifier.load(tmp_path / "model.ckpt", device="cpu")
+    np.testing.assert_array_equal(again.predict_proba(X), classifier.predict_proba(X))
+    np.testing.assert_array_equal(again.classes_, classifier.classes_)
+    embedder = TSJEPAEmbedder.load(tmp_path / "model.ckpt", device="cpu")
+    np.testing.assert_array_equal(embedder.transform(X), classifier.embedder_.transform(X))
+    assert load_checkpoint(tmp_path / "model.ckpt")[1].n_timepoints == 60
+    classifier.embedder_.save(tmp_path / "bare.ckpt")
+    with pytest.raises(CheckpointError, match="without a head"):
+        TSJEPAClassifier.load(tmp_path / "bare.ckpt")
+
+
+def test_a_checkpoint_is_taken_and_left_alone(tmp_path):
+    X, y = series()
+    embedder = TSJEPAEmbedder("tiny", max_epochs=1, random_state=7, device="cpu").fit(X)
+    embedder.save(tmp_path / "pretrained.ckpt")
+    before = (tmp_path / "pretrained.ckpt").read_bytes()
+    frozen = tiny(tune=False, checkpoint=tmp_path / "pretrained.ckpt").fit(X, y)
+    np.testing.assert_array_equal(frozen.embedder_.transform(X), embedder.transform(X))
+    tuned = tiny(checkpoint=tmp_path / "pretrained.ckpt").fit(X, y)
+    assert not np.array_equal(tuned.embedder_.transform(X), embedder.transform(X))
+    assert (tmp_path / "pretrained.ckpt").read_bytes() == before
+
+
+def test_a_checkpoint_takes_series_of_another_form(tmp_path):
+    X, y = series()
+    TSJEPAEmbedder("tiny", max_epochs=1, random_state=7, device="cpu").fit(X).save(tmp_path / "a.ckpt")
+    flat = tiny(checkpoint=tmp_path / "a.ckpt").fit(X[:, 0, :50], y)
+    assert flat.n_features_in_ == 50
+    assert flat.predict(X[:, 0, :50]).shape == (24,)
+    with pytest.raises(ValueError, match="60 features"):
+        flat.predict(X[:, 0])
+    mixed = TSJEPAEmbedder("tiny", max_epochs=1, overrides=["tokenizer.channels=mixed"], device="cpu").fit(X)
+    mixed.save(tmp_path / "mixed.ckpt")
+    with pytest.raises(ValueError, match="mixes the 2 channels"):
+        tiny(checkpoint=tmp_path / "mixed.ckpt").fit(X[:, :1], y)
+
+
+def test_unlabelled_series_are_pretrained_on():
+    X, y = series()
+    more = [x[:, :50] for x in series(seed=1)[0]]
+    classifier = tiny(tune=False).fit(X, y, X_unlabelled=more)
+    embedder = TSJEPAEmbedder("tiny", max_epochs=1, random_state=0, device="cpu").fit(joined(X, more))
+    np.testing.assert_array_equal(classifier.embedder_.transform(X), embedder.transform(X))
+    assert classifier.n_features_in_ == 2
+    flat = tiny(tune=False).fit(X[:, 0], y, X_unlabelled=X[:, 1])
+    assert flat.n_features_in_ == 60
+
+
+def test_joined_series_keep_gaps_and_order_channels_by_name():
+    a = pd.DataFrame({"id": [0, 0], "time": [0, 1], "flow": [1.0, np.nan], "heat": [3.0, 4.0]})
+    b = a[["id", "time", "heat", "flow"]]
+    rows = joined(a, b)
+    np.testing.assert_array_equal(rows[0], rows[1])
+    np.testing.assert_array_equal(rows[0], [[1, np.nan], [3, 4]])
+
+
+@pytest.mark.parametrize(
+    ("parameters", "sentence"),
+    [
+        ({"tune": "yes"}, "tune must be"),
+        ({"finetune_epochs": 0}, "finetune_epochs"),
+        ({"finetune_lr": 0.0}, "finetune_lr"),
+        ({"checkpoint": "missing.ckpt"}, "no checkpoint missing.ckpt"),
+        ({"recipe": "tinny"}, "did you mean tiny"),
+    ],
+)
+def test_bad_parameters_are_said_in_one_sentence(parameters, sentence):
+    X, y = series()
+    with pytest.raises(ValueError, match=sentence):
+        TSJEPAClassifier(**{"recipe": "tiny", "max_epochs": 1, **parameters}).fit(X, y)
+
+
+def test_labels_that_cannot_be_learnt_are_told_before_any_training(monkeypatch):
+    monkeypatch.setattr(TSJEPAEmbedder, "fit", lambda *_: pytest.fail("pretraining was started"))
+    X, y = series()
+    with pytest.raises(ValueError, match="one class only"):
+        tiny().fit(X, np.repeat("calm", 24))
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        tiny().fit(X, y[:-1])
+    with pytest.raises(ValueError, match="Unknown label type"):
+        tiny().fit(X, np.linspace(0, 1, 24))
+    with pytest.raises(ValueError, match="give one of them"):
+        tiny(checkpoint="a.ckpt").fit(X, y, X_unlabelled=X)

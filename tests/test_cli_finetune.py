@@ -1,0 +1,207 @@
+"""`tsjepa finetune`: numbers, keys, the checkpoint that it writes, and the sentences of what cannot be done."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from typer.testing import CliRunner, Result
+
+from tsjepa import TSJEPAClassifier
+from tsjepa.arrays import as_series
+from tsjepa.checkpoint import load_checkpoint
+from tsjepa.cli.main import app
+from tsjepa.embedding import embed
+from tsjepa.finetuning import Tuning, finetune
+
+KEYS = {
+    "checkpoint", "data", "n_train", "n_test", "accuracy", "frozen_accuracy", "supervised_accuracy",
+    "majority_accuracy", "fractions", "out",
+}  # fmt: skip
+FRACTION_KEYS = {
+    "fraction", "n_labels", "seeds", "accuracy", "accuracy_std", "frozen_accuracy", "frozen_std",
+    "supervised_accuracy", "supervised_std",
+}  # fmt: skip
+CKPT, QUICK = "run/checkpoint.ckpt", ("--epochs", "1", "--device", "cpu")
+SHORT = Tuning(min_steps=4)
+
+
+def tsjepa(*words: str) -> Result:
+    result = CliRunner().invoke(app, list(words))
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    assert "Traceback" not in result.output
+    return result
+
+
+def found(*words: str) -> dict[str, Any]:
+    result = tsjepa("finetune", CKPT, *QUICK, *words, "--json")
+    assert result.exit_code == 0, result.output
+    return dict(json.loads(result.stdout))
+
+
+def refused(code: int, *words: str) -> str:
+    result = tsjepa("finetune", *words)
+    assert (result.exit_code, result.stdout) == (code, ""), result.output
+    return " ".join(result.stderr.split())
+
+
+def arrays() -> dict[str, Any]:
+    rng = np.random.default_rng(0)
+    y = np.arange(60) % 2
+    X = rng.normal(size=(60, 2, 40)).astype(np.float32)
+    X[y == 1] += 2 * np.sin(np.arange(40) * 0.8, dtype=np.float32)
+    names = np.array(["calm", "worn"])[y]
+    return {"X_train": X[:40], "y_train": names[:40], "X_test": X[40:], "y_test": names[40:]}
+
+
+def write_data(name: str, **changed: Any) -> str:
+    values = {**arrays(), **changed}
+    np.savez(f"{name}.npz", **{key: value for key, value in values.items() if value is not None})
+    return f"{name}.npz"
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make one run that all tests copy."""
+    folder, before = tmp_path_factory.mktemp("trained"), Path.cwd()
+    os.chdir(folder)
+    try:
+        words = ("--config", "tiny", "--epochs", "1", "--data", write_data("pump"), "--out", "run", "--device", "cpu")
+        assert tsjepa("pretrain", *words).exit_code == 0
+    finally:
+        os.chdir(before)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, trained: Path) -> None:
+    monkeypatch.setattr("tsjepa.cli.finetune.DEFAULT", SHORT)
+    monkeypatch.delenv("TSJEPA_DATA", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+
+
+def test_the_object_has_exactly_its_keys_and_the_scores_are_those_of_the_model() -> None:
+    values = found("--labels", "0.1,1", "--seeds", "2")
+    assert set(values) == KEYS
+    assert (values["data"], values["n_train"], values["n_test"], values["out"]) == ("pump", 40, 20, None)
+    assert values["majority_accuracy"] == 0.5
+    rows = values["fractions"]
+    assert all(set(row) == FRACTION_KEYS for row in rows)
+    assert [(row["fraction"], row["n_labels"], row["seeds"]) for row in rows] == [(0.1, 4, 2), (1, 40, 2)]
+    for key in ("accuracy", "frozen_accuracy", "supervised_accuracy"):
+        assert values[key] == rows[-1][key] >= 0.8
+
+
+def test_accuracies_agree_with_probe_and_with_the_library() -> None:
+    values = found("--no-supervised")
+    assert values["supervised_accuracy"] is None
+    assert values["frozen_accuracy"] == json.loads(tsjepa("probe", CKPT, "--json").stdout)["accuracy"]
+    model, header = load_checkpoint(CKPT)
+    data = arrays()
+    tuned = finetune(
+        model.encoder, as_series(data["X_train"]), data["y_train"], header.config.probe, SHORT._replace(epochs=1)
+    )
+    predicted = tuned.head.predict(embed(tuned.encoder, as_series(data["X_test"]), header.config.probe))
+    assert values["accuracy"] == np.mean(predicted == data["y_test"])
+
+
+def test_test_labels_have_no_part_in_what_is_trained() -> None:
+    found("--no-supervised", "--out", "a")
+    write_data("pump", y_test=np.roll(arrays()["y_test"], 1))
+    other = found("--no-supervised", "--out", "b")
+    assert other["accuracy"] <= 0.2
+    one, two = (torch.load(f"{name}/finetuned.ckpt", weights_only=True) for name in "ab")
+    torch.testing.assert_close(one["state_dict"], two["state_dict"], rtol=0, atol=0)
+    assert one["head"].pop("classes") == two["head"].pop("classes")
+    torch.testing.assert_close(one["head"], two["head"], rtol=0, atol=0)
+
+
+def test_the_checkpoint_serves_embed_and_python() -> None:
+    values = found("--no-supervised", "--out", "tuned")
+    assert values["out"] == "tuned/finetuned.ckpt"
+    assert [path.name for path in Path("tuned").iterdir()] == ["finetuned.ckpt"]
+    classifier = TSJEPAClassifier.load("tuned/finetuned.ckpt", device="cpu")
+    data = arrays()
+    assert classifier.score(data["X_test"], data["y_test"]) == values["accuracy"]
+    assert list(classifier.classes_) == ["calm", "worn"]
+    assert tsjepa("embed", "tuned/finetuned.ckpt", "--data", "pump.npz", "--out", "z.parquet").exit_code == 0
+    rows = np.array(pq.read_table("z.parquet")["embedding"].to_pylist(), np.float32)
+    want = classifier.embedder_.transform(data["X_test"])
+    assert np.array_equal(rows[40:], want)
+    before = load_checkpoint(CKPT)[0].state_dict()
+    after = load_checkpoint("tuned/finetuned.ckpt")[0].state_dict()
+    assert any(not torch.equal(after[name], before[name]) for name in before)
+
+
+def test_the_checkpoint_is_one_of_the_data_that_it_was_tuned_on() -> None:
+    X = arrays()["X_train"]
+    data = write_data("three", X_train=X[:, [0, 1, 1], :30], X_test=arrays()["X_test"][:, [0, 1, 1], :30])
+    found("--no-supervised", "--out", "tuned", "--data", data)
+    header = load_checkpoint("tuned/finetuned.ckpt")[1]
+    assert (header.data, header.n_channels, header.n_timepoints) == (data, 3, 30)
+
+
+def test_choose_may_keep_the_frozen_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tsjepa.choice import Comparison
+
+    monkeypatch.setattr("tsjepa.choice.compare", lambda *_, **__: Comparison(1.0, 1.0))
+    values = found("--choose", "--no-supervised", "--out", "kept")
+    assert values["accuracy"] == values["frozen_accuracy"]
+    before = load_checkpoint(CKPT)[0].state_dict()
+    torch.testing.assert_close(load_checkpoint("kept/finetuned.ckpt")[0].state_dict(), before, rtol=0, atol=0)
+
+
+def test_the_table_and_what_is_said_of_it() -> None:
+    result = tsjepa("finetune", CKPT, *QUICK, "--labels", "0.1,1", "--seeds", "2", "--out", "tuned")
+    assert result.exit_code == 0
+    table = " ".join(result.stdout.split())
+    for words in ("test accuracy, pump", "frozen", "fine-tuned", "supervised", "0.500", "±", "tuned/finetuned.ckpt"):
+        assert words in table
+    said = " ".join(result.stderr.split())
+    assert "training part of pump (4 labels with seeds 0-1; 40 labels with seeds 0-1)" in said
+    assert "whole test part (20 series), each model once; nothing was chosen" in said
+
+
+@pytest.mark.parametrize(
+    ("changed", "part"),
+    [
+        ({"y_train": None, "y_test": None}, "have no labels"),
+        ({"y_train": ["calm"] * 40}, "one class only"),
+        ({"X_test": None, "y_test": None}, "no test part"),
+        ({"y_train": np.linspace(0, 1, 40), "y_test": np.linspace(0, 1, 20)}, "target is numeric"),
+    ],
+)
+def test_what_cannot_be_learnt_is_told(changed: dict[str, Any], part: str) -> None:
+    words = ("--data", write_data("other", **changed), "--out", "tuned")
+    assert part in refused(1, CKPT, *QUICK, *words)
+    assert not Path("tuned").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--labels", "0"], ["--labels", "many"], ["--epochs", "0"], ["--lr", "0"], ["--lr", "nan"], ["--seeds", "0"]],
+)
+def test_usage_errors_end_with_2(words: list[str]) -> None:
+    assert words[0] in refused(2, CKPT, *words)
+
+
+def test_a_rate_that_is_too_large_is_told() -> None:
+    assert "smaller learning rate" in refused(1, CKPT, *QUICK, "--lr", "1e38", "--no-supervised")
+
+
+def test_a_checkpoint_is_never_replaced_unasked() -> None:
+    Path("tuned").mkdir()
+    Path("tuned/finetuned.ckpt").write_text("mine")
+    assert "--overwrite" in refused(2, CKPT, *QUICK, "--out", "tuned")
+    assert Path("tuned/finetuned.ckpt").read_text() == "mine"
+    assert "is a file" in refused(2, CKPT, *QUICK, "--out", "pump.npz")
+    assert "no checkpoint absent.ckpt" in refused(1, "absent.ckpt", "--out", "tuned", "--overwrite")
+    found("--no-supervised", "--out", "tuned", "--overwrite")
+    assert load_checkpoint("tuned/finetuned.ckpt")

@@ -1,0 +1,114 @@
+"""Whether to fine-tune: frozen and fine-tuned encoder compared by cross-validation on the training labels alone."""
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from sklearn.model_selection import StratifiedKFold
+
+from tsjepa.arrays import Series
+from tsjepa.embedding import embed
+from tsjepa.encoder import Encoder
+from tsjepa.finetuning import DEFAULT, Tuned, Tuning, finetune
+from tsjepa.heads import fit_head
+from tsjepa.probe import Array
+from tsjepa.sections import ProbeConfig
+
+FOLDS = 3
+Tune = Literal["auto"] | bool
+
+
+class Comparison(NamedTuple):
+    """Accuracy of the frozen and of the fine-tuned encoder on held-out training labels."""
+
+    frozen: float
+    tuned: float
+
+
+def compare(
+    encoder: Encoder,
+    series: Series,
+    y: Array,
+    probe: ProbeConfig,
+    tuning: Tuning = DEFAULT,
+    *,
+    device: str | torch.device = "cpu",
+    seed: int = 0,
+) -> Comparison | None:
+    """Compare fine-tuning with the frozen encoder by 3-fold stratified cross-validation.
+
+    Parameters
+    ----------
+    encoder, series, y, probe, tuning, device, seed
+        See `tsjepa.finetuning.finetune`.
+
+    Returns
+    -------
+    Comparison or None
+        None where a class has fewer than 3 labels.
+
+    Examples
+    --------
+    >>> from tsjepa.tokenizers import LinearPatches
+    >>> encoder = Encoder(LinearPatches(5, 4), depth=1, heads=1).eval()
+    >>> series = Series(np.random.default_rng(0).normal(size=(4, 1, 20)).astype(np.float32))
+    >>> compare(encoder, series, np.arange(4) % 2, ProbeConfig()) is None
+    True
+    """
+    if np.unique(y, return_counts=True)[1].min() < FOLDS:
+        return None
+    Z = embed(encoder.to(device), series, probe, device)
+    right = np.zeros(2)
+    for fitted, held_out in StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(Z, y):
+        frozen = fit_head(Z[fitted], y[fitted], seed=seed)
+        tuned = finetune(encoder, series.take(fitted), y[fitted], probe, tuning, device=device, seed=seed)
+        Z_tuned = embed(tuned.encoder.to(device), series.take(held_out), probe, device)
+        for arm, predicted in enumerate((frozen.predict(Z[held_out]), tuned.head.predict(Z_tuned))):
+            right[arm] += np.sum(predicted == y[held_out])
+    encoder.cpu()
+    return Comparison(*(right / len(y)).tolist())
+
+
+def fit_classifier(
+    encoder: Encoder,
+    series: Series,
+    y: Array,
+    probe: ProbeConfig,
+    tuning: Tuning = DEFAULT,
+    *,
+    tune: Tune = True,
+    device: str | torch.device = "cpu",
+    seed: int = 0,
+) -> tuple[Tuned, Comparison | None]:
+    """Fit a head on an encoder, fine-tuned or frozen.
+
+    Parameters
+    ----------
+    encoder, series, y, probe, tuning, device, seed
+        See `tsjepa.finetuning.finetune`.
+    tune : {True, False, "auto"}, default=True
+        Whether to fine-tune. "auto" keeps the encoder frozen where `compare` does not find fine-tuning better, and
+        fine-tunes where there are too few labels to compare.
+
+    Returns
+    -------
+    Tuned
+        The encoder itself where it stays frozen.
+    Comparison or None
+        What "auto" went by.
+
+    Examples
+    --------
+    >>> from tsjepa.tokenizers import LinearPatches
+    >>> encoder = Encoder(LinearPatches(5, 4), depth=1, heads=1).eval()
+    >>> series = Series(np.random.default_rng(0).normal(size=(4, 1, 20)).astype(np.float32))
+    >>> fitted, found = fit_classifier(encoder, series, np.arange(4) % 2, ProbeConfig(), tune=False)
+    >>> fitted.encoder is encoder, found
+    (True, None)
+    """
+    found = compare(encoder, series, y, probe, tuning, device=device, seed=seed) if tune == "auto" else None
+    wanted = tune is not False if found is None else found.tuned > found.frozen
+    if wanted:
+        return finetune(encoder, series, y, probe, tuning, device=device, seed=seed), found
+    Z = embed(encoder.to(device), series, probe, device)
+    return Tuned(encoder.cpu(), fit_head(Z, y, seed=seed)), found

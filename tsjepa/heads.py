@@ -1,0 +1,144 @@
+"""The linear head of a classifier: fitted on frozen embeddings, trained on with the encoder, kept in its checkpoint."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
+
+from tsjepa.checkpoint import HEAD, CheckpointError
+from tsjepa.probe import Array, ProbeError, check_labels, is_numeric, make_head
+
+Floats = NDArray[np.float64]
+FOLDS = 5
+# Factors of the ridge's decisions, which aim at -1 and 1, and the one where no label can be held out to find it
+SCALES, COLD_SCALE = np.geomspace(0.1, 10, 41), 2.0
+PARTS = ("mean", "scale", "weight", "bias")
+
+
+class LinearHead(NamedTuple):
+    """A linear classifier on standardised embeddings of F features.
+
+    Attributes
+    ----------
+    classes : array of shape (n_classes,)
+        Sorted labels.
+    mean, scale : float64 array of shape (F,)
+        By which features are standardised.
+    weight : float64 array of shape (n_classes, F)
+    bias : float64 array of shape (n_classes,)
+    """
+
+    classes: Array
+    mean: Floats
+    scale: Floats
+    weight: Floats
+    bias: Floats
+
+    def logits(self, Z: Array) -> Floats:
+        """Return the logits [n_cases, n_classes] of embeddings Z [n_cases, F]."""
+        return (Z.astype(np.float64) - self.mean) / self.scale @ self.weight.T + self.bias
+
+    def predict(self, Z: Array) -> Array:
+        """Return the most probable classes [n_cases] of embeddings Z [n_cases, F]."""
+        return self.classes[self.logits(Z).argmax(1)]
+
+    def plain(self) -> dict[str, Any]:
+        """Return it as plain types and tensors, as a checkpoint holds it."""
+        return {"classes": self.classes.tolist(), **{name: torch.tensor(getattr(self, name)) for name in PARTS}}
+
+
+def read_head(content: dict[str, Any], path: str | Path) -> LinearHead:
+    """Return the head in a checkpoint's content, see `tsjepa.checkpoint.read_checkpoint`.
+
+    Raises
+    ------
+    CheckpointError
+        If there is none, or it is damaged.
+
+    Examples
+    --------
+    >>> head = fit_head(np.array([[0.0], [1.0], [2.0], [3.0]]), np.array([0, 0, 1, 1]))
+    >>> read_head({"head": head.plain()}, "finetuned.ckpt").predict(np.array([[2.5]]))
+    array([1])
+    """
+    if HEAD not in content:
+        raise CheckpointError(
+            f"{path} holds an encoder without a head: fine-tune it with `tsjepa finetune {path} --out DIR`, or give it "
+            "as checkpoint=... to TSJEPAClassifier and fit that."
+        )
+    try:
+        values = content[HEAD]
+        if not isinstance(values["classes"], list):
+            raise TypeError(f"its classes are {type(values['classes']).__name__}")
+        head = LinearHead(np.array(values["classes"]), *(values[name].double().numpy() for name in PARTS))
+        n_classes, n_features = head.weight.shape
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise CheckpointError(f"the head of {path} is damaged: {error!r}.") from error
+    wanted = [(n_classes,), (n_features,), (n_features,), (n_classes, n_features), (n_classes,)]
+    if [part.shape for part in head] != wanted:
+        raise CheckpointError(f"the head of {path} is damaged: its parts differ in classes or features.")
+    return head
+
+
+def check_classes(y: Array | None) -> Array:
+    """Return labels that a classifier can be fitted on.
+
+    Raises
+    ------
+    ProbeError
+        If there are none, one class only, or numbers to regress on.
+    """
+    y = check_labels(y)
+    if is_numeric(y):
+        raise ProbeError("a classifier needs classes, but the target is numeric.")
+    return y
+
+
+def fit_head(Z: Array, y: Array, *, seed: int = 0) -> LinearHead:
+    """Fit the ridge probe as a linear head whose logits are its decisions times one scale.
+
+    It predicts what the ridge probe predicts. The scale makes the cross-entropy of held-out labels smallest, in
+    stratified cross-validation (temperature scaling, Guo et al. 2017, arXiv 1706.04599); where a class has a single
+    label it is 2.
+
+    Parameters
+    ----------
+    Z : array of shape (n_cases, F)
+        Frozen embeddings.
+    y : array of shape (n_cases,)
+        Two classes or more.
+    seed : int, default=0
+        Of the folds.
+
+    Returns
+    -------
+    LinearHead
+
+    Examples
+    --------
+    >>> fit_head(np.array([[0.0], [1.0], [2.0], [3.0]]), np.array(["a", "a", "b", "b"])).predict(np.array([[2.5]]))
+    array(['b'], dtype='<U1')
+    """
+    classes, codes = np.unique(y, return_inverse=True)
+    scaler, ridge = (step for _, step in make_head("ridge").fit(Z, codes).steps)
+    scale = held_out_scale(Z, codes, seed)
+    weight, bias = np.atleast_2d(ridge.coef_), np.atleast_1d(ridge.intercept_)
+    if len(classes) == 2:  # scikit-learn gives the second class alone
+        weight, bias = np.concatenate([-weight, weight]), np.concatenate([-bias, bias])
+    return LinearHead(classes, scaler.mean_, scaler.scale_, scale * weight, scale * bias)
+
+
+def held_out_scale(Z: Array, codes: Array, seed: int) -> float:
+    """Return the factor of the ridge's decisions under which labels that it has not seen are most probable."""
+    folds = min(FOLDS, int(np.bincount(codes).min()))
+    if folds < 2:
+        return COLD_SCALE
+    split = StratifiedKFold(folds, shuffle=True, random_state=seed)
+    decisions = cross_val_predict(make_head("ridge"), Z, codes, cv=split, method="decision_function")
+    if decisions.ndim == 1:
+        decisions = np.stack([-decisions, decisions], 1)
+    log_probabilities = torch.from_numpy(SCALES[:, None, None] * decisions).log_softmax(-1).numpy()
+    return float(SCALES[log_probabilities[:, np.arange(len(codes)), codes].mean(1).argmax()])
