@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
 from tsjepa.arrays import Series
-from tsjepa.config import ProbeConfig
 from tsjepa.embedding import embed
 from tsjepa.encoder import Encoder
 from tsjepa.evaluation.ablation import Piece, Sparsity, activation_sparsity, pieces, without
 from tsjepa.evaluation.perturbation import perturbations
 from tsjepa.probe import is_numeric, make_head
+from tsjepa.sections import ProbeConfig
 
 Labels = NDArray[Any]
 # Test series that are spoilt, and that parts of the encoder are taken out for: each costs an embedding of them all
@@ -143,12 +143,9 @@ def perturbed(
 
 def sparsity_of(reader: Reader, series: Series) -> Sparsity:
     """Return the sparsity of an encoder's activations on the first series."""
-    shape = (-1, reader.encoder.channels, series.n_timepoints)
-    x = torch.from_numpy(series.values[:SPARSITY_SERIES].reshape(shape)).to(reader.device)
-    if series.valid is None:
-        return activation_sparsity(reader.encoder, x)
-    valid = torch.from_numpy(series.valid[:SPARSITY_SERIES].reshape(shape)).to(reader.device)
-    return activation_sparsity(reader.encoder, x, valid)
+    x = torch.from_numpy(series.values[:SPARSITY_SERIES]).to(reader.device)
+    valid = None if series.valid is None else torch.from_numpy(series.valid[:SPARSITY_SERIES]).to(reader.device)
+    return activation_sparsity(reader.encoder, *reader.encoder.sequences(x, valid))
 
 
 def losses_by_piece(reader: Reader, head: Pipeline, series: Series, y: Labels) -> dict[Piece, float]:

@@ -109,11 +109,8 @@ def sample(series: Series, channels: int) -> tuple[Tensor, Tensor | None]:
 def sequences(model: JEPA, x: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Return values and mask as the encoder takes them, on its device, and which tokens are valid."""
     device = next(model.parameters()).device
-    x = model.sequences(x).to(device)
-    if valid is None:
-        return x, None, None
-    valid = model.sequences(valid).to(device)
-    return x, valid, model.encoder.token_valid(valid)
+    x, valid = model.encoder.sequences(x.to(device), None if valid is None else valid.to(device))
+    return x, valid, None if valid is None else model.encoder.token_valid(valid)
 
 
 def sensitivity(model: JEPA, x: Tensor, valid: Tensor | None, attend: Tensor | None, seed: int) -> Tensor:

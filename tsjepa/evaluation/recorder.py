@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 
 from tsjepa.arrays import Series
 from tsjepa.callbacks import Progress
-from tsjepa.config import ProbeConfig
 from tsjepa.embedding import embed
 from tsjepa.evaluation.rows import Arm, Measurement
 from tsjepa.monitor import Monitor, measuring
 from tsjepa.objective import JEPA
 from tsjepa.probe import cross_validate
+from tsjepa.sections import ProbeConfig
 
 # The paper probes the last level, mean over tokens, as the recipe does
 PROBE = ProbeConfig(levels="last", pool=("mean",))

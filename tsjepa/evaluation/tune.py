@@ -16,12 +16,13 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from tsjepa.arrays import Series
+from tsjepa.arrays import SeriesSource
 from tsjepa.build import build_model
 from tsjepa.callbacks import Progress
 from tsjepa.checkpoint import Header
 from tsjepa.config import Config, ConfigError
 from tsjepa.monitor import Monitor
+from tsjepa.normalization import take_statistics
 from tsjepa.training import Options, fit
 from tsjepa.verdict import HOPELESS, State
 
@@ -145,7 +146,7 @@ def check_tunable(config: Config) -> None:
 
 def try_weight(
     config: Config,
-    series: Series,
+    series: SeriesSource,
     weight: float,
     device: str = "cpu",
     report: Callable[[int], None] | None = None,
@@ -165,6 +166,7 @@ def try_weight(
     section = config.regularizer.model_copy(update={"weight": weight})
     config = config.model_copy(update={"regularizer": section})
     model = build_model(config, series.n_channels)
+    take_statistics(model, series)
     monitor = Monitor(model, series)
     monitor.measure(0)
 

@@ -1,0 +1,169 @@
+"""`tsjepa benchmark`: runs one after another, each kept as it ends, then the summary, pictures and aeon's tables."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from filelock import FileLock, Timeout
+
+from tsjepa.cli.errors import INTERRUPTED, USAGE, Failure, say, told
+from tsjepa.cli.options import BenchmarkOptions
+from tsjepa.cli.outdir import make_writable, replace_file, writing
+from tsjepa.cli.render import count_bar
+from tsjepa.cli.report import BenchmarkReport
+from tsjepa.cli.training import pick_device
+from tsjepa.evaluation.benchmark import Store, carry_out, left_to_run, plan
+from tsjepa.evaluation.benchmark_figures import Pictures, picture, pictures
+from tsjepa.evaluation.benchmark_labels import Budget
+from tsjepa.evaluation.benchmark_methods import Method, find_methods
+from tsjepa.evaluation.benchmark_suites import load_suite
+from tsjepa.evaluation.benchmark_summary import aeon_tables, means, summary
+from tsjepa.evaluation.benchmark_table import Result
+from tsjepa.evaluation.benchmark_transfer import (
+    PER_CLASS,
+    Transferred,
+    TransferStore,
+    bearing_jobs,
+    carry_out_transfers,
+    transfer_jobs,
+    transfer_left,
+)
+from tsjepa.evaluation.benchmark_transfer_summary import transfer_figures, transfer_means, transfer_summary
+from tsjepa.evaluation.study_figures import safe
+
+DEFAULT_METHODS = ("default", "random-init", "majority")
+Row = TypeVar("Row")
+SUMMARY, LOCK, TASK = "summary.md", ".lock", "classification"
+
+
+def benchmark(options: BenchmarkOptions) -> BenchmarkReport:
+    """Make all runs that are left, and write what the tables say."""
+    started = time.monotonic()
+    check_kind(options)
+    device = pick_device(options.device)
+    methods = find_methods(options.methods or DEFAULT_METHODS, options.config, options.epochs)
+    names = () if options.pretrain_on or options.transfer else data_names(options)
+    make_writable(options.out)
+    with locked(options.out), told():
+        if names:
+            results = compare(options, names, methods, device)
+            found, runs = means(results), [row.status for row in results]
+        else:
+            rows = transfer(options, methods, device)
+            found, runs = transfer_means(rows), [row.status for row in rows]
+    if "ok" not in runs:
+        raise Failure(f"every run failed; the reasons are in {options.out / SUMMARY}.")
+    return BenchmarkReport(options.out, found, len(runs), runs.count("failed"), time.monotonic() - started)
+
+
+def check_kind(options: BenchmarkOptions) -> None:
+    """Refuse what does not say which data, or says it twice."""
+    chosen = [bool(options.suite), bool(options.data), bool(options.pretrain_on or options.probe_on)]
+    chosen.append(options.transfer is not None)
+    if sum(chosen) != 1:
+        raise Failure(
+            "say which data once: --suite, or --data, or --pretrain-on with --probe-on, or --transfer bearings.", USAGE
+        )
+    if bool(options.pretrain_on) != bool(options.probe_on):
+        raise Failure("--pretrain-on and --probe-on go together.", USAGE)
+    if options.transfer not in (None, "bearings"):
+        raise Failure(f"the only protocol of --transfer is bearings, but got {options.transfer}.", USAGE)
+    if options.folds > 1 and (options.pretrain_on or options.transfer):
+        raise Failure("--folds does not go with transfer, which keeps the splits of the data sets.", USAGE)
+    if options.fractions and (options.pretrain_on or options.transfer):
+        raise Failure("--labels does not go with transfer, which counts labels with --per-class.", USAGE)
+
+
+def data_names(options: BenchmarkOptions) -> tuple[str, ...]:
+    """Return the data sets that are asked for, each once."""
+    return load_suite(options.suite) if options.suite else tuple(dict.fromkeys(options.data))
+
+
+@contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Keep a second benchmark out of the folder; the system takes the lock away when this process ends, however."""
+    lock = FileLock(out / LOCK)
+    with writing(out):
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:  # an OSError, too
+            raise Failure(f"another benchmark is running in {out}: wait for it, or name another folder.") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def compare(options: BenchmarkOptions, names: Sequence[str], methods: Sequence[Method], device: str) -> list[Result]:
+    """Make the runs of a comparison, and write its summary, pictures and tables."""
+    store = Store.at(options.out)
+    budgets = tuple(Budget("share", share) for share in options.fractions)
+    budgets += tuple(Budget("per_class", number) for number in options.per_class)
+    jobs = plan(names, methods, options.seeds, options.folds, budgets, options.data_dir, device)
+    left = left_to_run(jobs, store)
+    say(f"benchmark of {len(jobs)} runs on {len(names)} data sets; {len(jobs) - len(left)} are finished already.")
+    carry_on(carry_out(left, store), len(left), options.out, told_result)
+    results, few, levels = store.results.read(), store.few_labels.read(), store.levels.read()
+    drawn = pictures(results, few)
+    write(options.out, summary(results, few, levels, drawn.missing), drawn)
+    for method, table in aeon_tables(results).items():
+        path = options.out / TASK / "accuracy" / f"{safe(method)}_accuracy.csv"
+        make_writable(path.parent)
+        replace_file(path, table.encode())
+    return results
+
+
+def transfer(options: BenchmarkOptions, methods: Sequence[Method], device: str) -> list[Transferred]:
+    """Make the runs of a transfer, and write its summary and pictures."""
+    store, per_class = TransferStore.at(options.out), options.per_class
+    if options.transfer:
+        jobs = bearing_jobs(methods, options.seeds, per_class, options.data_dir, device)
+    else:
+        per_class = per_class or PER_CLASS
+        sources, targets = options.pretrain_on, options.probe_on
+        jobs = transfer_jobs(sources, targets, methods, options.seeds, per_class, options.data_dir, device)
+    left = transfer_left(jobs, store)
+    say(f"transfer of {len(jobs)} runs; {len(jobs) - len(left)} are finished already.")
+    carry_on(carry_out_transfers(left, store), len(left), options.out, told_transfer)
+    rows, recordings = store.scores.read(), store.recordings.read()
+    drawn = transfer_figures(rows)
+    write(options.out, transfer_summary(rows, recordings, drawn.missing), drawn)
+    return rows
+
+
+def carry_on(runs: Iterator[Row], total: int, out: Path, sentence: Callable[[Row], str]) -> None:
+    """Make runs, and tell of each."""
+    try:
+        with count_bar("runs", total) as report:
+            for done, row in enumerate(runs, 1):
+                say(sentence(row))
+                if report is not None:
+                    report(done)
+    except KeyboardInterrupt as error:
+        kept = f"all finished runs are kept in {out}, and the same command goes on from there."
+        raise Failure(f"stopped: {kept}", INTERRUPTED) from error
+
+
+def told_result(row: Result) -> str:
+    """Say how a run went."""
+    name = f"{row.data}, {row.method}, seed {row.seed}" + (f", fold {row.fold}" if row.fold else "")
+    if row.accuracy is None:
+        return f"{name}: failed: {row.reason}"
+    seconds = (row.fit_seconds or 0) + (row.transform_seconds or 0)
+    return f"{name}: accuracy {row.accuracy:.4f} in {seconds:.1f} s"
+
+
+def told_transfer(row: Transferred) -> str:
+    """Say how a transfer went."""
+    name = f"{row.pretrain_on}, head on {row.fit_on}, target {row.target}, {row.method}, seed {row.seed}"
+    return f"{name}: failed: {row.reason}" if row.accuracy is None else f"{name}: accuracy {row.accuracy:.4f}"
+
+
+def write(out: Path, text: str, drawn: Pictures) -> None:
+    """Write summary and pictures, whole or not at all."""
+    for name, figure in drawn.figures.items():
+        replace_file(out / f"{name}.png", picture(figure, "png"))
+        replace_file(out / f"{name}.svg", picture(figure, "svg"))
+    replace_file(out / SUMMARY, text.encode())

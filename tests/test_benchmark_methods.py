@@ -1,0 +1,74 @@
+"""What methods and suites are called."""
+
+from pathlib import Path
+
+import pytest
+
+from tsjepa.build import DEFAULT_RECIPE, configure
+from tsjepa.checkpoint import CheckpointError
+from tsjepa.config import ConfigError
+from tsjepa.evaluation.benchmark_methods import Method, find_method
+from tsjepa.evaluation.benchmark_suites import load_suite, suite_names
+
+
+def test_methods_are_found_by_their_names(tmp_path: Path) -> None:
+    assert find_method("default").config == configure(DEFAULT_RECIPE)
+    assert find_method("random-init").config == configure(DEFAULT_RECIPE)
+    assert find_method("supervised", "tiny").config == configure("tiny")
+    assert find_method("tiny", epochs=5).config == configure("tiny", overrides=["train.epochs=5"])
+    with pytest.raises(ConfigError, match="did you mean minirocket"):
+        find_method("minirockt")
+    with pytest.raises(CheckpointError, match="there is no checkpoint"):
+        find_method("missing.ckpt")
+    other = tmp_path / "notes.txt"
+    other.write_text("no checkpoint")
+    with pytest.raises(CheckpointError):
+        find_method(str(other))
+
+
+def test_a_digest_names_what_a_method_depends_on() -> None:
+    base = find_method("tiny").digest()
+    assert find_method("tiny").digest() == base
+    assert find_method("tiny", epochs=7).digest() != base
+    assert find_method("random-init", "tiny").digest() != base
+    assert base == Method("other", "pretrained", configure("tiny", overrides=["train.seed=9"])).digest()
+
+
+def test_suites_are_lists_of_names() -> None:
+    assert len(load_suite("ucr-shared")) == 34
+    assert {"FordA", "OSULeaf", "ACSF1"} <= set(load_suite("ucr-shared"))
+    assert not {"PaderbornKAT", "CWRU48k", "PLAID", "DodgerLoopDay"} & set(load_suite("ucr-shared"))
+    assert set(suite_names()) == {"bearings", "ford", "ucr-112", "ucr-sensors", "ucr-shared", "uea-30", "uea-shared"}
+    for name in suite_names():
+        assert len(set(load_suite(name))) == len(load_suite(name))
+
+
+def test_the_archives_lists_are_aeons() -> None:
+    from aeon.datasets.tsc_datasets import multivariate, univariate_equal_length
+
+    assert set(load_suite("ucr-112")) == set(univariate_equal_length)
+    assert set(load_suite("uea-30")) == set(multivariate)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("data: [GunPoint, GunPoint]", "names GunPoint twice"),
+        ("dta: [GunPoint]", "unknown key dta: did you mean data"),
+        ("- GunPoint", "must be a mapping"),
+        ("data: []", "needs a list of names"),
+        ("data: [007]", "needs a list of names"),
+        ("data: {", "not usable YAML"),
+    ],
+)
+def test_a_bad_suite_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        load_suite(str(tmp_path / "mine.yaml"))
+
+
+def test_unknown_suites_and_missing_files_are_refused() -> None:
+    with pytest.raises(ConfigError, match="did you mean ucr-shared"):
+        load_suite("ucr-share")
+    with pytest.raises(ConfigError, match="cannot read the suite"):
+        load_suite("missing.yaml")

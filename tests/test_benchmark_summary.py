@@ -1,0 +1,166 @@
+"""What the rows of a benchmark say: means, ranks, wins, paired differences, aeon's tables and the pictures."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tsjepa.evaluation.benchmark_figures import picture, pictures
+from tsjepa.evaluation.benchmark_summary import (
+    aeon_tables,
+    board_of,
+    interval,
+    mean_ranks,
+    means,
+    paired_table,
+    shared_draws,
+    sort_labels,
+    summary,
+    wins,
+)
+from tsjepa.evaluation.benchmark_table import FewLabels, LevelScore, Result
+
+
+def row(data: str, method: str, accuracy: float | None, **more: Any) -> Result:
+    ok = accuracy is not None
+    whole = Result(
+        data, method, 0, 0, accuracy, accuracy, None, 1.0, 0.5, 100.0, 3.0, 10, 20,
+        False, "ok" if ok else "failed", "" if ok else "no labels.", "digest", "tsjepa 0",
+    )  # fmt: skip
+    return whole._replace(**more)
+
+
+ROWS = [
+    row("a", "first", 0.9),
+    row("a", "first", 0.7, seed=1),
+    row("a", "second", 0.8),
+    row("b", "first", 0.5, partial=True),
+    row("b", "second", 0.6, partial=True),
+    row("c", "first", 0.4),
+    row("c", "second", None),
+]
+
+
+def draw(method: str, number: int, accuracy: float | None, labels: str = "5/class", data: str = "a") -> FewLabels:
+    return FewLabels(data, method, 0, 0, labels, 10, number, accuracy)
+
+
+def test_means_over_seeds_then_over_data_sets() -> None:
+    board = board_of(ROWS)
+    np.testing.assert_allclose(board.accuracy, [[0.8, 0.8], [0.5, 0.6], [0.4, np.nan]])
+    assert board.common().data == ("a", "b")
+    found = means(ROWS)
+    assert found["first"] == {"mean_accuracy": pytest.approx(1.7 / 3), "n_data": 3}
+    assert found["second"] == {"mean_accuracy": pytest.approx(0.7), "n_data": 2}
+    assert means([row("a", "raw", None)]) == {"raw": {"mean_accuracy": None, "n_data": 0}}
+
+
+@given(st.lists(st.lists(st.integers(0, 4), min_size=3, max_size=3), min_size=1, max_size=8))
+def test_ranks_are_scipys(cells: list[list[int]]) -> None:
+    from scipy.stats import rankdata
+
+    accuracy = np.array(cells, float)
+    np.testing.assert_allclose(mean_ranks(accuracy), rankdata(-accuracy, axis=1).mean(0))
+    assert all(sum(wins(accuracy, column)) == len(cells) for column in range(3))
+
+
+def test_the_summary_tells_partial_sets_and_failures() -> None:
+    text = summary(ROWS, [], [LevelScore("a", "first", 0, 0, "0", 0.5)], ["no picture."])
+    assert "Means over 2 data sets, 2 seeds and 1 fold." in text
+    assert "Left out here, since not every method has a result on them: c." in text
+    assert "| first | 0.6500 | 1.75 |" in text
+    assert "| second | 0.7000 | 1.25 | 1/1/0 |" in text
+    assert "| b* | 0.5000 | **0.6000** |" in text
+    assert "| c | **0.4000** | - |" in text
+    assert "not comparable with published numbers" in text
+    assert "- c, second, seed 0: no labels." in text
+    assert "- no picture." in text
+    assert "| first | 0.5000 |" in text
+
+
+def test_a_summary_of_failures_alone_is_one() -> None:
+    text = summary([row("a", "raw", None)], [], [])
+    assert "Means over 0 data sets" in text
+    assert "| a | - |" in text
+
+
+def test_few_labels_are_compared_on_what_all_methods_have_and_in_pairs() -> None:
+    rows = [draw("first", k, 0.5 + 0.1 * k) for k in range(3)] + [draw("second", k, 0.4 + 0.1 * k) for k in range(3)]
+    rows += [draw("first", 0, 0.9, data="b"), draw("first", 0, None, "50/class"), draw("second", 0, None, "50/class")]
+    shared = shared_draws(rows)
+    assert {(one.data, one.labels) for one in shared} == {("a", "5/class")}
+    assert "| second | +0.1000 ± 0.0000 |" in paired_table(shared)
+    text = summary(ROWS, rows, [])
+    assert "| first | 0.6000 |" in text
+    assert "3 draws" in text
+    assert paired_table(shared[:3]) == ""
+
+
+def test_an_interval_is_that_of_the_mean_of_means() -> None:
+    rng = np.random.default_rng(0)
+    draws = {"a": list(rng.normal(0.5, 0.1, 20)), "b": list(rng.normal(0.7, 0.2, 20))}
+    middle, half = interval(draws)
+    errors = [np.std(values, ddof=1) / np.sqrt(20) for values in draws.values()]
+    assert middle == pytest.approx(np.mean([np.mean(values) for values in draws.values()]))
+    assert half == pytest.approx(1.96 * np.hypot(*errors) / 2)
+    assert interval({"a": [0.5]}) == (0.5, 0.0)
+
+
+def test_labels_are_sorted_by_size() -> None:
+    assert sort_labels(["10/class", "5/class", "1", "0.05"]) == ["0.05", "1", "5/class", "10/class"]
+
+
+def test_aeons_reader_reads_the_tables(tmp_path: Path) -> None:
+    from aeon.benchmarking.results_loaders import _load_to_dict
+
+    rows = [*ROWS[:3], row("a", "first", 0.6, fold=1), row("b", "first", 0.5), row("b", "first", 0.25, fold=1)]
+    tables = aeon_tables(rows)
+    (tmp_path / "first_accuracy.csv").write_text(tables["first"])
+    found = _load_to_dict(f"{tmp_path}/", ["first"], None, None, "_accuracy.csv", est_alias=False)
+    np.testing.assert_allclose(found["first"]["a"], [0.8, 0.6])
+    np.testing.assert_allclose(found["first"]["b"], [0.5, 0.25])
+    assert "a,0.8," in tables["second"]
+
+
+def test_pictures_are_those_that_mean_something() -> None:
+    rng = np.random.default_rng(0)
+    rows = [row(f"set{k}", name, rng.uniform(0.5, 1)) for k in range(6) for name in ("first", "second", "third")]
+    few = [draw(name, k, rng.uniform(0.5, 1), labels) for name in ("first", "second") for k in range(3)
+           for labels in ("1/class", "5/class", "0.05", "1")]  # fmt: skip
+    drawn = pictures(rows, few)
+    assert set(drawn.figures) == {
+        *("critical-difference", "scatter-second", "scatter-third", "time", "few-labels-a"),
+    }
+    assert drawn.missing == ()
+    figure = drawn.figures["few-labels-a"]
+    assert [axes.get_xlabel() for axes in figure.axes] == ["share of the training labels", "labels a class"]
+    assert picture(drawn.figures["time"], "png").startswith(b"\x89PNG")
+    assert b"<svg" in picture(drawn.figures["time"], "svg")
+
+
+@pytest.mark.parametrize("rows", [ROWS[:2], ROWS[:3], [row("a", "raw", None)]])
+def test_pictures_that_are_undefined_are_said(rows: list[Result]) -> None:
+    drawn = pictures(rows, [])
+    assert set(drawn.figures) <= {"time"}
+    assert [text.split(":")[0] for text in drawn.missing] == ["no scatter", "no critical-difference diagram"]
+
+
+@pytest.mark.parametrize(("names", "drawn"), [(("first", "second"), 1), (("first", "second", "third"), 2)])
+def test_equal_methods_can_be_drawn(names: tuple[str, ...], drawn: int) -> None:
+    """By a scatter, but the test of the diagram is undefined."""
+    import matplotlib.pyplot as plt
+
+    found = pictures([row(f"set{k}", name, 0.5 + 0.1 * k) for k in range(4) for name in names], [])
+    assert len([name for name in found.figures if name.startswith("scatter-")]) == drawn
+    assert "critical-difference" not in found.figures
+    assert len(found.missing) == 1
+    assert plt.get_fignums() == []
+
+
+def test_two_of_three_methods_may_be_equal() -> None:
+    rows = [row(f"set{k}", name, 0.5 + 0.04 * k + 0.1 * (name == "third")) for k in range(8)
+            for name in ("first", "second", "third")]  # fmt: skip
+    assert "critical-difference" in pictures(rows, []).figures

@@ -1,0 +1,152 @@
+"""Transfer: what is pretrained on what, who is scored on what, and rows that go on."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tsjepa.arrays import Series
+from tsjepa.evaluation import benchmark_transfer
+from tsjepa.evaluation.benchmark_methods import Method, find_method
+from tsjepa.evaluation.benchmark_run import Known, Parts
+from tsjepa.evaluation.benchmark_table import BenchmarkError
+from tsjepa.evaluation.benchmark_transfer import (
+    BEARINGS,
+    Job,
+    Outcome,
+    TransferStore,
+    bearing_jobs,
+    failures,
+    join,
+    measure_transfer,
+    transfer_jobs,
+    transfer_left,
+)
+from tsjepa.evaluation.benchmark_transfer_summary import transfer_figures, transfer_means, transfer_summary
+
+TINY = find_method("tiny", epochs=1)
+
+
+def parts(n: int = 12, channels: int = 1, length: int = 40, seed: int = 0) -> Parts:
+    rng = np.random.default_rng(seed)
+    y = np.arange(n) % 3
+    X = rng.normal(size=(2, n, channels, length)).astype(np.float32)
+    X[:, y == 1] += 3 * np.sin(np.arange(length), dtype=np.float32)
+    X[:, y == 2] += 3 * np.sin(0.3 * np.arange(length), dtype=np.float32)
+    return Parts(Known(Series(X[0]), y, Series(X[1])), y, False)
+
+
+@pytest.fixture
+def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Make every name a small data set of its own, and tell which were loaded."""
+    names: list[str] = []
+
+    def load(name: str, **_: Any) -> Parts:
+        names.append(name)
+        return parts(seed=sum(map(ord, name)), length=60 if name == "long" else 40, channels=1 + (name == "pair"))
+
+    monkeypatch.setattr(benchmark_transfer, "load_parts", load)
+    return names
+
+
+def job(method: Method = TINY, **more: Any) -> Job:
+    return Job(("a",), (("b", "b"),), False, method, 0, (1,), None, "cpu")._replace(**more)
+
+
+def test_the_bearing_protocol_has_twelve_pairs_and_never_pretrains_on_its_target() -> None:
+    jobs = bearing_jobs([TINY], seeds=1)
+    pairs = [pair for one in jobs for pair in one.pairs]
+    assert len(set(pairs)) == len(pairs) == 12
+    for one in jobs:
+        targets = {target for _, target in one.pairs}
+        assert len(targets) == 1
+        assert set(one.pretrain_on) == set(BEARINGS) - targets == {fit_on for fit_on, _ in one.pairs}
+        assert one.whole_target
+
+
+def test_a_pretrained_encoder_sees_the_sources_alone(loaded: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Series] = []
+    real = benchmark_transfer.pretrain
+
+    def pretrain(config: Any, series: Series, device: str, **more: Any) -> Any:
+        seen.append(series)
+        return real(config, series, device, **more)
+
+    monkeypatch.setattr(benchmark_transfer, "pretrain", pretrain)
+    found = measure_transfer(job())
+    (series,) = seen
+    np.testing.assert_array_equal(series.values, parts(seed=ord("a")).known.train.values)
+    assert loaded == ["a", "b"]
+    (everything, *few) = found.scores
+    assert (everything.labels, everything.n_labels, everything.n_test) == ("all", 12, 12)
+    assert [(one.labels, one.n_labels, one.draw) for one in few] == [("1/class", 3, draw) for draw in range(20)]
+
+
+def test_methods_without_pretraining_load_no_source(loaded: list[str]) -> None:
+    measure_transfer(job(find_method("raw"), per_class=()))
+    assert loaded == ["b"]
+
+
+def test_all_windows_of_a_bearing_target_are_scored_and_by_recording(loaded: list[str]) -> None:
+    one = job(find_method("raw"), pairs=(("a", "c"), ("b", "c")), whole_target=True, per_class=())
+    found = measure_transfer(one)
+    assert [(row.fit_on, row.target, row.n_test) for row in found.scores] == [("a", "c", 24), ("b", "c", 24)]
+    assert [row.n_windows for row in found.recordings] == [8] * 6
+    for row in found.scores:
+        own = [other.accuracy for other in found.recordings if other.fit_on == row.fit_on]
+        assert np.mean(own) == pytest.approx(row.accuracy)
+
+
+def test_sources_of_different_length_and_channels_are_joined(loaded: list[str]) -> None:
+    found = measure_transfer(job(pretrain_on=("a", "long", "pair"), per_class=()))
+    assert found.scores[0].pretrain_on == "a+long+pair"
+    assert found.scores[0].accuracy is not None
+
+
+def test_joined_series_are_filled_up_with_missing_points() -> None:
+    short, long = parts(channels=2, length=5).known.train, parts(length=8).known.train
+    joined = join([short, long])
+    assert joined.values.shape == (36, 1, 8)
+    assert joined.valid is not None
+    np.testing.assert_array_equal(joined.values[:24, 0, :5], short.values.reshape(24, 5))
+    assert joined.valid[:24, 0].sum(1).tolist() == [5] * 24
+    assert joined.valid[24:].all()
+    assert join([long, long]).valid is None
+    assert join([short, short], mixed=True).values.shape == (24, 2, 5)
+    with pytest.raises(BenchmarkError, match="1 and 2 channels"):
+        join([short, long], mixed=True)
+
+
+def test_a_transfer_goes_on_and_does_not_mix_recipes(tmp_path: Path, loaded: list[str]) -> None:
+    store, raw = TransferStore.at(tmp_path), find_method("raw")
+    jobs = transfer_jobs(("a",), ["b", "c"], [raw, find_method("majority")], seeds=1, per_class=(1,), device="cpu")
+    assert transfer_left(jobs, store) == jobs
+    store.scores.append(measure_transfer(jobs[0]).scores)
+    assert transfer_left(jobs, store) == jobs[1:]
+    assert transfer_left([jobs[0]._replace(per_class=(1, 2))], store) != []
+    with pytest.raises(BenchmarkError, match="made with another recipe"):
+        transfer_left([jobs[0]._replace(method=Method("raw", "catch22"))], store)
+
+
+def test_failures_are_rows_and_run_again(tmp_path: Path) -> None:
+    store, one = TransferStore.at(tmp_path), job()
+    store.scores.append(tuple(failures(one, "no data.")))
+    assert transfer_left([one], store) == [one]
+    rows = store.scores.read()
+    assert transfer_means(rows) == {"tiny": {"mean_accuracy": None, "n_data": 0}}
+    assert "- a, tiny, seed 0: no data." in transfer_summary(rows, [])
+
+
+def test_the_summary_has_means_pairs_and_recordings(loaded: list[str]) -> None:
+    one = job(find_method("raw"), pairs=(("a", "c"),), whole_target=True, per_class=())
+    found: Outcome = measure_transfer(one)
+    text = transfer_summary(found.scores, found.recordings, transfer_figures(found.scores).missing)
+    accuracy = found.scores[0].accuracy
+    assert f"| raw | {accuracy:.4f} | 1 |" in text
+    assert f"| a | a | c | {accuracy:.4f} |" in text
+    assert text.count("| a | c |") == 4
+    assert "no few-label curve" in text
+    few = measure_transfer(job(find_method("raw"))).scores
+    assert set(transfer_figures(few).figures) == {"few-labels-b"}
+    assert "1/class (1)" in transfer_summary(few, [])

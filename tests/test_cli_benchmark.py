@@ -1,0 +1,173 @@
+"""The command `tsjepa benchmark`: its contract, what it writes, and sentences for what cannot be done."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from filelock import FileLock
+from typer.testing import CliRunner, Result
+
+from tsjepa.cli import benchmark as command
+from tsjepa.cli.main import app
+from tsjepa.evaluation import benchmark as engine
+from tsjepa.evaluation import benchmark_transfer
+from tsjepa.evaluation.benchmark_run import measure
+
+
+def tsjepa(*words: str) -> Result:
+    result = CliRunner().invoke(app, ["benchmark", *words])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    assert "Traceback" not in result.output
+    return result
+
+
+def refused(code: int, *words: str) -> str:
+    result = tsjepa(*words)
+    assert (result.exit_code, result.stdout) == (code, ""), result.output
+    return " ".join(result.stderr.split())
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make runs in this process: what is tested is the command, and starting others takes seconds."""
+
+    def call(function: Any, argument: Any, *, fork: bool = True) -> Any:
+        try:
+            return function(argument)
+        except ValueError as error:
+            raise engine.RunError(str(error)) from error
+
+    monkeypatch.setattr(engine, "call", call)
+    monkeypatch.setattr(benchmark_transfer, "call", call)
+
+
+@pytest.fixture
+def suite(tmp_path: Path) -> str:
+    broken = tmp_path / "broken.ts"
+    broken.write_text("@problemName broken\n@data\nno number:1\n")
+    (tmp_path / "mine.yaml").write_text(f"data: [GunPoint, {broken}, ItalyPowerDemand]\n")
+    return str(tmp_path / "mine.yaml")
+
+
+def rows(out: Path, name: str = "results.csv") -> list[dict[str, str]]:
+    with (out / name).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.usefixtures("here")
+def test_the_contract(tmp_path: Path, suite: str) -> None:
+    out = tmp_path / "out"
+    words = ["--suite", suite, "--method", "raw", "--method", "majority", "--seeds", "2", "--out", str(out)]
+    result = tsjepa(*words, "--labels", "0.1,1", "--json", "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.count("\n") == 1
+    found = json.loads(result.stdout)
+    assert set(found) == {"raw", "majority"}
+    assert found["raw"]["n_data"] == found["majority"]["n_data"] == 2
+    assert found["raw"]["mean_accuracy"] > found["majority"]["mean_accuracy"]
+    written = rows(out)
+    assert len(written) == 3 * 2 * 2
+    columns = {"data", "method", "seed", "fold", "accuracy", "fit_seconds", "transform_seconds"}
+    assert columns <= set(written[0])
+    assert [row["status"] for row in written].count("failed") == 4
+    assert all("broken.ts" in row["reason"] for row in written if row["status"] == "failed")
+    assert "broken.ts" in result.stderr
+    names = {path.name for path in out.iterdir()}
+    assert {"summary.md", "few_labels.csv", "time.png", "time.svg"} <= names
+    assert {"scatter-majority.png", "few-labels.svg", "few-labels-GunPoint.png"} <= names
+    table = (out / "classification" / "accuracy" / "raw_accuracy.csv").read_text().splitlines()
+    assert table[0] == "Resamples:,0"
+    assert table[1].startswith("GunPoint,0.8333")
+    again = tsjepa(*words, "--labels", "0.1,1", "--json", "--device", "cpu")
+    assert "8 are finished already" in again.stderr
+    assert json.loads(again.stdout) == found
+    assert len(rows(out)) == 12
+
+
+@pytest.mark.usefixtures("here")
+def test_the_table_on_a_terminal_and_one_data_set(tmp_path: Path) -> None:
+    result = tsjepa("--data", "GunPoint", "--method", "majority", "--out", str(tmp_path), "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    assert "majority" in result.stdout
+    assert "summary.md" in result.stdout
+    text = (tmp_path / "summary.md").read_text()
+    assert "no critical-difference diagram" in text
+    assert not (tmp_path / "critical-difference.png").exists()
+
+
+@pytest.mark.usefixtures("here")
+def test_transfer(tmp_path: Path) -> None:
+    words = ["--pretrain-on", "GunPoint,ItalyPowerDemand", "--probe-on", "GunPoint", "--per-class", "1"]
+    words += ["--method", "tiny", "--method", "raw", "--epochs", "1", "--out", str(tmp_path), "--device", "cpu"]
+    result = tsjepa(*words, "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert {method: one["n_data"] for method, one in found.items()} == {"tiny": 1, "raw": 1}
+    written = rows(tmp_path, "transfer.csv")
+    assert len(written) == 2 * 21
+    assert {row["pretrain_on"] for row in written} == {"GunPoint+ItalyPowerDemand"}
+    assert {"summary.md", "few-labels-GunPoint.png"} <= {path.name for path in tmp_path.iterdir()}
+    assert "2 are finished already" in tsjepa(*words).stderr
+
+
+@pytest.mark.usefixtures("here")
+def test_a_benchmark_of_failures_alone_fails(tmp_path: Path) -> None:
+    (tmp_path / "broken.ts").write_text("@problemName broken\n@data\nno number:1\n")
+    out = tmp_path / "out"
+    said = refused(1, "--data", str(tmp_path / "broken.ts"), "--method", "raw", "--out", str(out), "--device", "cpu")
+    assert "every run failed" in said
+    assert "## Failed" in (out / "summary.md").read_text()
+
+
+def test_a_second_benchmark_in_the_folder_is_refused(tmp_path: Path) -> None:
+    with FileLock(tmp_path / command.LOCK):
+        said = refused(1, "--data", "GunPoint", "--method", "raw", "--out", str(tmp_path))
+    assert f"another benchmark is running in {tmp_path}" in said
+
+
+@pytest.mark.usefixtures("here")
+def test_rows_of_another_recipe_are_refused(tmp_path: Path) -> None:
+    words = ["--data", "GunPoint", "--method", "tiny", "--out", str(tmp_path), "--device", "cpu"]
+    assert tsjepa(*words, "--epochs", "1").exit_code == 0
+    assert "made with another recipe or number of epochs" in refused(1, *words, "--epochs", "2")
+
+
+@pytest.mark.usefixtures("here")
+def test_a_stop_keeps_what_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(job: Any) -> Any:
+        if job.data == "ItalyPowerDemand":
+            raise KeyboardInterrupt
+        return measure(job)
+
+    monkeypatch.setattr(engine, "measure", stop)
+    words = ["--data", "GunPoint", "--data", "ItalyPowerDemand", "--method", "majority", "--out", str(tmp_path)]
+    said = refused(130, *words, "--device", "cpu")
+    assert "all finished runs are kept" in said
+    assert [row["data"] for row in rows(tmp_path)] == ["GunPoint"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "say which data once"),
+        (("--suite", "ford", "--data", "GunPoint"), "say which data once"),
+        (("--suite", "frod"), "did you mean ford"),
+        (("--data", "GunPoint", "--method", "minirockt"), "did you mean minirocket"),
+        (("--data", "GunPoint", "--labels", "2"), "a share of the labels lies above 0"),
+        (("--data", "GunPoint", "--per-class", "0,1"), "is not a list of numbers"),
+        (("--pretrain-on", "GunPoint"), "go together"),
+        (("--transfer", "gears"), "the only protocol of --transfer is bearings"),
+        (("--transfer", "bearings", "--folds", "2"), "--folds does not go with transfer"),
+        (("--transfer", "bearings", "--labels", "0.1"), "--labels does not go with transfer"),
+    ],
+)
+def test_usage_errors(tmp_path: Path, words: tuple[str, ...], said: str) -> None:
+    assert said in refused(2, *words, "--out", str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("a file")
+    assert "out" in refused(1, "--data", "GunPoint", "--method", "raw", "--out", str(tmp_path / "out"))

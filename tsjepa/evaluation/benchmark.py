@@ -1,0 +1,148 @@
+"""A benchmark in its folder: what is left to run, run after run, and rows that are kept as they come."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from tsjepa.evaluation.benchmark_labels import Budget
+from tsjepa.evaluation.benchmark_methods import Method
+from tsjepa.evaluation.benchmark_process import RunError, call
+from tsjepa.evaluation.benchmark_run import Job, Outcome, measure, versions
+from tsjepa.evaluation.benchmark_table import BenchmarkError, FewLabels, Key, LevelScore, Result, Table
+
+RESULTS, FEW_LABELS, LEVELS = "results.csv", "few_labels.csv", "levels.csv"
+Carry = Callable[[Job], Outcome]
+
+
+class Store(NamedTuple):
+    """The tables of a benchmark; a run is in them once its row of results is, which is written last."""
+
+    results: Table[Result]
+    few_labels: Table[FewLabels]
+    levels: Table[LevelScore]
+
+    @classmethod
+    def at(cls, folder: Path) -> "Store":
+        """Return the tables in a folder."""
+        return cls(
+            Table(folder / RESULTS, Result),
+            Table(folder / FEW_LABELS, FewLabels),
+            Table(folder / LEVELS, LevelScore),
+        )
+
+    def commit(self, outcome: Outcome, *, again: bool) -> None:
+        """Write the rows of a run, in place of its old ones where it was made again."""
+        key = outcome.result[:4]
+        if again:
+            self.keep(lambda other: other != key)
+        self.few_labels.append(outcome.few_labels)
+        self.levels.append(outcome.levels)
+        self.results.append([outcome.result])
+
+    def keep(self, wanted: Callable[[Key], bool]) -> None:
+        """Drop the rows of runs that are not wanted, the row of results first."""
+        for table in (self.results, self.few_labels, self.levels):
+            table.keep(wanted)
+
+    def mend(self) -> None:
+        """Drop the rows of a run that was killed before its row of results was written."""
+        finished = {row[:4] for row in self.results.read()}
+        for table in (self.few_labels, self.levels):
+            table.keep(lambda key: key in finished)
+
+
+def plan(
+    data: Sequence[str],
+    methods: Sequence[Method],
+    seeds: int,
+    folds: int = 1,
+    budgets: tuple[Budget, ...] = (),
+    data_dir: Path | None = None,
+    device: str = "auto",
+) -> list[Job]:
+    """Return all runs, data set by data set, so that an early look at the table compares methods.
+
+    Examples
+    --------
+    >>> from tsjepa.evaluation.benchmark_methods import find_methods
+    >>> jobs = plan(["GunPoint", "ECG200"], find_methods(("raw", "majority")), seeds=3)
+    >>> len(jobs), jobs[1].key
+    (12, ('GunPoint', 'majority', 0, 0))
+    """
+    return [
+        Job(name, method, seed, fold, budgets, data_dir, device)
+        for name in data
+        for fold in range(folds)
+        for seed in range(seeds)
+        for method in methods
+    ]
+
+
+def left_to_run(jobs: Sequence[Job], store: Store) -> list[Job]:
+    """Return the runs that are not finished: not there, failed, or without draws of labels that are asked for.
+
+    Raises
+    ------
+    BenchmarkError
+        If a finished run was made with another recipe, or a table is damaged.
+    """
+    results = {row[:4]: row for row in store.results.read()}
+    drawn = {(*row[:4], row.labels) for row in store.few_labels.read()}
+    left = []
+    for job in jobs:
+        row = results.get(job.key)
+        if row is None or row.status != "ok":
+            left.append(job)
+            continue
+        if row.recipe != job.method.digest():
+            raise BenchmarkError(
+                f"{store.results.path} holds {row.method} on {row.data} made with another recipe or number of epochs: "
+                "name another folder with --out, or give the same options."
+            )
+        if any((*job.key, str(budget)) not in drawn for budget in job.budgets):
+            left.append(job)
+    return left
+
+
+def carry_out(jobs: Sequence[Job], store: Store, carry: Carry | None = None) -> Iterator[Result]:
+    """Make runs one after another, each in a process of its own, and keep each as it ends; a failure is a row, too.
+
+    Parameters
+    ----------
+    jobs : sequence of Job
+    store : Store
+    carry : callable, optional
+        Makes a run; by default `measure` in a process of its own.
+
+    Yields
+    ------
+    Result
+        As it was written.
+    """
+    store.mend()
+    before = {row[:4] for row in store.results.read()}
+    for job in jobs:
+        try:
+            outcome = (carry or in_own_process)(job)
+        except RunError as error:
+            outcome = Outcome(failed(job, str(error)))
+        store.commit(outcome, again=job.key in before)
+        yield outcome.result
+
+
+def in_own_process(job: Job) -> Outcome:
+    """Make a run in a process of its own, forked where that does not meet CUDA."""
+    return call(measure, job, fork=job.device == "cpu")
+
+
+def failed(job: Job, reason: str) -> Result:
+    """Return the row of a run that failed.
+
+    Examples
+    --------
+    >>> from tsjepa.evaluation.benchmark_methods import find_method
+    >>> failed(Job("pump", find_method("raw"), 0), "no labels.").accuracy is None
+    True
+    """
+    nothing = (None, None, None, None, None, None, None, None, None)
+    return Result(*job.key, *nothing, False, "failed", reason, job.method.digest(), versions())

@@ -1,0 +1,192 @@
+"""The pictures of a benchmark, drawn without a display; what is undefined is said instead."""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal, NamedTuple
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+
+from tsjepa.evaluation.benchmark_summary import (
+    Board,
+    board_of,
+    few_labels_means,
+    interval,
+    mean,
+    shared_draws,
+    sort_labels,
+)
+from tsjepa.evaluation.benchmark_table import FewLabels, Result
+from tsjepa.evaluation.study_figures import image, safe
+
+# aeon's default for critical-difference diagrams
+ALPHA = 0.1
+
+
+class Pictures(NamedTuple):
+    """Figures by the names of their files, and one sentence for each that is missing."""
+
+    figures: dict[str, Figure]
+    missing: tuple[str, ...]
+
+
+def pictures(results: Sequence[Result], few: Sequence[FewLabels]) -> Pictures:
+    """Draw what the rows of a benchmark allow.
+
+    Parameters
+    ----------
+    results, few : sequence of rows
+
+    Returns
+    -------
+    Pictures
+        `critical-difference`, `scatter-<method>` of the first method against each other, `few-labels` and
+        `few-labels-<data>`, `time`.
+
+    Examples
+    --------
+    >>> pictures([], []).figures
+    {}
+    """
+    board = board_of(results).common()
+    figures: dict[str, Figure] = {}
+    missing = []
+    size = f"there are {len(board.methods)} methods and {len(board.data)} data sets with a result of each"
+    if len(board.methods) > 1 and len(board.data) > 1:
+        figures |= scatters(board)
+    else:
+        missing.append(f"no scatter: it compares two methods on two or more data sets, but {size}.")
+    if len(board.methods) > 2 and len(board.data) > 1 and np.ptp(board.accuracy, axis=1).any():
+        figures["critical-difference"] = diagram(board)
+    else:
+        missing.append(
+            "no critical-difference diagram: its test ranks three or more methods that are not all equal on two or "
+            f"more data sets, but {size}."
+        )
+    if few:
+        figures |= few_labels_figures(few)
+    if len(board.data):
+        figures["time"] = time_figure(results, board)
+    return Pictures(figures, tuple(missing))
+
+
+def picture(figure: Figure, kind: Literal["png", "svg"]) -> bytes:
+    """Return the content of a file, cut to what is drawn: aeon's diagram writes names beyond its own edges."""
+    with mpl.rc_context({"savefig.bbox": "tight"}):
+        return image(figure, kind)
+
+
+@contextmanager
+def pyplot() -> Iterator[None]:
+    """Let aeon draw through pyplot: without a display, and with nothing left open.
+
+    Of methods that are equal aeon and scipy warn, since their tests are undefined; the pictures show it themselves.
+    """
+    import matplotlib.pyplot as plt
+
+    mpl.use("agg")
+    before = plt.get_fignums()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            warnings.simplefilter("ignore", UserWarning)
+            yield
+    finally:
+        for number in set(plt.get_fignums()) - set(before):
+            plt.close(number)
+
+
+def diagram(board: Board) -> Figure:
+    """Draw aeon's critical-difference diagram."""
+    from aeon.visualisation import plot_critical_difference
+
+    with pyplot():
+        figure: Figure = plot_critical_difference(board.accuracy, list(board.methods), alpha=ALPHA)[0]
+    return figure
+
+
+def scatters(board: Board) -> dict[str, Figure]:
+    """Draw aeon's scatter of the first method against each other."""
+    from aeon.visualisation import plot_pairwise_scatter
+
+    names, first = board.methods, board.accuracy[:, 0]
+    figures = {}
+    for name, second in zip(names[1:], board.accuracy.T[1:], strict=True):
+        tested = not np.array_equal(first, second)
+        with pyplot():
+            figure, _ = plot_pairwise_scatter(first, second, names[0], name, statistic_tests=tested)
+        figures[f"scatter-{safe(name)}"] = figure
+    return figures
+
+
+def few_labels_figures(few: Sequence[FewLabels]) -> dict[str, Figure]:
+    """Draw accuracy against labels: a figure a data set, and one of the mean over data sets."""
+    figures = {}
+    data = list(dict.fromkeys(row.data for row in few))
+    for name in data:
+        figures[f"few-labels-{safe(name)}"] = curves([row for row in few if row.data == name], name)
+    if len(data) > 1:
+        figures["few-labels"] = curves(shared_draws(few), "mean over data sets, their number in brackets")
+    return figures
+
+
+def curves(few: Sequence[FewLabels], title: str) -> Figure:
+    """Draw a line a method, a panel a way to count labels, with 95 % intervals of the mean."""
+    asked = sort_labels({row.labels for row in few if row.accuracy is not None})
+    panels = [group for group in (shares(asked), classes(asked)) if group]
+    figure = Figure(figsize=(6.4 * max(len(panels), 1), 4.2), layout="constrained")
+    figure.suptitle(title)
+    found = few_labels_means(few)
+    for axes, labels in zip(figure.subplots(1, max(len(panels), 1), squeeze=False)[0], panels, strict=True):
+        for method, by_labels in found.items():
+            there = [label for label in labels if label in by_labels]
+            points = [interval(by_labels[label]) for label in there]
+            x = [float(label.removesuffix("/class")) for label in there]
+            (line,) = axes.plot(x, [middle for middle, _ in points], "o-", markersize=3, label=method)
+            low, high = zip(*((middle - half, middle + half) for middle, half in points), strict=True)
+            axes.fill_between(x, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
+        finish(axes, "labels a class" if labels == classes(asked) else "share of the training labels", labels)
+        if len({row.data for row in few}) > 1:
+            count = [len({row.data for row in few if row.labels == label}) for label in labels]
+            ticks = [f"{label.removesuffix('/class')}\n({n})" for label, n in zip(labels, count, strict=True)]
+            axes.set_xticks(axes.get_xticks(), ticks)
+    return figure
+
+
+def shares(asked: Sequence[str]) -> list[str]:
+    """Return those that are shares of the training part."""
+    return [labels for labels in asked if not labels.endswith("/class")]
+
+
+def classes(asked: Sequence[str]) -> list[str]:
+    """Return those that are so many a class."""
+    return [labels for labels in asked if labels.endswith("/class")]
+
+
+def finish(axes: Any, text: str, labels: Sequence[str]) -> None:
+    """Name the axes of a few-label curve; labels are on a logarithmic axis, where they were asked for."""
+    x = [float(label.removesuffix("/class")) for label in labels]
+    axes.set(xlabel=text, ylabel="accuracy", xscale="log", xlim=(min(x) / 1.3, max(x) * 1.3))
+    axes.set_xticks(x, [f"{value:g}" for value in x])
+    axes.minorticks_off()
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small")
+
+
+def time_figure(results: Sequence[Result], board: Board) -> Figure:
+    """Draw mean accuracy against the mean seconds of a run, on the data sets that all methods have a result on."""
+    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    axes = figure.subplots()
+    for column, method in enumerate(board.methods):
+        own = [row for row in results if row.method == method and row.data in board.data]
+        seconds = [(row.fit_seconds or 0.0) + (row.transform_seconds or 0.0) for row in own if row.status == "ok"]
+        point = max(mean(seconds), 1e-4), board.accuracy[:, column].mean()
+        axes.plot(*point, "o")
+        axes.annotate(method, point, textcoords="offset points", xytext=(5, 4), fontsize="small")
+    axes.set(xlabel="seconds of a run, fitting and reading both parts", ylabel="mean accuracy", xscale="log")
+    axes.set_title(f"{len(board.data)} data set{'s' * (len(board.data) > 1)}")
+    axes.margins(x=0.2, y=0.15)
+    axes.grid(alpha=0.3)
+    return figure

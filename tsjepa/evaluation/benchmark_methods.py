@@ -1,0 +1,106 @@
+"""The methods of a benchmark: encoders from recipes and checkpoints, and what a user would otherwise pick."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from tsjepa.build import configure
+from tsjepa.checkpoint import read_checkpoint, read_header
+from tsjepa.config import Config, ConfigError, nearest, recipe_names
+
+Kind = Literal["pretrained", "checkpoint", "random-init", "supervised", "raw", "catch22", "minirocket", "majority"]
+DEFAULT = "default"
+UNTRAINED: tuple[Kind, ...] = ("random-init", "supervised")
+PLAIN: tuple[Kind, ...] = ("raw", "catch22", "minirocket", "majority")
+
+
+class Method(NamedTuple):
+    """A way to make features of series.
+
+    Attributes
+    ----------
+    name : str
+        What tables call it.
+    kind : str
+        "pretrained" trains a recipe without labels, "checkpoint" reads a trained one, "random-init" does not train and
+        "supervised" trains the same architecture on the labels. "raw" are the values, "catch22" and "minirocket" are
+        aeon's, and "majority" makes no features at all.
+    config : Config, optional
+        Of an encoder.
+    checkpoint : Path, optional
+        Of a trained one.
+    """
+
+    name: str
+    kind: Kind
+    config: Config | None = None
+    checkpoint: Path | None = None
+
+    def digest(self) -> str:
+        """Return a digest of everything that the method depends on but data and seed."""
+        free: Any = {"data": True, "train": {"seed"}}
+        values = None if self.config is None else self.config.model_dump(mode="json", exclude=free)
+        content = b"" if self.checkpoint is None else self.checkpoint.read_bytes()
+        text = json.dumps([self.kind, values], sort_keys=True).encode()
+        return hashlib.sha256(text + content).hexdigest()[:12]
+
+
+def find_method(name: str, recipe: str | None = None, epochs: int | None = None) -> Method:
+    """Return the method that a name means.
+
+    Parameters
+    ----------
+    name : str
+        "default", "random-init", "supervised", "raw", "catch22", "minirocket", "majority", the name of a recipe, a
+        .yaml file of one, or a checkpoint.
+    recipe : str, optional
+        Recipe of the untrained encoders, `random-init` and `supervised`; by default the default recipe.
+    epochs : int, optional
+        Epochs of pretraining, where they are not the recipe's.
+
+    Returns
+    -------
+    Method
+
+    Raises
+    ------
+    ConfigError
+        If the name means nothing, or a recipe cannot be used.
+    CheckpointError
+        If a file is no checkpoint.
+
+    Examples
+    --------
+    >>> find_method("raw")
+    Method(name='raw', kind='raw', config=None, checkpoint=None)
+    >>> find_method("tiny", epochs=3).config.train.epochs
+    3
+    """
+    changed = [] if epochs is None else [f"train.epochs={epochs}"]
+    for untrained in UNTRAINED:
+        if name == untrained:
+            return Method(name, untrained, configure(recipe))
+    for plain in PLAIN:
+        if name == plain:
+            return Method(name, plain)
+    if name == DEFAULT:
+        return Method(name, "pretrained", configure(None, None, changed))
+    if name in recipe_names() or name.endswith((".yaml", ".yml")):
+        return Method(name, "pretrained", configure(name, None, changed))
+    path = Path(name)
+    if path.suffix == ".ckpt" or path.exists():
+        return Method(name, "checkpoint", read_header(read_checkpoint(path), path).config, path)
+    known = [DEFAULT, *UNTRAINED, *PLAIN, *recipe_names()]
+    raise ConfigError(f"there is no method {name!r}{nearest(name, known)}; a recipe's file ends in .yaml.")
+
+
+def find_methods(names: tuple[str, ...], recipe: str | None = None, epochs: int | None = None) -> list[Method]:
+    """Return the methods in the order of their names, each once; see `find_method`.
+
+    Examples
+    --------
+    >>> [method.name for method in find_methods(("raw", "majority", "raw"))]
+    ['raw', 'majority']
+    """
+    return [find_method(name, recipe, epochs) for name in dict.fromkeys(names)]

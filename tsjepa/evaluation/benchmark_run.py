@@ -1,0 +1,268 @@
+"""One run of a benchmark: fit a method on the training part, read it with a ridge head, score the test part once."""
+
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from sklearn.dummy import DummyClassifier
+from sklearn.metrics import recall_score
+
+from tsjepa.arrays import Series, as_series
+from tsjepa.datasets import Dataset, archive_size, load
+from tsjepa.diagnostics import effective_rank
+from tsjepa.evaluation.accuracy import Labels
+from tsjepa.evaluation.benchmark_features import Features, Fitted, Levels, fit_method, warm_up
+from tsjepa.evaluation.benchmark_labels import Budget
+from tsjepa.evaluation.benchmark_methods import Method
+from tsjepa.evaluation.benchmark_table import BenchmarkError, FewLabels, LevelScore, Result, RunKey
+from tsjepa.memory import peak_megabytes
+from tsjepa.probe import check_labels, is_numeric, make_head
+
+# Series that the effective rank is taken of: thousands of wide features would cost more than the head
+RANK_SERIES = 500
+
+
+class Head(Protocol):
+    """What tells classes from features."""
+
+    def predict(self, Z: Features) -> Labels:
+        """Return the classes of features Z [n_cases, n_features]."""
+
+
+Fit = Callable[[Method, Series, Labels, int, str], Fitted]
+
+
+class Job(NamedTuple):
+    """What one run needs to know; plain values, since it is carried out in a process of its own."""
+
+    data: str
+    method: Method
+    seed: int
+    fold: int = 0
+    budgets: tuple[Budget, ...] = ()
+    data_dir: Path | None = None
+    device: str = "auto"
+
+    @property
+    def key(self) -> RunKey:
+        """What names the run in tables."""
+        return self.data, self.method.name, self.seed, self.fold
+
+
+class Outcome(NamedTuple):
+    """Rows of one run."""
+
+    result: Result
+    few_labels: tuple[FewLabels, ...] = ()
+    levels: tuple[LevelScore, ...] = ()
+
+
+class Known(NamedTuple):
+    """What a method and its head may see: both parts' series, and the labels of the training part alone."""
+
+    train: Series
+    y: Labels
+    test: Series
+
+
+class Parts(NamedTuple):
+    """A data set with the labels of its test part, which only `score` looks at."""
+
+    known: Known
+    y_test: Labels
+    partial: bool
+
+
+def load_parts(name: str, fold: int = 0, data_dir: Path | None = None) -> Parts:
+    """Load a labelled data set, resampled where a fold other than the default split is asked for.
+
+    Parameters
+    ----------
+    name : str
+        Name or path.
+    fold : int, default=0
+        0 is the default split; k draws both parts anew with seed k, by aeon's convention: of the same size and with
+        the same number of each class.
+    data_dir : Path, optional
+
+    Returns
+    -------
+    Parts
+
+    Raises
+    ------
+    DataError
+        If the data cannot be loaded.
+    BenchmarkError
+        If they are not labelled with classes in both parts.
+    """
+    data = load(name, data_dir, announce=_say)
+    if data.X_test is None or data.y_test is None or data.y_train is None:
+        raise BenchmarkError(f"{name} cannot be scored: both parts need labels.")
+    if is_numeric(data.y_train):
+        raise BenchmarkError(f"{name} has a numeric target, and a benchmark compares accuracies of classes.")
+    full = archive_size(data.name)
+    partial = full is not None and len(data.X_train) < full[0]
+    X_train, y_train, X_test, y_test = resample(data, fold)
+    known = Known(as_series(X_train, "the training part"), check_labels(y_train), as_series(X_test, "the test part"))
+    return Parts(known, y_test, partial)
+
+
+def resample(data: Dataset, fold: int) -> tuple[object, Labels, object, Labels]:
+    """Return both parts of a fold."""
+    assert data.y_train is not None
+    assert data.y_test is not None
+    if fold == 0:
+        return data.X_train, data.y_train, data.X_test, data.y_test
+    from aeon.benchmarking.resampling import stratified_resample_data
+
+    X_train, y_train, X_test, y_test = stratified_resample_data(
+        data.X_train, data.y_train, data.X_test, data.y_test, random_state=fold
+    )
+    return X_train, y_train, X_test, y_test
+
+
+def measure(job: Job, fit: Fit = fit_method) -> Outcome:
+    """Carry out one run.
+
+    Parameters
+    ----------
+    job : Job
+    fit : callable, default=fit_method
+        Makes a fitted method of the training part.
+
+    Returns
+    -------
+    Outcome
+
+    Raises
+    ------
+    DataError, BenchmarkError, ProbeError, ConfigError, CheckpointError
+        If data, labels, recipe or checkpoint do not fit.
+    """
+    known, y_test, partial = load_parts(job.data, job.fold, job.data_dir)
+    warm_up(job.method, known.train.n_channels)
+    started = time.perf_counter()
+    fitted = fit(job.method, known.train, known.y, job.seed, job.device)
+    trained = time.perf_counter()
+    Z_train, Z_test = fitted.transform(known.train), fitted.transform(known.test)
+    embedded = time.perf_counter()
+    head = fit_reader(fitted, Z_train, known.y)
+    fit_seconds = trained - started + time.perf_counter() - embedded
+    predicted = head.predict(Z_test)
+    few = tuple(few_labels(job, known, y_test, fitted, Z_train, Z_test, fit))
+    levels = tuple(by_level(job, fitted, known, y_test, Z_train, Z_test))
+    return Outcome(
+        Result(
+            data=job.data,
+            method=job.method.name,
+            seed=job.seed,
+            fold=job.fold,
+            accuracy=score(predicted, y_test),
+            balanced_accuracy=balanced_accuracy(predicted, y_test),
+            log_loss=None,
+            fit_seconds=round(fit_seconds, 4),
+            transform_seconds=round(embedded - trained, 4),
+            peak_mb=peak_megabytes(),
+            effective_rank=rank_of(Z_train),
+            n_train=known.train.n_cases,
+            n_test=known.test.n_cases,
+            partial=partial,
+            status="ok",
+            reason="",
+            recipe=job.method.digest(),
+            versions=versions(),
+        ),
+        few,
+        levels,
+    )
+
+
+def fit_reader(fitted: Fitted, Z: Features, y: Labels) -> Head:
+    """Return the head, fitted: ridge on standardised features, or the method's own.
+
+    Where there are no features it is the most frequent class.
+    """
+    if fitted.head is not None:
+        return fitted.head
+    head: Head = (make_head("ridge") if Z.shape[1] else DummyClassifier(strategy="most_frequent")).fit(Z, y)
+    return head
+
+
+def score(predicted: Labels, y_test: Labels) -> float:
+    """Return the share of test series that were told right."""
+    return float(np.mean(predicted == y_test))
+
+
+def balanced_accuracy(predicted: Labels, y_test: Labels) -> float:
+    """Return the mean over the classes of the test part of the share that was told right.
+
+    Examples
+    --------
+    >>> balanced_accuracy(np.array([0, 0, 0, 0]), np.array([0, 0, 0, 1]))
+    0.5
+    """
+    return float(recall_score(y_test, predicted, labels=np.unique(y_test), average="macro"))
+
+
+def few_labels(
+    job: Job, known: Known, y_test: Labels, fitted: Fitted, Z_train: Features, Z_test: Features, fit: Fit
+) -> Iterator[FewLabels]:
+    """Yield the accuracy of each draw of labels; features are made once, but by a method that learns from labels."""
+    for budget in job.budgets:
+        if not budget.fits(known.y):
+            yield FewLabels(*job.key, str(budget), 0, 0, None)
+            continue
+        for draw in range(budget.n_draws()):
+            cases = budget.draw(known.y, draw)
+            y = known.y[cases]
+            if job.method.kind == "supervised":
+                labelled = known.train.take(cases)
+                fitted = fit(job.method, labelled, y, job.seed, job.device)
+                predicted = fit_reader(fitted, Z_train[:0], y).predict(fitted.transform(known.test))
+            else:
+                predicted = fit_reader(fitted, Z_train[cases], y).predict(Z_test)
+            yield FewLabels(*job.key, str(budget), len(cases), draw, score(predicted, y_test))
+
+
+def by_level(
+    job: Job, fitted: Fitted, known: Known, y_test: Labels, Z_train: Features, Z_test: Features
+) -> Iterator[LevelScore]:
+    """Yield the accuracy of a head on each level of an encoder alone, and on all of them."""
+    if fitted.reader is None:
+        return
+    levels = Levels(fitted.reader)
+    if fitted.reader.probe.levels != "all":
+        Z_train, Z_test = levels.embed(known.train), levels.embed(known.test)
+    for level in range(fitted.reader.encoder.depth + 1):
+        head = fit_reader(Fitted(levels.embed), levels.one(Z_train, level), known.y)
+        yield LevelScore(*job.key, str(level), score(head.predict(levels.one(Z_test, level)), y_test))
+    everything = fit_reader(Fitted(levels.embed), Z_train, known.y).predict(Z_test)
+    yield LevelScore(*job.key, "all", score(everything, y_test))
+
+
+def rank_of(Z: Features) -> float | None:
+    """Return the effective rank of at most RANK_SERIES rows of features, None where there are no features."""
+    if not Z.shape[1]:
+        return None
+    chosen = np.random.default_rng(0).permutation(len(Z))[:RANK_SERIES]
+    rank = effective_rank(torch.from_numpy(np.asarray(Z[np.sort(chosen)], np.float32)), centred=True).item()
+    return round(rank, 4) if math.isfinite(rank) else None
+
+
+@cache
+def versions() -> str:
+    """Return the versions of what computes, in one text."""
+    return " ".join(f"{name} {version(name)}" for name in ("tsjepa", "torch", "aeon", "scikit-learn", "numpy"))
+
+
+def _say(line: str) -> None:
+    """Tell of a download on standard error, before it begins."""
+    sys.stderr.write(f"{line}\n")

@@ -1,0 +1,84 @@
+"""Suites of data sets: a YAML mapping with the one key `data`, a list of names or paths."""
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tsjepa.config import ConfigError, nearest
+
+FOLDER = "suites"
+
+
+def suite_names() -> list[str]:
+    """Return the names of the suites that come with the package.
+
+    Examples
+    --------
+    >>> "ucr-112" in suite_names()
+    True
+    """
+    found = files("tsjepa.configs").joinpath(FOLDER).iterdir()
+    return sorted(file.name.removesuffix(".yaml") for file in found if file.name.endswith(".yaml"))
+
+
+def load_suite(source: str) -> tuple[str, ...]:
+    """Read a suite by name, or from a YAML file.
+
+    Parameters
+    ----------
+    source : str
+        A name of `suite_names`, or a path that ends in .yaml or .yml.
+
+    Returns
+    -------
+    tuple of str
+        Names or paths of data sets, in the order of the file.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such suite or file, or it is no mapping with the one key `data`.
+
+    Examples
+    --------
+    >>> load_suite("ford")
+    ('FordA', 'FordB')
+    """
+    if source.endswith((".yaml", ".yml")):
+        try:
+            text = Path(source).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"cannot read the suite {source}: {error}.") from error
+    elif source in suite_names():
+        text = files("tsjepa.configs").joinpath(FOLDER, f"{source}.yaml").read_text(encoding="utf-8")
+    else:
+        raise ConfigError(f"there is no suite {source!r}{nearest(source, suite_names())}; a file must end in .yaml.")
+    try:
+        return parse_suite(yaml.safe_load(text), source)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"the suite {source} is not usable YAML: {' '.join(str(error).split())}.") from error
+
+
+def parse_suite(values: Any, source: str) -> tuple[str, ...]:
+    """Return the data sets of a suite's content; see `load_suite`.
+
+    Examples
+    --------
+    >>> parse_suite({"dta": ["FordA"]}, "mine.yaml")
+    Traceback (most recent call last):
+    tsjepa.config.ConfigError: the suite mine.yaml has the unknown key dta: did you mean data?
+    """
+    if not isinstance(values, dict):
+        raise ConfigError(f"the suite {source} must be a mapping with the key data, but is {type(values).__name__}.")
+    unknown = [str(key) for key in values if key != "data"]
+    if unknown:
+        raise ConfigError(f"the suite {source} has the unknown key {unknown[0]}{nearest(unknown[0], ['data'])}")
+    names = values.get("data")
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) and name.strip() for name in names):
+        raise ConfigError(f"the suite {source} needs a list of names or paths under data, numbers in quotes.")
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise ConfigError(f"the suite {source} names {twice[0]} twice.")
+    return tuple(names)

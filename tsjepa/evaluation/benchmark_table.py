@@ -1,0 +1,220 @@
+"""Tables that grow a run at a time: typed rows in a CSV file, of which a kill costs the last run at most."""
+
+import csv
+import io
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Generic, NamedTuple, TypeVar, get_type_hints
+
+Key = tuple[Any, ...]
+RunKey = tuple[str, str, int, int]
+Row = TypeVar("Row", bound=tuple[Any, ...])
+
+
+class BenchmarkError(ValueError):
+    """A benchmark that cannot be carried out or gone on with, said in one sentence."""
+
+
+class Result(NamedTuple):
+    """A row of `results.csv`: one method on one data set with one seed.
+
+    Attributes
+    ----------
+    data, method, seed, fold
+        The run; fold 0 is the default split, fold k the resample with seed k.
+    accuracy, balanced_accuracy : float, optional
+        On the test part; None where the run failed.
+    log_loss : float, optional
+        None for a head without probabilities, such as ridge.
+    fit_seconds : float, optional
+        Of the method and of its head.
+    transform_seconds : float, optional
+        Of both parts.
+    peak_mb : float, optional
+        The largest memory of the run's own process, what it had imported included.
+    effective_rank : float, optional
+        Of the training part's features, centred; see `tsjepa.diagnostics.effective_rank`.
+    n_train, n_test : int, optional
+        Series.
+    partial : bool
+        Whether the training part is short of the archive's.
+    status : str
+        "ok" or "failed".
+    reason : str
+        Why it failed.
+    recipe : str
+        Digest of everything that the method depends on.
+    versions : str
+        Of tsjepa and of what computes.
+    """
+
+    data: str
+    method: str
+    seed: int
+    fold: int
+    accuracy: float | None
+    balanced_accuracy: float | None
+    log_loss: float | None
+    fit_seconds: float | None
+    transform_seconds: float | None
+    peak_mb: float | None
+    effective_rank: float | None
+    n_train: int | None
+    n_test: int | None
+    partial: bool
+    status: str
+    reason: str
+    recipe: str
+    versions: str
+
+
+class FewLabels(NamedTuple):
+    """A row of `few_labels.csv`: one draw of labels; `labels` is what was asked for, as `0.05` or `5/class`.
+
+    Where a class has not so many there is one row, of no labels and without accuracy.
+    """
+
+    data: str
+    method: str
+    seed: int
+    fold: int
+    labels: str
+    n_labels: int
+    draw: int
+    accuracy: float | None
+
+
+class LevelScore(NamedTuple):
+    """A row of `levels.csv`: the head on one level of an encoder; 0 is the tokenizer, `all` are all levels."""
+
+    data: str
+    method: str
+    seed: int
+    fold: int
+    level: str
+    accuracy: float
+
+
+class Table(Generic[Row]):
+    """Rows of one type in a CSV file, appended in one write; a half line at the end is dropped.
+
+    Parameters
+    ----------
+    path : Path
+    kind : type
+        A NamedTuple of str, int, bool and float, of which numbers may be None.
+    key_size : int, default=4
+        How many of its first fields name the run that a row belongs to.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> table = Table(Path(tempfile.mkdtemp()) / "levels.csv", LevelScore)
+    >>> table.append([LevelScore("FordA", "default", 0, 0, "all", 0.9)])
+    >>> table.read()
+    [LevelScore(data='FordA', method='default', seed=0, fold=0, level='all', accuracy=0.9)]
+    """
+
+    def __init__(self, path: Path, kind: type[Row], key_size: int = 4) -> None:
+        self.path, self.kind, self.key_size = path, kind, key_size
+        hints = get_type_hints(kind)
+        self.columns = list(hints)
+        self.types = list(hints.values())
+
+    def read(self) -> list[Row]:
+        """Return the rows, none where there is no file.
+
+        Raises
+        ------
+        BenchmarkError
+            If the file is no such table.
+        """
+        if not self.path.exists():
+            return []
+        content = self.path.read_bytes()
+        whole = content[: content.rfind(b"\n") + 1]
+        try:
+            lines = list(csv.reader(io.StringIO(whole.decode())))
+            if lines and lines[0] != self.columns:
+                raise ValueError("its columns are not those of this version")
+            return [self._parse(line) for line in lines[1:]]
+        except (ValueError, csv.Error) as error:
+            raise BenchmarkError(f"{self.path} cannot be gone on with: {error}; name another folder.") from error
+
+    def append(self, rows: Iterable[Row]) -> None:
+        """Add rows in one write, the header before the first ones."""
+        lines = self._lines(rows)
+        if not lines:
+            return
+        self._mend()
+        fresh = not self.path.exists() or not self.path.stat().st_size
+        with self.path.open("ab") as file:
+            file.write((self._lines([self.columns]) if fresh else b"") + lines)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def keep(self, wanted: Callable[[Key], bool]) -> None:
+        """Drop the rows of the runs that are not wanted; the file is replaced, and only if there are any."""
+        rows = self.read()
+        kept = [row for row in rows if wanted(row[: self.key_size])]
+        if len(kept) == len(rows):
+            return
+        temporary = self.path.with_name(f".{self.path.name}.tmp")
+        temporary.write_bytes(self._lines([self.columns, *kept]))
+        os.replace(temporary, self.path)
+
+    def _mend(self) -> None:
+        """Cut off a half line."""
+        if not self.path.exists():
+            return
+        with self.path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(size - 1, 0))
+            if file.read() in (b"", b"\n"):
+                return
+            file.seek(0)
+            end = file.read().rfind(b"\n") + 1
+        os.truncate(self.path, end)
+
+    def _lines(self, rows: Iterable[Iterable[Any]]) -> bytes:
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([as_text(value) for value in row] for row in rows)
+        return text.getvalue().encode()
+
+    def _parse(self, texts: list[str]) -> Row:
+        if len(texts) != len(self.columns):
+            raise ValueError(f"a row has {len(texts)} values instead of {len(self.columns)}")
+        return self.kind(*(from_text(text, kind) for text, kind in zip(texts, self.types, strict=True)))
+
+
+def as_text(value: Any) -> str:
+    """Return a value as it stands in a table, on one line.
+
+    Examples
+    --------
+    >>> as_text(None), as_text(True), as_text(0.5)
+    ('', 'true', '0.5')
+    """
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "" if value is None else " ".join(str(value).split())
+
+
+def from_text(text: str, kind: Any) -> Any:
+    """Return the value that a text in a table stands for.
+
+    Examples
+    --------
+    >>> from_text("", float | None), from_text("true", bool)
+    (None, True)
+    """
+    if kind is str:
+        return text
+    if kind is bool:
+        if text not in ("true", "false"):
+            raise ValueError(f"{text!r} is neither true nor false")
+        return text == "true"
+    if kind in (int | None, float | None) and text == "":
+        return None
+    return int(text) if kind in (int, int | None) else float(text)

@@ -1,0 +1,356 @@
+"""Transfer: pretrain on some data sets, fit the head on another, score a third; one row a pair and number of labels.
+
+Several sources of different length are joined into one pretraining: every channel is a sequence of its own, shorter
+ones filled up with missing points, and patches are as long as the recipe cuts the shortest source, so that each source
+has at least the recipe's number of patches.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tsjepa.arrays import Series
+from tsjepa.evaluation.accuracy import Labels
+from tsjepa.evaluation.benchmark_features import Fitted, fit_method, pretrain, reading, seeded
+from tsjepa.evaluation.benchmark_labels import Budget
+from tsjepa.evaluation.benchmark_methods import Method
+from tsjepa.evaluation.benchmark_process import RunError, call
+from tsjepa.evaluation.benchmark_run import Known, Parts, fit_reader, load_parts, rank_of, score, versions
+from tsjepa.evaluation.benchmark_table import BenchmarkError, Key, Table
+
+TRANSFER, RECORDINGS, ALL = "transfer.csv", "recordings.csv", "all"
+PER_CLASS = (1, 5, 20)
+BEARINGS = tuple(f"PaderbornKAT{condition}" for condition in range(4))
+BETWEEN = "+"
+
+
+class Transferred(NamedTuple):
+    """A row of `transfer.csv`: one head, fitted on `fit_on` with so many labels and scored on `target`.
+
+    Attributes
+    ----------
+    pretrain_on : str
+        Data sets that the encoder was pretrained on, joined by `+`; other methods do not look at them.
+    method, seed, fit_on, target, labels, draw
+        `labels` is `all`, or as `5/class`.
+    n_labels, n_test : int, optional
+        Labels of the head, series of the target that were scored.
+    accuracy : float, optional
+    effective_rank : float, optional
+        Of the features of the scored series, centred: what can be told without labels.
+    fit_seconds : float, optional
+        Of the method, without its head.
+    status, reason, recipe, versions
+        As in `results.csv`.
+    """
+
+    pretrain_on: str
+    method: str
+    seed: int
+    fit_on: str
+    target: str
+    labels: str
+    draw: int
+    n_labels: int | None
+    n_test: int | None
+    accuracy: float | None
+    effective_rank: float | None
+    fit_seconds: float | None
+    status: str
+    reason: str
+    recipe: str
+    versions: str
+
+
+class Recording(NamedTuple):
+    """A row of `recordings.csv`: windows of one recording of the target; each class of a condition is one recording."""
+
+    pretrain_on: str
+    method: str
+    seed: int
+    fit_on: str
+    target: str
+    recording: int
+    n_windows: int
+    accuracy: float
+
+
+class Job(NamedTuple):
+    """One pretraining and all that is read from it: pairs of the set that the head is fitted on, and the target."""
+
+    pretrain_on: tuple[str, ...]
+    pairs: tuple[tuple[str, str], ...]
+    whole_target: bool
+    method: Method
+    seed: int
+    per_class: tuple[int, ...]
+    data_dir: Path | None
+    device: str
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """What names the run in tables."""
+        return BETWEEN.join(self.pretrain_on), self.method.name, self.seed
+
+
+class Outcome(NamedTuple):
+    """Rows of one run."""
+
+    scores: tuple[Transferred, ...]
+    recordings: tuple[Recording, ...] = ()
+
+
+class TransferStore(NamedTuple):
+    """The tables of a transfer; a run is in them once its rows of scores are, which are written last, in one write."""
+
+    scores: Table[Transferred]
+    recordings: Table[Recording]
+
+    @classmethod
+    def at(cls, folder: Path) -> "TransferStore":
+        """Return the tables in a folder."""
+        return cls(Table(folder / TRANSFER, Transferred, 3), Table(folder / RECORDINGS, Recording, 3))
+
+    def drop(self, key: Key) -> None:
+        """Drop the rows of a run."""
+        for table in (self.scores, self.recordings):
+            table.keep(lambda other: other != key)
+
+
+def transfer_jobs(
+    sources: tuple[str, ...],
+    targets: Sequence[str],
+    methods: Sequence[Method],
+    seeds: int,
+    per_class: tuple[int, ...] = PER_CLASS,
+    data_dir: Path | None = None,
+    device: str = "auto",
+) -> list[Job]:
+    """Return the runs that pretrain on `sources`, and fit and score a head on each target's own two parts.
+
+    Examples
+    --------
+    >>> from tsjepa.evaluation.benchmark_methods import find_method
+    >>> transfer_jobs(("FordA",), ["FordB"], [find_method("raw")], seeds=1)[0].pairs
+    (('FordB', 'FordB'),)
+    """
+    pairs = tuple((target, target) for target in targets)
+    return [
+        Job(sources, pairs, False, method, seed, per_class, data_dir, device)
+        for seed in range(seeds)
+        for method in methods
+    ]
+
+
+def bearing_jobs(
+    methods: Sequence[Method],
+    seeds: int,
+    per_class: tuple[int, ...] = (),
+    data_dir: Path | None = None,
+    device: str = "auto",
+) -> list[Job]:
+    """Return the runs of the bearing protocol, twelve ordered pairs of working conditions.
+
+    For each target condition: pretrain without labels on the training parts of the other three, fit the head on the
+    training part of one of them, and score all windows of the target, none of which was seen before.
+
+    Examples
+    --------
+    >>> from tsjepa.evaluation.benchmark_methods import find_method
+    >>> jobs = bearing_jobs([find_method("raw")], seeds=1)
+    >>> len(jobs), jobs[0].pairs[0]
+    (4, ('PaderbornKAT1', 'PaderbornKAT0'))
+    """
+    jobs = []
+    for seed in range(seeds):
+        for target in BEARINGS:
+            others = tuple(name for name in BEARINGS if name != target)
+            pairs = tuple((other, target) for other in others)
+            jobs += [Job(others, pairs, True, method, seed, per_class, data_dir, device) for method in methods]
+    return jobs
+
+
+def transfer_left(jobs: Sequence[Job], store: TransferStore) -> list[Job]:
+    """Return the runs that are not finished: not there, failed, or without rows that are asked for.
+
+    Raises
+    ------
+    BenchmarkError
+        If a finished run was made with another recipe, or a table is damaged.
+    """
+    rows: dict[Key, list[Transferred]] = {}
+    for row in store.scores.read():
+        rows.setdefault(row[:3], []).append(row)
+    return [job for job in jobs if not finished(job, rows.get(job.key, []), store.scores.path)]
+
+
+def finished(job: Job, rows: Sequence[Transferred], path: Path) -> bool:
+    """Return whether a run's rows are all there."""
+    if not rows or any(row.status != "ok" for row in rows):
+        return False
+    if any(row.recipe != job.method.digest() for row in rows):
+        raise BenchmarkError(
+            f"{path} holds {job.method.name} made with another recipe or number of epochs: name another folder with "
+            "--out, or give the same options."
+        )
+    there = {(row.fit_on, row.target, row.labels) for row in rows}
+    asked = [ALL, *(str(Budget("per_class", number)) for number in job.per_class)]
+    return all((*pair, labels) in there for pair in job.pairs for labels in asked)
+
+
+def carry_out_transfers(jobs: Sequence[Job], store: TransferStore) -> Iterator[Transferred]:
+    """Make runs one after another, each in a process of its own, and keep each as it ends; yield a row a pair."""
+    for job in jobs:
+        try:
+            outcome = call(measure_transfer, job, fork=job.device == "cpu")
+        except RunError as error:
+            outcome = Outcome(tuple(failures(job, str(error))))
+        store.drop(job.key)
+        store.recordings.append(outcome.recordings)
+        store.scores.append(outcome.scores)
+        yield from (row for row in outcome.scores if row.labels == ALL)
+
+
+def failures(job: Job, reason: str) -> Iterator[Transferred]:
+    """Yield the rows of a run that failed, one a pair."""
+    for fit_on, target in job.pairs:
+        where = (*job.key, fit_on, target, ALL, 0)
+        yield Transferred(*where, None, None, None, None, None, "failed", reason, job.method.digest(), versions())
+
+
+def measure_transfer(job: Job) -> Outcome:
+    """Carry out one run: one pretraining, and every pair that is read from it."""
+    started = time.perf_counter()
+    shared = pretrained(job)
+    seconds = time.perf_counter() - started
+    scores: list[Transferred] = []
+    recordings: list[Recording] = []
+    for fit_on, target in job.pairs:
+        parts = load_parts(fit_on, data_dir=job.data_dir)
+        known, begun = parts.known, time.perf_counter()
+        fitted = shared or fit_method(job.method, known.train, known.y, job.seed, job.device)
+        fit_seconds = seconds if shared else time.perf_counter() - begun
+        pair = Pair(job, fit_on, target, fitted, round(fit_seconds, 4))
+        goal = parts if target == fit_on else load_parts(target, data_dir=job.data_dir)
+        found = read_pair(pair, parts, *scored_part(goal, whole=job.whole_target))
+        scores += found.scores
+        recordings += found.recordings
+    return Outcome(tuple(scores), tuple(recordings))
+
+
+class Pair(NamedTuple):
+    """A fitted method, the set that its head is fitted on, and the target."""
+
+    job: Job
+    fit_on: str
+    target: str
+    fitted: Fitted
+    fit_seconds: float
+
+
+def scored_part(parts: Parts, *, whole: bool) -> tuple[tuple[Series, ...], Labels]:
+    """Return the series of the target that are scored, the test part or both, and their labels."""
+    if whole:
+        return (parts.known.train, parts.known.test), np.concatenate([parts.known.y, parts.y_test])
+    return (parts.known.test,), parts.y_test
+
+
+def read_pair(pair: Pair, parts: Parts, series: tuple[Series, ...], y: Labels) -> Outcome:
+    """Fit heads on all and on few labels, and score the target with each."""
+    job, known = pair.job, parts.known
+    Z, Z_target = pair.fitted.transform(known.train), np.concatenate([pair.fitted.transform(one) for one in series])
+    rank, digest = rank_of(Z_target), job.method.digest()
+
+    def row(labels: str, draw: int, n_labels: int, accuracy: float | None) -> Transferred:
+        where = (*job.key, pair.fit_on, pair.target, labels, draw)
+        found = (n_labels, len(y), accuracy, rank, pair.fit_seconds)
+        return Transferred(*where, *found, "ok", "", digest, versions())
+
+    predicted = fit_reader(pair.fitted, Z, known.y).predict(Z_target)
+    scores = [row(ALL, 0, len(known.y), score(predicted, y))]
+    for budget in (Budget("per_class", number) for number in job.per_class):
+        if not budget.fits(known.y):
+            scores.append(row(str(budget), 0, 0, None))
+            continue
+        for draw in range(budget.n_draws()):
+            cases = budget.draw(known.y, draw)
+            guessed = read_few(pair, known, series, cases, Z, Z_target)
+            scores.append(row(str(budget), draw, len(cases), score(guessed, y)))
+    key = (*job.key, pair.fit_on, pair.target)
+    by_class = [(int(label), y == label) for label in np.unique(y)] if job.whole_target else []
+    found = [Recording(*key, label, int(own.sum()), score(predicted[own], y[own])) for label, own in by_class]
+    return Outcome(tuple(scores), tuple(found))
+
+
+def read_few(pair: Pair, known: Known, series: tuple[Series, ...], cases: Any, Z: Any, Z_target: Any) -> Labels:
+    """Return what a head says that saw the labels of some cases; a method that learns from labels sees no others."""
+    method, y = pair.job.method, known.y[cases]
+    if method.kind != "supervised":
+        return fit_reader(pair.fitted, Z[cases], y).predict(Z_target)
+    fitted = fit_method(method, known.train.take(cases), y, pair.job.seed, pair.job.device)
+    return fit_reader(fitted, Z[cases], y).predict(np.concatenate([fitted.transform(one) for one in series]))
+
+
+def pretrained(job: Job) -> Fitted | None:
+    """Return the encoder that was pretrained on the sources, None for a method that is fitted on each pair."""
+    method = job.method
+    if method.kind != "pretrained":
+        return None
+    assert method.config is not None
+    sources = [load_parts(name, data_dir=job.data_dir).known.train for name in job.pretrain_on]
+    config = seeded(method.config, job.seed)
+    series = sources[0] if len(sources) == 1 else join(sources, mixed=config.tokenizer.channels == "mixed")
+    shortest = min(source.n_timepoints for source in sources)
+    encoder = pretrain(config, series, job.device, n_timepoints=shortest)
+    return Fitted(*reading(encoder, config, job.device))
+
+
+def join(sources: Sequence[Series], *, mixed: bool = False) -> Series:
+    """Return the series of several sets as one, of the length of the longest.
+
+    Parameters
+    ----------
+    sources : sequence of Series
+    mixed : bool, default=False
+        Whether channels belong together; else each is a series of its own.
+
+    Returns
+    -------
+    Series
+
+    Raises
+    ------
+    BenchmarkError
+        If channels belong together and their numbers differ.
+
+    Examples
+    --------
+    >>> motions, noise = Series(np.zeros((2, 3, 8), np.float32)), Series(np.zeros((4, 1, 5), np.float32))
+    >>> join([motions, noise]).values.shape
+    (10, 1, 8)
+    """
+    channels = {source.n_channels for source in sources}
+    if mixed and len(channels) > 1:
+        raise BenchmarkError(
+            f"the sources have {' and '.join(map(str, sorted(channels)))} channels, which a recipe with "
+            "tokenizer.channels=mixed cannot join: pretrain with independent channels."
+        )
+    n_channels, length = (channels.pop() if mixed else 1), max(source.n_timepoints for source in sources)
+    values = [fill_up(source.values.reshape(-1, n_channels, source.n_timepoints), length) for source in sources]
+    if all(source.valid is None and source.n_timepoints == length for source in sources):
+        return Series(np.concatenate(values))
+    valid = [
+        (np.ones(source.values.shape, bool) if source.valid is None else source.valid).reshape(
+            -1, n_channels, source.n_timepoints
+        )
+        for source in sources
+    ]
+    return Series(np.concatenate(values), np.concatenate([fill_up(one, length) for one in valid]))
+
+
+def fill_up(values: Any, length: int) -> Any:
+    """Return an array with zeros, or False, behind its last axis up to a length."""
+    return np.pad(values, [(0, 0), (0, 0), (0, length - values.shape[-1])])

@@ -1,0 +1,122 @@
+"""A picture of a detection: the channels of a log, the score with its threshold, and the events."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+# Points of a curve that a picture shows: more rows are drawn from the lowest to the highest of each bin
+COLUMNS = 2000
+CHANNEL, SCORE, ALARM, LABEL = "#4c72b0", "#333333", "#d62728", "#2ca02c"
+
+
+class Detection(NamedTuple):
+    """What is drawn.
+
+    Attributes
+    ----------
+    x : array of shape (n_rows,)
+        Times or numbers of rows, ascending.
+    values : array of shape (n_channels, n_rows)
+    names : sequence of str
+        Of the channels.
+    score : array of shape (n_rows,)
+    threshold : float
+    events : sequence of (int, int)
+        First and last row of each.
+    runs : sequence of int
+        First rows of further runs.
+    abnormal : array of shape (n_rows,), optional
+        Labels: 1 or 0, NaN for none.
+    """
+
+    x: NDArray[Any]
+    values: NDArray[Any]
+    names: Sequence[str]
+    score: NDArray[Any]
+    threshold: float
+    events: Sequence[tuple[int, int]]
+    runs: Sequence[int] = ()
+    abnormal: NDArray[Any] | None = None
+
+
+def draw(found: Detection, title: str) -> Figure:
+    """Draw a detection.
+
+    Parameters
+    ----------
+    found : Detection
+    title : str
+
+    Returns
+    -------
+    Figure
+
+    Examples
+    --------
+    >>> x = np.arange(100)
+    >>> detection = Detection(x, np.sin(x)[None], ["flow"], np.abs(np.sin(x)), 0.9, [(10, 20)])
+    >>> len(draw(detection, "pump").axes)
+    2
+    """
+    rows = len(found.values) + 1 + (found.abnormal is not None)
+    heights = [1.0] * len(found.values) + [2.0] + [0.25] * (found.abnormal is not None)
+    figure = Figure(figsize=(12, 1.2 + 0.8 * sum(heights)), layout="constrained")
+    axes: list[Axes] = list(figure.subplots(rows, 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0])
+    for axis, values, name in zip(axes, found.values, found.names, strict=False):
+        curve(axis, found.x, values, CHANNEL)
+        axis.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8)
+        axis.tick_params(labelsize=7)
+    score = axes[len(found.values)]
+    curve(score, found.x, found.score, SCORE)
+    score.axhline(found.threshold, color=ALARM, lw=1, ls="--")
+    score.annotate(
+        f"threshold {found.threshold:.2f}", (1, found.threshold), (3, 0), xycoords=("axes fraction", "data"),
+        textcoords="offset points", color=ALARM, fontsize=8, va="center", annotation_clip=False,
+    )  # fmt: skip
+    score.set_ylabel("score", rotation=0, ha="right", va="center")
+    if found.abnormal is not None:
+        label_strip(axes[-1], found)
+    for axis in axes[: len(found.values) + 1]:
+        for start, end in found.events:
+            axis.axvspan(found.x[start], found.x[end], color=ALARM, alpha=0.2, lw=0)
+        for start in found.runs:
+            axis.axvline(found.x[start], color="0.6", lw=0.6)
+        axis.spines[["top", "right"]].set_visible(False)
+    if np.issubdtype(found.x.dtype, np.datetime64):
+        locator = AutoDateLocator()
+        axes[-1].xaxis.set_major_locator(locator)
+        axes[-1].xaxis.set_major_formatter(ConciseDateFormatter(locator))
+    else:
+        axes[-1].set_xlabel("row")
+    axes[0].set_xlim(found.x[0], found.x[-1])
+    axes[0].set_title(title, fontsize=10, loc="left")
+    return figure
+
+
+def label_strip(axis: Axes, found: Detection) -> None:
+    """Mark the rows that are labelled abnormal."""
+    assert found.abnormal is not None
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], found.abnormal == 1, [0]]).astype(int)))
+    for start, stop in edges.reshape(-1, 2):
+        axis.axvspan(found.x[start], found.x[stop - 1], color=LABEL, alpha=0.6, lw=0)
+    axis.set_yticks([])
+    axis.set_ylabel("labels", rotation=0, ha="right", va="center", fontsize=8)
+    axis.spines[["top", "right", "left"]].set_visible(False)
+
+
+def curve(axis: Axes, x: NDArray[Any], y: NDArray[Any], color: str) -> None:
+    """Draw a curve, a long one as the band from the lowest to the highest value of each bin."""
+    if len(x) <= 2 * COLUMNS:
+        axis.plot(x, y, color=color, lw=0.8)
+        return
+    starts = np.linspace(0, len(y), COLUMNS, endpoint=False).astype(int)
+    high = np.maximum.reduceat(np.where(np.isnan(y), -np.inf, y), starts)
+    low = np.minimum.reduceat(np.where(np.isnan(y), np.inf, y), starts)
+    seen = np.isfinite(high)
+    low, high = np.where(seen, low, np.nan), np.where(seen, high, np.nan)
+    axis.fill_between(x[starts], low, high, color=color, lw=0.8)
