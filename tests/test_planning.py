@@ -1,0 +1,137 @@
+"""Planning: the search finds known optima, and in closed loop a plant is brought to its target."""
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tsjepa.build import build_model, configure, resolve
+from tsjepa.checkpoint import Header
+from tsjepa.evaluation.plants import MOTOR, record, simulate, steps
+from tsjepa.evidence import decode, ridge
+from tsjepa.planning import Search, plan
+from tsjepa.sight import cut_windows, see
+from tsjepa.training import fit
+from tsjepa.world import WorldModel
+
+PATCH, CONTEXT = 4, 48
+SETTINGS = (
+    f"tokenizer.patch_length={PATCH}",
+    "encoder.dim=32",
+    "encoder.depth=1",
+    "encoder.heads=2",
+    "predictor.dim=32",
+    "predictor.depth=1",
+    "predictor.heads=2",
+    "projector.hidden=64",
+    "projector.out=8",
+    "regularizer.slices=16",
+    "regularizer.weight=0.02",
+    "world.inputs=[0]",
+    "train.batch_size=64",
+    "train.lr=3e-3",
+    "train.epochs=10",
+)
+BOUNDS = np.array([[-1.0, 2.0]])
+
+
+def small() -> WorldModel:
+    model = build_model(resolve(configure("lewm-sensor", overrides=SETTINGS), CONTEXT), 3)
+    assert isinstance(model, WorldModel)
+    return model.eval()
+
+
+class Integrator(WorldModel):
+    """A world whose only latent is the sum of what it was told since the context."""
+
+    def belief(self, x: Tensor) -> Tensor:
+        return torch.zeros(len(x), 1)
+
+    def rollout(self, belief: Tensor, inputs: Tensor | None = None, *, steps: int) -> Tensor:
+        assert inputs is not None
+        return inputs[:, 0, ::PATCH].cumsum(1).unsqueeze(-1)
+
+
+def integrator() -> WorldModel:
+    model = small()
+    model.__class__ = Integrator
+    return model
+
+
+IDENTITY = np.array([[1.0], [0.0]])
+
+
+def test_the_search_finds_the_optimum_of_a_world_that_is_known() -> None:
+    context = np.zeros((3, CONTEXT), np.float32)
+    found = plan(integrator(), context, IDENTITY, np.array([1.5]), BOUNDS, steps=4, search=Search(512, 32, 20))
+    np.testing.assert_allclose(found.inputs, [[1.5, 0, 0, 0]], atol=0.05)
+    np.testing.assert_allclose(found.expected[:, 0], 1.5, atol=0.05)
+    assert found.cost == pytest.approx(float(np.square(found.expected - 1.5).mean()))
+
+
+def test_plans_keep_within_bounds_and_depend_on_the_seed_alone() -> None:
+    context = np.zeros((3, CONTEXT), np.float32)
+    plans = [plan(integrator(), context, IDENTITY, np.array([50.0]), BOUNDS, steps=3, seed=seed) for seed in (1, 1, 2)]
+    np.testing.assert_allclose(plans[0].inputs, 2.0, atol=1e-3)
+    np.testing.assert_array_equal(plans[0].inputs, plans[1].inputs)
+    assert all(p.inputs.min() >= -1 and p.inputs.max() <= 2 for p in plans)
+    with pytest.raises(ValueError, match="1 input"):
+        plan(integrator(), context, IDENTITY, np.zeros(1), np.zeros((2, 2)), steps=3)
+
+
+@pytest.fixture(scope="module")
+def motor() -> tuple[WorldModel, NDArray[np.float64]]:
+    log = record(MOTOR, steps(MOTOR, 4000, hold=12, seed=1))
+    model = small()
+    fit(
+        model,
+        cut_windows([log], CONTEXT, 4),
+        Header(resolve(configure("lewm-sensor", overrides=SETTINGS), CONTEXT), None, 3, CONTEXT),
+    )
+    seen = see(model, np.stack([log[:, i : i + CONTEXT] for i in range(0, 3900, 8)]).astype(np.float32))
+    return model, ridge(seen.latents[:, -1], seen.values[:, :, -1, -1] * scale(model) + level(model))
+
+
+def scale(model: WorldModel) -> NDArray[np.float32]:
+    assert model.encoder.statistics is not None
+    return model.encoder.statistics.scale[1:].numpy()
+
+
+def level(model: WorldModel) -> NDArray[np.float32]:
+    assert model.encoder.statistics is not None
+    return model.encoder.statistics.mean[1:].numpy()
+
+
+def test_rollouts_know_more_than_persistence(motor: tuple[WorldModel, NDArray[np.float64]]) -> None:
+    model, decoder = motor
+    log = record(MOTOR, steps(MOTOR, 1500, hold=12, seed=5), seed=5).astype(np.float32)
+    ahead = 4
+    starts = range(0, 1500 - CONTEXT - ahead * PATCH, 12)
+    x = torch.from_numpy(np.stack([log[:, i : i + CONTEXT + ahead * PATCH] for i in starts]))
+    with torch.inference_mode():
+        latents = model.rollout(model.belief(x[..., :CONTEXT]), x[:, :1, CONTEXT:], steps=ahead)
+    truth = x[:, 1:, -1].numpy()
+    ours = np.square(decode(latents[:, -1].numpy(), decoder) - truth).mean()
+    persistence = np.square(x[:, 1:, CONTEXT - 1].numpy() - truth).mean()
+    assert ours < 0.25 * persistence
+
+
+def test_a_motor_is_brought_to_its_speed(motor: tuple[WorldModel, NDArray[np.float64]]) -> None:
+    model, decoder = motor
+    told = np.zeros((1, CONTEXT))
+    log, state = record(MOTOR, told), simulate(MOTOR, told)[:, -1]
+    for round_ in range(25):
+        found = plan(
+            model,
+            log[:, -CONTEXT:].astype(np.float32),
+            decoder,
+            np.array([5.0, np.nan]),
+            MOTOR.bounds,
+            steps=6,
+            seed=round_,
+        )
+        told = np.repeat(found.inputs[:, :1], PATCH, 1).astype(np.float64)
+        log = np.concatenate([log, record(MOTOR, told, seed=round_, state=state)], 1)
+        state = simulate(MOTOR, told, state)[:, -1]
+    assert log[1, -20:].mean() == pytest.approx(5.0, abs=1.0)

@@ -1,0 +1,47 @@
+"""What a configuration must say so that no token sees a later one, and the next ones can be predicted."""
+
+from tsjepa.config import Config, ConfigError
+
+
+def check_direction(config: Config) -> None:
+    """Check that a causal encoder sees nothing of what comes later, and that a world model has all that it needs.
+
+    Raises
+    ------
+    ConfigError
+        If a setting does not go with `encoder.causal`, or with `world.horizons`.
+
+    Examples
+    --------
+    >>> check_direction(Config(tokenizer={"n_patches": 10}, encoder={"causal": True}))
+    Traceback (most recent call last):
+    tsjepa.config.ConfigError: encoder.causal goes with normalize=train or none.
+    """
+    encoder, target, world = config.encoder, config.target, config.world
+    if world.inputs and not world.horizons:
+        raise ConfigError("world.inputs condition the prediction of what comes: give world.horizons, too.")
+    if encoder.causal:
+        fits = {
+            "normalize=train or none": config.normalize != "instance",
+            "encoder.registers=0": not encoder.registers,
+            "encoder.conditioned=false": not encoder.conditioned,
+            "train.shift=false": not config.train.shift,
+        }
+        refuse("encoder.causal goes with", fits)
+    if world.horizons:
+        fits = {
+            "encoder.causal=true": encoder.causal,
+            "tokenizer.channels=mixed": config.tokenizer.channels == "mixed",
+            "target.kind=self or ema": target.kind in ("self", "ema"),
+            "target.levels=[-1]": target.levels in ((-1,), (encoder.depth,)),
+            "loss.normalize_target=false": not config.loss.normalize_target,
+            "loss.context_weight=0": not config.loss.context_weight,
+        }
+        refuse("world.horizons go with", fits)
+
+
+def refuse(text: str, fits: dict[str, bool]) -> None:
+    """Raise ConfigError with the settings that do not fit, if there are any."""
+    misfits = [setting for setting, holds in fits.items() if not holds]
+    if misfits:
+        raise ConfigError(f"{text} {', '.join(misfits)}.")

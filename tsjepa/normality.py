@@ -1,0 +1,103 @@
+"""What is usual: a Gaussian law of normal samples, the distance to it, and how large that distance usually is."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.covariance import ledoit_wolf_shrinkage
+
+Floats = NDArray[np.float64]
+
+# Least share of the covariance that is replaced by its mean variance in all directions: without any variance a
+# direction would make any distance infinite
+SHRINKAGE = 1e-3
+# Samples that a prior counts as: little against hundreds, but what they do not show at all is no longer impossible
+PRIOR = 30
+# Below this a squared distance is that of the mean itself
+SMALLEST = 1e-12
+
+
+class Law(NamedTuple):
+    """A Gaussian law of samples with D numbers, and what the logarithm of the distance to it usually is.
+
+    Attributes
+    ----------
+    mean : float64 array of shape (D,)
+    whitener : float64 array of shape (D, D)
+        Inverse of the Cholesky factor of the covariance: it makes deviations from the mean white.
+    centre, spread : float64 array of shape ()
+        Mean and standard deviation of `log_distance` of normal samples that the law was not fitted on.
+    """
+
+    mean: Floats
+    whitener: Floats
+    centre: Floats
+    spread: Floats
+
+    def log_distance(self, samples: NDArray[Any]) -> Floats:
+        """Return the logarithm of the squared Mahalanobis distance over D of samples [n, D]."""
+        white = (samples.astype(np.float64) - self.mean) @ self.whitener.T
+        return np.log(np.square(white).mean(1) + SMALLEST)
+
+    def unusual(self, samples: NDArray[Any]) -> Floats:
+        """Return how unusual samples [n, D] are: 0 is usual, and the unit is the spread of usual ones."""
+        return (self.log_distance(samples) - self.centre) / self.spread
+
+    def plain(self) -> dict[str, torch.Tensor]:
+        """Return it as tensors, as a file holds it."""
+        return {name: torch.as_tensor(value) for name, value in self._asdict().items()}
+
+
+def fit_law(
+    samples: NDArray[Any], held_out: NDArray[Any] | None = None, prior: Law | None = None
+) -> tuple[Law, Floats]:
+    """Fit a law to normal samples [n, D] in the order of time.
+
+    Without samples held out, either half is measured by the law of the other one: that a normal process wanders is then
+    part of what is usual.
+
+    Parameters
+    ----------
+    samples : array of shape (n, D)
+    held_out : array of shape (m, D), optional
+        Normal samples that say which distances are usual.
+    prior : Law, optional
+        Whose covariance counts as that of `PRIOR` further samples.
+
+    Returns
+    -------
+    law : Law
+    unusual : float64 array of shape (m,) or (n,)
+        How unusual the samples are that were held out.
+
+    Examples
+    --------
+    >>> law, _ = fit_law(np.random.default_rng(0).normal(size=(1000, 3)))
+    >>> usual, far = law.unusual(np.array([[1.0, -1.0, 1.0], [9.0, 9.0, 9.0]]))
+    >>> bool(abs(usual) < 1), bool(far > 3)
+    (True, True)
+    """
+    law = gaussian(samples, prior)
+    if held_out is None:
+        first, second = np.array_split(samples, 2)
+        away = np.concatenate([gaussian(b, prior).log_distance(a) for a, b in ((first, second), (second, first))])
+    else:
+        away = law.log_distance(held_out)
+    law = law._replace(centre=away.mean(), spread=np.maximum(away.std(), SMALLEST))
+    return law, (away - law.centre) / law.spread
+
+
+def gaussian(samples: NDArray[Any], prior: Law | None = None) -> Law:
+    """Return mean and covariance of samples [n, D], shrunk after Ledoit and Wolf (2004, J. Multivar. Anal. 88, 365)."""
+    wide = samples.astype(np.float64)
+    mean = wide.mean(0)
+    share = max(ledoit_wolf_shrinkage(wide - mean, assume_centered=True), SHRINKAGE)
+    covariance = (wide - mean).T @ (wide - mean) / len(wide)
+    floor = max(share * np.trace(covariance) / len(covariance), SMALLEST)
+    covariance = (1 - share) * covariance + floor * np.eye(len(covariance))
+    if prior is not None:
+        factor = np.linalg.inv(prior.whitener)
+        covariance = (len(wide) * covariance + PRIOR * factor @ factor.T) / (len(wide) + PRIOR)
+    whitener = np.linalg.inv(np.linalg.cholesky(covariance))
+    return Law(mean, whitener, np.float64(0.0), np.float64(1.0))  # type: ignore[arg-type]

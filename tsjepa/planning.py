@@ -1,0 +1,118 @@
+"""Planning in latent space: inputs under which a world model expects a plant to reach a target."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tsjepa.world import WorldModel
+
+
+class Search(NamedTuple):
+    """How the cross-entropy method searches (Rubinstein 1999, Methodol. Comput. Appl. Probab. 1, 127).
+
+    Attributes
+    ----------
+    samples : int
+        Plans that are drawn a round.
+    elites : int
+        Best plans of a round, from which the next round's law follows.
+    rounds : int
+    """
+
+    samples: int = 256
+    elites: int = 24
+    rounds: int = 6
+
+
+class Plan(NamedTuple):
+    """What a plant should be told, and what is then expected.
+
+    Attributes
+    ----------
+    inputs : float32 array of shape (U, steps)
+        In the unit of the series, one value a patch.
+    expected : float32 array of shape (steps, K)
+        Decoded values at the end of each patch.
+    cost : float
+    """
+
+    inputs: NDArray[np.float32]
+    expected: NDArray[np.float32]
+    cost: float
+
+
+@torch.inference_mode()
+def plan(
+    model: WorldModel,
+    context: NDArray[np.float32],
+    decoder: NDArray[np.float64],
+    target: NDArray[np.float64],
+    bounds: NDArray[np.float64],
+    *,
+    steps: int,
+    search: Search | None = None,
+    seed: int = 0,
+) -> Plan:
+    """Find inputs, constant over each patch, under which decoded values come and stay near a target.
+
+    Parameters
+    ----------
+    model : WorldModel
+        In evaluation mode, on the CPU, with inputs.
+    context : array of shape (n_channels, T)
+        What was measured last, every point of it.
+    decoder : array of shape (E + 1, K)
+        Linear probe from latents to values, the constant last, see `tsjepa.evidence.ridge`.
+    target : array of shape (K,)
+        In the unit of the decoder's values; NaN where any value will do.
+    bounds : array of shape (U, 2)
+        Least and largest value of each input.
+    steps : int
+        Patches to plan for.
+    search : Search, optional
+    seed : int, default=0
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    ValueError
+        If the bounds are not those of the model's inputs.
+
+    Examples
+    --------
+    >>> from tsjepa.build import build_model, configure, resolve
+    >>> model = build_model(resolve(configure("lewm-sensor", overrides=["world.inputs=[0]"]), 128), 2).eval()
+    >>> bounds = np.array([[0.0, 1.0]])
+    >>> plan(model, np.zeros((2, 128), np.float32), np.zeros((33, 1)), np.ones(1), bounds, steps=3).inputs.shape
+    (1, 3)
+    """
+    if len(bounds) != len(model.encoder.inputs):
+        raise ValueError(f"the model has {len(model.encoder.inputs)} input(s), but there are {len(bounds)} bounds.")
+    search, generator = search or Search(), torch.Generator().manual_seed(seed)
+    low, high = torch.tensor(bounds, dtype=torch.float32).T[..., None]
+    weights, wanted = torch.tensor(decoder, dtype=torch.float32), torch.tensor(target, dtype=torch.float32)
+    belief = model.belief(torch.from_numpy(context)[None]).expand(search.samples, -1)
+    mean, spread = ((low + high) / 2).expand(-1, steps), ((high - low) / 2).expand(-1, steps)
+    for _ in range(search.rounds):
+        noise = torch.randn(search.samples, *mean.shape, generator=generator)
+        drawn = torch.minimum(torch.maximum(mean + spread * noise, low), high)
+        expected = foreseen(model, belief, drawn, weights)
+        cost = (expected - wanted).square()[..., wanted.isfinite()].mean((1, 2))
+        best = cost.argsort()[: search.elites]
+        mean, spread = drawn[best].mean(0), drawn[best].std(0)
+    expected = foreseen(model, belief[:1], mean[None], weights)[0]
+    final = (expected - wanted).square()[:, wanted.isfinite()].mean()
+    return Plan(mean.numpy(), expected.numpy(), float(final))
+
+
+def foreseen(model: WorldModel, belief: Tensor, inputs: Tensor, weights: Tensor) -> Tensor:
+    """Return the decoded values [B, steps, K] that follow beliefs [B, D] under inputs [B, U, steps], one a patch."""
+    told = inputs.repeat_interleave(model.encoder.tokenizer.patch_length, -1)
+    latents = model.rollout(belief, told, steps=inputs.shape[-1])
+    return latents @ weights[:-1] + weights[-1]

@@ -1,0 +1,243 @@
+"""Surprise: how little of what came was predicted, how far the latents are from normal ones, and which channel it was.
+
+What a world model sees of a patch gives evidence of several kinds (`tsjepa.evidence`). Each is held against the law of
+normal patches (`tsjepa.normality`), so that all are in one unit: 0 is usual, 1 one standard deviation more than usual.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tsjepa.evidence import fit_decoders, gather
+from tsjepa.normality import Floats, Law, fit_law
+from tsjepa.sight import Array, Sight, see, windows_of
+from tsjepa.world import WorldModel
+
+# Windows that laws and decoders are fitted on, spread evenly over the normal data: memory does not grow with these
+MOST = 8192
+# Smallest scale of a reference, as a share of the training data's: where a sensor stood still, rounding must not become
+# surprise
+SCALE_LEFT = 1e-2
+
+
+class Scores(NamedTuple):
+    """Scores of T rows, larger is more surprising; NaN where nothing is known.
+
+    Attributes
+    ----------
+    score : float32 array of shape (T,)
+        The larger one of surprise and distance.
+    surprise : float32 array of shape (T,)
+        Error of predicted latents, and of the values decoded from them, mean over horizons.
+    distance : float32 array of shape (T,)
+        Distance of latents, and of the level of the values, to normal ones, mean over window lengths.
+    channels : float32 array of shape (C, T)
+        The larger one of both for each measured channel's values alone: the largest names the sensor to blame.
+    """
+
+    score: Array
+    surprise: Array
+    distance: Array
+    channels: Array
+
+    @classmethod
+    def of(cls, rows: Array) -> "Scores":
+        """Return the scores in rows [T, 2 + C] of surprise, distance and channels."""
+        surprise, distance, *channels = rows.T
+        return cls(np.maximum(surprise, distance), surprise, distance, np.stack(channels))
+
+
+class Laws(NamedTuple):
+    """What is normal of each part of `tsjepa.evidence.Evidence`."""
+
+    errors: tuple[Law, ...]
+    forecasts: tuple[Law, ...]
+    latents: tuple[Law, ...]
+    levels: tuple[Law, ...]
+    residuals: tuple[Law, ...]
+    offsets: tuple[Law, ...]
+
+
+class Scorer:
+    """Scores of series by a world model; made by `fit_scorer`.
+
+    Parameters
+    ----------
+    model : WorldModel
+        In evaluation mode, on the CPU.
+    context : int
+        Length of a window in points, a multiple of the patch length.
+    decoders : float64 array of shape (H, E + 1, C * P)
+        See `tsjepa.evidence.fit_decoders`.
+    laws : Laws
+    usual : float32 array of shape (n, 2 + C)
+        Scores of normal windows by laws that were not fitted on them, in the order of time; see `Scores.of`.
+    gain, offset : float64 array of shape (n_channels,)
+        What brings a series to the level and scale of the training data; 1 and 0 where it has those.
+    """
+
+    def __init__(
+        self,
+        model: WorldModel,
+        context: int,
+        decoders: Floats,
+        laws: Laws,
+        usual: Array,
+        gain: Floats,
+        offset: Floats,
+    ) -> None:
+        self.model, self.context, self.decoders, self.laws, self.usual = model, context, decoders, laws, usual
+        self.gain, self.offset = gain, offset
+        self.patch_length = model.encoder.tokenizer.patch_length
+        self.channels = tuple(model.encoder.measured(len(gain)))
+
+    def adjusted(self, x: NDArray[Any]) -> Array:
+        """Return a series [C, T] at the level and scale of the training data."""
+        return adjusted(x, self.gain, self.offset)
+
+    def judge(self, sight: Sight) -> Array:
+        """Return surprise, distance and each channel's score of what is seen of n patches, [n, 2 + C]."""
+        evidence = gather(sight, self.decoders)
+        unusual = (
+            [law.unusual(samples) for law, samples in zip(laws, part, strict=True)]
+            for laws, part in zip(self.laws, evidence, strict=True)
+        )
+        return joined(*unusual)
+
+    def plain(self) -> dict[str, Any]:
+        """Return it as plain types and tensors, as a file holds it, without the model."""
+        return {
+            "context": self.context,
+            "decoders": torch.from_numpy(self.decoders),
+            "laws": {name: [law.plain() for law in laws] for name, laws in self.laws._asdict().items()},
+            **{name: torch.from_numpy(getattr(self, name)) for name in ("usual", "gain", "offset")},
+        }
+
+
+def read_scorer(content: dict[str, Any], model: WorldModel) -> Scorer:
+    """Return the scorer that `Scorer.plain` wrote, for the model that it was fitted with."""
+    laws = {
+        name: tuple(Law(**{key: value.numpy() for key, value in law.items()}) for law in parts)
+        for name, parts in content["laws"].items()
+    }
+    decoders, usual, gain, offset = (content[name].numpy() for name in ("decoders", "usual", "gain", "offset"))
+    return Scorer(model, content["context"], decoders, Laws(**laws), usual, gain, offset)
+
+
+def fit_scorer(
+    model: WorldModel,
+    normal: Sequence[NDArray[Any]],
+    calibration: Sequence[NDArray[Any]] | None = None,
+    *,
+    context: int,
+) -> Scorer:
+    """Learn from normal series what is usual.
+
+    Parameters
+    ----------
+    model : WorldModel
+        In evaluation mode, on the CPU.
+    normal : sequence of array of shape (n_channels, n_timepoints)
+        Normal series, inputs included; NaN is missing.
+    calibration : sequence of array, optional
+        Normal series that the model was not trained on; they say which scores are usual. By default either half of
+        `normal` is held against the other.
+    context : int
+        Length in points of the windows that the model was trained on.
+
+    Returns
+    -------
+    Scorer
+
+    Raises
+    ------
+    ValueError
+        If no window of normal data is without blind patches.
+
+    Examples
+    --------
+    >>> from tsjepa.build import build_model, configure, resolve
+    >>> model = build_model(resolve(configure("lewm-sensor"), 128), 2).eval()
+    >>> scorer = fit_scorer(model, [np.random.default_rng(0).normal(size=(2, 600))], context=128)
+    >>> scorer.patch_length, scorer.channels
+    (8, (0, 1))
+    """
+    n_channels = len(normal[0])
+    seen = see_series(model, normal, context)
+    decoders = fit_decoders(seen)
+    held_out = None if calibration is None else see_series(model, calibration, context)
+    laws, usual = fit_laws(seen, decoders, held_out)
+    return Scorer(model, context, decoders, laws, usual, np.ones(n_channels), np.zeros(n_channels))
+
+
+def refer(scorer: Scorer, reference: NDArray[Any]) -> Scorer:
+    """Return a scorer for a run of which a stretch is known to be normal.
+
+    Level and scale of each measured channel and all laws become those of the reference, of which the laws so far are
+    the prior; what latents stand for stays. Inputs keep their level and scale, which have a meaning.
+
+    Parameters
+    ----------
+    scorer : Scorer
+    reference : array of shape (n_channels, n_timepoints)
+
+    Raises
+    ------
+    ValueError
+        If no window of the reference is without blind patches.
+    """
+    statistics, gain, offset = scorer.model.encoder.statistics, scorer.gain.copy(), scorer.offset.copy()
+    if statistics is not None:
+        mean, scale = (part.numpy().astype(np.float64) for part in (statistics.mean, statistics.scale))
+        for channel in scorer.channels:
+            known = reference[channel][np.isfinite(reference[channel])].astype(np.float64)
+            if len(known):
+                gain[channel] = scale[channel] / max(known.std(), SCALE_LEFT * scale[channel])
+                offset[channel] = mean[channel] - gain[channel] * known.mean()
+    seen = see_series(scorer.model, [adjusted(reference, gain, offset)], scorer.context)
+    laws, usual = fit_laws(seen, scorer.decoders, prior=scorer.laws)
+    return Scorer(scorer.model, scorer.context, scorer.decoders, laws, usual, gain, offset)
+
+
+def adjusted(x: NDArray[Any], gain: Floats, offset: Floats) -> Array:
+    """Return a series [C, T] with each channel multiplied by its gain and moved by its offset."""
+    if x.ndim != 2 or len(x) != len(gain):
+        raise ValueError(f"a series of {len(gain)} channels (C, T) is needed, but its shape is {x.shape}.")
+    return (x * gain[:, None] + offset[:, None]).astype(np.float32)
+
+
+def see_series(model: WorldModel, series: Sequence[NDArray[Any]], context: int) -> Sight:
+    """Return what is seen of windows spread evenly over series [C, T]."""
+    rows = sum(max(x.shape[1] - context + 1, 0) for x in series)
+    hop, patch = max(-(-rows // MOST), 1), model.encoder.tokenizer.patch_length
+    seen = [see(model, some) for x in series for some in windows_of(np.asarray(x, np.float32), context, patch, hop)]
+    if sum(len(part.latents) for part in seen) < 4:
+        raise ValueError(
+            f"normal data must hold {context + 4} rows without a gap: the {context} of a context and some more."
+        )
+    return Sight(*(np.concatenate(part) for part in zip(*seen, strict=True)))
+
+
+def fit_laws(
+    seen: Sight, decoders: Floats, held_out: Sight | None = None, prior: Laws | None = None
+) -> tuple[Laws, Array]:
+    """Fit all laws, and return scores of normal windows that they do not know; see `tsjepa.normality.fit_law`."""
+    parts = gather(seen, decoders)
+    nothing = [[None] * len(part) for part in parts]
+    others = nothing if held_out is None else gather(held_out, decoders)
+    before = nothing if prior is None else prior
+    fitted = [
+        [fit_law(*of_one) for of_one in zip(*of_part, strict=True)]
+        for of_part in zip(parts, others, before, strict=True)
+    ]
+    return Laws(*(tuple(law for law, _ in part) for part in fitted)), joined(*([away for _, away in p] for p in fitted))
+
+
+def joined(*unusual: Sequence[Floats]) -> Array:
+    """Return surprise, distance and each channel's score [n, 2 + C] of what is unusual in each part of the evidence."""
+    errors, forecasts, latents, levels, residuals, offsets = map(np.stack, unusual)
+    surprise, distance = np.concatenate([errors, forecasts]).mean(0), np.concatenate([latents, levels]).mean(0)
+    return np.stack([surprise, distance, *np.maximum(residuals, offsets)], 1).astype(np.float32)
