@@ -1,0 +1,157 @@
+"""What `tsjepa detect` does: rows are scored run by run, held against a threshold, and written with their events."""
+
+import time
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tsjepa.cli.detect_normal import (
+    Normal,
+    check_step,
+    cut_at_gaps,
+    fit_normal,
+    load_world,
+    open_data,
+    step_in,
+)
+from tsjepa.cli.detect_tables import Found, check_paths, draw_picture, write_events, write_scores
+from tsjepa.cli.errors import Failure, say, told
+from tsjepa.cli.options import DetectOptions
+from tsjepa.cli.outdir import make_writable
+from tsjepa.cli.render import count_bar
+from tsjepa.cli.report import DetectReport
+from tsjepa.datasets.log_runs import LogRuns
+from tsjepa.evaluation.alarms import AlarmScore, score_alarms
+from tsjepa.events import GAP, Alarms, Event
+from tsjepa.stream import PIECE, Stream
+from tsjepa.surprise import Scorer, Scores, refer
+from tsjepa.thresholds import Budget, Threshold, calibrate
+
+
+class Cut(NamedTuple):
+    """The stretches of a run, which has a scorer of its own where it has a reference."""
+
+    run: int
+    edges: list[int]
+    scorer: Scorer
+
+
+def detect(options: DetectOptions) -> DetectReport:
+    """Score a log and find its events."""
+    started = time.monotonic()
+    with told():
+        budget = Budget.parse(options.false_alarms)
+    check_paths(options)
+    if options.follow:
+        from tsjepa.cli.detect_follow import follow_log
+
+        return follow_log(options, budget, started)
+    runs = open_data(load_world(options.checkpoint)[1], options)
+    order = runs.file_order()
+    normal = fit_normal(options)
+    check_step(runs, normal.runs)
+    make_writable(options.out.parent)
+    cuts = [cut_run(runs, run, normal, options.reference_rows) for run in range(len(runs.ids))]
+    check_lengths(runs, cuts, normal)
+    score, channels = score_runs(runs, cuts)
+    threshold = find_threshold(normal, cuts, budget, options.reference_rows)
+    say(f"note: {threshold.sentence()}.")
+    numbers, events = find_events(cuts, score, channels, threshold, normal.scorer.patch_length)
+    names = [normal.runs.channels[at] for at in normal.scorer.channels]
+    found = Found(runs, order, names, score, channels, numbers, events, threshold)
+    write_scores(options.out, found)
+    write_events(options.out, found)
+    if options.picture is not None:
+        draw_picture(options.picture, found)
+    known = judge(runs, numbers)
+    return DetectReport(
+        len(score), len(events), threshold.value, budget.text, *known, time.monotonic() - started, options.out
+    )
+
+
+def cut_run(runs: LogRuns, run: int, normal: Normal, reference_rows: int | None) -> Cut:
+    """Return where a run is cut, and what scores it: with a reference, a scorer that knows the run's own levels."""
+    edges = cut_at_gaps(runs, run, normal.max_gap, step_in(runs, normal.runs))
+    if reference_rows is None:
+        return Cut(run, edges, normal.scorer)
+    stop, name = edges[0] + reference_rows, runs.ids[run].as_py()
+    if stop > edges[-1]:
+        raise Failure(
+            f"{name} has {edges[-1] - edges[0]} rows, and --reference-rows takes its first {reference_rows}: give less."
+        )
+    # missing rows at gaps: no window goes across them
+    blank = np.full((len(runs.channels), normal.scorer.patch_length), np.nan, np.float32)
+    inner = [*(at for at in edges if at < stop), stop]
+    parts = [part for a, b in pairwise(inner) for part in (runs.values(a, b), blank)]
+    try:
+        return Cut(run, edges, refer(normal.scorer, np.concatenate(parts[:-1], 1)))
+    except ValueError as error:
+        raise Failure(f"the first {reference_rows} rows of {name} are no reference: {error}") from error
+
+
+def check_lengths(runs: LogRuns, cuts: list[Cut], normal: Normal) -> None:
+    """Refuse a log without any score, and name runs without one."""
+    context = normal.scorer.context
+    short = [cut.run for cut in cuts if max(np.diff(cut.edges)) < context]
+    if len(short) == len(cuts):
+        longest = max(int(max(np.diff(cut.edges))) for cut in cuts)
+        raise Failure(
+            f"{runs.source} has {longest} rows without a gap in time at most, and a score needs the {context} of the "
+            "context before it: give a longer log."
+        )
+    if short:
+        names = ", ".join(str(runs.ids[run].as_py()) for run in short[:5])
+        say(f"note: {len(short)} runs are shorter than the {context} rows of the context and have no score: {names}.")
+
+
+def score_runs(runs: LogRuns, cuts: list[Cut]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the score of each row, and of each measured channel (C, n_rows), in the order of the runs."""
+    total, width = int(runs.offsets[-1]), len(cuts[0].scorer.channels)
+    score, channels = np.empty(total, np.float32), np.empty((width, total), np.float32)
+    with count_bar("rows", total) as report:
+        for cut in cuts:
+            for start, stop in pairwise(cut.edges):
+                stream = Stream(cut.scorer)
+                for low in range(start, stop, PIECE):
+                    rows = slice(low, min(low + PIECE, stop))
+                    part = stream.push(runs.values(rows.start, rows.stop))
+                    score[rows], channels[:, rows] = part.score, part.channels
+                    if report is not None:
+                        report(rows.stop)
+    return score, channels
+
+
+def find_threshold(normal: Normal, cuts: list[Cut], budget: Budget, reference_rows: int | None) -> Threshold:
+    """Return the threshold, by normal data or by the references of all runs; what is scored has no part in it."""
+    scores = normal.scores
+    if reference_rows is not None:
+        # of each half of a reference by what is usual in the other half
+        scores = [Scores.of(cut.scorer.usual).score for cut in cuts]
+        say(f"note: the threshold comes from the first {reference_rows} rows of each run, which are taken for normal.")
+    with told():
+        return calibrate(scores, normal.interval(budget), normal.scorer.patch_length)
+
+
+def find_events(
+    cuts: list[Cut],
+    score: NDArray[np.float32],
+    channels: NDArray[np.float32],
+    threshold: Threshold,
+    patch_length: int,
+) -> tuple[NDArray[np.int64], list[Event]]:
+    """Return the number of each row's event, 0 for none, and the events; none goes across a gap in time."""
+    numbers, events = np.zeros(len(score), np.int64), list[Event]()
+    for cut in cuts:
+        for start, stop in pairwise(cut.edges):
+            alarms = Alarms(threshold.value, GAP * patch_length, number=len(events), row=start)
+            numbers[start:stop] = alarms.push(score[start:stop], channels[:, start:stop])
+            events += alarms.take(last=True)
+    return numbers, events
+
+
+def judge(runs: LogRuns, numbers: NDArray[np.int64]) -> AlarmScore:
+    """Compare alarms with labels, where there are some."""
+    abnormal = runs.abnormal()
+    return AlarmScore(None, None, None) if abnormal is None else score_alarms(numbers > 0, abnormal)

@@ -1,0 +1,233 @@
+"""What `tsjepa detect --follow` does: rows are scored as they come, and a follower that was killed goes on."""
+
+import csv
+import io
+import time
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tsjepa.cli.detect_lines import STDIN, Layout, Rows, find_columns, read_lines, read_rows
+from tsjepa.cli.detect_normal import STEP_TOLERANCE, Normal, fit_normal
+from tsjepa.cli.detect_state import Run, State
+from tsjepa.cli.detect_tables import EVENT_COLUMNS, EVENTS, event_row
+from tsjepa.cli.errors import USAGE, Failure, say, told
+from tsjepa.cli.options import DetectOptions
+from tsjepa.cli.outdir import make_writable, writing
+from tsjepa.cli.part_files import file_hash
+from tsjepa.cli.report import DetectReport
+from tsjepa.datasets.log_time import NANOSECONDS
+from tsjepa.events import Event
+from tsjepa.thresholds import Budget, calibrate
+
+
+def follow_log(options: DetectOptions, budget: Budget, started: float) -> DetectReport:
+    """Score rows as they come, until they end, rest for too long, or Ctrl-C."""
+    refused = {"--reference-rows": options.reference_rows, "--picture": options.picture, "--label": options.label}
+    for flag, value in refused.items():
+        if value is not None:
+            raise Failure(f"{flag} needs the whole log: leave it out, or leave out --follow.", USAGE)
+    normal = fit_normal(options)
+    with told():
+        threshold = calibrate(normal.scores, normal.interval(budget), normal.scorer.patch_length)
+    say(f"note: {threshold.sentence()}.")
+    delay = normal.scorer.patch_length - 1
+    say(f"note: a row is scored as soon as it is there, by the last patch that is complete: at most {delay} rows late.")
+    make_writable(options.out.parent)
+    follower = Follower(options, normal, threshold.value)
+    try:
+        for lines in read_lines(options.data, follower.state.offset, options.idle_timeout):
+            follower.push(lines)
+    except KeyboardInterrupt:
+        say("stopped: what is scored is kept, and the same command goes on.")
+    follower.finish()
+    state = follower.state
+    return DetectReport(
+        state.rows,
+        state.events,
+        threshold.value,
+        budget.text,
+        None,
+        None,
+        None,
+        time.monotonic() - started,
+        options.out,
+    )
+
+
+class Follower:
+    """Scores lines, appends what it finds to files, and saves where it is.
+
+    Parameters
+    ----------
+    options : DetectOptions
+    normal : Normal
+    threshold : float
+    """
+
+    def __init__(self, options: DetectOptions, normal: Normal, threshold: float) -> None:
+        self.options, self.normal, self.threshold = options, normal, threshold
+        self.scorer, self.names = normal.scorer, [normal.runs.channels[at] for at in normal.scorer.channels]
+        self.layout: Layout | None = None
+        self.paths = {"scores": options.out, "events": options.out.with_name(EVENTS)}
+        columns = normal.runs.columns
+        identity, moment = (
+            own if own is not None else of for own, of in ((options.id, columns.id), (options.time, columns.time))
+        )
+        self.columns = (identity or None, moment or None, normal.runs.channels)
+        self.longest = normal.runs.longest_step(normal.max_gap, normal.step)
+        key = [file_hash(options.checkpoint), threshold, options.data, self.columns]
+        self.state = State(options.out, {"key": key})
+        self._open(options.overwrite)
+
+    def _open(self, overwrite: bool) -> None:
+        """Bring the files to where the last state was saved."""
+        if overwrite:
+            self.state.path.unlink(missing_ok=True)
+        if not self.state.load(self.scorer, self.threshold):
+            for path in self.paths.values():
+                if path.exists() and not overwrite:
+                    raise Failure(
+                        f"{path} exists already: replace it with --overwrite, or name another with --out.", USAGE
+                    )
+            self.state.save()
+        for name, size in self.state.sizes.items():
+            with writing(self.paths[name]), self.paths[name].open("ab") as file:
+                if file.tell() < size:
+                    raise Failure(
+                        f"{self.paths[name]} has lost rows since it was written: start anew with --overwrite."
+                    )
+                file.truncate(size)
+        if self.state.rows:
+            say(f"going on after {self.state.rows} rows that were scored before.")
+        # standard input may be sent again from its start: what was scored is known by its time
+        self.again = set(self.state.runs) if self.options.data == STDIN else set()
+        if self.options.data == STDIN:
+            self.state.header = None
+
+    def push(self, lines: Any) -> None:
+        """Score lines, write what was found, and save where that ends."""
+        if self.state.header is None:
+            self.state.header, *rest = lines.text
+            lines = lines._replace(text=rest, first=lines.first + 1)
+        if self.layout is None:
+            self.layout = self._find_columns(self.state.header)
+        rows = read_rows(self.options.data, lines, self.layout, self.state.rows)
+        scored: dict[int, list[object]] = {}
+        events: list[list[object]] = []
+        for name in dict.fromkeys(rows.ids):
+            chosen = np.array([at for at, other in enumerate(rows.ids) if other == name])
+            run = self.state.runs.setdefault(name, Run(self.scorer, self.threshold))
+            chosen = self._checked(name, run, rows, chosen)
+            steps = np.diff(np.concatenate([[run.last], rows.time[chosen].astype(np.float64)]))
+            gaps = np.flatnonzero((steps > self.longest) & np.isfinite(steps))
+            for at, part in enumerate(np.split(chosen, gaps)):
+                if at:
+                    events += self._shown(name, run, run.restart())
+                self._score(name, run, rows, part, scored, events)
+        self._append("scores", [scored[at] for at in sorted(scored)])
+        self._append("events", events)
+        self.state.offset = lines.offset
+        self.state.save()
+
+    def _find_columns(self, header: str) -> Layout:
+        tick = self.normal.runs.tick
+        unit = next(
+            (name for name, size in NANOSECONDS.items() if tick is not None and size == round(tick * 1e9)), None
+        )
+        layout = find_columns(self.options.data, header, self.columns, unit)
+        if not self.state.sizes["scores"]:
+            names = [name for name, at in zip(self.columns[:2], layout[:2], strict=True) if at is not None]
+            self._append("scores", [[*names, "score", "event", *(f"score_{name}" for name in self.names)]])
+            self._append("events", [list(EVENT_COLUMNS)])
+        return layout
+
+    def _checked(self, name: str, run: Run, rows: Rows, chosen: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Return the rows of a run that are new, whose time goes on, and that are as far apart as the model knows."""
+        times = rows.time.astype(np.float64)
+        if name in self.again:
+            chosen = chosen[times[chosen] > run.last]
+            self.again -= {name} if len(chosen) else set()
+        back = np.flatnonzero(np.diff(np.concatenate([[run.last], times[chosen]])) <= 0)
+        if len(back):
+            of = f" in {name}" if name else ""
+            raise Failure(f"{self.options.data}, line {rows.numbers[chosen[back[0]]]}: time runs backwards{of}.")
+        wanted = self.scorer.context - run.rows
+        if wanted > 0 and not self.normal.runs.counted:
+            run.early += times[chosen[:wanted]].tolist()
+            if len(run.early) >= self.scorer.context:
+                self._check_step(name, float(np.median(np.diff(run.early))))
+                run.early = []
+        return chosen
+
+    def _check_step(self, name: str, step: float) -> None:
+        known = self.normal.step
+        if abs(step / known - 1) > STEP_TOLERANCE:
+            own, trained = (self.normal.runs.shown_step(each) for each in (step, known))
+            raise Failure(
+                f"{self.options.data}: {name or 'it'} has a row every {own}, but the checkpoint was trained on one "
+                f"every {trained}: send such rows, or train on these."
+            )
+
+    def _score(
+        self,
+        name: str,
+        run: Run,
+        rows: Rows,
+        part: NDArray[np.intp],
+        scored: dict[int, list[object]],
+        events: list[list[object]],
+    ) -> None:
+        """Score a stretch without a gap."""
+        if not len(part):
+            return
+        found = run.stream.push(rows.values[:, part])
+        run.shown |= {run.rows + at: rows.shown[row] for at, row in enumerate(part)}
+        run.alarms.number = self.state.events
+        numbers = run.alarms.push(found.score, found.channels)
+        self.state.events = run.alarms.number
+        run.rows, run.last, self.state.rows = (
+            run.rows + len(part),
+            float(rows.time[part[-1]]),
+            self.state.rows + len(part),
+        )
+        events += self._shown(name, run, run.alarms.take())
+        event = run.alarms.open
+        run.shown = {} if event is None else {at: run.shown[at] for at in (event.start, event.end, event.peak)}
+        assert self.layout is not None
+        for at, row in enumerate(part):
+            keys = [
+                text
+                for text, place in ((name, self.layout.id), (rows.shown[row], self.layout.time))
+                if place is not None
+            ]
+            numbers_of = [number(found.score[at]), numbers[at] or "", *map(number, found.channels[:, at])]
+            scored[int(row)] = [*keys, *numbers_of]
+
+    def _shown(self, name: str, run: Run, events: list[Event]) -> list[list[object]]:
+        """Return events as they are written."""
+        return [
+            event_row(event, name, [run.shown[at] for at in event[1:4]], self.names, self.threshold) for event in events
+        ]
+
+    def _append(self, name: str, rows: list[list[object]]) -> None:
+        """Append rows to a file, and keep how long it is then."""
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(rows)
+        content, path = text.getvalue().encode(), self.paths[name]
+        with writing(path), path.open("ab") as file:
+            file.write(content)
+        self.state.sizes[name] += len(content)
+
+    def finish(self) -> None:
+        """Write the events that are still open, without keeping that: they may go on when rows do."""
+        self.state.save()
+        for name, run in self.state.runs.items():
+            if run.alarms.open is not None:
+                self._append("events", self._shown(name, run, [run.alarms.open]))
+
+
+def number(value: np.float32) -> str:
+    """Write a number so that it is read as the same float32; nothing for NaN."""
+    return "" if np.isnan(value) else f"{value:.9g}"

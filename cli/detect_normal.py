@@ -1,0 +1,178 @@
+"""What detection rests on: a world model, the normal log that says what is usual, and how logs have to be sampled."""
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tsjepa.calibration import fit_held_out
+from tsjepa.checkpoint import Header, load_checkpoint
+from tsjepa.cli.errors import Failure, say, told
+from tsjepa.cli.options import DetectOptions
+from tsjepa.cli.render import busy, phase_bar
+from tsjepa.datasets.log_runs import LogRuns, load_runs
+from tsjepa.datasets.logs import Columns, column_names
+from tsjepa.surprise import Scorer, fit_scorer
+from tsjepa.thresholds import Budget
+from tsjepa.world import WorldModel
+
+LABELS = ("anomaly", "label")
+# Share by which the step of time of a log may differ from that of the training data
+STEP_TOLERANCE = 0.2
+
+
+class Normal(NamedTuple):
+    """What is normal.
+
+    Attributes
+    ----------
+    scorer : Scorer
+    scores : list of array
+        Of normal stretches that the scorer was not fitted to; none where each run has a reference.
+    runs : LogRuns
+        The normal log.
+    step : float
+        Its median step of time, in its own unit.
+    max_gap : float, str or None
+        The longest step that is no gap, as a flag says it.
+    """
+
+    scorer: Scorer
+    scores: list[NDArray[np.float32]]
+    runs: LogRuns
+    step: float
+    max_gap: float | str | None
+
+    def interval(self, budget: Budget) -> float:
+        """Return the rows between two allowed alarms."""
+        with told():
+            return budget.interval(None if self.runs.tick is None else self.step * self.runs.tick)
+
+
+def load_world(path: Path) -> tuple[WorldModel, Header]:
+    """Load a checkpoint of a world model."""
+    model, header = load_checkpoint(path)
+    if not isinstance(model, WorldModel):
+        raise Failure(f"{path} is no world model: pretrain one with --config lewm-sensor.")
+    if header.channel_names is None:
+        raise Failure(f"{path} was not trained on a sensor log, so that its channels have no names.")
+    if header.config.log.resample is not None:
+        raise Failure(
+            f"{path} was trained on a log that was resampled to {header.config.log.resample}; rows as they stand "
+            "cannot be scored with it: resample the log beforehand, and train without --resample."
+        )
+    return model, header
+
+
+def open_data(header: Header, options: DetectOptions) -> LogRuns:
+    """Open the log that is to be scored."""
+    log = header.config.log
+    identity = log.id if options.id is None else options.id
+    time = log.time if options.time is None else options.time
+    label = label_column(options.data, options)
+    return open_runs(options.data, Columns(identity, time, header.channel_names, label), options.cache_dir)
+
+
+def open_normal(source: str, header: Header, options: DetectOptions) -> LogRuns:
+    """Open a normal log, read like the one of training."""
+    log = header.config.log
+    return open_runs(source, Columns(log.id, log.time, header.channel_names, ""), options.cache_dir)
+
+
+def open_runs(source: str, columns: Columns, cache_dir: Path | None) -> LogRuns:
+    """Open a log, and say what was guessed about it."""
+    announced: list[str] = []
+
+    def announce(note: str) -> None:
+        announced.append(note)
+        say(f"note: {source}: {note}")
+
+    with phase_bar() as progress:
+        runs = load_runs(source, columns, cache_dir=cache_dir, progress=progress, announce=announce)
+    for note in runs.notes:
+        if note not in announced and not note.startswith("columns left out"):
+            announce(note)
+    return runs
+
+
+def label_column(source: str, options: DetectOptions) -> str:
+    """Return the column of labels, "" for none."""
+    if options.label is not None:
+        return options.label
+    names = column_names(source)
+    return next((name for name in names if name.lower() in LABELS), "")
+
+
+def fit_normal(options: DetectOptions) -> Normal:
+    """Fit a scorer to the data that the checkpoint was trained on, and hold normal data against it."""
+    model, header = load_world(options.checkpoint)
+    trained, given = header.data, options.normal
+    there = trained is not None and (Path(trained).expanduser().exists() or "://" in trained)
+    if not there and given is None:
+        raise Failure(
+            f"what is normal is learnt from the training data, and {trained} is not here: name normal data by --normal."
+        )
+    sources = [name for name in (trained if there else None, given) if name is not None]
+    logs = [open_normal(name, header, options) for name in sources]
+    for log in logs[1:]:
+        check_step(log, logs[0])
+    max_gap = header.config.log.max_gap if options.max_gap is None else options.max_gap
+    parts = [stretches_of(log, max_gap, step_in(log, logs[0])) for log in logs]
+    context = header.n_timepoints
+    with busy("scoring normal data"), told():
+        if options.reference_rows is not None:
+            scorer, scores = fit_scorer(model, *parts, context=context), list[NDArray[np.float32]]()
+        else:
+            say_source(sources, trained=there)
+            scorer, scores = fit_held_out(model, *parts, context=context)
+    return Normal(scorer, scores, logs[0], usual_step(logs[0]), max_gap)
+
+
+def say_source(sources: list[str], *, trained: bool) -> None:
+    """Say which normal data the threshold comes from."""
+    if len(sources) > 1:
+        say(f"note: what is usual comes from {sources[0]}, thresholds from {sources[1]}.")
+        return
+    seen = ", which the model was trained on: normal data that it has not seen can be named by --normal"
+    say(f"note: thresholds come from blocks of {sources[0]}, each by what is usual in the others{seen * trained}.")
+
+
+def usual_step(runs: LogRuns) -> float:
+    """Return the median step of time over runs."""
+    return float(np.nanmedian(runs.steps)) if np.isfinite(runs.steps).any() else float("nan")
+
+
+def step_in(runs: LogRuns, trained: LogRuns) -> float:
+    """Return the usual step of the training data in the unit of another log's times."""
+    if runs.tick is None or trained.tick is None:
+        return usual_step(trained)
+    return usual_step(trained) * trained.tick / runs.tick
+
+
+def stretches_of(runs: LogRuns, max_gap: float | str | None, step: float) -> list[NDArray[Any]]:
+    """Return the stretches without a gap of all runs, as channels (C, T)."""
+    cuts = (cut_at_gaps(runs, run, max_gap, step) for run in range(len(runs.ids)))
+    return [runs.values(start, stop) for edges in cuts for start, stop in pairwise(edges)]
+
+
+def cut_at_gaps(runs: LogRuns, run: int, max_gap: float | str | None, step: float) -> list[int]:
+    """Return where the stretches of a run without a gap in time begin, and where the last one ends."""
+    start, stop = (int(at) for at in runs.offsets[run : run + 2])
+    longest = runs.longest_step(max_gap, step)
+    gaps = np.flatnonzero(np.diff(runs.times(start, stop)) > longest) + 1
+    return [start, *(start + int(at) for at in gaps), stop]
+
+
+def check_step(runs: LogRuns, trained: LogRuns) -> None:
+    """Refuse a log whose rows are further apart, or closer, than those of the training data."""
+    step = step_in(runs, trained)
+    if runs.counted or trained.counted or np.isnan(step):
+        return
+    for name, own in zip(runs.ids.to_pylist(), runs.steps, strict=True):
+        if np.isfinite(own) and abs(own / step - 1) > STEP_TOLERANCE:
+            raise Failure(
+                f"{runs.source}: {name} has a row every {runs.shown_step(own)}, but the checkpoint was trained on one "
+                f"every {runs.shown_step(step)}: resample the log to that, or train on such rows.",
+            )

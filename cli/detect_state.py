@@ -1,0 +1,124 @@
+"""What a follower knows, saved with what it has written: a new one goes on as if the old one had never stopped."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tsjepa.cli.errors import USAGE, Failure
+from tsjepa.cli.outdir import replace_file
+from tsjepa.events import GAP, Alarms, Event
+from tsjepa.stream import Stream
+from tsjepa.surprise import Scorer
+
+
+class Run:
+    """One run that is followed.
+
+    Parameters
+    ----------
+    scorer : Scorer
+    threshold : float
+    """
+
+    def __init__(self, scorer: Scorer, threshold: float) -> None:
+        self.scorer, self.threshold = scorer, threshold
+        self.rows, self.last = 0, -np.inf
+        self.early: list[float] = []
+        self.shown: dict[int, str] = {}
+        self.stream, self.alarms = self._fresh()
+
+    def _fresh(self) -> tuple[Stream, Alarms]:
+        return Stream(self.scorer), Alarms(self.threshold, GAP * self.scorer.patch_length, row=self.rows)
+
+    def restart(self) -> list[Event]:
+        """Start anew behind a gap in time; return the events before it."""
+        closed = self.alarms.take(last=True)
+        self.stream, self.alarms = self._fresh()
+        return closed
+
+    def plain(self) -> dict[str, Any]:
+        """Return what JSON can hold of it."""
+        event = self.alarms.open
+        return {
+            "rows": self.rows,
+            "last": self.last,
+            "early": self.early,
+            "shown": self.shown,
+            "open": None if event is None else [*event[:-1], event.channels.tolist()],
+        }
+
+    def take(self, content: dict[str, Any], state: dict[str, NDArray[Any]]) -> "Run":
+        """Take over what an earlier follower knew."""
+        self.rows, self.last, self.early = content["rows"], content["last"], content["early"]
+        self.shown = {int(row): text for row, text in content["shown"].items()}
+        self.alarms = self._fresh()[1]
+        self.stream = Stream(self.scorer, state)
+        if content["open"] is not None:
+            number, start, end, peak, score, channels = content["open"]
+            self.alarms.open = Event(number, start, end, peak, score, np.array(channels, np.float32))
+        return self
+
+
+class State:
+    """All that a follower knows, and how long its files are.
+
+    Parameters
+    ----------
+    out : Path
+        The table of scores; the state lies beside it.
+    key : dict
+        What scores depend on.
+    """
+
+    def __init__(self, out: Path, key: dict[str, Any]) -> None:
+        self.path = out.with_name(f".{out.name}.state")
+        self.key = json.loads(json.dumps(key))
+        self.header: str | None = None
+        self.offset, self.rows, self.events = 0, 0, 0
+        self.sizes = {"scores": 0, "events": 0}
+        self.runs: dict[str, Run] = {}
+
+    def load(self, scorer: Scorer, threshold: float) -> bool:
+        """Take over what an earlier follower saved; return whether there was one."""
+        if not self.path.exists():
+            return False
+        try:
+            with np.load(io.BytesIO(self.path.read_bytes())) as arrays:
+                content = json.loads(arrays["content"].tobytes())
+                count = len(content["runs"])
+                states = [{part: arrays[f"{part}{at}"] for part in ("rows", "last")} for at in range(count)]
+        except (ValueError, OSError, KeyError) as error:
+            raise Failure(f"{self.path} is damaged: start anew with --overwrite.") from error
+        if content["key"] != self.key:
+            raise Failure(
+                "the scores that are there were made with another checkpoint, normal data, budget or log: start anew "
+                "with --overwrite, or name another file with --out.",
+                USAGE,
+            )
+        self.header, self.offset, self.sizes = content["header"], content["offset"], content["sizes"]
+        self.rows, self.events = content["rows"], content["events"]
+        for (name, plain), state in zip(content["runs"], states, strict=True):
+            self.runs[name] = Run(scorer, threshold).take(plain, state)
+        return True
+
+    def save(self) -> None:
+        """Write it, whole or not at all."""
+        content = {
+            "key": self.key,
+            "header": self.header,
+            "offset": self.offset,
+            "sizes": self.sizes,
+            "rows": self.rows,
+            "events": self.events,
+            "runs": [(name, run.plain()) for name, run in self.runs.items()],
+        }
+        arrays = {"content": np.frombuffer(json.dumps(content).encode(), np.uint8)}
+        for at, run in enumerate(self.runs.values()):
+            arrays |= {f"{part}{at}": array for part, array in run.stream.state().items()}
+        stream = io.BytesIO()
+        np.savez(stream, **arrays)  # type: ignore[arg-type]
+        replace_file(self.path, stream.getbuffer())

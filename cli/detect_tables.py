@@ -1,0 +1,148 @@
+"""What `tsjepa detect` writes: a table of scores, a table of events, and a picture."""
+
+import csv
+import io
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from tsjepa.cli.errors import USAGE, Failure
+from tsjepa.cli.options import DetectOptions
+from tsjepa.cli.outdir import replace_file, writing
+from tsjepa.datasets.log_runs import LogRuns
+from tsjepa.events import Event
+from tsjepa.thresholds import Threshold
+
+EVENTS = "events.csv"
+EVENT_COLUMNS = ("event", "id", "start", "end", "peak", "score", "channels")
+PICTURES = (".png", ".svg")
+GROUP_ROWS = 1 << 20
+
+
+class Found(NamedTuple):
+    """What was found in a log, rows in the order of its runs.
+
+    Attributes
+    ----------
+    runs : LogRuns
+    order : array of shape (n_rows,)
+        The place of each row of the log's files.
+    names : list of str
+        Of the measured channels.
+    score : array of shape (n_rows,)
+    channels : array of shape (n_channels, n_rows)
+    numbers : array of shape (n_rows,)
+        Of events, 0 for none.
+    events : list of Event
+    threshold : Threshold
+    """
+
+    runs: LogRuns
+    order: NDArray[np.int64]
+    names: list[str]
+    score: NDArray[np.float32]
+    channels: NDArray[np.float32]
+    numbers: NDArray[np.int64]
+    events: list[Event]
+    threshold: Threshold
+
+
+def check_paths(options: DetectOptions) -> None:
+    """Refuse other kinds of files than those that are written, and files that exist."""
+    suffix = ".csv" if options.follow else ".parquet"
+    if options.out.suffix != suffix:
+        with_follow = " with --follow" if options.follow else ""
+        raise Failure(
+            f"scores are written as {suffix}{with_follow}: name such a file with --out, not {options.out}.", USAGE
+        )
+    if options.picture is not None and options.picture.suffix not in PICTURES:
+        raise Failure(f"--picture ends in {' or '.join(PICTURES)}, but is {options.picture}.", USAGE)
+    paths = [] if options.follow else [options.out, options.out.with_name(EVENTS), options.picture]
+    for path in paths:
+        if path is not None and path.exists() and not options.overwrite:
+            raise Failure(f"{path} exists already: replace it with --overwrite, or name another with --out.", USAGE)
+
+
+def write_scores(out: Path, found: Found) -> None:
+    """Write one row a row of the log, in its order."""
+    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    with writing(out):
+        try:
+            writer = None
+            for start in range(0, len(found.order), GROUP_ROWS):
+                table = score_table(found, found.order[start : start + GROUP_ROWS])
+                writer = writer or pq.ParquetWriter(temporary, table.schema, compression="zstd")
+                writer.write_table(table)
+            if writer is not None:
+                writer.close()
+            os.replace(temporary, out)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def score_table(found: Found, rows: NDArray[np.int64]) -> pa.Table:
+    """Return id and time in the log's own types, score, event and the channels' scores of rows."""
+    columns = found.runs.columns
+    table: dict[str, pa.Array] = {}
+    if columns.id is not None:
+        table[columns.id] = found.runs.ids.take(pa.array(run_of(found.runs, rows)))
+    if columns.time is not None:
+        table[columns.time] = found.runs.shown_times(rows)
+    numbers = found.numbers[rows]
+    table["score"] = pa.array(found.score[rows], from_pandas=False)
+    table["event"] = pa.array(numbers, mask=numbers == 0)
+    table |= {f"score_{name}": pa.array(part[rows]) for name, part in zip(found.names, found.channels, strict=True)}
+    return pa.table(table)
+
+
+def run_of(runs: LogRuns, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the number of the run that rows belong to."""
+    return np.searchsorted(runs.offsets, rows, "right") - 1
+
+
+def write_events(out: Path, found: Found) -> None:
+    """Write one row an event beside the scores."""
+    rows = np.array([[e.start, e.end, e.peak] for e in found.events], np.int64).reshape(-1, 3)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(EVENT_COLUMNS)
+    ids = found.runs.ids.take(pa.array(run_of(found.runs, rows[:, 0]))).to_pylist()
+    times = found.runs.shown_times(rows.ravel()).cast(pa.string()).to_pylist()
+    for at, event in enumerate(found.events):
+        writer.writerow(event_row(event, ids[at], times[3 * at : 3 * at + 3], found.names, found.threshold.value))
+    replace_file(out.with_name(EVENTS), text.getvalue().encode())
+
+
+def event_row(event: Event, identity: object, times: list[str], names: list[str], threshold: float) -> list[object]:
+    """Return the columns of an event: number, id, times of start, end and peak, highest score, channels to blame."""
+    blamed = ";".join(names[at] for at in event.blamed(threshold))
+    return [event.number, identity, *times, f"{event.score:.6g}", blamed]
+
+
+def draw_picture(path: Path, found: Found) -> None:
+    """Draw log, score, threshold and events; several runs one after the other."""
+    from tsjepa.evaluation.detection_figure import Detection, draw
+
+    runs, total = found.runs, len(found.score)
+    measured = [runs.channels.index(name) for name in found.names]
+    x: NDArray[np.generic] = np.arange(total)
+    if len(runs.ids) == 1 and runs.tick is not None:
+        x = runs.shown_times(np.arange(total)).to_numpy(zero_copy_only=False)
+    detection = Detection(
+        x,
+        runs.values(0, total)[measured],
+        found.names,
+        found.score,
+        found.threshold.value,
+        [(event.start, event.end) for event in found.events],
+        [int(at) for at in runs.offsets[1:-1]],
+        runs.abnormal(),
+    )
+    figure, content = draw(detection, Path(runs.source).name), io.BytesIO()
+    figure.savefig(content, format=path.suffix[1:], dpi=120)
+    replace_file(path, content.getbuffer())

@@ -1,0 +1,390 @@
+"""`tsjepa detect`: its tables, its thresholds, its picture, and the sentences of what cannot be done."""
+
+import json
+import os
+import shutil
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner, Result
+
+from tsjepa.checkpoint import load_checkpoint
+from tsjepa.cli.main import app
+from tsjepa.stream import score_series
+from tsjepa.surprise import fit_scorer, refer
+from tsjepa.world import WorldModel
+
+CKPT = "run/checkpoint.ckpt"
+CHANNELS = ["flow", "level"]
+CONTEXT, PATCH = 32, 4
+SMALL = (
+    *("log.window=32", "log.stride=4", "tokenizer.patch_length=4", "encoder.dim=16", "encoder.depth=1"),
+    *("encoder.heads=2", "predictor.dim=16", "predictor.depth=1", "predictor.heads=2", "projector.hidden=32"),
+    *("projector.out=8", "regularizer.slices=16", "world.horizons=[1,2]", "train.lr=3e-3"),
+)
+WORDS = ("detect", CKPT, "--data", "test.parquet", "--out", "scores.parquet", "--false-alarms", "1/2000")
+
+
+def tsjepa(*words: str, text: str | None = None) -> Result:
+    result = CliRunner().invoke(app, list(words), input=text)
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    assert "Traceback" not in result.output
+    return result
+
+
+def found(*words: str, text: str | None = None) -> dict[str, Any]:
+    result = tsjepa(*words, "--json", text=text)
+    assert result.exit_code == 0, result.output
+    return dict(json.loads(result.stdout))
+
+
+def refused(code: int, *words: str, text: str | None = None) -> str:
+    result = tsjepa(*words, text=text)
+    assert (result.exit_code, result.stdout) == (code, ""), result.output
+    return " ".join(line for line in result.stderr.splitlines() if not line.startswith("note:"))
+
+
+def log(n: int, seed: int, run: str = "a", step: str = "1s") -> pd.DataFrame:
+    """Two sensors of an oscillation."""
+    t = np.arange(n)
+    x = np.stack([np.sin(t / 4), np.cos(t / 4)], 1) + 0.05 * np.random.default_rng(seed).normal(size=(n, 2))
+    frame = pd.DataFrame(x.astype(np.float32), columns=CHANNELS)
+    frame.insert(0, "timestamp", pd.date_range("2024-01-01", periods=n, freq=step).astype("datetime64[us]"))
+    frame.insert(0, "run", run)
+    return frame
+
+
+def faulty(n: int = 600, seed: int = 2, run: str = "b") -> pd.DataFrame:
+    frame = log(n, seed, run)
+    frame.loc[400:499, "level"] = 3.0
+    frame["anomaly"] = ((frame.index >= 400) & (frame.index < 500)).astype(np.int8)
+    return frame
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make one run that all tests copy."""
+    folder, before = tmp_path_factory.mktemp("trained"), Path.cwd()
+    os.chdir(folder)
+    try:
+        log(800, seed=1).to_parquet("train.parquet")
+        settings = [word for setting in SMALL for word in ("--set", setting)]
+        words = ("--config", "lewm-sensor", "--epochs", "4", "--data", "train.parquet", "--out", "run", *settings)
+        result = tsjepa("pretrain", *words, "--device", "cpu", "--cache-dir", "cache")
+        assert result.exit_code == 0, result.output
+    finally:
+        os.chdir(before)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, trained: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    pd.concat([log(500, seed=3, run="c"), faulty()]).to_parquet("test.parquet", index=False)
+
+
+def test_table_has_one_row_a_row_of_the_log_in_its_order() -> None:
+    assert list(found(*WORDS)) == ["rows", "events", "threshold", "false_alarm_budget", "f1", "far", "mar"]
+    table, source = pq.read_table("scores.parquet"), pq.read_table("test.parquet")
+    assert table.column_names == ["run", "timestamp", "score", "event", "score_flow", "score_level"]
+    assert table["run"].to_pylist() == source["run"].to_pylist()  # c comes before b
+    assert table["timestamp"].equals(source["timestamp"])
+    assert (str(table["score"].type), str(table["event"].type)) == ("float", "int64")
+
+
+def test_scores_are_those_of_the_library() -> None:
+    found(*WORDS)
+    model, header = load_checkpoint(CKPT)
+    assert isinstance(model, WorldModel)
+    series = {name: frame[CHANNELS].to_numpy().T for name, frame in pd.read_parquet("test.parquet").groupby("run")}
+    scorer = fit_scorer(model, [pd.read_parquet("train.parquet")[CHANNELS].to_numpy().T], context=header.n_timepoints)
+    table = pd.read_parquet("scores.parquet")
+    for name, x in series.items():
+        own, scores = table[table["run"] == name], score_series(scorer, x)
+        np.testing.assert_array_equal(own["score"], scores.score)
+        np.testing.assert_array_equal(own[["score_flow", "score_level"]].to_numpy().T, scores.channels)
+
+
+def test_a_fault_is_found_and_its_sensor_named() -> None:
+    report = found(*WORDS)
+    assert report["rows"] == 1100
+    assert report["false_alarm_budget"] == "1/2000"
+    assert report["mar"] <= 0.03
+    table, events = pd.read_parquet("scores.parquet"), pd.read_csv("events.csv")
+    alarm = table["event"].notna().to_numpy()
+    np.testing.assert_array_equal(alarm, (table["score"] > report["threshold"]).to_numpy())
+    assert report["events"] == len(events) == table["event"].nunique()
+    widest = events.loc[(pd.to_datetime(events["end"]) - pd.to_datetime(events["start"])).idxmax()]
+    assert widest["id"] == "b"
+    assert widest["channels"].split(";")[0] == "level"
+    start = pd.Timestamp(widest["start"])
+    assert 0 <= (start - pd.Timestamp("2024-01-01 00:06:40")).total_seconds() < PATCH
+    own = table[(table["run"] == "b") & (table["event"] == widest["event"])]
+    assert own["timestamp"].iloc[0] == start
+    assert own.loc[own["score"].idxmax(), "timestamp"] == pd.Timestamp(widest["peak"])
+
+
+def test_rates_are_those_of_all_rows() -> None:
+    report = found(*WORDS)
+    alarm = pd.read_parquet("scores.parquet")["event"].notna().to_numpy()
+    fault = pd.read_parquet("test.parquet")["anomaly"].fillna(-1).to_numpy()
+    hit, miss, false = (alarm & (fault == 1)).sum(), (~alarm & (fault == 1)).sum(), (alarm & (fault == 0)).sum()
+    assert report["f1"] == pytest.approx(hit / (hit + (miss + false) / 2))
+    assert report["far"] == pytest.approx(false / (fault == 0).sum())
+    assert report["mar"] == pytest.approx(miss / (fault == 1).sum())
+
+
+def test_reference_rows_take_a_run_to_the_level_of_training() -> None:
+    frame = faulty()
+    frame["flow"] = 40 + 7 * frame["flow"]
+    frame.to_parquet("test.parquet", index=False)
+    report = found(*WORDS, "--reference-rows", "300")
+    model, header = load_checkpoint(CKPT)
+    assert isinstance(model, WorldModel)
+    scorer = fit_scorer(model, [pd.read_parquet("train.parquet")[CHANNELS].to_numpy().T], context=header.n_timepoints)
+    x = frame[CHANNELS].to_numpy().T
+    score = pd.read_parquet("scores.parquet")["score"]
+    np.testing.assert_array_equal(score, score_series(refer(scorer, x[:, :300]), x).score)
+    assert report["f1"] > 0.8
+
+
+def test_nothing_behind_the_reference_moves_the_threshold() -> None:
+    first = found(*WORDS, "--reference-rows", "300")
+    frame = faulty()
+    frame.loc[300:, CHANNELS] = 5.0
+    pd.concat([log(500, seed=3, run="c"), frame]).to_parquet("test.parquet", index=False)
+    assert found(*WORDS, "--reference-rows", "300", "--overwrite")["threshold"] == first["threshold"]
+
+
+def test_normal_data_set_the_threshold() -> None:
+    log(900, seed=7).to_parquet("normal.parquet", index=False)
+    result = tsjepa(*WORDS, "--normal", "normal.parquet")
+    assert result.exit_code == 0, result.output
+    assert "thresholds from normal.parquet" in result.stderr
+    assert "extrapolated, peaks over threshold" in result.stderr
+    assert "95 % interval" in result.stderr
+
+
+def test_without_labels_there_is_no_rate() -> None:
+    faulty().drop(columns="anomaly").to_parquet("test.parquet", index=False)
+    report = found(*WORDS)
+    assert (report["f1"], report["far"], report["mar"]) == (None, None, None)
+
+
+def test_missing_values_are_no_alarm() -> None:
+    frame = log(600, seed=3)
+    frame.loc[200:219, CHANNELS] = np.nan
+    frame.to_parquet("test.parquet", index=False)
+    found(*WORDS)
+    table = pd.read_parquet("scores.parquet")
+    blind = table["score"].isna()
+    assert blind[204:246].all()
+    assert not blind[CONTEXT : 200 - PATCH].any()
+    assert not blind[256:].any()
+    assert table["event"][blind].isna().all()
+
+
+def test_scores_start_anew_behind_a_gap_in_time() -> None:
+    frame = log(600, seed=3)
+    frame.loc[300:, "timestamp"] += pd.Timedelta("1h")
+    frame.to_parquet("test.parquet", index=False)
+    found(*WORDS)
+    table = pd.read_parquet("scores.parquet")
+    assert table["score"].isna().to_numpy().nonzero()[0].tolist() == [*range(31), *range(300, 331)]
+    found(*WORDS, "--overwrite", "--max-gap", "2h")
+    assert pd.read_parquet("scores.parquet")["score"].isna().sum() == 31
+
+
+@pytest.mark.parametrize("name", ["found.png", "found.svg"])
+def test_picture_is_drawn(name: str) -> None:
+    found(*WORDS, "--picture", name)
+    content = Path(name).read_bytes()
+    assert content[:8] == b"\x89PNG\r\n\x1a\n" if name.endswith("png") else b"<svg" in content
+
+
+def backwards() -> pd.DataFrame:
+    frame = faulty()
+    frame.loc[50, "timestamp"] = frame.loc[10, "timestamp"] - pd.Timedelta("500ms")
+    return frame
+
+
+@pytest.mark.parametrize(
+    ("frame", "sentence"),
+    [
+        (backwards(), "error: test.parquet, row 51: time runs backwards in run 'b'"),
+        (faulty().drop(columns="level"), "test.parquet has no column 'level'"),
+        (log(600, 0, step="2s"), "has a row every 2s, but the checkpoint was trained on one every 1s"),
+        (log(30, 0), "test.parquet has 30 rows without a gap in time at most, and a score needs the 32"),
+    ],
+)
+def test_bad_logs_are_told_in_a_sentence(frame: pd.DataFrame, sentence: str) -> None:
+    frame.to_parquet("test.parquet", index=False)
+    assert sentence in refused(1, *WORDS)
+    assert not Path("scores.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "sentence"),
+    [
+        (1, ("--false-alarms", "often"), "'often' is no budget of false alarms"),
+        (2, ("--out", "scores.csv"), "scores are written as .parquet"),
+        (2, ("--picture", "a.gif"), "--picture ends in .png or .svg"),
+        (1, ("--reference-rows", "550"), "c has 500 rows, and --reference-rows takes its first 550"),
+        (1, ("--reference-rows", "20"), "the first 20 rows of b are no reference"),
+        (1, ("--normal", "none.parquet"), "none.parquet"),
+        (1, ("--label", "state"), "has no column 'state'"),
+    ],
+)
+def test_bad_options_are_told_in_a_sentence(code: int, words: tuple[str, ...], sentence: str) -> None:
+    assert sentence in refused(code, *WORDS, *words)
+
+
+def test_a_log_without_ids_is_one_run() -> None:
+    frame = faulty().drop(columns="run")
+    frame.to_parquet("test.parquet", index=False)
+    assert found(*WORDS, "--label", "", "--id", "")["f1"] is None
+    assert pq.read_table("scores.parquet").column_names[:2] == ["timestamp", "score"]
+    frame.to_csv("log.csv", index=False)
+    found(*follow(), "--id", "", "--overwrite")
+    followed, expected = pd.read_csv("scores.csv"), pd.read_parquet("scores.parquet")
+    np.testing.assert_array_equal(followed["score"].astype(np.float32), expected["score"])
+    assert "log.csv has no column 'run' (--id)" in refused(1, *follow(), "--overwrite")
+
+
+def test_old_tables_are_kept() -> None:
+    found(*WORDS)
+    assert "scores.parquet exists already" in refused(2, *WORDS)
+    found(*WORDS, "--overwrite")
+
+
+def test_other_checkpoints_are_refused() -> None:
+    np.savez("pump.npz", X_train=np.random.default_rng(0).normal(size=(8, 1, 40)))
+    words = ("--config", "tiny", "--epochs", "1", "--data", "pump.npz", "--out", "other", "--device", "cpu")
+    assert tsjepa("pretrain", *words).exit_code == 0
+    sentence = refused(1, "detect", "other/checkpoint.ckpt", *WORDS[2:])
+    assert "other/checkpoint.ckpt is no world model: pretrain one with --config lewm-sensor" in sentence
+
+
+def test_training_data_that_are_gone_are_asked_for() -> None:
+    Path("train.parquet").rename("kept.parquet")
+    assert "train.parquet is not here: name normal data by --normal" in refused(1, *WORDS)
+    found(*WORDS, "--normal", "kept.parquet")
+
+
+def follow(source: str = "log.csv") -> tuple[str, ...]:
+    return (
+        *("detect", CKPT, "--data", source, "--out", "scores.csv", "--false-alarms", "1/2000", "--follow"),
+        *("--idle-timeout", "0"),
+    )
+
+
+def batch_rows(frame: pd.DataFrame) -> pd.DataFrame:
+    frame.drop(columns="anomaly", errors="ignore").to_csv("batch.csv", index=False)
+    words = ("detect", CKPT, "--data", "batch.csv", "--out", "batch/scores.parquet", "--false-alarms", "1/2000")
+    found(*words, "--overwrite")
+    return pd.read_parquet("batch/scores.parquet")
+
+
+def same(frame: pd.DataFrame) -> None:
+    """Check that what was followed is what a batch gives."""
+    expected, followed = batch_rows(frame), pd.read_csv("scores.csv", parse_dates=["timestamp"])
+    assert list(followed) == list(expected)
+    assert followed["run"].tolist() == expected["run"].tolist()
+    assert (followed["timestamp"] == expected["timestamp"]).all()
+    for name in ("score", "score_flow", "score_level"):
+        np.testing.assert_array_equal(followed[name].astype(np.float32), expected[name])
+    np.testing.assert_array_equal(followed["event"], expected["event"].astype(float))
+    events = [pd.read_csv(path, parse_dates=["start", "end", "peak"]) for path in ("events.csv", "batch/events.csv")]
+    pd.testing.assert_frame_equal(*events)
+
+
+def test_following_gives_what_a_batch_gives() -> None:
+    frame = pd.concat([log(500, seed=3, run="a"), faulty(seed=5)]).drop(columns="anomaly")
+    frame.iloc[100:120, 2:] = np.nan
+    frame.to_csv("log.csv", index=False)
+    report = found(*follow())
+    assert report["rows"] == 1100
+    assert report["f1"] is None
+    same(frame)
+
+
+@pytest.mark.parametrize("cuts", [(7, 8, 450), (399, 405, 460)])
+def test_appended_rows_are_scored_once_each(cuts: tuple[int, ...]) -> None:
+    frame = faulty().drop(columns="anomaly")
+    lines = frame.to_csv(index=False).splitlines(keepends=True)
+    for start, stop in pairwise((0, *cuts, len(lines))):
+        with open("log.csv", "a") as file:
+            file.writelines(lines[start:stop])
+        found(*follow())
+    same(frame)
+
+
+def test_half_a_line_waits_for_the_rest() -> None:
+    text = faulty().drop(columns="anomaly").to_csv(index=False)
+    Path("log.csv").write_text(text[:10_000])
+    found(*follow())
+    Path("log.csv").write_text(text)
+    found(*follow())
+    same(faulty())
+
+
+def test_what_was_written_behind_the_last_state_is_written_again() -> None:
+    text = faulty().drop(columns="anomaly").to_csv(index=False)
+    Path("log.csv").write_text(text[:20_000].rpartition("\n")[0] + "\n")
+    found(*follow())
+    state = Path(".scores.csv.state").read_bytes()
+    Path("log.csv").write_text(text)
+    found(*follow())
+    # as if it had been killed between its files and its state
+    Path(".scores.csv.state").write_bytes(state)
+    found(*follow())
+    same(faulty())
+
+
+def test_standard_input_may_be_sent_again() -> None:
+    text = faulty().drop(columns="anomaly").to_csv(index=False)
+    half = text[:20_000].rpartition("\n")[0] + "\n"
+    found(*follow("-"), text=half)
+    assert found(*follow("-"), text=text)["rows"] == 600
+    same(faulty())
+
+
+def test_following_starts_anew_behind_a_gap() -> None:
+    frame = faulty()
+    frame.loc[450:, "timestamp"] += pd.Timedelta("1h")
+    frame.drop(columns="anomaly").to_csv("log.csv", index=False)
+    found(*follow())
+    same(frame)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("run,timestamp,flow\n", "log.csv has no column 'level', which the log of training had"),
+        (log(40, 0)[::-1].to_csv(index=False), "log.csv, line 3: time runs backwards in a"),
+        (log(40, 0, step="2s").to_csv(index=False), "a has a row every 2s, but the checkpoint was trained"),
+        ("run,timestamp,flow,level\na,2024-01-01,1.0,much\n", "line 2: 'much' is no number"),
+        ("run,timestamp,flow,level\na,2024-01-01,1.0,inf\n", "line 2: 'inf' is too large"),
+        ("run,timestamp,flow,level\na,yesterday,1.0,2.0\n", "line 2: 'yesterday' is no time"),
+        ("run,timestamp,flow,level\na,2024-01-01\n", "line 2 has 2 values, and 4 are needed"),
+    ],
+)  # fmt: skip
+def test_bad_lines_are_told_in_a_sentence(text: str, sentence: str) -> None:
+    Path("log.csv").write_text(text)
+    assert sentence in refused(1, *follow())
+
+
+def test_following_refuses_what_it_cannot_go_on_with() -> None:
+    faulty().to_csv("log.csv", index=False)
+    found(*follow())
+    assert "start anew with --overwrite" in refused(2, *follow(), "--false-alarms", "1/100")
+    Path("log.csv").write_text("run\n")
+    assert "log.csv is shorter than what was read of it before" in refused(1, *follow())
+    assert "--reference-rows needs the whole log" in refused(2, *follow(), "--reference-rows", "100")

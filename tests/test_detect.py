@@ -1,0 +1,123 @@
+"""The detector as scikit-learn sees it, and on a plant whose fault is known."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.typing import NDArray
+from sklearn.base import clone
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from tsjepa import SurpriseDetector
+
+SMALL = (
+    *("tokenizer.patch_length=4", "encoder.dim=16", "encoder.depth=1", "encoder.heads=2", "predictor.dim=16"),
+    *("predictor.depth=1", "predictor.heads=2", "projector.hidden=32", "projector.out=8", "regularizer.slices=16"),
+    *("world.horizons=[1,2]", "train.lr=3e-3"),
+)
+# points of scikit-learn's checks are few, and no series
+POINTS = ("tokenizer.patch_length=1", "world.horizons=[1]")
+SERIES = "rows are points in time: what a row means depends on those before it"
+
+
+def plant(n: int = 1500, seed: int = 0) -> NDArray[np.float64]:
+    """Two sensors of an oscillation."""
+    t = np.arange(n)
+    return np.stack([np.sin(t / 4), np.cos(t / 4)], 1) + 0.05 * np.random.default_rng(seed).normal(size=(n, 2))
+
+
+def detector(**parameters: object) -> SurpriseDetector:
+    given = {"window": 32, "stride": 4, "max_epochs": 3, "overrides": SMALL, "random_state": 0, "device": "cpu"}
+    return SurpriseDetector(**{**given, **parameters})
+
+
+@pytest.fixture(scope="module")
+def fitted() -> SurpriseDetector:
+    return detector().fit(plant())
+
+
+@pytest.mark.filterwarnings("ignore:Skipping check check_array_api_input")
+@parametrize_with_checks(
+    [detector(window=2, stride=1, max_epochs=1, contamination=0.1, overrides=(*SMALL, *POINTS))],
+    expected_failed_checks=lambda _: {
+        "check_methods_subset_invariance": SERIES,
+        "check_methods_sample_order_invariance": SERIES,
+    },
+)
+def test_scikit_learn_contract(estimator, check):
+    check(estimator)
+
+
+def test_a_fault_is_an_outlier_and_normal_rows_are_not(fitted):
+    normal, broken = plant(seed=1), plant(seed=1)
+    broken[1000:, 1] = 3.0
+    assert (fitted.predict(normal) == -1).mean() < 0.01
+    predicted = fitted.predict(broken)
+    np.testing.assert_array_equal(predicted[:1000], fitted.predict(normal)[:1000])
+    assert predicted[1003:].max() == -1  # a patch has 4 rows
+    assert fitted.scores(broken).channels[:, -1].argmax() == 1
+
+
+def test_scores_know_nothing_of_later_rows(fitted):
+    X, changed = plant(300, seed=2), plant(300, seed=2)
+    changed[200:] = 9.0
+    np.testing.assert_array_equal(fitted.score_samples(X)[:200], fitted.score_samples(changed)[:200])
+
+
+def test_rows_that_cannot_be_judged_are_usual(fitted):
+    X = plant(300, seed=3)
+    X[150:170] = np.nan
+    known = np.isfinite(fitted.scores(X).score)
+    assert not known[:31].any()
+    assert not known[160:180].any()
+    assert known[[100, 260]].all()
+    assert (fitted.score_samples(X)[~known] == 0).all()
+    assert (fitted.predict(X)[~known] == 1).all()
+
+
+def test_offset_is_where_outliers_begin(fitted):
+    X = plant(400, seed=4)
+    X[300:] += 1.0
+    scores = fitted.score_samples(X)
+    np.testing.assert_array_equal(fitted.decision_function(X), scores - fitted.offset_)
+    np.testing.assert_array_equal(fitted.predict(X) == -1, scores < fitted.offset_)
+    assert fitted.threshold_.extrapolated
+    assert -fitted.offset_ == fitted.threshold_.value
+
+
+def test_contamination_is_the_share_of_outliers():
+    X = plant()
+    X[1200:1275] += 2.0
+    found = detector(contamination=0.05).fit_predict(X) == -1
+    assert 0.04 <= found.mean() <= 0.06
+    assert found[1200:1275].mean() > 0.8
+
+
+def test_same_seed_same_scores():
+    X = plant(400)
+    first, second = (detector(max_epochs=1).fit(X).score_samples(X) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+
+
+def test_names_of_sensors_are_kept():
+    X = pd.DataFrame(plant(400), columns=["flow", "level"])
+    fitted = detector(max_epochs=1, overrides=(*SMALL, "world.inputs=[flow]")).fit(X)
+    assert fitted.scorer_.channels == (1,)
+    assert list(fitted.feature_names_in_) == ["flow", "level"]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "X", "sentence"),
+    [
+        ({}, plant(60), "X has n_samples = 60 rows .* 72 are needed"),
+        ({"contamination": 0.7}, plant(), "contamination is a share above 0 and up to 0.5"),
+        ({"recipe": "tiny", "overrides": ()}, plant(), "trains no world model"),
+        ({"recipe": "lewm-sensor", "overrides": ("log.window=10s",), "window": None}, plant(), "give window"),
+    ],
+)
+def test_bad_input_is_said_in_a_sentence(parameters, X, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        detector(**parameters).fit(X)
+
+
+def test_clone_is_unfitted(fitted):
+    assert not hasattr(clone(fitted), "scorer_")

@@ -1,0 +1,107 @@
+"""Thresholds: alarms of normal data within the budget, and a tail that is extrapolated with a fair interval."""
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+from scipy.stats import expon, genpareto, norm
+
+from tsjepa.events import GAP, Alarms
+from tsjepa.thresholds import LEAST, Budget, calibrate, peaks_over
+
+
+def alarms_of(scores: list[np.ndarray], threshold: float, gap: int) -> int:
+    """Count events."""
+    count = 0
+    for x in scores:
+        alarms = Alarms(threshold, gap)
+        alarms.push(x, np.empty((0, len(x)), np.float32))
+        count += len(alarms.take(last=True))
+    return count
+
+
+@pytest.mark.parametrize(
+    ("text", "step", "interval"),
+    [
+        ("1/day", 1.0, 86_400),
+        ("1 per day", 2.0, 43_200),
+        ("2/week", 60.0, 5040),
+        ("3/8h", 1.0, 9600),
+        ("1/30s", 0.5, 60),
+        ("1/10000", None, 10_000),
+        ("0.5/1000", 1.0, 2000),
+    ],
+)
+def test_budgets_are_intervals_of_rows(text: str, step: float | None, interval: float) -> None:
+    assert Budget.parse(text).interval(step) == pytest.approx(interval)
+
+
+@pytest.mark.parametrize("text", ["", "1", "day", "0/day", "-1/day", "1/0", "1/fortnight", "1/1", "x/day"])
+def test_other_budgets_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is no budget of false alarms"):
+        Budget.parse(text)
+
+
+def test_a_budget_of_time_needs_times() -> None:
+    with pytest.raises(ValueError, match="give a budget in rows"):
+        Budget.parse("1/day").interval(None)
+
+
+@pytest.mark.parametrize("patch", [1, 4])
+def test_long_normal_data_are_counted(patch: int) -> None:
+    scores = [np.repeat(norm.rvs(size=20_000 // patch, random_state=seed), patch) for seed in range(3)]
+    for interval in (1000, 3000, 6000):
+        threshold = calibrate(scores, interval, patch)
+        assert not threshold.extrapolated
+        assert alarms_of(scores, threshold.value, GAP * patch) == 60_000 // interval
+
+
+def test_a_loose_budget_is_a_quantile() -> None:
+    x = norm.rvs(size=10_000, random_state=0)
+    assert (x > calibrate([x], 5, 1).value).mean() == pytest.approx(0.2, abs=0.01)
+
+
+@pytest.mark.parametrize("law", [norm, expon], ids=["normal", "exponential"])
+def test_the_interval_of_a_tail_covers_its_level(law: object) -> None:
+    covered = []
+    for seed in range(20):
+        found = calibrate([law.rvs(size=3000, random_state=seed)], 100_000, 1)  # type: ignore[attr-defined]
+        assert found.low <= found.value <= found.high
+        covered.append(found.low <= law.isf(1e-5) <= found.high)  # type: ignore[attr-defined]
+    assert np.mean(covered) >= 0.75
+
+
+def test_the_level_is_the_one_of_greatest_likelihood() -> None:
+    x = norm.rvs(size=5000, random_state=3)
+    body = np.quantile(x, 0.95)
+    excess = peaks_over([x], body, GAP) - body
+
+    def loss(p: np.ndarray) -> float:
+        return -float(genpareto.logpdf(excess, p[0], scale=np.exp(p[1])).sum())
+
+    shape, scale = minimize(loss, [0.0, np.log(excess.mean())], method="Nelder-Mead").x
+    level = body + np.exp(scale) / shape * ((len(excess) / len(x) * 100_000) ** shape - 1)
+    assert calibrate([x], 100_000, 1).value == pytest.approx(level, rel=0.02)
+
+
+def test_rarer_alarms_need_higher_scores() -> None:
+    x = norm.rvs(size=4000, random_state=0)
+    values = [calibrate([x], interval, 1).value for interval in (100, 350, 1000, 10_000, 100_000)]
+    assert values == sorted(values)
+
+
+def test_what_is_not_known_does_not_count() -> None:
+    x = norm.rvs(size=4000, random_state=0)
+    with_nan = np.concatenate([np.full(100, np.nan), x, np.full(50, np.nan)])
+    assert calibrate([with_nan], 50_000, 1) == calibrate([x], 50_000, 1)
+
+
+def test_too_few_rows_are_refused() -> None:
+    with pytest.raises(ValueError, match=f"39 normal rows have a score, and a threshold needs {2 * LEAST}"):
+        calibrate([np.zeros(39)], 100, 2)
+
+
+def test_the_sentence_says_when_it_is_extrapolated() -> None:
+    x = norm.rvs(size=4000, random_state=0)
+    assert "peaks over threshold" in calibrate([x], 10_000, 1).sentence()
+    assert "95 % interval" in calibrate([x], 10_000, 1).sentence()
+    assert "counted in 4000 normal rows, 20 times" in calibrate([x], 200, 1).sentence()

@@ -1,0 +1,249 @@
+"""The scikit-learn way to detect what should not have come: an outlier detector for the rows of a sensor log."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, OutlierMixin
+from sklearn.utils import Tags, check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from tsjepa.build import build_model, configure, resolve
+from tsjepa.calibration import fit_held_out
+from tsjepa.checkpoint import Header
+from tsjepa.config import Config, ConfigError
+from tsjepa.sight import cut_windows
+from tsjepa.stream import score_series
+from tsjepa.surprise import Scores, fit_scorer
+from tsjepa.thresholds import Threshold, calibrate
+from tsjepa.world import WorldModel
+
+
+class SurpriseDetector(OutlierMixin, BaseEstimator):
+    """Find the rows of a sensor log that a latent world model did not expect.
+
+    X is one log: rows are points in time, evenly spaced and in order, columns are sensors. A world model learns from
+    normal operation what comes next; rows are scored by how little of them it predicted and by how far they are from
+    normal ones. A score uses no later row. Parameters left at None are the recipe's.
+
+    Parameters
+    ----------
+    recipe : str, Path or Config, default="lewm-sensor"
+        Name of a recipe of a world model, a YAML file, or a configuration.
+    window : int, optional
+        Points of a window: the past that a score looks at.
+    stride : int, optional
+        Points from one training window to the next.
+    max_epochs : int, optional
+        Passes over the windows.
+    false_alarms : int, default=10000
+        Rows of normal operation in which one false alarm is allowed. Calibrated on blocks of X by what is normal in
+        the other blocks; see `tsjepa.calibration` and `tsjepa.thresholds`.
+    contamination : float, optional
+        Share of the rows of X that are outliers, instead of `false_alarms`: for X that is not all normal.
+    overrides : sequence of str, default=()
+        Any other setting, as ``"encoder.depth=3"``.
+    device : {"auto", "cpu", "cuda", "mps"}, default="auto"
+        Where to train; rows are scored on the CPU.
+    random_state : int, RandomState instance or None, default=None
+        Seed of weights and order. None draws a new one at each fit.
+
+    Attributes
+    ----------
+    scorer_ : Scorer
+        What scores rows, for `tsjepa.stream.Stream` too.
+    offset_ : float
+        Rows with `score_samples` below it are outliers.
+    threshold_ : Threshold or None
+        What the offset rests on; None with `contamination`.
+    config_ : Config
+        The resolved configuration.
+    n_features_in_ : int
+        Number of sensors.
+    feature_names_in_ : array of str
+        Their names, where X has them.
+
+    Notes
+    -----
+    The first rows, until a window is full, and rows behind missing values cannot be judged: `score_samples` takes them
+    for usual, so that they are never outliers. `scores` tells them as NaN.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> t = np.arange(600)
+    >>> X = np.stack([np.sin(t / 5), np.cos(t / 5)], 1) + 0.05 * np.random.default_rng(0).normal(size=(600, 2))
+    >>> detector = SurpriseDetector(max_epochs=1, window=80, false_alarms=1000, random_state=0).fit(X)
+    >>> broken = X.copy()
+    >>> broken[400:, 1] = 3.0
+    >>> detector.predict(X)[-100:].min(), detector.predict(broken)[-100:].max()
+    (np.int64(1), np.int64(-1))
+    """
+
+    def __init__(
+        self,
+        recipe: str | Path | Config = "lewm-sensor",
+        *,
+        window: int | None = None,
+        stride: int | None = None,
+        max_epochs: int | None = None,
+        false_alarms: int = 10_000,
+        contamination: float | None = None,
+        overrides: Sequence[str] = (),
+        device: str = "auto",
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        self.recipe = recipe
+        self.window = window
+        self.stride = stride
+        self.max_epochs = max_epochs
+        self.false_alarms = false_alarms
+        self.contamination = contamination
+        self.overrides = overrides
+        self.device = device
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any = None) -> "SurpriseDetector":
+        """Train a world model on a log, and calibrate the threshold.
+
+        Parameters
+        ----------
+        X : array of shape (n_rows, n_channels)
+            Normal operation, NaN where nothing was measured.
+        y : ignored
+
+        Returns
+        -------
+        SurpriseDetector
+            Itself.
+
+        Raises
+        ------
+        ValueError
+            If X is too short, or a parameter does not fit.
+        """
+        if self.contamination is not None and not 0 < self.contamination <= 0.5:
+            raise ValueError(f"contamination is a share above 0 and up to 0.5, but got {self.contamination}.")
+        x = self._series(X, reset=True)
+        config = self._config()
+        window, stride = _points(config, "window"), _points(config, "stride")
+        parts = 2 if self.contamination is None else 1
+        if x.shape[1] < parts * (window + 4):
+            raise ValueError(
+                f"X has n_samples = {x.shape[1]} rows ({_counted(x.shape[1])}), and {parts * (window + 4)} are needed: "
+                f"the {window} of a window and 4 more{', in either half' * (parts - 1)}. Give more, or a smaller "
+                "window."
+            )
+        names = tuple(map(str, self.feature_names_in_)) if hasattr(self, "feature_names_in_") else None
+        self.config_ = resolve(config, window, names)
+        model = self._train(x, window, stride, names)
+        self.threshold_: Threshold | None = None
+        if self.contamination is None:
+            self.scorer_, held_out = fit_held_out(model, [x], context=window)
+            self.threshold_ = calibrate(held_out, self.false_alarms, self.scorer_.patch_length)
+            self.offset_ = -self.threshold_.value
+        else:
+            self.scorer_ = fit_scorer(model, [x], context=window)
+            known = -score_series(self.scorer_, x).score.astype(np.float64)
+            # rows that cannot be judged are no outliers
+            known[np.isnan(known)] = np.nanmax(known)
+            self.offset_ = float(np.quantile(known, self.contamination))
+        return self
+
+    def _train(self, x: NDArray[Any], window: int, stride: int, names: tuple[str, ...] | None) -> WorldModel:
+        from tsjepa.training import Options, fit_stages  # Lightning takes seconds to import, and only training needs it
+
+        model = build_model(self.config_, len(x))
+        if not isinstance(model, WorldModel):
+            raise ValueError(f"recipe {self.recipe!r} trains no world model: set world.horizons, or take lewm-sensor.")
+        header = Header(self.config_, None, len(x), window, names)
+        options = Options(device=self.device, diagnose=False)
+        fit_stages(model, cut_windows([x], window, stride), header, options)
+        return model.cpu().eval()
+
+    def scores(self, X: Any) -> Scores:
+        """Return all that is known of rows: larger is more surprising, NaN is not known.
+
+        Parameters
+        ----------
+        X : array of shape (n_rows, n_channels)
+            A log of its own: its first window of rows is not known.
+
+        Returns
+        -------
+        Scores
+            With the score of each sensor.
+        """
+        check_is_fitted(self)
+        return score_series(self.scorer_, self._series(X, reset=False))
+
+    def score_samples(self, X: Any) -> NDArray[np.float64]:
+        """Return how normal rows are: larger is more normal, 0 is usual.
+
+        Parameters
+        ----------
+        X : array of shape (n_rows, n_channels)
+
+        Returns
+        -------
+        array of shape (n_rows,)
+        """
+        normality = -self.scores(X).score.astype(np.float64)
+        return np.where(np.isnan(normality), max(0.0, self.offset_), normality)
+
+    def decision_function(self, X: Any) -> NDArray[np.float64]:
+        """Return how far rows are from being outliers: below 0 they are.
+
+        Parameters
+        ----------
+        X : array of shape (n_rows, n_channels)
+
+        Returns
+        -------
+        array of shape (n_rows,)
+        """
+        return self.score_samples(X) - self.offset_
+
+    def predict(self, X: Any) -> NDArray[np.int64]:
+        """Return -1 for outliers and 1 for other rows.
+
+        Parameters
+        ----------
+        X : array of shape (n_rows, n_channels)
+
+        Returns
+        -------
+        array of shape (n_rows,)
+        """
+        return np.where(self.decision_function(X) < 0, -1, 1).astype(np.int64)
+
+    def _config(self) -> Config:
+        """Return the recipe with this estimator's parameters."""
+        given = {"log.window": self.window, "log.stride": self.stride, "train.epochs": self.max_epochs}
+        seed = check_random_state(self.random_state).randint(2**31 - 1)
+        overrides = [f"{key}={value}" for key, value in given.items() if value is not None]
+        return configure(self.recipe, overrides=[*overrides, f"train.seed={seed}", *self.overrides])
+
+    def _series(self, X: Any, *, reset: bool) -> NDArray[np.float32]:
+        """Return a log as channels (n_channels, n_rows)."""
+        X = validate_data(self, X, reset=reset, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan")
+        return np.ascontiguousarray(X.T, np.float32)
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
+
+
+def _counted(rows: int) -> str:
+    return "1 sample" if rows == 1 else f"{rows} samples"
+
+
+def _points(config: Config, key: str) -> int:
+    """Return a size of the configuration's windows in points."""
+    value = getattr(config.log, key)
+    if not isinstance(value, int):
+        raise ConfigError(f"log.{key} is a number of points here, but the recipe has {value!r}: give {key}.")
+    return value

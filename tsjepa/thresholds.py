@@ -1,0 +1,217 @@
+"""From which score on to alarm: as often falsely as a budget allows, by scores of normal data alone.
+
+What a budget counts are alarms, and not rows: scores that follow each other closely belong to one alarm. Where normal
+data are ten times as long as the interval between two allowed alarms, their peaks are counted. Where they are shorter
+the tail of their peaks is extrapolated: peaks over a high threshold follow a generalised Pareto law (Pickands 1975,
+Ann. Stat. 3, 119; Coles 2001, An Introduction to Statistical Modeling of Extreme Values, chapters 4 and 5).
+"""
+
+import re
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import chi2, genpareto  # type: ignore[import-untyped]
+
+from tsjepa.events import GAP, Alarms
+
+# Normal data longer than this many intervals are counted, shorter ones extrapolated
+ENOUGH = 10
+# Share of normal scores above which peaks begin
+BODY = 0.95
+# Peaks that a shape can be told from; with fewer the tail is taken for an exponential one
+SHAPED = 30
+# Scores that a threshold can be told from at all
+LEAST = 20
+SHAPES = np.linspace(-0.5, 0.5, 101)
+CONFIDENCE = 0.95
+SECONDS = {"s": 1, "min": 60, "h": 3600, "day": 86_400, "week": 7 * 86_400, "month": 30 * 86_400, "year": 365 * 86_400}
+BUDGET = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(?:/|per)\s*(\d+(?:\.\d+)?)?\s*([a-z]*)\s*")
+
+
+class Budget(NamedTuple):
+    """So many false alarms in an interval: of time in seconds, or of rows.
+
+    Examples
+    --------
+    >>> Budget.parse("2/day")
+    Budget(alarms=2.0, seconds=86400.0, rows=None, text='2/day')
+    >>> Budget.parse("1/10000").interval(step=None)
+    10000.0
+    """
+
+    alarms: float
+    seconds: float | None
+    rows: float | None
+    text: str
+
+    @classmethod
+    def parse(cls, text: str) -> "Budget":
+        """Read ``1/day``, ``3/8h`` or, in rows, ``1/10000``.
+
+        Raises
+        ------
+        ValueError
+            If the text is none of these.
+        """
+        found = BUDGET.fullmatch(text.lower())
+        if found is not None:
+            alarms, count, unit = float(found[1]), float(found[2] or 1), found[3].removesuffix("s") or found[3]
+            if alarms > 0 and count > 0 and unit in SECONDS:
+                return cls(alarms, count * SECONDS[unit], None, text)
+            if alarms > 0 and count > 1 and not unit:
+                return cls(alarms, None, count, text)
+        raise ValueError(
+            f"{text!r} is no budget of false alarms: give a number per s, min, h, day, week, month or year, as in "
+            "1/day, or per rows, as in 1/10000."
+        )
+
+    def interval(self, step: float | None) -> float:
+        """Return the rows between two allowed alarms; `step` is the time between rows in seconds.
+
+        Raises
+        ------
+        ValueError
+            If the budget is in time, and rows have none.
+        """
+        if self.rows is not None:
+            return self.rows / self.alarms
+        if step is None:
+            raise ValueError(
+                f"false alarms of {self.text} need times with a unit, and this log has none: give a budget in rows, "
+                "as in 1/10000."
+            )
+        assert self.seconds is not None
+        return float(Fraction(self.seconds) / Fraction(step) / Fraction(self.alarms))
+
+
+class Threshold(NamedTuple):
+    """A threshold and what it rests on.
+
+    Attributes
+    ----------
+    value : float
+        Scores above it are alarms.
+    low, high : float or None
+        Interval of 95 % by profile likelihood where the tail was extrapolated.
+    rows : int
+        Normal rows with a score.
+    interval : float
+        Rows between two allowed alarms.
+    """
+
+    value: float
+    low: float | None
+    high: float | None
+    rows: int
+    interval: float
+
+    @property
+    def extrapolated(self) -> bool:
+        """Whether normal data are too short to count alarms in."""
+        return self.low is not None
+
+    def sentence(self) -> str:
+        """Say what the threshold rests on."""
+        if not self.extrapolated:
+            return (
+                f"threshold {self.value:.3f}: counted in {self.rows} normal rows, {self.span()} as long as the budget"
+            )
+        return (
+            f"threshold {self.value:.3f} (95 % interval {self.low:.3f} to {self.high:.3f}): extrapolated, peaks over "
+            f"threshold, from {self.rows} normal rows, {self.span()} as long as the interval of the budget"
+        )
+
+    def span(self) -> str:
+        """Write how long normal data are beside the interval of the budget."""
+        return f"{self.rows / self.interval:.3g} times"
+
+
+def calibrate(scores: Sequence[NDArray[Any]], interval: float, patch_length: int) -> Threshold:
+    """Find the threshold that normal data are over once an interval.
+
+    Parameters
+    ----------
+    scores : sequence of array of shape (n_rows,)
+        Scores of normal stretches, NaN where nothing is known.
+    interval : float
+        Rows between two allowed alarms.
+    patch_length : int
+        Rows that share a score.
+
+    Returns
+    -------
+    Threshold
+
+    Raises
+    ------
+    ValueError
+        If too few normal rows have a score.
+
+    Examples
+    --------
+    >>> scores = np.random.default_rng(0).normal(size=100_000)
+    >>> threshold = calibrate([scores], 10_000, 1)
+    >>> threshold.extrapolated, int((scores > threshold.value).sum())
+    (False, 10)
+    >>> calibrate([scores], 1e6, 1).extrapolated
+    True
+    """
+    known = np.concatenate([x[np.isfinite(x)] for x in scores]).astype(np.float64)
+    if len(known) < LEAST * patch_length:
+        raise ValueError(
+            f"{len(known)} normal rows have a score, and a threshold needs {LEAST * patch_length}: give more normal "
+            "data."
+        )
+    body = float(np.quantile(known, BODY))
+    peaks = peaks_over(scores, body, GAP * patch_length)
+    allowed = len(known) / interval
+    if allowed < ENOUGH:
+        return extrapolate(peaks, body, len(known), interval)
+    if allowed < len(peaks):
+        return Threshold(float(peaks[int(allowed)]), None, None, len(known), interval)
+    value = float(np.quantile(known, max(1 - patch_length / interval, 0.0)))
+    return Threshold(value, None, None, len(known), interval)
+
+
+def peaks_over(scores: Sequence[NDArray[Any]], level: float, gap: int) -> NDArray[np.float64]:
+    """Return the highest score of each alarm that a threshold at `level` would give, the highest first."""
+    found = []
+    for x in scores:
+        alarms = Alarms(level, gap)
+        alarms.push(x, np.empty((0, len(x)), np.float32))
+        found += [event.score for event in alarms.take(last=True)]
+    return np.sort(np.array(found, np.float64))[::-1]
+
+
+def extrapolate(peaks: NDArray[np.float64], body: float, rows: int, interval: float) -> Threshold:
+    """Return the level that peaks are over once an interval, with its interval by profile likelihood.
+
+    The law of the excess of peaks is written in terms of that level and its shape (Coles 2001, section 4.3.3), so that
+    one table of likelihoods, of levels by shapes, gives estimate and interval.
+    """
+    excess = peaks[peaks > body] - body
+    if not len(excess):  # all normal scores are alike
+        return Threshold(body, body, body, rows, interval)
+    times = max(len(excess) / rows * interval, 1 + 1e-6)
+    shapes = SHAPES if len(excess) >= SHAPED else np.zeros(1)
+    # the level is this many scales above the body
+    reach = np.where(
+        np.abs(shapes) < 1e-9, np.log(times), np.expm1(shapes * np.log(times)) / np.where(shapes, shapes, 1)
+    )
+    levels = np.geomspace(0.1, 30, 300) * excess.mean() * np.log(times)
+    likelihood = np.array([pareto_likelihood(excess, shapes, level / reach).max() for level in levels])
+    best = likelihood.argmax()
+    inside = levels[2 * (likelihood[best] - likelihood) <= chi2.ppf(CONFIDENCE, 1)]
+    value, low, high = (float(body + x) for x in (levels[best], inside[0], inside[-1]))
+    return Threshold(value, low, high, rows, interval)
+
+
+def pareto_likelihood(
+    excess: NDArray[np.float64], shapes: NDArray[np.float64], scales: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the log-likelihood of generalised Pareto laws, one a shape and scale."""
+    found: NDArray[np.float64] = genpareto.logpdf(excess[:, None], shapes, scale=scales).sum(0)
+    return found
