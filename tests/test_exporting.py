@@ -1,0 +1,164 @@
+"""The embedding as a graph: against `embed` in torch, and as an ONNX file in ONNX Runtime."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tsjepa.arrays import as_series
+from tsjepa.embedding import embed
+from tsjepa.encoder import Encoder
+from tsjepa.exporting import (
+    SMALLEST_COSINE,
+    EmbeddingGraph,
+    ExportError,
+    agreement,
+    any_channels,
+    compare,
+    example_values,
+    export_graph,
+    quantize,
+)
+from tsjepa.normalization import TrainingStatistics, channel_moments
+from tsjepa.sections import ProbeConfig
+from tsjepa.tokenizers import ConvStem, LinearPatches, SpectralPatches
+
+PATCH, LENGTH = 6, 40
+ALL = ProbeConfig(scale_features=True)
+
+
+def mixing() -> Encoder:
+    return Encoder(SpectralPatches(PATCH, 8, channels=2), depth=1, heads=2).eval()
+
+
+def standardising() -> Encoder:
+    rng = np.random.default_rng(0)
+    statistics = TrainingStatistics(2)
+    statistics.set(channel_moments(as_series(rng.normal([[[50.0], [-3.0]]], [[[0.2], [9.0]]], (5, 2, LENGTH)))))
+    tokenizer = ConvStem(PATCH, 8, filters=3, dilations=(1, 4))
+    return Encoder(tokenizer, depth=2, heads=2, normalize="none", statistics=statistics, registers=2).eval()
+
+
+def plain() -> Encoder:
+    return Encoder(LinearPatches(PATCH, 8), depth=1, heads=2).eval()
+
+
+@pytest.mark.parametrize("make", [mixing, standardising, plain])
+@pytest.mark.parametrize("channels", ["concat", "mean", "max"])
+def test_the_graph_gives_what_embed_gives(make: Callable[[], Encoder], channels: str) -> None:
+    encoder = make()
+    probe = ALL.model_copy(update={"channels": channels})
+    for values in example_values(encoder, 2, LENGTH):
+        with torch.no_grad():
+            found = EmbeddingGraph(encoder, probe)(torch.from_numpy(values)).numpy()
+        np.testing.assert_allclose(found, embed(encoder, as_series(values), probe), rtol=1e-5, atol=1e-5)
+
+
+def test_examples_hold_what_is_hard() -> None:
+    encoder = plain()
+    found = example_values(encoder, 2, LENGTH)
+    assert [values.shape for values in found] == [(1, 2, 40), (4, 2, 40), (2, 4, 44), (3, 1, 5)]
+    hard = found[1]
+    assert np.isnan(hard[0]).any()
+    assert np.isnan(hard[1, -1]).all()
+    assert np.isnan(hard[2]).all()
+    assert np.ptp(hard[3, 0]) == 0
+    assert all(
+        np.array_equal(a, b, equal_nan=True) for a, b in zip(found, example_values(encoder, 2, LENGTH), strict=True)
+    )
+    fixed = example_values(standardising(), 2, LENGTH)
+    assert {values.shape[1] for values in fixed} == {2}
+    assert [round(float(values), -1) for values in fixed[2].mean((0, 2))] == [50, 0]
+
+
+@settings(deadline=None, derandomize=True)
+@given(st.integers(0, 1000))
+def test_agreement_is_that_of_float64(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    a, b = rng.normal(size=(2, 4, 5)).astype(np.float32)
+    found = agreement(a, b)
+    rows = zip(a.astype(float), b.astype(float), strict=True)
+    each = [x @ y / np.linalg.norm(x) / np.linalg.norm(y) for x, y in rows]
+    assert found.cosine == pytest.approx(min(each))
+    assert found.max_difference == pytest.approx(np.abs(a.astype(float) - b).max())
+    assert not found.within
+    assert agreement(a, a * (1 + 1e-6)).within
+
+
+def test_what_is_no_number_agrees_with_nothing() -> None:
+    good = np.ones((2, 3), np.float32)
+    bad = good * np.array([[1, 1, np.nan]], np.float32)
+    assert not agreement(bad, good).within
+    assert not agreement(bad, good).cosine >= SMALLEST_COSINE
+    assert agreement(np.zeros((1, 3)), np.zeros((1, 3))) == (True, 0.0, 1.0)
+    assert agreement(np.zeros((1, 3)), np.ones((1, 3))).cosine == 0.0
+
+
+@pytest.fixture(scope="module")
+def graph(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Encoder, ProbeConfig]:
+    """Export an encoder that has everything which is not alike in a graph."""
+    for name in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(name, reason="needs the extra onnx")
+    torch.manual_seed(0)
+    encoder, path = standardising(), tmp_path_factory.mktemp("graph") / "graph.onnx"
+    probe = ALL.model_copy(update={"channels": "mean"})
+    export_graph(encoder, probe, 2, path, {"made": "here"})
+    return path, encoder, probe
+
+
+def test_onnx_runtime_gives_what_embed_gives(graph: tuple[Path, Encoder, ProbeConfig]) -> None:
+    path, encoder, probe = graph
+    assert not any_channels(encoder)
+    found = compare(path, encoder, probe, example_values(encoder, 2, LENGTH, seed=1))
+    assert found.within
+    assert found.max_difference < 1e-4
+    rng = np.random.default_rng(2)
+    shapes = [(1, 2, 1), (7, 2, PATCH), (2, 2, 5 * PATCH), (1, 2, 333)]
+    holes = [np.where(rng.random(shape) < 0.4, np.nan, rng.normal(20, 30, shape)) for shape in shapes]
+    assert compare(path, encoder, probe, [values.astype(np.float32) for values in holes]).within
+
+
+def test_another_encoder_is_told_apart(graph: tuple[Path, Encoder, ProbeConfig]) -> None:
+    path, encoder, probe = graph
+    examples = example_values(encoder, 2, LENGTH)
+    torch.manual_seed(1)
+    assert not compare(path, standardising(), probe, examples).within
+    with pytest.raises(ExportError, match=r"gives embeddings of shape \(1, 74\), but torch \(1, 148\)"):
+        compare(path, encoder, ALL, examples)
+
+
+def test_the_file_says_what_it_takes(graph: tuple[Path, Encoder, ProbeConfig]) -> None:
+    import onnx
+
+    model = onnx.load(graph[0])
+    onnx.checker.check_model(model)
+    (values,), (embedding,) = model.graph.input, model.graph.output
+    assert (values.name, embedding.name) == ("values", "embedding")
+    assert [size.dim_param or size.dim_value for size in values.type.tensor_type.shape.dim] == ["batch", 2, "length"]
+    assert {prop.key: prop.value for prop in model.metadata_props}["made"] == "here"
+    assert str(Path(__file__).parents[1]).encode() not in graph[0].read_bytes()
+
+
+def test_quantised_weights_keep_the_direction(graph: tuple[Path, Encoder, ProbeConfig], tmp_path: Path) -> None:
+    import onnx
+
+    path, encoder, probe = graph
+    quantize(path, tmp_path / "int8.onnx")
+    assert "MatMulInteger" in {node.op_type for node in onnx.load(tmp_path / "int8.onnx").graph.node}
+    found = compare(tmp_path / "int8.onnx", encoder, probe, example_values(encoder, 2, LENGTH))
+    assert not found.within
+    assert found.cosine > SMALLEST_COSINE
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", [mixing, plain])
+@pytest.mark.parametrize("channels", ["concat", "max"])
+def test_other_encoders_too(make: Callable[[], Encoder], channels: str, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime", reason="needs the extra onnx")
+    encoder, probe = make(), ALL.model_copy(update={"channels": channels})
+    export_graph(encoder, probe, 2, tmp_path / "graph.onnx", {})
+    assert compare(tmp_path / "graph.onnx", encoder, probe, example_values(encoder, 2, LENGTH)).within

@@ -1,0 +1,231 @@
+"""The embedding as one ONNX graph, which gives what `embed` gives for any number of series of any length."""
+
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from tsjepa.arrays import as_series
+from tsjepa.embedding import embed
+from tsjepa.encoder import Encoder
+from tsjepa.finetuning import embed_batch
+from tsjepa.sections import ProbeConfig
+
+OPSET = 20
+INPUT, OUTPUT = "values", "embedding"
+# How far numbers of the graph may lie from torch's, absolutely and relatively: float32 sums in another order
+TOLERANCE = 1e-4
+# What quantised weights may at most turn an embedding by
+SMALLEST_COSINE = 0.99
+
+
+class ExportError(ValueError):
+    """A graph that does not compute what torch does."""
+
+
+class EmbeddingGraph(nn.Module):
+    """Maps values [B, C, T], NaN where nothing was measured, to embeddings [B, F], by operations that can be exported.
+
+    Parameters
+    ----------
+    encoder : Encoder
+        On the CPU and in evaluation mode.
+    probe : ProbeConfig
+        Levels, statistics over tokens, and how channels are joined.
+
+    Examples
+    --------
+    >>> from tsjepa.tokenizers import LinearPatches
+    >>> graph = EmbeddingGraph(Encoder(LinearPatches(5, 4), depth=1, heads=1), ProbeConfig())
+    >>> graph(torch.tensor([[[1.0, float("nan"), 2.0]]])).shape
+    torch.Size([1, 24])
+    """
+
+    def __init__(self, encoder: Encoder, probe: ProbeConfig) -> None:
+        super().__init__()
+        self.encoder, self.probe = encoder, probe
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Embed series."""
+        valid = ~values.isnan()
+        return embed_batch(self.encoder, torch.where(valid, values, 0.0), valid, self.probe)
+
+
+class Agreement(NamedTuple):
+    """How close a graph comes to torch.
+
+    Attributes
+    ----------
+    within : bool
+        Whether every number lies within TOLERANCE.
+    max_difference : float
+        Largest absolute difference.
+    cosine : float
+        Smallest cosine between an embedding and torch's.
+    """
+
+    within: bool
+    max_difference: float
+    cosine: float
+
+
+def any_channels(encoder: Encoder) -> bool:
+    """Return whether an encoder takes series with another number of channels than it was trained on."""
+    return encoder.channels == 1 and encoder.statistics is None
+
+
+def export_graph(
+    encoder: Encoder, probe: ProbeConfig, n_channels: int, path: Path, metadata: Mapping[str, str]
+) -> None:
+    """Write the embedding as an ONNX file whose batch and length are free, and its channels where the encoder's are.
+
+    Parameters
+    ----------
+    encoder : Encoder
+        On the CPU and in evaluation mode.
+    probe : ProbeConfig
+    n_channels : int
+        Channels of the training series.
+    path : Path
+    metadata : mapping of str to str
+        Stored in the file's model properties.
+    """
+    # sizes of 0 or 1 would become constants
+    shape = (2, max(n_channels, 2) if any_channels(encoder) else n_channels, 4 * encoder.tokenizer.patch_length + 1)
+    free = {0: "batch", 2: "length", **({1: "channels"} if any_channels(encoder) else {})}
+    with quiet():
+        program = torch.onnx.export(
+            EmbeddingGraph(encoder, probe).eval(),
+            (torch.zeros(shape),),
+            dynamo=True,
+            verbose=False,
+            opset_version=OPSET,
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            dynamic_shapes={INPUT: free},
+        )
+    assert program is not None
+    model: Any = program.model
+    model.producer_name = "tsjepa"
+    model.metadata_props.update(metadata)
+    for node in model.graph.all_nodes():  # stack traces, with the paths of this machine
+        node.metadata_props.clear()
+    program.save(path, external_data=False)
+
+
+def quantize(path: Path, out: Path) -> None:
+    """Write a copy of a graph whose weight matrices are 8-bit integers; activations are quantised as they come."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    with quiet():
+        quantize_dynamic(path, out, op_types_to_quantize=["MatMul", "Gemm"], weight_type=QuantType.QInt8)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep away what the exporter says of its own deprecations and of libraries that are not installed."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def compare(path: Path, encoder: Encoder, probe: ProbeConfig, examples: Sequence[NDArray[np.float32]]) -> Agreement:
+    """Run a graph with ONNX Runtime and compare it with `embed`.
+
+    Parameters
+    ----------
+    path : Path
+        Of the graph.
+    encoder, probe
+        What the graph was made of.
+    examples : sequence of float32 arrays of shape (B, C, T)
+        See `example_values`.
+
+    Returns
+    -------
+    Agreement
+    """
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    parts = []
+    for values in examples:
+        want = embed(encoder, as_series(values), probe)
+        (found,) = session.run([OUTPUT], {INPUT: values})
+        if found.shape != want.shape:
+            raise ExportError(f"the graph gives embeddings of shape {found.shape}, but torch {want.shape}.")
+        parts.append(agreement(found, want))
+    within, differences, cosines = zip(*parts, strict=True)
+    return Agreement(all(within), max(differences), min(cosines))
+
+
+def agreement(found: NDArray[np.float32], want: NDArray[np.float32]) -> Agreement:
+    """Compare embeddings (B, F).
+
+    Examples
+    --------
+    >>> agreement(np.array([[3.0, 4.0], [0.0, 0.0]]), np.array([[4.0, 3.0], [0.0, 0.0]])).cosine
+    0.96
+    """
+    a, b = found.astype(np.float64), want.astype(np.float64)
+    within = np.allclose(a, b, rtol=TOLERANCE, atol=TOLERANCE)
+    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    cosine = np.where((a == b).all(1), 1.0, (a * b).sum(1) / np.where(norms > 0, norms, 1.0))
+    # NaN compares as not within, and must not pass as a difference of nothing
+    return Agreement(within, float(np.max(np.abs(a - b))), float(np.min(cosine)))
+
+
+def example_values(encoder: Encoder, n_channels: int, n_timepoints: int, seed: int = 0) -> list[NDArray[np.float32]]:
+    """Draw series of several shapes, at the level and scale of the training series, to try a graph on.
+
+    Among them are gaps, a series and a channel without any value, a constant channel, other lengths than in training,
+    one shorter than a patch, and other numbers of channels where the encoder takes them.
+
+    Examples
+    --------
+    >>> from tsjepa.tokenizers import LinearPatches
+    >>> encoder = Encoder(LinearPatches(5, 4), depth=1, heads=1)
+    >>> [values.shape for values in example_values(encoder, n_channels=3, n_timepoints=20)]
+    [(1, 3, 20), (4, 3, 20), (2, 5, 23), (3, 1, 4)]
+    """
+    rng = np.random.default_rng(seed)
+    patch, free = encoder.tokenizer.patch_length, any_channels(encoder)
+    other, one = (n_channels + 2, 1) if free else (n_channels, n_channels)
+    shapes = [
+        (1, n_channels, n_timepoints),
+        (4, n_channels, n_timepoints),
+        (2, other, n_timepoints + patch // 2 + 1),
+        (3, one, max(patch - 1, 1)),
+    ]
+    found = []
+    for shape in shapes:
+        time = np.arange(shape[2]) / patch
+        waves = np.sin(rng.uniform(1, 10, shape[:2])[..., None] * time + rng.uniform(0, 7, shape[:2])[..., None])
+        values = waves + 0.5 * rng.standard_normal(shape)
+        if encoder.statistics is not None:
+            level, scale = encoder.statistics.mean.numpy(), encoder.statistics.scale.numpy()
+            values = level[:, None] + scale[:, None] * values
+        found.append(values.astype(np.float32))
+    spoil(found[1], rng)
+    return found
+
+
+def spoil(values: NDArray[np.float32], rng: np.random.Generator) -> None:
+    """Take away points, the end, a channel and a whole one of four series, and make a channel constant, in place."""
+    values[0][rng.random(values[0].shape) < 0.3] = np.nan
+    values[0, :, values.shape[2] * 2 // 3 :] = np.nan
+    values[1, -1] = np.nan
+    values[2] = np.nan
+    values[3, 0] = values[3, 0, 0]
