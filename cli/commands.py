@@ -1,23 +1,20 @@
 """What the commands do: data, encoder, scores and files wired together; main.py imports this only when one runs."""
 
-import time
-from pathlib import Path
-
-from tsjepa.build import build_model
+from tsjepa.build import build_model, build_untrained
 from tsjepa.checkpoint import Header, load_checkpoint
 from tsjepa.cli import scoring
-from tsjepa.cli.data import Data, load_data, say_remarks
+from tsjepa.cli.data import Data, check_test_part, load_data, say_remarks
 from tsjepa.cli.errors import USAGE, Failure, say
-from tsjepa.cli.options import EmbedOptions, Layers, PretrainOptions, ProbeOptions
-from tsjepa.cli.outdir import make_writable
+from tsjepa.cli.log_data import trained_log
+from tsjepa.cli.options import FinetuneOptions, Layers, PretrainOptions, ProbeOptions
 from tsjepa.cli.plan import DEFAULT_DATA, new_run, resumed_run
 from tsjepa.cli.render import busy
-from tsjepa.cli.report import EmbedReport, PretrainReport, ProbeReport
-from tsjepa.cli.table import embedding_table, write_table
-from tsjepa.cli.training import check_logger, pick_device, train
-from tsjepa.config import ProbeConfig
+from tsjepa.cli.report import PretrainReport, ProbeReport
+from tsjepa.cli.training import check_logger, check_processes, pick_device, train
 from tsjepa.encoder import Encoder
+from tsjepa.normalization import take_statistics
 from tsjepa.probe import ProbeError
+from tsjepa.sections import ProbeConfig
 
 
 def pretrain(options: PretrainOptions) -> PretrainReport:
@@ -25,14 +22,18 @@ def pretrain(options: PretrainOptions) -> PretrainReport:
     plan = resumed_run(options) if options.resume else new_run(options)
     device = pick_device(options.device)
     check_logger(options.logger)
+    check_processes(plan, options, device)
+    check_test_part(plan.data)
     say_remarks(plan.data, plan.config.tokenizer.patch_length)
-    labels = labels_or_reason(plan.data)
+    scored = plan.data.labelled()
+    labels = labels_or_reason(scored)
     model = build_model(plan.config, plan.data.train.series.n_channels).eval()
-    random_init = embed_both(model.encoder, plan.data, plan.config.probe, device) if labels else None
+    take_statistics(model, plan.data.train.series)
+    random_init = embed_both(model.encoder, scored, plan.config.probe, device) if labels else None
     trained = train(plan, model, options, device)
     scores = None
     if labels is not None and random_init is not None:
-        embedded = embed_both(trained.model.encoder, plan.data, plan.config.probe, device)
+        embedded = embed_both(trained.model.encoder, scored, plan.config.probe, device)
         scores = scoring.score(labels, embedded, random_init)
     return PretrainReport(
         plan.checkpoint,
@@ -67,10 +68,11 @@ def probe(options: ProbeOptions) -> ProbeReport:
     device = pick_device(options.device)
     model, header = load_checkpoint(options.checkpoint)
     config = probe_config(header, options.layers, model.encoder.depth)
-    data = load_data(options.data or header.data or DEFAULT_DATA, options.data_dir)
+    data = probe_data(options, header)
     say_remarks(data, header.config.tokenizer.patch_length)
+    data = data.labelled()
     labels = scoring.labels_of(data)
-    untrained = build_model(header.config, header.n_channels).eval()
+    untrained = build_untrained(header.config, header.n_channels, model)
     trained = embed_both(model.encoder, data, config, device)
     random_init = embed_both(untrained.encoder, data, config, device)
     with busy("fitting probes"):
@@ -80,6 +82,15 @@ def probe(options: ProbeOptions) -> ProbeReport:
     return report
 
 
+def probe_data(options: ProbeOptions | FinetuneOptions, header: Header) -> Data:
+    """Load the data that are named, or the checkpoint's, a log with the checkpoint's columns and windows."""
+    log = trained_log(header, options.logs, options.data)
+    name, seed, asked = options.data or header.data or DEFAULT_DATA, header.config.train.seed, options.logs.given()
+    data = load_data(name, options.data_dir, log, options.logs.cache_dir, seed, asked=asked)
+    check_test_part(data)
+    return data
+
+
 def probe_config(header: Header, layers: Layers | None, depth: int) -> ProbeConfig:
     """Return how the checkpoint is pooled, with other levels where they are asked for."""
     if layers is None:
@@ -87,29 +98,3 @@ def probe_config(header: Header, layers: Layers | None, depth: int) -> ProbeConf
     if isinstance(layers, int) and layers > depth:
         raise Failure(f"--layers {layers} is too high: the encoder has levels 0 (tokenizer) to {depth}.", USAGE)
     return header.config.probe.model_copy(update={"levels": layers})
-
-
-def embed(options: EmbedOptions) -> EmbedReport:
-    """Write one row a series."""
-    started = time.monotonic()
-    device = pick_device(options.device)
-    check_table_path(options.out, options.overwrite)
-    model, header = load_checkpoint(options.checkpoint)
-    data = load_data(options.data, options.data_dir)
-    say_remarks(data, header.config.tokenizer.patch_length)
-    make_writable(options.out.parent)
-    with busy(f"embedding {data.name}"):
-        parts = [scoring.embed_part(model.encoder, part, header.config.probe, device) for _, part in data.parts()]
-    table = embedding_table(data, parts)
-    write_table(table, options.out)
-    return EmbedReport(table.num_rows, time.monotonic() - started, options.out)
-
-
-def check_table_path(out: Path, overwrite: bool) -> None:
-    """Refuse another kind of file than Parquet, and one that exists."""
-    if out.suffix != ".parquet":
-        raise Failure(f"embeddings are written as Parquet, so --out must end in .parquet, but is {out}.", USAGE)
-    if out.is_dir():
-        raise Failure(f"{out} is a folder: name a file in it with --out.", USAGE)
-    if out.exists() and not overwrite:
-        raise Failure(f"{out} exists already: replace it with --overwrite, or name another file.", USAGE)

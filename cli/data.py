@@ -1,37 +1,106 @@
 """Data sets as the commands need them: both parts as series, and what to know of them told on standard error."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from numpy.typing import NDArray
 
-from tsjepa.arrays import Series, as_series, remarks
-from tsjepa.cli.errors import say, told
+from tsjepa.arrays import Series, SeriesSource, as_series, remarks
+from tsjepa.cli.errors import USAGE, Failure, say, told
+from tsjepa.cli.log_data import LogParts, read_log, reads_as_log
 from tsjepa.datasets import load
+from tsjepa.datasets.labels import Encoded
+from tsjepa.datasets.logs import LogWindows, encode_labels
+from tsjepa.sections import LogConfig
 
 
 class Part(NamedTuple):
-    """Series and labels of the training or the test part."""
+    """Series and labels of the training or the test part.
 
-    series: Series
+    Attributes
+    ----------
+    series : SeriesSource
+        In memory, or windows of a log.
+    y : array of shape (n_cases,), optional
+        Codes of classes, or a numeric target; a window of a log without a label has -1 or NaN.
+    lengths : int64 array of shape (n_cases,), optional
+        Time points of each series, where they differ.
+    """
+
+    series: SeriesSource
     y: NDArray[Any] | None
+    lengths: NDArray[np.int64] | None = None
+
+    def in_memory(self) -> Series:
+        """Return all series in one array."""
+        return self.series if isinstance(self.series, Series) else self.series.take(np.arange(self.series.n_cases))
+
+    @property
+    def all_labels(self) -> NDArray[Any] | None:
+        """Labels, where every case has one."""
+        return self.y if self.labelled().series.n_cases == self.series.n_cases else None
+
+    def labelled(self) -> "Part":
+        """Return the cases that have a label, all where none has."""
+        if self.y is None or not isinstance(self.series, LogWindows):
+            return self
+        cases = self.series.labelled()
+        return Part(self.series.subset(cases), self.y[cases])
 
 
 class Data(NamedTuple):
-    """A data set; `classes` are the names behind the codes in `y`."""
+    """A data set; `classes` are the names behind the codes in `y`, `log` says how a log was read."""
 
     name: str
     train: Part
     test: Part | None
     classes: tuple[str, ...] | None
+    log: LogConfig | None = None
 
     def parts(self) -> list[tuple[str, Part]]:
         """Return the parts that there are, with their names."""
         return [("train", self.train), *([] if self.test is None else [("test", self.test)])]
 
+    def labelled(self) -> "Data":
+        """Return what probes are fitted and scored on: the cases that have a label."""
+        return self._replace(train=self.train.labelled(), test=None if self.test is None else self.test.labelled())
 
-def load_data(name: str, data_dir: Path | None) -> Data:
-    """Load a data set by name, file or folder."""
+    @property
+    def channel_names(self) -> tuple[str, ...] | None:
+        """Names of the channels, where the data name any."""
+        return self.train.series.channels if isinstance(self.train.series, LogWindows) else None
+
+
+def load_data(
+    name: str,
+    data_dir: Path | None,
+    log: LogConfig | None = None,
+    cache_dir: Path | None = None,
+    seed: int = 0,
+    *,
+    asked: Mapping[str, object] | None = None,
+) -> Data:
+    """Load a data set by name, file or folder.
+
+    Parameters
+    ----------
+    name : str
+    data_dir : Path, optional
+        Folder of data sets.
+    log : LogConfig, optional
+        How a log is read.
+    cache_dir : Path, optional
+        Folder in which windows of a log are kept.
+    seed : int, default=0
+        Of the split by groups.
+    asked : mapping, optional
+        What of `log` the user asked for with these data: with anything, other data than logs are refused.
+    """
+    log = LogConfig() if log is None else log
+    if reads_as_log(name, log, asked or {}):
+        return log_data(read_log(name, log, cache_dir, seed))
     dataset = load(name, data_dir, announce=say)
     for note in dataset.notes:
         say(f"note: {note}")
@@ -40,14 +109,39 @@ def load_data(name: str, data_dir: Path | None) -> Data:
     return Data(dataset.name, train, test, dataset.classes)
 
 
+def log_data(parts: LogParts) -> Data:
+    """Put the labels of both parts of a log on one scale."""
+    log, train, test = parts
+    found = encode_labels(train, test) if train.has_labels else Encoded(None, None, None)
+    for note in found.notes:
+        say(f"note: {note}")
+    test_part = None if test is None else Part(test, found.y_test)
+    return Data(train.name, Part(train, found.y_train), test_part, found.classes, log)
+
+
 def make_part(X: Any, y: NDArray[Any] | None, name: str) -> Part:
     """Bring one part into an array and a mask."""
+    lengths = np.array([x.shape[-1] for x in X]) if isinstance(X, list) else None
     with told():
-        return Part(as_series(X, name), y)
+        return Part(as_series(X, name), y, lengths)
+
+
+def check_test_part(data: Data) -> None:
+    """Refuse a labelled log of which nothing is kept for scoring."""
+    if data.log is not None and data.test is None and data.train.y is not None:
+        raise Failure(
+            f"{data.name} has labels, but no test part to score on: name a second file with --test FILE, or with "
+            "--group COLUMN a column whose values stay on one side of the split (or read no labels: --label '').",
+            USAGE,
+        )
 
 
 def say_remarks(data: Data, patch_length: int | None) -> None:
-    """Tell of constant channels, empty series and series that are shorter than a patch."""
+    """Tell of constant channels, empty series and series that are shorter than a patch.
+
+    What there is to know of a log was told when its windows were cut.
+    """
     for name, part in data.parts():
-        for remark in remarks(part.series, patch_length):
-            say(f"note: {name} part: {remark}")
+        if isinstance(part.series, Series):
+            for remark in remarks(part.series, patch_length):
+                say(f"note: {name} part: {remark}")

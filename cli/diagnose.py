@@ -3,10 +3,12 @@
 import csv
 from pathlib import Path
 
-from tsjepa.build import build_model
+from tsjepa.build import build_untrained
 from tsjepa.checkpoint import Header, load_checkpoint
 from tsjepa.cli.data import Data, load_data, say_remarks
 from tsjepa.cli.errors import USAGE, Failure, say
+from tsjepa.cli.log_data import trained_log
+from tsjepa.cli.log_options import LogOptions
 from tsjepa.cli.options import DiagnoseOptions
 from tsjepa.cli.outdir import CHECKPOINT, METRICS, make_writable, replace_file
 from tsjepa.cli.plan import DEFAULT_DATA
@@ -33,7 +35,8 @@ def diagnose(options: DiagnoseOptions) -> DiagnoseReport:
     out = options.out or checkpoint.parent / PAGE
     check_page_path(out)
     model, header = load_checkpoint(checkpoint)
-    data = load_data(options.data or header.data or DEFAULT_DATA, options.data_dir)
+    log = trained_log(header, LogOptions(), options.data)
+    data = load_data(options.data or header.data or DEFAULT_DATA, options.data_dir, log, seed=header.config.train.seed)
     check_fit(model.encoder, header, data)
     say_remarks(data, header.config.tokenizer.patch_length)
     split = split_of(data)
@@ -42,7 +45,7 @@ def diagnose(options: DiagnoseOptions) -> DiagnoseReport:
     make_writable(out.parent)
     history = run_history(checkpoint)
     verdict = run_verdict(history, model.encoder.dim)
-    untrained = build_model(header.config, header.n_channels).eval()
+    untrained = build_untrained(header.config, header.n_channels, model)
     with busy(f"diagnosing {checkpoint} on {data.name}"):
         found = find(
             model,
@@ -70,9 +73,11 @@ def check_fit(encoder: Encoder, header: Header, data: Data) -> None:
     """Refuse data that the model cannot read: other channels for an encoder that mixes them, too few patches."""
     for name, part in data.parts():
         series = part.series
-        if encoder.channels > 1 and series.n_channels != header.n_channels:
+        tied = encoder.channels > 1 or encoder.statistics is not None
+        if tied and series.n_channels != header.n_channels:
+            does = "mixes" if encoder.channels > 1 else "normalises by the statistics of"
             raise Failure(
-                f"this encoder mixes the {header.n_channels} channels that it was trained on, but the {name} part of "
+                f"this encoder {does} the {header.n_channels} channels that it was trained on, but the {name} part of "
                 f"{data.name} has {series.n_channels}: give data with the same channels."
             )
     n_tokens = encoder.n_tokens(data.train.series.n_timepoints)
@@ -87,7 +92,10 @@ def split_of(data: Data) -> Split:
     """Return both parts as a diagnosis takes them."""
     test = data.test
     return Split(
-        data.train.series, data.train.y, None if test is None else test.series, None if test is None else test.y
+        data.train.in_memory(),
+        data.train.y,
+        None if test is None else test.in_memory(),
+        None if test is None else test.y,
     )
 
 

@@ -1,7 +1,5 @@
 """The command `tsjepa`: options and help. Nothing heavy is imported before a command runs."""
 
-import sys
-from contextlib import AbstractContextManager, redirect_stdout
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -9,21 +7,30 @@ from typing import Annotated
 
 import typer
 
+from tsjepa.cli.arguments import DATA, LOG, Checkpoint, DataDir, DeviceOption, Json, results_only
+from tsjepa.cli.detect_command import detect
 from tsjepa.cli.errors import SentenceGroup
+from tsjepa.cli.export_command import export
+from tsjepa.cli.finetune_command import finetune
+from tsjepa.cli.log_options import LogOptions, with_log_options
 from tsjepa.cli.options import (
-    Device,
+    BenchmarkOptions,
     DiagnoseOptions,
     EmbedOptions,
+    EngineName,
     LoggerName,
     Masking,
     Objective,
     PretrainOptions,
     ProbeKind,
     ProbeOptions,
+    Strategy,
     StudyOptions,
     TuneOptions,
+    parse_counts,
     parse_fractions,
     parse_layers,
+    parse_names,
 )
 
 app = typer.Typer(
@@ -34,25 +41,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-DataDir = Annotated[
-    Path | None,
-    typer.Option(
-        "--data-dir",
-        envvar="TSJEPA_DATA",
-        metavar="DIR",
-        help="Folder of <Name>/<Name>_TRAIN.ts and _TEST.ts, looked in first.",
-    ),
-]
-DeviceOption = Annotated[Device, typer.Option("--device", help="Where to compute.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
-Checkpoint = Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="A checkpoint.ckpt of pretrain.")]
-DATA = "Name of the UCR or UEA archive, file (.ts, .tsv, .npz, .npy, .csv, .parquet), or folder."
-
-
-def results_only() -> AbstractContextManager[object]:
-    """Keep standard output for the result: whatever a library prints meanwhile goes to standard error."""
-    return redirect_stdout(sys.stderr)
 
 
 def show_version(wanted: bool) -> None:
@@ -72,13 +60,19 @@ def tsjepa(
 
 
 @app.command()
+@with_log_options
 def pretrain(
-    data: Annotated[str | None, typer.Option(metavar="NAME|FILE|FOLDER", help=DATA)] = None,
+    logs: LogOptions,
+    data: Annotated[str | None, typer.Option(metavar="NAME|FILE|FOLDER", help=f"{DATA} {LOG}")] = None,
     config: Annotated[
         str | None, typer.Option(metavar="NAME|FILE.yaml", help="Recipe, see `tsjepa recipes`, or own file.")
     ] = None,
     objective: Annotated[Objective | None, typer.Option(help="What keeps latents from collapsing.")] = None,
     masking: Annotated[Masking | None, typer.Option(help="Which patches are hidden (mask.kind).")] = None,
+    inputs: Annotated[
+        str | None,
+        typer.Option(metavar="A,B,...", help="Log: channels that a world model is told, not asked (world.inputs)."),
+    ] = None,
     teacher: Annotated[
         Path | None, typer.Option(metavar="CHECKPOINT", help="Frozen teacher of --objective distill (target.teacher).")
     ] = None,
@@ -95,6 +89,13 @@ def pretrain(
     seed: Annotated[int | None, typer.Option(min=0, help="train.seed")] = None,
     device: DeviceOption = "auto",
     logger: Annotated[LoggerName, typer.Option(help="metrics.csv, and what else to log to.")] = "csv",
+    devices: Annotated[
+        int, typer.Option(min=1, help="GPUs, or processes on the CPU; they share the batches of train.batch_size.")
+    ] = 1,
+    nodes: Annotated[
+        int, typer.Option(min=1, help="Machines; give the command on each, or use torchrun or SLURM.")
+    ] = 1,
+    strategy: Annotated[Strategy, typer.Option(help="How several processes train; auto is ddp.")] = "auto",
     stop_on_collapse: Annotated[
         bool, typer.Option("--stop-on-collapse", help="End a run whose collapse lasts, and keep its best epoch.")
     ] = False,
@@ -107,12 +108,16 @@ def pretrain(
     Without --data it is BasicMotions, smartwatch sensors that need no download.
     """
     options = PretrainOptions(
-        data, config, objective, masking, teacher, epochs, batch_size, lr, seed, tuple(settings or ()),
-        out, resume, overwrite, device, logger, stop_on_collapse, data_dir,
+        data, config, objective, masking, inputs, teacher, epochs, batch_size, lr, seed, tuple(settings or ()),
+        out, resume, overwrite, device, logger, stop_on_collapse, data_dir, logs, devices, nodes, strategy,
     )  # fmt: skip
     with results_only():
         from tsjepa.cli import commands, render
+        from tsjepa.cli.follow import follow, follows
 
+        if follows(options):
+            follow(options)
+            return
         report = commands.pretrain(options)
     if as_json:
         render.print_json(report.values())
@@ -121,10 +126,12 @@ def pretrain(
 
 
 @app.command()
+@with_log_options
 def probe(
     checkpoint: Checkpoint,
+    logs: LogOptions,
     data: Annotated[
-        str | None, typer.Option(metavar="NAME|FILE|FOLDER", help=f"{DATA} By default the checkpoint's.")
+        str | None, typer.Option(metavar="NAME|FILE|FOLDER", help=f"{DATA} {LOG} By default the checkpoint's.")
     ] = None,
     kind: Annotated[ProbeKind, typer.Option("--probe", help="The head on frozen embeddings.")] = "ridge",
     labels: Annotated[str, typer.Option(metavar="SHARES", help="Shares of labels, as in 0.01,0.1,1.")] = "1",
@@ -140,7 +147,7 @@ def probe(
 ) -> None:
     """Score a checkpoint's frozen encoder, beside the majority class and the encoder's random initialisation."""
     shares, levels = parse_fractions(labels), parse_layers(layers)
-    options = ProbeOptions(checkpoint, data, kind, shares, levels, seeds, device, data_dir)
+    options = ProbeOptions(checkpoint, data, kind, shares, levels, seeds, device, data_dir, logs)
     with results_only():
         from tsjepa.cli import commands, render
 
@@ -151,25 +158,47 @@ def probe(
         render.show_probe(report)
 
 
+app.command()(with_log_options(finetune))
+
+
 @app.command()
+@with_log_options
 def embed(
     checkpoint: Checkpoint,
-    data: Annotated[str, typer.Option(metavar="NAME|FILE|FOLDER", help=DATA)],
-    out: Annotated[Path, typer.Option(metavar="FILE.parquet", help="Table to write, one row a series.")],
+    logs: LogOptions,
+    data: Annotated[str, typer.Option(metavar="NAME|FILE|FOLDER", help=f"{DATA} {LOG}")],
+    out: Annotated[Path, typer.Option(metavar="FILE.parquet", help="Table to write, one row a series or window.")],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE.parquet.")] = False,
+    pool_windows: Annotated[
+        bool, typer.Option("--pool-windows", help="Log: one row an id, the mean over its windows.")
+    ] = False,
+    engine: Annotated[
+        EngineName, typer.Option(help="What embeds: this process, a cluster of Ray (RAY_ADDRESS), or Spark.")
+    ] = "local",
     device: DeviceOption = "auto",
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
-    """Write the embedding of each series to a Parquet table."""
-    with results_only():
-        from tsjepa.cli import commands, render
+    """Write the embedding of each series, or of each window of a log, to a Parquet table.
 
-        report = commands.embed(EmbedOptions(checkpoint, data, out, overwrite, device, data_dir))
+    Columns are id, start and end (times of the first and the last point), label where there is one, and embedding.
+    A log is read with the columns and windows of the checkpoint, where flags say nothing else. A call that was stopped
+    goes on when it is given again.
+    """
+    options = EmbedOptions(checkpoint, data, out, overwrite, pool_windows, device, data_dir, logs, engine)
+    with results_only():
+        from tsjepa.cli import render
+        from tsjepa.cli.embed import embed as run
+
+        report = run(options)
     if as_json:
         render.print_json(report.values())
     else:
         render.show_embed(report)
+
+
+app.command()(detect)
+app.command()(export)
 
 
 @app.command()
@@ -277,12 +306,73 @@ def tune_lambda(
 
 
 @app.command()
+def benchmark(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the tables; what is in them is not run again.")],
+    suite: Annotated[
+        str | None, typer.Option(metavar="NAME|FILE.yaml", help="Data sets: ucr-shared, ucr-112, uea-30, own file ...")
+    ] = None,
+    data: Annotated[
+        list[str] | None, typer.Option(metavar="NAME|FILE|FOLDER", help=f"{DATA} Repeatable, instead of --suite.")
+    ] = None,
+    method: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="METHOD",
+            help="default, a recipe, a checkpoint, random-init, raw, catch22, minirocket, supervised or majority; "
+            "repeatable. Without it: default, random-init and majority.",
+        ),
+    ] = None,
+    config: Annotated[
+        str | None, typer.Option(metavar="NAME|FILE.yaml", help="Recipe of random-init and supervised.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="train.epochs of every pretraining.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each method on each data set.")] = 1,
+    folds: Annotated[int, typer.Option(min=1, help="The default split, and resamples of it.")] = 1,
+    labels: Annotated[
+        str | None, typer.Option(metavar="SHARES", help="Few labels: shares, as in 0.01,0.05,0.1,0.5,1.")
+    ] = None,
+    per_class: Annotated[
+        str | None, typer.Option(metavar="NUMBERS", help="Few labels: so many a class, as in 1,5,10,20,50.")
+    ] = None,
+    pretrain_on: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Transfer: pretrain on the training parts of these ...")
+    ] = None,
+    probe_on: Annotated[str | None, typer.Option(metavar="C,D", help="... and probe on each of these.")] = None,
+    transfer: Annotated[
+        str | None, typer.Option(metavar="bearings", help="Transfer between the four Paderborn conditions.")
+    ] = None,
+    device: DeviceOption = "auto",
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Compare methods on many data sets: data sets x methods x seeds to one table, with summary and pictures.
+
+    One ridge head reads the features of all. Rows are kept as they come: a stopped benchmark goes on when the same
+    command is given again. A data set that fails is reported, and the rest goes on.
+    """
+    shares = () if labels is None else parse_fractions(labels)
+    options = BenchmarkOptions(
+        out, suite, tuple(data or ()), tuple(method or ()), config, epochs, seeds, folds, shares,
+        parse_counts(per_class), parse_names(pretrain_on), parse_names(probe_on), transfer, device, data_dir,
+    )  # fmt: skip
+    with results_only():
+        from tsjepa.cli import render
+        from tsjepa.cli.benchmark import benchmark as run
+
+        report = run(options)
+    if as_json:
+        render.print_json(report.values())
+    else:
+        render.show_benchmark(report)
+
+
+@app.command()
 def recipes() -> None:
     """List the recipes that --config takes by name."""
-    for file in sorted(files("tsjepa.configs").iterdir(), key=lambda file: file.name):
-        if file.name.endswith(".yaml"):
-            first = file.read_text(encoding="utf-8").partition("\n")[0]
-            typer.echo(f"{file.name.removesuffix('.yaml'):20} {first.lstrip('# ')}")
+    found = (file for file in files("tsjepa.configs").iterdir() if file.name.endswith(".yaml"))
+    for name, file in sorted((file.name.removesuffix(".yaml"), file) for file in found):
+        first = file.read_text(encoding="utf-8").partition("\n")[0]
+        typer.echo(f"{name:20} {first.lstrip('# ')}")
 
 
 def main() -> None:

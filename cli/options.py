@@ -6,10 +6,14 @@ from typing import Literal, NamedTuple
 
 import typer
 
+from tsjepa.cli.log_options import LogOptions
+
 Objective = Literal["ema", "cjepa", "sigreg", "vicreg", "visreg", "deep", "distill", "salt"]
 Masking = Literal["bernoulli", "random", "block", "future"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 LoggerName = Literal["csv", "tensorboard", "wandb"]
+Strategy = Literal["auto", "ddp"]
+EngineName = Literal["local", "ray", "spark"]
 ProbeKind = Literal["ridge", "logistic", "knn"]
 Layers = Literal["last", "all"] | int
 
@@ -21,6 +25,7 @@ class PretrainOptions(NamedTuple):
     config: str | None
     objective: Objective | None
     masking: Masking | None
+    inputs: str | None
     teacher: Path | None
     epochs: int | None
     batch_size: int | None
@@ -34,12 +39,17 @@ class PretrainOptions(NamedTuple):
     logger: LoggerName
     stop_on_collapse: bool
     data_dir: Path | None
+    logs: LogOptions = LogOptions()
+    devices: int = 1
+    nodes: int = 1
+    strategy: Strategy = "auto"
 
     def overrides(self) -> list[str]:
         """Return the flags as `key.path=value`, those of --set last, so that they win."""
         flags = {
             "data": self.data,
             "mask.kind": self.masking,
+            "world.inputs": None if self.inputs is None else [name.strip() for name in self.inputs.split(",")],
             "target.teacher": None if self.teacher is None else str(self.teacher),
             "train.epochs": self.epochs,
             "train.batch_size": self.batch_size,
@@ -48,7 +58,7 @@ class PretrainOptions(NamedTuple):
         }
         # JSON is YAML, and its quotes keep a data set called `no` or `007` a name
         given = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in flags.items() if value is not None]
-        return [*given, *self.settings]
+        return [*given, *self.logs.overrides(), *self.settings]
 
 
 class ProbeOptions(NamedTuple):
@@ -62,6 +72,25 @@ class ProbeOptions(NamedTuple):
     seeds: int | None
     device: Device
     data_dir: Path | None
+    logs: LogOptions = LogOptions()
+
+
+class FinetuneOptions(NamedTuple):
+    """Options of `tsjepa finetune`; None where a flag is not given."""
+
+    checkpoint: Path
+    data: str | None
+    fractions: tuple[float, ...]
+    epochs: int | None
+    lr: float | None
+    choose: bool
+    supervised: bool
+    out: Path | None
+    overwrite: bool
+    seeds: int | None
+    device: Device
+    data_dir: Path | None
+    logs: LogOptions = LogOptions()
 
 
 class EmbedOptions(NamedTuple):
@@ -71,8 +100,40 @@ class EmbedOptions(NamedTuple):
     data: str
     out: Path
     overwrite: bool
+    pool_windows: bool
     device: Device
     data_dir: Path | None
+    logs: LogOptions = LogOptions()
+    engine: EngineName = "local"
+
+
+class DetectOptions(NamedTuple):
+    """Options of `tsjepa detect`; None where a flag is not given."""
+
+    checkpoint: Path
+    data: str
+    out: Path
+    overwrite: bool
+    reference_rows: int | None
+    normal: str | None
+    false_alarms: str
+    label: str | None
+    picture: Path | None
+    follow: bool
+    idle_timeout: float | None
+    id: str | None
+    time: str | None
+    max_gap: str | None
+    cache_dir: Path | None
+
+
+class ExportOptions(NamedTuple):
+    """Options of `tsjepa export`."""
+
+    checkpoint: Path
+    onnx: Path
+    int8: bool
+    overwrite: bool
 
 
 class DiagnoseOptions(NamedTuple):
@@ -118,6 +179,41 @@ class TuneOptions(NamedTuple):
         flags = {"data": self.data, "train.epochs": self.epochs, "train.seed": self.seed}
         given = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in flags.items() if value is not None]
         return [*given, *self.settings]
+
+
+class BenchmarkOptions(NamedTuple):
+    """Options of `tsjepa benchmark`; None or nothing where a flag is not given."""
+
+    out: Path
+    suite: str | None
+    data: tuple[str, ...]
+    methods: tuple[str, ...]
+    config: str | None
+    epochs: int | None
+    seeds: int
+    folds: int
+    fractions: tuple[float, ...]
+    per_class: tuple[int, ...]
+    pretrain_on: tuple[str, ...]
+    probe_on: tuple[str, ...]
+    transfer: str | None
+    device: Device
+    data_dir: Path | None
+
+
+def parse_names(text: str | None) -> tuple[str, ...]:
+    """Return the names in `A,B`, each once."""
+    return () if text is None else tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+
+
+def parse_counts(text: str | None) -> tuple[int, ...]:
+    """Return the numbers of labels a class in `1,5,20`, ascending, each once."""
+    if text is None:
+        return ()
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise typer.BadParameter(f"{text!r} is not a list of numbers like 1,5,20", param_hint="--per-class")
+    return tuple(sorted({int(part) for part in parts}))
 
 
 def parse_fractions(text: str) -> tuple[float, ...]:

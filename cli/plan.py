@@ -27,7 +27,8 @@ class Plan(NamedTuple):
     def header(self) -> Header:
         """What the checkpoint says of itself; nothing of the test part goes into it."""
         series = self.data.train.series
-        return Header(self.config, self.config.data, series.n_channels, series.n_timepoints)
+        names = self.data.channel_names
+        return Header(self.config, self.config.data, series.n_channels, series.n_timepoints, names)
 
     @property
     def checkpoint(self) -> Path:
@@ -41,11 +42,18 @@ def new_run(options: PretrainOptions) -> Plan:
     config = config.model_copy(update={"data": config.data or DEFAULT_DATA})
     if options.out is not None:
         check_run_folder(options.out, options.overwrite)
-    data = load_data(str(config.data), options.data_dir)
-    config = resolve(with_architecture(config), data.train.series.n_timepoints)
+    data = load_run_data(str(config.data), config, options)
+    config = resolve(with_architecture(config), data.train.series.n_timepoints, data.channel_names)
+    config = config if data.log is None else config.model_copy(update={"log": data.log})
     out = options.out or default_out(data)
     check_run_folder(out, options.overwrite)
     return Plan(config, data, out)
+
+
+def load_run_data(name: str, config: Config, options: PretrainOptions) -> Data:
+    """Load the data of a run as its configuration says."""
+    asked, cache_dir = config.log.model_dump(exclude_defaults=True), options.logs.cache_dir
+    return load_data(name, options.data_dir, config.log, cache_dir, config.train.seed, asked=asked)
 
 
 def with_architecture(config: Config) -> Config:
@@ -65,10 +73,11 @@ def resumed_run(options: PretrainOptions) -> Plan:
     """Plan to go on: configuration and data are the checkpoint's, and only the number of epochs may change."""
     if options.overwrite:
         raise Failure("--resume goes on with a run and --overwrite replaces it: give one of them.", USAGE)
-    asked = configure(options.config, options.objective, options.overrides()).data or DEFAULT_DATA
+    wished = configure(options.config, options.objective, options.overrides())
+    asked = wished.data or DEFAULT_DATA
     data, out = None, options.out
     if out is None:
-        data = load_data(asked, options.data_dir)
+        data = load_run_data(asked, wished, options)
         out = default_out(data)
     path = out / CHECKPOINT
     if not path.exists() and (out / TEACHER / CHECKPOINT).exists():
@@ -81,8 +90,8 @@ def resumed_run(options: PretrainOptions) -> Plan:
     header = read_header(content, path)
     finished = int(content["epoch"]) + 1
     config = resumed_config(options, header, finished)
-    if data is None or asked != header.data:
-        data = load_data(header.data or DEFAULT_DATA, options.data_dir)
+    if data is None or asked != header.data or data.log not in (None, header.config.log):
+        data = load_run_data(header.data or DEFAULT_DATA, header.config, options)
     check_same_data(data, header)
     return Plan(config, data, out, finished)
 
@@ -94,7 +103,7 @@ def resumed_teacher(options: PretrainOptions, out: Path, data: Data | None) -> P
     header = read_header(content, out / TEACHER / CHECKPOINT)
     if options.epochs not in (None, config.train.epochs):
         raise Failure("the teacher's epochs cannot change: leave --epochs out, or start again.", USAGE)
-    data = data or load_data(config.data or DEFAULT_DATA, options.data_dir)
+    data = data or load_run_data(config.data or DEFAULT_DATA, config, options)
     check_same_data(data, header)
     return Plan(config, data, out)
 
@@ -103,7 +112,8 @@ def resumed_config(options: PretrainOptions, header: Header, finished: int) -> C
     """Return the checkpoint's configuration with the epochs that are asked for; refuse any other change."""
     base = header.config if options.config is None else load_config(options.config)
     overrides = [*(OBJECTIVES[options.objective] if options.objective else ()), *options.overrides()]
-    asked = resolve(parse_config(base.model_dump(mode="json"), overrides), header.n_timepoints)
+    asked = parse_config(base.model_dump(mode="json"), overrides)
+    asked = resolve(asked, header.n_timepoints, header.channel_names)
     changed = changes(header.config, asked)
     if changed:
         raise Failure(
@@ -126,9 +136,9 @@ def resumed_config(options: PretrainOptions, header: Header, finished: int) -> C
 
 
 def changes(old: Config, new: Config) -> list[str]:
-    """Say which keys would change; epochs may, and a configuration without data asks for none."""
+    """Say which keys would change; epochs may, and what is not asked of the data is none."""
     before, after = flat(old), flat(new)
-    free = {"train.epochs"} if new.data else {"train.epochs", "data"}
+    free = {"train.epochs", *(key for key in after if after[key] is None and (key == "data" or key.startswith("log.")))}
     return [
         f"{key} would change from {before[key]!r} to {after[key]!r}"
         for key in before

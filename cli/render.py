@@ -9,10 +9,22 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from tsjepa.cli.report import DiagnoseReport, EmbedReport, PretrainReport, ProbeReport, StudyReport, TuneReport, spread
+from tsjepa.cli.report import (
+    BenchmarkReport,
+    DetectReport,
+    DiagnoseReport,
+    EmbedReport,
+    ExportReport,
+    FinetuneReport,
+    PretrainReport,
+    ProbeReport,
+    StudyReport,
+    TuneReport,
+    spread,
+)
 from tsjepa.probe import Score
 
 Report = Callable[[Any], None]
@@ -60,6 +72,29 @@ def count_bar(text: str, total: int) -> Iterator[Callable[[int], None] | None]:
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task("", total=total)
         yield lambda done: bar.update(task, completed=done)
+
+
+@contextmanager
+def phase_bar() -> Iterator[Callable[[str, int, int], None] | None]:
+    """Show how far each phase of a longer work is, on a terminal; give None elsewhere."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:.0f} %"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def report(phase: str, done: int, total: int) -> None:
+            if phase not in tasks:
+                tasks[phase] = bar.add_task(phase)
+            bar.update(tasks[phase], completed=done, total=total)
+
+        yield report
 
 
 def state(progress: Any) -> str:
@@ -133,9 +168,42 @@ def show_probe(report: ProbeReport) -> None:
     Console().print(table)
 
 
+def show_finetune(report: FinetuneReport) -> None:
+    """Print one row a share of the labels, and where the checkpoint is."""
+    supervised = report.rows[0].supervised is not None
+    table = Table("share", "labels", guess_name(report.guess), "frozen", "fine-tuned")
+    table.title = f"test accuracy, {report.data}"
+    if supervised:
+        table.add_column("supervised from scratch")
+    for row in report.rows:
+        scores = [[report.guess], row.frozen, row.tuned, *([] if row.supervised is None else [row.supervised])]
+        table.add_row(f"{row.fraction:g}", str(row.n_labels), *map(show_score, scores))
+    Console().print(table)
+    if report.out is not None:
+        print_line(f"checkpoint: {report.out}")
+
+
 def show_embed(report: EmbedReport) -> None:
     """Print what was written."""
-    print_line(f"{report.rows} embeddings in {report.out} ({report.seconds:.1f} s)")
+    peak = "" if report.peak_mb is None else f", peak memory {report.peak_mb:.0f} MB"
+    print_line(f"{report.rows} embeddings in {report.out} ({report.seconds:.1f} s{peak})")
+
+
+def show_detect(report: DetectReport) -> None:
+    """Print how many events there were, and how good they are where labels tell."""
+    shown = (("F1", report.f1), ("false alarms", report.far), ("missed", report.mar))
+    scores = "".join(f", {name} {value:.3f}" for name, value in shown if value is not None)
+    print_line(f"{report.events} events in {report.rows} rows{scores}: {report.out} ({report.seconds:.1f} s)")
+
+
+def show_export(report: ExportReport) -> None:
+    """Print what was written, and how close to torch it comes."""
+    weights = ", 8-bit weights" if report.int8 else ""
+    print_line(f"{report.out}: {report.n_bytes / 1e3:.0f} kB, opset {report.opset}{weights} ({report.seconds:.1f} s)")
+    print_line(
+        f"beside torch on {report.n_shapes} shapes: largest difference {report.max_difference:.2g}, "
+        f"smallest cosine {report.cosine:.6f}"
+    )
 
 
 # What tells most at a glance; all others are on the page and in --json
@@ -165,6 +233,17 @@ def show_study(report: StudyReport) -> None:
         table.add_row(claim["claim"], claim["source"], claim["verdict"])
     Console().print(table)
     print_line(f"page: {report.out / 'index.html'} ({report.seconds:.0f} s)")
+
+
+def show_benchmark(report: BenchmarkReport) -> None:
+    """Print the methods with their mean accuracies, and where the rest is."""
+    table = Table("method", "mean accuracy", "data sets")
+    for method, row in report.means.items():
+        accuracy = row["mean_accuracy"]
+        table.add_row(method, "-" if accuracy is None else f"{accuracy:.4f}", str(row["n_data"]))
+    Console().print(table)
+    failed = f", {report.n_failed} failed" if report.n_failed else ""
+    print_line(f"{report.n_runs} runs{failed} ({report.seconds:.0f} s): {report.out / 'summary.md'}")
 
 
 def show_tune(report: TuneReport) -> None:

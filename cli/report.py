@@ -7,12 +7,27 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tsjepa.cli.options import ProbeKind
-from tsjepa.cli.scoring import Row, Scores
-from tsjepa.config import ProbeConfig
 from tsjepa.probe import Score
+from tsjepa.sections import ProbeConfig
 from tsjepa.verdict import Verdict
 
 Number = float | None
+
+
+class Row(NamedTuple):
+    """Scores at one share of the labels, one a seed; seeds count from 0."""
+
+    fraction: float
+    n_labels: int
+    trained: list[Score]
+    random_init: list[Score]
+
+
+class Scores(NamedTuple):
+    """Rows by ascending share of the labels; `guess` is the majority class, or the mean of a numeric target."""
+
+    rows: list[Row]
+    guess: Score
 
 
 def plain(value: float | None) -> Number:
@@ -129,6 +144,61 @@ class ProbeReport(NamedTuple):
         )
 
 
+class FinetuneRow(NamedTuple):
+    """Scores at one share of the labels, one a draw; None where no supervised encoder was asked for."""
+
+    fraction: float
+    n_labels: int
+    frozen: list[Score]
+    tuned: list[Score]
+    supervised: list[Score] | None
+
+    def values(self) -> dict[str, Any]:
+        """Return the JSON object."""
+        values: dict[str, Any] = {"fraction": self.fraction, "n_labels": self.n_labels, "seeds": len(self.tuned)}
+        for prefix, scores in (("", self.tuned), ("frozen_", self.frozen), ("supervised_", self.supervised)):
+            mean, deviation = (None, None) if scores is None else spread(scores)
+            values |= {f"{prefix}accuracy": mean, f"{prefix}std" if prefix else "accuracy_std": deviation}
+        return values
+
+
+class FinetuneReport(NamedTuple):
+    """Result of `tsjepa finetune`; rows by ascending share of the labels, `out` is the checkpoint that was written."""
+
+    checkpoint: Path
+    data: str
+    n_train: int
+    n_test: int
+    rows: list[FinetuneRow]
+    guess: Score
+    out: Path | None
+
+    def values(self) -> dict[str, Any]:
+        """Return the JSON object; accuracies are those at the largest share of labels."""
+        last = self.rows[-1].values()
+        return {
+            "checkpoint": str(self.checkpoint),
+            "data": self.data,
+            "n_train": self.n_train,
+            "n_test": self.n_test,
+            **{key: last[key] for key in ("accuracy", "frozen_accuracy", "supervised_accuracy")},
+            "majority_accuracy": plain(self.guess.accuracy),
+            "fractions": [row.values() for row in self.rows],
+            "out": None if self.out is None else str(self.out),
+        }
+
+    def statement(self) -> str:
+        """Say what was trained and scored on what."""
+        draws = []
+        for row in self.rows:
+            last = len(row.tuned) - 1
+            draws.append(f"{row.n_labels} labels with seed{f's 0-{last}' if last else ' 0'}")
+        return (
+            f"fine-tuned on the training part of {self.data} ({'; '.join(draws)}), scored on the whole test part "
+            f"({self.n_test} series), each model once; nothing was chosen by these scores."
+        )
+
+
 class StudyReport(NamedTuple):
     """Result of `tsjepa collapse-study`."""
 
@@ -149,6 +219,20 @@ class StudyReport(NamedTuple):
         }
 
 
+class BenchmarkReport(NamedTuple):
+    """Result of `tsjepa benchmark`; `means` are `{method: {mean_accuracy, n_data}}`."""
+
+    out: Path
+    means: dict[str, dict[str, Number]]
+    n_runs: int
+    n_failed: int
+    seconds: float
+
+    def values(self) -> dict[str, Any]:
+        """Return the JSON object."""
+        return self.means
+
+
 class TuneReport(NamedTuple):
     """Result of `tsjepa tune-lambda`; the command is what to type next."""
 
@@ -161,16 +245,62 @@ class TuneReport(NamedTuple):
         return {"lambda": self.weight, "runs": self.runs}
 
 
-class EmbedReport(NamedTuple):
-    """Result of `tsjepa embed`."""
+class DetectReport(NamedTuple):
+    """Result of `tsjepa detect`; F1, false-alarm and missed-alarm rate are None without labels."""
 
     rows: int
+    events: int
+    threshold: float
+    false_alarm_budget: str
+    f1: Number
+    far: Number
+    mar: Number
     seconds: float
     out: Path
 
     def values(self) -> dict[str, Any]:
         """Return the JSON object."""
-        return {"rows": self.rows, "seconds": round(self.seconds, 3), "out": str(self.out)}
+        return {
+            "rows": self.rows,
+            "events": self.events,
+            "threshold": plain(self.threshold),
+            "false_alarm_budget": self.false_alarm_budget,
+            "f1": plain(self.f1),
+            "far": plain(self.far),
+            "mar": plain(self.mar),
+        }
+
+
+class EmbedReport(NamedTuple):
+    """Result of `tsjepa embed`."""
+
+    rows: int
+    seconds: float
+    peak_mb: Number
+    out: Path
+
+    def values(self) -> dict[str, Any]:
+        """Return the JSON object."""
+        seconds = round(self.seconds, 3)
+        return {"rows": self.rows, "seconds": seconds, "peak_mb": self.peak_mb, "out": str(self.out)}
+
+
+class ExportReport(NamedTuple):
+    """Result of `tsjepa export`: what was written, and how far it is from torch on so many shapes."""
+
+    out: Path
+    n_bytes: int
+    opset: int
+    any_channels: bool
+    n_shapes: int
+    max_difference: float
+    int8: bool
+    cosine: float
+    seconds: float
+
+    def values(self) -> dict[str, Any]:
+        """Return the JSON object."""
+        return {**self._asdict(), "out": str(self.out), "seconds": round(self.seconds, 3)}
 
 
 class DiagnoseReport(NamedTuple):

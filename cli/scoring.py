@@ -8,10 +8,11 @@ from numpy.typing import NDArray
 from tsjepa.cli.data import Data, Part
 from tsjepa.cli.errors import told
 from tsjepa.cli.options import ProbeKind
-from tsjepa.config import ProbeConfig
-from tsjepa.embedding import embed
+from tsjepa.cli.report import Row, Scores
+from tsjepa.embedding import embed_source
 from tsjepa.encoder import Encoder
-from tsjepa.probe import ProbeError, Score, check_labels, draw_labels, majority, probe
+from tsjepa.probe import ProbeError, check_labels, draw_labels, majority, probe
+from tsjepa.sections import ProbeConfig
 
 Array = NDArray[Any]
 
@@ -30,22 +31,6 @@ class Labels(NamedTuple):
     test: Array
 
 
-class Row(NamedTuple):
-    """Scores at one share of the labels, one a seed; seeds count from 0."""
-
-    fraction: float
-    n_labels: int
-    trained: list[Score]
-    random_init: list[Score]
-
-
-class Scores(NamedTuple):
-    """Rows by ascending share of the labels; `guess` is the majority class, or the mean of a numeric target."""
-
-    rows: list[Row]
-    guess: Score
-
-
 def labels_of(data: Data) -> Labels:
     """Return the labels that a probe is fitted and scored on, or raise ProbeError."""
     y = check_labels(data.train.y)
@@ -60,7 +45,7 @@ def embed_part(encoder: Encoder, part: Part, config: ProbeConfig, device: str) -
     """Embed one part; the encoder is on the CPU afterwards."""
     try:
         with told():
-            return embed(encoder.to(torch.device(device)), part.series, config, device)
+            return embed_source(encoder.to(torch.device(device)), part.series, config, device)
     finally:
         encoder.cpu()
 

@@ -66,7 +66,7 @@ def load_subject(name: str, data_dir: Path | None) -> Subject:
     """Load a data set and keep its training part: a study never looks at the test part."""
     data = load_data(name, data_dir)
     say_remarks(data, None)
-    return Subject(data.name, data.train.series, data.train.y)
+    return Subject(data.name, data.train.in_memory(), data.train.y)
 
 
 def finished_rows(out: Path) -> list[Measurement]:

@@ -1,43 +1,135 @@
-"""Embeddings as a Parquet table, one row a series."""
+"""Embeddings as rows of a table: where each comes from, its label, and the vector."""
 
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from tsjepa.cli.data import Data
-from tsjepa.cli.outdir import replace_file
+from tsjepa.adapters.arrow import BatchEmbedder
+from tsjepa.arrays import SeriesSource
+from tsjepa.cli.data import Data, Part
+from tsjepa.cli.engines import Engine
+from tsjepa.datasets.logs import LogWindows
+from tsjepa.embedding import chunk_size, n_features
+from tsjepa.encoder import Encoder
+from tsjepa.sections import ProbeConfig
+
+Cases = NDArray[np.int64]
 
 
-def embedding_table(data: Data, embeddings: list[NDArray[np.float32]]) -> pa.Table:
-    """Return the columns part, case, label (where there are labels) and embedding."""
-    parts = data.parts()
-    sizes = [len(Z) for Z in embeddings]
-    joined = np.concatenate(embeddings)
-    columns: dict[str, Any] = {
-        "part": pa.array([name for (name, _), size in zip(parts, sizes, strict=True) for _ in range(size)]),
-        "case": pa.array(np.concatenate([np.arange(size, dtype=np.int64) for size in sizes])),
+class Chunk(NamedTuple):
+    """Cases of a part that are embedded and written at a time."""
+
+    name: str
+    part: Part
+    cases: Cases
+
+
+class Embedder(NamedTuple):
+    """A frozen encoder, how its tokens are pooled, whether windows of an id become one row, and what computes it."""
+
+    encoder: Encoder
+    config: ProbeConfig
+    device: str
+    pool_windows: bool
+    engine: Engine
+
+    def chunks(self, data: Data) -> Iterator[Chunk]:
+        """Cut both parts into chunks; an id whose windows are pooled is never cut."""
+        for name, part in data.parts():
+            n_cases = part.series.n_cases
+            cuts = np.arange(0, n_cases, self.chunk_size(part.series))
+            if self.pool_windows:
+                firsts = np.append(first_windows(owners(part)), n_cases)
+                cuts = firsts[np.searchsorted(firsts, cuts)]
+            edges = np.unique(np.append(cuts, n_cases))
+            for start, stop in pairwise(edges):
+                yield Chunk(name, part, np.arange(start, stop))
+
+    def chunk_size(self, source: SeriesSource) -> int:
+        """Return how many cases are embedded at a time."""
+        return chunk_size(self.encoder, source, self.config) * self.engine.shares
+
+    def table(self, data: Data, chunk: Chunk) -> pa.Table:
+        """Return the columns part (where there are two), id, start, end, label (where there are any) and embedding."""
+        columns = origins(data, chunk.part, chunk.cases)
+        if self.pool_windows:
+            owner = owners(chunk.part)[chunk.cases]
+            columns, Z = join_origins(columns, first_windows(owner)), self.mean_over_windows(chunk, owner)
+        else:
+            Z = self.embed(chunk.part, chunk.cases)[0]
+        if data.test is not None:
+            columns = {"part": pa.array([chunk.name] * len(Z)), **columns}
+        return pa.table({**columns, "embedding": pa.FixedSizeListArray.from_arrays(pa.array(Z.ravel()), Z.shape[1])})
+
+    def embed(self, part: Part, cases: Cases) -> tuple[NDArray[np.float32], Cases]:
+        """Return the embeddings of some cases, and the positions of those that hold a value."""
+        series = part.series.take(cases)
+        embedder = BatchEmbedder(self.encoder, self.config, series.n_channels, self.device)
+        return self.engine.embed(embedder, series), series.measured()
+
+    def mean_over_windows(self, chunk: Chunk, owner: NDArray[np.int32]) -> NDArray[np.float32]:
+        """Return the mean embedding of the windows of each id that hold a value, zeros where none does."""
+        series = chunk.part.series
+        ids, row = np.unique(owner, return_inverse=True)
+        sums = np.zeros((len(ids), n_features(self.encoder, self.config, series.n_channels)))
+        counts = np.zeros((len(ids), 1))
+        size = self.chunk_size(series)
+        for start in range(0, len(row), size):
+            Z, held = self.embed(chunk.part, chunk.cases[start : start + size])
+            np.add.at(sums, row[start + held], Z[held])
+            np.add.at(counts, row[start + held], 1)
+        return (sums / np.maximum(counts, 1)).astype(np.float32)
+
+
+def owners(part: Part) -> NDArray[np.int32]:
+    """Return the number of the id of each window of a log, ascending."""
+    assert isinstance(part.series, LogWindows)
+    return part.series.series
+
+
+def first_windows(owner: NDArray[np.int32]) -> Cases:
+    """Return the position of the first window of each id.
+
+    Examples
+    --------
+    >>> first_windows(np.array([3, 3, 4, 7, 7]))
+    array([0, 2, 3])
+    """
+    return np.flatnonzero(np.diff(owner, prepend=-1))
+
+
+def origins(data: Data, part: Part, cases: Cases) -> dict[str, pa.Array]:
+    """Return where cases come from: id, and start and end, the times of the first and the last point.
+
+    Data other than logs have no times: a series is named by its place in its part, its points count from 0.
+    """
+    if isinstance(part.series, LogWindows):
+        index = part.series.index(cases)
+        columns = {name: index[name] for name in ("id", "start", "end")}
+    else:
+        lengths = np.full(part.series.n_cases, part.series.n_timepoints) if part.lengths is None else part.lengths
+        columns = {"id": cases, "start": np.zeros(len(cases), np.int64), "end": lengths[cases] - 1}
+        columns = {name: pa.array(values) for name, values in columns.items()}
+    return columns if all(p.y is None for _, p in data.parts()) else {**columns, "label": labels(data, part, cases)}
+
+
+def labels(data: Data, part: Part, cases: Cases) -> pa.Array:
+    """Return class names, or the numbers of a numeric target; nulls where there are none."""
+    kind = pa.float64() if data.classes is None else pa.string()
+    if part.y is None:
+        return pa.nulls(len(cases), kind)
+    if data.classes is None:
+        return pa.array(part.y[cases], kind, from_pandas=True)
+    return pa.array([None if code < 0 else data.classes[code] for code in part.y[cases]], kind)
+
+
+def join_origins(columns: dict[str, pa.Array], firsts: Cases) -> dict[str, pa.Array]:
+    """Return one row an id: from the start of its first window to the end of its last, whose label it has."""
+    lasts = np.append(firsts[1:], len(columns["id"])) - 1
+    return {
+        name: values.take(pa.array(firsts if name in ("id", "start") else lasts)) for name, values in columns.items()
     }
-    if any(part.y is not None for _, part in parts):
-        labels = [label_column(part.y, data.classes, part.series.n_cases) for _, part in parts]
-        columns["label"] = pa.chunked_array(labels)
-    columns["embedding"] = pa.FixedSizeListArray.from_arrays(pa.array(joined.ravel()), joined.shape[1])
-    return pa.table(columns)
-
-
-def label_column(y: NDArray[Any] | None, classes: tuple[str, ...] | None, size: int) -> pa.Array:
-    """Return class names, or the numbers of a numeric target; nulls for a part without labels."""
-    kind = pa.float64() if classes is None else pa.string()
-    if y is None:
-        return pa.nulls(size, kind)
-    return pa.array(y if classes is None else [classes[code] for code in y], kind)
-
-
-def write_table(table: pa.Table, out: Path) -> None:
-    """Write a table, whole or not at all."""
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink)
-    replace_file(out, memoryview(sink.getvalue()))

@@ -2,7 +2,7 @@
 
 import shlex
 
-from tsjepa.arrays import Series
+from tsjepa.arrays import SeriesSource
 from tsjepa.build import configure, resolve
 from tsjepa.callbacks import TrainingError
 from tsjepa.cli.data import load_data, say_remarks
@@ -58,7 +58,7 @@ def summary(options: TuneOptions, config: Config) -> str:
     )
 
 
-def search(options: TuneOptions, config: Config, series: Series, device: str) -> Tuned:
+def search(options: TuneOptions, config: Config, series: SeriesSource, device: str) -> Tuned:
     """Make the runs, with a bar over all their epochs."""
     epochs, finished = config.train.epochs, 0
     with count_bar("epochs", options.runs * epochs) as report:

@@ -13,6 +13,7 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from tsjepa import training
+from tsjepa.callbacks import Progress
 from tsjepa.checkpoint import load_checkpoint
 from tsjepa.cli import outdir, render, report
 from tsjepa.cli.main import app
@@ -295,7 +296,7 @@ def test_the_progress_bar_is_for_terminals_only(
     monkeypatch.setenv("TERM", "xterm")
     with render.epoch_bar(0, 5) as tell:
         assert tell is not None
-        tell(training.Progress(2, 5, 0.25, {}))
+        tell(Progress(2, 5, 0.25, {}))
     out, err = capsys.readouterr()
     assert out == ""
     assert "epoch 2/5" in err

@@ -1,4 +1,4 @@
-"""`tsjepa probe` and `tsjepa embed`: numbers, keys, files, and the sentences of what cannot be done."""
+"""`tsjepa probe`: numbers, keys, and the sentences of what cannot be done."""
 
 import json
 import os
@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 import torch
 from typer.testing import CliRunner, Result
@@ -173,6 +172,21 @@ def test_other_channels_are_fine_where_each_is_its_own_sequence() -> None:
     assert "mixes the 2 channels" in refused(1, "probe", "mixed/checkpoint.ckpt", "--data", data)
 
 
+def test_both_encoders_are_normalised_by_the_statistics_of_the_training_part() -> None:
+    data = write_data("levels", X_train=100 + 30 * arrays()["X_train"], X_test=100 + 30 * arrays()["X_test"])
+    words = ("--set", "normalize=train", "--epochs", "1", "--data", data, "--out", "levels", "--json")
+    trained = json.loads(tsjepa("pretrain", "--config", "tiny", *words).stdout)
+    values = found("probe", "levels/checkpoint.ckpt")
+    for key in ("accuracy", "random_init_accuracy"):
+        assert values[key] == trained[key]
+    encoder = load_checkpoint("levels/checkpoint.ckpt")[0].encoder
+    np.testing.assert_allclose(encoder.statistics.mean, (100 + 30 * arrays()["X_train"]).mean((0, 2)), rtol=1e-5)
+    X = arrays()["X_train"]
+    other = write_data("three", X_train=X[:, [0, 1, 1]], X_test=arrays()["X_test"][:, [0, 1, 1]])
+    said = refused(1, "probe", "levels/checkpoint.ckpt", "--data", other)
+    assert "statistics of the 2 channel(s) that it was trained on, but the series have 3" in said
+
+
 @pytest.mark.parametrize(
     ("changed", "part"),
     [
@@ -242,58 +256,3 @@ def test_bad_checkpoints_are_told(command: list[str]) -> None:
         assert part in sentence
     assert not Path("exploded").exists()
     assert not Path("z.parquet").exists()
-
-
-def test_embed_writes_one_row_a_series() -> None:
-    values = found("embed", CKPT, "--data", "pump.npz", "--out", "new/z.parquet")
-    assert set(values) == {"rows", "seconds", "out"}
-    assert (values["rows"], values["out"]) == (60, "new/z.parquet")
-    table = pq.read_table("new/z.parquet")
-    assert table.column_names == ["part", "case", "label", "embedding"]
-    assert table["part"].to_pylist() == ["train"] * 40 + ["test"] * 20
-    assert table["case"].to_pylist() == [*range(40), *range(20)]
-    assert table["label"].to_pylist() == [*arrays()["y_train"], *arrays()["y_test"]]
-    model, header = load_checkpoint(CKPT)
-    want = [embed(model.encoder, as_series(arrays()[key]), header.config.probe) for key in ("X_train", "X_test")]
-    assert str(table.schema.field("embedding").type).startswith("fixed_size_list<")
-    assert np.array_equal(np.array(table["embedding"].to_pylist(), np.float32), np.concatenate(want))
-    assert [path.name for path in Path("new").iterdir()] == ["z.parquet"]
-
-
-def test_embed_without_labels_or_with_numbers() -> None:
-    write_data("bare", y_train=None, X_test=None, y_test=None)
-    assert found("embed", CKPT, "--data", "bare.npz", "--out", "a.parquet")["rows"] == 40
-    assert pq.read_table("a.parquet").column_names == ["part", "case", "embedding"]
-    y = np.random.default_rng(0).normal(size=40)
-    found("embed", CKPT, "--data", write_data("wear", y_train=y, y_test=None), "--out", "b.parquet")
-    assert pq.read_table("b.parquet")["label"].to_pylist() == [*y, *[None] * 20]
-
-
-def test_embed_never_replaces_a_file_unasked() -> None:
-    Path("z.parquet").write_text("mine")
-    words = ("embed", CKPT, "--data", "pump.npz", "--out", "z.parquet")
-    assert "--overwrite" in refused(2, *words)
-    refused(1, "embed", CKPT, "--data", "absent.npz", "--out", "z.parquet", "--overwrite")
-    assert Path("z.parquet").read_text() == "mine"
-    assert "60 embeddings in z.parquet" in tsjepa(*words, "--overwrite").stdout
-    assert pq.read_table("z.parquet").num_rows == 60
-
-
-@pytest.mark.parametrize(
-    ("out", "code", "part"),
-    [("z.csv", 2, ".parquet"), ("pump.npz/z.parquet", 1, "cannot write pump.npz"), ("d.parquet", 2, "is a folder")],
-)
-def test_places_where_no_table_can_be_written(out: str, code: int, part: str) -> None:
-    Path("d.parquet").mkdir()
-    assert part in refused(code, "embed", CKPT, "--data", "pump.npz", "--out", out)
-
-
-def test_a_full_disk_leaves_the_old_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_space(*_: Any) -> None:
-        raise OSError(28, "No space left on device")
-
-    Path("z.parquet").write_text("mine")
-    monkeypatch.setattr(Path, "write_bytes", no_space)
-    words = ("--data", "pump.npz", "--out", "z.parquet", "--overwrite")
-    assert "cannot write z.parquet: No space left on device" in refused(1, "embed", CKPT, *words)
-    assert Path("z.parquet").read_text() == "mine"

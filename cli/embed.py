@@ -1,0 +1,102 @@
+"""What `tsjepa embed` does: rows are embedded and written as they come, and go on where an earlier call stopped."""
+
+import hashlib
+import time
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from tsjepa.checkpoint import Header, load_checkpoint
+from tsjepa.cli.data import Data, Part, load_data, say_remarks
+from tsjepa.cli.engines import check_engine, open_engine
+from tsjepa.cli.errors import INTERRUPTED, USAGE, Failure, say
+from tsjepa.cli.log_data import trained_log, without_missing_label
+from tsjepa.cli.options import EmbedOptions
+from tsjepa.cli.outdir import make_writable
+from tsjepa.cli.part_files import PartFiles, file_hash
+from tsjepa.cli.render import count_bar
+from tsjepa.cli.report import EmbedReport
+from tsjepa.cli.table import Chunk, Embedder
+from tsjepa.cli.training import pick_device
+from tsjepa.datasets.logs import LogWindows
+from tsjepa.memory import peak_megabytes
+
+
+def embed(options: EmbedOptions) -> EmbedReport:
+    """Write one row a series, or a window."""
+    started = time.monotonic()
+    device = pick_device(options.device)
+    check_table_path(options.out, options.overwrite)
+    check_engine(options.engine)
+    model, header = load_checkpoint(options.checkpoint)
+    data = embed_data(options, header)
+    say_remarks(data, header.config.tokenizer.patch_length)
+    make_writable(options.out.parent)
+    with open_engine(options.engine) as engine:
+        embedder = Embedder(model.encoder, header.config.probe, device, options.pool_windows, engine)
+        chunks = list(embedder.chunks(data))
+        key = table_key(options, data, len(chunks), embedder)
+        rows = write_rows(embedder, data, chunks, PartFiles(options.out, key))
+    return EmbedReport(rows, time.monotonic() - started, peak_megabytes(), options.out)
+
+
+def check_table_path(out: Path, overwrite: bool) -> None:
+    """Refuse another kind of file than Parquet, and one that exists."""
+    if out.suffix != ".parquet":
+        raise Failure(f"embeddings are written as Parquet, so --out must end in .parquet, but is {out}.", USAGE)
+    if out.is_dir():
+        raise Failure(f"{out} is a folder: name a file in it with --out.", USAGE)
+    if out.exists() and not overwrite:
+        raise Failure(f"{out} exists already: replace it with --overwrite, or name another file.", USAGE)
+
+
+def embed_data(options: EmbedOptions, header: Header) -> Data:
+    """Load the data, a log with the checkpoint's columns and windows."""
+    log = without_missing_label(options.data, trained_log(header, options.logs, options.data), options.logs)
+    seed, asked = header.config.train.seed, options.logs.given()
+    data = load_data(options.data, options.data_dir, log, options.logs.cache_dir, seed, asked=asked)
+    if options.pool_windows and data.log is None:
+        raise Failure(f"--pool-windows joins the windows of a sensor log, and {data.name} is none.", USAGE)
+    return data
+
+
+def table_key(options: EmbedOptions, data: Data, n_chunks: int, embedder: Embedder) -> dict[str, object]:
+    """Return all that the table depends on."""
+    return {
+        "version": version("tsjepa"),
+        "checkpoint": file_hash(options.checkpoint),
+        "data": {name: content_hash(part) for name, part in data.parts()},
+        "classes": data.classes,
+        "chunks": n_chunks,
+        "pool_windows": options.pool_windows,
+        "device": embedder.device,
+        "shares": embedder.engine.shares,
+    }
+
+
+def content_hash(part: Part) -> str:
+    """Return a hash of the series of a part."""
+    if isinstance(part.series, LogWindows):
+        return part.series.key
+    found = hashlib.sha256()
+    for array in (*part.in_memory(), part.y):
+        found.update(b"none" if array is None else array.tobytes())
+    return found.hexdigest()
+
+
+def write_rows(embedder: Embedder, data: Data, chunks: Sequence[Chunk], parts: PartFiles) -> int:
+    """Embed the chunks that no finished part holds, then join the parts; return the number of rows."""
+    finished = parts.start()
+    if finished:
+        say(f"going on after {finished} of {len(chunks)} parts that an earlier call finished.")
+    done = sum(len(chunk.cases) for chunk in chunks[:finished])
+    try:
+        with count_bar("embedding", sum(len(chunk.cases) for chunk in chunks)) as report:
+            for number, chunk in enumerate(chunks[finished:], finished):
+                parts.add(number, embedder.table(data, chunk))
+                done += len(chunk.cases)
+                if report is not None:
+                    report(done)
+        return parts.join(len(chunks))
+    except KeyboardInterrupt as error:
+        raise Failure("stopped: what is finished is kept, and the same command goes on.", INTERRUPTED) from error

@@ -1,0 +1,112 @@
+"""Sensor logs as the commands need them: windows of the training and the test part, and what was guessed told once."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from tsjepa.checkpoint import Header
+from tsjepa.cli.errors import USAGE, Failure, say
+from tsjepa.cli.log_options import LogOptions
+from tsjepa.cli.outdir import CHECKPOINT, METRICS
+from tsjepa.cli.render import phase_bar
+from tsjepa.config import parse_config
+from tsjepa.datasets import DataError
+from tsjepa.datasets.files import folder_pair
+from tsjepa.datasets.log_files import kind_of
+from tsjepa.datasets.logs import Columns, LogWindows, Windowing, column_names, is_log, load_log, split_by_group
+from tsjepa.sections import LogConfig
+
+# Share of the groups of --group that becomes the test part
+TEST_SHARE = 0.2
+
+
+class LogParts(NamedTuple):
+    """Windows of both parts, and how the log was read, guesses filled in."""
+
+    log: LogConfig
+    train: LogWindows
+    test: LogWindows | None
+
+
+def trained_log(header: Header, flags: LogOptions, data: str | None) -> LogConfig:
+    """Return how a checkpoint's log was read, with what flags change; None are the data that it was trained on.
+
+    A test part belongs to those data, so that other data have the one of the flags, or none.
+    """
+    values = header.config.model_dump(mode="json")
+    if header.channel_names is not None:
+        values["log"]["channels"] = list(header.channel_names)
+    if data is not None or flags.test or flags.group:
+        values["log"] |= {"test": None, "group": None}
+    return parse_config(values, flags.overrides()).log
+
+
+def without_missing_label(name: str, log: LogConfig, flags: LogOptions) -> LogConfig:
+    """Return how to read a log that may lack the checkpoint's column of labels: an embedding needs none."""
+    if not log.label or flags.label or not reads_as_log(name, log, flags.given()) or log.label in column_names(name):
+        return log
+    say(f"note: {name} has no column {log.label!r}, so there will be no label.")
+    return log.model_copy(update={"label": ""})
+
+
+def reads_as_log(name: str, log: LogConfig, asked: Mapping[str, object]) -> bool:
+    """Return whether data are a log.
+
+    Any table is one where flags ask for it, or where the checkpoint's data were one; no other data can be read so.
+    """
+    if is_log(name) and not holds_something_else(Path(name)):
+        return True
+    may_be = kind_of(name) is not None or (asked and Path(name).is_dir())
+    if asked and not may_be:
+        flag = f"--{next(iter(asked)).replace('_', '-')}"
+        raise Failure(f"{flag} says how a sensor log is read, and {name} is none: leave it out.", USAGE)
+    # names of channels alone may come from a checkpoint of arrays
+    trained = log.model_dump(exclude_defaults=True, exclude={"channels"})
+    return bool(may_be and (asked or trained))
+
+
+def holds_something_else(path: Path) -> bool:
+    """Return whether a folder is that of a run, which may be called like its data, or of an archive's data set."""
+    return (path / CHECKPOINT).exists() or (path / METRICS).exists() or folder_pair(path) is not None
+
+
+def read_log(name: str, log: LogConfig, cache_dir: Path | None, seed: int) -> LogParts:
+    """Read a log, and its test part: a second log, or whole groups of the first."""
+    if log.test is not None and log.group is not None:
+        raise Failure("--test and --group both name the test part: give one of them.", USAGE)
+    train = open_log(name, Columns(log.id, log.time, log.channels, log.label, log.group), log, cache_dir)
+    found = train.columns
+    # an empty name says that there is no such column, which is not to be guessed again
+    names = {key: getattr(found, key) or getattr(log, key) for key in ("id", "time", "label")}
+    log = log.model_copy(update={**names, "channels": train.channels})
+    if log.test is not None:
+        columns = Columns(log.id, log.time, log.channels, log.label)
+        return LogParts(log, train, open_log(log.test, columns, log, cache_dir, f"{log.test}: "))
+    if log.group is None:
+        return LogParts(log, train, None)
+    rest, test = split_by_group(train, TEST_SHARE, seed)
+    count, total = (len(np.unique(part.groups()[np.unique(part.series)])) for part in (test, train))
+    say(f"note: {count} of {total} groups of {log.group!r} are the test part, drawn with seed {seed}.")
+    return LogParts(log, rest, test)
+
+
+def open_log(name: str, columns: Columns, log: LogConfig, cache_dir: Path | None, about: str = "") -> LogWindows:
+    """Build or find the windows of one log, with a bar over the work, and say `about` it what there is to know."""
+    try:
+        windowing = Windowing(log.window, log.stride, log.max_gap, log.resample, log.fill, log.window_label)
+    except DataError as error:
+        raise Failure(str(error), USAGE) from error
+    announced: list[str] = []
+
+    def announce(note: str) -> None:
+        announced.append(note)
+        say(f"note: {about}{note}")
+
+    with phase_bar() as progress:
+        windows = load_log(name, columns, windowing, cache_dir=cache_dir, progress=progress, announce=announce)
+    for note in windows.notes:
+        if note not in announced:
+            announce(note)
+    return windows

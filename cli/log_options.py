@@ -1,0 +1,97 @@
+"""The flags that say how a sensor log is read: declared once, for every command that takes a log."""
+
+import functools
+import inspect
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, get_type_hints
+
+import typer
+
+WindowLabel = Literal["last", "majority", "any"]
+
+
+class LogOptions(NamedTuple):
+    """Flags of a sensor log, None where one is not given: those of `config.LogConfig`, and where windows are kept."""
+
+    id: Annotated[
+        str | None,
+        typer.Option("--id", metavar="COLUMN", help="Log: the column that names the machine or run; '' for none."),
+    ] = None
+    time: Annotated[
+        str | None, typer.Option("--time", metavar="COLUMN", help="Log: the column of time; '' for none.")
+    ] = None
+    channels: Annotated[
+        str | None, typer.Option("--channels", metavar="A,B,...", help="Log: columns to read; by default all numbers.")
+    ] = None
+    label: Annotated[
+        str | None, typer.Option("--label", metavar="COLUMN", help="Log: the column of labels; '' for none.")
+    ] = None
+    group: Annotated[
+        str | None,
+        typer.Option("--group", metavar="COLUMN", help="Log: a fifth of its values becomes the test part."),
+    ] = None
+    test: Annotated[str | None, typer.Option("--test", metavar="FILE", help="Log: the test part, a second log.")] = None
+    window: Annotated[
+        str | None, typer.Option("--window", metavar="N|TIME", help="Log: cut windows of 256 points, or of 10s.")
+    ] = None
+    stride: Annotated[
+        str | None, typer.Option("--stride", metavar="N|TIME", help="Log: from window to window; by default --window.")
+    ] = None
+    max_gap: Annotated[
+        str | None,
+        typer.Option("--max-gap", metavar="N|TIME", help="Log: no window crosses a larger gap; by default 10 steps."),
+    ] = None
+    resample: Annotated[
+        str | None, typer.Option("--resample", metavar="TIME", help="Log: bring rows to a regular grid, as in 1s.")
+    ] = None
+    window_label: Annotated[
+        WindowLabel | None, typer.Option("--window-label", help="Log: which rows' label a window has.")
+    ] = None
+    cache_dir: Annotated[
+        Path | None, typer.Option("--cache-dir", metavar="DIR", help="Log: folder in which its windows are kept.")
+    ] = None
+
+    def given(self) -> dict[str, Any]:
+        """Return the keys of section `log` that are given, with their values."""
+        values = {key: value for key, value in self._asdict().items() if key != "cache_dir" and value is not None}
+        if self.channels is not None:
+            values["channels"] = [name.strip() for name in self.channels.split(",")]
+        return {key: int(text) if is_count(key, text) else text for key, text in values.items()}
+
+    def overrides(self) -> list[str]:
+        """Return the given keys as `log.key=value`.
+
+        Examples
+        --------
+        >>> LogOptions(window="60", stride="10s", channels="a, b").overrides()
+        ['log.channels=["a", "b"]', 'log.window=60', 'log.stride="10s"']
+        """
+        return [f"log.{key}={json.dumps(value, ensure_ascii=False)}" for key, value in self.given().items()]
+
+
+def is_count(key: str, text: Any) -> bool:
+    """Return whether a value of a window's size is a number of points rather than a time."""
+    return key in ("window", "stride") and text.isdecimal()
+
+
+def with_log_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the flags of `LogOptions`, which it takes as the one argument `logs`.
+
+    Typer reads flags off a signature: the flags stand there in the place of `logs`.
+    """
+    signature = inspect.signature(command)
+    flags = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=hint)
+        for name, hint in get_type_hints(LogOptions, include_extras=True).items()
+    ]
+
+    @functools.wraps(command)
+    def run(**values: Any) -> None:
+        logs = LogOptions(**{name: values.pop(name) for name in LogOptions._fields})
+        command(**values, logs=logs)
+
+    own = [parameter for name, parameter in signature.parameters.items() if name != "logs"]
+    run.__signature__ = signature.replace(parameters=[*own, *flags])  # type: ignore[attr-defined]
+    return run
