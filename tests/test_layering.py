@@ -21,6 +21,7 @@ ALLOWED = {
     "tsjepa.containers": ("pandas", "polars", "sktime"),
     "tsjepa.evaluation": ("aeon", "tsjepa.datasets"),
     "tsjepa.adapters.aeon": ("aeon",),
+    "tsjepa.adapters.arrow": ("pyarrow",),
     "tsjepa.adapters.sktime": ("sktime", "pandas"),
 }
 # a file imports from files further left only
@@ -36,7 +37,7 @@ ORDER = (
     "training",
     "embedder",
 )
-TORCH_AND_NUMPY_ONLY = ("masking", "targets", "regularizers", "diagnostics")
+TORCH_AND_NUMPY_ONLY = ("masking", "targets", "regularizers", "diagnostics", "ranks")
 
 
 def paths() -> dict[str, Path]:
@@ -98,7 +99,7 @@ def test_imports_follow_the_design(name: str) -> None:
         forbidden += tuple(package for package in NOT_IN_CORE if package not in extra)
         if not inside(name, ("tsjepa.evaluation",)):
             forbidden += ("tsjepa.evaluation",)
-    if name not in ("tsjepa.training", "tsjepa.callbacks"):
+    if name not in ("tsjepa.training", "tsjepa.trainer", "tsjepa.callbacks"):
         forbidden += ("lightning", "pytorch_lightning")
     if name != "tsjepa.cli.render":
         forbidden += ("rich",)
@@ -115,7 +116,8 @@ def test_datasets_import_arrays_only(name: str) -> None:
 
 @pytest.mark.parametrize("name", [f"tsjepa.{part}" for part in TORCH_AND_NUMPY_ONLY if f"tsjepa.{part}" in FILES])
 def test_mathematics_import_torch_and_numpy_only(name: str) -> None:
-    allowed = ("torch", "numpy", *sys.stdlib_module_names)
+    # what regularizers sum over ranks is itself torch only
+    allowed = ("torch", "numpy", "tsjepa.ranks", *sys.stdlib_module_names)
     bad = [found for found in imports(name) if not inside(found.target, allowed)]
     assert not bad, f"{name} must not import {bad}"
 

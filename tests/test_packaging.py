@@ -46,6 +46,7 @@ def test_the_wheel_has_one_top_level_name_and_every_file(wheel):
         for path in (ROOT / folder).iterdir():
             if path.suffix in (".py", ".yaml"):
                 expected.add(f"{package.replace('.', '/')}/{path.name}")
+    expected |= {f"tsjepa/configs/suites/{path.name}" for path in (ROOT / "configs" / "suites").iterdir()}
     assert expected == set(names)
 
 
@@ -91,6 +92,11 @@ def test_every_dependency_has_a_lower_bound_and_a_pin():
         name, bound, _ = requirement.partition(">=")
         assert bound, requirement
         assert name.lower() in pins, requirement
+    for extra in ("onnx", "ray", "spark"):
+        for requirement in project["optional-dependencies"][extra]:
+            name, bound, _ = requirement.partition(">=")
+            assert bound, requirement
+            assert name.split("[")[0].lower() in pins, requirement
 
 
 def test_the_version_stands_in_one_form():

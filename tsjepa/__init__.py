@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from tsjepa.build import build_model, configure, resolve
     from tsjepa.callbacks import TrainingError
     from tsjepa.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+    from tsjepa.classifier import TSJEPAClassifier
     from tsjepa.config import Config, ConfigError, load_config, recipe_names
+    from tsjepa.detect import SurpriseDetector
     from tsjepa.embedder import CollapseWarning, TSJEPAEmbedder
     from tsjepa.encoder import Encoder
     from tsjepa.masking import Mask, RampedMask, bernoulli_mask, block_mask, future_mask, random_mask
@@ -29,7 +31,9 @@ _HOMES = {
     "arrays": ("DataWarning", "Series", "as_series"),
     "build": ("build_model", "configure", "resolve"),
     "checkpoint": ("CheckpointError", "load_checkpoint", "save_checkpoint"),
+    "classifier": ("TSJEPAClassifier",),
     "config": ("Config", "ConfigError", "load_config", "recipe_names"),
+    "detect": ("SurpriseDetector",),
     "embedder": ("CollapseWarning", "TSJEPAEmbedder"),
     "encoder": ("Encoder",),
     "masking": ("Mask", "RampedMask", "bernoulli_mask", "block_mask", "future_mask", "random_mask"),
