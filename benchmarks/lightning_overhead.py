@@ -18,7 +18,7 @@ import torch
 from tsjepa import Options, as_series, build_model, configure, fit, resolve
 from tsjepa.batches import Batches, ShuffledBatches, keyed_generator
 from tsjepa.checkpoint import Header
-from tsjepa.training import lr_factor
+from tsjepa.schedule import lr_factor
 
 CASES, POINTS = 577, 500
 

@@ -14,8 +14,9 @@ from tsjepa.callbacks import Cooldown
 from tsjepa.checkpoint import Header, load_checkpoint
 from tsjepa.config import ConfigError
 from tsjepa.logs import DIAGNOSTICS, METRICS, EpochTable
+from tsjepa.schedule import lr_factor
 from tsjepa.stages import primary_epochs, stages
-from tsjepa.training import Options, fit, fit_stages, lr_factor
+from tsjepa.training import Options, fit, fit_stages
 
 EPOCHS = 6
 COOLDOWN = (f"train.epochs={EPOCHS}", "train.cooldown_share=0.34", "train.warmup=0.1", "train.batch_size=8")

@@ -12,7 +12,8 @@ from tsjepa.arrays import Series, as_series
 from tsjepa.batches import Batches, ShuffledBatches, circular_shift, keyed_generator
 from tsjepa.build import build_model, configure, resolve
 from tsjepa.checkpoint import Header, load_checkpoint
-from tsjepa.training import Options, TrainingError, fit, lr_factor
+from tsjepa.schedule import lr_factor
+from tsjepa.training import Options, TrainingError, fit
 
 
 def toy(n=40, channels=1, seed=0):

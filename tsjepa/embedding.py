@@ -233,19 +233,24 @@ def pool(tokens: Tensor, valid: Tensor | None, statistic: str) -> Tensor:
 def join_channels(
     rows: NDArray[np.float32], valid: NDArray[np.bool_] | None, probe: ProbeConfig
 ) -> NDArray[np.float32]:
-    """Join the embeddings of a case's channels, [n_cases, C, F] to [n_cases, C * F], or their mean or maximum.
-
-    A channel without any value takes no part in mean and maximum [n_cases, F].
-    """
-    if probe.channels == "concat":
-        return rows.reshape(len(rows), -1)
+    """Join the embeddings of cases' channels [n_cases, C, F], of sequences whose points are `valid` or not."""
     measured = np.ones(rows.shape[:2], bool)
     if valid is not None:
         measured[:] = valid.any((1, 2)).reshape(measured.shape)
+    return join_rows(torch.from_numpy(rows), torch.from_numpy(measured).unsqueeze(-1), probe).numpy()
+
+
+def join_rows(rows: Tensor, measured: Tensor, probe: ProbeConfig) -> Tensor:
+    """Join the embeddings of channels [B, C, F] to [B, C * F], or to their mean or maximum [B, F].
+
+    A channel without any value, of which `measured` [B, C, 1] tells, takes no part in mean and maximum.
+    """
+    if probe.channels == "concat":
+        return rows.flatten(1)
     if probe.channels == "max":
-        largest = rows.max(1, where=measured[:, :, None], initial=-np.inf)
-        return np.where(measured.any(1, keepdims=True), largest, np.float32(0))
-    return rows.sum(1) / np.maximum(measured.sum(1, keepdims=True), 1).astype(np.float32)
+        largest = torch.where(measured, rows, -torch.inf).amax(1)
+        return torch.where(measured.any(1), largest, 0.0)
+    return rows.sum(1) / measured.sum(1).clamp(min=1)
 
 
 def resolve_device(device: str) -> torch.device:

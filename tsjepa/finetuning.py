@@ -14,11 +14,12 @@ from torch.nn import functional as F
 
 from tsjepa.arrays import Series
 from tsjepa.batches import Batches, ShuffledBatches
-from tsjepa.embedding import chosen_levels, embed, pool_batch
+from tsjepa.embedding import chosen_levels, embed, join_rows, pool_batch
 from tsjepa.encoder import Encoder
 from tsjepa.heads import LinearHead, fit_head
 from tsjepa.normalization import level_and_scale
 from tsjepa.probe import Array
+from tsjepa.schedule import lr_factor
 from tsjepa.sections import ProbeConfig
 
 
@@ -127,16 +128,6 @@ def embed_batch(encoder: Encoder, x: Tensor, valid: Tensor | None, probe: ProbeC
     return join_rows(rows.unflatten(0, (n_cases, -1)), measured.unflatten(0, (n_cases, -1))[..., None], probe)
 
 
-def join_rows(rows: Tensor, measured: Tensor, probe: ProbeConfig) -> Tensor:
-    """Join the embeddings of a case's channels [B, C, F] as `embedding.join_channels` does."""
-    if probe.channels == "concat":
-        return rows.flatten(1)
-    if probe.channels == "max":
-        largest = torch.where(measured, rows, -torch.inf).amax(1)
-        return torch.where(measured.any(1), largest, 0.0)
-    return rows.sum(1) / measured.sum(1).clamp(min=1)
-
-
 def finetune(
     encoder: Encoder,
     series: Series,
@@ -209,8 +200,6 @@ def train(
     report: Callable[[int, int], None] | None = None,
 ) -> None:
     """Train in place, on the device of the module; `codes` [n_cases] number the classes."""
-    from tsjepa.training import lr_factor  # Lightning takes seconds to import
-
     batches = Batches(series)
     order = ShuffledBatches(len(batches), tuning.batch_size, seed)
     epochs = max(tuning.epochs, math.ceil(tuning.min_steps / len(order)))
