@@ -4,7 +4,7 @@ import csv
 from pathlib import Path
 
 from tsjepa.build import build_untrained
-from tsjepa.checkpoint import Header, load_checkpoint
+from tsjepa.checkpoint import Header, load_checkpoint, read_checkpoint
 from tsjepa.cli.data import Data, load_data, say_remarks
 from tsjepa.cli.errors import USAGE, Failure, say
 from tsjepa.cli.log_data import trained_log
@@ -44,7 +44,9 @@ def diagnose(options: DiagnoseOptions) -> DiagnoseReport:
         say(f"note: {data.name} has no classes in both parts, so there are no accuracies, only what needs no labels.")
     make_writable(out.parent)
     history = run_history(checkpoint)
-    verdict = run_verdict(history, model.encoder.dim)
+    verdict, remark = run_verdict(history, model.encoder.dim), of_which_epoch(checkpoint, history)
+    if remark:
+        say(f"note: {remark}")
     untrained = build_untrained(header.config, header.n_channels, model)
     with busy(f"diagnosing {checkpoint} on {data.name}"):
         found = find(
@@ -56,7 +58,7 @@ def diagnose(options: DiagnoseOptions) -> DiagnoseReport:
             device=device,
             supervised=options.supervised,
         )
-        html = page(Subject(str(checkpoint), data.name, data.classes, verdict, history), found)
+        html = page(Subject(str(checkpoint), data.name, data.classes, verdict, history, remark), found)
     replace_file(out, html.encode())
     return DiagnoseReport(data.name, {**verdict_values(verdict), **found.values()}, verdict, out)
 
@@ -105,6 +107,7 @@ def run_history(checkpoint: Path) -> list[EpochDiagnostics]:
     Another file of the folder, such as that of the best epoch, is not what the run ended with.
     """
     if checkpoint.name != CHECKPOINT:
+        say(f"note: {checkpoint.name} is not what a run ended with, so there is no verdict and no curve over epochs.")
         return []
     folder = checkpoint.parent
     try:
@@ -116,6 +119,14 @@ def run_history(checkpoint: Path) -> list[EpochDiagnostics]:
     except (ValueError, TypeError, KeyError, csv.Error):
         say(f"note: the tables in {folder} are damaged, so there are no curves over epochs and no verdict.")
         return []
+
+
+def of_which_epoch(checkpoint: Path, history: list[EpochDiagnostics]) -> str:
+    """Say that a model is of an earlier epoch than its run's end, as where a run was ended for a collapse."""
+    epoch, last = read_checkpoint(checkpoint).get("epoch"), history[-1].epoch if history else 0
+    if epoch is None or epoch + 1 >= last:
+        return ""
+    return f"the model is that of epoch {epoch + 1}, the verdict that of the run up to epoch {last}."
 
 
 def run_verdict(history: list[EpochDiagnostics], dim: int) -> Verdict | None:

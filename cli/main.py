@@ -216,8 +216,11 @@ def diagnose(
         ),
     ] = None,
     supervised: Annotated[
-        bool, typer.Option("--supervised", help="Train the same architecture on the labels, to compare with.")
-    ] = False,
+        bool,
+        typer.Option(
+            "--supervised/--no-supervised", help="Train the same architecture on the labels, to compare with."
+        ),
+    ] = True,
     seed: Annotated[int, typer.Option(min=0, help="Of masks, perturbations and drawn series.")] = 0,
     device: DeviceOption = "auto",
     data_dir: DataDir = None,

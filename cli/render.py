@@ -253,5 +253,7 @@ def show_tune(report: TuneReport) -> None:
         numbers = ["-" if run[key] is None else f"{run[key]:.4f}" for key in ("score", "loss")]
         table.add_row(f"{run['weight']:.3g}", numbers[0], run["verdict"], numbers[1], "yes" if run["enough"] else "no")
     Console().print(table)
-    print_line(f"lambda: {report.weight:.3g}, the smallest weight that is enough")
+    less = max((run["weight"] for run in report.runs if not run["enough"]), default=None)
+    below = "nothing below it was tried" if less is None else f"{less:.3g} is not, and nothing between was tried"
+    print_line(f"lambda: {report.weight:.3g}, the smallest weight that was found to be enough; {below}")
     print_line(f"next: {report.command}")

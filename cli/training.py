@@ -101,6 +101,8 @@ def run_fit(plan: Plan, model: JEPA, options: PretrainOptions, device: str) -> T
         raise Failure(f"{device} ran out of memory: lower --batch-size; {kept(plan.out)}") from error
     except OSError as error:
         raise Failure(f"cannot write into {plan.out} ({error.strerror or error}); {kept(plan.out)}") from error
+    if result.kept is not None:
+        say(f"ended after epoch {result.epochs} for a collapse that lasts; the model is that of epoch {result.kept}.")
     return Trained(model, result.loss, result.epochs, result.seconds, result.verdict)
 
 

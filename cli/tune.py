@@ -45,6 +45,7 @@ def tune_lambda(options: TuneOptions) -> TuneReport:
     if found.weight == options.low:
         say(f"note: the low end, {options.low:g}, is enough already: smaller weights may be, too.")
     command = ["tsjepa", "pretrain", "--data", name, "--config", recipe]
+    command += [word for setting in options.settings for word in ("--set", setting)]
     command += ["--set", f"regularizer.weight={found.weight:.3g}"]
     return TuneReport(found.weight, [values(trial) for trial in found.trials], shlex.join(command))
 

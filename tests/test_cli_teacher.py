@@ -89,3 +89,11 @@ def test_a_teacher_that_is_none_is_one_sentence():
         assert part in result.stderr
         assert "Traceback" not in result.stderr
         assert not Path("run").exists()
+
+
+def test_a_teacher_without_a_frozen_target_is_refused():
+    for words in (("--objective", "ema"), ()):
+        result = pretrain(*words, "--teacher", "teacher.ckpt", "--out", "run")
+        assert result.exit_code == 2
+        assert "goes with a frozen target, so with distill or salt" in result.stderr
+        assert not Path("run").exists()

@@ -25,6 +25,7 @@ from tsjepa.evaluation.quality import measure
 from tsjepa.finetuning import Tuning, finetune
 from tsjepa.history import EpochDiagnostics
 from tsjepa.layers import instance_normalize, sincos_positions
+from tsjepa.positional import predictor_sensitivity
 from tsjepa.probe import majority, probe
 from tsjepa.spread import self_cluster, uniformity
 from tsjepa.verdict import Verdict
@@ -39,6 +40,9 @@ def waves(n: int, channels: int = 1, length: int = 60, missing: bool = False) ->
         X[0, :, 20:] = np.nan
         X[1, 0, 3] = np.nan
     return as_series(X), y
+
+
+WORLD = ("encoder.causal=true", "normalize=none", "tokenizer.channels=mixed", "world.horizons=[1, 2]")
 
 
 def models(channels: int = 1, **changed: Any) -> list[Any]:
@@ -265,6 +269,30 @@ def test_several_channels_and_missing_points(channels: str) -> None:
     values = diagnose(model, untrained, split_of(20, 3, missing=True), config.probe).values()
     assert {f"accuracy_missing_channel_{k}" for k in range(3)} <= set(values)
     assert all(values[name] is not None for name in ("accuracy", "lidar", "accuracy_dropped_0.8", "effective_rank"))
+
+
+@pytest.mark.parametrize("inputs", ["[]", "[1]"])
+@pytest.mark.parametrize("missing", [False, True])
+def test_a_world_model_is_diagnosed_but_has_no_masked_views(missing: bool, inputs: str) -> None:
+    settings = [*WORLD, f"world.inputs={inputs}"]
+    model, untrained, config = models(3, settings=settings)
+    values = diagnose(model, untrained, split_of(20, 3, missing=missing), config.probe).values()
+    assert values["lidar"] is values["alignment"] is None
+    assert values["predictor_sensitivity"] is not None
+    assert values["predictor_sensitivity"] > 0
+    assert all(values[name] is not None for name in ("accuracy", "uniformity", "cross_series_share"))
+
+
+def test_a_world_model_answers_to_its_latents_as_its_dynamics_do() -> None:
+    model, _, _ = models(3, settings=[*WORLD, "world.inputs=[1]", "projector.out=0"])
+    series, _ = waves(20, 3)
+    x = torch.from_numpy(series.values)
+    with torch.no_grad():
+        latents = model.encoder(model.encoder.sequences(x)[0])[0]
+        want = predictor_sensitivity(
+            lambda z: model.predictor(z, model.inputs(x), horizons=(1, 2)), latents, keyed_generator(3, 2**31, 1)
+        )
+    assert measure(model, series, seed=3).numbers["predictor_sensitivity"] == pytest.approx(want.item(), rel=1e-5)
 
 
 def test_curves_see_no_more_series_than_they_need() -> None:

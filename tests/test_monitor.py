@@ -6,12 +6,16 @@ import torch
 
 from tsjepa import CollapseWarning, TSJEPAEmbedder
 from tsjepa.arrays import as_series
+from tsjepa.batches import keyed_generator
+from tsjepa.best import best_epoch
+from tsjepa.bounds import operator_norm
 from tsjepa.build import build_model, configure, resolve
 from tsjepa.checkpoint import Header, load_checkpoint
-from tsjepa.diagnostics import effective_rank, encoder_target_gap
+from tsjepa.diagnostics import effective_rank, encoder_target_gap, lidar
 from tsjepa.logs import EpochTable
-from tsjepa.monitor import DIAGNOSTICS, Monitor, measuring, read_history
-from tsjepa.positional import cross_series_share, position_share
+from tsjepa.monitor import DIAGNOSTICS, VIEWS_KEY, Monitor, measuring, read_history
+from tsjepa.positional import cross_series_share, position_share, predictor_sensitivity
+from tsjepa.spread import alignment, dead_dimensions, self_cluster, uniformity
 from tsjepa.training import Options, fit
 
 
@@ -44,6 +48,51 @@ def test_a_record_is_the_diagnostics_of_the_model_as_the_loss_sees_it():
     assert record.encoder_target_gap == pytest.approx(float(encoder_target_gap(last, target)), abs=1e-6)
     assert math.isnan(record.loss)
     assert math.isnan(record.probe)
+
+
+def test_every_diagnostic_is_recorded_as_direct_calls_give_it():
+    series, _ = toy(40)
+    model, _ = make("ema")
+    with torch.no_grad():  # so that encoder and target differ
+        for weight in model.target.parameters():
+            weight.mul_(1.1)
+    monitor = Monitor(model, series)
+    monitor.measure(0)
+    record, x, generator = monitor.history[0], torch.from_numpy(series.values), keyed_generator(*VIEWS_KEY)
+    with torch.no_grad():
+        last = model.eval().encoder(x)[0]
+        masks = [model.draw_mask(40, 10, generator, None) for _ in range(2)]
+        seen = [model.encoder(x, keep=mask.context)[0] for mask in masks]
+        views = torch.stack([tokens.mean(1) for tokens in seen], 1)
+        answer = predictor_sensitivity(
+            lambda h: model.predictor(h, masks[1]), seen[1], keyed_generator(*VIEWS_KEY), n=1
+        )
+        pairs = zip(model.encoder.parameters(), model.target.module.parameters(), strict=True)
+        mismatch = max(operator_norm(a - b) for a, b in pairs)
+    wanted = {
+        "dead_dimensions": dead_dimensions(last.flatten(0, 1)),
+        "uniformity": uniformity(last.mean(1)),
+        "self_cluster": self_cluster(last.mean(1)),
+        "lidar": lidar(views),
+        "alignment": alignment(views[:, 0], views[:, 1]),
+        "predictor_sensitivity": answer,
+        "parameter_mismatch": mismatch,
+    }
+    for name, value in wanted.items():
+        assert getattr(record, name) == pytest.approx(float(value), rel=1e-5), name
+    assert record.parameter_mismatch > 0
+
+
+def test_what_a_model_does_not_have_is_not_recorded():
+    series, _ = toy(20)
+    alone = Monitor(make("sigreg")[0], series)
+    alone.measure(0)
+    assert math.isnan(alone.history[0].parameter_mismatch)
+    settings = ("encoder.causal=true", "normalize=none", "tokenizer.channels=mixed", "world.horizons=[1]")
+    world = Monitor(make(None, *settings)[0], series)
+    world.measure(0)
+    assert all(math.isnan(getattr(world.history[0], k)) for k in ("lidar", "alignment", "predictor_sensitivity"))
+    assert math.isfinite(world.history[0].uniformity)
 
 
 def test_measuring_leaves_the_model_and_every_generator_as_they_were():
@@ -147,8 +196,9 @@ def test_a_hopeless_run_is_ended_on_request_and_its_best_epoch_kept(tmp_path):
     assert result.verdict.verdict == "collapsed"
     assert epochs[-1] < 20
     history = read_history(EpochTable(tmp_path / DIAGNOSTICS))
-    shares = [record.cross_series_share for record in history[1:]]
-    best = 1 + int(np.nanargmax(shares))
+    best = best_epoch(history, dim=32)
+    assert result.kept == best < result.epochs == epochs[-1]
+    assert history[best].relative_spread == max(record.relative_spread for record in history[1:])
     assert torch.load(tmp_path / "checkpoint.ckpt", weights_only=True)["epoch"] == best - 1
     kept = load_checkpoint(tmp_path / "checkpoint.ckpt")[0]
     assert all(torch.equal(a, b) for a, b in zip(kept.parameters(), model.parameters(), strict=True))

@@ -206,6 +206,18 @@ def test_block_masks_vary_more_or_less(widths: tuple[float, float], verdict: str
     assert math.isnan(wider([run for run in runs if (run.seed, run.arm.ratio) == (0, 0.3)]))
 
 
+def test_bernoulli_masks_are_held_against_block_masks_too() -> None:
+    def of(kind: str, width: float, ratio: float) -> list[Run]:
+        return [make_run(Arm(0.998, kind, ratio), s, probe=[0.8] + [0.8 + width * s] * 4) for s in range(3)]
+
+    blocks = [run for ratio in (0.5, 0.7) for run in of("block", 0.04, ratio)]
+    runs = [*blocks, *of("random", 0.01, 0.5), *of("random", 0.01, 0.7)]
+    assert judged(runs)["block_varies"].verdict == "undecided"  # two votes
+    claim = judged([*runs, *of("bernoulli", 0.02, 0.7)])["block_varies"]
+    assert claim.verdict == "confirmed"
+    assert claim.evidence.endswith("4.00, 4.00, 2.00.")
+
+
 def test_the_table_comes_back_as_it_was() -> None:
     rows = [row for run in (make_run(), make_run(Arm(0.9, "block", 0.3), 1)) for row in run.curve]
     back = from_csv(to_csv(rows))
@@ -282,7 +294,10 @@ def test_finished_runs_are_not_planned_again() -> None:
 def test_figures_are_the_same_bytes_each_time() -> None:
     runs = [*by_decay(lambda place, arm, seed: make_run(arm, seed, **dip(place, 8))), make_run(Arm(0.9999), **dip(2))]
     drawn = figures(runs)
-    assert set(drawn) == {"curves-pump", "phase", "masking"}
+    assert set(drawn) == {"curves-pump", "masks-pump", "phase", "masking"}
+    masks = [make_run(Arm(0.998, *kind), **dip(2)) for kind in (("block", 0.7), ("bernoulli", 0.7), ("random", 0.3))]
+    (legend,) = figures([*masks, make_run(Arm(0.9), **dip(2))])["masks-pump"].legends
+    assert [text.get_text() for text in legend.get_texts()] == ["bernoulli 0.7", "block 0.7", "random 0.3"]
     assert image(drawn["phase"], "svg") == image(figures(runs)["phase"], "svg")
     assert image(drawn["phase"], "png").startswith(b"\x89PNG")
     assert safe("../a b") == "___a_b"
@@ -328,9 +343,8 @@ def test_a_quick_study_from_data_to_page(pump: str, monkeypatch: pytest.MonkeyPa
     assert claims == found["claims"]
     assert all(set(claim) == {"claim", "source", "verdict", "evidence"} for claim in claims)
     assert {claim["verdict"] for claim in claims} <= {"confirmed", "refuted", "undecided"}
-    images = {
-        f"{name}.{kind}" for name in ("curves-pump", "curves-other", "phase", "masking") for kind in ("png", "svg")
-    }
+    drawn = ("curves-pump", "curves-other", "masks-pump", "masks-other", "phase", "masking")
+    images = {f"{name}.{kind}" for name in drawn for kind in ("png", "svg")}
     assert {path.name for path in Path("s").iterdir()} == {"study.csv", "claims.json", "index.html", *images}
     table = Path("s/study.csv").read_bytes()
     monkeypatch.setattr(command, "figures", lambda runs: {})

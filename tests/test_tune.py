@@ -114,8 +114,10 @@ def test_the_command_prints_lambda_and_runs(monkeypatch: pytest.MonkeyPatch) -> 
     assert found["lambda"] == min(run["weight"] for run in found["runs"] if run["enough"])
     assert "up to 6 runs of 10 epochs, for the smallest weight that ends in no collapse" in result.stderr
     text = invoke("--runs", "3")
-    assert "lambda: 1, the smallest weight that is enough" in text.stdout
+    assert "lambda: 1, the smallest weight that was found to be enough; 0.01 is not, and nothing" in text.stdout
     assert "next: tsjepa pretrain --data wave.npz --config tiny --set regularizer.weight=1" in text.stdout
+    other = invoke("--runs", "3", "--set", "encoder.dim=16")
+    assert "--config tiny --set encoder.dim=16 --set regularizer.weight=1" in other.stdout
 
 
 def test_the_low_end_may_be_enough(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,6 +125,7 @@ def test_the_low_end_may_be_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     result = invoke("--low", "0.5", "--json")
     assert json.loads(result.stdout)["lambda"] == 0.5
     assert "the low end, 0.5, is enough already" in result.stderr
+    assert "lambda: 0.5, the smallest weight that was found to be enough; nothing" in invoke("--low", "0.5").stdout
 
 
 def test_it_runs_for_real() -> None:

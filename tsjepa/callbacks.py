@@ -104,8 +104,7 @@ class EpochEnd(pl.Callback):
 class SaveEpoch(pl.Callback):
     """Keep the last finished epoch as a checkpoint that can be resumed, and beside it the best one so far.
 
-    The best is kept for runs that may be stopped for a collapse. It is that whose predictions carry most of the series,
-    which needs no label.
+    The best is kept for runs that may be stopped for a collapse, see `tsjepa.best.best_epoch`, which needs no label.
     """
 
     def __init__(self, out: Path, monitor: Monitor | None) -> None:

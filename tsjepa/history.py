@@ -48,7 +48,18 @@ class EpochDiagnostics(NamedTuple):
     position_share : float
         Of the latents.
     cross_series_gap, normalized_std, encoder_target_gap, relative_gap, sigreg_score : float
-        Recorded beside the others; no verdict reads them.
+        Recorded beside the others; no verdict reads them, nor any of those that follow.
+    parameter_mismatch : float
+        Largest spectral norm of a weight less its EMA: of the bound of Theorem 4.2 the parameter-mismatch term, which
+        bounds no output of a transformer, see `tsjepa.bounds.parameter_mismatch`.
+    dead_dimensions : float
+        Of the last level.
+    uniformity, self_cluster : float
+        Of series, as mean tokens of the last level.
+    lidar, alignment : float
+        Of two masked views of each series, as mean visible tokens; the paper of LiDAR takes ten.
+    predictor_sensitivity : float
+        Along one random direction a series.
     probe : float
         Accuracy of a probe on the last level, where there are labels.
     """
@@ -67,6 +78,13 @@ class EpochDiagnostics(NamedTuple):
     relative_gap: float = math.nan
     sigreg_score: float = math.nan
     probe: float = math.nan
+    parameter_mismatch: float = math.nan
+    dead_dimensions: float = math.nan
+    uniformity: float = math.nan
+    self_cluster: float = math.nan
+    lidar: float = math.nan
+    alignment: float = math.nan
+    predictor_sensitivity: float = math.nan
 
 
 def phase(history: Sequence[EpochDiagnostics]) -> list[bool]:

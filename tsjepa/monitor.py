@@ -17,7 +17,9 @@ from torch import Tensor, nn
 
 from tsjepa.arrays import SeriesSource
 from tsjepa.batches import keyed_generator
-from tsjepa.diagnostics import effective_rank, encoder_target_gap, relative_gap
+from tsjepa.best import best_epoch
+from tsjepa.bounds import parameter_mismatch
+from tsjepa.diagnostics import effective_rank, encoder_target_gap, lidar, relative_gap
 from tsjepa.embedding import pool
 from tsjepa.gaussianity import sigreg_score
 from tsjepa.history import EpochDiagnostics
@@ -25,15 +27,25 @@ from tsjepa.logs import DIAGNOSTICS, EpochTable
 from tsjepa.objective import JEPA
 from tsjepa.positional import cross_series_gap, cross_series_share, position_share
 from tsjepa.probe import cross_validate
-from tsjepa.ranks import from_first_rank, join_rows, rank, share_of
-from tsjepa.spread import normalized_std, relative_spread, spread
+from tsjepa.ranks import Share, from_first_rank, join_rows, rank, share_of
+from tsjepa.spread import (
+    alignment,
+    dead_dimensions,
+    normalized_std,
+    relative_spread,
+    self_cluster,
+    spread,
+    uniformity,
+)
 from tsjepa.targets import EMATarget
 from tsjepa.verdict import Verdict, judge
+from tsjepa.views import Views, masked_views, sensitivity
+from tsjepa.world import WorldModel
 
 # Token sequences that are looked at: enough for a rank of some dozens, and a few per cent of an epoch's time
 SEQUENCES = 128
-# Masks and slices of the measurement, the same at each epoch; no training step has this key
-KEY = (0, 2**31, 0)
+# Masks and slices of the measurement, the same at each epoch; no training step has these keys
+KEY, VIEWS_KEY = (0, 2**31, 0), (0, 2**31, 3)
 
 
 class Sample(NamedTuple):
@@ -51,6 +63,8 @@ class Sample(NamedTuple):
         Which predictions and which tokens count; None means all.
     slow : Tensor of shape (B, N, D), optional
         The EMA target's, where there is one.
+    views : Views, optional
+        Two masked views of each; a world model has none.
     """
 
     latents: Tensor
@@ -60,6 +74,7 @@ class Sample(NamedTuple):
     target_valid: Tensor | None
     attend: Tensor | None
     slow: Tensor | None
+    views: Views | None
 
 
 class Monitor:
@@ -124,9 +139,8 @@ class Monitor:
         return judge(self.history, dim=self.model.encoder.dim)
 
     def best_epoch(self) -> int:
-        """Return the trained epoch whose predictions carry most of the series; the first where that is not known."""
-        trained = self.history[1:]
-        return max(trained, key=lambda r: -math.inf if math.isnan(r.cross_series_share) else r.cross_series_share).epoch
+        """Return the trained epoch to keep, see `tsjepa.best.best_epoch`."""
+        return best_epoch(self.history, dim=self.model.encoder.dim)
 
     def record(self, epoch: int, loss: float) -> EpochDiagnostics:
         """Measure the model as it is."""
@@ -142,12 +156,23 @@ class Monitor:
         branches = self.model.branches(x, keyed_generator(*KEY), valid, share)
         (x, valid), attend, slow = self.model.encoder.sequences(x, valid), branches.attend, None
         (last,) = self.model.encoder(x, valid=valid, attend=attend)
+        views = self.views(x, valid, attend, share)
         if isinstance(self.model.target, EMATarget):
             (slow,) = self.model.target(x, (-1,), valid, attend)
         mask = branches.mask
         always = (branches.latents, branches.predicted, mask.target, last)
         perhaps = (mask.target_valid, attend, slow)
-        return Sample(*map(join_rows, always), *(None if part is None else join_rows(part) for part in perhaps))
+        latents, predicted, target, last = map(join_rows, always)
+        target_valid, attend, slow = (None if part is None else join_rows(part) for part in perhaps)
+        return Sample(latents, predicted, target, last, target_valid, attend, slow, views)
+
+    def views(self, x: Tensor, valid: Tensor | None, attend: Tensor | None, share: Share) -> Views | None:
+        """Return masked views of the sequences of this rank's share of the series, those of all ranks joined."""
+        if isinstance(self.model, WorldModel):
+            return None
+        rows = share.times(self.x.shape[1] if self.model.encoder.channels == 1 else 1)
+        views = masked_views(self.model, x, valid, attend, keyed_generator(*VIEWS_KEY), 2, rows)
+        return views._replace(means=join_rows(views.means), context=join_rows(views.context))
 
     def numbers(self, sample: Sample) -> dict[str, float]:
         """Return what a record holds besides epoch and loss."""
@@ -162,9 +187,25 @@ class Monitor:
             # its floor and its ceiling meet at three samples
             "sigreg_score": float(sigreg_score(latents, keyed_generator(*KEY))) if len(latents) > 3 else math.nan,
             "probe": self.probe(sample.last, sample.attend),
+            "dead_dimensions": float(dead_dimensions(tokens)),
             **across(sample),
             **gaps(sample),
+            **self.mismatch(),
+            **self.answer(sample.views),
         }
+
+    def mismatch(self) -> dict[str, float]:
+        """Return the largest norm of a weight of the encoder less the EMA target's; other targets have none."""
+        if not isinstance(self.model.target, EMATarget):
+            return {}
+        weights = (dict(module.named_parameters()) for module in (self.model.encoder, self.model.target.module))
+        return {"parameter_mismatch": max(map(float, parameter_mismatch(*weights).values()))}
+
+    def answer(self, views: Views | None) -> dict[str, float]:
+        """Return how strongly predictions answer to a change of what is visible."""
+        if views is None:
+            return {}
+        return {"predictor_sensitivity": float(sensitivity(self.model, views, keyed_generator(*VIEWS_KEY), n=1))}
 
     def probe(self, last: Tensor, attend: Tensor | None) -> float:
         """Return the accuracy on mean tokens of the last level, cross-validated in the sample; nan without labels."""
@@ -188,11 +229,16 @@ def choose(series: SeriesSource, channels: int, sequences: int = SEQUENCES) -> N
 
 
 def across(sample: Sample) -> dict[str, float]:
-    """Return what predictions carry of their series; nothing where there is one series only."""
+    """Return what compares series; nothing where there is one only."""
     if len(sample.latents) < 2:
         return {}
     arguments = (sample.predicted, sample.latents, sample.target, sample.target_valid, sample.attend)
+    whole, views = pool(sample.last, sample.attend, "mean"), sample.views
+    two = {} if views is None else {"lidar": lidar(views.means), "alignment": alignment(*views.means.unbind(1))}
     return {
+        "uniformity": float(uniformity(whole)),
+        "self_cluster": float(self_cluster(whole)),
+        **{name: float(value) for name, value in two.items()},
         "cross_series_share": float(cross_series_share(*arguments)),
         "cross_series_gap": float(cross_series_gap(*arguments)),
     }

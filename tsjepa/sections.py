@@ -86,6 +86,12 @@ class TargetConfig(Section):
     final_momentum: Share = 1.0
     stop_gradient: bool = False
 
+    @model_validator(mode="after")
+    def _only_frozen_targets_have_a_teacher(self) -> "TargetConfig":
+        if self.teacher is not None and self.kind != "frozen":
+            raise ValueError(f"a teacher goes with a frozen target, so with distill or salt, but kind is {self.kind}")
+        return self
+
 
 class WorldConfig(Section):
     """Prediction of the latents to come from those so far, instead of hidden ones from visible ones.

@@ -37,15 +37,17 @@ from tsjepa.verdict import Verdict
 
 
 class FitResult(NamedTuple):
-    """What a run ended with: the last epoch's mean loss, epochs in the model, seconds spent, and the verdict.
+    """What a run ended with: the last epoch's mean loss, epochs trained, seconds spent, and the verdict.
 
-    In a distributed run every rank has one, and the first rank's counts.
+    `kept` is the epoch, of the last stage, that the model and its checkpoint are of where the run was ended for a
+    collapse. In a distributed run every rank has one, and the first rank's counts.
     """
 
     loss: float
     epochs: int
     seconds: float
     verdict: Verdict | None = None
+    kept: int | None = None
 
 
 class JEPATraining(pl.LightningModule):
@@ -182,12 +184,12 @@ def fit(
     model.train()
     run(trainer, module, loader, checkpoint)
     model.cpu().eval()
-    if trainer.should_stop and options.stop_on_collapse:
-        keep_best(model, options.out)
+    kept = keep_best(model, options.out) if trainer.should_stop and options.stop_on_collapse else None
     if monitor is not None and not monitor.history:  # the checkpoint was of a finished run
         monitor.start(trainer.current_epoch)
     verdict = None if monitor is None else monitor.verdict()
-    return FitResult(final_loss(end, options.out), int(trainer.current_epoch), time.monotonic() - started, verdict)
+    loss, seconds = final_loss(end, options.out), time.monotonic() - started
+    return FitResult(loss, int(trainer.current_epoch), seconds, verdict, kept)
 
 
 def final_loss(end: EpochEnd, out: Path | None) -> float:
@@ -196,12 +198,13 @@ def final_loss(end: EpochEnd, out: Path | None) -> float:
     return float(rows[-1]["loss"]) if rows else end.loss
 
 
-def keep_best(model: JEPA, out: Path | None) -> None:
+def keep_best(model: JEPA, out: Path | None) -> int | None:
     """Make the best epoch of a run that was ended the model and its checkpoint; rank 0's model is the one kept."""
     if out is None or rank() > 0 or not (out / BEST).exists():
-        return
+        return None
     os.replace(out / BEST, out / CHECKPOINT)
     model.load_state_dict(load_checkpoint(out / CHECKPOINT)[0].state_dict())
+    return int(read_checkpoint(out / CHECKPOINT)["epoch"]) + 1
 
 
 def fit_stages(model: JEPA, series: SeriesSource, header: Header, options: Options | None = None) -> FitResult:

@@ -179,6 +179,11 @@ def dimensional(start: EpochDiagnostics, now: EpochDiagnostics, dim: int) -> str
     return f"the last level uses {now.effective_rank:.1f} of {allowed:.1f} directions" if few else ""
 
 
+def lost(start: EpochDiagnostics, now: EpochDiagnostics, dim: int) -> bool:
+    """Tell whether an epoch by itself shows one of the states that runs do not come back from."""
+    return any(rule(start, now, dim) for rule in (collapsed, positional, dimensional))
+
+
 def allowed_rank(start: EpochDiagnostics, dim: int) -> float:
     """Return the effective rank that width and initialisation allow."""
     return dim if math.isnan(start.effective_rank) else min(dim, start.effective_rank)

@@ -9,7 +9,7 @@ from tsjepa.encoder import Encoder
 from tsjepa.evaluation.ablation import Piece, Sparsity, pieces
 from tsjepa.evaluation.accuracy import Curve, Labels, Reader, Split, draw_shown, losses_by_piece, perturbed, sparsity_of
 from tsjepa.evaluation.quality import Number, Quality, measure, number
-from tsjepa.finetuning import finetune
+from tsjepa.finetuning import Tuning, finetune
 from tsjepa.objective import JEPA
 from tsjepa.probe import majority
 from tsjepa.sections import ProbeConfig
@@ -17,6 +17,8 @@ from tsjepa.verdict import State, Verdict
 
 TRAINED, RANDOM, SUPERVISED = "trained", "random_init", "supervised"
 ENCODERS = (TRAINED, RANDOM, SUPERVISED)
+# Random weights have nothing to keep: they learn at the rate of the head
+FROM_SCRATCH = Tuning(encoder_factor=1.0, min_steps=300)
 STATES: tuple[State, ...] = ("healthy", "collapse-phase", "collapsed", "dimensional-collapse", "positional-collapse")
 
 
@@ -159,7 +161,7 @@ def diagnose(
     }
     encoders = {TRAINED: model.encoder, RANDOM: untrained.encoder}
     if supervised and split.scorable and split.y_train is not None:
-        tuned = finetune(untrained.encoder, split.train, split.y_train, probe, device=device, seed=seed)
+        tuned = finetune(untrained.encoder, split.train, split.y_train, probe, FROM_SCRATCH, device=device, seed=seed)
         encoders[SUPERVISED] = tuned.encoder.to(device)
     return look(quality, encoders, split, probe, seed, device)
 

@@ -27,7 +27,7 @@ ROOM = 0.1
 TRAINING = (
     ("loss", ("loss",), "training loss"),
     ("accuracy", ("probe",), "online probe, in training series"),
-    ("spreads", ("relative_gap",), "encoder to EMA target"),
+    ("distance", ("encoder_target_gap", "relative_gap"), "encoder to EMA target"),
     ("directions", ("effective_rank", "latent_effective_rank"), "effective rank"),
     ("share", ("cross_series_share", "position_share"), "what series and position explain"),
     ("spread", ("relative_spread", "latent_spread"), "spread"),

@@ -40,13 +40,14 @@ TONES = {"healthy": "good", "collapse-phase": "watch"}
 
 
 class Subject(NamedTuple):
-    """What a page is about; `classes` are the names behind the codes of the labels."""
+    """What a page is about; `classes` are the names behind the codes of the labels, `remark` a sentence or nothing."""
 
     checkpoint: str
     data: str
     classes: tuple[str, ...] | None
     verdict: Verdict | None
     history: Sequence[EpochDiagnostics]
+    remark: str = ""
 
 
 class Section(NamedTuple):
@@ -78,16 +79,18 @@ def page(subject: Subject, found: Diagnosis) -> str:
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n"
-        f'<p class="facts">{facts}</p>\n{show_verdict(subject.verdict)}\n{sections}\n{table(found)}\n</body>\n</html>\n'
+        f'<p class="facts">{facts}</p>\n{show_verdict(subject.verdict, subject.remark)}\n{sections}\n{table(found)}\n'
+        "</body>\n</html>\n"
     )
 
 
-def show_verdict(verdict: Verdict | None) -> str:
+def show_verdict(verdict: Verdict | None, remark: str) -> str:
     """Return the verdict with its evidence."""
     if verdict is None:
         return '<p class="verdict"><strong>no verdict</strong><br>A verdict needs the diagnostics.csv of a run.</p>'
     tone = TONES.get(verdict.verdict, "bad")
-    text = f"<strong>{escape(verdict.verdict)}</strong><br>{escape(verdict.evidence)}"
+    said = f" {remark[0].upper()}{remark[1:]}" if remark else ""
+    text = f"<strong>{escape(verdict.verdict)}</strong><br>{escape(verdict.evidence + said)}"
     return f'<p class="verdict {tone}">{text}</p>'
 
 

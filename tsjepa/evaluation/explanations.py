@@ -24,6 +24,7 @@ EXPLANATIONS = {
     "predictor_sensitivity": "Change of predictions for a small change of the context; near 0 it is ignored.",
     "encoder_target_gap": "Mean distance of encoder and EMA target, in units of the latents; alone it says nothing.",
     "relative_gap": "The same in units of the encoder's own spread.",
+    "parameter_mismatch": "Largest norm of a weight less its EMA: of Theorem 4.2 the parameter term, no bound.",
     "activation_sparsity": "Hoyer sparsity behind the MLPs' GELU on clean series; 0 is all alike, 1 a single unit.",
     "silent_activations": "Share of these activations below 5 % of their token's root mean square.",
 }

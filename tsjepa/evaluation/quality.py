@@ -5,6 +5,7 @@ the last row of a run's `diagnostics.csv`; series on a larger one.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +21,8 @@ from tsjepa.monitor import Monitor, choose, chosen_tokens, measuring
 from tsjepa.objective import JEPA
 from tsjepa.positional import predictor_sensitivity
 from tsjepa.spread import alignment, dead_dimensions, self_cluster, uniformity
+from tsjepa.views import masked_views, sensitivity
+from tsjepa.world import WorldModel
 
 Number = float | None
 # Token sequences of which whole series are compared: more than encoders are wide, as LiDAR needs
@@ -30,7 +33,7 @@ VIEWS = 10
 RECORDED = (
     *("effective_rank", "latent_effective_rank", "normalized_std", "relative_spread", "latent_spread"),
     *("sigreg_score", "cross_series_gap", "cross_series_share", "position_share"),
-    *("encoder_target_gap", "relative_gap"),
+    *("encoder_target_gap", "relative_gap", "parameter_mismatch"),
 )
 
 
@@ -93,7 +96,7 @@ def measure(model: JEPA, series: Series, seed: int = 0) -> Quality:
             "effective_rank_uncentred": number(effective_rank(tokens)),
             "participation_ratio": number(participation_ratio(tokens)),
             "dead_dimensions": number(dead_dimensions(tokens)),
-            "predictor_sensitivity": number(sensitivity(model, x, valid, attend, seed)),
+            "predictor_sensitivity": number(answer(model, monitor.x, monitor.valid, seed)),
         }
         numbers |= compare_series(model, *sequences(model, *sample(series, model.encoder.channels)), seed)
     return Quality(numbers, spectrum(tokens).numpy(), position_variance(last, attend).numpy())
@@ -108,45 +111,47 @@ def sample(series: Series, channels: int) -> tuple[Tensor, Tensor | None]:
 
 def sequences(model: JEPA, x: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Return values and mask as the encoder takes them, on its device, and which tokens are valid."""
-    device = next(model.parameters()).device
-    x, valid = model.encoder.sequences(x.to(device), None if valid is None else valid.to(device))
+    x, valid = model.encoder.sequences(*to_device(model, x, valid))
     return x, valid, None if valid is None else model.encoder.token_valid(valid)
 
 
-def sensitivity(model: JEPA, x: Tensor, valid: Tensor | None, attend: Tensor | None, seed: int) -> Tensor:
+def to_device(model: JEPA, x: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Return values and mask on the model's device."""
+    device = next(model.parameters()).device
+    return x.to(device), None if valid is None else valid.to(device)
+
+
+def answer(model: JEPA, x: Tensor, valid: Tensor | None, seed: int) -> Tensor:
     """Return how strongly predictions answer to the context, of one draw of masks."""
     generator = keyed_generator(seed, 2**31, 1)
-    n_tokens = model.encoder.n_tokens(x.shape[-1])
-    mask = model.draw_mask(len(x), n_tokens, generator, None if attend is None else attend.cpu()).to(x.device)
-    (context,) = model.encoder(x, keep=mask.context, valid=valid, attend=mask.context_valid, hint=mask.target)
-    return predictor_sensitivity(lambda h: model.predictor(h, mask), context, generator)
+    if isinstance(model, WorldModel):
+        return predictor_sensitivity(*forecast(model, x, valid), generator)
+    return sensitivity(model, masked_views(model, *sequences(model, x, valid), generator, 1), generator)
+
+
+def forecast(model: WorldModel, x: Tensor, valid: Tensor | None) -> tuple[Callable[[Tensor], Tensor], Tensor]:
+    """Return how a world model predicts from latents, and the latents of series [B, C, T]."""
+    told = model.inputs(*to_device(model, x, valid))
+    x, valid, attend = sequences(model, x, valid)
+    (tokens,) = model.encoder(x, valid=valid, attend=attend)
+    latents = model.project(tokens, attend)
+    return lambda z: model.predictor(z, told, horizons=model.horizons, attend=attend), latents
 
 
 def compare_series(model: JEPA, x: Tensor, valid: Tensor | None, attend: Tensor | None, seed: int) -> dict[str, Number]:
-    """Return the numbers that compare series, or masked views of them, as mean tokens of the last level."""
+    """Return the numbers that compare series, or masked views of them, as mean tokens of the last level.
+
+    A world model hides nothing, so it has no views.
+    """
+    found: dict[str, Number] = dict.fromkeys(("lidar", "alignment", "uniformity", "self_cluster"))
     if len(x) < 2:
-        return dict.fromkeys(("lidar", "alignment", "uniformity", "self_cluster"))
-    views = masked_views(model, x, valid, attend, seed)
+        return found
+    if not isinstance(model, WorldModel):
+        views = masked_views(model, x, valid, attend, keyed_generator(seed, 2**31, 2), VIEWS).means
+        found |= {"lidar": number(lidar(views)), "alignment": number(alignment(views[:, 0], views[:, 1]))}
     (last,) = model.encoder(x, valid=valid, attend=attend)
     whole = pool(last, attend, "mean")
-    return {
-        "lidar": number(lidar(views)),
-        "alignment": number(alignment(views[:, 0], views[:, 1])),
-        "uniformity": number(uniformity(whole)),
-        "self_cluster": number(self_cluster(whole)),
-    }
-
-
-def masked_views(model: JEPA, x: Tensor, valid: Tensor | None, attend: Tensor | None, seed: int) -> Tensor:
-    """Return the mean visible token [B, VIEWS, D] under masks drawn as in training."""
-    generator = keyed_generator(seed, 2**31, 2)
-    n_tokens = model.encoder.n_tokens(x.shape[-1])
-    views = []
-    for _ in range(VIEWS):
-        mask = model.draw_mask(len(x), n_tokens, generator, None if attend is None else attend.cpu()).to(x.device)
-        (seen,) = model.encoder(x, keep=mask.context, valid=valid, attend=mask.context_valid, hint=mask.target)
-        views.append(pool(seen, mask.context_valid, "mean"))
-    return torch.stack(views, 1)
+    return found | {"uniformity": number(uniformity(whole)), "self_cluster": number(self_cluster(whole))}
 
 
 def position_variance(tokens: Tensor, attend: Tensor | None) -> Tensor:

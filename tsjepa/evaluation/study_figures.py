@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from tsjepa.evaluation.curves import escape_step, phase_steps
 from tsjepa.evaluation.rows import BASE, Arm, Run
-from tsjepa.evaluation.votes import decay_arms, grouped
+from tsjepa.evaluation.votes import at_base, decay_arms, grouped
 
 PANELS = (
     ("loss", "loss", "linear"),
@@ -31,7 +31,7 @@ def figures(runs: Sequence[Run]) -> dict[str, Figure]:
     Returns
     -------
     dict of str to Figure
-        `curves-<data>` for each data set, `phase` and `masking`; nothing without runs.
+        `curves-<data>` and `masks-<data>` for each data set, `phase` and `masking`; nothing without runs.
 
     Examples
     --------
@@ -40,7 +40,12 @@ def figures(runs: Sequence[Run]) -> dict[str, Figure]:
     """
     if not runs:
         return {}
-    found = {f"curves-{safe(group[0].data)}": curves(group) for group in grouped(runs, lambda run: run.data)}
+    found = {}
+    for group in grouped(runs, lambda run: run.data):
+        name, data = safe(group[0].data), group[0].data
+        found[f"curves-{name}"] = curves(decay_arms(group), f"{data}: each EMA decay", lambda arm: f"{arm.decay:g}")
+        title = f"{data}: each mask at decay {BASE.decay:g}"
+        found[f"masks-{name}"] = curves(at_base(group), title, lambda arm: f"{arm.masking} {arm.ratio:g}")
     return {**found, "phase": phase_figure(runs), "masking": masking_figure(runs)}
 
 
@@ -63,29 +68,32 @@ def image(figure: Figure, kind: Literal["png", "svg"]) -> bytes:
     return content.getvalue()
 
 
-def curves(runs: Sequence[Run]) -> Figure:
-    """Draw loss, probe, distance and rank over training, a line a decay: mean over seeds, and their range."""
+def curves(runs: Sequence[Run], title: str, label: Callable[[Arm], str]) -> Figure:
+    """Draw loss, probe, distance and rank over training, a line an arm: mean over seeds, and their range."""
     figure = Figure(figsize=(15, 3.8), layout="constrained")
-    figure.suptitle(f"{runs[0].data}: training with each EMA decay, mean and range over seeds")
-    arms = sorted(grouped(decay_arms(runs), lambda run: run.arm), key=lambda arm: arm[0].arm)
-    for axes, (name, label, scale) in zip(figure.subplots(1, len(PANELS)), PANELS, strict=True):
+    figure.suptitle(f"{title}, mean and range over seeds")
+    arms = sorted(grouped(runs, lambda run: run.arm), key=lambda arm: arm[0].arm)
+    for axes, (name, measure, scale) in zip(figure.subplots(1, len(PANELS)), PANELS, strict=True):
         for place, arm in enumerate(arms):
-            draw_curve(axes, arm, name, mpl.colormaps["viridis"](0.9 * place / max(len(arms) - 1, 1)))
-        axes.set(xlabel="steps", title=label, yscale=scale)
+            colour = mpl.colormaps["viridis"](0.9 * place / max(len(arms) - 1, 1))
+            draw_curve(axes, arm, name, label(arm[0].arm), colour)
+        axes.set(xlabel="steps", title=measure, yscale=scale)
         axes.grid(alpha=0.3)
     if arms:
-        figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside right center", title="decay")
+        figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside right center")
     return figure
 
 
-def draw_curve(axes: Axes, runs: Sequence[Run], name: str, colour: tuple[float, float, float, float]) -> None:
+def draw_curve(
+    axes: Axes, runs: Sequence[Run], name: str, label: str, colour: tuple[float, float, float, float]
+) -> None:
     """Draw one measure of the seeds of an arm; an arm that is too short to tell is dashed."""
     # at initialisation there is no loss, and a distance of zero, which a logarithm does not show
     start = 1 if name in ("loss", "gap") else 0
     steps = [row.step for row in runs[0].curve[start:]]
     values = np.array([[getattr(row, name) for row in run.curve[start:]] for run in runs])
     line = "-" if runs[0].decided else "--"
-    axes.plot(steps, values.mean(0), line, color=colour, label=f"{runs[0].arm.decay:g}")
+    axes.plot(steps, values.mean(0), line, color=colour, label=label)
     axes.fill_between(steps, values.min(0), values.max(0), color=colour, alpha=0.15, linewidth=0)
 
 
@@ -107,7 +115,7 @@ def masking_figure(runs: Sequence[Run]) -> Figure:
     """Draw the step of escape against the mask ratio, a line a kind of mask."""
     figure = Figure(figsize=(6.4, 4), layout="constrained")
     axes = figure.subplots()
-    chosen = [run for run in runs if run.arm.decay == BASE.decay]
+    chosen = [run for run in at_base(runs) if run.decided]
     for group in grouped(chosen, lambda run: (run.data, run.arm.masking)):
         points(axes, group, lambda arm: arm.ratio, escape_step, f"{group[0].data}, {group[0].arm.masking}")
     axes.set(xlabel="mask ratio", ylabel="step at which the phase was left")

@@ -84,13 +84,13 @@ def separation(runs: Sequence[Run]) -> float:
     return float(max(means) - min(means)) / within if within > 0 else math.nan
 
 
-def wider(runs: Sequence[Run]) -> float:
-    """Return how much wider block runs spread than random ones of the same ratio; nan if there are not two of each."""
+def wider(runs: Sequence[Run], other: str = "random") -> float:
+    """Return how much wider block runs spread than others of the same ratio; nan if there are not two of each."""
     spreads = {}
-    for kind in ("block", "random"):
+    for kind in ("block", other):
         curves = [[row.probe for row in run.curve[1:]] for run in runs if run.arm.masking == kind]
         spreads[kind] = float(np.std(curves, axis=0, ddof=1).mean()) if len(curves) > 1 else math.nan
-    return spreads["block"] / spreads["random"] if spreads["random"] > 0 else math.nan
+    return spreads["block"] / spreads[other] if spreads[other] > 0 else math.nan
 
 
 def told(rhos: Sequence[float]) -> str:
