@@ -5,6 +5,7 @@ missing and once with the mean of the points that are left in their place: pretr
 probe on the training labels and score it on the test part.
 
     python benchmarks/missing.py --data FordA --recipe ts-jepa-ema --epochs 10
+    python benchmarks/missing.py --data FordA --epochs 10 --kinds block --shares 0.3 0.5
 """
 
 import argparse
@@ -25,7 +26,7 @@ from tsjepa.normalization import take_statistics
 from tsjepa.probe import majority, probe
 from tsjepa.training import Options
 
-SHARES = (0.1, 0.3, 0.5)
+KINDS, SHARES = ("random", "block"), (0.1, 0.3, 0.5)
 BLOCK = 40
 ROUTES = ("masked", "filled")
 
@@ -62,14 +63,14 @@ def measure(recipe, overrides, name, X_train, y_train, X_test, y_test):
     return {"random_init": before, "trained": accuracy(), "seconds": seconds}
 
 
-def curve(data, recipe, overrides, seed):
+def curve(data, recipe, overrides, seed, kinds=KINDS, shares=SHARES):
     """Yield a row for each kind and share of missing points and each way to go on."""
     X_train, X_test = (np.asarray(X, np.float32).reshape(len(X), 1, -1) for X in (data.X_train, data.X_test))
     overrides = [*overrides, f"train.seed={seed}"]
     whole = measure(recipe, overrides, data.name, X_train, data.y_train, X_test, data.y_test)
     yield {"kind": "none", "share": 0.0, "route": "whole", "seed": seed, **whole}
-    for kind in ("random", "block"):
-        for share in SHARES:
+    for kind in kinds:
+        for share in shares:
             parts = [spoil(X, kind, share, (seed, place)) for place, X in enumerate((X_train, X_test))]
             for route in ROUTES:
                 train, test = parts if route == "masked" else map(filled, parts)
@@ -98,13 +99,16 @@ def main():
     parser.add_argument("--recipe", default="ts-jepa-ema")
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
+    parser.add_argument("--shares", nargs="+", type=float, default=SHARES)
     parser.add_argument("--set", action="append", default=[], dest="overrides")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     epochs = [] if options.epochs is None else [f"train.epochs={options.epochs}"]
     data, rows = load(options.data), []
     for seed in range(options.seeds):
-        for row in curve(data, options.recipe, [*options.overrides, *epochs], seed):
+        overrides = [*options.overrides, *epochs]
+        for row in curve(data, options.recipe, overrides, seed, options.kinds, options.shares):
             rows.append(row)
             print(*(f"{value:.4f}" if isinstance(value, float) else value for value in row.values()), file=sys.stderr)
     if options.json:

@@ -6,14 +6,14 @@ from tsjepa.cli import scoring
 from tsjepa.cli.data import Data, check_test_part, load_data, say_remarks
 from tsjepa.cli.errors import USAGE, Failure, say
 from tsjepa.cli.log_data import trained_log
-from tsjepa.cli.options import FinetuneOptions, Layers, PretrainOptions, ProbeOptions
+from tsjepa.cli.options import FinetuneOptions, Layers, PretrainOptions, ProbeKind, ProbeOptions
 from tsjepa.cli.plan import DEFAULT_DATA, new_run, resumed_run
 from tsjepa.cli.render import busy
 from tsjepa.cli.report import PretrainReport, ProbeReport
 from tsjepa.cli.training import check_logger, check_processes, pick_device, train
 from tsjepa.encoder import Encoder
 from tsjepa.normalization import take_statistics
-from tsjepa.probe import ProbeError
+from tsjepa.probe import ProbeError, Score
 from tsjepa.sections import ProbeConfig
 
 
@@ -25,16 +25,17 @@ def pretrain(options: PretrainOptions) -> PretrainReport:
     check_processes(plan, options, device)
     check_test_part(plan.data)
     say_remarks(plan.data, plan.config.tokenizer.patch_length)
-    scored = plan.data.labelled()
-    labels = labels_or_reason(scored)
     model = build_model(plan.config, plan.data.train.series.n_channels).eval()
+    scored = scoring.scored_windows(plan.data, model.encoder, plan.config.probe)
+    labels = labels_or_reason(scored)
     take_statistics(model, plan.data.train.series)
-    random_init = embed_both(model.encoder, scored, plan.config.probe, device) if labels else None
+    # scored before training, so that the embeddings of one encoder only are in memory
+    random_init = score_one(model.encoder, scored, plan.config.probe, device, labels) if labels else []
     trained = train(plan, model, options, device)
     scores = None
-    if labels is not None and random_init is not None:
-        embedded = embed_both(trained.model.encoder, scored, plan.config.probe, device)
-        scores = scoring.score(labels, embedded, random_init)
+    if labels is not None:
+        found = score_one(trained.model.encoder, scored, plan.config.probe, device, labels)
+        scores = scoring.compare(labels, found, random_init)
     return PretrainReport(
         plan.checkpoint,
         plan.data.name,
@@ -63,6 +64,22 @@ def embed_both(encoder: Encoder, data: Data, config: ProbeConfig, device: str) -
         return scoring.embed_data(encoder, data, config, device)
 
 
+def score_one(
+    encoder: Encoder,
+    data: Data,
+    config: ProbeConfig,
+    device: str,
+    labels: scoring.Labels,
+    kind: ProbeKind = "ridge",
+    fractions: tuple[float, ...] = (1.0,),
+    seeds: int | None = None,
+) -> list[list[Score]]:
+    """Embed both parts, fit probes and score them; the embeddings are thrown away."""
+    embedded = embed_both(encoder, data, config, device)
+    with busy("fitting probes"):
+        return scoring.score(labels, embedded, kind, fractions, seeds)
+
+
 def probe(options: ProbeOptions) -> ProbeReport:
     """Score a checkpoint's encoder beside its own random initialisation."""
     device = pick_device(options.device)
@@ -70,13 +87,14 @@ def probe(options: ProbeOptions) -> ProbeReport:
     config = probe_config(header, options.layers, model.encoder.depth)
     data = probe_data(options, header)
     say_remarks(data, header.config.tokenizer.patch_length)
-    data = data.labelled()
+    data = scoring.scored_windows(data, model.encoder, config)
     labels = scoring.labels_of(data)
     untrained = build_untrained(header.config, header.n_channels, model)
-    trained = embed_both(model.encoder, data, config, device)
-    random_init = embed_both(untrained.encoder, data, config, device)
-    with busy("fitting probes"):
-        scores = scoring.score(labels, trained, random_init, options.kind, options.fractions, options.seeds)
+    trained, random_init = (
+        score_one(each.encoder, data, config, device, labels, options.kind, options.fractions, options.seeds)
+        for each in (model, untrained)
+    )
+    scores = scoring.compare(labels, trained, random_init, options.fractions)
     report = ProbeReport(options.checkpoint, data.name, options.kind, len(labels.train), len(labels.test), scores)
     say(report.statement(config))
     return report

@@ -18,7 +18,7 @@ from tsjepa.cli.outdir import make_writable, writing
 from tsjepa.cli.plan import DEFAULT_DATA
 from tsjepa.cli.render import count_bar
 from tsjepa.cli.report import FinetuneReport, FinetuneRow
-from tsjepa.cli.scoring import Array, Labels, embed_part, labels_of
+from tsjepa.cli.scoring import Array, Labels, embed_part, labels_of, scored_windows
 from tsjepa.cli.training import pick_device
 from tsjepa.encoder import Encoder
 from tsjepa.finetuning import DEFAULT, Tuned
@@ -63,7 +63,7 @@ def finetune(options: FinetuneOptions) -> FinetuneReport:
     model, header = load_checkpoint(options.checkpoint)
     data = probe_data(options, header)
     say_remarks(data, header.config.tokenizer.patch_length)
-    data = data.labelled()
+    data = scored_windows(data, model.encoder, header.config.probe)
     labels = labels_of(data)
     check_classes(labels.train)
     if checkpoint is not None:

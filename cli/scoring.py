@@ -2,19 +2,23 @@
 
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from tsjepa.cli.data import Data, Part
-from tsjepa.cli.errors import told
+from tsjepa.cli.errors import say, told
 from tsjepa.cli.options import ProbeKind
 from tsjepa.cli.report import Row, Scores
-from tsjepa.embedding import embed_source
+from tsjepa.datasets.logs import LogWindows
+from tsjepa.embedding import embed_source, n_features
 from tsjepa.encoder import Encoder
-from tsjepa.probe import ProbeError, check_labels, draw_labels, majority, probe
+from tsjepa.probe import ProbeError, Score, check_labels, draw_labels, majority, probe
 from tsjepa.sections import ProbeConfig
 
 Array = NDArray[Any]
+# Numbers in the embeddings of one part of a log that are held at a time
+HELD = 40_000_000
 
 
 class Embedded(NamedTuple):
@@ -41,6 +45,27 @@ def labels_of(data: Data) -> Labels:
     return Labels(y, data.test.y)
 
 
+def scored_windows(data: Data, encoder: Encoder, config: ProbeConfig) -> Data:
+    """Return what probes are fitted and scored on: the cases that have a label, of a large log a drawn share of them.
+
+    Embeddings of all windows have to be in memory for a probe, so it is their number that bounds how much it takes.
+    """
+    data = data.labelled()
+    limit = max(HELD // n_features(encoder, config, data.train.series.n_channels), 2)
+    train, test = at_most(data.train, limit, "training"), data.test and at_most(data.test, limit, "test")
+    return data._replace(train=train, test=test)
+
+
+def at_most(part: Part, limit: int, name: str) -> Part:
+    """Draw a stratified sample of the windows of a log, and say so, where there are more than `limit`."""
+    n_cases = part.series.n_cases
+    if part.y is None or not isinstance(part.series, LogWindows) or n_cases <= limit:
+        return part
+    cases = draw_labels(part.y, (limit + 0.5) / n_cases, seed=0)  # a share that rounds down to the limit
+    say(f"note: probes use {len(cases):,} of {n_cases:,} {name} windows, drawn by label, so that memory stays bounded.")
+    return Part(part.series.subset(cases), np.asarray(part.y)[cases])
+
+
 def embed_part(encoder: Encoder, part: Part, config: ProbeConfig, device: str) -> Array:
     """Embed one part; the encoder is on the CPU afterwards."""
     try:
@@ -57,23 +82,31 @@ def embed_data(encoder: Encoder, data: Data, config: ProbeConfig, device: str) -
 
 def score(
     labels: Labels,
-    trained: Embedded,
-    random_init: Embedded,
+    Z: Embedded,
     kind: ProbeKind = "ridge",
     fractions: tuple[float, ...] = (1.0,),
     seeds: int | None = None,
-) -> Scores:
-    """Fit probes on shares of the training labels and score each on the whole test part.
+) -> list[list[Score]]:
+    """Fit probes on shares of the training labels and score each on the whole test part: a list a share.
 
-    Both encoders see the same draws of labels. All labels can be drawn in one way only, so one seed does there
+    Every encoder sees the same draws of labels. All labels can be drawn in one way only, so one seed does there
     unless `seeds` says otherwise.
     """
-    rows = []
-    for fraction in fractions:
-        drawn = tuple(range(seeds or (1 if fraction == 1 else 5)))
-        found = [
-            probe(Z.train, labels.train, Z.test, labels.test, kind=kind, fraction=fraction, seeds=drawn)
-            for Z in (trained, random_init)
-        ]
-        rows.append(Row(fraction, len(draw_labels(labels.train, fraction, seed=0)), *found))
+    return [
+        probe(Z.train, labels.train, Z.test, labels.test, kind=kind, fraction=fraction, seeds=draws(fraction, seeds))
+        for fraction in fractions
+    ]
+
+
+def draws(fraction: float, seeds: int | None) -> tuple[int, ...]:
+    """Return the seeds of the draws of a share of the labels."""
+    return tuple(range(seeds or (1 if fraction == 1 else 5)))
+
+
+def compare(
+    labels: Labels, trained: list[list[Score]], random_init: list[list[Score]], fractions: tuple[float, ...] = (1.0,)
+) -> Scores:
+    """Put the scores of both encoders at each share of the labels side by side."""
+    counts = [len(draw_labels(labels.train, fraction, seed=0)) for fraction in fractions]
+    rows = [Row(*row) for row in zip(fractions, counts, trained, random_init, strict=True)]
     return Scores(rows, majority(labels.train, labels.test))

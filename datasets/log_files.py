@@ -190,9 +190,10 @@ def stem(source: str) -> str:
 
     Examples
     --------
-    >>> stem("logs/pump.csv.gz"), stem("s3://bucket/2026/"), stem("logs/*.csv")
+    >>> stem("logs/pump.csv.gz"), stem("s3://bucket/2026/?region=eu-west-1"), stem("logs/*.csv")
     ('pump', '2026', 'logs')
     """
+    source = source.split("?", 1)[0] if is_address(source) else source
     parts = [part for part in source.replace(os.sep, "/").split("/") if part and not glob.has_magic(part)]
     name = parts[-1] if parts else "log"
     suffix = next((suffix for suffix in KINDS if name.lower().endswith(suffix)), "")

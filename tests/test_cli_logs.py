@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 from tsjepa.arrays import as_series
 from tsjepa.checkpoint import load_checkpoint
 from tsjepa.cli.main import app
-from tsjepa.embedding import embed
+from tsjepa.embedding import embed, embed_source, n_features
 
 CKPT = "run/checkpoint.ckpt"
 TRAINING = ("pretrain", "--config", "tiny", "--epochs", "1", "--device", "cpu")
@@ -217,6 +217,28 @@ def test_a_second_file_is_scored() -> None:
     assert "--test FILE" in refused(2, "probe", "own/checkpoint.ckpt", "--data", "more.parquet")
     swapped = ("probe", "own/checkpoint.ckpt", "--data", "more.parquet", "--test", "states.parquet")
     assert done(*swapped)[0]["n_test"] == again["n_train"]
+
+
+def test_probes_of_a_large_log_use_a_sample_of_its_windows_and_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ("--data", "states.parquet", "--test", "more.parquet", "--label", "state", "--window", "20")
+    assert "probes use" not in done(*TRAINING, *words, "--out", "own")[1]
+    whole = done("probe", "own/checkpoint.ckpt")[0]
+    model, header = load_checkpoint("own/checkpoint.ckpt")
+    monkeypatch.setattr("tsjepa.cli.scoring.HELD", 15 * n_features(model.encoder, header.config.probe, 3))
+    held: list[int] = []
+    monkeypatch.setattr(
+        "tsjepa.cli.scoring.embed_source",
+        lambda e, source, *more: held.append(source.n_cases) or embed_source(e, source, *more),
+    )
+    values, said = done("probe", "own/checkpoint.ckpt")
+    assert whole["n_train"] > values["n_train"] == 15
+    assert f"probes use 15 of {whole['n_train']} training windows, drawn by label" in said
+    assert f"probes use 15 of {whole['n_test']} test windows, drawn by label" in said
+    assert held == [15] * 4
+    again, said = done(*TRAINING, *words, "--out", "other")
+    assert said.count("probes use 15 of") == 2
+    assert again["n_series"] == whole["n_train"]  # training takes all of them
+    assert again["accuracy"] == values["accuracy"]
 
 
 def test_groups_stay_on_one_side() -> None:

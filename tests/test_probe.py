@@ -27,6 +27,22 @@ def test_ridge_is_the_stated_head():
     np.testing.assert_array_equal(make_head().fit(Z, y).predict(Z_test), reference.predict(scaler.transform(Z_test)))
 
 
+@pytest.mark.parametrize("numeric", [False, True])
+def test_many_numbers_are_scored_alike(monkeypatch, numeric):
+    Z, y = clusters()
+    Z_test, y_test = clusters(seed=1)
+    if numeric:
+        y, y_test = (labels + 0.1 * X[:, 4] for X, labels in ((Z, y), (Z_test, y_test)))
+    few = [probe(Z, y, Z_test, y_test, fraction=fraction, seeds=(0, 1)) for fraction in (0.2, 1.0)]
+    monkeypatch.setattr("tsjepa.probe.LARGE", 0)
+    monkeypatch.setattr("tsjepa.probe.make_head", None)  # it is another head
+    many = [probe(Z, y, Z_test, y_test, fraction=fraction, seeds=(0, 1)) for fraction in (0.2, 1.0)]
+    keys = ("r2", "rmse") if numeric else ("accuracy",)
+    for key in keys:
+        wanted = [[getattr(score, key) for score in scores] for scores in few]
+        np.testing.assert_allclose([[getattr(score, key) for score in scores] for scores in many], wanted, rtol=1e-9)
+
+
 def test_features_are_standardised_on_the_training_part_only():
     Z, y = clusters()
     scaler = make_head().fit(Z, y)[0]

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tsjepa.elementwise import GELU
+
 # Below this share of the largest magnitude a standard deviation is rounding noise of float32, not signal.
 SCALE_FLOOR = 1e-4
 # Up to this many tokens attention as plain products is quicker on a CPU than torch's fused kernel, whose products are
@@ -107,7 +109,7 @@ class Block(nn.Module):
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
         self.norm2 = nn.LayerNorm(dim)
-        self.mlp = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
+        self.mlp = nn.Sequential(nn.Linear(dim, 4 * dim), GELU(), nn.Linear(4 * dim, dim))
 
     def forward(
         self, x: Tensor, attend: Tensor | None = None, self_bias: Tensor | None = None, first: int = 0

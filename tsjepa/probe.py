@@ -12,8 +12,13 @@ from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from tsjepa.ridge import LeanRidge
+
 Kind = Literal["ridge", "logistic", "knn"]
 Array = NDArray[Any]
+PENALTIES = np.logspace(-3, 5, 12)
+# Numbers of a training part from which on the ridge must not hold several copies of them
+LARGE = 2**24
 
 
 class ProbeError(ValueError):
@@ -46,10 +51,9 @@ def make_head(kind: Kind = "ridge", *, numeric: bool = False, seed: int = 0) -> 
     >>> make_head("ridge").fit([[0.0], [1.0], [2.0], [3.0]], [0, 0, 1, 1]).predict([[2.5]])
     array([1])
     """
-    penalties = np.logspace(-3, 5, 12)
     head: BaseEstimator
     if kind == "ridge":
-        head = RidgeCV(penalties) if numeric else RidgeClassifierCV(penalties)
+        head = RidgeCV(PENALTIES) if numeric else RidgeClassifierCV(PENALTIES)
     elif kind == "knn":
         head = KNeighborsRegressor() if numeric else KNeighborsClassifier()
     elif numeric:
@@ -129,7 +133,7 @@ class Score(NamedTuple):
     rmse: float | None = None
 
 
-def score(head: Pipeline, Z: Array, y: Array) -> Score:
+def score(head: Pipeline | LeanRidge, Z: Array, y: Array) -> Score:
     """Score a fitted head on embeddings Z [n, F] and labels y [n]."""
     predicted = head.predict(Z)
     if is_numeric(y):
@@ -181,11 +185,19 @@ def probe(
     scores = []
     for seed in seeds:
         drawn = draw_labels(y_train, fraction, seed)
-        head = make_head(kind, numeric=is_numeric(y_train), seed=seed)
-        if kind == "knn":
-            head.set_params(**{f"{head.steps[-1][0]}__n_neighbors": min(5, len(drawn))})
-        scores.append(score(head.fit(Z_train[drawn], y_train[drawn]), Z_test, y_test))
+        Z, y = (Z_train, y_train) if len(drawn) == len(y_train) else (Z_train[drawn], y_train[drawn])
+        scores.append(score(fit_head(Z, y, kind, seed), Z_test, y_test))
     return scores
+
+
+def fit_head(Z: Array, y: Array, kind: Kind, seed: int) -> Pipeline | LeanRidge:
+    """Fit a head on embeddings Z [n, F] and labels y [n], the ridge of many numbers in little memory."""
+    if kind == "ridge" and Z.size > LARGE:
+        return LeanRidge(PENALTIES.tolist()).fit(Z, y)
+    head = make_head(kind, numeric=is_numeric(y), seed=seed)
+    if kind == "knn":
+        head.set_params(**{f"{head.steps[-1][0]}__n_neighbors": min(5, len(y))})
+    return head.fit(Z, y)
 
 
 def majority(y_train: Array, y_test: Array) -> Score:
