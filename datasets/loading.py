@@ -4,11 +4,13 @@ import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from tsjepa.datasets.archives import size_notes
 from tsjepa.datasets.dataset import Collection, DataError, Dataset, Part
 from tsjepa.datasets.download import download
 from tsjepa.datasets.files import Pair, find_path, folder_pair, looks_like_path, named_pair, read_pair
+from tsjepa.datasets.in_memory import from_container
 from tsjepa.datasets.labels import encode
 from tsjepa.datasets.lookup import (
     cache_folder,
@@ -22,12 +24,13 @@ from tsjepa.datasets.values import check_values
 
 
 def load(
-    name_or_path: str | os.PathLike[str],
+    source: Any,
     data_dir: str | os.PathLike[str] | None = None,
     *,
+    y: Any = None,
     announce: Callable[[str], None] | None = None,
 ) -> Dataset:
-    """Load a data set by name, or from a file or folder.
+    """Load a data set by name, from a file or folder, or out of a container in memory.
 
     A path is read as it is: ``.ts``, ``.tsv``, ``.npz``, ``.npy``, ``.csv``, ``.parquet``, or a folder with
     ``<Name>_TRAIN.ts`` and ``<Name>_TEST.ts``. A name is looked for in `data_dir`, in aeon's wheel and in
@@ -35,11 +38,14 @@ def load(
 
     Parameters
     ----------
-    name_or_path : str or path
-        A file, a folder, or the archive's name of a data set in any case.
+    source : str, path or container
+        A file, a folder, or the archive's name of a data set in any case; or series in memory: a pandas, polars or
+        pyarrow table, sktime's nested_univ, pd-multiindex, pd-long and df-list, an array, or a list of arrays.
     data_dir : str or path, optional
         Folder of ``<Name>/<Name>_TRAIN.ts`` and ``_TEST.ts``. By default the environment variable
         ``TSJEPA_DATA``, where it is set.
+    y : array-like of shape (n_cases,), optional
+        Labels of series in memory; files bring their own.
     announce : callable, optional
         Called with one line before anything is downloaded. By default the logger ``tsjepa`` is told.
 
@@ -62,14 +68,18 @@ def load(
     >>> motions.classes
     ('Badminton', 'Running', 'Standing', 'Walking')
     """
-    text = os.fspath(name_or_path)
+    if not isinstance(source, str | os.PathLike):
+        return from_container(source, y)
+    if y is not None:
+        raise DataError("y goes with series in memory; a name or a file brings labels of its own")
+    text = os.fspath(source)
     if not text.strip() or "\0" in text:
         raise DataError(f"{text!r} cannot name a data set; give a name, a file or a folder")
     try:
-        pair, source = _find(text, data_folder(data_dir), announce or logging.getLogger("tsjepa").info)
+        pair, place = _find(text, data_folder(data_dir), announce or logging.getLogger("tsjepa").info)
     except OSError as error:
         raise DataError(f"{text[:80]!r} cannot be looked up ({error.strerror}); check its spelling") from error
-    return _assemble(pair, source)
+    return _assemble(pair, place)
 
 
 def _find(text: str, data_dir: Path | None, announce: Callable[[str], None]) -> tuple[Pair, str]:

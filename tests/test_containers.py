@@ -13,6 +13,7 @@ from sktime.datatypes import convert
 
 from tsjepa import DataWarning, TSJEPAEmbedder
 from tsjepa.containers import to_panel
+from tsjepa.datasets import DataError, load
 
 LENGTHS = {"pump": 30, "fan": 24, "mill": 27}
 
@@ -104,6 +105,44 @@ def test_every_container_holds_the_same_series(name, dtype):
     for found, expected in zip(panel.series, values.values(), strict=True):
         assert found.dtype == dtype
         np.testing.assert_array_equal(found, expected)
+
+
+@every_container
+def test_load_takes_every_container(name):
+    values = series(np.float32)
+    data = load(make(name, values), y=["worn", "new", "worn"])
+    assert (data.name, data.classes, data.y_train.tolist(), data.X_test) == (
+        "in memory",
+        ("new", "worn"),
+        [1, 0, 1],
+        None,
+    )
+    for found, expected in zip(data.X_train, values.values(), strict=True):
+        assert found.dtype == np.float32
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_load_takes_arrays_and_keeps_what_is_missing():
+    X = np.array([[[1.0, np.nan, 3.0]], [[4.0, 5.0, 6.0]]])
+    data = load(X, y=[0.5, 1.5])
+    np.testing.assert_array_equal(data.X_train, X.astype(np.float32))
+    assert data.classes is None
+    assert data.y_train.tolist() == [0.5, 1.5]
+    assert load(X).y_train is None
+
+
+@pytest.mark.parametrize(
+    ("X", "y", "words"),
+    [
+        (np.zeros((2, 1, 4)), [1, 2, 3], "y has the shape"),
+        (np.zeros((0, 1, 4)), None, "cannot be used"),
+        (pd.DataFrame({"id": [1], "time": [0], "flow": ["low"]}), None, "cannot be used"),
+        ("FordA", [1], "y goes with series in memory"),
+    ],
+)
+def test_load_refuses_what_is_no_data_set(X, y, words):
+    with pytest.raises(DataError, match=words):
+        load(X, y=y)
 
 
 @given(st.randoms(use_true_random=False), st.sampled_from([wide_log, long_log, multiindex]))

@@ -1,0 +1,64 @@
+"""Series that are in memory already, in the containers of pandas, polars, pyarrow and sktime, as a `Dataset`."""
+
+from typing import Any
+
+import numpy as np
+
+from tsjepa.arrays import as_series
+from tsjepa.containers import to_panel
+from tsjepa.datasets.dataset import Collection, DataError, Dataset, Labels, Part
+from tsjepa.datasets.labels import encode
+
+
+def from_container(X: Any, y: Any = None) -> Dataset:
+    """Take series and labels out of what holds them.
+
+    Parameters
+    ----------
+    X : pandas, polars or pyarrow table, list of tables, array or list of arrays
+        As `tsjepa.TSJEPAEmbedder` takes them; see `tsjepa.containers.to_panel`.
+    y : array-like of shape (n_cases,), optional
+        Class names, whole numbers, or a numeric target.
+
+    Returns
+    -------
+    Dataset
+        All of it is the training part.
+
+    Raises
+    ------
+    DataError
+        If the container holds no series, or `y` is not as long as it.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> log = pd.DataFrame({"id": [1, 1, 2], "time": [0, 1, 0], "flow": [3.0, 4.0, 5.0]})
+    >>> data = from_container(log, ["low", "high"])
+    >>> data.X_train[0].tolist(), data.y_train.tolist(), data.classes
+    ([[3.0, 4.0]], [1, 0], ('high', 'low'))
+    """
+    try:
+        panel = to_panel(X)
+        series = as_series(panel.series)
+    except ValueError as error:
+        raise DataError(f"the series in memory cannot be used: {error}") from error
+    values = np.where(True if series.valid is None else series.valid, series.values, np.float32(np.nan))
+    collection: Collection = values
+    if isinstance(panel.series, list):
+        lengths = [np.atleast_2d(np.asarray(case)).shape[-1] for case in panel.series]
+        if len(set(lengths)) > 1:
+            collection = [case[:, :length] for case, length in zip(values, lengths, strict=True)]
+    labels = encode(Part(collection, named(y, len(values))), None)
+    kind = type(X).__name__
+    return Dataset("in memory", f"a {kind}", collection, labels.y_train, None, None, labels.classes, labels.notes)
+
+
+def named(y: Any, n_cases: int) -> Labels | None:
+    """Return labels as a file has them: numbers that are not whole as floats, everything else as text."""
+    if y is None:
+        return None
+    labels = np.asarray(y)
+    if labels.shape != (n_cases,):
+        raise DataError(f"y has the shape {labels.shape}, but there are {n_cases} series; give one label a series")
+    return labels.astype(np.float64) if labels.dtype.kind == "f" else labels.astype(str)
