@@ -1,5 +1,6 @@
 """What is usual: a Gaussian law of normal samples, the distance to it, and how large that distance usually is."""
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +17,9 @@ SHRINKAGE = 1e-3
 PRIOR = 30
 # Below this a squared distance is that of the mean itself
 SMALLEST = 1e-12
+# Blocks of normal samples that are left out in turn, and the share of a block that is left out beside it, too: what
+# follows closely is hardly another sample
+BLOCKS, MARGIN = 5, 0.3
 
 
 class Law(NamedTuple):
@@ -54,8 +58,8 @@ def fit_law(
 ) -> tuple[Law, Floats]:
     """Fit a law to normal samples [n, D] in the order of time.
 
-    Without samples held out, either half is measured by the law of the other one: that a normal process wanders is then
-    part of what is usual.
+    Without samples held out, each of some blocks is measured by the law of the other ones: that a normal process
+    wanders is then part of what is usual.
 
     Parameters
     ----------
@@ -80,12 +84,25 @@ def fit_law(
     """
     law = gaussian(samples, prior)
     if held_out is None:
-        first, second = np.array_split(samples, 2)
-        away = np.concatenate([gaussian(b, prior).log_distance(a) for a, b in ((first, second), (second, first))])
+        parts = left_out(samples)
+        away = np.concatenate([gaussian(np.concatenate(others), prior).log_distance(block) for block, others in parts])
     else:
         away = law.log_distance(held_out)
     law = law._replace(centre=away.mean(), spread=np.maximum(away.std(), SMALLEST))
     return law, (away - law.centre) / law.spread
+
+
+def left_out(samples: NDArray[Any]) -> Iterator[tuple[NDArray[Any], list[NDArray[Any]]]]:
+    """Yield each block of samples [n, D], and those before and after it, without its closest neighbours.
+
+    Examples
+    --------
+    >>> [[len(block), *map(len, others)] for block, others in left_out(np.zeros((50, 1)))]
+    [[10, 0, 37], [10, 7, 27], [10, 17, 17], [10, 27, 7], [10, 37, 0]]
+    """
+    for block in np.array_split(np.arange(len(samples)), min(BLOCKS, len(samples) // 2)):
+        margin = int(MARGIN * len(block))
+        yield samples[block], [samples[: max(block[0] - margin, 0)], samples[block[-1] + 1 + margin :]]
 
 
 def gaussian(samples: NDArray[Any], prior: Law | None = None) -> Law:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from tsjepa.evidence import fit_decoders, gather
-from tsjepa.normality import Floats, Law, fit_law
+from tsjepa.normality import SMALLEST, Floats, Law, fit_law
 from tsjepa.sight import Array, Sight, see, windows_of
 from tsjepa.world import WorldModel
 
@@ -75,6 +75,8 @@ class Scorer:
     laws : Laws
     usual : float32 array of shape (n, 2 + C)
         Scores of normal windows by laws that were not fitted on them, in the order of time; see `Scores.of`.
+    unit : float64 array of shape (2 + C,)
+        Spread of these scores before they were divided by it.
     gain, offset : float64 array of shape (n_channels,)
         What brings a series to the level and scale of the training data; 1 and 0 where it has those.
     """
@@ -86,10 +88,12 @@ class Scorer:
         decoders: Floats,
         laws: Laws,
         usual: Array,
+        unit: Floats,
         gain: Floats,
         offset: Floats,
     ) -> None:
-        self.model, self.context, self.decoders, self.laws, self.usual = model, context, decoders, laws, usual
+        self.model, self.context, self.decoders, self.laws = model, context, decoders, laws
+        self.usual, self.unit = usual, unit
         self.gain, self.offset = gain, offset
         self.patch_length = model.encoder.tokenizer.patch_length
         self.channels = tuple(model.encoder.measured(len(gain)))
@@ -105,7 +109,7 @@ class Scorer:
             [law.unusual(samples) for law, samples in zip(laws, part, strict=True)]
             for laws, part in zip(self.laws, evidence, strict=True)
         )
-        return joined(*unusual)
+        return (joined(*unusual) / self.unit).astype(np.float32)
 
     def plain(self) -> dict[str, Any]:
         """Return it as plain types and tensors, as a file holds it, without the model."""
@@ -113,7 +117,7 @@ class Scorer:
             "context": self.context,
             "decoders": torch.from_numpy(self.decoders),
             "laws": {name: [law.plain() for law in laws] for name, laws in self.laws._asdict().items()},
-            **{name: torch.from_numpy(getattr(self, name)) for name in ("usual", "gain", "offset")},
+            **{name: torch.from_numpy(getattr(self, name)) for name in ("usual", "unit", "gain", "offset")},
         }
 
 
@@ -123,8 +127,8 @@ def read_scorer(content: dict[str, Any], model: WorldModel) -> Scorer:
         name: tuple(Law(**{key: value.numpy() for key, value in law.items()}) for law in parts)
         for name, parts in content["laws"].items()
     }
-    decoders, usual, gain, offset = (content[name].numpy() for name in ("decoders", "usual", "gain", "offset"))
-    return Scorer(model, content["context"], decoders, Laws(**laws), usual, gain, offset)
+    decoders, *rest = (content[name].numpy() for name in ("decoders", "usual", "unit", "gain", "offset"))
+    return Scorer(model, content["context"], decoders, Laws(**laws), *rest)
 
 
 def fit_scorer(
@@ -143,8 +147,8 @@ def fit_scorer(
     normal : sequence of array of shape (n_channels, n_timepoints)
         Normal series, inputs included; NaN is missing.
     calibration : sequence of array, optional
-        Normal series that the model was not trained on; they say which scores are usual. By default either half of
-        `normal` is held against the other.
+        Normal series that the model was not trained on; they say which scores are usual. By default each fifth of
+        `normal` is held against the others.
     context : int
         Length in points of the windows that the model was trained on.
 
@@ -169,15 +173,16 @@ def fit_scorer(
     seen = see_series(model, normal, context)
     decoders = fit_decoders(seen)
     held_out = None if calibration is None else see_series(model, calibration, context)
-    laws, usual = fit_laws(seen, decoders, held_out)
-    return Scorer(model, context, decoders, laws, usual, np.ones(n_channels), np.zeros(n_channels))
+    laws, usual, unit = fit_laws(seen, decoders, held_out)
+    return Scorer(model, context, decoders, laws, usual, unit, np.ones(n_channels), np.zeros(n_channels))
 
 
 def refer(scorer: Scorer, reference: NDArray[Any]) -> Scorer:
     """Return a scorer for a run of which a stretch is known to be normal.
 
-    Level and scale of each measured channel and all laws become those of the reference, of which the laws so far are
-    the prior; what latents stand for stays. Inputs keep their level and scale, which have a meaning.
+    Level and scale of each measured channel and all laws become those of the reference; what latents stand for stays.
+    The laws so far are the prior, but for levels: how far these wander is a matter of the run. Inputs keep their level
+    and scale, which have a meaning.
 
     Parameters
     ----------
@@ -198,8 +203,8 @@ def refer(scorer: Scorer, reference: NDArray[Any]) -> Scorer:
                 gain[channel] = scale[channel] / max(known.std(), SCALE_LEFT * scale[channel])
                 offset[channel] = mean[channel] - gain[channel] * known.mean()
     seen = see_series(scorer.model, [adjusted(reference, gain, offset)], scorer.context)
-    laws, usual = fit_laws(seen, scorer.decoders, prior=scorer.laws)
-    return Scorer(scorer.model, scorer.context, scorer.decoders, laws, usual, gain, offset)
+    laws, usual, unit = fit_laws(seen, scorer.decoders, prior=scorer.laws)
+    return Scorer(scorer.model, scorer.context, scorer.decoders, laws, usual, unit, gain, offset)
 
 
 def adjusted(x: NDArray[Any], gain: Floats, offset: Floats) -> Array:
@@ -223,17 +228,23 @@ def see_series(model: WorldModel, series: Sequence[NDArray[Any]], context: int) 
 
 def fit_laws(
     seen: Sight, decoders: Floats, held_out: Sight | None = None, prior: Laws | None = None
-) -> tuple[Laws, Array]:
-    """Fit all laws, and return scores of normal windows that they do not know; see `tsjepa.normality.fit_law`."""
+) -> tuple[Laws, Array, Floats]:
+    """Fit all laws, and return scores of normal windows that they do not know, and the unit of scores.
+
+    Levels have no prior; see `refer`, and `tsjepa.normality.fit_law`.
+    """
     parts = gather(seen, decoders)
     nothing = [[None] * len(part) for part in parts]
     others = nothing if held_out is None else gather(held_out, decoders)
-    before = nothing if prior is None else prior
+    before = nothing if prior is None else prior._replace(levels=(None,) * len(prior.levels))  # type: ignore[arg-type]
     fitted = [
         [fit_law(*of_one) for of_one in zip(*of_part, strict=True)]
         for of_part in zip(parts, others, before, strict=True)
     ]
-    return Laws(*(tuple(law for law, _ in part) for part in fitted)), joined(*([away for _, away in p] for p in fitted))
+    usual = joined(*([away for _, away in part] for part in fitted))
+    unit = np.maximum(usual.std(0, dtype=np.float64), SMALLEST)
+    laws = Laws(*(tuple(law for law, _ in part) for part in fitted))
+    return laws, (usual / unit).astype(np.float32), unit
 
 
 def joined(*unusual: Sequence[Floats]) -> Array:

@@ -93,36 +93,39 @@ def simulate(plant: Plant, inputs: Floats, state: Floats | None = None) -> Float
     Parameters
     ----------
     plant : Plant
-    inputs : array of shape (U, T)
-    state : array of shape (S,), optional
+    inputs : array of shape (U, ..., T)
+        Of one plant, or of many that run side by side.
+    state : array of shape (S, ...), optional
         By default the plant's rest.
 
     Returns
     -------
-    float64 array of shape (S, T)
+    float64 array of shape (S, ..., T)
 
     Examples
     --------
     >>> simulate(MOTOR, np.full((1, 200), 6.0))[:, -1].round(2)
     array([5.45, 5.45])
     """
-    state, h = plant.rest if state is None else state, plant.interval
-    states = np.empty((len(plant.sensors), inputs.shape[1]))
-    for row, told in enumerate(inputs.T):
+    rest = np.broadcast_to(plant.rest.reshape(-1, *[1] * (inputs.ndim - 2)), (len(plant.rest), *inputs.shape[1:-1]))
+    state, h = rest if state is None else state, plant.interval
+    states = np.empty((len(plant.sensors), *inputs.shape[1:]))
+    for row, told in enumerate(np.moveaxis(inputs, -1, 0)):
         first = plant.slope(state, told)
         second = plant.slope(state + h / 2 * first, told)
         third = plant.slope(state + h / 2 * second, told)
         fourth = plant.slope(state + h * third, told)
         state = state + h / 6 * (first + 2 * second + 2 * third + fourth)
-        states[:, row] = state
+        states[..., row] = state
     return states
 
 
 def record(plant: Plant, inputs: Floats, *, noise: float = 0.01, seed: int = 0, state: Floats | None = None) -> Floats:
-    """Return the log [U + S, T] of a run: inputs, then sensors with noise in units of the plant's scale."""
+    """Return the log [U + S, ..., T] of a run: inputs, then sensors with noise in units of the plant's scale."""
     states = simulate(plant, inputs, state)
     rng = np.random.default_rng(seed)
-    return np.concatenate([inputs, states + noise * plant.scale[:, None] * rng.normal(size=states.shape)])
+    scale = plant.scale.reshape(-1, *[1] * (inputs.ndim - 1))
+    return np.concatenate([inputs, states + noise * scale * rng.normal(size=states.shape)])
 
 
 def steps(plant: Plant, n: int, hold: int, seed: int) -> Floats:

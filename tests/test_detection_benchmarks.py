@@ -1,0 +1,97 @@
+"""The programs that measure detection print one JSON object with what is promised, with tiny sizes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+FOLDER = Path(__file__).parents[1] / "benchmarks"
+RATES = {"f1", "far", "mar"}
+needs_logs = pytest.mark.skipif("TSJEPA_LOGS" not in os.environ, reason="TSJEPA_LOGS names no folder of logs")
+
+
+def run(program, *options):
+    command = [sys.executable, str(FOLDER / f"{program}.py"), *options, "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture
+def baselines(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import skab_baselines
+
+    return skab_baselines
+
+
+@needs_logs
+@pytest.mark.slow
+def test_skab():
+    figures = run("skab", "--runs", "2", "--epochs", "1", "--autoencoder-epochs", "1", "--draws", "1")
+    names = ("isolation forest", "PCA T2", "PCA Q", "PCA T2 and Q", "convolutional autoencoder", "ours")
+    for name in names:
+        for protocol in ("(a)", "(b)"):
+            row = figures["table"][f"{protocol} {name}"]
+            assert set(row) == {"1/day", "1/h", "6/h", "in sample"}
+            assert all(set(rates) == RATES for rates in row.values())
+    assert figures["table"]["every row (oracle)"]["by labels"]["far"] == 1
+    assert set(figures["f1_change_by_head_cut"]) == {"1/day", "1/h", "6/h"}
+
+
+@needs_logs
+@pytest.mark.slow
+def test_violations():
+    figures = run("violations", "--rows", "20000", "--train-rows", "10000", "--events", "5", "--epochs", "1")
+    for part in ("motor", "skab"):
+        assert len(figures[part]["noticed"]) == 9
+        assert all(0 <= share <= 1 for share in figures[part]["noticed"].values())
+    assert figures["expected"] == pytest.approx(0.0127, abs=1e-4)
+
+
+@needs_logs
+@pytest.mark.slow
+def test_early_warning():
+    figures = run("early_warning", "--units", "10", "--runs", "2", "--epochs", "1")
+    assert {"latents", "mean and slope"} == set(figures["cmapss"]["rul_rmse"])
+    assert all(0 <= row["warned"] <= 1 for row in figures["cmapss"]["warnings"].values())
+    assert all(0 <= row["noticed"] <= 1 for row in figures["skab"].values())
+
+
+@pytest.mark.slow
+def test_anomalies():
+    figures = run("anomalies", "--seeds", "1", "--epochs", "1", "--rows", "1500")
+    assert {"ours", "MERLIN"} <= set(figures["table"])
+    assert set(figures["table"]["ours"]) == {"KDD-TSAD 135", "amplitude", "tempo", "noise", "flat"}
+
+
+def test_rollouts():
+    figures = run("rollouts", "--plant", "motor", "--rows", "1500", "--epochs", "1", "--plans", "1")
+    assert set(figures["error"]) == {"ours", "persistence", "linear"}
+    assert figures["error"]["linear"]["1"] < figures["error"]["persistence"]["1"]
+    assert figures["seconds_per_plan"] > 0
+
+
+def test_every_baseline_scores_a_fault_higher_than_normal_rows(baselines):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(700, 3)) @ np.array([[1.0, 0.9, 0.0], [0.0, 0.1, 0.0], [0.0, 0.0, 1.0]])
+    x[500:, 1] += 8.0
+    found = {name: baselines.judge(fit, x[:400], x) for name, fit in baselines.baselines(np.ones(3), 2).items()}
+    for name, judged in found.items():
+        assert len(judged.score) == 700
+        assert len(judged.held_out) == len(judged.in_sample) == 400
+        assert np.median(judged.score[560:]) > np.median(judged.score[400:500]) + 1, name
+        np.testing.assert_allclose([judged.held_out.mean(), judged.held_out.std()], [0, 1], atol=1e-6)
+    both = baselines.union([found["PCA T2"]], [found["PCA Q"]])[0]
+    assert (both.score >= found["PCA Q"].score).all()
+
+
+def test_a_window_of_the_autoencoder_ends_with_its_row(baselines):
+    windows = baselines.windows_of(np.arange(100.0)[:, None])
+    assert windows.shape == (100, 1, baselines.WINDOW)
+    assert windows[:, 0, -1].tolist() == list(range(100))
+    assert (windows[0] == 0).all()

@@ -1,0 +1,37 @@
+"""Laws of normal samples: what is held out of them, and that no sample is measured by a law that knows it."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tsjepa.normality import MARGIN, fit_law, left_out
+
+
+@given(st.integers(4, 300))
+def test_blocks_are_all_samples_and_none_is_among_the_others(n: int) -> None:
+    samples = np.arange(n, dtype=float)[:, None]
+    parts = list(left_out(samples))
+    np.testing.assert_array_equal(np.concatenate([block for block, _ in parts]), samples)
+    for block, (before, after) in parts:
+        margin = int(MARGIN * len(block))
+        np.testing.assert_array_equal(before[:, 0], np.arange(max(block[0, 0] - margin, 0)))
+        np.testing.assert_array_equal(after[:, 0], np.arange(block[-1, 0] + 1 + margin, n))
+
+
+@given(st.integers(4, 300))
+def test_few_normal_samples_are_enough_for_a_law(n: int) -> None:
+    law, unusual = fit_law(np.random.default_rng(n).normal(size=(n, 2)))
+    assert np.isfinite(law.whitener).all()
+    assert unusual.shape == (n,)
+    assert unusual.mean() == pytest.approx(0, abs=1e-6)
+    assert unusual.std() == pytest.approx(1)
+
+
+def test_a_sample_is_measured_by_a_law_that_does_not_know_it() -> None:
+    x = np.random.default_rng(0).normal(size=(100, 2))
+    x[50] = 100.0
+    law, unusual = fit_law(x)
+    # a covariance that knows a sample keeps its distance bounded
+    assert law.log_distance(x[50:51])[0] < 5
+    assert law.centre + law.spread * unusual[50] > 8
