@@ -33,7 +33,7 @@ def embed(options: EmbedOptions) -> EmbedReport:
     say_remarks(data, header.config.tokenizer.patch_length)
     make_writable(options.out.parent)
     with open_engine(options.engine) as engine:
-        embedder = Embedder(model.encoder, header.config.probe, device, options.pool_windows, engine)
+        embedder = Embedder(model.encoder, header.config.probe, device, options.pool_windows, engine, options.precision)
         chunks = list(embedder.chunks(data))
         key = table_key(options, data, len(chunks), embedder)
         rows = write_rows(embedder, data, chunks, PartFiles(options.out, key))
@@ -70,6 +70,7 @@ def table_key(options: EmbedOptions, data: Data, n_chunks: int, embedder: Embedd
         "chunks": n_chunks,
         "pool_windows": options.pool_windows,
         "device": embedder.device,
+        "precision": embedder.precision,
         "shares": embedder.engine.shares,
     }
 

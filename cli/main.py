@@ -17,6 +17,7 @@ from tsjepa.cli.options import (
     BenchmarkOptions,
     DiagnoseOptions,
     EmbedOptions,
+    EmbedPrecision,
     EngineName,
     LoggerName,
     Masking,
@@ -175,6 +176,9 @@ def embed(
     engine: Annotated[
         EngineName, typer.Option(help="What embeds: this process, a cluster of Ray (RAY_ADDRESS), or Spark.")
     ] = "local",
+    precision: Annotated[
+        EmbedPrecision, typer.Option(help="Of matrix products; bf16 is quicker where the device has it.")
+    ] = "32",
     device: DeviceOption = "auto",
     data_dir: DataDir = None,
     as_json: Json = False,
@@ -185,7 +189,7 @@ def embed(
     A log is read with the columns and windows of the checkpoint, where flags say nothing else. A call that was stopped
     goes on when it is given again.
     """
-    options = EmbedOptions(checkpoint, data, out, overwrite, pool_windows, device, data_dir, logs, engine)
+    options = EmbedOptions(checkpoint, data, out, overwrite, pool_windows, device, data_dir, logs, engine, precision)
     with results_only():
         from tsjepa.cli import render
         from tsjepa.cli.embed import embed as run

@@ -14,6 +14,7 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 LoggerName = Literal["csv", "tensorboard", "wandb"]
 Strategy = Literal["auto", "ddp"]
 EngineName = Literal["local", "ray", "spark"]
+EmbedPrecision = Literal["32", "bf16"]
 ProbeKind = Literal["ridge", "logistic", "knn"]
 Layers = Literal["last", "all"] | int
 
@@ -105,6 +106,7 @@ class EmbedOptions(NamedTuple):
     data_dir: Path | None
     logs: LogOptions = LogOptions()
     engine: EngineName = "local"
+    precision: EmbedPrecision = "32"
 
 
 class DetectOptions(NamedTuple):

@@ -13,7 +13,7 @@ from tsjepa.arrays import SeriesSource
 from tsjepa.cli.data import Data, Part
 from tsjepa.cli.engines import Engine
 from tsjepa.datasets.logs import LogWindows
-from tsjepa.embedding import chunk_size, n_features
+from tsjepa.embedding import Precision, chunk_size, n_features
 from tsjepa.encoder import Encoder
 from tsjepa.sections import ProbeConfig
 
@@ -36,6 +36,7 @@ class Embedder(NamedTuple):
     device: str
     pool_windows: bool
     engine: Engine
+    precision: Precision = "32"
 
     def chunks(self, data: Data) -> Iterator[Chunk]:
         """Cut both parts into chunks; an id whose windows are pooled is never cut."""
@@ -68,7 +69,7 @@ class Embedder(NamedTuple):
     def embed(self, part: Part, cases: Cases) -> tuple[NDArray[np.float32], Cases]:
         """Return the embeddings of some cases, and the positions of those that hold a value."""
         series = part.series.take(cases)
-        embedder = BatchEmbedder(self.encoder, self.config, series.n_channels, self.device)
+        embedder = BatchEmbedder(self.encoder, self.config, series.n_channels, self.device, self.precision)
         return self.engine.embed(embedder, series), series.measured()
 
     def mean_over_windows(self, chunk: Chunk, owner: NDArray[np.int32]) -> NDArray[np.float32]:

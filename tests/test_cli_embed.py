@@ -107,6 +107,19 @@ def test_one_row_a_series() -> None:
     assert [path.name for path in Path("new").iterdir()] == ["z.parquet"]
 
 
+def test_half_precision_is_asked_for_and_close() -> None:
+    rows = []
+    for precision in ("32", "bf16"):
+        out = f"{precision}.parquet"
+        found("embed", CKPT, "--data", "pump.npz", "--out", out, "--precision", precision)
+        rows.append(np.array(pq.read_table(out)["embedding"].to_pylist(), np.float32))
+    whole, half = rows
+    assert not np.array_equal(whole, half)
+    cosine = (whole * half).sum(1) / np.linalg.norm(whole, axis=1) / np.linalg.norm(half, axis=1)
+    assert cosine.min() > 0.999
+    assert "--precision" in refused(2, "embed", CKPT, "--data", "pump.npz", "--out", "z.parquet", "--precision", "8")
+
+
 def test_the_file_is_packed_for_floats_and_opens_everywhere() -> None:
     found(*WORDS)
     group = pq.ParquetFile("z.parquet").metadata.row_group(0)
@@ -214,12 +227,12 @@ def test_ctrl_c_says_that_the_work_is_kept() -> None:
     assert len(list(PARTS.glob("*.arrow"))) == 3
 
 
-@pytest.mark.parametrize("change", ["data", "checkpoint"])
+@pytest.mark.parametrize("change", ["data", "checkpoint", "precision"])
 def test_parts_of_something_else_are_not_taken(change: str, small_chunks: int) -> None:
     killed_after(3)
     if change == "data":
         write_data("pump", X_train=arrays()["X_train"] + 1)
-    else:
+    elif change == "checkpoint":
         words = (
             "--config",
             "tiny",
@@ -235,7 +248,8 @@ def test_parts_of_something_else_are_not_taken(change: str, small_chunks: int) -
         )
         assert tsjepa("pretrain", *words, "--device", "cpu").exit_code == 0
     with chunks() as made:
-        assert "going on" not in tsjepa(*WORDS).stderr
+        other = ("--precision", "bf16") if change == "precision" else ()
+        assert "going on" not in tsjepa(*WORDS, *other).stderr
     assert len(made) == small_chunks
 
 

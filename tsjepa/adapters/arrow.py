@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tsjepa.arrays import Series, as_series
 from tsjepa.checkpoint import load_checkpoint
-from tsjepa.embedding import embed, n_features, resolve_device
+from tsjepa.embedding import Precision, embed, n_features, resolve_device
 from tsjepa.encoder import Encoder
 from tsjepa.sections import ProbeConfig
 
@@ -32,6 +32,8 @@ class BatchEmbedder(NamedTuple):
         Channels C of the series.
     device : str, default="cpu"
         Where a batch is embedded.
+    precision : {"32", "bf16"}, default="32"
+        Of matrix products.
 
     Examples
     --------
@@ -47,9 +49,10 @@ class BatchEmbedder(NamedTuple):
     probe: ProbeConfig
     n_channels: int
     device: str = "cpu"
+    precision: Precision = "32"
 
     @classmethod
-    def load(cls, path: str | Path, device: str = "cpu") -> "BatchEmbedder":
+    def load(cls, path: str | Path, device: str = "cpu", precision: Precision = "32") -> "BatchEmbedder":
         """Return the embedder of a checkpoint.
 
         Raises
@@ -58,7 +61,7 @@ class BatchEmbedder(NamedTuple):
             If the file is no usable checkpoint.
         """
         model, header = load_checkpoint(path)
-        return cls(model.encoder, header.config.probe, header.n_channels, str(resolve_device(device)))
+        return cls(model.encoder, header.config.probe, header.n_channels, str(resolve_device(device)), precision)
 
     def __call__(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Embed a batch.
@@ -81,7 +84,7 @@ class BatchEmbedder(NamedTuple):
         Z = np.zeros((0, n_features(self.encoder, self.probe, self.n_channels)), np.float32)
         if batch.num_rows:
             series = to_series(batch.column(VALUES), self.n_channels)
-            Z = embed(self.encoder.to(self.device), series, self.probe, self.device)
+            Z = embed(self.encoder.to(self.device), series, self.probe, self.device, self.precision)
         return batch.drop_columns([VALUES]).append_column(EMBEDDING, to_lists(Z))
 
     def table(self, table: pa.Table) -> pa.Table:
