@@ -47,3 +47,20 @@ def test_one_object_with_the_keys(program, options, keys):
 def test_without_json_a_table():
     lines = run("sigreg", "--samples", "20", "--dim", "8", "--slices", "16").splitlines()
     assert any(line.split()[0] == "textbook_ms" for line in lines)
+
+
+def test_front_ends_are_read_without_their_test_parts(tmp_path):
+    (tmp_path / "two.yaml").write_text("data: [GunPoint, BasicMotions]\n")
+    command = [sys.executable, str(FOLDER / "front_ends.py"), "--suite", str(tmp_path / "two.yaml"), "raw", "tiny"]
+    done = subprocess.run(
+        [*command, "--json"], capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
+    assert done.returncode == 0, done.stderr
+    table = json.loads(done.stdout)
+    assert list(table) == ["raw", "tiny"]
+    assert table["raw"]["data"]["GunPoint"]["features"] == 150
+    for row in table.values():
+        assert row["n_data"] == 2
+        for key in ("cv", "one", "five"):
+            assert 0.3 < row[key] <= 1, key
+        assert row["five"] > row["one"]

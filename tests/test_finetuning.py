@@ -194,7 +194,8 @@ def test_the_start_is_left_alone_and_a_seed_decides_everything():
     before = copy.deepcopy(encoder.state_dict())
     torch.manual_seed(3)
     state = torch.get_rng_state()
-    once, again, other = (finetune(encoder, series, y, MEAN, SHORT, seed=seed) for seed in (1, 1, 2))
+    small = SHORT._replace(batch_size=8)  # of one batch the order of the series is the order of a sum
+    once, again, other = (finetune(encoder, series, y, MEAN, small, seed=seed) for seed in (1, 1, 2))
     assert torch.equal(state, torch.get_rng_state())
     torch.testing.assert_close(encoder.state_dict(), before, rtol=0, atol=0)
     torch.testing.assert_close(once.encoder.state_dict(), again.encoder.state_dict(), rtol=0, atol=0)

@@ -225,7 +225,7 @@ def target_width(config: Config, encoder: Encoder) -> int:
     """Return the width of what is predicted: all levels together, or the values of a patch."""
     if config.target.kind == "values":
         return encoder.channels * encoder.tokenizer.patch_length
-    return len(config.target.levels) * encoder.dim
+    return sum(encoder.widths[level] for level in config.target.levels)
 
 
 def build_predictor(config: Config, encoder: Encoder) -> Predictor:

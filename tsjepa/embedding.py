@@ -66,7 +66,7 @@ def embed(
     """
     levels = chosen_levels(encoder, probe)
     values, valid = sequences(encoder, series)
-    n_pooled = len(levels) * len(probe.pool) * encoder.dim
+    n_pooled = pooled_width(encoder, probe)
     rows = np.zeros((len(values), row_width(encoder, probe)), np.float32)
     with torch.inference_mode(), fast_float32(), half_products(device, precision):
         for index, x, x_valid in batches(encoder, values, valid):
@@ -130,8 +130,12 @@ def sequences(encoder: Encoder, series: Series) -> tuple[NDArray[np.float32], ND
 
 def row_width(encoder: Encoder, probe: ProbeConfig) -> int:
     """Return the number of features of one sequence."""
-    pooled = len(chosen_levels(encoder, probe)) * len(probe.pool) * encoder.dim
-    return pooled + (2 * encoder.channels if probe.scale_features else 0)
+    return pooled_width(encoder, probe) + (2 * encoder.channels if probe.scale_features else 0)
+
+
+def pooled_width(encoder: Encoder, probe: ProbeConfig) -> int:
+    """Return the number of features of one sequence that are pooled tokens."""
+    return len(probe.pool) * sum(encoder.widths[level] for level in chosen_levels(encoder, probe))
 
 
 def n_features(encoder: Encoder, probe: ProbeConfig, n_channels: int) -> int:

@@ -18,7 +18,8 @@ Tokenizer = LinearPatches | ConvStem
 class Encoder(nn.Module):
     """Transformer encoder over patch tokens that runs on the visible tokens only.
 
-    Level 0 is the tokenizer's output, level k the output of block k; the last level passes a final layer norm.
+    Level 0 is the tokenizer's output, of a `ConvStem` the statistics that its tokens are made of; level k is the output
+    of block k. The last level passes a final layer norm.
 
     Parameters
     ----------
@@ -91,6 +92,12 @@ class Encoder(nn.Module):
     def depth(self) -> int:
         """Number of blocks."""
         return len(self.blocks)
+
+    @property
+    def widths(self) -> list[int]:
+        """Width of each level."""
+        first = self.tokenizer.n_statistics if isinstance(self.tokenizer, ConvStem) and self.depth else self.dim
+        return [first] + [self.dim] * self.depth
 
     @property
     def channels(self) -> int:
@@ -181,7 +188,7 @@ class Encoder(nn.Module):
         Returns
         -------
         list of Tensor of shape (B, K, D) or (B, N, D)
-            One for each entry of `levels`.
+            One for each entry of `levels`, D its width.
 
         Raises
         ------
@@ -193,9 +200,9 @@ class Encoder(nn.Module):
         if x.shape[1] != self.channels:
             raise ValueError(f"the encoder takes {self.channels} channels a series, but got {x.shape[1]}.")
         x = normalized(x, valid, self.normalize, self.tokenizer.patch_length)
-        tokens = self.tokenize(x, keep, attend)
+        first, tokens = self.tokenize(x, keep, attend)
         position = torch.arange(tokens.shape[1], device=x.device) if keep is None else keep
-        states = [tokens]
+        states = [first]
         h = tokens + sincos_positions(position, self.dim).to(tokens.dtype)
         if attend is not None:  # a row without a valid token attends to all, lest its softmax be undefined
             attend = attend | ~attend.any(1, keepdim=True)
@@ -218,19 +225,22 @@ class Encoder(nn.Module):
             parts.append(self.hint_token + sincos_positions(hint, self.dim).to(h.dtype))
         return torch.cat(parts, 1) if parts else None
 
-    def tokenize(self, x: Tensor, keep: Tensor | None, attend: Tensor | None) -> Tensor:
-        """Return the kept tokens [B, K, D]; a tokenizer that sees neighbours gets hidden patches as zeros.
+    def tokenize(self, x: Tensor, keep: Tensor | None, attend: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return level 0 [B, K, S] and the kept tokens [B, K, D].
 
-        The entries of `keep` that `attend` excludes are padding: they may name hidden tokens, and stay hidden.
+        A tokenizer that sees neighbours gets hidden patches as zeros. The entries of `keep` that `attend` excludes are
+        padding: they may name hidden tokens, and stay hidden. Without a block the tokens are the last level, too.
         """
-        if keep is None:
-            return self.tokenizer(x)
-        if self.tokenizer.sees_neighbours:
+        if keep is not None and self.tokenizer.sees_neighbours:
             visible = torch.zeros(x.shape[0], self.n_tokens(x.shape[-1]), dtype=torch.bool, device=x.device)
             visible.scatter_(1, keep, torch.ones_like(keep, dtype=torch.bool) if attend is None else attend)
             shown = visible.repeat_interleave(self.tokenizer.patch_length, 1)[:, None, : x.shape[-1]]
             x = torch.where(shown, x, 0.0)
-        return self.tokenizer(x, keep)
+        if isinstance(self.tokenizer, ConvStem) and self.depth:
+            statistics = self.tokenizer.statistics(x, keep)
+            return statistics, self.tokenizer.proj(statistics)
+        tokens = self.tokenizer(x, keep)
+        return tokens, tokens
 
 
 def patch_values(x: Tensor, valid: Tensor | None, *, patch_length: int, normalize: str) -> Tensor:

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from tsjepa.elementwise import in_place
+
 # Responses that are held at a time: about the second-level cache of a core; a GPU wants few large kernels
 BLOCK = {"cpu": 2**17, "cuda": 2**26, "mps": 2**26}
 
@@ -27,7 +29,7 @@ class PooledResponses(torch.autograd.Function):
         share, peak = weight.new_empty(shape), weight.new_empty(shape)
         for rows, _, response in blocks(windows, weight, dilations, patch_length):
             torch.amax(response, 2, out=peak[:, rows])
-            torch.mean(response.sigmoid_(), 2, out=share[:, rows])
+            torch.mean(in_place(torch.Tensor.sigmoid_, response), 2, out=share[:, rows])
         ctx.save_for_backward(windows, weight)
         ctx.dilations, ctx.patch_length = dilations, patch_length
         return share, peak

@@ -66,8 +66,9 @@ class Levels(NamedTuple):
 
     def one(self, Z: Features, level: int) -> Features:
         """Return the features of one level among those of all: `embed` orders them by channel, level and statistic."""
-        width, pooled = row_width(self.reader.encoder, self.probe), len(self.probe.pool) * self.reader.encoder.dim
-        rows = Z.reshape(len(Z), -1, width)[:, :, level * pooled : (level + 1) * pooled]
+        encoder, statistics = self.reader.encoder, len(self.probe.pool)
+        start, stop = (statistics * sum(encoder.widths[:end]) for end in (level, level + 1))
+        rows = Z.reshape(len(Z), -1, row_width(encoder, self.probe))[:, :, start:stop]
         return rows.reshape(len(Z), -1)
 
 
