@@ -46,7 +46,12 @@ class Part(NamedTuple):
         """Return the cases that have a label, all where none has."""
         if self.y is None or not isinstance(self.series, LogWindows):
             return self
-        cases = self.series.labelled()
+        return self.windows(self.series.labelled())
+
+    def windows(self, cases: NDArray[np.int64]) -> "Part":
+        """Return some of the windows of a labelled log."""
+        assert isinstance(self.series, LogWindows)
+        assert self.y is not None
         return Part(self.series.subset(cases), self.y[cases])
 
 
@@ -64,7 +69,7 @@ class Data(NamedTuple):
         return [("train", self.train), *([] if self.test is None else [("test", self.test)])]
 
     def labelled(self) -> "Data":
-        """Return what probes are fitted and scored on: the cases that have a label."""
+        """Return the cases that have a label, of each part."""
         return self._replace(train=self.train.labelled(), test=None if self.test is None else self.test.labelled())
 
     @property

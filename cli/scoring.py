@@ -2,7 +2,6 @@
 
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 
@@ -63,7 +62,7 @@ def at_most(part: Part, limit: int, name: str) -> Part:
         return part
     cases = draw_labels(part.y, (limit + 0.5) / n_cases, seed=0)  # a share that rounds down to the limit
     say(f"note: probes use {len(cases):,} of {n_cases:,} {name} windows, drawn by label, so that memory stays bounded.")
-    return Part(part.series.subset(cases), np.asarray(part.y)[cases])
+    return part.windows(cases)
 
 
 def embed_part(encoder: Encoder, part: Part, config: ProbeConfig, device: str) -> Array:

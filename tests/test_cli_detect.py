@@ -11,10 +11,9 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from typer.testing import CliRunner, Result
+from command_line import tsjepa
 
 from tsjepa.checkpoint import load_checkpoint
-from tsjepa.cli.main import app
 from tsjepa.stream import score_series
 from tsjepa.surprise import fit_scorer, refer
 from tsjepa.world import WorldModel
@@ -28,13 +27,6 @@ SMALL = (
     *("projector.out=8", "regularizer.slices=16", "world.horizons=[1,2]", "train.lr=3e-3"),
 )
 WORDS = ("detect", CKPT, "--data", "test.parquet", "--out", "scores.parquet", "--false-alarms", "1/2000")
-
-
-def tsjepa(*words: str, text: str | None = None) -> Result:
-    result = CliRunner().invoke(app, list(words), input=text)
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    assert "Traceback" not in result.output
-    return result
 
 
 def found(*words: str, text: str | None = None) -> dict[str, Any]:

@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner, Result
+from command_line import tsjepa
 
 from tsjepa.arrays import Series, as_series
 from tsjepa.build import build_model, configure, resolve
 from tsjepa.checkpoint import Header, load_checkpoint, save_checkpoint
-from tsjepa.cli.main import app
 from tsjepa.logs import EpochTable
 
 
@@ -26,13 +25,6 @@ def waves(n: int, channels: int = 1, length: int = 60, missing: bool = False) ->
         X[0, :, 20:] = np.nan
         X[1, 0, 3] = np.nan
     return as_series(X), y
-
-
-def tsjepa(*words: str) -> Result:
-    result = CliRunner().invoke(app, list(words))
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    assert "Traceback" not in result.output
-    return result
 
 
 def found(*words: str) -> dict[str, Any]:

@@ -1,7 +1,5 @@
 """`tsjepa embed`: its table, what a call that was stopped leaves, and the sentences of what cannot be done."""
 
-import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +12,8 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from typer.testing import CliRunner, Result
+from command_line import arrays, found, refused, trained_run, tsjepa, write_data
+from typer.testing import CliRunner
 
 from tsjepa.arrays import as_series
 from tsjepa.checkpoint import load_checkpoint
@@ -27,50 +26,10 @@ WORDS = ("embed", CKPT, "--data", "pump.npz", "--out", "z.parquet")
 PARTS = Path(".z.parquet.parts")
 
 
-def tsjepa(*words: str) -> Result:
-    result = CliRunner().invoke(app, list(words))
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    assert "Traceback" not in result.output
-    return result
-
-
-def found(*words: str) -> dict[str, Any]:
-    result = tsjepa(*words, "--json")
-    assert result.exit_code == 0, result.output
-    return dict(json.loads(result.stdout))
-
-
-def refused(code: int, *words: str) -> str:
-    result = tsjepa(*words)
-    assert (result.exit_code, result.stdout) == (code, ""), result.output
-    return " ".join(result.stderr.split())
-
-
-def arrays() -> dict[str, Any]:
-    rng = np.random.default_rng(0)
-    y = np.arange(60) % 2
-    X = rng.normal(size=(60, 2, 40)).astype(np.float32)
-    names = np.array(["calm", "worn"])[y]
-    return {"X_train": X[:40], "y_train": names[:40], "X_test": X[40:], "y_test": names[40:]}
-
-
-def write_data(name: str, **changed: Any) -> str:
-    values = {**arrays(), **changed}
-    np.savez(f"{name}.npz", **{key: value for key, value in values.items() if value is not None})
-    return f"{name}.npz"
-
-
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make one run that all tests copy."""
-    folder, before = tmp_path_factory.mktemp("trained"), Path.cwd()
-    os.chdir(folder)
-    try:
-        words = ("--config", "tiny", "--epochs", "1", "--data", write_data("pump"), "--out", "run", "--device", "cpu")
-        assert tsjepa("pretrain", *words).exit_code == 0
-    finally:
-        os.chdir(before)
-    return folder
+    return trained_run(tmp_path_factory.mktemp("trained"))
 
 
 @pytest.fixture(autouse=True)

@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from typer.testing import CliRunner, Result
+from command_line import found, refused, tsjepa
 
 from tsjepa.arrays import as_series
 from tsjepa.build import build_model, resolve
 from tsjepa.checkpoint import Header, load_checkpoint, save_checkpoint
 from tsjepa.cli import export as command
 from tsjepa.cli import extras
-from tsjepa.cli.main import app
 from tsjepa.config import load_config
 from tsjepa.embedding import embed
 from tsjepa.encoder import Encoder
@@ -24,25 +23,6 @@ from tsjepa.sections import ProbeConfig
 
 KEYS = {"out", "n_bytes", "opset", "any_channels", "n_shapes", "max_difference", "int8", "cosine", "seconds"}
 CKPT, WORDS = "pump.ckpt", ("export", "pump.ckpt", "--onnx", "pump.onnx")
-
-
-def tsjepa(*words: str) -> Result:
-    result = CliRunner().invoke(app, list(words))
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    assert "Traceback" not in result.output
-    return result
-
-
-def found(*words: str) -> dict[str, Any]:
-    result = tsjepa(*words, "--json")
-    assert result.exit_code == 0, result.output
-    return dict(json.loads(result.stdout))
-
-
-def refused(code: int, *words: str) -> str:
-    result = tsjepa(*words)
-    assert (result.exit_code, result.stdout) == (code, ""), result.output
-    return " ".join(result.stderr.split())
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """`tsjepa finetune`: numbers, keys, the checkpoint that it writes, and the sentences of what cannot be done."""
 
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,12 +9,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from typer.testing import CliRunner, Result
+from command_line import arrays, trained_run, tsjepa, write_data
 
 from tsjepa import TSJEPAClassifier
 from tsjepa.arrays import as_series
 from tsjepa.checkpoint import load_checkpoint
-from tsjepa.cli.main import app
 from tsjepa.embedding import embed
 from tsjepa.finetuning import Tuning, finetune
 
@@ -31,13 +29,6 @@ CKPT, QUICK = "run/checkpoint.ckpt", ("--epochs", "1", "--device", "cpu")
 SHORT = Tuning(min_steps=4)
 
 
-def tsjepa(*words: str) -> Result:
-    result = CliRunner().invoke(app, list(words))
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    assert "Traceback" not in result.output
-    return result
-
-
 def found(*words: str) -> dict[str, Any]:
     result = tsjepa("finetune", CKPT, *QUICK, *words, "--json")
     assert result.exit_code == 0, result.output
@@ -50,32 +41,10 @@ def refused(code: int, *words: str) -> str:
     return " ".join(result.stderr.split())
 
 
-def arrays() -> dict[str, Any]:
-    rng = np.random.default_rng(0)
-    y = np.arange(60) % 2
-    X = rng.normal(size=(60, 2, 40)).astype(np.float32)
-    X[y == 1] += 2 * np.sin(np.arange(40) * 0.8, dtype=np.float32)
-    names = np.array(["calm", "worn"])[y]
-    return {"X_train": X[:40], "y_train": names[:40], "X_test": X[40:], "y_test": names[40:]}
-
-
-def write_data(name: str, **changed: Any) -> str:
-    values = {**arrays(), **changed}
-    np.savez(f"{name}.npz", **{key: value for key, value in values.items() if value is not None})
-    return f"{name}.npz"
-
-
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make one run that all tests copy."""
-    folder, before = tmp_path_factory.mktemp("trained"), Path.cwd()
-    os.chdir(folder)
-    try:
-        words = ("--config", "tiny", "--epochs", "1", "--data", write_data("pump"), "--out", "run", "--device", "cpu")
-        assert tsjepa("pretrain", *words).exit_code == 0
-    finally:
-        os.chdir(before)
-    return folder
+    return trained_run(tmp_path_factory.mktemp("trained"))
 
 
 @pytest.fixture(autouse=True)

@@ -11,24 +11,16 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from typer.testing import CliRunner, Result
+from command_line import tsjepa
 
 from tsjepa.arrays import as_series
 from tsjepa.checkpoint import load_checkpoint
-from tsjepa.cli.main import app
 from tsjepa.embedding import embed, embed_source, n_features
 
 CKPT = "run/checkpoint.ckpt"
 TRAINING = ("pretrain", "--config", "tiny", "--epochs", "1", "--device", "cpu")
 CHANNELS = ("flow", "level", "speed")
 WINDOW, STRIDE = 20, 10
-
-
-def tsjepa(*words: str) -> Result:
-    result = CliRunner().invoke(app, list(words))
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    assert "Traceback" not in result.output
-    return result
 
 
 def done(*words: str) -> tuple[dict[str, Any], str]:

@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from typer.testing import CliRunner, Result
+from command_line import arrays, found, refused, tsjepa, write_data
 
 from tsjepa.arrays import as_series
 from tsjepa.build import build_model
 from tsjepa.checkpoint import load_checkpoint
-from tsjepa.cli.main import app
 from tsjepa.embedding import embed
 from tsjepa.probe import make_head
 
@@ -24,40 +23,6 @@ KEYS = {
 FRACTION_KEYS = {
     "fraction", "n_labels", "seeds", "accuracy", "accuracy_std", "random_init_accuracy", "random_init_std",
 }  # fmt: skip
-
-
-def tsjepa(*words: str) -> Result:
-    result = CliRunner().invoke(app, list(words))
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    assert "Traceback" not in result.output
-    return result
-
-
-def found(*words: str) -> dict[str, Any]:
-    result = tsjepa(*words, "--json")
-    assert result.exit_code == 0, result.output
-    return dict(json.loads(result.stdout))
-
-
-def refused(code: int, *words: str) -> str:
-    result = tsjepa(*words)
-    assert (result.exit_code, result.stdout) == (code, ""), result.output
-    return " ".join(result.stderr.split())
-
-
-def arrays() -> dict[str, Any]:
-    rng = np.random.default_rng(0)
-    y = np.arange(60) % 2
-    X = rng.normal(size=(60, 2, 40)).astype(np.float32)
-    X[y == 1] += 2 * np.sin(np.arange(40) * 0.8, dtype=np.float32)
-    names = np.array(["calm", "worn"])[y]
-    return {"X_train": X[:40], "y_train": names[:40], "X_test": X[40:], "y_test": names[40:]}
-
-
-def write_data(name: str, **changed: Any) -> str:
-    values = {**arrays(), **changed}
-    np.savez(f"{name}.npz", **{key: value for key, value in values.items() if value is not None})
-    return f"{name}.npz"
 
 
 @pytest.fixture(scope="module")

@@ -222,12 +222,22 @@ def load_checkpoint(path: str | Path) -> tuple[JEPA, Header]:
     content = read_checkpoint(path)
     header = read_header(content, path)
     model = build_model(header.config, header.n_channels)
-    state = {name.removeprefix("model."): value for name, value in content["state_dict"].items()}
     try:
-        model.load_state_dict(state, strict=True)
+        model.load_state_dict(model_state(content), strict=True)
     except RuntimeError as error:
         raise CheckpointError(f"the weights of {path} do not fit its configuration: {first_line(error)}") from error
     return model.eval(), header
+
+
+def model_state(content: dict[str, Any]) -> dict[str, Any]:
+    """Return the weights in a checkpoint's content, as the model calls them.
+
+    Examples
+    --------
+    >>> model_state({"state_dict": {"model.encoder.norm.bias": 0}})
+    {'encoder.norm.bias': 0}
+    """
+    return {name.removeprefix("model."): value for name, value in content["state_dict"].items()}
 
 
 def first_line(error: Exception) -> str:

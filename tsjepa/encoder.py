@@ -96,8 +96,12 @@ class Encoder(nn.Module):
     @property
     def widths(self) -> list[int]:
         """Width of each level."""
-        first = self.tokenizer.n_statistics if isinstance(self.tokenizer, ConvStem) and self.depth else self.dim
-        return [first] + [self.dim] * self.depth
+        return [self.dim if self.stem is None else self.stem.n_statistics] + [self.dim] * self.depth
+
+    @property
+    def stem(self) -> ConvStem | None:
+        """The tokenizer, where level 0 are its statistics: without a block the tokens are the last level, too."""
+        return self.tokenizer if isinstance(self.tokenizer, ConvStem) and self.depth else None
 
     @property
     def channels(self) -> int:
@@ -229,16 +233,16 @@ class Encoder(nn.Module):
         """Return level 0 [B, K, S] and the kept tokens [B, K, D].
 
         A tokenizer that sees neighbours gets hidden patches as zeros. The entries of `keep` that `attend` excludes are
-        padding: they may name hidden tokens, and stay hidden. Without a block the tokens are the last level, too.
+        padding: they may name hidden tokens, and stay hidden.
         """
         if keep is not None and self.tokenizer.sees_neighbours:
             visible = torch.zeros(x.shape[0], self.n_tokens(x.shape[-1]), dtype=torch.bool, device=x.device)
             visible.scatter_(1, keep, torch.ones_like(keep, dtype=torch.bool) if attend is None else attend)
             shown = visible.repeat_interleave(self.tokenizer.patch_length, 1)[:, None, : x.shape[-1]]
             x = torch.where(shown, x, 0.0)
-        if isinstance(self.tokenizer, ConvStem) and self.depth:
-            statistics = self.tokenizer.statistics(x, keep)
-            return statistics, self.tokenizer.proj(statistics)
+        if self.stem is not None:
+            statistics = self.stem.statistics(x, keep)
+            return statistics, self.stem.proj(statistics)
         tokens = self.tokenizer(x, keep)
         return tokens, tokens
 

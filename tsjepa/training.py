@@ -22,7 +22,7 @@ from tsjepa.callbacks import (
     SaveEpoch,
     TrainingError,
 )
-from tsjepa.checkpoint import FORMAT, Header, load_checkpoint, read_checkpoint, read_header
+from tsjepa.checkpoint import FORMAT, Header, model_state, read_checkpoint, read_header
 from tsjepa.config import Config
 from tsjepa.logs import BEST, CHECKPOINT, METRICS, TEACHER, EpochTable
 from tsjepa.monitor import Monitor
@@ -203,8 +203,9 @@ def keep_best(model: JEPA, out: Path | None) -> int | None:
     if out is None or rank() > 0 or not (out / BEST).exists():
         return None
     os.replace(out / BEST, out / CHECKPOINT)
-    model.load_state_dict(load_checkpoint(out / CHECKPOINT)[0].state_dict())
-    return int(read_checkpoint(out / CHECKPOINT)["epoch"]) + 1
+    content = read_checkpoint(out / CHECKPOINT)
+    model.load_state_dict(model_state(content))
+    return int(content["epoch"]) + 1
 
 
 def fit_stages(model: JEPA, series: SeriesSource, header: Header, options: Options | None = None) -> FitResult:
