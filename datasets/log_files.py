@@ -2,7 +2,7 @@
 
 import glob
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from tsjepa.datasets.dataset import DataError
 
 if TYPE_CHECKING:
+    import pyarrow.dataset as pads
     import pyarrow.fs as pafs
 
 KINDS = {
@@ -87,14 +88,14 @@ def has_wildcard(text: str) -> bool:
     return glob.has_magic(text) and not Path(text).expanduser().exists()
 
 
-def find_files(source: str) -> tuple[list[LogFile], list[str]]:
+def find_files(source: "str | pads.Dataset") -> tuple[list[LogFile], list[str]]:
     """Find the files of a log, sorted by path, and say which were passed over.
 
     Parameters
     ----------
-    source : str
+    source : str or pyarrow.dataset.Dataset
         A file, a folder (searched with its subfolders), a pattern such as ``log/*.parquet``, or the address
-        of one of these in a file system that pyarrow knows (``s3://``, ``gs://``, ``hdfs://``).
+        of one of these in a file system that pyarrow knows (``s3://``, ``gs://``, ``hdfs://``); or a dataset of files.
 
     Returns
     -------
@@ -110,15 +111,16 @@ def find_files(source: str) -> tuple[list[LogFile], list[str]]:
     """
     import pyarrow as pa
 
-    if not source.strip():
+    shown = source_name(source)
+    if not shown.strip():
         raise DataError("a log has no name; give a file, a folder, a pattern or an address")
     try:
-        found = _listed(source)
+        found = _listed(source) if isinstance(source, str) else _listed_in(source)
     except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{source} cannot be looked up ({first_line(error)}); check it") from error
+        raise DataError(f"{shown} cannot be looked up ({first_line(error)}); check it") from error
     files = sorted((file for file in found if kind_of(file.key)), key=lambda file: file.shown)
     if not files:
-        raise DataError(f"{source} holds no file that a log can be read from; give one of {', '.join(KINDS)}")
+        raise DataError(f"{shown} holds no file that a log can be read from; give one of {', '.join(KINDS)}")
     others = [Path(file.key).name for file in found if kind_of(file.key) is None]
     notes = [f"{_counted(others, 'file')} of other kinds not read: {_some(others)}"] if others else []
     empty = [file.shown for file in files if file.size == 0]
@@ -156,6 +158,49 @@ def _listed(source: str) -> list[LogFile]:
         root = str(Path(source).expanduser()).split("*", 1)[0]
         return [_file(info, filesystem, root, "") for info in infos if info.type == pafs.FileType.File]
     return _below(filesystem, str(Path(source).expanduser()), source, "")
+
+
+def _listed_in(dataset: "pads.Dataset") -> list[LogFile]:
+    """List the files that a dataset was made of, with the columns that its folders give."""
+    from pyarrow import dataset as pads
+
+    named = set(dataset.partitioning.schema.names) if dataset.partitioning else set()
+    if named and not isinstance(dataset.partitioning, pads.HivePartitioning):
+        raise DataError(
+            f"the folders of the pyarrow dataset give columns ({', '.join(sorted(named))}) without naming them; name "
+            "them as in machine=3/part-0.parquet"
+        )
+    infos = dataset.filesystem.get_file_info(dataset.files)
+    found = [_file(info, dataset.filesystem, "", "") for info in infos]
+    return [replace(file, partition=tuple(pair for pair in file.partition if pair[0] in named)) for file in found]
+
+
+def source_name(source: "str | os.PathLike[str] | pads.Dataset") -> str:
+    """Return what the user named, of a dataset the folder that all of its files are in, or its only file.
+
+    Raises
+    ------
+    DataError
+        If a dataset is not one of files, has none, or stands for some of their rows only.
+
+    Examples
+    --------
+    >>> source_name("logs/pump.csv")
+    'logs/pump.csv'
+    """
+    if isinstance(source, str | os.PathLike):
+        return os.fspath(source)
+    files = getattr(source, "files", None)
+    if not files:
+        raise DataError(
+            "the pyarrow dataset has no files of its own, so it cannot be read by parts; give one that "
+            "pyarrow.dataset.dataset makes of a path, or write it to Parquet first"
+        )
+    if getattr(source, "_scan_options", None):  # a filter is kept nowhere else, and the files would be read whole
+        raise DataError(
+            f"the pyarrow dataset of {files[0]} is filtered; give the dataset itself, or write what is left"
+        )
+    return files[0] if len(files) == 1 else os.path.commonpath(files)
 
 
 def _below(filesystem: "pafs.FileSystem", key: str, source: str, prefix: str) -> list[LogFile]:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from tsjepa.datasets.files import folder_pair, looks_like_path
 from tsjepa.datasets.labels import Encoded, encode
 from tsjepa.datasets.log_cache import RowStore, locked, rows_of
 from tsjepa.datasets.log_columns import Layout, looks_like_log, make_layout
-from tsjepa.datasets.log_files import LogFile, find_files, has_wildcard, is_address, kind_of, stem
+from tsjepa.datasets.log_files import LogFile, find_files, has_wildcard, is_address, kind_of, source_name, stem
 from tsjepa.datasets.log_place import Progress
 from tsjepa.datasets.log_reading import Piece, pieces, read_schema
 from tsjepa.datasets.log_settings import Columns, Windowing
@@ -23,6 +23,9 @@ from tsjepa.datasets.log_time import shown_step
 from tsjepa.datasets.log_views import on_grid, steps_of, windows_of
 from tsjepa.datasets.log_windows import LogWindows
 from tsjepa.datasets.lookup import cache_folder, data_folder, downloadable, match_name, names_in
+
+if TYPE_CHECKING:
+    import pyarrow.dataset as pads
 
 Announce = Callable[[str], None]
 
@@ -115,7 +118,7 @@ def _means_another(text: str) -> bool:
 
 
 def load_log(
-    source: str | os.PathLike[str],
+    source: "str | os.PathLike[str] | pads.Dataset",
     columns: Columns | None = None,
     windowing: Windowing | None = None,
     *,
@@ -132,8 +135,9 @@ def load_log(
 
     Parameters
     ----------
-    source : str or path
-        A ``.parquet``, ``.csv`` (also ``.csv.gz``) or Arrow file, a folder or a pattern of these, or their address.
+    source : str, path or pyarrow.dataset.Dataset
+        A ``.parquet``, ``.csv`` (also ``.csv.gz``) or Arrow file, a folder or a pattern of these, or their address; or
+        a dataset that pyarrow made of such files, all of whose columns are taken as the files have them.
     columns : Columns, optional
         What is what; by default it is guessed.
     windowing : Windowing, optional
@@ -168,9 +172,10 @@ def load_log(
     ...     windows.take(np.array([0])).values.tolist(), windows.index().to_pydict()["first_row"]
     ([[[0.5, 1.5, 2.5, 3.5]]], [0, 1, 0, 1])
     """
-    text, windowing = os.fspath(source), windowing or Windowing()
+    text, windowing = source_name(source), windowing or Windowing()
+    given = text if isinstance(source, str | os.PathLike) else source
     progress, announce = progress or _silent, announce or _silent
-    layout, _, store, notes = open_rows(text, columns or Columns(), cache_dir, progress, announce)
+    layout, _, store, notes = open_rows(given, columns or Columns(), cache_dir, progress, announce)
     with locked(store.folder / "views.lock", announce):
         rows = store if windowing.resample is None else on_grid(store, windowing, progress)
         cut = windows_of(rows, windowing, layout.form == "lists", progress)
@@ -191,7 +196,11 @@ def load_log(
 
 
 def open_rows(
-    source: str, columns: Columns, cache_dir: str | os.PathLike[str] | None, progress: Progress, announce: Announce
+    source: "str | pads.Dataset",
+    columns: Columns,
+    cache_dir: str | os.PathLike[str] | None,
+    progress: Progress,
+    announce: Announce,
 ) -> tuple[Layout, list[Piece], RowStore, tuple[str, ...]]:
     """Find a log's rows in the cache, or build them there.
 
@@ -220,7 +229,7 @@ def open_rows(
     files = [file for file, _ in filled]
     layout = make_layout(filled, columns)
     found = _in_pieces(files, layout)
-    store = rows_of(layout, files, found, stem(source), cache_dir, progress, announce)
+    store = rows_of(layout, files, found, stem(source_name(source)), cache_dir, progress, announce)
     return layout, found, store, (*layout.notes, *notes)
 
 
