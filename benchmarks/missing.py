@@ -20,7 +20,7 @@ from tsjepa import as_series, build_model, configure, fit_stages, resolve
 from tsjepa.batches import keyed_generator
 from tsjepa.checkpoint import Header
 from tsjepa.datasets import load
-from tsjepa.embedding import embed
+from tsjepa.embedding import calibrate, embed
 from tsjepa.masking import blocks, exactly
 from tsjepa.normalization import take_statistics
 from tsjepa.probe import majority, probe
@@ -51,6 +51,7 @@ def measure(recipe, overrides, name, X_train, y_train, X_test, y_test):
     config = resolve(configure(recipe, overrides=overrides), train.n_timepoints)
     model = build_model(config, train.n_channels).eval()
     take_statistics(model, train)
+    calibrate(model.encoder, train, config.probe)
 
     def accuracy():
         Z_train, Z_test = (embed(model.encoder, part, config.probe) for part in (train, test))

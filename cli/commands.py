@@ -11,6 +11,7 @@ from tsjepa.cli.plan import DEFAULT_DATA, new_run, resumed_run
 from tsjepa.cli.render import busy
 from tsjepa.cli.report import PretrainReport, ProbeReport
 from tsjepa.cli.training import check_logger, check_processes, pick_device, train
+from tsjepa.embedding import calibrate
 from tsjepa.encoder import Encoder
 from tsjepa.normalization import take_statistics
 from tsjepa.probe import ProbeError, Score
@@ -29,6 +30,7 @@ def pretrain(options: PretrainOptions) -> PretrainReport:
     scored = scoring.scored_windows(plan.data, model.encoder, plan.config.probe)
     labels = labels_or_reason(scored)
     take_statistics(model, plan.data.train.series)
+    calibrate(model.encoder, plan.data.train.series, plan.config.probe)
     # scored before training, so that the embeddings of one encoder only are in memory
     random_init = score_one(model.encoder, scored, plan.config.probe, device, labels) if labels else []
     trained = train(plan, model, options, device)
@@ -90,6 +92,7 @@ def probe(options: ProbeOptions) -> ProbeReport:
     data = scoring.scored_windows(data, model.encoder, config)
     labels = scoring.labels_of(data)
     untrained = build_untrained(header.config, header.n_channels, model)
+    calibrate(untrained.encoder, data.train.series, header.config.probe)
     trained, random_init = (
         score_one(each.encoder, data, config, device, labels, options.kind, options.fractions, options.seeds)
         for each in (model, untrained)
@@ -110,9 +113,9 @@ def probe_data(options: ProbeOptions | FinetuneOptions, header: Header) -> Data:
 
 
 def probe_config(header: Header, layers: Layers | None, depth: int) -> ProbeConfig:
-    """Return how the checkpoint is pooled, with other levels where they are asked for."""
+    """Return how the checkpoint is read; where levels are asked for, they are pooled and nothing else."""
     if layers is None:
         return header.config.probe
     if isinstance(layers, int) and layers > depth:
         raise Failure(f"--layers {layers} is too high: the encoder has levels 0 (tokenizer) to {depth}.", USAGE)
-    return header.config.probe.model_copy(update={"levels": layers})
+    return header.config.probe.plain(layers)

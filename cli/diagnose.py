@@ -15,6 +15,7 @@ from tsjepa.cli.plan import DEFAULT_DATA
 from tsjepa.cli.render import busy
 from tsjepa.cli.report import DiagnoseReport
 from tsjepa.cli.training import pick_device
+from tsjepa.embedding import calibrate
 from tsjepa.encoder import Encoder
 from tsjepa.evaluation.accuracy import Split
 from tsjepa.evaluation.diagnosis import diagnose as find
@@ -48,6 +49,7 @@ def diagnose(options: DiagnoseOptions) -> DiagnoseReport:
     if remark:
         say(f"note: {remark}")
     untrained = build_untrained(header.config, header.n_channels, model)
+    calibrate(untrained.encoder, data.train.series, header.config.probe)
     with busy(f"diagnosing {checkpoint} on {data.name}"):
         found = find(
             model,

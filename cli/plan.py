@@ -43,7 +43,8 @@ def new_run(options: PretrainOptions) -> Plan:
     if options.out is not None:
         check_run_folder(options.out, options.overwrite)
     data = load_run_data(str(config.data), config, options)
-    config = resolve(with_architecture(config), data.train.series.n_timepoints, data.channel_names)
+    series = data.train.series
+    config = resolve(with_architecture(config), series.n_timepoints, data.channel_names, series.n_cases)
     config = config if data.log is None else config.model_copy(update={"log": data.log})
     out = options.out or default_out(data)
     check_run_folder(out, options.overwrite)

@@ -112,7 +112,7 @@ def conv_reference(stem: ConvStem, x: Tensor) -> np.ndarray:
     for start in range(0, n_timepoints, PATCH):
         patch = response[..., start : start + PATCH]
         share.append((1 / (1 + np.exp(-4 * patch))).mean(-1))
-        largest.append(patch.max(-1) / stem.gain.double().numpy().reshape(1, -1))
+        largest.append(patch.max(-1))
     return np.concatenate([np.stack(share, -1), np.stack(largest, -1)], 1).transpose(0, 2, 1)
 
 
@@ -126,16 +126,13 @@ def test_conv_stem_equals_a_loop(n_timepoints: int, channels: int) -> None:
 
 
 @channel_counts
-def test_conv_filters_start_zero_sum_with_norms_over_two_decades(channels: int) -> None:
-    stem = ConvStem(PATCH, 8, channels, filters=64)
+def test_conv_filters_start_zero_sum_and_unit_norm(channels: int) -> None:
+    stem = ConvStem(PATCH, 8, channels)
     assert [conv.dilation[0] for conv in stem.convs] == [1, 2, 4, 8]
-    assert stem.gain.shape == (4, 64)
-    assert 1 <= stem.gain.min() < 1.5
-    assert 67 < stem.gain.max() <= 100
-    for conv, gain in zip(stem.convs, stem.gain, strict=True):
-        assert (conv.weight.sum((1, 2)) / gain).abs().max() < 1e-5
-        torch.testing.assert_close(conv.weight.flatten(1).norm(dim=1), gain)
-        assert 1 < conv.bias.abs().max() <= 2
+    for conv in stem.convs:
+        assert conv.weight.sum((1, 2)).abs().max() < 1e-5
+        torch.testing.assert_close(conv.weight.flatten(1).norm(dim=1), torch.ones(32))
+        assert conv.bias.abs().max() <= 1
 
 
 @kinds

@@ -9,12 +9,17 @@ import torch
 
 from tsjepa.config import Config, ConfigError, load_config, nearest, parse_config, recipe_names
 from tsjepa.direction import check_direction
+from tsjepa.embedding import chosen_levels
 from tsjepa.encoder import Encoder, Tokenizer, patch_values
 from tsjepa.masking import RampedMask, bernoulli_mask, block_mask, future_mask, random_mask
 from tsjepa.normalization import TrainingStatistics, copy_statistics
 from tsjepa.objective import JEPA, ContextLoss, DrawMask, Projector
 from tsjepa.predictor import Predictor
+from tsjepa.readout import Readout
 from tsjepa.regularizers import Regularizer, SIGReg, VICReg, VISReg
+from tsjepa.sections import ProbeConfig, TrainConfig
+from tsjepa.shares import Shares
+from tsjepa.sketch import Sketch
 from tsjepa.targets import EMATarget, FrozenTarget, Momentum, SelfTarget, Target, ValuesTarget
 from tsjepa.tokenizers import ConvStem, LinearPatches, SpectralPatches
 from tsjepa.world import Dynamics, WorldModel
@@ -34,7 +39,7 @@ OBJECTIVES: dict[str, tuple[str, ...]] = {
     "distill": ("target.kind=frozen", "target.teacher_kind=ema", "target.teacher_share=0.5", *PLAIN, *LATENT),
     "salt": ("target.kind=frozen", "target.teacher_kind=values", "target.teacher_share=0.16666667", *PLAIN, *LATENT),
 }
-DEFAULT_RECIPE = "ts-jepa-ema"
+DEFAULT_RECIPE = "default"
 
 
 def configure(
@@ -50,7 +55,7 @@ def configure(
     objective : str, optional
         A key of `OBJECTIVES`; sets target, loss, projector and regularizer.
     overrides : sequence of str
-        ``key.path=value`` each.
+        ``key.path=value`` each; one of `train.epochs` takes away `train.max_steps`.
 
     Raises
     ------
@@ -68,16 +73,21 @@ def configure(
         own = f"ts-jepa-{objective}"
         recipe = own if own in recipe_names() else DEFAULT_RECIPE
     overrides = [*(OBJECTIVES[objective] if objective else ()), *overrides]
+    if any(override.startswith("train.epochs=") for override in overrides):  # asked for, so not to be cut short
+        overrides = ["train.max_steps=null", *overrides]
     if isinstance(recipe, Config):
         return parse_config(recipe.model_dump(mode="json"), overrides)
     return load_config(recipe, overrides)
 
 
-def resolve(config: Config, n_timepoints: int, channel_names: Sequence[str] | None = None) -> Config:
+def resolve(
+    config: Config, n_timepoints: int, channel_names: Sequence[str] | None = None, n_cases: int | None = None
+) -> Config:
     """Return the configuration with the patch length that cuts series of `n_timepoints` into `n_patches`.
 
     The length is rounded up, so the last patch may be partly empty, and short series may get fewer patches. Channels
-    that are inputs by name get their number among `channel_names`.
+    that are inputs by name get their number among `channel_names`. Where the number of training series is given,
+    epochs are reduced to those that `train.max_steps` allows.
 
     Raises
     ------
@@ -110,7 +120,21 @@ def resolve(config: Config, n_timepoints: int, channel_names: Sequence[str] | No
         )
     world = config.world.model_copy(update={"inputs": numbered(config.world.inputs, channel_names or ())})
     size = size.model_copy(update={"n_patches": None, "patch_length": length})
-    return config.model_copy(update={"tokenizer": size, "world": world})
+    return config.model_copy(update={"tokenizer": size, "world": world, "train": bounded(config.train, n_cases)})
+
+
+def bounded(section: TrainConfig, n_cases: int | None) -> TrainConfig:
+    """Return a schedule of no more epochs, but at least one, than `max_steps` leaves for so many training series.
+
+    Examples
+    --------
+    >>> [bounded(TrainConfig(epochs=100, batch_size=32, max_steps=2000), n).epochs for n in (577, 7141, 10**6)]
+    [100, 9, 1]
+    """
+    if section.max_steps is None or n_cases is None:
+        return section
+    allowed = round(section.max_steps / -(-n_cases // section.batch_size))
+    return section.model_copy(update={"epochs": max(min(section.epochs, allowed), 1)})
 
 
 def numbered(channels: Sequence[int | str], names: Sequence[str]) -> tuple[int, ...]:
@@ -225,7 +249,7 @@ def target_width(config: Config, encoder: Encoder) -> int:
     """Return the width of what is predicted: all levels together, or the values of a patch."""
     if config.target.kind == "values":
         return encoder.channels * encoder.tokenizer.patch_length
-    return sum(encoder.widths[level] for level in config.target.levels)
+    return len(config.target.levels) * encoder.dim
 
 
 def build_predictor(config: Config, encoder: Encoder) -> Predictor:
@@ -255,23 +279,40 @@ def build_model(config: Config, n_channels: int) -> JEPA:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.train.seed)
         encoder = build_encoder(config, n_channels)
-        if config.world.horizons:
-            return build_world(config, encoder)
-        predictor = build_predictor(config, encoder)
-        width, projector, loss = target_width(config, encoder), config.projector, config.loss
-        return JEPA(
-            encoder,
-            predictor,
-            mask=build_mask(config),
-            target=build_target(config, encoder),
-            levels=config.target.levels,
-            regularizer=build_regularizer(config),
-            weight=config.regularizer.weight,
-            projector=Projector(width, hidden=projector.hidden, out=projector.out) if projector.out else None,
-            loss=loss.kind,
-            normalize_target=loss.normalize_target,
-            context_loss=ContextLoss(loss.context_weight, loss.context_warmup) if loss.context_weight else None,
-        )
+        model = build_world(config, encoder) if config.world.horizons else build_masked(config, encoder)
+        # behind all that is trained: targets are copies without it, and it changes no other weight
+        encoder.readout = build_readout(config.probe, encoder)
+    return model
+
+
+def build_masked(config: Config, encoder: Encoder) -> JEPA:
+    """Build what predicts hidden latents, around an encoder."""
+    predictor = build_predictor(config, encoder)
+    width, projector, loss = target_width(config, encoder), config.projector, config.loss
+    return JEPA(
+        encoder,
+        predictor,
+        mask=build_mask(config),
+        target=build_target(config, encoder),
+        levels=config.target.levels,
+        regularizer=build_regularizer(config),
+        weight=config.regularizer.weight,
+        projector=Projector(width, hidden=projector.hidden, out=projector.out) if projector.out else None,
+        loss=loss.kind,
+        normalize_target=loss.normalize_target,
+        context_loss=ContextLoss(loss.context_weight, loss.context_warmup) if loss.context_weight else None,
+    )
+
+
+def build_readout(probe: ProbeConfig, encoder: Encoder) -> Readout | None:
+    """Build what makes the embedding besides pooled tokens, None where that is nothing."""
+    if not probe.shares and probe.sketch is None:
+        return None
+    shares = Shares(encoder.tokenizer.patch_length, encoder.channels) if probe.shares else None
+    levels = [len(probe.pool) * encoder.dim] * len(chosen_levels(encoder, probe))
+    widths = ([] if shares is None else [shares.size]) + levels
+    weights = ([] if shares is None else [1.0]) + [probe.level_weight] * len(levels)
+    return Readout(shares, None if probe.sketch is None else Sketch(widths, weights, probe.sketch))
 
 
 def build_world(config: Config, encoder: Encoder) -> WorldModel:

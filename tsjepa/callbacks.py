@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
+import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -107,11 +108,12 @@ class SaveEpoch(pl.Callback):
     The best is kept for runs that may be stopped for a collapse, see `tsjepa.best.best_epoch`, which needs no label.
     """
 
-    def __init__(self, out: Path, monitor: Monitor | None) -> None:
-        self.out, self.monitor = out, monitor
+    def __init__(self, out: Path, monitor: Monitor | None, prepare: Callable[[torch.device], None]) -> None:
+        self.out, self.monitor, self.prepare = out, monitor, prepare
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Write the checkpoint."""
+        """Write the checkpoint, of which `prepare` is done before."""
+        self.prepare(module.device)
         trainer.save_checkpoint(self.out / CHECKPOINT)
         if self.monitor is not None and self.monitor.best_epoch() == trainer.current_epoch + 1:
             trainer.save_checkpoint(self.out / BEST)

@@ -62,6 +62,8 @@ class Config(Section):
                 raise ValueError(f"target.levels names level {level}, but the last level is {self.encoder.depth}")
         if isinstance(self.probe.levels, int) and self.probe.levels > self.encoder.depth:
             raise ValueError(f"probe.levels is {self.probe.levels}, but the last level is {self.encoder.depth}")
+        if self.probe.levels == "blocks" and not self.encoder.depth:
+            raise ValueError("probe.levels is blocks, but encoder.depth is 0")
         return self
 
     @model_validator(mode="after")

@@ -26,6 +26,7 @@ def check_direction(config: Config) -> None:
             "encoder.registers=0": not encoder.registers,
             "encoder.conditioned=false": not encoder.conditioned,
             "train.shift=false": not config.train.shift,
+            "probe.shares=false": not config.probe.shares,
         }
         refuse("encoder.causal goes with", fits)
     if world.horizons:

@@ -271,7 +271,7 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         overrides = [f"{key}={value}" for key, value in given.items() if value is not None]
         overrides = [*overrides, f"train.seed={seed}", *self.overrides]
-        return resolve(configure(self.recipe, self.objective, overrides), series.n_timepoints)
+        return resolve(configure(self.recipe, self.objective, overrides), series.n_timepoints, n_cases=series.n_cases)
 
     def _series(self, panel: Panel, *, reset: bool) -> Series:
         """Validate series as scikit-learn does where it can, and bring them into one array."""

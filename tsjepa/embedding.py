@@ -1,6 +1,6 @@
 """Frozen embeddings: every level's tokens pooled into one row a series, whatever else is in the call."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
@@ -19,6 +19,8 @@ Precision = Literal["32", "bf16"]
 # Every batch has this many sequences, the last one filled up: matrix products of another size round differently,
 # and an embedding must not depend on its neighbours.
 BATCH = 64
+# Token sequences that a sketch is calibrated on
+SAMPLE = 128
 # Numbers, of series or of their embeddings, that are held at a time where series are read from a source
 HELD = 2**22
 
@@ -47,14 +49,14 @@ def embed(
     Returns
     -------
     float32 array of shape (n_cases, n_features)
-        Ordered by channel, level, statistic and unit, behind them the scale features of the channel; zeros for a
-        channel without any value.
+        Ordered by channel, level, statistic and unit, shares before and scale features behind them; of a sketch in
+        no order. Zeros for a channel without any value.
 
     Raises
     ------
     ValueError
-        If an encoder that mixes channels, or has statistics of them, gets another number than it was trained on, or a
-        level is missing.
+        If an encoder that mixes channels, or has statistics of them, gets another number than it was trained on, a
+        level is missing, or a sketch was not calibrated.
 
     Examples
     --------
@@ -64,17 +66,51 @@ def embed(
     >>> embed(encoder, as_series(np.zeros((3, 20))), ProbeConfig()).shape
     (3, 24)
     """
-    levels = chosen_levels(encoder, probe)
+    sketch = None if encoder.readout is None or probe.sketch is None else encoder.readout.sketch
+    if sketch is not None and not sketch.known:
+        raise ValueError("the encoder's sketch does not know its training series: call calibrate first.")
     values, valid = sequences(encoder, series)
-    n_pooled = pooled_width(encoder, probe)
+    width = features_width(encoder, probe)
     rows = np.zeros((len(values), row_width(encoder, probe)), np.float32)
     with torch.inference_mode(), fast_float32(), half_products(device, precision):
         for index, x, x_valid in batches(encoder, values, valid):
-            pooled = pool_batch(encoder, x.to(device), None if x_valid is None else x_valid.to(device), levels, probe)
-            rows[index, :n_pooled] = pooled[: len(index)].float().cpu().numpy()
+            found = embed_sequences(encoder, x.to(device), None if x_valid is None else x_valid.to(device), probe)
+            rows[index, :width] = found[: len(index)].float().cpu().numpy()
             if probe.scale_features:
-                rows[index, n_pooled:] = level_and_scale(x, x_valid)[: len(index)].numpy()
+                rows[index, width:] = level_and_scale(x, x_valid)[: len(index)].numpy()
     return join_channels(rows.reshape(series.n_cases, -1, rows.shape[1]), valid, probe)
+
+
+def calibrate(encoder: Encoder, source: SeriesSource, probe: ProbeConfig, device: str | torch.device = "cpu") -> None:
+    """Let the sketch of an encoder, where it has one, know where embeddings of training series lie.
+
+    Parameters
+    ----------
+    encoder : Encoder
+        On `device`; it is measured in evaluation mode, and left in the one that it was in.
+    source : SeriesSource
+        Training series, of which about SAMPLE sequences are looked at, always the same ones.
+    probe : ProbeConfig
+    device : str or torch.device, default="cpu"
+    """
+    if encoder.readout is None or encoder.readout.sketch is None:
+        return
+    values, valid = sequences(encoder, source.take(sample_cases(source, encoder.channels, SAMPLE)))
+    training, found = encoder.training, []
+    encoder.eval()
+    with torch.inference_mode(), fast_float32():
+        for index, x, x_valid in batches(encoder, values, valid):
+            rows = features(encoder, x.to(device), None if x_valid is None else x_valid.to(device), probe)
+            found.append(rows[: len(index)].float())
+        if found:
+            encoder.readout.sketch.measure(torch.cat(found))
+    encoder.train(training)
+
+
+def sample_cases(source: SeriesSource, channels: int, sequences: int) -> NDArray[np.int64]:
+    """Return the cases of a sample of about `sequences` token sequences; a smaller sample is part of a larger one."""
+    wanted = max(sequences // (1 if channels > 1 else source.n_channels), 2)
+    return np.sort(np.random.default_rng(0).permutation(source.n_cases)[:wanted])
 
 
 def half_products(device: str | torch.device, precision: Precision) -> torch.autocast:
@@ -130,12 +166,16 @@ def sequences(encoder: Encoder, series: Series) -> tuple[NDArray[np.float32], ND
 
 def row_width(encoder: Encoder, probe: ProbeConfig) -> int:
     """Return the number of features of one sequence."""
-    return pooled_width(encoder, probe) + (2 * encoder.channels if probe.scale_features else 0)
+    return features_width(encoder, probe) + (2 * encoder.channels if probe.scale_features else 0)
 
 
-def pooled_width(encoder: Encoder, probe: ProbeConfig) -> int:
-    """Return the number of features of one sequence that are pooled tokens."""
-    return len(probe.pool) * sum(encoder.widths[level] for level in chosen_levels(encoder, probe))
+def features_width(encoder: Encoder, probe: ProbeConfig) -> int:
+    """Return the number of features of one sequence but for its scale features."""
+    if probe.sketch is not None:
+        return probe.sketch
+    shares = encoder.readout.shares if probe.shares and encoder.readout is not None else None
+    pooled = len(probe.pool) * len(chosen_levels(encoder, probe)) * encoder.dim
+    return pooled + (0 if shares is None else shares.size)
 
 
 def n_features(encoder: Encoder, probe: ProbeConfig, n_channels: int) -> int:
@@ -156,6 +196,8 @@ def chosen_levels(encoder: Encoder, probe: ProbeConfig) -> list[int]:
     """Return the levels to pool as non-negative numbers."""
     if probe.levels == "all":
         return list(range(encoder.depth + 1))
+    if probe.levels == "blocks":
+        return list(range(1, encoder.depth + 1))
     level = encoder.depth if probe.levels == "last" else probe.levels
     if level > encoder.depth:
         raise ValueError(f"the encoder has levels 0 (tokenizer) to {encoder.depth}, but probe.levels is {level}.")
@@ -204,11 +246,28 @@ def groups(
         yield np.flatnonzero((length == key[0]) & (whole == bool(key[1]))), int(key[0]), bool(key[1])
 
 
-def pool_batch(encoder: Encoder, x: Tensor, valid: Tensor | None, levels: Sequence[int], probe: ProbeConfig) -> Tensor:
-    """Return the pooled levels [B, F] of one batch."""
+def embed_sequences(encoder: Encoder, x: Tensor, valid: Tensor | None, probe: ProbeConfig) -> Tensor:
+    """Return the embeddings [B, F] of one batch of sequences [B, C, T], but for their scale features.
+
+    Raises
+    ------
+    ValueError
+        If the probe asks for shares or a sketch, and the encoder was built without.
+    """
+    rows = features(encoder, x, valid, probe)
+    if probe.sketch is None:
+        return rows
+    if encoder.readout is None or encoder.readout.sketch is None:
+        raise ValueError("this encoder was built without a sketch: pretrain it with probe.sketch.")
+    return encoder.readout.sketch(rows)
+
+
+def features(encoder: Encoder, x: Tensor, valid: Tensor | None, probe: ProbeConfig) -> Tensor:
+    """Return shares and pooled levels [B, F] of one batch."""
     attend = None if valid is None else encoder.token_valid(valid)
-    states = encoder(x, levels=levels, valid=valid, attend=attend)
-    return torch.cat([pool(state, attend, statistic) for state in states for statistic in probe.pool], 1)
+    states = encoder(x, levels=chosen_levels(encoder, probe), valid=valid, attend=attend)
+    parts = [pool(state, attend, statistic) for state in states for statistic in probe.pool]
+    return torch.cat([encoder.read_shares(x, valid, attend), *parts] if probe.shares else parts, 1)
 
 
 def pool(tokens: Tensor, valid: Tensor | None, statistic: str) -> Tensor:

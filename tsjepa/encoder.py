@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from tsjepa.gaps import bridge
 from tsjepa.layers import Block, init_weights, instance_normalize, sincos_positions
 from tsjepa.normalization import TrainingStatistics
+from tsjepa.readout import Readout
 from tsjepa.tokenizers import ConvStem, LinearPatches, n_patches, to_patches
 
 Tokenizer = LinearPatches | ConvStem
@@ -18,8 +19,7 @@ Tokenizer = LinearPatches | ConvStem
 class Encoder(nn.Module):
     """Transformer encoder over patch tokens that runs on the visible tokens only.
 
-    Level 0 is the tokenizer's output, of a `ConvStem` the statistics that its tokens are made of; level k is the output
-    of block k. The last level passes a final layer norm.
+    Level 0 is the tokenizer's output, level k the output of block k; the last level passes a final layer norm.
 
     Parameters
     ----------
@@ -43,6 +43,11 @@ class Encoder(nn.Module):
         Whether a token is a function of its own patch and of earlier ones only.
     inputs : sequence of int, default=()
         Channels that `sequences` leaves out: what a plant is told, not what it does.
+
+    Attributes
+    ----------
+    readout : Readout, optional
+        What else makes the embedding; training does not look at it.
 
     Raises
     ------
@@ -81,6 +86,7 @@ class Encoder(nn.Module):
         self.norm = nn.LayerNorm(tokenizer.dim)
         self.blocks.apply(init_weights)
         self.registers = nn.Parameter(0.02 * torch.randn(registers, self.dim)) if registers else None
+        self.readout: Readout | None = None
         self.hint_token = nn.Parameter(0.02 * torch.randn(self.dim)) if conditioned else None
 
     @property
@@ -92,16 +98,6 @@ class Encoder(nn.Module):
     def depth(self) -> int:
         """Number of blocks."""
         return len(self.blocks)
-
-    @property
-    def widths(self) -> list[int]:
-        """Width of each level."""
-        return [self.dim if self.stem is None else self.stem.n_statistics] + [self.dim] * self.depth
-
-    @property
-    def stem(self) -> ConvStem | None:
-        """The tokenizer, where level 0 are its statistics: without a block the tokens are the last level, too."""
-        return self.tokenizer if isinstance(self.tokenizer, ConvStem) and self.depth else None
 
     @property
     def channels(self) -> int:
@@ -192,7 +188,7 @@ class Encoder(nn.Module):
         Returns
         -------
         list of Tensor of shape (B, K, D) or (B, N, D)
-            One for each entry of `levels`, D its width.
+            One for each entry of `levels`.
 
         Raises
         ------
@@ -204,9 +200,9 @@ class Encoder(nn.Module):
         if x.shape[1] != self.channels:
             raise ValueError(f"the encoder takes {self.channels} channels a series, but got {x.shape[1]}.")
         x = normalized(x, valid, self.normalize, self.tokenizer.patch_length)
-        first, tokens = self.tokenize(x, keep, attend)
+        tokens = self.tokenize(x, keep, attend)
         position = torch.arange(tokens.shape[1], device=x.device) if keep is None else keep
-        states = [first]
+        states = [tokens]
         h = tokens + sincos_positions(position, self.dim).to(tokens.dtype)
         if attend is not None:  # a row without a valid token attends to all, lest its softmax be undefined
             attend = attend | ~attend.any(1, keepdim=True)
@@ -229,22 +225,32 @@ class Encoder(nn.Module):
             parts.append(self.hint_token + sincos_positions(hint, self.dim).to(h.dtype))
         return torch.cat(parts, 1) if parts else None
 
-    def tokenize(self, x: Tensor, keep: Tensor | None, attend: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return level 0 [B, K, S] and the kept tokens [B, K, D].
+    def tokenize(self, x: Tensor, keep: Tensor | None, attend: Tensor | None) -> Tensor:
+        """Return the kept tokens [B, K, D]; a tokenizer that sees neighbours gets hidden patches as zeros.
 
-        A tokenizer that sees neighbours gets hidden patches as zeros. The entries of `keep` that `attend` excludes are
-        padding: they may name hidden tokens, and stay hidden.
+        The entries of `keep` that `attend` excludes are padding: they may name hidden tokens, and stay hidden.
         """
-        if keep is not None and self.tokenizer.sees_neighbours:
+        if keep is None:
+            return self.tokenizer(x)
+        if self.tokenizer.sees_neighbours:
             visible = torch.zeros(x.shape[0], self.n_tokens(x.shape[-1]), dtype=torch.bool, device=x.device)
             visible.scatter_(1, keep, torch.ones_like(keep, dtype=torch.bool) if attend is None else attend)
             shown = visible.repeat_interleave(self.tokenizer.patch_length, 1)[:, None, : x.shape[-1]]
             x = torch.where(shown, x, 0.0)
-        if self.stem is not None:
-            statistics = self.stem.statistics(x, keep)
-            return statistics, self.stem.proj(statistics)
-        tokens = self.tokenizer(x, keep)
-        return tokens, tokens
+        return self.tokenizer(x, keep)
+
+    def read_shares(self, x: Tensor, valid: Tensor | None = None, attend: Tensor | None = None) -> Tensor:
+        """Return the pooled shares [B, S] of whole series, see `tsjepa.shares.Shares`; parameters as in `forward`.
+
+        Raises
+        ------
+        ValueError
+            If the encoder has none.
+        """
+        if self.readout is None or self.readout.shares is None:
+            raise ValueError("this encoder was built without shares: pretrain it with probe.shares=true.")
+        shares = self.readout.shares
+        return shares.pool(shares(normalized(x, valid, self.normalize, self.tokenizer.patch_length)), attend)
 
 
 def patch_values(x: Tensor, valid: Tensor | None, *, patch_length: int, normalize: str) -> Tensor:

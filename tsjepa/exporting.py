@@ -17,11 +17,14 @@ from tsjepa.embedding import embed
 from tsjepa.encoder import Encoder
 from tsjepa.finetuning import embed_batch
 from tsjepa.sections import ProbeConfig
+from tsjepa.sketch import STEPS
 
 OPSET = 20
 INPUT, OUTPUT = "values", "embedding"
 # How far numbers of the graph may lie from torch's, absolutely and relatively: float32 sums in another order
 TOLERANCE = 1e-4
+# Share of the numbers of a sketch that may be rounded to the next step, up or down
+LARGEST_TURNED = 1e-3
 # What quantised weights may at most turn an embedding by
 SMALLEST_COSINE = 0.99
 
@@ -64,7 +67,8 @@ class Agreement(NamedTuple):
     Attributes
     ----------
     within : bool
-        Whether every number lies within TOLERANCE.
+        Whether every number lies within TOLERANCE; of a sketch, which is rounded, all but LARGEST_TURNED of them, and
+        these within a step.
     max_difference : float
         Largest absolute difference.
     cosine : float
@@ -166,13 +170,13 @@ def compare(path: Path, encoder: Encoder, probe: ProbeConfig, examples: Sequence
         (found,) = session.run([OUTPUT], {INPUT: values})
         if found.shape != want.shape:
             raise ExportError(f"the graph gives embeddings of shape {found.shape}, but torch {want.shape}.")
-        parts.append(agreement(found, want))
+        parts.append(agreement(found, want, 0.0 if probe.sketch is None else 1 / STEPS))
     within, differences, cosines = zip(*parts, strict=True)
     return Agreement(all(within), max(differences), min(cosines))
 
 
-def agreement(found: NDArray[np.float32], want: NDArray[np.float32]) -> Agreement:
-    """Compare embeddings (B, F).
+def agreement(found: NDArray[np.float32], want: NDArray[np.float32], step: float = 0.0) -> Agreement:
+    """Compare embeddings (B, F), whose numbers are multiples of `step` where it is not 0.
 
     Examples
     --------
@@ -180,7 +184,9 @@ def agreement(found: NDArray[np.float32], want: NDArray[np.float32]) -> Agreemen
     0.96
     """
     a, b = found.astype(np.float64), want.astype(np.float64)
-    within = np.allclose(a, b, rtol=TOLERANCE, atol=TOLERANCE)
+    close = np.isclose(a, b, rtol=TOLERANCE, atol=TOLERANCE)
+    turned = np.isclose(np.abs(a - b), step, atol=TOLERANCE) & (step > 0)
+    within = bool((close | turned).all()) and 1 - close.mean() <= LARGEST_TURNED
     norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     cosine = np.where((a == b).all(1), 1.0, (a * b).sum(1) / np.where(norms > 0, norms, 1.0))
     # NaN compares as not within, and must not pass as a difference of nothing

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -20,7 +19,7 @@ from tsjepa.batches import keyed_generator
 from tsjepa.best import best_epoch
 from tsjepa.bounds import parameter_mismatch
 from tsjepa.diagnostics import effective_rank, encoder_target_gap, lidar, relative_gap
-from tsjepa.embedding import pool
+from tsjepa.embedding import pool, sample_cases
 from tsjepa.gaussianity import sigreg_score
 from tsjepa.history import EpochDiagnostics
 from tsjepa.logs import DIAGNOSTICS, EpochTable
@@ -96,6 +95,7 @@ class Monitor:
 
     Examples
     --------
+    >>> import numpy as np
     >>> from tsjepa.arrays import as_series
     >>> from tsjepa.build import build_model, configure, resolve
     >>> series = as_series(np.random.default_rng(0).normal(size=(20, 60)))
@@ -110,7 +110,7 @@ class Monitor:
     ) -> None:
         self.model, self.history = model, list[EpochDiagnostics]()
         self.table = None if out is None else EpochTable(out / DIAGNOSTICS)
-        chosen = choose(series, model.encoder.channels)
+        chosen = sample_cases(series, model.encoder.channels, SEQUENCES)
         values, valid = series.take(chosen)
         self.x, self.valid = torch.from_numpy(values), None if valid is None else torch.from_numpy(valid)
         self.labels = None if labels is None or labels.dtype.kind == "f" else labels[chosen]
@@ -220,12 +220,6 @@ class Monitor:
 def read_history(table: EpochTable) -> list[EpochDiagnostics]:
     """Return the records of a table."""
     return [EpochDiagnostics(int(row.pop("epoch")), **{k: float(v) for k, v in row.items()}) for row in table.rows()]
-
-
-def choose(series: SeriesSource, channels: int, sequences: int = SEQUENCES) -> NDArray[np.int64]:
-    """Return the cases of a sample of about `sequences` token sequences; a smaller sample is part of a larger one."""
-    wanted = max(sequences // (1 if channels > 1 else series.n_channels), 2)
-    return np.sort(np.random.default_rng(0).permutation(series.n_cases)[:wanted])
 
 
 def across(sample: Sample) -> dict[str, float]:

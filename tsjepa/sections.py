@@ -139,12 +139,14 @@ class LossConfig(Section):
 class TrainConfig(Section):
     """Optimiser and schedule: AdamW, linear warm-up, then a cosine to zero.
 
+    With `max_steps` there are fewer epochs where that many would be more steps, so that large sets take no longer.
     With `cooldown_share` there are two stages instead: a primary one at the full learning rate, during which an average
     of the trained weights is kept with `average_momentum`, and for that share of the epochs a cooldown, which starts
     from the average and in which the learning rate falls linearly to zero.
     """
 
     epochs: Positive = 200
+    max_steps: Positive | None = None
     batch_size: Positive = 32
     lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-3
     weight_decay: NonNegative = 0.01
@@ -168,17 +170,30 @@ class TrainConfig(Section):
         return self
 
 
+# Which levels are pooled: all of them, all but the tokenizer's, the last, or one
+Levels = Literal["all", "blocks", "last"] | Annotated[int, Field(ge=0)]
+
+
 class ProbeConfig(Section):
     """How tokens become one embedding a series.
 
-    With `scale_features` the mean and the log standard deviation of each channel, which instance normalisation takes
-    away, stand behind its pooled tokens.
+    With `shares`, the shares of a series above the thresholds of fixed random filters stand before its pooled tokens
+    (`tsjepa.shares`). With `sketch`, all of these are projected on so many random directions, saturated and rounded
+    (`tsjepa.sketch`); beside shares, each level counts `level_weight`. With `scale_features` the mean and the log
+    standard deviation of each channel, which instance normalisation takes away, stand behind.
     """
 
-    levels: Literal["all", "last"] | Annotated[int, Field(ge=0)] = "all"
+    levels: Levels = "all"
     pool: tuple[Literal["mean", "std", "max"], ...] = ("mean", "std", "max")
+    shares: bool = False
+    sketch: Positive | None = None
+    level_weight: Annotated[float, Field(gt=0)] = 0.4
     channels: Literal["concat", "mean", "max"] = "concat"
     scale_features: bool = False
+
+    def plain(self, levels: Levels = "all") -> "ProbeConfig":
+        """Return how tokens are pooled without shares and without a sketch, where each level is looked at."""
+        return self.model_copy(update={"levels": levels, "shares": False, "sketch": None})
 
 
 class LogConfig(Section):

@@ -7,6 +7,7 @@ from tsjepa.config import Config, ConfigError
 from tsjepa.encoder import Encoder
 from tsjepa.normalization import copy_statistics
 from tsjepa.objective import JEPA
+from tsjepa.readout import PREFIX
 from tsjepa.targets import EMATarget, FrozenTarget
 
 
@@ -72,7 +73,8 @@ def take_teacher(model: JEPA, teacher: JEPA) -> None:
         If the teacher's encoder has another architecture.
     """
     assert isinstance(model.target, FrozenTarget)
-    state = teacher_encoder(teacher).state_dict()
+    weights = teacher_encoder(teacher).state_dict()
+    state = {name: value for name, value in weights.items() if not name.startswith(PREFIX)}
     try:
         model.target.module.load_state_dict(state)
     except RuntimeError as error:
@@ -81,7 +83,7 @@ def take_teacher(model: JEPA, teacher: JEPA) -> None:
             "tokenizer, encoder and normalize settings, and series with the same channels."
         ) from error
     if isinstance(teacher.target, EMATarget):
-        model.encoder.load_state_dict(state)
+        model.encoder.load_state_dict(model.encoder.state_dict() | state)
     copy_statistics(model.target.module, model.encoder)  # both see the values that the teacher was trained on
 
 

@@ -126,8 +126,9 @@ class EMATarget(StillTarget):
             torch._foreach_lerp_(
                 list(self.module.parameters()), list(encoder.parameters()), 1 - self.momentum(step, total)
             )
-            for mine, its in zip(self.module.buffers(), encoder.buffers(), strict=True):
-                mine.copy_(its)
+            its = dict(encoder.named_buffers())  # its readout, which the average has not, is none of its business
+            for name, mine in self.module.named_buffers():
+                mine.copy_(its[name])
 
 
 class SelfTarget(nn.Module):

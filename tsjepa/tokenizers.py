@@ -11,12 +11,8 @@ from torch.nn import functional as F
 
 from tsjepa.filterbank import pooled_responses
 
-# How sharply the smoothed share of positive values counts a response as positive
+# How sharply the smoothed share of positive values counts a unit-variance response as positive
 SLOPE = 4.0
-# Norms of a stem's filters: they answer weakly to a smooth series, and a weak response has to be told from none, too
-SMALLEST_GAIN, LARGEST_GAIN = 1.0, 100.0
-# Largest offset of a response at initialisation
-OFFSET = 2.0
 
 
 def n_patches(n_timepoints: int, patch_length: int) -> int:
@@ -126,11 +122,10 @@ class SpectralPatches(LinearPatches):
 
 
 class ConvStem(nn.Module):
-    """Dense dilated convolutions; a token is made of each filter's share of positive values and maximum in its patch.
+    """Dense dilated convolutions; a token holds, per filter, the share of positive values and the maximum in its patch.
 
     The two statistics are those of the ROCKET family (Dempster et al. 2020, 2021), here of filters that are learned:
-    the share of positive values is smoothed by a sigmoid so that it has a gradient. The filters' norms are spread over
-    two decades, so that some shares are next to exact whatever the scale of the responses. A filter reaches beyond its
+    the share of positive values is smoothed by a sigmoid so that it has a gradient. A filter reaches beyond its
     patch, so a hidden patch must be blanked before the stem (`sees_neighbours`).
 
     Parameters
@@ -157,7 +152,6 @@ class ConvStem(nn.Module):
     """
 
     sees_neighbours = True
-    gain: Tensor
 
     def __init__(
         self,
@@ -176,60 +170,57 @@ class ConvStem(nn.Module):
         convs = [
             nn.Conv1d(channels, filters, kernel_size, dilation=d, padding=d * (kernel_size // 2)) for d in dilations
         ]
-        self.convs = nn.ModuleList(convs)
-        self.register_buffer("gain", SMALLEST_GAIN * (LARGEST_GAIN / SMALLEST_GAIN) ** torch.rand(len(convs), filters))
-        for conv, gain in zip(convs, self.gain, strict=True):
+        for conv in convs:
             assert conv.bias is not None
-            self.spread(conv.weight, conv.bias, gain)
+            self.spread(conv.weight, conv.bias)
+        self.convs = nn.ModuleList(convs)
         self.proj = nn.Linear(2 * filters * len(dilations), dim)
 
     @staticmethod
-    def spread(weight: Tensor, bias: Tensor, gain: Tensor) -> None:
-        """Draw zero-sum filters [F, C, K] of the norms `gain` [F], and their biases [F]."""
+    def spread(weight: Tensor, bias: Tensor) -> None:
+        """Draw zero-sum unit-norm filters, and biases within the range of their responses to unit-variance input."""
         with torch.no_grad():
             weight.normal_()
             weight -= weight.mean((1, 2), keepdim=True)
-            weight *= (gain / weight.flatten(1).norm(dim=1))[:, None, None]
-            bias.uniform_(-OFFSET, OFFSET)
-
-    @property
-    def n_statistics(self) -> int:
-        """Number of statistics S of a patch: two a filter."""
-        return self.proj.in_features
+            weight /= weight.flatten(1).norm(dim=1)[:, None, None]
+            bias.uniform_(-1, 1)
 
     def forward(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
         """Map values [B, C, T] to tokens [B, N, D], or to those [B, K, D] at the positions keep [B, K]."""
-        return self.proj(self.statistics(x, keep))
-
-    def statistics(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
-        """Return the statistics [B, N, S], or [B, K, S], of values [B, C, T]: shares, then maxima in units of gain."""
         if torch.compiler.is_exporting():
-            return self.plain_statistics(x)
-        windows = pick_patches(self.windows(x), keep)
+            return self.proj(self.plain_statistics(x))
+        before, after = (self.reach, self.reach) if self.sees_later else (2 * self.reach, 0)
+        windows = pick_patches(around(x, self.patch_length, before, after), keep)
         rows = windows.transpose(1, 2).flatten(0, 1)
         # the slope is multiplied into the small filters instead of the large responses
         weight = SLOPE * torch.stack([conv.get_parameter("weight") for conv in self.convs])
         bias = SLOPE * torch.stack([conv.get_parameter("bias") for conv in self.convs])
         share, peak = pooled_responses(rows, weight, bias, self.dilations, self.patch_length)
-        statistics = torch.cat([share, peak / (SLOPE * self.gain).unsqueeze(1)]).transpose(0, 1).flatten(1)
-        return statistics.unflatten(0, (windows.shape[0], windows.shape[2]))
+        statistics = torch.cat([share, peak / SLOPE]).transpose(0, 1).flatten(1)
+        return self.proj(statistics).unflatten(0, (windows.shape[0], windows.shape[2]))
 
     def plain_statistics(self, x: Tensor) -> Tensor:
-        """Return the statistics of all patches [B, N, S] by plain operations, for graphs; all responses are held."""
+        """Return what `forward` projects [B, N, 2 * F] by plain operations, for graphs; all responses are held."""
         share, peak = [], []
-        for conv, gain in zip(self.convs, self.gain, strict=True):
+        for conv in self.convs:
             patches = to_patches(x, self.patch_length)
             response = conv(patches.flatten(2)).unflatten(2, patches.shape[2:])
             share.append(torch.sigmoid(SLOPE * response).mean(-1))
-            peak.append(response.amax(-1) / gain.unsqueeze(1))
+            peak.append(response.amax(-1))
         return torch.cat([*share, *peak], 1).transpose(1, 2)
 
-    def windows(self, x: Tensor) -> Tensor:
-        """Return each patch with what the filters see beside it, [B, C, N, W]."""
-        fill = -x.shape[-1] % self.patch_length
-        before, after = (self.reach, self.reach) if self.sees_later else (2 * self.reach, 0)
-        padded = F.pad(x, (before, after + fill))
-        return padded.unfold(2, self.patch_length + 2 * self.reach, self.patch_length)
+
+def around(x: Tensor, patch_length: int, before: int, after: int) -> Tensor:
+    """Return each patch of values [B, C, T] with so many points on either side, [B, C, N, before + P + after].
+
+    Examples
+    --------
+    >>> around(torch.tensor([[[1.0, 2.0, 3.0]]]), 2, 1, 0)
+    tensor([[[[0., 1., 2.],
+              [2., 3., 0.]]]])
+    """
+    padded = F.pad(x, (before, after + -x.shape[-1] % patch_length))
+    return padded.unfold(2, before + patch_length + after, patch_length)
 
 
 def pick_patches(patches: Tensor, keep: Tensor | None) -> Tensor:

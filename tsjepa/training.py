@@ -3,6 +3,7 @@
 import math
 import os
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +25,7 @@ from tsjepa.callbacks import (
 )
 from tsjepa.checkpoint import FORMAT, Header, model_state, read_checkpoint, read_header
 from tsjepa.config import Config
+from tsjepa.embedding import calibrate
 from tsjepa.logs import BEST, CHECKPOINT, METRICS, TEACHER, EpochTable
 from tsjepa.monitor import Monitor
 from tsjepa.normalization import take_statistics
@@ -175,7 +177,8 @@ def fit(
     monitor = Monitor(model, series, options.labels, options.out) if options.diagnose else None
     end = EpochEnd(module.epoch_means, options.out, monitor, options.report, stop_on_collapse=options.stop_on_collapse)
     epochs = section.epochs if epochs is None else epochs
-    trainer = make_trainer(section, epochs, make_callbacks(model, section, epochs, end, options), options)
+    prepare = partial(calibrate, model.encoder, series, header.config.probe)
+    trainer = make_trainer(section, epochs, make_callbacks(model, section, epochs, end, options, prepare), options)
     checkpoint = options.out / CHECKPOINT if options.resume and options.out is not None else None
     if checkpoint is not None:
         read_header(read_checkpoint(checkpoint), checkpoint)
@@ -183,7 +186,7 @@ def fit(
         take_statistics(model, series)
     model.train()
     run(trainer, module, loader, checkpoint)
-    model.cpu().eval()
+    calibrate(model.cpu().eval().encoder, series, header.config.probe)
     kept = keep_best(model, options.out) if trainer.should_stop and options.stop_on_collapse else None
     if monitor is not None and not monitor.history:  # the checkpoint was of a finished run
         monitor.start(trainer.current_epoch)
@@ -265,12 +268,17 @@ def shifted(options: Options, finished: int, total: int) -> Options:
 
 
 def make_callbacks(
-    model: JEPA, section: TrainConfig, epochs: int, end: EpochEnd, options: Options
+    model: JEPA,
+    section: TrainConfig,
+    epochs: int,
+    end: EpochEnd,
+    options: Options,
+    prepare: Callable[[torch.device], None],
 ) -> list[pl.Callback]:
     """Return what is done around steps and epochs; what saves comes last."""
     callbacks: list[pl.Callback] = [end]
     if section.cooldown_share:
         callbacks.append(Cooldown(model, primary_epochs(epochs, section.cooldown_share), section.average_momentum))
     if options.out is not None:
-        callbacks.append(SaveEpoch(options.out, end.monitor))
+        callbacks.append(SaveEpoch(options.out, end.monitor, prepare))
     return callbacks

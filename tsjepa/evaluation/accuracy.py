@@ -56,7 +56,7 @@ class Reader(NamedTuple):
 
     def last(self) -> "Reader":
         """Return the same encoder, read at its last level alone."""
-        return self._replace(probe=self.probe.model_copy(update={"levels": "last"}))
+        return self._replace(probe=self.probe.plain("last"))
 
     def fit(self, split: Split) -> Pipeline:
         """Return the ridge probe on the training part."""

@@ -11,7 +11,7 @@ from tsjepa.arrays import Series
 from tsjepa.build import build_model, configure, resolve
 from tsjepa.checkpoint import Header, load_checkpoint
 from tsjepa.config import Config
-from tsjepa.embedding import resolve_device, row_width
+from tsjepa.embedding import calibrate, resolve_device, row_width
 from tsjepa.encoder import Encoder
 from tsjepa.evaluation.accuracy import Labels, Reader
 from tsjepa.evaluation.benchmark_methods import Method
@@ -58,7 +58,7 @@ class Levels(NamedTuple):
     @property
     def probe(self) -> ProbeConfig:
         """How they are pooled."""
-        return self.reader.probe.model_copy(update={"levels": "all"})
+        return self.reader.probe.plain()
 
     def embed(self, series: Series) -> Features:
         """Return the features of all levels."""
@@ -66,9 +66,8 @@ class Levels(NamedTuple):
 
     def one(self, Z: Features, level: int) -> Features:
         """Return the features of one level among those of all: `embed` orders them by channel, level and statistic."""
-        encoder, statistics = self.reader.encoder, len(self.probe.pool)
-        start, stop = (statistics * sum(encoder.widths[:end]) for end in (level, level + 1))
-        rows = Z.reshape(len(Z), -1, row_width(encoder, self.probe))[:, :, start:stop]
+        width, pooled = row_width(self.reader.encoder, self.probe), len(self.probe.pool) * self.reader.encoder.dim
+        rows = Z.reshape(len(Z), -1, width)[:, :, level * pooled : (level + 1) * pooled]
         return rows.reshape(len(Z), -1)
 
 
@@ -132,6 +131,7 @@ def fit_encoder(method: Method, series: Series, seed: int, device: str) -> Encod
         return pretrain(config, series, device)
     model = build_model(resolve(config, series.n_timepoints), series.n_channels).eval()
     take_statistics(model, series)
+    calibrate(model.encoder, series, config.probe)
     return model.encoder
 
 
@@ -152,7 +152,7 @@ def pretrain(config: Config, series: Series, device: str, *, n_timepoints: int |
     n_timepoints : int, optional
         The length that is cut into patches, where it is not the series' own.
     """
-    config = resolve(config, n_timepoints or series.n_timepoints)
+    config = resolve(config, n_timepoints or series.n_timepoints, n_cases=series.n_cases)
     model = build_model(config, series.n_channels)
     header = Header(config, None, series.n_channels, series.n_timepoints)
     fit_stages(model, series, header, Options(device=device, diagnose=False))

@@ -239,7 +239,7 @@ def by_level(
     if fitted.reader is None:
         return
     levels = Levels(fitted.reader)
-    if fitted.reader.probe.levels != "all":
+    if fitted.reader.probe != levels.probe:
         Z_train, Z_test = levels.embed(known.train), levels.embed(known.test)
     for level in range(fitted.reader.encoder.depth + 1):
         head = fit_reader(Fitted(levels.embed), levels.one(Z_train, level), known.y)

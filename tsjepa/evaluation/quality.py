@@ -16,8 +16,8 @@ from torch import Tensor
 from tsjepa.arrays import Series
 from tsjepa.batches import keyed_generator
 from tsjepa.diagnostics import effective_rank, exact, lidar, participation_ratio, spectrum
-from tsjepa.embedding import pool
-from tsjepa.monitor import Monitor, choose, chosen_tokens, measuring
+from tsjepa.embedding import pool, sample_cases
+from tsjepa.monitor import Monitor, chosen_tokens, measuring
 from tsjepa.objective import JEPA
 from tsjepa.positional import predictor_sensitivity
 from tsjepa.spread import alignment, dead_dimensions, self_cluster, uniformity
@@ -104,7 +104,7 @@ def measure(model: JEPA, series: Series, seed: int = 0) -> Quality:
 
 def sample(series: Series, channels: int) -> tuple[Tensor, Tensor | None]:
     """Return series of about SEQUENCES token sequences; the sample that training watches is part of it."""
-    chosen = choose(series, channels, SEQUENCES)
+    chosen = sample_cases(series, channels, SEQUENCES)
     x = torch.from_numpy(series.values[chosen])
     return x, None if series.valid is None else torch.from_numpy(series.valid[chosen])
 

@@ -1,0 +1,200 @@
+"""The sketch of an embedding: its formula, what it keeps, and when it may be used."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import RidgeClassifierCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from tsjepa.arrays import Series
+from tsjepa.build import build_model, configure, resolve
+from tsjepa.config import Config
+from tsjepa.embedding import calibrate, embed, n_features, sample_cases
+from tsjepa.encoder import Encoder
+from tsjepa.finetuning import embed_batch
+from tsjepa.sections import ProbeConfig
+from tsjepa.sketch import Sketch, draw_signs
+
+SKETCHED = ["probe.levels=blocks", "probe.pool=[mean]", "probe.shares=true", "probe.sketch=64"]
+
+
+def config_of(*overrides: str) -> Config:
+    return resolve(configure("tiny", None, [*SKETCHED, *overrides]), 60)
+
+
+def series_of(n_cases: int = 9, channels: int = 1, seed: int = 0) -> Series:
+    return Series(np.random.default_rng(seed).normal(size=(n_cases, channels, 60)).astype(np.float32))
+
+
+def ready(config: Config, series: Series) -> Encoder:
+    encoder = build_model(config, series.n_channels).encoder.eval()
+    calibrate(encoder, series, config.probe)
+    return encoder
+
+
+def test_it_is_its_formula() -> None:
+    rows = torch.randn(50, 7, generator=torch.Generator().manual_seed(0)) * torch.arange(1, 8) + 3
+    sketch = Sketch([4, 3], [1.0, 0.5], 16)
+    sketch.measure(rows)
+    x = rows.double().numpy()
+    centred = x - x.mean(0)
+    blocks = [centred[:, :4], 0.5 * centred[:, 4:]]
+    blocks = [
+        block / np.sqrt(np.square(part).sum(1).mean())
+        for block, part in zip(blocks, (centred[:, :4], centred[:, 4:]), strict=True)
+    ]
+    z = np.concatenate(blocks, 1) / np.sqrt(1.25)
+    want = 4 * np.tanh(2 * z @ draw_signs(7, 16).double().numpy())
+    clear = np.abs(want - np.floor(want) - 0.5) > 1e-4
+    assert clear.mean() > 0.99
+    np.testing.assert_array_equal(sketch(rows).numpy()[clear], (want.round() / 4)[clear])
+
+
+def test_directions_are_the_same_for_ever_and_balanced() -> None:
+    signs = draw_signs(300, 200)
+    assert signs.dtype == torch.int8
+    assert sorted(signs.unique().tolist()) == [-1, 1]
+    assert abs(signs.float().mean()) < 0.02
+    assert (signs.float() @ signs.float().T / 200 - torch.eye(300)).abs().max() < 0.4
+    assert signs[0, :16].tolist() == draw_signs(1, 16)[0].tolist()
+    # bits of the generator's first words, the lowest first
+    words = [int(word) for word in np.random.PCG64(0).random_raw(4)]
+    bits = [2 * (word >> place & 1) - 1 for word in words for place in range(64)]
+    assert signs[0, :8].tolist() == bits[:8] == [1, 1, 1, 1, 1, -1, 1, -1]
+    assert signs[1, :8].tolist() == bits[200:208]
+
+
+def test_near_series_have_near_sketches() -> None:
+    generator = torch.Generator().manual_seed(1)
+    rows = torch.randn(40, 500, generator=generator)
+    sketch = Sketch([500], [1.0], 2000)
+    sketch.measure(rows)
+    near, far = rows[0] + 0.1 * torch.randn(500, generator=generator), rows[1]
+    a, b, c = sketch(torch.stack([rows[0], near, far]))
+    assert (a - b).norm() < 0.2 * (a - c).norm()
+    distances = torch.pdist(sketch(rows))
+    assert distances.std() < 0.1 * distances.mean()  # as those of the rows themselves, which are all alike
+
+
+def test_the_gradient_is_that_before_rounding() -> None:
+    rows = torch.randn(6, 5, requires_grad=True)
+    sketch = Sketch([5], [1.0], 8)
+    sketch.measure(rows.detach())
+    sketch(rows).sum().backward()
+    assert rows.grad is not None
+    again = rows.detach().clone().requires_grad_()
+    scale = 2 / sketch.spread
+    (((again - sketch.centre) * scale) @ sketch.directions.float()).tanh().sum().backward()
+    torch.testing.assert_close(rows.grad, again.grad)
+    assert torch.equal(sketch(rows).detach(), sketch(rows.detach()))
+
+
+def test_a_block_without_spread_is_zero() -> None:
+    sketch = Sketch([2, 3], [1.0, 1.0], 8)
+    rows = torch.cat([torch.randn(5, 2), torch.full((5, 3), 7.0)], 1)
+    sketch.measure(rows)
+    assert sketch(rows).isfinite().all()
+    assert sketch.known
+
+
+def test_few_labels_are_read_better_than_from_features_of_unequal_spread() -> None:
+    """Two classes differ in ten strong features of 500; a standardising head gives the others the same weight."""
+    rng = np.random.default_rng(0)
+    y = np.arange(400) % 2
+    rows = rng.normal(size=(400, 500)) * 0.2
+    rows[:, :10] += rng.normal(size=(400, 10)) + np.where(y, 1.0, -1.0)[:, None]
+    sketch = Sketch([500], [1.0], 1000)
+    sketch.measure(torch.from_numpy(rows).float())
+    accuracy = {}
+    for name, Z in (("plain", rows), ("sketch", sketch(torch.from_numpy(rows).float()).numpy())):
+        head = make_pipeline(StandardScaler(), RidgeClassifierCV(np.logspace(-3, 5, 12))).fit(Z[:8], y[:8])
+        accuracy[name] = head.score(Z[8:], y[8:])
+    assert accuracy["sketch"] > accuracy["plain"] + 0.05
+
+
+@pytest.mark.parametrize("overrides", [[], ["probe.shares=false"], ["probe.scale_features=true"], ["normalize=train"]])
+@pytest.mark.parametrize("channels", ["concat", "mean"])
+def test_an_embedding_is_one_and_has_the_width_it_says(overrides: list[str], channels: str) -> None:
+    config, series = config_of(*overrides, f"probe.channels={channels}"), series_of(channels=2)
+    model = build_model(config, 2).eval()
+    if model.encoder.statistics is not None:
+        from tsjepa.normalization import take_statistics
+
+        take_statistics(model, series)
+    calibrate(model.encoder, series, config.probe)
+    Z = embed(model.encoder, series, config.probe)
+    extra = 2 if config.probe.scale_features else 0
+    assert Z.shape == (9, (64 + extra) * (2 if channels == "concat" else 1))
+    assert Z.shape[1] == n_features(model.encoder, config.probe, 2)
+    if channels == "concat" and not extra:
+        assert set(np.unique(4 * Z)) <= set(range(-4, 5))
+    with torch.no_grad():
+        again = embed_batch(model.encoder, torch.from_numpy(series.values), None, config.probe).numpy()
+    assert (np.abs(Z - again) > 1e-4).mean() < 1e-2
+
+
+def test_without_a_sketch_shares_stand_before_the_levels() -> None:
+    config, series = config_of("probe.sketch=null"), series_of()
+    encoder = build_model(config, 1).encoder.eval()
+    Z = embed(encoder, series, config.probe)
+    assert Z.shape == (9, 640 + encoder.depth * encoder.dim)
+    with torch.no_grad():
+        want = encoder.read_shares(torch.from_numpy(series.values))
+    np.testing.assert_array_equal(Z[:, :640], want)
+    np.testing.assert_array_equal(Z[:, 640:], embed(encoder, series, ProbeConfig(levels="blocks", pool=("mean",))))
+
+
+def test_it_is_calibrated_on_the_same_sample_whatever_the_size() -> None:
+    series = series_of(300)
+    assert len(sample_cases(series, 1, 128)) == 128
+    first, second = ready(config_of(), series), ready(config_of(), series)
+    torch.testing.assert_close(first.state_dict(), second.state_dict(), rtol=0, atol=0)
+    assert first.readout is not None
+    assert first.readout.sketch is not None
+    assert first.readout.sketch.known
+
+
+def test_before_calibration_it_is_refused() -> None:
+    config = config_of()
+    encoder = build_model(config, 1).encoder.eval()
+    with pytest.raises(ValueError, match="call calibrate first"):
+        embed(encoder, series_of(), config.probe)
+
+
+def test_an_encoder_without_one_says_so() -> None:
+    encoder = build_model(resolve(configure("tiny"), 60), 1).encoder.eval()
+    with pytest.raises(ValueError, match="built without a sketch"):
+        embed(encoder, series_of(), ProbeConfig(sketch=8))
+
+
+def test_calibration_leaves_the_mode_and_other_weights_alone() -> None:
+    config, series = config_of(), series_of()
+    encoder = build_model(config, 1).encoder.train()
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    calibrate(encoder, series, config.probe)
+    assert encoder.training
+    changed = [name for name, value in encoder.state_dict().items() if not torch.equal(value, before[name])]
+    assert changed == ["readout.sketch.centre", "readout.sketch.spread"]
+
+
+def test_weights_that_are_trained_start_alike_with_and_without() -> None:
+    plain, config = resolve(configure("tiny"), 60), config_of()
+    first, second = build_model(plain, 1).state_dict(), build_model(config, 1).state_dict()
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+    assert {name.removeprefix("encoder.") for name in set(second) - set(first)} == {
+        "readout.shares.weight",
+        "readout.shares.thresholds",
+        "readout.sketch.centre",
+        "readout.sketch.spread",
+    }
+
+
+def test_channels_without_a_value_stay_zero() -> None:
+    config, series = config_of(), series_of(channels=2)
+    valid = np.ones(series.values.shape, bool)
+    valid[3, 1] = False
+    holed = Series(np.where(valid, series.values, 0), valid)
+    Z = embed(ready(config, holed), holed, config.probe)
+    assert not Z[3, 64:].any()
+    assert Z[3, :64].any()

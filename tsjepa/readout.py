@@ -1,0 +1,30 @@
+"""What makes an embedding out of a frozen encoder, besides pooled tokens."""
+
+from torch import nn
+
+from tsjepa.shares import Shares
+from tsjepa.sketch import Sketch
+
+# Name of the encoder's attribute, with which the names of its weights begin
+PREFIX = "readout."
+
+
+class Readout(nn.Module):
+    """Shares of random filters and the sketch, either of which may be absent; nothing in it is trained.
+
+    Parameters
+    ----------
+    shares : Shares, optional
+        Features besides pooled tokens.
+    sketch : Sketch, optional
+        What turns all features into the embedding.
+
+    Examples
+    --------
+    >>> sorted(Readout(None, Sketch([3, 2], [1.0, 0.5], size=8)).state_dict())
+    ['sketch.centre', 'sketch.spread']
+    """
+
+    def __init__(self, shares: Shares | None, sketch: Sketch | None) -> None:
+        super().__init__()
+        self.shares, self.sketch = shares, sketch
