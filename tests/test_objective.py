@@ -380,3 +380,24 @@ def test_wrong_number_of_channels_is_refused() -> None:
     model = build("ema", "random", "tokenizer.channels=mixed", n_channels=3)
     with pytest.raises(ValueError, match="mixes the 3 channels that it was trained on, but the series have 2"):
         model(torch.randn(4, 2, 60), gen())
+
+
+@pytest.mark.parametrize(
+    ("recipe", "overrides", "there"),
+    [
+        ("tiny", [], True),
+        ("tiny", ["encoder.conditioned=true"], False),
+        ("tiny", ["target.kind=values"], False),
+        ("tiny", ["target.levels=[0, -1]"], True),
+        ("tiny", ["target.levels=[0]"], False),
+        ("ts-jepa-sigreg", [], True),
+    ],
+)
+def test_the_whole_last_level_is_what_the_target_gives_anyway(recipe: str, overrides: list[str], there: bool) -> None:
+    config = resolve(configure(recipe, None, overrides), 60)
+    model, x = build_model(config, 1).eval(), torch.randn(4, 1, 60)
+    branches = model.branches(x, torch.Generator().manual_seed(0))
+    assert (branches.whole is not None) is there
+    if branches.whole is not None:
+        (want,) = model.target(x, (-1,), None, None)
+        assert torch.equal(branches.whole, want)

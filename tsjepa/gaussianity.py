@@ -58,11 +58,13 @@ def sigreg_score(
     normal = torch.exp(-(step * torch.arange(1, knots, dtype=torch.float64)).square() / 2)
     weight = 2 * step * normal  # trapezoid, doubled for the negative half; the knot at 0 adds nothing
     weight[-1] /= 2
-    turn = torch.polar(torch.ones_like(projected), step * projected)
-    wave, gaps = turn, []
+    cosine, sine = (step * projected).cos(), (step * projected).sin()
+    twice, before, gaps = 2 * cosine, (torch.ones_like(cosine), torch.zeros_like(sine)), []
     for phi in normal:
-        gaps.append((wave.mean(0) - phi).abs().square().mean())
-        wave = wave * turn  # exp(i (k + 1) step x), so that sines are computed once
+        gaps.append(((cosine.mean(0) - phi).square() + sine.mean(0).square()).mean())
+        # f((k + 1) x) = 2 cos(x) f(k x) - f((k - 1) x) for cosine and sine, so that they are computed once
+        following = [old.neg_().addcmul_(twice, new) for old, new in zip(before, (cosine, sine), strict=True)]
+        before, (cosine, sine) = (cosine, sine), following
     statistic = n * (weight @ torch.stack(gaps))
     floor, ceiling = weight @ (1 - normal.square()), n * (weight @ (1 - normal).square())
     return (statistic - floor) / (ceiling - floor)

@@ -155,10 +155,14 @@ class Monitor:
         x, valid = share.of(self.x).to(device), None if self.valid is None else share.of(self.valid).to(device)
         branches = self.model.branches(x, keyed_generator(*KEY), valid, share)
         (x, valid), attend, slow = self.model.encoder.sequences(x, valid), branches.attend, None
-        (last,) = self.model.encoder(x, valid=valid, attend=attend)
+        # what the target has encoded already is not encoded again
+        whole, goal = branches.whole, self.model.target
+        last = whole if goal.trains_encoder else None
+        if last is None:
+            (last,) = self.model.encoder(x, valid=valid, attend=attend)
         views = self.views(x, valid, attend, share)
-        if isinstance(self.model.target, EMATarget):
-            (slow,) = self.model.target(x, (-1,), valid, attend)
+        if isinstance(goal, EMATarget):
+            slow = goal(x, (-1,), valid, attend)[0] if whole is None else whole
         mask = branches.mask
         always = (branches.latents, branches.predicted, mask.target, last)
         perhaps = (mask.target_valid, attend, slow)

@@ -12,7 +12,7 @@ from tsjepa.layers import gather_tokens
 from tsjepa.masking import Mask, RampedMask
 from tsjepa.ranks import JoinedBatchNorm, Share, join_rows, mean_over_ranks
 from tsjepa.regularizers import Regularizer
-from tsjepa.targets import EMATarget, Target
+from tsjepa.targets import EMATarget, Target, ValuesTarget
 
 DrawMask = Callable[[int, int, torch.Generator, Tensor | None], Mask]
 Loss = Literal["l1", "smooth_l1", "mse"]
@@ -51,6 +51,9 @@ class Branches(NamedTuple):
         The target's latents of the whole series, in that space.
     attend : bool Tensor of shape (B, N), optional
         Which tokens hold a valid point; None means all.
+    whole : Tensor of shape (B, N, D), optional
+        The target encoder's last level of the whole series as it is; None where that is not among the levels, where
+        it was told what the other branch sees, or where the target is no encoder.
     """
 
     mask: Mask
@@ -59,6 +62,7 @@ class Branches(NamedTuple):
     repeated: Tensor | None
     latents: Tensor
     attend: Tensor | None
+    whole: Tensor | None = None
 
 
 class Projector(nn.Sequential):
@@ -249,14 +253,23 @@ class JEPA(nn.Module):
         n_context = mask.context.shape[1] if everywhere else 0
         # only a predictor that is asked for the context's positions has to know of them
         predicted = self.predictor(levels[0], mask, everywhere=True) if everywhere else self.predictor(levels[0], mask)
+        goal = self.target(x, self.levels, valid, attend, mask.context)
         return Branches(
             mask,
             torch.cat(levels[1:] or levels, -1),
             self.project(predicted[:, n_context:], mask.target_valid),
             self.project(predicted[:, :n_context], mask.context_valid) if everywhere else None,
-            self.project(self.latents(x, valid, attend, mask.context), attend),
+            self.project(self.joined(goal), attend),
             attend,
+            self.whole(goal),
         )
+
+    def whole(self, goal: list[Tensor]) -> Tensor | None:
+        """Return the last level among the target's, where it is what an encoder gives without a hint."""
+        hinted = self.encoder.hint_token is not None
+        if hinted or isinstance(self.target, ValuesTarget) or self.levels[-1] not in (-1, self.encoder.depth):
+            return None
+        return goal[-1]
 
     def context_levels(self) -> tuple[int, ...]:
         """Return the levels of the context that the regularizer needs besides the last, in the target's order."""
@@ -265,7 +278,10 @@ class JEPA(nn.Module):
 
     def latents(self, x: Tensor, valid: Tensor | None, attend: Tensor | None, hint: Tensor | None = None) -> Tensor:
         """Return the target's latents [B, N, L * D] of the whole series."""
-        levels = self.target(x, self.levels, valid, attend, hint)
+        return self.joined(self.target(x, self.levels, valid, attend, hint))
+
+    def joined(self, levels: list[Tensor]) -> Tensor:
+        """Return levels of the target [B, N, D] side by side, each layer-normed where that is asked for."""
         if self.normalize_target:
             levels = [F.layer_norm(level, level.shape[-1:]) for level in levels]
         return torch.cat(levels, -1)
