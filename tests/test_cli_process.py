@@ -97,3 +97,16 @@ def test_a_defect_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("tsjepa.cli.commands.probe", broken)
     assert isinstance(CliRunner().invoke(app, ["probe", "x.ckpt"]).exception, ValueError)
+
+
+@pytest.mark.parametrize(
+    ("given", "found"), [({}, "20000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, "None")]
+)
+def test_waiting_threads_sleep_soon_unless_told_otherwise(given: dict[str, str], found: str) -> None:
+    code = (
+        "import os, sys; from tsjepa.cli import main as m; early = 'torch' not in sys.modules; m.share_cores(); "
+        "print(early, os.environ.get('GOMP_SPINCOUNT'))"
+    )
+    without = {k: v for k, v in os.environ.items() if k not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=without | given, check=True)
+    assert done.stdout.split() == ["True", found]
