@@ -2,12 +2,12 @@
 
 No test series is looked at, so that choices may be made by it.
 
-    python benchmarks/front_ends.py --suite ucr-shared raw minirocket ts-jepa-paper ts-jepa-ema
-    python benchmarks/front_ends.py --suite ucr-shared ts-jepa-ema --set tokenizer.filters=64
+    python benchmarks/front_ends.py --suite ucr-shared raw minirocket ts-jepa-paper default
+    python benchmarks/front_ends.py --suite ucr-shared default --set probe.sketch=640
 
 For each data set at most 400 training series, drawn by label: accuracy of the ridge head by five-fold
-cross-validation, and fitted on one and on five labels a class, ten draws, scored on the other series. Printed are means
-over the data sets that have enough of each class.
+cross-validation, and fitted on one, five and ten labels a class, ten draws, scored on the other series. Printed are
+means over the data sets that have enough of each class.
 """
 
 import argparse
@@ -75,7 +75,13 @@ def measure(method, names, seed):
             print(f"{name}: {error}", file=sys.stderr)
             continue
         Z = np.asarray(fit_method(method, series, y, seed, "cpu").transform(series))
-        rows[name] = {"cv": cross_validated(Z, y), "one": few(Z, y, 1), "five": few(Z, y, 5), "features": Z.shape[1]}
+        rows[name] = {
+            "cv": cross_validated(Z, y),
+            "one": few(Z, y, 1),
+            "five": few(Z, y, 5),
+            "ten": few(Z, y, 10),
+            "features": Z.shape[1],
+        }
     return rows
 
 
@@ -91,7 +97,7 @@ def main():
     table = {}
     for name in options.methods:
         rows = measure(method_of(name, options.overrides), load_suite(options.suite), options.seed)
-        numbers = ("cv", "one", "five")
+        numbers = ("cv", "one", "five", "ten")
         table[name] = {key: float(np.nanmean([row[key] for row in rows.values()])) for key in numbers}
         table[name] |= {"n_data": len(rows), "data": rows}
         if not options.json:

@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from tsjepa.arrays import Series, as_series
 from tsjepa.build import build_model, configure, resolve
 from tsjepa.config import Config
-from tsjepa.embedding import embed
+from tsjepa.embedding import calibrate, embed
 from tsjepa.normalization import take_statistics
 from tsjepa.objective import JEPA
 
 PATCH, CHANNELS, LENGTH = 5, 2, 32
-KINDS = ("linear", "spectral", "conv")
+# tokenizers, and the stem whose tokens are read together with shares, in a sketch
+KINDS = ("linear", "spectral", "conv", "sketch")
 NORMALIZE = ("instance", "train", "none")
 # how channels become tokens, and how they are joined afterwards
 MODES = (("independent", "concat"), ("independent", "mean"), ("independent", "max"), ("mixed", "concat"))
@@ -35,13 +36,16 @@ class Model(NamedTuple):
 @cache
 def make(kind: str, normalize: str, mode: tuple[str, str], objective: str = "sigreg") -> Model:
     """Return a model with larger weights than the initial ones, so that attention matters."""
+    probe = {"levels": "all", "pool": ["mean", "std", "max"], "channels": mode[1], "scale_features": True}
+    if kind == "sketch":
+        kind, probe = "conv", {**probe, "shares": True, "sketch": 48}
     settings = {
         "tokenizer": {"kind": kind, "patch_length": PATCH, "channels": mode[0], "filters": 4, "dilations": [1, 2]},
         "normalize": normalize,
         "encoder": {"dim": 16, "depth": 2, "heads": 2},
         "predictor": {"dim": 16, "depth": 1, "heads": 2},
         "mask": {"kind": "random", "ratio": 0.5},
-        "probe": {"levels": "all", "pool": ["mean", "std", "max"], "channels": mode[1], "scale_features": True},
+        "probe": probe,
     }
     config = resolve(configure(Config(**settings), objective), LENGTH)
     model = build_model(config, CHANNELS).eval()
@@ -50,6 +54,7 @@ def make(kind: str, normalize: str, mode: tuple[str, str], objective: str = "sig
         generator = torch.Generator().manual_seed(0)
         for parameter in model.encoder.blocks.parameters():
             parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
+    calibrate(model.encoder, draw(0, 20), config.probe)
     return Model(config, model)
 
 

@@ -173,3 +173,26 @@ def test_the_recipe_has_both_stages():
 def test_warm_up_and_cooldown_do_not_overlap():
     with pytest.raises(ConfigError, match="warmup and cooldown_share are shares"):
         configure("tiny", "distill", ["train.warmup=0.5", "train.cooldown_share=0.6"])
+
+
+def test_a_student_keeps_a_readout_of_its_own():
+    overrides = (*COOLDOWN, "probe.shares=true", "probe.sketch=16")
+    model = run(overrides=overrides)
+    assert model.encoder.readout.sketch.known
+    assert model.target.module.readout is None
+    plain = run()
+    assert all(torch.equal(value, model.state_dict()[name]) for name, value in plain.state_dict().items())
+
+
+def test_a_checkpoint_of_each_epoch_has_a_sketch_of_its_own(tmp_path):
+    out = tmp_path / "run"
+    out.mkdir()
+    overrides = ("train.epochs=2", "train.batch_size=8", "probe.shares=true", "probe.sketch=16")
+    with pytest.raises(RuntimeError, match="stopped"):
+        run(out, "ema", stop=2, overrides=overrides)
+    early = load_checkpoint(out / "checkpoint.ckpt")[0].encoder.readout.sketch
+    assert early.known
+    model = run(out, "ema", resume=True, overrides=overrides)
+    late = load_checkpoint(out / "checkpoint.ckpt")[0].encoder.readout.sketch
+    assert torch.equal(late.centre, model.encoder.readout.sketch.centre)
+    assert not torch.equal(late.centre, early.centre)
