@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tsjepa import filterbank
-from tsjepa.filterbank import exceedances, pooled_responses
+from tsjepa.filterbank import pooled_responses
 
 DILATIONS, PATCH = (1, 2, 4), 6
 REACH = max(DILATIONS)
@@ -67,22 +67,3 @@ def test_half_precision_around_it_changes_nothing() -> None:
         inside = pooled_responses(windows, weight, bias, DILATIONS, PATCH)
     for a, b in zip(plain, inside, strict=True):
         assert torch.equal(a, b)
-
-
-@pytest.mark.usefixtures("_block")
-@pytest.mark.parametrize("channels", [1, 2])
-def test_exceedances_count_the_points_of_a_patch(channels: int) -> None:
-    windows, weight, _ = drawn(11, channels)
-    thresholds = torch.randn(len(DILATIONS), 5, 4, dtype=torch.float64)
-    found = exceedances(windows, weight.detach(), thresholds, DILATIONS, PATCH)
-    assert found.shape == (11, len(DILATIONS), 4, 5)
-    for dilation, kernel, levels, counts in zip(DILATIONS, weight.detach(), thresholds, found.unbind(1), strict=True):
-        margin = REACH - dilation
-        response = F.conv1d(windows[:, :, margin : windows.shape[2] - margin], kernel, dilation=dilation)
-        assert torch.equal(counts, (response[:, None] > levels.T[:, :, None]).sum(-1).double())
-
-
-def test_a_response_at_a_threshold_does_not_exceed_it() -> None:
-    windows, weight, _ = drawn(2, 1)
-    thresholds = torch.zeros(len(DILATIONS), 5, 1, dtype=torch.float64)
-    assert not exceedances(torch.zeros_like(windows), weight.detach(), thresholds, DILATIONS, PATCH).any()

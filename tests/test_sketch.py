@@ -85,7 +85,7 @@ def test_the_gradient_is_that_before_rounding() -> None:
     assert rows.grad is not None
     again = rows.detach().clone().requires_grad_()
     scale = 2 / sketch.spread
-    (((again - sketch.centre) * scale) @ sketch.directions.float()).tanh().sum().backward()
+    (((again - sketch.centre) * scale) @ sketch.directions).tanh().sum().backward()
     torch.testing.assert_close(rows.grad, again.grad)
     assert torch.equal(sketch(rows).detach(), sketch(rows.detach()))
 
@@ -140,7 +140,7 @@ def test_without_a_sketch_shares_stand_before_the_levels() -> None:
     Z = embed(encoder, series, config.probe)
     assert Z.shape == (9, 640 + encoder.depth * encoder.dim)
     with torch.no_grad():
-        want = encoder.read_shares(torch.from_numpy(series.values))
+        want = encoder.shares(torch.from_numpy(series.values))
     np.testing.assert_array_equal(Z[:, :640], want)
     np.testing.assert_array_equal(Z[:, 640:], embed(encoder, series, ProbeConfig(levels="blocks", pool=("mean",))))
 

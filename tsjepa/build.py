@@ -308,7 +308,7 @@ def build_readout(probe: ProbeConfig, encoder: Encoder) -> Readout | None:
     """Build what makes the embedding besides pooled tokens, None where that is nothing."""
     if not probe.shares and probe.sketch is None:
         return None
-    shares = Shares(encoder.tokenizer.patch_length, encoder.channels) if probe.shares else None
+    shares = Shares(encoder.channels) if probe.shares else None
     levels = [len(probe.pool) * encoder.dim] * len(chosen_levels(encoder, probe))
     widths = ([] if shares is None else [shares.size]) + levels
     weights = ([] if shares is None else [1.0]) + [probe.level_weight] * len(levels)

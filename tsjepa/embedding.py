@@ -267,7 +267,7 @@ def features(encoder: Encoder, x: Tensor, valid: Tensor | None, probe: ProbeConf
     attend = None if valid is None else encoder.token_valid(valid)
     states = encoder(x, levels=chosen_levels(encoder, probe), valid=valid, attend=attend)
     parts = [pool(state, attend, statistic) for state in states for statistic in probe.pool]
-    return torch.cat([encoder.read_shares(x, valid, attend), *parts] if probe.shares else parts, 1)
+    return torch.cat([encoder.shares(x, valid), *parts] if probe.shares else parts, 1)
 
 
 def pool(tokens: Tensor, valid: Tensor | None, statistic: str) -> Tensor:

@@ -239,8 +239,8 @@ class Encoder(nn.Module):
             x = torch.where(shown, x, 0.0)
         return self.tokenizer(x, keep)
 
-    def read_shares(self, x: Tensor, valid: Tensor | None = None, attend: Tensor | None = None) -> Tensor:
-        """Return the pooled shares [B, S] of whole series, see `tsjepa.shares.Shares`; parameters as in `forward`.
+    def shares(self, x: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Return the shares [B, S] of whole series, see `tsjepa.shares.Shares`; parameters as in `forward`.
 
         Raises
         ------
@@ -249,8 +249,8 @@ class Encoder(nn.Module):
         """
         if self.readout is None or self.readout.shares is None:
             raise ValueError("this encoder was built without shares: pretrain it with probe.shares=true.")
-        shares = self.readout.shares
-        return shares.pool(shares(normalized(x, valid, self.normalize, self.tokenizer.patch_length)), attend)
+        values = normalized(x, valid, self.normalize, self.tokenizer.patch_length)
+        return self.readout.shares(values, None if valid is None else valid.any(1))
 
 
 def patch_values(x: Tensor, valid: Tensor | None, *, patch_length: int, normalize: str) -> Tensor:

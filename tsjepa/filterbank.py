@@ -6,7 +6,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn import functional as F
 
 from tsjepa.elementwise import in_place
 
@@ -88,50 +87,6 @@ def pooled_responses(
     with torch.autocast(windows.device.type, enabled=False):
         share, peak = PooledResponses.apply(windows.to(joined.dtype), joined, dilations, patch_length)
     return share, peak
-
-
-def exceedances(
-    windows: Tensor, weight: Tensor, thresholds: Tensor, dilations: tuple[int, ...], patch_length: int
-) -> Tensor:
-    """Filter patches with their surroundings, and count the points of each patch whose response exceeds a threshold.
-
-    Parameters
-    ----------
-    windows : Tensor of shape (R, C, W)
-        Patches with as many points on either side as the longest filter reaches.
-    weight : Tensor of shape (G, F, C, K)
-        F filters of K taps, K odd, for each of G dilations.
-    thresholds : Tensor of shape (G, F, H)
-        H of each filter.
-    dilations : tuple of int
-        G distances between taps.
-    patch_length : int
-        P, in time points.
-
-    Returns
-    -------
-    Tensor of shape (R, G, H, F)
-        Whole numbers from 0 to P, as floats.
-
-    Examples
-    --------
-    >>> windows = torch.tensor([[[0.0, 1.0, 2.0, 0.0]]])  # a patch of 2 points, 1 on either side
-    >>> weight, thresholds = torch.tensor([[[[0.0, 1.0, -1.0]]]]), torch.tensor([[[-2.0, 0.0, 1.5]]])
-    >>> exceedances(windows, weight, thresholds, (1,), 2).flatten()
-    tensor([2., 1., 1.])
-    """
-    n_dilations, n_filters, n_thresholds = thresholds.shape
-    counts = weight.new_empty(len(windows), n_dilations, n_thresholds, n_filters)
-    levels = thresholds.transpose(1, 2)[:, None, None]
-    # the tap that is always 1 weighs nothing
-    columns = F.pad(weight.flatten(2), (0, 1)).transpose(1, 2).contiguous()
-    with torch.autocast(windows.device.type, enabled=False):
-        for rows, _, response in blocks(windows.to(weight.dtype), columns, dilations, patch_length):
-            above = torch.empty_like(response)
-            for k in range(n_thresholds):
-                torch.gt(response, levels[..., k, :], out=above)  # floats: booleans are slow to count
-                counts[rows, :, k] = above.sum(2).transpose(0, 1)
-    return counts
 
 
 def blocks(

@@ -49,7 +49,7 @@ class Sketch(nn.Module):
         self.widths, self.weights, self.size = tuple(widths), tuple(weights), size
         self.register_buffer("centre", torch.zeros(sum(widths)))
         self.register_buffer("spread", torch.zeros(len(self.widths)))
-        self.directions = draw_signs(sum(widths), size)
+        self.directions = draw_signs(sum(widths), size).float()
 
     @property
     def known(self) -> bool:
@@ -68,7 +68,7 @@ class Sketch(nn.Module):
         total = sum(weight**2 for weight in self.weights) ** 0.5
         weights = REACH / total * torch.tensor(self.weights, device=rows.device) / self.spread
         scale = weights.repeat_interleave(torch.tensor(self.widths, device=rows.device), output_size=rows.shape[1])
-        turned = ((rows - self.centre) * scale) @ self.directions.to(rows.device, rows.dtype)
+        turned = ((rows - self.centre) * scale) @ self.directions.to(rows.device)
         steps = STEPS * turned.tanh()
         rounded = steps.round()
         if steps.requires_grad:
