@@ -13,8 +13,9 @@ from tsjepa.config import Config
 from tsjepa.embedding import calibrate, embed, n_features, sample_cases
 from tsjepa.encoder import Encoder
 from tsjepa.finetuning import embed_batch
+from tsjepa.normalization import take_statistics
 from tsjepa.sections import ProbeConfig
-from tsjepa.sketch import Sketch, draw_signs
+from tsjepa.sketch import Sketch, draw_signs, mixed
 
 SKETCHED = ["probe.levels=blocks", "probe.pool=[mean]", "probe.shares=true", "probe.sketch=64"]
 
@@ -114,24 +115,42 @@ def test_few_labels_are_read_better_than_from_features_of_unequal_spread() -> No
 
 
 @pytest.mark.parametrize("overrides", [[], ["probe.shares=false"], ["probe.scale_features=true"], ["normalize=train"]])
-@pytest.mark.parametrize("channels", ["concat", "mean"])
-def test_an_embedding_is_one_and_has_the_width_it_says(overrides: list[str], channels: str) -> None:
-    config, series = config_of(*overrides, f"probe.channels={channels}"), series_of(channels=2)
-    model = build_model(config, 2).eval()
-    if model.encoder.statistics is not None:
-        from tsjepa.normalization import take_statistics
-
-        take_statistics(model, series)
+@pytest.mark.parametrize("channels", ["concat", "mean", "max"])
+def test_an_embedding_has_the_width_it_says_whatever_the_channels(overrides: list[str], channels: str) -> None:
+    config, series = config_of(*overrides, f"probe.channels={channels}"), series_of(channels=3)
+    model = build_model(config, 3).eval()
+    take_statistics(model, series)
     calibrate(model.encoder, series, config.probe)
     Z = embed(model.encoder, series, config.probe)
-    extra = 2 if config.probe.scale_features else 0
-    assert Z.shape == (9, (64 + extra) * (2 if channels == "concat" else 1))
-    assert Z.shape[1] == n_features(model.encoder, config.probe, 2)
-    if channels == "concat" and not extra:
-        assert set(np.unique(4 * Z)) <= set(range(-4, 5))
+    scales = 2 * (3 if channels == "concat" else 1) if config.probe.scale_features else 0
+    assert Z.shape == (9, 64 + scales)
+    assert Z.shape[1] == n_features(model.encoder, config.probe, 3)
+    if channels != "mean":
+        assert set(np.unique(4 * Z[:, :64])) <= set(range(-4, 5))
     with torch.no_grad():
         again = embed_batch(model.encoder, torch.from_numpy(series.values), None, config.probe).numpy()
     assert (np.abs(Z - again) > 1e-4).mean() < 1e-2
+
+
+def test_channels_are_added_on_directions_of_their_own() -> None:
+    turned = torch.randn(4, 3, 11)
+    measured = torch.tensor([[True, True, True], [True, False, True], [False, False, True], [False] * 3]).unsqueeze(2)
+    want = np.zeros((4, 11))
+    for case in range(4):
+        for channel in range(3):
+            if measured[case, channel]:
+                want[case] += np.roll(turned[case, channel].numpy(), channel)
+        want[case] /= np.sqrt(max(int(measured[case].sum()), 1))
+    np.testing.assert_allclose(mixed(turned, measured), want, atol=1e-6)
+
+
+def test_channels_can_be_told_apart() -> None:
+    config, series = config_of("probe.sketch=512"), series_of(channels=2)
+    encoder = ready(config, series)
+    swapped = Series(series.values[:, ::-1].copy())
+    Z, other = embed(encoder, series, config.probe), embed(encoder, swapped, config.probe)
+    cosine = (Z * other).sum(1) / np.linalg.norm(Z, axis=1) / np.linalg.norm(other, axis=1)
+    assert np.abs(cosine).max() < 0.5
 
 
 def test_without_a_sketch_shares_stand_before_the_levels() -> None:
@@ -190,11 +209,12 @@ def test_weights_that_are_trained_start_alike_with_and_without() -> None:
     }
 
 
-def test_channels_without_a_value_stay_zero() -> None:
+def test_a_channel_without_a_value_takes_no_part() -> None:
     config, series = config_of(), series_of(channels=2)
     valid = np.ones(series.values.shape, bool)
-    valid[3, 1] = False
+    valid[3, 1], valid[4] = False, False
     holed = Series(np.where(valid, series.values, 0), valid)
-    Z = embed(ready(config, holed), holed, config.probe)
-    assert not Z[3, 64:].any()
-    assert Z[3, :64].any()
+    encoder = ready(config, holed)
+    Z = embed(encoder, holed, config.probe)
+    np.testing.assert_array_equal(Z[3], embed(encoder, Series(series.values[3:4, :1]), config.probe)[0])
+    assert not Z[4].any()

@@ -13,6 +13,7 @@ from tsjepa.encoder import Encoder
 from tsjepa.normalization import level_and_scale
 from tsjepa.precision import fast_float32
 from tsjepa.sections import ProbeConfig
+from tsjepa.sketch import mixed, rounded
 
 Precision = Literal["32", "bf16"]
 
@@ -50,7 +51,7 @@ def embed(
     -------
     float32 array of shape (n_cases, n_features)
         Ordered by channel, level, statistic and unit, shares before and scale features behind them; of a sketch in
-        no order. Zeros for a channel without any value.
+        no order, and of all channels together. Zeros for a channel without any value.
 
     Raises
     ------
@@ -153,7 +154,7 @@ def chunk_size(encoder: Encoder, source: SeriesSource, probe: ProbeConfig) -> in
     >>> chunk_size(Encoder(LinearPatches(5, 4), depth=1, heads=1), as_series(np.zeros((3, 2048))), ProbeConfig())
     2048
     """
-    numbers = max(source.n_channels * source.n_timepoints, n_features(encoder, probe, source.n_channels))
+    numbers = source.n_channels * max(source.n_timepoints, row_width(encoder, probe))
     return max(1, HELD // numbers)
 
 
@@ -165,7 +166,7 @@ def sequences(encoder: Encoder, series: Series) -> tuple[NDArray[np.float32], ND
 
 
 def row_width(encoder: Encoder, probe: ProbeConfig) -> int:
-    """Return the number of features of one sequence."""
+    """Return the number of features of one sequence, before channels are joined."""
     return features_width(encoder, probe) + (2 * encoder.channels if probe.scale_features else 0)
 
 
@@ -189,7 +190,8 @@ def n_features(encoder: Encoder, probe: ProbeConfig, n_channels: int) -> int:
     30
     """
     apart = n_channels - len(encoder.inputs) if encoder.channels == 1 and probe.channels == "concat" else 1
-    return apart * row_width(encoder, probe)
+    one = row_width(encoder, probe)
+    return apart * one if probe.sketch is None else probe.sketch + apart * (one - probe.sketch)
 
 
 def chosen_levels(encoder: Encoder, probe: ProbeConfig) -> list[int]:
@@ -247,7 +249,7 @@ def groups(
 
 
 def embed_sequences(encoder: Encoder, x: Tensor, valid: Tensor | None, probe: ProbeConfig) -> Tensor:
-    """Return the embeddings [B, F] of one batch of sequences [B, C, T], but for their scale features.
+    """Return what sequences [B, C, T] give to an embedding [B, F], but for their scale features: see `join_rows`.
 
     Raises
     ------
@@ -259,7 +261,7 @@ def embed_sequences(encoder: Encoder, x: Tensor, valid: Tensor | None, probe: Pr
         return rows
     if encoder.readout is None or encoder.readout.sketch is None:
         raise ValueError("this encoder was built without a sketch: pretrain it with probe.sketch.")
-    return encoder.readout.sketch(rows)
+    return encoder.readout.sketch.project(rows)
 
 
 def features(encoder: Encoder, x: Tensor, valid: Tensor | None, probe: ProbeConfig) -> Tensor:
@@ -304,13 +306,27 @@ def join_channels(
 
 
 def join_rows(rows: Tensor, measured: Tensor, probe: ProbeConfig) -> Tensor:
-    """Join the embeddings of channels [B, C, F] to [B, C * F], or to their mean or maximum [B, F].
+    """Join what the channels of cases give [B, C, F] to one embedding a case.
 
-    A channel without any value, of which `measured` [B, C, 1] tells, takes no part in mean and maximum.
+    Side by side it is [B, C * F], as their mean or maximum [B, F]. Sketches side by side would be as long as there are
+    channels: their projections are added up, each on directions of its own, and then rounded. A channel without any
+    value, of which `measured` [B, C, 1] tells, takes no part.
     """
+    if probe.sketch is None:
+        return joined(rows, measured, probe.channels)
+    turned, scales = rows[..., : probe.sketch], rows[..., probe.sketch :]
     if probe.channels == "concat":
+        sketch = rounded(mixed(turned, measured))
+    else:
+        sketch = joined(rounded(turned), measured, probe.channels)
+    return torch.cat([sketch, joined(scales, measured, probe.channels)], 1) if probe.scale_features else sketch
+
+
+def joined(rows: Tensor, measured: Tensor, how: str) -> Tensor:
+    """Put the rows of channels [B, C, F] side by side [B, C * F], or return their mean or maximum [B, F]."""
+    if how == "concat":
         return rows.flatten(1)
-    if probe.channels == "max":
+    if how == "max":
         largest = torch.where(measured, rows, -torch.inf).amax(1)
         return torch.where(measured.any(1), largest, 0.0)
     return rows.sum(1) / measured.sum(1).clamp(min=1)

@@ -63,17 +63,54 @@ class Sketch(nn.Module):
             distance = block.square().sum(1).mean().sqrt()
             self.spread[at] = distance if distance > 0 else 1.0
 
-    def forward(self, rows: Tensor) -> Tensor:
-        """Map features [n, F] to sketches [n, size]; the gradient is that before rounding."""
+    def project(self, rows: Tensor) -> Tensor:
+        """Map features [n, F] to what is not yet saturated and rounded [n, size]."""
         total = sum(weight**2 for weight in self.weights) ** 0.5
         weights = REACH / total * torch.tensor(self.weights, device=rows.device) / self.spread
         scale = weights.repeat_interleave(torch.tensor(self.widths, device=rows.device), output_size=rows.shape[1])
-        turned = ((rows - self.centre) * scale) @ self.directions.to(rows.device)
-        steps = STEPS * turned.tanh()
-        rounded = steps.round()
-        if steps.requires_grad:
-            rounded = rounded + (steps - steps.detach())
-        return rounded / STEPS
+        return ((rows - self.centre) * scale) @ self.directions.to(rows.device)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Map features [n, F] to sketches [n, size]; the gradient is that before rounding."""
+        return rounded(self.project(rows))
+
+
+def rounded(turned: Tensor) -> Tensor:
+    """Saturate and round to multiples of 1 / STEPS; the gradient is that before rounding.
+
+    Examples
+    --------
+    >>> rounded(torch.tensor([-9.0, 0.1, 0.2, 0.6]))
+    tensor([-1.0000,  0.0000,  0.2500,  0.5000])
+    """
+    steps = STEPS * turned.tanh()
+    whole = steps.round()
+    if steps.requires_grad:
+        whole = whole + (steps - steps.detach())
+    return whole / STEPS
+
+
+def mixed(turned: Tensor, measured: Tensor) -> Tensor:
+    """Join the projections of channels [B, C, size] to one [B, size], each channel on directions of its own.
+
+    Channel c takes the directions of the first one, c places further on: signs of different places have nothing to do
+    with each other. The sum is divided by the root of the number of channels that have a value.
+
+    Parameters
+    ----------
+    turned : Tensor of shape (B, C, size)
+    measured : bool Tensor of shape (B, C, 1)
+        Which channels have a value.
+
+    Examples
+    --------
+    >>> mixed(torch.tensor([[[1.0, 2.0, 3.0], [10.0, 20.0, 30.0]]]), torch.tensor([[[True], [False]]]))
+    tensor([[1., 2., 3.]])
+    """
+    channels, size = turned.shape[1:]
+    place = torch.arange(size, device=turned.device) - torch.arange(channels, device=turned.device).unsqueeze(1)
+    own = torch.where(measured, turned, 0.0).gather(2, (place % size).expand(turned.shape[0], -1, -1))
+    return own.sum(1) / measured.sum(1).clamp(min=1).sqrt()
 
 
 def draw_signs(rows: int, columns: int) -> Tensor:
