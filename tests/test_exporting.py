@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tsjepa.arrays import as_series
-from tsjepa.embedding import embed
+from tsjepa.build import build_model, configure, resolve
+from tsjepa.embedding import calibrate, embed
 from tsjepa.encoder import Encoder
 from tsjepa.exporting import (
     SMALLEST_COSINE,
@@ -120,6 +121,30 @@ def test_onnx_runtime_gives_what_embed_gives(graph: tuple[Path, Encoder, ProbeCo
     shapes = [(1, 2, 1), (7, 2, PATCH), (2, 2, 5 * PATCH), (1, 2, 333)]
     holes = [np.where(rng.random(shape) < 0.4, np.nan, rng.normal(20, 30, shape)) for shape in shapes]
     assert compare(path, encoder, probe, [values.astype(np.float32) for values in holes]).within
+
+
+@pytest.mark.parametrize("channels", ["concat", "mean"])
+def test_a_sketch_becomes_a_graph_up_to_what_lies_between_two_steps(tmp_path: Path, channels: str) -> None:
+    for name in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(name, reason="needs the extra onnx")
+    probe = ["probe.levels=blocks", "probe.shares=true", "probe.sketch=128", f"probe.channels={channels}"]
+    config = resolve(configure("tiny", None, [*probe, "probe.scale_features=true"]), LENGTH)
+    encoder = build_model(config, 2).encoder.eval()
+    calibrate(encoder, as_series(np.random.default_rng(0).normal(size=(20, 2, LENGTH))), config.probe)
+    path = tmp_path / "graph.onnx"
+    export_graph(encoder, config.probe, 2, path, {})
+    assert compare(path, encoder, config.probe, example_values(encoder, 2, LENGTH, seed=1)).within
+
+
+def test_a_step_is_close_for_a_few_numbers_of_a_sketch_only() -> None:
+    want = np.zeros((10, 1000), np.float32)
+    found = want.copy()
+    found[0, :5] = 0.25
+    assert agreement(found, want, 0.25).within
+    assert not agreement(found, want).within
+    assert not agreement(2 * found, want, 0.25).within
+    found[:, :5] = 0.25
+    assert not agreement(found, want, 0.25).within
 
 
 def test_another_encoder_is_told_apart(graph: tuple[Path, Encoder, ProbeConfig]) -> None:

@@ -85,8 +85,7 @@ def test_the_gradient_is_that_before_rounding() -> None:
     sketch(rows).sum().backward()
     assert rows.grad is not None
     again = rows.detach().clone().requires_grad_()
-    scale = 2 / sketch.spread
-    (((again - sketch.centre) * scale) @ sketch.directions).tanh().sum().backward()
+    (((again - sketch.centre) * sketch.scale) @ sketch.directions).tanh().sum().backward()
     torch.testing.assert_close(rows.grad, again.grad)
     assert torch.equal(sketch(rows).detach(), sketch(rows.detach()))
 
@@ -194,7 +193,7 @@ def test_calibration_leaves_the_mode_and_other_weights_alone() -> None:
     calibrate(encoder, series, config.probe)
     assert encoder.training
     changed = [name for name, value in encoder.state_dict().items() if not torch.equal(value, before[name])]
-    assert changed == ["readout.sketch.centre", "readout.sketch.spread"]
+    assert changed == ["readout.sketch.centre", "readout.sketch.scale"]
 
 
 def test_weights_that_are_trained_start_alike_with_and_without() -> None:
@@ -205,7 +204,7 @@ def test_weights_that_are_trained_start_alike_with_and_without() -> None:
         "readout.shares.weight",
         "readout.shares.thresholds",
         "readout.sketch.centre",
-        "readout.sketch.spread",
+        "readout.sketch.scale",
     }
 
 

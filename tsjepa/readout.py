@@ -22,7 +22,7 @@ class Readout(nn.Module):
     Examples
     --------
     >>> sorted(Readout(None, Sketch([3, 2], [1.0, 0.5], size=8)).state_dict())
-    ['sketch.centre', 'sketch.spread']
+    ['sketch.centre', 'sketch.scale']
     """
 
     def __init__(self, shares: Shares | None, sketch: Sketch | None) -> None:

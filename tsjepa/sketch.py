@@ -42,33 +42,32 @@ class Sketch(nn.Module):
     """
 
     centre: Tensor
-    spread: Tensor
+    scale: Tensor
 
     def __init__(self, widths: Sequence[int], weights: Sequence[float], size: int) -> None:
         super().__init__()
         self.widths, self.weights, self.size = tuple(widths), tuple(weights), size
         self.register_buffer("centre", torch.zeros(sum(widths)))
-        self.register_buffer("spread", torch.zeros(len(self.widths)))
+        self.register_buffer("scale", torch.zeros(sum(widths)))
         self.directions = draw_signs(sum(widths), size).float()
 
     @property
     def known(self) -> bool:
         """Whether `measure` has been called."""
-        return bool(self.spread.any())
+        return bool(self.scale.any())
 
     def measure(self, rows: Tensor) -> None:
         """Take mean and root mean squared distance from it, block by block, of training series [n, F]."""
         self.centre.copy_(rows.mean(0))
-        for at, block in enumerate((rows - self.centre).split(self.widths, 1)):
-            distance = block.square().sum(1).mean().sqrt()
-            self.spread[at] = distance if distance > 0 else 1.0
+        total = sum(weight**2 for weight in self.weights) ** 0.5
+        blocks = (rows - self.centre).split(self.widths, 1)
+        for weight, scale, block in zip(self.weights, self.scale.split(self.widths), blocks, strict=True):
+            distance = float(block.square().sum(1).mean().sqrt())
+            scale.fill_(REACH * weight / total / (distance or 1.0))
 
     def project(self, rows: Tensor) -> Tensor:
         """Map features [n, F] to what is not yet saturated and rounded [n, size]."""
-        total = sum(weight**2 for weight in self.weights) ** 0.5
-        weights = REACH / total * torch.tensor(self.weights, device=rows.device) / self.spread
-        scale = weights.repeat_interleave(torch.tensor(self.widths, device=rows.device), output_size=rows.shape[1])
-        return ((rows - self.centre) * scale) @ self.directions.to(rows.device)
+        return ((rows - self.centre) * self.scale) @ self.directions.to(rows.device)
 
     def forward(self, rows: Tensor) -> Tensor:
         """Map features [n, F] to sketches [n, size]; the gradient is that before rounding."""
