@@ -4,7 +4,7 @@ Of every series of both parts a share of the points is taken out, at random or i
 missing and once with the mean of the points that are left in their place: pretrain without labels, embed, fit the ridge
 probe on the training labels and score it on the test part.
 
-    python benchmarks/missing.py --data FordA --recipe ts-jepa-ema --epochs 10
+    python benchmarks/missing.py --data FordA --recipe default --epochs 10
     python benchmarks/missing.py --data FordA --epochs 10 --kinds block --shares 0.3 0.5
 """
 
@@ -97,7 +97,7 @@ def main():
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="FordA")
-    parser.add_argument("--recipe", default="ts-jepa-ema")
+    parser.add_argument("--recipe", default="default")
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
