@@ -10,7 +10,7 @@ from sklearn.preprocessing import StandardScaler
 from tsjepa.arrays import Series
 from tsjepa.build import build_model, configure, resolve
 from tsjepa.config import Config
-from tsjepa.embedding import calibrate, embed, n_features, sample_cases
+from tsjepa.embedding import calibrate, embed, n_features
 from tsjepa.encoder import Encoder
 from tsjepa.finetuning import embed_batch
 from tsjepa.normalization import take_statistics
@@ -163,14 +163,24 @@ def test_without_a_sketch_shares_stand_before_the_levels() -> None:
     np.testing.assert_array_equal(Z[:, 640:], embed(encoder, series, ProbeConfig(levels="blocks", pool=("mean",))))
 
 
-def test_it_is_calibrated_on_the_same_sample_whatever_the_size() -> None:
-    series = series_of(300)
-    assert len(sample_cases(series, 1, 128)) == 128
-    first, second = ready(config_of(), series), ready(config_of(), series)
+@pytest.mark.parametrize(
+    ("n_cases", "channels", "held", "seen"),
+    [(300, 1, 10**6, 128), (300, 3, 10**6, 128), (40, 1, 10**6, 40), (300, 2, 1200, 10)],
+)
+def test_it_is_calibrated_on_a_sample_of_cases_whatever_their_channels(
+    n_cases: int, channels: int, held: int, seen: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tsjepa.embedding.HELD", held)
+    series, asked = series_of(n_cases, channels), []
+
+    class Watched(Series):
+        def take(self, cases: np.ndarray) -> Series:
+            asked.append(len(cases))
+            return Series(self.values[cases])
+
+    first, second = ready(config_of(), Watched(series.values)), ready(config_of(), series)
+    assert asked == [seen]
     torch.testing.assert_close(first.state_dict(), second.state_dict(), rtol=0, atol=0)
-    assert first.readout is not None
-    assert first.readout.sketch is not None
-    assert first.readout.sketch.known
 
 
 def test_before_calibration_it_is_refused() -> None:

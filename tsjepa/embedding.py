@@ -20,7 +20,7 @@ Precision = Literal["32", "bf16"]
 # Every batch has this many sequences, the last one filled up: matrix products of another size round differently,
 # and an embedding must not depend on its neighbours.
 BATCH = 64
-# Token sequences that a sketch is calibrated on
+# Series, all their channels, that a sketch is calibrated on
 SAMPLE = 128
 # Numbers, of series or of their embeddings, that are held at a time where series are read from a source
 HELD = 2**22
@@ -90,13 +90,14 @@ def calibrate(encoder: Encoder, source: SeriesSource, probe: ProbeConfig, device
     encoder : Encoder
         On `device`; it is measured in evaluation mode, and left in the one that it was in.
     source : SeriesSource
-        Training series, of which about SAMPLE sequences are looked at, always the same ones.
+        Training series, of which SAMPLE are looked at, fewer of very long ones, always the same.
     probe : ProbeConfig
     device : str or torch.device, default="cpu"
     """
     if encoder.readout is None or encoder.readout.sketch is None:
         return
-    values, valid = sequences(encoder, source.take(sample_cases(source, encoder.channels, SAMPLE)))
+    wanted = min(SAMPLE, max(HELD // (source.n_channels * source.n_timepoints), 2))
+    values, valid = sequences(encoder, source.take(some_cases(source, wanted)))
     training, found = encoder.training, []
     encoder.eval()
     with torch.inference_mode(), fast_float32():
@@ -110,7 +111,11 @@ def calibrate(encoder: Encoder, source: SeriesSource, probe: ProbeConfig, device
 
 def sample_cases(source: SeriesSource, channels: int, sequences: int) -> NDArray[np.int64]:
     """Return the cases of a sample of about `sequences` token sequences; a smaller sample is part of a larger one."""
-    wanted = max(sequences // (1 if channels > 1 else source.n_channels), 2)
+    return some_cases(source, max(sequences // (1 if channels > 1 else source.n_channels), 2))
+
+
+def some_cases(source: SeriesSource, wanted: int) -> NDArray[np.int64]:
+    """Return so many cases, always the same ones; a smaller sample is part of a larger one."""
     return np.sort(np.random.default_rng(0).permutation(source.n_cases)[:wanted])
 
 
