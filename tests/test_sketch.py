@@ -121,11 +121,10 @@ def test_an_embedding_has_the_width_it_says_whatever_the_channels(overrides: lis
     take_statistics(model, series)
     calibrate(model.encoder, series, config.probe)
     Z = embed(model.encoder, series, config.probe)
-    scales = 2 * (3 if channels == "concat" else 1) if config.probe.scale_features else 0
-    assert Z.shape == (9, 64 + scales)
+    assert Z.shape == (9, 64)
     assert Z.shape[1] == n_features(model.encoder, config.probe, 3)
     if channels != "mean":
-        assert set(np.unique(4 * Z[:, :64])) <= set(range(-4, 5))
+        assert set(np.unique(4 * Z)) <= set(range(-4, 5))
     with torch.no_grad():
         again = embed_batch(model.encoder, torch.from_numpy(series.values), None, config.probe).numpy()
     assert (np.abs(Z - again) > 1e-4).mean() < 1e-2
@@ -227,3 +226,26 @@ def test_a_channel_without_a_value_takes_no_part() -> None:
     Z = embed(encoder, holed, config.probe)
     np.testing.assert_array_equal(Z[3], embed(encoder, Series(series.values[3:4, :1]), config.probe)[0])
     assert not Z[4].any()
+
+
+def test_level_and_scale_are_part_of_it_where_they_are_asked_for() -> None:
+    series = series_of(40)
+    moved, grown = Series(series.values + 3), Series(series.values * 4)
+    several = Series(np.concatenate([series.values, moved.values, grown.values]))
+    for overrides, seen in (([], False), (["probe.scale_features=true"], True)):
+        config = config_of(*overrides)
+        encoder = ready(config, several)
+        Z = embed(encoder, several, config.probe)
+        for other in (Z[40:80], Z[80:]):
+            assert bool(np.abs(Z[:40] - other).mean() > 0.1) is seen
+
+
+def test_levels_that_differ_by_rounding_are_nothing() -> None:
+    values = series_of(40).values.astype(np.float64)
+    values = (values - values.mean(2, keepdims=True)) / values.std(2, keepdims=True)
+    series = Series(values.astype(np.float32))
+    scaled = config_of("probe.scale_features=true")
+    encoder = ready(scaled, series)
+    shift = Series((values + 1e-6).astype(np.float32))
+    a, b = embed(encoder, series, scaled.probe), embed(encoder, shift, scaled.probe)
+    assert np.abs(a - b).mean() < 0.01

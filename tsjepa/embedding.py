@@ -22,6 +22,8 @@ Precision = Literal["32", "bf16"]
 BATCH = 64
 # Series, all their channels, that a sketch is calibrated on
 SAMPLE = 128
+# Share of the usual scale that levels differ by where they mean nothing
+NEGLIGIBLE = 1e-3
 # Numbers, of series or of their embeddings, that are held at a time where series are read from a source
 HELD = 2**22
 
@@ -77,7 +79,7 @@ def embed(
         for index, x, x_valid in batches(encoder, values, valid):
             found = embed_sequences(encoder, x.to(device), None if x_valid is None else x_valid.to(device), probe)
             rows[index, :width] = found[: len(index)].float().cpu().numpy()
-            if probe.scale_features:
+            if width < rows.shape[1]:
                 rows[index, width:] = level_and_scale(x, x_valid)[: len(index)].numpy()
     return join_channels(rows.reshape(series.n_cases, -1, rows.shape[1]), valid, probe)
 
@@ -105,8 +107,19 @@ def calibrate(encoder: Encoder, source: SeriesSource, probe: ProbeConfig, device
             rows = features(encoder, x.to(device), None if x_valid is None else x_valid.to(device), probe)
             found.append(rows[: len(index)].float())
         if found:
-            encoder.readout.sketch.measure(torch.cat(found))
+            rows = torch.cat(found)
+            encoder.readout.sketch.measure(rows, smallest_spreads(rows, encoder.channels, probe))
     encoder.train(training)
+
+
+def smallest_spreads(rows: Tensor, channels: int, probe: ProbeConfig) -> list[float]:
+    """Return what levels and log scales, the last features, have to differ by at least to count for something.
+
+    A thousandth, of the usual scale or of one: the levels of series that were normalised before differ by rounding.
+    """
+    if not probe.scale_features:
+        return []
+    return [NEGLIGIBLE * float(rows[:, -channels:].median().exp()), NEGLIGIBLE]
 
 
 def sample_cases(source: SeriesSource, channels: int, sequences: int) -> NDArray[np.int64]:
@@ -172,7 +185,8 @@ def sequences(encoder: Encoder, series: Series) -> tuple[NDArray[np.float32], ND
 
 def row_width(encoder: Encoder, probe: ProbeConfig) -> int:
     """Return the number of features of one sequence, before channels are joined."""
-    return features_width(encoder, probe) + (2 * encoder.channels if probe.scale_features else 0)
+    beside = 2 * encoder.channels if probe.scale_features and probe.sketch is None else 0
+    return features_width(encoder, probe) + beside
 
 
 def features_width(encoder: Encoder, probe: ProbeConfig) -> int:
@@ -194,9 +208,8 @@ def n_features(encoder: Encoder, probe: ProbeConfig, n_channels: int) -> int:
     >>> n_features(encoder, ProbeConfig(pool=("mean",), scale_features=True), n_channels=3)
     30
     """
-    apart = n_channels - len(encoder.inputs) if encoder.channels == 1 and probe.channels == "concat" else 1
-    one = row_width(encoder, probe)
-    return apart * one if probe.sketch is None else probe.sketch + apart * (one - probe.sketch)
+    apart = encoder.channels == 1 and probe.channels == "concat" and probe.sketch is None
+    return (n_channels - len(encoder.inputs) if apart else 1) * row_width(encoder, probe)
 
 
 def chosen_levels(encoder: Encoder, probe: ProbeConfig) -> list[int]:
@@ -254,7 +267,7 @@ def groups(
 
 
 def embed_sequences(encoder: Encoder, x: Tensor, valid: Tensor | None, probe: ProbeConfig) -> Tensor:
-    """Return what sequences [B, C, T] give to an embedding [B, F], but for their scale features: see `join_rows`.
+    """Return what sequences [B, C, T] give to an embedding [B, F], see `join_rows`; scale features in sketches only.
 
     Raises
     ------
@@ -270,10 +283,12 @@ def embed_sequences(encoder: Encoder, x: Tensor, valid: Tensor | None, probe: Pr
 
 
 def features(encoder: Encoder, x: Tensor, valid: Tensor | None, probe: ProbeConfig) -> Tensor:
-    """Return shares and pooled levels [B, F] of one batch."""
+    """Return shares and pooled levels [B, F] of one batch, for a sketch its scale features, too."""
     attend = None if valid is None else encoder.token_valid(valid)
     states = encoder(x, levels=chosen_levels(encoder, probe), valid=valid, attend=attend)
     parts = [pool(state, attend, statistic) for state in states for statistic in probe.pool]
+    if probe.scale_features and probe.sketch is not None:
+        parts.append(level_and_scale(x, valid).unflatten(1, (-1, 2)).transpose(1, 2).flatten(1))  # levels, then scales
     return torch.cat([encoder.shares(x, valid), *parts] if probe.shares else parts, 1)
 
 
@@ -319,12 +334,9 @@ def join_rows(rows: Tensor, measured: Tensor, probe: ProbeConfig) -> Tensor:
     """
     if probe.sketch is None:
         return joined(rows, measured, probe.channels)
-    turned, scales = rows[..., : probe.sketch], rows[..., probe.sketch :]
     if probe.channels == "concat":
-        sketch = rounded(mixed(turned, measured))
-    else:
-        sketch = joined(rounded(turned), measured, probe.channels)
-    return torch.cat([sketch, joined(scales, measured, probe.channels)], 1) if probe.scale_features else sketch
+        return rounded(mixed(rows, measured))
+    return joined(rounded(rows), measured, probe.channels)
 
 
 def joined(rows: Tensor, measured: Tensor, how: str) -> Tensor:

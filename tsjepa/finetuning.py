@@ -122,7 +122,7 @@ def embed_batch(encoder: Encoder, x: Tensor, valid: Tensor | None, probe: ProbeC
     x, valid = encoder.sequences(x, valid)
     measured = torch.ones_like(x[:, 0, 0], dtype=torch.bool) if valid is None else valid.any(-1).any(-1)
     rows = embed_sequences(encoder, x, valid, probe)
-    if probe.scale_features:
+    if probe.scale_features and probe.sketch is None:
         rows = torch.cat([rows, level_and_scale(x, valid)], 1)
     rows = torch.where(measured[:, None], rows, 0.0)
     return join_rows(rows.unflatten(0, (n_cases, -1)), measured.unflatten(0, (n_cases, -1))[..., None], probe)

@@ -180,7 +180,8 @@ class ProbeConfig(Section):
     With `shares`, the shares of a series above the thresholds of fixed random filters stand before its pooled tokens
     (`tsjepa.shares`). With `sketch`, all of these are projected on so many random directions, saturated and rounded
     (`tsjepa.sketch`); beside shares, each level counts `level_weight`. With `scale_features` the mean and the log
-    standard deviation of each channel, which instance normalisation takes away, stand behind.
+    standard deviation of each channel, which instance normalisation takes away, stand behind; in a sketch they are part
+    of it.
     """
 
     levels: Levels = "all"

@@ -56,13 +56,19 @@ class Sketch(nn.Module):
         """Whether `measure` has been called."""
         return bool(self.scale.any())
 
-    def measure(self, rows: Tensor) -> None:
-        """Take mean and root mean squared distance from it, block by block, of training series [n, F]."""
+    def measure(self, rows: Tensor, smallest: Sequence[float] = ()) -> None:
+        """Take mean and root mean squared distance from it, block by block, of training series [n, F].
+
+        Where less than `smallest`, which is of the last blocks, a distance is taken to be that.
+        """
+        floors = [0.0] * (len(self.widths) - len(smallest)) + list(smallest)
         self.centre.copy_(rows.mean(0))
         total = sum(weight**2 for weight in self.weights) ** 0.5
         blocks = (rows - self.centre).split(self.widths, 1)
-        for weight, scale, block in zip(self.weights, self.scale.split(self.widths), blocks, strict=True):
-            distance = float(block.square().sum(1).mean().sqrt())
+        for weight, scale, block, floor in zip(
+            self.weights, self.scale.split(self.widths), blocks, floors, strict=True
+        ):
+            distance = max(float(block.square().sum(1).mean().sqrt()), floor)
             scale.fill_(REACH * weight / total / (distance or 1.0))
 
     def project(self, rows: Tensor) -> Tensor:
