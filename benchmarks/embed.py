@@ -38,12 +38,13 @@ def tsjepa(options):
     from measure import floor, products_of
 
     from tsjepa import as_series, build_model, configure, resolve
-    from tsjepa.embedding import BATCH, embed
+    from tsjepa.embedding import BATCH, calibrate, embed
 
     choose_clock(options.clock, options.threads)
     X = as_series(series(options))
     config = resolve(configure(options.recipe), options.length)
     encoder = build_model(config, 1).encoder.eval()
+    calibrate(encoder, X, config.probe)
     half = embed(encoder, X, config.probe, precision="bf16")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     full = embed(encoder, X, config.probe)
