@@ -7,7 +7,6 @@ a second. Seconds are those of the processor that the follower itself used, star
 taken between a tenth of the rows and the last. `mb_start` is what the follower holds then, `mb_end` at the last row.
 """
 
-import argparse
 import io
 import json
 import os
@@ -21,6 +20,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
+from program import parser_of, run
 
 from tsjepa.checkpoint import load_checkpoint
 
@@ -90,20 +90,18 @@ def measure(options):
     }
 
 
+def lines(figures):
+    """Return the figures as people read them."""
+    return [f"{name:14} {value:,.0f}" for name, value in figures.items()]
+
+
 def main():
     """Run from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--rows", type=int, default=10_000_000)
     parser.add_argument("--every", type=float, default=1.0, help="seconds between looks at memory")
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
-    figures = measure(options)
-    if options.json:
-        print(json.dumps(figures))
-        return
-    for name, value in figures.items():
-        print(f"{name:14} {value:,.0f}")
+    run(parser, measure, lines)
 
 
 if __name__ == "__main__":

@@ -8,12 +8,11 @@ changes) and by a linear state-space model, whose state is the last 8 rows of se
 least squares over the log of training. Errors are root mean squares in units of the deviation of each sensor.
 """
 
-import argparse
-import json
 import time
 
 import numpy as np
 import torch
+from program import parser_of, run
 
 from tsjepa import SurpriseDetector
 from tsjepa.evaluation.plants import MOTOR, TANKS, record, steps
@@ -98,24 +97,23 @@ def measure(options):
     return {"plant": plant.name, "rows_a_step": PATCH, "error": errors, "seconds_per_plan": float(np.median(times))}
 
 
+def lines(figures):
+    """Yield the figures as people read them."""
+    yield f"{figures['plant']}: error by rows ahead, in units of the sensors' deviation"
+    for name, row in figures["error"].items():
+        yield f"    {name:12}" + "".join(f"{h * PATCH:>5} {error:.3f}" for h, error in row.items())
+    yield f"seconds per plan of 8 patches: {figures['seconds_per_plan']:.3f}"
+
+
 def main():
     """Run from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--plant", choices=tuple(PLANTS), default="tanks")
     parser.add_argument("--rows", type=int, default=12_000)
     parser.add_argument("--epochs", type=int, default=None)
     parser.add_argument("--plans", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
-    figures = measure(options)
-    if options.json:
-        print(json.dumps(figures))
-        return
-    print(f"{figures['plant']}: error by rows ahead, in units of the sensors' deviation")
-    for name, row in figures["error"].items():
-        print(f"    {name:12}" + "".join(f"{h * PATCH:>5} {error:.3f}" for h, error in row.items()))
-    print(f"seconds per plan of 8 patches: {figures['seconds_per_plan']:.3f}")
+    run(parser, measure, lines)
 
 
 if __name__ == "__main__":

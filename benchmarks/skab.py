@@ -10,13 +10,12 @@ a random 0 to 150 rows from the head of every run, N times, and from its referen
 again. Rules that look at no sensor are oracles: their bounds are the best ones by the labels.
 """
 
-import argparse
-import json
 import os
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
+from program import parser_of, run
 from skab_baselines import Judged, baselines, judge, union
 
 from tsjepa import SurpriseDetector
@@ -154,9 +153,20 @@ def measure(options):
     return {"table": table, "f1_change_by_head_cut": cuts, "fault_inside_reference": inside}
 
 
+def lines(figures):
+    """Yield the figures as people read them."""
+    for name, rows in figures["table"].items():
+        for way, row in rows.items():
+            shown = "  ".join(f"{key} {value:.3f}" for key, value in row.items())
+            yield f"{name:30} {way:10} {shown}"
+    for budget, change in figures["f1_change_by_head_cut"].items():
+        yield f"head cut, {budget}: F1 {change['mean']:+.4f} in the mean, {change['worst']:+.4f} in the worst draw"
+    yield f"runs with a fault inside the first {REFERENCE} rows: {', '.join(figures['fault_inside_reference'])}"
+
+
 def main():
     """Run from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--logs", type=Path, default=os.environ.get("TSJEPA_LOGS", "."))
     parser.add_argument("--runs", type=int, default=None, help="only the first ones")
     parser.add_argument("--epochs", type=int, default=None)
@@ -164,19 +174,7 @@ def main():
     parser.add_argument("--draws", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--ours-only", action="store_true", help="without the baselines")
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
-    figures = measure(options)
-    if options.json:
-        print(json.dumps(figures))
-        return
-    for name, rows in figures["table"].items():
-        for way, row in rows.items():
-            shown = "  ".join(f"{key} {value:.3f}" for key, value in row.items())
-            print(f"{name:30} {way:10} {shown}")
-    for budget, change in figures["f1_change_by_head_cut"].items():
-        print(f"head cut, {budget}: F1 {change['mean']:+.4f} in the mean, {change['worst']:+.4f} in the worst draw")
-    print(f"runs with a fault inside the first {REFERENCE} rows: {', '.join(figures['fault_inside_reference'])}")
+    run(parser, measure, lines)
 
 
 if __name__ == "__main__":

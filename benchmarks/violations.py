@@ -9,13 +9,12 @@ scored by what is usual in the others, for the threshold as for events. `expecte
 the budget allows to be noticed; `limit` the 97.5 % point of its law.
 """
 
-import argparse
-import json
 import os
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
+from program import parser_of, run
 from scipy.stats import binom
 
 from tsjepa import SurpriseDetector
@@ -131,29 +130,28 @@ def measure(options):
     return figures | {"expected": expected, "limit": limit, "events": options.events}
 
 
+def lines(figures):
+    """Yield the figures as people read them."""
+    for name in ("motor", "skab"):
+        if name in figures:
+            found = figures[name]
+            yield f"{name}: {found['normal_rows']} normal rows, one false alarm in {found['rows_per_false_alarm']:.0f}"
+            for event, share in found["noticed"].items():
+                yield f"    {event:24} {share:7.1%}{'' if event in IMPOSSIBLE else '   harmless'}"
+    yield f"harmless events: {figures['expected']:.1%} expected, limit {figures['limit']:.1%} of {figures['events']}"
+
+
 def main():
     """Run from the command line."""
     logs = os.environ.get("TSJEPA_LOGS")
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--logs", type=Path, default=None if logs is None else Path(logs))
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--train-rows", type=int, default=20_000)
     parser.add_argument("--events", type=int, default=200)
     parser.add_argument("--epochs", type=int, default=None)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
-    figures = measure(options)
-    if options.json:
-        print(json.dumps(figures))
-        return
-    for name in ("motor", "skab"):
-        if name in figures:
-            found = figures[name]
-            print(f"{name}: {found['normal_rows']} normal rows, one false alarm in {found['rows_per_false_alarm']:.0f}")
-            for event, share in found["noticed"].items():
-                print(f"    {event:24} {share:7.1%}{'' if event in IMPOSSIBLE else '   harmless'}")
-    print(f"harmless events: {figures['expected']:.1%} expected, limit {figures['limit']:.1%} of {figures['events']}")
+    run(parser, measure, lines)
 
 
 if __name__ == "__main__":

@@ -30,9 +30,10 @@ def pretrain(options: PretrainOptions) -> PretrainReport:
     scored = scoring.scored_windows(plan.data, model.encoder, plan.config.probe)
     labels = labels_or_reason(scored)
     take_statistics(model, plan.data.train.series)
-    calibrate(model.encoder, plan.data.train.series, plan.config.probe)
-    # scored before training, so that the embeddings of one encoder only are in memory
-    random_init = score_one(model.encoder, scored, plan.config.probe, device, labels) if labels else []
+    random_init = []
+    if labels is not None:  # scored before training, so that the embeddings of one encoder only are in memory
+        calibrate(model.encoder, plan.data.train.series, plan.config.probe)
+        random_init = score_one(model.encoder, scored, plan.config.probe, device, labels)
     trained = train(plan, model, options, device)
     scores = None
     if labels is not None:
@@ -91,8 +92,7 @@ def probe(options: ProbeOptions) -> ProbeReport:
     say_remarks(data, header.config.tokenizer.patch_length)
     data = scoring.scored_windows(data, model.encoder, config)
     labels = scoring.labels_of(data)
-    untrained = build_untrained(header.config, header.n_channels, model)
-    calibrate(untrained.encoder, data.train.series, header.config.probe)
+    untrained = build_untrained(header.config, header.n_channels, model, data.train.series)
     trained, random_init = (
         score_one(each.encoder, data, config, device, labels, options.kind, options.fractions, options.seeds)
         for each in (model, untrained)

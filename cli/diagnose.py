@@ -15,7 +15,6 @@ from tsjepa.cli.plan import DEFAULT_DATA
 from tsjepa.cli.render import busy
 from tsjepa.cli.report import DiagnoseReport
 from tsjepa.cli.training import pick_device
-from tsjepa.embedding import calibrate
 from tsjepa.encoder import Encoder
 from tsjepa.evaluation.accuracy import Split
 from tsjepa.evaluation.diagnosis import diagnose as find
@@ -48,8 +47,7 @@ def diagnose(options: DiagnoseOptions) -> DiagnoseReport:
     verdict, remark = run_verdict(history, model.encoder.dim), of_which_epoch(checkpoint, history)
     if remark:
         say(f"note: {remark}")
-    untrained = build_untrained(header.config, header.n_channels, model)
-    calibrate(untrained.encoder, data.train.series, header.config.probe)
+    untrained = build_untrained(header.config, header.n_channels, model, data.train.series)
     with busy(f"diagnosing {checkpoint} on {data.name}"):
         found = find(
             model,

@@ -20,7 +20,6 @@ from tsjepa.cli.render import count_bar
 from tsjepa.cli.report import FinetuneReport, FinetuneRow
 from tsjepa.cli.scoring import Array, Labels, embed_part, labels_of, scored_windows
 from tsjepa.cli.training import pick_device
-from tsjepa.embedding import calibrate
 from tsjepa.encoder import Encoder
 from tsjepa.finetuning import DEFAULT, Tuned
 from tsjepa.heads import check_classes
@@ -69,8 +68,7 @@ def finetune(options: FinetuneOptions) -> FinetuneReport:
     check_classes(labels.train)
     if checkpoint is not None:
         make_writable(checkpoint.parent)
-    untrained = build_untrained(header.config, header.n_channels, model)
-    calibrate(untrained.encoder, data.train.series, header.config.probe)
+    untrained = build_untrained(header.config, header.n_channels, model, data.train.series)
     task = Task(data, labels, header.config.probe, model, untrained, options, device)
     try:
         rows, largest = fit_rows(task)

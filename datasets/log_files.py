@@ -88,12 +88,12 @@ def has_wildcard(text: str) -> bool:
     return glob.has_magic(text) and not Path(text).expanduser().exists()
 
 
-def find_files(source: "str | pads.Dataset") -> tuple[list[LogFile], list[str]]:
+def find_files(source: "str | os.PathLike[str] | pads.Dataset") -> tuple[list[LogFile], list[str]]:
     """Find the files of a log, sorted by path, and say which were passed over.
 
     Parameters
     ----------
-    source : str or pyarrow.dataset.Dataset
+    source : str, path or pyarrow.dataset.Dataset
         A file, a folder (searched with its subfolders), a pattern such as ``log/*.parquet``, or the address
         of one of these in a file system that pyarrow knows (``s3://``, ``gs://``, ``hdfs://``); or a dataset of files.
 
@@ -115,7 +115,7 @@ def find_files(source: "str | pads.Dataset") -> tuple[list[LogFile], list[str]]:
     if not shown.strip():
         raise DataError("a log has no name; give a file, a folder, a pattern or an address")
     try:
-        found = _listed(source) if isinstance(source, str) else _listed_in(source)
+        found = _listed(shown) if isinstance(source, str | os.PathLike) else _listed_in(source)
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{shown} cannot be looked up ({first_line(error)}); check it") from error
     files = sorted((file for file in found if kind_of(file.key)), key=lambda file: file.shown)

@@ -105,7 +105,7 @@ def column_names(source: str | os.PathLike[str]) -> tuple[str, ...]:
     ...     column_names(log)
     ('time', 'flow')
     """
-    schemas = [read_schema(file) for file in find_files(os.fspath(source))[0]]
+    schemas = [read_schema(file) for file in find_files(source)[0]]
     return tuple(dict.fromkeys(name for schema in schemas if schema is not None for name in schema.names))
 
 
@@ -173,9 +173,8 @@ def load_log(
     ([[[0.5, 1.5, 2.5, 3.5]]], [0, 1, 0, 1])
     """
     text, windowing = source_name(source), windowing or Windowing()
-    given = text if isinstance(source, str | os.PathLike) else source
     progress, announce = progress or _silent, announce or _silent
-    layout, _, store, notes = open_rows(given, columns or Columns(), cache_dir, progress, announce)
+    layout, _, store, notes = open_rows(source, columns or Columns(), cache_dir, progress, announce)
     with locked(store.folder / "views.lock", announce):
         rows = store if windowing.resample is None else on_grid(store, windowing, progress)
         cut = windows_of(rows, windowing, layout.form == "lists", progress)
@@ -196,7 +195,7 @@ def load_log(
 
 
 def open_rows(
-    source: "str | pads.Dataset",
+    source: "str | os.PathLike[str] | pads.Dataset",
     columns: Columns,
     cache_dir: str | os.PathLike[str] | None,
     progress: Progress,

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -50,12 +51,12 @@ def write_data(name: str, **changed: Any) -> str:
     return f"{name}.npz"
 
 
-def trained_run(folder: Path) -> Path:
-    """Train one epoch on them in a folder, so that it holds pump.npz and run."""
+def trained_run(folder: Path, make: Callable[[str], str] = write_data, epochs: int = 1) -> Path:
+    """Train on them in a folder, so that it holds pump.npz and run."""
     before = Path.cwd()
     os.chdir(folder)
     try:
-        words = ("--config", "tiny", "--epochs", "1", "--data", write_data("pump"), "--out", "run", "--device", "cpu")
+        words = ("--config", "tiny", "--epochs", str(epochs), "--data", make("pump"), "--out", "run", "--device", "cpu")
         assert tsjepa("pretrain", *words).exit_code == 0
     finally:
         os.chdir(before)

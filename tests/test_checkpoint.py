@@ -124,12 +124,13 @@ def test_format_1_is_still_read(tmp_path):
 def test_names_of_channels_and_training_statistics_are_kept(tmp_path):
     config = resolve(configure("tiny", "ema", ["normalize=train"]), 60)
     header, model = Header(config, "toy", 2, 60, ("flow", "power")), build_model(config, 2)
-    take_statistics(model, Series(np.arange(240, dtype=np.float32).reshape(2, 2, 60)))
+    series = Series(np.arange(240, dtype=np.float32).reshape(2, 2, 60))
+    take_statistics(model, series)
     save_checkpoint(tmp_path / "model.ckpt", model, header)
     again, header_again = load_checkpoint(tmp_path / "model.ckpt")
     assert header_again.channel_names == ("flow", "power")
     assert again.encoder.statistics.mean.tolist() == [89.5, 149.5]
-    for part in (again.target.module, build_untrained(config, 2, again).encoder):
+    for part in (again.target.module, build_untrained(config, 2, again, series).encoder):
         assert torch.equal(part.statistics.scale, model.encoder.statistics.scale)
 
 

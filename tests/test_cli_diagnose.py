@@ -1,14 +1,14 @@
 """The command `tsjepa diagnose`: one flat object, a page, and sentences for what cannot be done."""
 
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
 
+import command_line
 import numpy as np
 import pytest
-from command_line import tsjepa
+from command_line import trained_run, tsjepa
 
 from tsjepa.arrays import Series, as_series
 from tsjepa.build import build_model, configure, resolve
@@ -37,9 +37,7 @@ def found(*words: str) -> dict[str, Any]:
 
 
 def refused(code: int, *words: str) -> str:
-    result = tsjepa("diagnose", *words)
-    assert (result.exit_code, result.stdout) == (code, ""), result.output
-    return " ".join(result.stderr.split())
+    return command_line.refused(code, "diagnose", *words)
 
 
 def save_data(name: str, n: int = 40, channels: int = 1, labels: bool = True, length: int = 60) -> str:
@@ -54,14 +52,7 @@ def save_data(name: str, n: int = 40, channels: int = 1, labels: bool = True, le
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make one run that all tests copy."""
-    folder, before = tmp_path_factory.mktemp("trained"), Path.cwd()
-    os.chdir(folder)
-    try:
-        words = ("--config", "tiny", "--epochs", "3", "--data", save_data("pump"), "--out", "run", "--device", "cpu")
-        assert tsjepa("pretrain", *words).exit_code == 0
-    finally:
-        os.chdir(before)
-    return folder
+    return trained_run(tmp_path_factory.mktemp("trained"), save_data, epochs=3)
 
 
 @pytest.fixture(autouse=True)

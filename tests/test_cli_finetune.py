@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import command_line
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -30,15 +31,11 @@ SHORT = Tuning(min_steps=4)
 
 
 def found(*words: str) -> dict[str, Any]:
-    result = tsjepa("finetune", CKPT, *QUICK, *words, "--json")
-    assert result.exit_code == 0, result.output
-    return dict(json.loads(result.stdout))
+    return command_line.found("finetune", CKPT, *QUICK, *words)
 
 
 def refused(code: int, *words: str) -> str:
-    result = tsjepa("finetune", *words)
-    assert (result.exit_code, result.stdout) == (code, ""), result.output
-    return " ".join(result.stderr.split())
+    return command_line.refused(code, "finetune", *words)
 
 
 @pytest.fixture(scope="module")

@@ -143,7 +143,7 @@ def test_training_keeps_the_statistics_in_every_encoder_and_in_the_checkpoint(tm
     header = Header(config, "toy", 3, 60)
     fit_stages(model, series, header, Options(tmp_path, device="cpu", diagnose=False))
     loaded = load_checkpoint(tmp_path / "checkpoint.ckpt")[0]
-    untrained = build_untrained(config, 3, loaded)
+    untrained = build_untrained(config, 3, loaded, series)
     wanted = series.values.astype(np.float64).mean((0, 2))
     parts = [part for one in (model, loaded, untrained) for part in all_statistics(one)]
     assert len(parts) == (3 if objective == "sigreg" else 6)

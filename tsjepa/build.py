@@ -7,9 +7,10 @@ from pathlib import Path
 
 import torch
 
+from tsjepa.arrays import SeriesSource
 from tsjepa.config import Config, ConfigError, load_config, nearest, parse_config, recipe_names
 from tsjepa.direction import check_direction
-from tsjepa.embedding import chosen_levels
+from tsjepa.embedding import calibrate, chosen_levels
 from tsjepa.encoder import Encoder, Tokenizer, patch_values
 from tsjepa.masking import RampedMask, bernoulli_mask, block_mask, future_mask, random_mask
 from tsjepa.normalization import TrainingStatistics, copy_statistics
@@ -342,16 +343,20 @@ def build_world(config: Config, encoder: Encoder) -> WorldModel:
     )
 
 
-def build_untrained(config: Config, n_channels: int, trained: JEPA) -> JEPA:
+def build_untrained(config: Config, n_channels: int, trained: JEPA, series: SeriesSource) -> JEPA:
     """Build the random initialisation that a trained model is compared with, normalised like that one.
+
+    Its sketch, where it has one, is calibrated on `series`.
 
     Examples
     --------
+    >>> from tsjepa.arrays import as_series
     >>> config = resolve(Config(tokenizer={"n_patches": 10}), 500)
     >>> trained = build_model(config, n_channels=1)
-    >>> build_untrained(config, 1, trained).training
+    >>> build_untrained(config, 1, trained, as_series(torch.zeros(2, 500).numpy())).training
     False
     """
-    untrained = build_model(config, n_channels)
+    untrained = build_model(config, n_channels).eval()
     copy_statistics(trained, untrained)
-    return untrained.eval()
+    calibrate(untrained.encoder, series, config.probe)
+    return untrained

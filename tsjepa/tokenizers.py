@@ -189,8 +189,7 @@ class ConvStem(nn.Module):
         """Map values [B, C, T] to tokens [B, N, D], or to those [B, K, D] at the positions keep [B, K]."""
         if torch.compiler.is_exporting():
             return self.proj(self.plain_statistics(x))
-        before, after = (self.reach, self.reach) if self.sees_later else (2 * self.reach, 0)
-        windows = pick_patches(around(x, self.patch_length, before, after), keep)
+        windows = pick_patches(self.windows(x), keep)
         rows = windows.transpose(1, 2).flatten(0, 1)
         # the slope is multiplied into the small filters instead of the large responses
         weight = SLOPE * torch.stack([conv.get_parameter("weight") for conv in self.convs])
@@ -209,18 +208,12 @@ class ConvStem(nn.Module):
             peak.append(response.amax(-1))
         return torch.cat([*share, *peak], 1).transpose(1, 2)
 
-
-def around(x: Tensor, patch_length: int, before: int, after: int) -> Tensor:
-    """Return each patch of values [B, C, T] with so many points on either side, [B, C, N, before + P + after].
-
-    Examples
-    --------
-    >>> around(torch.tensor([[[1.0, 2.0, 3.0]]]), 2, 1, 0)
-    tensor([[[[0., 1., 2.],
-              [2., 3., 0.]]]])
-    """
-    padded = F.pad(x, (before, after + -x.shape[-1] % patch_length))
-    return padded.unfold(2, before + patch_length + after, patch_length)
+    def windows(self, x: Tensor) -> Tensor:
+        """Return each patch with what the filters see beside it, [B, C, N, W]."""
+        fill = -x.shape[-1] % self.patch_length
+        before, after = (self.reach, self.reach) if self.sees_later else (2 * self.reach, 0)
+        padded = F.pad(x, (before, after + fill))
+        return padded.unfold(2, self.patch_length + 2 * self.reach, self.patch_length)
 
 
 def pick_patches(patches: Tensor, keep: Tensor | None) -> Tensor:
