@@ -224,7 +224,7 @@ def test_a_pure_position_code_is_one_whatever_predictions_tell_of_its_remainder(
     got = judge(history, dim=DIM)
     assert got.verdict == "positional-collapse"
     assert "99.8%" in got.evidence
-    assert "the rank is 1.0 where the loss is computed and 18.7 in the encoder" in got.evidence
+    assert "dimensional where the loss is computed (rank 1.0), not in the encoder (18.7)" in got.evidence
 
 
 def test_a_student_that_shrinks_under_targets_that_do_not_is_no_collapse() -> None:
@@ -247,7 +247,7 @@ def test_the_encoder_decides_on_dimensions_and_the_latents_are_quoted() -> None:
     behind_projector = [START, *(r._replace(latent_effective_rank=1.0) for r in course("healthy")[1:])]
     got = judge(behind_projector, dim=DIM)
     assert got.verdict == "healthy"
-    assert "the rank is 1.0 where the loss is computed and 28.0 in the encoder" in got.evidence
+    assert "dimensional where the loss is computed (rank 1.0), not in the encoder (28.0)" in got.evidence
     unknown = [r._replace(latent_effective_rank=math.nan) for r in course("dimensional")]
     assert judge(unknown, dim=DIM).verdict == "dimensional-collapse"
 

@@ -192,8 +192,11 @@ def allowed_rank(start: EpochDiagnostics, dim: int) -> float:
 def ranks(start: EpochDiagnostics, now: EpochDiagnostics, dim: int) -> str:
     """Return the ranks of latents and last level where either uses few of its directions."""
     latents, last = now.latent_effective_rank, now.effective_rank
-    if math.isnan(latents + last) or min(latents, last) >= RANK_LEFT * allowed_rank(start, dim):
+    few = RANK_LEFT * allowed_rank(start, dim)
+    if math.isnan(latents + last) or min(latents, last) >= few:
         return ""
+    if latents < few <= last:
+        return f"; dimensional where the loss is computed (rank {latents:.1f}), not in the encoder ({last:.1f})"
     return f"; the rank is {latents:.1f} where the loss is computed and {last:.1f} in the encoder"
 
 
