@@ -17,9 +17,10 @@ from pathlib import Path
 import numpy as np
 
 from tsjepa import as_series, build_model, configure, fit_stages, resolve
+from tsjepa.calibrator import calibrate
 from tsjepa.checkpoint import Header
 from tsjepa.datasets import load
-from tsjepa.embedding import calibrate, embed
+from tsjepa.embedding import embed
 from tsjepa.monitor import Monitor
 from tsjepa.probe import cross_validate, probe
 
@@ -39,7 +40,7 @@ def measure(recipe, overrides, data, seed):
     series = as_series(data.X_train)
     config = resolve(configure(recipe, overrides=[*overrides, f"train.seed={seed}"]), series.n_timepoints)
     model = build_model(config, series.n_channels).eval()
-    calibrate(model.encoder, series, config.probe)
+    calibrate(model.encoder, series, config.probe, whiten=False)
     before = accuracies(model.encoder, config, data)
     start = time.process_time()
     result = fit_stages(model, series, Header(config, data.name, series.n_channels, series.n_timepoints))

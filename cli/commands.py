@@ -1,6 +1,7 @@
 """What the commands do: data, encoder, scores and files wired together; main.py imports this only when one runs."""
 
 from tsjepa.build import build_model, build_untrained
+from tsjepa.calibrator import calibrate
 from tsjepa.checkpoint import Header, load_checkpoint
 from tsjepa.cli import scoring
 from tsjepa.cli.data import Data, check_test_part, load_data, say_remarks
@@ -11,7 +12,6 @@ from tsjepa.cli.plan import DEFAULT_DATA, new_run, resumed_run
 from tsjepa.cli.render import busy
 from tsjepa.cli.report import PretrainReport, ProbeReport
 from tsjepa.cli.training import check_logger, check_processes, pick_device, train
-from tsjepa.embedding import calibrate
 from tsjepa.encoder import Encoder
 from tsjepa.normalization import take_statistics
 from tsjepa.probe import ProbeError, Score
@@ -32,7 +32,7 @@ def pretrain(options: PretrainOptions) -> PretrainReport:
     take_statistics(model, plan.data.train.series)
     random_init = []
     if labels is not None:  # scored before training, so that the embeddings of one encoder only are in memory
-        calibrate(model.encoder, plan.data.train.series, plan.config.probe)
+        calibrate(model.encoder, plan.data.train.series, plan.config.probe, whiten=False)
         random_init = score_one(model.encoder, scored, plan.config.probe, device, labels)
     trained = train(plan, model, options, device)
     scores = None

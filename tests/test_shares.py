@@ -90,3 +90,17 @@ def test_they_see_neither_level_nor_scale() -> None:
     assert torch.equal(encoder.shares(x), encoder.shares(8 * x))
     torch.testing.assert_close(encoder.shares(x), encoder.shares(x + 64), atol=0.2, rtol=0)
     assert not torch.equal(encoder.shares(x), encoder.shares(x.flip(2)))
+
+
+@pytest.mark.parametrize("holes", [False, True])
+def test_those_of_patches_are_what_a_loop_counts_inside_each(holes: bool) -> None:
+    x, shares = torch.randn(5, 1, 24), Shares(1, filters=3, dilations=(1, 4))
+    valid = torch.rand(5, 24) < 0.6 if holes else torch.ones(5, 24, dtype=torch.bool)
+    valid[1, :8] = not holes
+    found = shares.of_patches(x, 8, valid if holes else None)
+    assert found.shape == (5, 3, 24)
+    for patch in range(3):
+        inside = torch.zeros_like(valid)
+        inside[:, 8 * patch : 8 * patch + 8] = True
+        want = counted(shares, x.double().numpy(), (valid & inside).numpy())
+        np.testing.assert_allclose(found[:, patch], want, atol=1e-6)

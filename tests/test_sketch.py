@@ -9,8 +9,9 @@ from sklearn.preprocessing import StandardScaler
 
 from tsjepa.arrays import Series
 from tsjepa.build import build_model, configure, resolve
+from tsjepa.calibrator import calibrate
 from tsjepa.config import Config
-from tsjepa.embedding import calibrate, embed, n_features
+from tsjepa.embedding import embed, n_features
 from tsjepa.encoder import Encoder
 from tsjepa.finetuning import embed_batch
 from tsjepa.normalization import take_statistics
@@ -169,7 +170,7 @@ def test_without_a_sketch_shares_stand_before_the_levels() -> None:
 def test_it_is_calibrated_on_a_sample_of_cases_whatever_their_channels(
     n_cases: int, channels: int, held: int, seen: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tsjepa.embedding.HELD", held)
+    monkeypatch.setattr("tsjepa.calibrator.HELD", held)
     series, asked = series_of(n_cases, channels), []
 
     class Watched(Series):
@@ -202,7 +203,8 @@ def test_calibration_leaves_the_mode_and_other_weights_alone() -> None:
     calibrate(encoder, series, config.probe)
     assert encoder.training
     changed = [name for name, value in encoder.state_dict().items() if not torch.equal(value, before[name])]
-    assert changed == ["readout.sketch.centre", "readout.sketch.scale"]
+    assert all(name.startswith("readout.sketch.") for name in changed)
+    assert {name.split(".")[2] for name in changed} == {"centre", "scale", "whitenings"}
 
 
 def test_weights_that_are_trained_start_alike_with_and_without() -> None:
@@ -214,6 +216,7 @@ def test_weights_that_are_trained_start_alike_with_and_without() -> None:
         "readout.shares.thresholds",
         "readout.sketch.centre",
         "readout.sketch.scale",
+        *(f"readout.sketch.whitenings.{block}.{part}" for block in range(1 + 1) for part in ("basis", "loss")),
     }
 
 

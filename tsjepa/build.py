@@ -8,9 +8,10 @@ from pathlib import Path
 import torch
 
 from tsjepa.arrays import SeriesSource
+from tsjepa.calibrator import calibrate
 from tsjepa.config import Config, ConfigError, load_config, nearest, parse_config, recipe_names
 from tsjepa.direction import check_direction
-from tsjepa.embedding import calibrate, chosen_levels
+from tsjepa.embedding import chosen_levels
 from tsjepa.encoder import Encoder, Tokenizer, patch_values
 from tsjepa.masking import RampedMask, bernoulli_mask, block_mask, future_mask, random_mask
 from tsjepa.normalization import TrainingStatistics, copy_statistics
@@ -346,7 +347,7 @@ def build_world(config: Config, encoder: Encoder) -> WorldModel:
 def build_untrained(config: Config, n_channels: int, trained: JEPA, series: SeriesSource) -> JEPA:
     """Build the random initialisation that a trained model is compared with, normalised like that one.
 
-    Its sketch, where it has one, is calibrated on `series`.
+    Its sketch, where it has one, is centred by `series` and not whitened, which is learned.
 
     Examples
     --------
@@ -358,5 +359,5 @@ def build_untrained(config: Config, n_channels: int, trained: JEPA, series: Seri
     """
     untrained = build_model(config, n_channels).eval()
     copy_statistics(trained, untrained)
-    calibrate(untrained.encoder, series, config.probe)
+    calibrate(untrained.encoder, series, config.probe, whiten=False)
     return untrained

@@ -18,7 +18,7 @@ from tsjepa.build import build_model
 from tsjepa.config import Config, ConfigError, parse_config
 from tsjepa.objective import JEPA
 
-FORMAT, VERSION = "tsjepa", 2
+FORMAT, VERSION = "tsjepa", 3
 # where a checkpoint keeps the head of a classifier, if it has one
 HEAD = "head"
 

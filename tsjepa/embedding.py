@@ -20,10 +20,6 @@ Precision = Literal["32", "bf16"]
 # Every batch has this many sequences, the last one filled up: matrix products of another size round differently,
 # and an embedding must not depend on its neighbours.
 BATCH = 64
-# Series, all their channels, that a sketch is calibrated on
-SAMPLE = 128
-# Share of the usual scale that levels differ by where they mean nothing
-NEGLIGIBLE = 1e-3
 # Numbers, of series or of their embeddings, that are held at a time where series are read from a source
 HELD = 2**22
 
@@ -82,44 +78,6 @@ def embed(
             if width < rows.shape[1]:
                 rows[index, width:] = level_and_scale(x, x_valid)[: len(index)].numpy()
     return join_channels(rows.reshape(series.n_cases, -1, rows.shape[1]), valid, probe)
-
-
-def calibrate(encoder: Encoder, source: SeriesSource, probe: ProbeConfig, device: str | torch.device = "cpu") -> None:
-    """Let the sketch of an encoder, where it has one, know where embeddings of training series lie.
-
-    Parameters
-    ----------
-    encoder : Encoder
-        On `device`; it is measured in evaluation mode, and left in the one that it was in.
-    source : SeriesSource
-        Training series, of which SAMPLE are looked at, fewer of very long ones, always the same.
-    probe : ProbeConfig
-    device : str or torch.device, default="cpu"
-    """
-    if encoder.readout is None or encoder.readout.sketch is None:
-        return
-    wanted = min(SAMPLE, max(HELD // (source.n_channels * source.n_timepoints), 2))
-    values, valid = sequences(encoder, source.take(some_cases(source, wanted)))
-    training, found = encoder.training, []
-    encoder.eval()
-    with torch.inference_mode(), fast_float32():
-        for index, x, x_valid in batches(encoder, values, valid):
-            rows = features(encoder, x.to(device), None if x_valid is None else x_valid.to(device), probe)
-            found.append(rows[: len(index)].float())
-        if found:
-            rows = torch.cat(found)
-            encoder.readout.sketch.measure(rows, smallest_spreads(rows, encoder.channels, probe))
-    encoder.train(training)
-
-
-def smallest_spreads(rows: Tensor, channels: int, probe: ProbeConfig) -> list[float]:
-    """Return what levels and log scales, the last features, have to differ by at least to count for something.
-
-    A thousandth, of the usual scale or of one: the levels of series that were normalised before differ by rounding.
-    """
-    if not probe.scale_features:
-        return []
-    return [NEGLIGIBLE * float(rows[:, -channels:].median().exp()), NEGLIGIBLE]
 
 
 def sample_cases(source: SeriesSource, channels: int, sequences: int) -> NDArray[np.int64]:
@@ -286,10 +244,20 @@ def features(encoder: Encoder, x: Tensor, valid: Tensor | None, probe: ProbeConf
     """Return shares and pooled levels [B, F] of one batch, for a sketch its scale features, too."""
     attend = None if valid is None else encoder.token_valid(valid)
     states = encoder(x, levels=chosen_levels(encoder, probe), valid=valid, attend=attend)
-    parts = [pool(state, attend, statistic) for state in states for statistic in probe.pool]
+    parts = [level_rows(state, attend, probe) for state in states]
     if probe.scale_features and probe.sketch is not None:
-        parts.append(level_and_scale(x, valid).unflatten(1, (-1, 2)).transpose(1, 2).flatten(1))  # levels, then scales
+        parts.append(scale_rows(x, valid))
     return torch.cat([encoder.shares(x, valid), *parts] if probe.shares else parts, 1)
+
+
+def level_rows(tokens: Tensor, attend: Tensor | None, probe: ProbeConfig) -> Tensor:
+    """Return the statistics of one level's tokens [B, N, D] side by side."""
+    return torch.cat([pool(tokens, attend, statistic) for statistic in probe.pool], 1)
+
+
+def scale_rows(x: Tensor, valid: Tensor | None) -> Tensor:
+    """Return the levels of all channels of values [B, C, T], then their log scales [B, 2 * C]."""
+    return level_and_scale(x, valid).unflatten(1, (-1, 2)).transpose(1, 2).flatten(1)
 
 
 def pool(tokens: Tensor, valid: Tensor | None, statistic: str) -> Tensor:

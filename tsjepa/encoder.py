@@ -11,6 +11,7 @@ from tsjepa.gaps import bridge
 from tsjepa.layers import Block, init_weights, instance_normalize, sincos_positions
 from tsjepa.normalization import TrainingStatistics
 from tsjepa.readout import Readout
+from tsjepa.shares import Shares
 from tsjepa.tokenizers import ConvStem, LinearPatches, n_patches, to_patches
 
 Tokenizer = LinearPatches | ConvStem
@@ -247,10 +248,24 @@ class Encoder(nn.Module):
         ValueError
             If the encoder has none.
         """
+        values, points = self.normalized(x, valid)
+        return self.share_module()(values, points)
+
+    def patch_shares(self, x: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Return the shares [B, N, S] of each patch of series of whole patches; see `shares`."""
+        values, points = self.normalized(x, valid)
+        return self.share_module().of_patches(values, self.tokenizer.patch_length, points)
+
+    def normalized(self, x: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Return values [B, C, T] as shares take them, and which points [B, T] count."""
+        values = normalized(x, valid, self.normalize, self.tokenizer.patch_length)
+        return values, None if valid is None else valid.any(1)
+
+    def share_module(self) -> Shares:
+        """Return what shares are computed by."""
         if self.readout is None or self.readout.shares is None:
             raise ValueError("this encoder was built without shares: pretrain it with probe.shares=true.")
-        values = normalized(x, valid, self.normalize, self.tokenizer.patch_length)
-        return self.readout.shares(values, None if valid is None else valid.any(1))
+        return self.readout.shares
 
 
 def patch_values(x: Tensor, valid: Tensor | None, *, patch_length: int, normalize: str) -> Tensor:

@@ -21,8 +21,8 @@ class Readout(nn.Module):
 
     Examples
     --------
-    >>> sorted(Readout(None, Sketch([3, 2], [1.0, 0.5], size=8)).state_dict())
-    ['sketch.centre', 'sketch.scale']
+    >>> sorted(Readout(None, Sketch([3], [1.0], size=8)).state_dict())
+    ['sketch.centre', 'sketch.scale', 'sketch.whitenings.0.basis', 'sketch.whitenings.0.loss']
     """
 
     def __init__(self, shares: Shares | None, sketch: Sketch | None) -> None:

@@ -1,5 +1,7 @@
 """How much of a series answers to fixed random filters: exact shares above several thresholds."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -77,15 +79,41 @@ class Shares(nn.Module):
     def of(self, x: Tensor, valid: Tensor | None) -> Tensor:
         """Return the shares of one block of series."""
         points = None if valid is None else valid.unsqueeze(1).to(x.dtype)
-        counts = []
+        counts = torch.cat([hits.sum(2) for hits in self.hits(x, points)], 1)
+        return angle(counts, x.shape[2] if points is None else points.sum(2))
+
+    @torch.no_grad()
+    def of_patches(self, x: Tensor, patch_length: int, valid: Tensor | None = None) -> Tensor:
+        """Return the shares [B, N, S] of each patch of `patch_length` points of values [B, C, T], T = N * patch_length.
+
+        Filters see beyond a patch. Where patches are of one size and all points count, the sines of their shares,
+        squared, have those of the series as their mean.
+        """
+        points = None if valid is None else valid.unsqueeze(1).to(x.dtype)
+        counts = torch.cat([hits.unflatten(2, (-1, patch_length)).sum(3) for hits in self.hits(x, points)], 1)
+        total = patch_length if points is None else points.unflatten(2, (-1, patch_length)).sum(3)
+        return angle(counts, total).transpose(1, 2)
+
+    def hits(self, x: Tensor, points: Tensor | None) -> Iterator[Tensor]:
+        """Yield, filters' dilations and thresholds in turn, where answers [B, F, T] to `points` [B, 1, T] are above."""
         with torch.autocast(x.device.type, enabled=False):
             for weight, levels, dilation in zip(self.weight, self.thresholds, self.dilations, strict=True):
                 answer = filtered(x, weight, dilation)
                 for level in levels.unbind(1):
                     hits = above(answer, level)
-                    counts.append((hits if points is None else hits * points).sum(2))
-        total = x.shape[2] if points is None else points.sum(2).clamp(min=1)
-        return (torch.cat(counts, 1) / total).clamp(max=1).sqrt().arcsin()
+                    yield hits if points is None else hits * points
+
+
+def angle(counts: Tensor, total: Tensor | int) -> Tensor:
+    """Return the arcsines of the roots of shares, for which small and large shares vary alike; 0 of nothing.
+
+    Examples
+    --------
+    >>> angle(torch.tensor([0.0, 2.0]), 4)
+    tensor([0.0000, 0.7854])
+    """
+    total = total if isinstance(total, int) else total.clamp(min=1)
+    return (counts / total).clamp(max=1).sqrt().arcsin()
 
 
 def filtered(x: Tensor, weight: Tensor, dilation: int) -> Tensor:

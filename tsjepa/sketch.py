@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tsjepa.whitening import Whitening
+
 # Values that a number of a sketch may take on either side of zero
 STEPS = 4
 # How far a typical series lies from the centre, before saturation, in each direction
@@ -16,7 +18,9 @@ class Sketch(nn.Module):
     r"""Project blocks of features together on random directions, and round what comes out.
 
     .. math:: s = \frac{1}{m} \operatorname{round}\Big(m \tanh(c R z)\Big),
-              \qquad z = \bigoplus_b w_b \frac{x_b - \mu_b}{\sigma_b}, \quad \sum_b w_b^2 = 1
+              \qquad z = \bigoplus_b w_b \frac{W_b (x_b - \mu_b)}{\sigma_b}, \quad \sum_b w_b^2 = 1
+
+    where W_b shrinks what the patches of a series disagree on, once that is known (`tsjepa.whitening`).
 
     Linear heads usually standardise each feature by the labelled series. With few of them the scale of a feature is
     noise, and one that hardly differs between them is blown up. Random directions share the spread of all features, so
@@ -49,6 +53,7 @@ class Sketch(nn.Module):
         self.widths, self.weights, self.size = tuple(widths), tuple(weights), size
         self.register_buffer("centre", torch.zeros(sum(widths)))
         self.register_buffer("scale", torch.zeros(sum(widths)))
+        self.whitenings = nn.ModuleList(Whitening(width) for width in widths)
         self.directions = draw_signs(sum(widths), size).float()
 
     @property
@@ -57,23 +62,34 @@ class Sketch(nn.Module):
         return bool(self.scale.any())
 
     def measure(self, rows: Tensor, smallest: Sequence[float] = ()) -> None:
-        """Take mean and root mean squared distance from it, block by block, of training series [n, F].
+        """Take mean and root mean squared distance from it, block by block, of training series [n, F], whitened.
 
         Where less than `smallest`, which is of the last blocks, a distance is taken to be that.
         """
         floors = [0.0] * (len(self.widths) - len(smallest)) + list(smallest)
         self.centre.copy_(rows.mean(0))
         total = sum(weight**2 for weight in self.weights) ** 0.5
-        blocks = (rows - self.centre).split(self.widths, 1)
+        blocks = self.whitened(rows - self.centre).split(self.widths, 1)
         for weight, scale, block, floor in zip(
             self.weights, self.scale.split(self.widths), blocks, floors, strict=True
         ):
             distance = max(float(block.square().sum(1).mean().sqrt()), floor)
             scale.fill_(REACH * weight / total / (distance or 1.0))
 
+    def whiten(self, within: Sequence[tuple[Tensor, int]]) -> None:
+        """Learn of each block what to shrink, from `scatter_within` of it; `measure` comes after."""
+        for whitening, (scatter, freedom) in zip(self.whitenings, within, strict=True):
+            assert isinstance(whitening, Whitening)
+            whitening.measure(scatter, freedom)
+
+    def whitened(self, centred: Tensor) -> Tensor:
+        """Shrink, block by block of centred features [n, F], what the patches of a series disagree on."""
+        blocks = centred.split(self.widths, 1)
+        return torch.cat([whiten(block) for whiten, block in zip(self.whitenings, blocks, strict=True)], 1)
+
     def project(self, rows: Tensor) -> Tensor:
         """Map features [n, F] to what is not yet saturated and rounded [n, size]."""
-        return ((rows - self.centre) * self.scale) @ self.directions.to(rows.device)
+        return (self.whitened(rows - self.centre) * self.scale) @ self.directions.to(rows.device)
 
     def forward(self, rows: Tensor) -> Tensor:
         """Map features [n, F] to sketches [n, size]; the gradient is that before rounding."""

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 from tsjepa.arrays import SeriesSource
 from tsjepa.batches import Batch, Batches, ShuffledBatches, circular_shift, keyed_generator, whole
 from tsjepa.build import build_model
+from tsjepa.calibrator import Calibrator
 from tsjepa.callbacks import (
     Cooldown,
     EpochEnd,
@@ -25,7 +26,6 @@ from tsjepa.callbacks import (
 )
 from tsjepa.checkpoint import FORMAT, Header, model_state, read_checkpoint, read_header
 from tsjepa.config import Config
-from tsjepa.embedding import calibrate
 from tsjepa.logs import BEST, CHECKPOINT, METRICS, TEACHER, EpochTable
 from tsjepa.monitor import Monitor
 from tsjepa.normalization import take_statistics
@@ -177,7 +177,7 @@ def fit(
     monitor = Monitor(model, series, options.labels, options.out) if options.diagnose else None
     end = EpochEnd(module.epoch_means, options.out, monitor, options.report, stop_on_collapse=options.stop_on_collapse)
     epochs = section.epochs if epochs is None else epochs
-    prepare = partial(calibrate, model.encoder, series, header.config.probe)
+    prepare = Calibrator(model.encoder, series, header.config.probe)
     trainer = make_trainer(section, epochs, make_callbacks(model, section, epochs, end, options, prepare), options)
     checkpoint = options.out / CHECKPOINT if options.resume and options.out is not None else None
     if checkpoint is not None:
@@ -186,7 +186,8 @@ def fit(
         take_statistics(model, series)
     model.train()
     run(trainer, module, loader, checkpoint)
-    calibrate(model.cpu().eval().encoder, series, header.config.probe)
+    model.cpu().eval()
+    prepare("cpu")
     kept = keep_best(model, options.out) if trainer.should_stop and options.stop_on_collapse else None
     if monitor is not None and not monitor.history:  # the checkpoint was of a finished run
         monitor.start(trainer.current_epoch)

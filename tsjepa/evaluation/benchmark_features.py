@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from tsjepa.arrays import Series
 from tsjepa.build import build_model, configure, resolve
+from tsjepa.calibrator import calibrate
 from tsjepa.checkpoint import Header, load_checkpoint
 from tsjepa.config import Config
-from tsjepa.embedding import calibrate, resolve_device, row_width
+from tsjepa.embedding import resolve_device, row_width
 from tsjepa.encoder import Encoder
 from tsjepa.evaluation.accuracy import Labels, Reader
 from tsjepa.evaluation.benchmark_methods import Method
@@ -131,7 +132,7 @@ def fit_encoder(method: Method, series: Series, seed: int, device: str) -> Encod
         return pretrain(config, series, device)
     model = build_model(resolve(config, series.n_timepoints), series.n_channels).eval()
     take_statistics(model, series)
-    calibrate(model.encoder, series, config.probe)
+    calibrate(model.encoder, series, config.probe, whiten=False)
     return model.encoder
 
 

@@ -1,0 +1,159 @@
+"""What patches of one series disagree on: the formula against float64, and what it is good for."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import RidgeClassifierCV
+
+from tsjepa.arrays import Series
+from tsjepa.build import build_model, build_untrained, configure, resolve
+from tsjepa.calibrator import Calibrator, calibrate
+from tsjepa.config import Config
+from tsjepa.embedding import embed
+from tsjepa.encoder import Encoder
+from tsjepa.whitening import DIRECTIONS, LEVEL, Whitening, scatter_within
+
+
+def config_of(*overrides: str) -> Config:
+    sketched = ["probe.levels=blocks", "probe.pool=[mean]", "probe.shares=true", "probe.sketch=64"]
+    return resolve(configure("tiny", None, [*sketched, *overrides]), 60)
+
+
+def series_of(n_cases: int = 9, channels: int = 1, seed: int = 0) -> Series:
+    return Series(np.random.default_rng(seed).normal(size=(n_cases, channels, 60)).astype(np.float32))
+
+
+def whitenings_of(encoder: Encoder) -> list[Whitening]:
+    assert encoder.readout is not None
+    assert encoder.readout.sketch is not None
+    return [module for module in encoder.readout.sketch.modules() if isinstance(module, Whitening)]
+
+
+@pytest.mark.parametrize("holes", [False, True])
+def test_the_scatter_is_that_around_the_mean_of_each_series(holes: bool) -> None:
+    patches, valid = torch.randn(7, 5, 3), torch.rand(7, 5) < 0.6
+    valid[0], valid[1, 1:] = False, False
+    keep = valid if holes else torch.ones_like(valid)
+    want, freedom = np.zeros((3, 3)), 0
+    for row, mask in zip(patches.double().numpy(), keep.numpy(), strict=True):
+        chosen = row[mask]
+        if len(chosen):
+            want += (chosen - chosen.mean(0)).T @ (chosen - chosen.mean(0))
+            freedom += len(chosen) - 1
+    scatter, count = scatter_within(torch.where(keep[..., None], patches, torch.nan), valid if holes else None)
+    np.testing.assert_allclose(scatter, want, atol=1e-5)
+    assert count == freedom
+
+
+@pytest.mark.parametrize("width", [5, 40])
+def test_it_is_its_formula(width: int) -> None:
+    noise = torch.randn(60, 4, width) * torch.linspace(0.1, 3, width)
+    scatter, freedom = scatter_within(noise)
+    values, vectors = np.linalg.eigh(scatter.double().numpy())
+    gains = np.ones(width)
+    kept = min(width, DIRECTIONS)
+    gains[-kept:] = 1 / np.sqrt(1 + values[-kept:] / (LEVEL * values.mean()))
+    rows, whitening = torch.randn(8, width), Whitening(width)
+    whitening.measure(scatter, freedom)
+    np.testing.assert_allclose(whitening(rows), rows.double().numpy() @ (vectors * gains) @ vectors.T, atol=1e-5)
+
+
+def test_only_the_share_of_a_variance_counts_not_its_size() -> None:
+    scatter, freedom = scatter_within(torch.randn(20, 4, 6))
+    rows, whitening = torch.randn(3, 6), Whitening(6)
+    whitening.measure(scatter, freedom)
+    found = whitening(rows)
+    whitening.measure(1e4 * scatter, 7 * freedom)
+    torch.testing.assert_close(whitening(rows), found)
+
+
+def test_without_anything_to_compare_nothing_is_shrunk() -> None:
+    rows, whitening = torch.randn(3, 6), Whitening(6)
+    assert torch.equal(whitening(rows), rows)
+    whitening.measure(*scatter_within(torch.randn(20, 4, 6)))
+    assert not torch.equal(whitening(rows), rows)
+    for patches in (torch.randn(20, 1, 6), torch.ones(20, 4, 6)):
+        whitening.measure(*scatter_within(patches))
+        assert torch.equal(whitening(rows), rows)
+
+
+def test_what_patches_disagree_on_counts_less_with_few_labels() -> None:
+    """Two classes differ in weak features; a few strong ones change from patch to patch of a series."""
+    rng, y = np.random.default_rng(0), np.arange(300) % 2
+    patches = rng.normal(size=(300, 6, 50)) * 0.5
+    patches[:, :, :5] += 6 * rng.normal(size=(300, 6, 5))
+    patches[:, :, 5:] += 0.15 * np.where(y, 1.0, -1.0)[:, None, None]
+    whitening = Whitening(50)
+    whitening.measure(*scatter_within(torch.from_numpy(patches).float()))
+    rows = patches.mean(1)
+    accuracy = {}
+    for name, Z in (("plain", rows), ("whitened", whitening(torch.from_numpy(rows).float()).numpy())):
+        accuracy[name] = RidgeClassifierCV(np.logspace(-3, 5, 12)).fit(Z[:8], y[:8]).score(Z[8:], y[8:])
+    assert accuracy["whitened"] > accuracy["plain"] + 0.1
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_an_encoder_learns_it_from_shares_and_tokens_of_its_patches(channels: int) -> None:
+    config, series = config_of(), series_of(12, channels)
+    encoder = build_model(config, channels).encoder.eval()
+    calibrate(encoder, series, config.probe)
+    x, _ = encoder.sequences(torch.from_numpy(series.values), None)
+    with torch.no_grad():
+        parts = [encoder.patch_shares(x), *encoder(x, levels=range(1, encoder.depth + 1))]
+    found = whitenings_of(encoder)
+    assert len(found) == len(parts)
+    for whitening, patches in zip(found, parts, strict=True):
+        want = Whitening(patches.shape[-1])
+        want.measure(*scatter_within(patches))
+        assert want.loss.max() > 0.1
+        rows = torch.randn(5, patches.shape[-1])
+        torch.testing.assert_close(whitening(rows), want(rows), atol=1e-3, rtol=1e-3)
+
+
+def test_missing_patches_and_what_stands_in_them_have_no_part() -> None:
+    config, values = config_of(), series_of(12).values
+    valid = np.random.default_rng(1).random(values.shape) < 0.9
+    valid[:4, :, 20:41], valid[5] = False, False
+    states = []
+    for junk in (0.0, 50.0):
+        encoder = build_model(config, 1).encoder.eval()
+        calibrate(encoder, Series(np.where(valid, values, np.float32(junk)), valid), config.probe)
+        states.append(encoder.state_dict())
+    torch.testing.assert_close(states[0], states[1], rtol=0, atol=0)
+
+
+def test_an_untrained_encoder_is_read_without() -> None:
+    config, series = config_of(), series_of()
+    trained = build_model(config, 1).eval()
+    calibrate(trained.encoder, series, config.probe)
+    untrained = build_untrained(config, 1, trained, series)
+    assert all(not whitening.loss.any() for whitening in whitenings_of(untrained.encoder))
+    assert all(whitening.loss.any() for whitening in whitenings_of(trained.encoder))
+    assert not np.array_equal(
+        embed(trained.encoder, series, config.probe), embed(untrained.encoder, series, config.probe)
+    )
+
+
+def test_measured_again_it_is_as_if_measured_once() -> None:
+    config, series = config_of(), series_of()
+    encoder, fresh = build_model(config, 1).encoder, build_model(config, 1).encoder
+    again = Calibrator(encoder, series, config.probe)
+    again("cpu")
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    with torch.no_grad():
+        for module in (encoder, fresh):
+            for weight in module.parameters():
+                weight.mul_(1.5)
+    again("cpu")
+    calibrate(fresh, series, config.probe)
+    torch.testing.assert_close(encoder.state_dict(), fresh.state_dict(), rtol=0, atol=0)
+    assert not torch.equal(before["readout.sketch.centre"], encoder.state_dict()["readout.sketch.centre"])
+
+
+def test_statistics_other_than_means_are_left_alone() -> None:
+    config, series = config_of("probe.pool=[mean, max]"), series_of()
+    encoder = build_model(config, 1).encoder.eval()
+    calibrate(encoder, series, config.probe)
+    shares, *levels = whitenings_of(encoder)
+    assert shares.loss.any()
+    assert not any(level.loss.any() for level in levels)

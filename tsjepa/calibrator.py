@@ -1,0 +1,149 @@
+"""Let the readout of an encoder know its training series: where they lie, and what their patches disagree on."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from tsjepa.arrays import SeriesSource
+from tsjepa.embedding import HELD, batches, chosen_levels, level_rows, scale_rows, sequences, some_cases
+from tsjepa.encoder import Encoder
+from tsjepa.precision import fast_float32
+from tsjepa.sections import ProbeConfig
+from tsjepa.whitening import scatter_within
+
+# Series, all their channels, that a sketch is calibrated on
+SAMPLE = 128
+# Share of the usual scale that levels differ by where they mean nothing
+NEGLIGIBLE = 1e-3
+
+
+class Block(NamedTuple):
+    """One block of features of some series: their rows [n, F], and how patches scatter around them, where known."""
+
+    rows: Tensor
+    scatter: Tensor
+    freedom: int = 0
+
+
+class Calibrator:
+    """Measures the sketch of an encoder, where it has one, on a fixed sample of training series, again and again.
+
+    Shares do not change while an encoder is trained: they are measured once.
+
+    Parameters
+    ----------
+    encoder : Encoder
+        It is measured in evaluation mode, and left in the one that it was in.
+    source : SeriesSource
+        Training series, of which SAMPLE are looked at, fewer of very long ones, always the same.
+    probe : ProbeConfig
+    whiten : bool, default=True
+        Whether to learn what patches disagree on, too (`tsjepa.whitening`). That is a part of pretraining: an untrained
+        encoder is read without.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tsjepa.arrays import as_series
+    >>> from tsjepa.build import build_model, configure, resolve
+    >>> config = resolve(configure("tiny", None, ["probe.shares=true", "probe.sketch=64"]), 60)
+    >>> encoder = build_model(config, 1).encoder
+    >>> Calibrator(encoder, as_series(np.random.default_rng(0).normal(size=(9, 60))), config.probe)("cpu")
+    >>> encoder.readout.sketch.known
+    True
+    """
+
+    def __init__(self, encoder: Encoder, source: SeriesSource, probe: ProbeConfig, *, whiten: bool = True) -> None:
+        self.encoder, self.probe, self.whiten = encoder, probe, whiten and probe.whiten
+        self.sketch = None if encoder.readout is None else encoder.readout.sketch
+        self.batches: list[tuple[Tensor, Tensor | None, int]] = []
+        self.shares: list[Block] = []
+        if self.sketch is not None:
+            wanted = min(SAMPLE, max(HELD // (source.n_channels * source.n_timepoints), 2))
+            values, valid = sequences(encoder, source.take(some_cases(source, wanted)))
+            self.batches = [(x, measured, len(index)) for index, x, measured in batches(encoder, values, valid)]
+
+    def __call__(self, device: str | torch.device) -> None:
+        """Measure the sketch, with the encoder on a device."""
+        if self.sketch is None or not self.batches:
+            return
+        training = self.encoder.training
+        self.encoder.eval()
+        with torch.inference_mode(), fast_float32():
+            found = [self.blocks(x, valid, count, device) for x, valid, count in self.batches]
+            blocks = [joined(parts) for parts in zip(*found, strict=True)]
+            if self.probe.shares:
+                self.shares = self.shares or [joined([self.share_block(*batch, device) for batch in self.batches])]
+            blocks = self.shares + blocks
+            self.sketch.whiten([(block.scatter, block.freedom) for block in blocks])
+            rows = torch.cat([block.rows for block in blocks], 1)
+            self.sketch.measure(rows, smallest_spreads(rows, self.encoder.channels, self.probe))
+        self.encoder.train(training)
+
+    def share_block(self, x: Tensor, valid: Tensor | None, count: int, device: str | torch.device) -> Block:
+        """Return the shares of the first `count` sequences of a batch."""
+        x, valid, attend = self.placed(x, valid, device)
+        rows = self.encoder.shares(x, valid)[:count]
+        if not self.whiten:
+            return plain(rows)
+        return Block(rows, *scatter_within(self.encoder.patch_shares(x, valid)[:count], first(attend, count)))
+
+    def blocks(self, x: Tensor, valid: Tensor | None, count: int, device: str | torch.device) -> list[Block]:
+        """Return the blocks of the first `count` sequences of a batch, but for shares."""
+        x, valid, attend = self.placed(x, valid, device)
+        found = []
+        for tokens in self.encoder(x, levels=chosen_levels(self.encoder, self.probe), valid=valid, attend=attend):
+            rows = level_rows(tokens, attend, self.probe)[:count].float()
+            known = self.whiten and self.probe.pool == ("mean",)  # of a mean alone it is known what patches do to it
+            within = scatter_within(tokens[:count].float(), first(attend, count)) if known else ()
+            found.append(Block(rows, *within) if known else plain(rows))
+        if self.probe.scale_features:
+            found += [plain(part) for part in scale_rows(x, valid)[:count].split(self.encoder.channels, 1)]
+        return found
+
+    def placed(
+        self, x: Tensor, valid: Tensor | None, device: str | torch.device
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Return a batch on the device, and which of its tokens count."""
+        x, valid = x.to(device), None if valid is None else valid.to(device)
+        return x, valid, None if valid is None else self.encoder.token_valid(valid)
+
+
+def calibrate(
+    encoder: Encoder,
+    source: SeriesSource,
+    probe: ProbeConfig,
+    device: str | torch.device = "cpu",
+    *,
+    whiten: bool = True,
+) -> None:
+    """Measure the sketch of an encoder, where it has one, once; see `Calibrator`."""
+    Calibrator(encoder, source, probe, whiten=whiten)(device)
+
+
+def first(rows: Tensor | None, count: int) -> Tensor | None:
+    """Return the first rows, if there are any."""
+    return None if rows is None else rows[:count]
+
+
+def plain(rows: Tensor) -> Block:
+    """Return a block of which it is not known what patches do to it."""
+    return Block(rows, rows.new_zeros(rows.shape[1], rows.shape[1]))
+
+
+def joined(parts: Sequence[Block]) -> Block:
+    """Return the blocks of several batches as one."""
+    rows, scatters, freedom = zip(*parts, strict=True)
+    return Block(torch.cat(rows), torch.stack(scatters).sum(0), sum(freedom))
+
+
+def smallest_spreads(rows: Tensor, channels: int, probe: ProbeConfig) -> list[float]:
+    """Return what levels and log scales, the last features, have to differ by at least to count for something.
+
+    A thousandth, of the usual scale or of one: the levels of series that were normalised before differ by rounding.
+    """
+    if not probe.scale_features:
+        return []
+    return [NEGLIGIBLE * float(rows[:, -channels:].median().exp()), NEGLIGIBLE]
