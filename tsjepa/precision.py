@@ -1,8 +1,10 @@
-"""Matrix products at the processor's speed: float32 by oneDNN, where that loses nothing."""
+"""Matrix products at the processor's speed: float32 by oneDNN, where that is faster and loses nothing."""
 
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 
 import torch
 
@@ -15,8 +17,9 @@ def fast_float32() -> Iterator[None]:
     """Let oneDNN compute float32 products on the CPU for as long as this lasts, if it does so in full precision.
 
     By default torch gives them to MKL, which on processors that are not Intel's reaches less than half of what oneDNN
-    does. The setting that hands them over permits oneDNN to round to bfloat16. It does that only on processors with
-    units for whole tiles of bfloat16, and there everything stays as it was; see `exact`.
+    does; on Intel's own it is the faster one, and stays. The setting that hands products over permits oneDNN to round
+    to bfloat16. It does that only on processors with units for whole tiles of bfloat16, and there everything stays as
+    it was, too; see `exact`.
 
     Examples
     --------
@@ -26,12 +29,21 @@ def fast_float32() -> Iterator[None]:
     [3.0, 3.0]
     """
     before = SETTING.fp32_precision
-    if exact():
+    if not intel() and exact():
         SETTING.fp32_precision = "bf16"
     try:
         yield
     finally:
         SETTING.fp32_precision = before
+
+
+@cache
+def intel() -> bool:
+    """Return whether the processor is one of Intel's."""
+    try:
+        return "GenuineIntel" in Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:  # not Linux
+        return "Intel" in platform.processor()
 
 
 @cache
