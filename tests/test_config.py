@@ -261,6 +261,7 @@ def default(function: object, name: str) -> object:
         ("tokenizer", "dilations", ConvStem, "dilations"),
         ("loss", "kind", JEPA, "loss"),
         ("loss", "normalize_target", JEPA, "normalize_target"),
+        ("loss", "centre_target", JEPA, "centre_target"),
     ],
 )
 def test_defaults_agree_with_the_constructors(section: str, key: str, function: object, name: str) -> None:

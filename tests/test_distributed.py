@@ -40,7 +40,7 @@ CASES = 8
 # how many of the joined batch's cases the first rank holds; none at all where a last batch is smaller than the ranks
 SPLITS = (3, 0)
 REGULARIZERS = ("token", "position", "series", "dual", "vicreg", "visreg")
-OBJECTIVES = ("ema", "cjepa", "sigreg", "vicreg", "visreg", "deep", "distill")
+OBJECTIVES = ("ema", "cjepa", "sigreg", "vicreg", "visreg", "deep", "distill", "ema, centred", "sigreg, centred")
 TRAINED = ("ema", "sigreg", "vicreg", "visreg", "deep")
 EPOCHS = 3
 
@@ -65,7 +65,9 @@ def toy(n: int = 21, *, missing: bool = False) -> Wide:
 
 
 def make(objective: str, *overrides: str) -> tuple[Any, Header]:
+    objective, _, centred = objective.partition(", ")
     overrides = (f"train.epochs={EPOCHS}", "train.batch_size=8", "train.shift=true", *overrides)
+    overrides += ("loss.centre_target=true",) if centred else ()
     config = resolve(configure("tiny", objective, overrides), 60)
     return build_model(config, 2).double(), Header(config, "toy", 2, 60)
 

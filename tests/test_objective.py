@@ -11,7 +11,7 @@ from tsjepa.build import build_model, configure, resolve
 from tsjepa.encoder import Encoder
 from tsjepa.layers import gather_tokens
 from tsjepa.masking import Mask, bernoulli_mask, block_mask, future_mask, random_mask
-from tsjepa.objective import JEPA, Projector
+from tsjepa.objective import JEPA, Projector, centred
 from tsjepa.predictor import Predictor
 from tsjepa.regularizers import SIGReg, VICReg
 from tsjepa.targets import EMATarget, FrozenTarget, SelfTarget
@@ -287,6 +287,55 @@ def test_the_loss_is_its_formula(loss: str, normalize: bool, levels: tuple[int, 
     predicted = model.predictor(model.encoder(x, keep=mask.context)[0], mask)
     want = FORMULAS[loss](predicted - torch.cat(goal, -1)).mean()
     torch.testing.assert_close(model(x, gen(3)).loss, want)
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_a_centred_target_is_what_a_token_has_beyond_the_mean_at_its_position(missing: bool) -> None:
+    latents = torch.randn(6, 4, 3)
+    attend = torch.rand(6, 4) < 0.7 if missing else None
+    if attend is not None:
+        attend[:, 2], attend[1:, 3] = False, False  # nobody there, and one alone
+    found = centred(latents, attend)
+    for n in range(4):
+        rows = [b for b in range(6) if attend is None or attend[b, n]]
+        mean = latents[rows, n].mean(0) if len(rows) > 1 else torch.zeros(3)
+        torch.testing.assert_close(found[rows, n], latents[rows, n] - mean)
+    assert torch.equal(centred(latents[:1], None), latents[:1])
+
+
+def test_a_code_of_the_position_earns_nothing_where_targets_are_centred() -> None:
+    """All series are one, so that position says everything: a plain target is learned by heart, of a centred one
+    nothing is left, and predictions of nothing are right."""
+    x = sines(1).repeat(5, 1, 1)
+    for centre, right in ((False, False), (True, True)):
+        model = plain_model(loss="mse", normalize_target=False, centre_target=centre)
+        with torch.no_grad():
+            model.predictor.head.weight.zero_()
+            model.predictor.head.bias.zero_()
+        assert bool(model(x, gen(1)).loss < 1e-10) is right
+
+
+@pytest.mark.parametrize("stop_gradient", [True, False])
+def test_the_loss_of_centred_targets_is_its_formula(stop_gradient: bool) -> None:
+    encoder = Encoder(LinearPatches(6, 8), depth=1, heads=2)
+    model = JEPA(
+        encoder,
+        Predictor(8, dim=8, depth=1, heads=2),
+        mask=MASKS["random"],
+        target=SelfTarget(encoder, stop_gradient=stop_gradient),
+        loss="mse",
+        normalize_target=False,
+        centre_target=True,
+    )
+    x, mask = sines(5), MASKS["random"](5, 10, gen(3))
+    (goal,) = encoder(x)
+    goal = goal - goal.mean(0)
+    predicted = model.predictor(encoder(x, keep=mask.context)[0], mask)
+    want = (predicted - gather_tokens(goal.detach() if stop_gradient else goal, mask.target)).square().mean()
+    wanted = torch.autograd.grad(want, list(encoder.parameters()))
+    out = model(x, gen(3))
+    torch.testing.assert_close(out.loss, want)
+    torch.testing.assert_close(torch.autograd.grad(out.loss, list(encoder.parameters())), wanted)
 
 
 def test_the_loss_is_the_mean_over_valid_targets() -> None:

@@ -304,6 +304,7 @@ def build_masked(config: Config, encoder: Encoder) -> JEPA:
         projector=Projector(width, hidden=projector.hidden, out=projector.out) if projector.out else None,
         loss=loss.kind,
         normalize_target=loss.normalize_target,
+        centre_target=loss.centre_target,
         context_loss=ContextLoss(loss.context_weight, loss.context_warmup) if loss.context_weight else None,
     )
 

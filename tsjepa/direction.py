@@ -36,6 +36,7 @@ def check_direction(config: Config) -> None:
             "target.kind=self or ema": target.kind in ("self", "ema"),
             "target.levels=[-1]": target.levels in ((-1,), (encoder.depth,)),
             "loss.normalize_target=false": not config.loss.normalize_target,
+            "loss.centre_target=false": not config.loss.centre_target,
             "loss.context_weight=0": not config.loss.context_weight,
         }
         refuse("world.horizons go with", fits)

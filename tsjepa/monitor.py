@@ -54,6 +54,8 @@ class Sample(NamedTuple):
     ----------
     latents, predicted : Tensor of shape (B, N, E), (B, M, E)
         As in `tsjepa.objective.Branches`.
+    goal : Tensor of shape (B, N, E)
+        What is to be predicted, see `tsjepa.objective.JEPA.goal`.
     target : int64 Tensor of shape (B, M)
         Positions of the predictions.
     last : Tensor of shape (B, N, D)
@@ -68,6 +70,7 @@ class Sample(NamedTuple):
 
     latents: Tensor
     predicted: Tensor
+    goal: Tensor
     target: Tensor
     last: Tensor
     target_valid: Tensor | None
@@ -164,11 +167,11 @@ class Monitor:
         if isinstance(goal, EMATarget):
             slow = goal(x, (-1,), valid, attend)[0] if whole is None else whole
         mask = branches.mask
-        always = (branches.latents, branches.predicted, mask.target, last)
+        always = (branches.latents, branches.predicted, self.model.goal(branches), mask.target, last)
         perhaps = (mask.target_valid, attend, slow)
-        latents, predicted, target, last = map(join_rows, always)
+        latents, predicted, aim, target, last = map(join_rows, always)
         target_valid, attend, slow = (None if part is None else join_rows(part) for part in perhaps)
-        return Sample(latents, predicted, target, last, target_valid, attend, slow, views)
+        return Sample(latents, predicted, aim, target, last, target_valid, attend, slow, views)
 
     def views(self, x: Tensor, valid: Tensor | None, attend: Tensor | None, share: Share) -> Views | None:
         """Return masked views of the sequences of this rank's share of the series, those of all ranks joined."""
@@ -230,7 +233,7 @@ def across(sample: Sample) -> dict[str, float]:
     """Return what compares series; nothing where there is one only."""
     if len(sample.latents) < 2:
         return {}
-    arguments = (sample.predicted, sample.latents, sample.target, sample.target_valid, sample.attend)
+    arguments = (sample.predicted, sample.goal, sample.target, sample.target_valid, sample.attend)
     whole, views = pool(sample.last, sample.attend, "mean"), sample.views
     two = {} if views is None else {"lidar": lidar(views.means), "alignment": alignment(*views.means.unbind(1))}
     return {

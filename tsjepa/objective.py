@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from tsjepa.encoder import Encoder
 from tsjepa.layers import gather_tokens
 from tsjepa.masking import Mask, RampedMask
-from tsjepa.ranks import JoinedBatchNorm, Share, join_rows, mean_over_ranks
+from tsjepa.ranks import JoinedBatchNorm, Share, SumOverRanks, join_rows, mean_over_ranks, sum_over_ranks
 from tsjepa.regularizers import Regularizer
 from tsjepa.targets import EMATarget, Target, ValuesTarget
 
@@ -139,6 +139,8 @@ class JEPA(nn.Module):
     loss : {"l1", "smooth_l1", "mse"}, default="l1"
     normalize_target : bool, default=True
         Whether each level of a target token is layer-normed, without affine map.
+    centre_target : bool, default=False
+        Whether the batch's mean at each position is taken from the targets, see `centred`.
     context_loss : ContextLoss, optional
         Whether and how the visible tokens are predicted too.
 
@@ -179,6 +181,7 @@ class JEPA(nn.Module):
         projector: nn.Module | None = None,
         loss: Loss = "l1",
         normalize_target: bool = True,
+        centre_target: bool = False,
         context_loss: ContextLoss | None = None,
     ) -> None:
         super().__init__()
@@ -188,7 +191,8 @@ class JEPA(nn.Module):
         self.target = EMATarget(encoder) if target is None else target
         self.levels, self.regularizer, self.weight = tuple(levels), regularizer, weight
         self.projector = projector
-        self.loss, self.normalize_target, self.context_loss = loss, normalize_target, context_loss
+        self.loss, self.normalize_target, self.centre_target = loss, normalize_target, centre_target
+        self.context_loss = context_loss
         self.progress = 0.0
 
     def forward(
@@ -213,8 +217,8 @@ class JEPA(nn.Module):
         JEPAOutput
         """
         branches = self.branches(x, generator, valid, share)
-        mask, latents = branches.mask, branches.latents
-        goal = latents.detach() if self.target.stop_gradient else latents
+        mask, latents, goal = branches.mask, branches.latents, self.goal(branches)
+        goal = goal.detach() if self.target.stop_gradient else goal
         loss = self.distance(branches.predicted, gather_tokens(goal, mask.target), mask.target_valid)
         terms = {"prediction": loss.detach()}
         if self.context_loss is not None and branches.repeated is not None:
@@ -264,6 +268,10 @@ class JEPA(nn.Module):
             self.whole(goal),
         )
 
+    def goal(self, branches: Branches) -> Tensor:
+        """Return what is to be predicted of each token [B, N, E]."""
+        return centred(branches.latents, branches.attend) if self.centre_target else branches.latents
+
     def whole(self, goal: list[Tensor]) -> Tensor | None:
         """Return the last level among the target's, where it is what an encoder gives without a hint."""
         hinted = self.encoder.hint_token is not None
@@ -309,3 +317,26 @@ class JEPA(nn.Module):
         self.progress = step / max(total, 1)
         if isinstance(self.draw_mask, RampedMask):
             self.draw_mask.progress = self.progress
+
+
+def centred(latents: Tensor, attend: Tensor | None) -> Tensor:
+    """Return latents [B, N, E] less their mean over the batch, of all ranks, at each position.
+
+    The mean at a position is what a prediction can know without seeing anything of its series: where series are aligned
+    it is most of a latent, and an encoder that codes positions would be right about nearly everything.
+
+    Parameters
+    ----------
+    latents : Tensor of shape (B, N, E)
+    attend : bool Tensor of shape (B, N), optional
+        Which tokens count; None means all. Where one row alone has a token, there is no mean to take.
+
+    Examples
+    --------
+    >>> centred(torch.tensor([[[1.0], [5.0]], [[3.0], [5.0]]]), None).flatten()
+    tensor([-1.,  0.,  1.,  0.])
+    """
+    keep = torch.ones_like(latents[..., :1]) if attend is None else attend.unsqueeze(-1).to(latents.dtype)
+    count = sum_over_ranks(keep.sum(0))
+    total = SumOverRanks.apply((latents * keep).sum(0))
+    return latents - torch.where(count > 1, total / count.clamp(min=1), 0.0)

@@ -128,10 +128,15 @@ class ProjectorConfig(Section):
 
 
 class LossConfig(Section):
-    """Distance between prediction and target, and the weight at which visible tokens are predicted too."""
+    """Distance between prediction and target, and the weight at which visible tokens are predicted too.
+
+    With `centre_target`, what is predicted of a token is how it differs from the batch's mean at its position, so that
+    a code of the position earns nothing.
+    """
 
     kind: Literal["l1", "smooth_l1", "mse"] = "l1"
     normalize_target: bool = True
+    centre_target: bool = False
     context_weight: NonNegative = 0.0
     context_warmup: Share = 0.25
 
