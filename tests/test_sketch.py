@@ -9,7 +9,7 @@ from sklearn.preprocessing import StandardScaler
 
 from tsjepa.arrays import Series
 from tsjepa.build import build_model, configure, resolve
-from tsjepa.calibrator import calibrate
+from tsjepa.calibrator import block_weights, calibrate
 from tsjepa.config import Config
 from tsjepa.embedding import embed, n_features
 from tsjepa.encoder import Encoder
@@ -37,8 +37,8 @@ def ready(config: Config, series: Series) -> Encoder:
 
 def test_it_is_its_formula() -> None:
     rows = torch.randn(50, 7, generator=torch.Generator().manual_seed(0)) * torch.arange(1, 8) + 3
-    sketch = Sketch([4, 3], [1.0, 0.5], 16)
-    sketch.measure(rows)
+    sketch = Sketch([4, 3], 16)
+    sketch.measure(rows, [1.0, 0.5])
     x = rows.double().numpy()
     centred = x - x.mean(0)
     blocks = [centred[:, :4], 0.5 * centred[:, 4:]]
@@ -70,8 +70,8 @@ def test_directions_are_the_same_for_ever_and_balanced() -> None:
 def test_near_series_have_near_sketches() -> None:
     generator = torch.Generator().manual_seed(1)
     rows = torch.randn(40, 500, generator=generator)
-    sketch = Sketch([500], [1.0], 2000)
-    sketch.measure(rows)
+    sketch = Sketch([500], 2000)
+    sketch.measure(rows, [1.0])
     near, far = rows[0] + 0.1 * torch.randn(500, generator=generator), rows[1]
     a, b, c = sketch(torch.stack([rows[0], near, far]))
     assert (a - b).norm() < 0.2 * (a - c).norm()
@@ -81,8 +81,8 @@ def test_near_series_have_near_sketches() -> None:
 
 def test_the_gradient_is_that_before_rounding() -> None:
     rows = torch.randn(6, 5, requires_grad=True)
-    sketch = Sketch([5], [1.0], 8)
-    sketch.measure(rows.detach())
+    sketch = Sketch([5], 8)
+    sketch.measure(rows.detach(), [1.0])
     sketch(rows).sum().backward()
     assert rows.grad is not None
     again = rows.detach().clone().requires_grad_()
@@ -92,9 +92,9 @@ def test_the_gradient_is_that_before_rounding() -> None:
 
 
 def test_a_block_without_spread_is_zero() -> None:
-    sketch = Sketch([2, 3], [1.0, 1.0], 8)
+    sketch = Sketch([2, 3], 8)
     rows = torch.cat([torch.randn(5, 2), torch.full((5, 3), 7.0)], 1)
-    sketch.measure(rows)
+    sketch.measure(rows, [1.0, 1.0])
     assert sketch(rows).isfinite().all()
     assert sketch.known
 
@@ -105,8 +105,8 @@ def test_few_labels_are_read_better_than_from_features_of_unequal_spread() -> No
     y = np.arange(400) % 2
     rows = rng.normal(size=(400, 500)) * 0.2
     rows[:, :10] += rng.normal(size=(400, 10)) + np.where(y, 1.0, -1.0)[:, None]
-    sketch = Sketch([500], [1.0], 1000)
-    sketch.measure(torch.from_numpy(rows).float())
+    sketch = Sketch([500], 1000)
+    sketch.measure(torch.from_numpy(rows).float(), [1.0])
     accuracy = {}
     for name, Z in (("plain", rows), ("sketch", sketch(torch.from_numpy(rows).float()).numpy())):
         head = make_pipeline(StandardScaler(), RidgeClassifierCV(np.logspace(-3, 5, 12))).fit(Z[:8], y[:8])
@@ -252,3 +252,12 @@ def test_levels_that_differ_by_rounding_are_nothing() -> None:
     shift = Series((values + 1e-6).astype(np.float32))
     a, b = embed(encoder, series, scaled.probe), embed(encoder, shift, scaled.probe)
     assert np.abs(a - b).mean() < 0.01
+
+
+@pytest.mark.parametrize(("n_cases", "share"), [(20, 0.5), (60, 0.5**0.5), (5940, 0.995)])
+def test_levels_count_less_where_series_are_few(n_cases: int, share: float) -> None:
+    probe = config_of("probe.scale_features=true", "probe.level_weight=0.8").probe
+    assert block_weights(probe, 5, n_cases) == pytest.approx(
+        [1, 0.8 * share, 0.8 * share, 0.5**0.5, 0.5**0.5], rel=1e-3
+    )
+    assert block_weights(config_of("probe.shares=false").probe, 2, 60) == pytest.approx([0.6 * 0.5**0.5] * 2)

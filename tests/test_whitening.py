@@ -80,10 +80,10 @@ def test_without_anything_to_compare_nothing_is_shrunk() -> None:
 def test_what_patches_disagree_on_counts_less_with_few_labels() -> None:
     """Two classes differ in weak features; a few strong ones change from patch to patch of a series."""
     rng, y = np.random.default_rng(0), np.arange(300) % 2
-    patches = rng.normal(size=(300, 6, 50)) * 0.5
-    patches[:, :, :5] += 6 * rng.normal(size=(300, 6, 5))
-    patches[:, :, 5:] += 0.15 * np.where(y, 1.0, -1.0)[:, None, None]
-    whitening = Whitening(50)
+    patches = rng.normal(size=(300, 6, 400)) * 0.5
+    patches[:, :, :3] += 15 * rng.normal(size=(300, 6, 3))
+    patches[:, :, 3:] += 0.05 * np.where(y, 1.0, -1.0)[:, None, None]
+    whitening = Whitening(400)
     whitening.measure(*scatter_within(torch.from_numpy(patches).float()))
     rows = patches.mean(1)
     accuracy = {}

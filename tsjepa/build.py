@@ -42,8 +42,6 @@ OBJECTIVES: dict[str, tuple[str, ...]] = {
     "salt": ("target.kind=frozen", "target.teacher_kind=values", "target.teacher_share=0.16666667", *PLAIN, *LATENT),
 }
 DEFAULT_RECIPE = "default"
-# How much level and log scale count in a sketch: together as much as shares
-SCALE_WEIGHT = 0.5**0.5
 
 
 def configure(
@@ -316,10 +314,9 @@ def build_readout(probe: ProbeConfig, encoder: Encoder) -> Readout | None:
     shares = Shares(encoder.channels) if probe.shares else None
     levels = [len(probe.pool) * encoder.dim] * len(chosen_levels(encoder, probe))
     widths = ([] if shares is None else [shares.size]) + levels
-    weights = ([] if shares is None else [1.0]) + [probe.level_weight] * len(levels)
     if probe.scale_features:  # level and log scale of each channel
-        widths, weights = [*widths, *[encoder.channels] * 2], [*weights, *[SCALE_WEIGHT] * 2]
-    return Readout(shares, None if probe.sketch is None else Sketch(widths, weights, probe.sketch))
+        widths += [encoder.channels] * 2
+    return Readout(shares, None if probe.sketch is None else Sketch(widths, probe.sketch))
 
 
 def build_world(config: Config, encoder: Encoder) -> WorldModel:

@@ -17,6 +17,10 @@ from tsjepa.whitening import scatter_within
 SAMPLE = 128
 # Share of the usual scale that levels differ by where they mean nothing
 NEGLIGIBLE = 1e-3
+# How much level and log scale count in a sketch: together as much as shares
+SCALE_WEIGHT = 0.5**0.5
+# Training series of which tokens that were learned on them count 1 / sqrt(2) of their weight
+FEW = 60
 
 
 class Block(NamedTuple):
@@ -57,6 +61,7 @@ class Calibrator:
 
     def __init__(self, encoder: Encoder, source: SeriesSource, probe: ProbeConfig, *, whiten: bool = True) -> None:
         self.encoder, self.probe, self.whiten = encoder, probe, whiten and probe.whiten
+        self.n_cases = source.n_cases
         self.sketch = None if encoder.readout is None else encoder.readout.sketch
         self.batches: list[tuple[Tensor, Tensor | None, int]] = []
         self.shares: list[Block] = []
@@ -79,7 +84,8 @@ class Calibrator:
             blocks = self.shares + blocks
             self.sketch.whiten([(block.scatter, block.freedom) for block in blocks])
             rows = torch.cat([block.rows for block in blocks], 1)
-            self.sketch.measure(rows, smallest_spreads(rows, self.encoder.channels, self.probe))
+            weights = block_weights(self.probe, len(blocks), self.n_cases)
+            self.sketch.measure(rows, weights, smallest_spreads(rows, self.encoder.channels, self.probe))
         self.encoder.train(training)
 
     def share_block(self, x: Tensor, valid: Tensor | None, count: int, device: str | torch.device) -> Block:
@@ -147,3 +153,19 @@ def smallest_spreads(rows: Tensor, channels: int, probe: ProbeConfig) -> list[fl
     if not probe.scale_features:
         return []
     return [NEGLIGIBLE * float(rows[:, -channels:].median().exp()), NEGLIGIBLE]
+
+
+def block_weights(probe: ProbeConfig, n_blocks: int, n_cases: int) -> list[float]:
+    """Return how much each block of a sketch counts: shares, levels, and the two of scale features.
+
+    What is learned from few series is little more than noise, so the weight of levels beside shares grows with the
+    number of training series.
+
+    Examples
+    --------
+    >>> block_weights(ProbeConfig(shares=True, sketch=64, level_weight=0.5), 3, n_cases=20)
+    [1.0, 0.25, 0.25]
+    """
+    before, behind = [1.0] * probe.shares, [SCALE_WEIGHT] * 2 * probe.scale_features
+    weight = probe.level_weight * (n_cases / (n_cases + FEW)) ** 0.5
+    return [*before, *[weight] * (n_blocks - len(before) - len(behind)), *behind]

@@ -21,7 +21,7 @@ class Readout(nn.Module):
 
     Examples
     --------
-    >>> sorted(Readout(None, Sketch([3], [1.0], size=8)).state_dict())
+    >>> sorted(Readout(None, Sketch([3], size=8)).state_dict())
     ['sketch.centre', 'sketch.scale', 'sketch.whitenings.0.basis', 'sketch.whitenings.0.loss']
     """
 

@@ -184,7 +184,7 @@ class ProbeConfig(Section):
 
     With `shares`, the shares of a series above the thresholds of fixed random filters stand before its pooled tokens
     (`tsjepa.shares`). With `sketch`, all of these are projected on so many random directions, saturated and rounded
-    (`tsjepa.sketch`); beside shares, each level counts `level_weight`, and `whiten` says whether pretraining learns
+    (`tsjepa.sketch`); beside shares, each level counts `level_weight`, less where series are few, and `whiten` says whether pretraining learns
     what the patches of a series disagree on, which then counts less (`tsjepa.whitening`). With `scale_features` the
     mean and the log standard deviation of each channel, which instance normalisation takes away, stand behind; in a
     sketch they are part of it.
@@ -194,7 +194,7 @@ class ProbeConfig(Section):
     pool: tuple[Literal["mean", "std", "max"], ...] = ("mean", "std", "max")
     shares: bool = False
     sketch: Positive | None = None
-    level_weight: Annotated[float, Field(gt=0)] = 0.4
+    level_weight: Annotated[float, Field(gt=0)] = 0.6
     whiten: bool = True
     channels: Literal["concat", "mean", "max"] = "concat"
     scale_features: bool = False

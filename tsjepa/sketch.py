@@ -31,16 +31,14 @@ class Sketch(nn.Module):
     ----------
     widths : sequence of int
         Features of each block.
-    weights : sequence of float
-        How much each block counts.
     size : int
         Length of a sketch.
 
     Examples
     --------
-    >>> sketch = Sketch([3, 2], [1.0, 0.5], size=8)
+    >>> sketch = Sketch([3, 2], size=8)
     >>> rows = torch.randn(20, 5, generator=torch.Generator().manual_seed(0))
-    >>> sketch.measure(rows)
+    >>> sketch.measure(rows, weights=[1.0, 0.5])
     >>> sketch(rows).shape, sketch(rows).unique().tolist()
     (torch.Size([20, 8]), [-1.0, -0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0])
     """
@@ -48,9 +46,9 @@ class Sketch(nn.Module):
     centre: Tensor
     scale: Tensor
 
-    def __init__(self, widths: Sequence[int], weights: Sequence[float], size: int) -> None:
+    def __init__(self, widths: Sequence[int], size: int) -> None:
         super().__init__()
-        self.widths, self.weights, self.size = tuple(widths), tuple(weights), size
+        self.widths, self.size = tuple(widths), size
         self.register_buffer("centre", torch.zeros(sum(widths)))
         self.register_buffer("scale", torch.zeros(sum(widths)))
         self.whitenings = nn.ModuleList(Whitening(width) for width in widths)
@@ -61,18 +59,17 @@ class Sketch(nn.Module):
         """Whether `measure` has been called."""
         return bool(self.scale.any())
 
-    def measure(self, rows: Tensor, smallest: Sequence[float] = ()) -> None:
+    def measure(self, rows: Tensor, weights: Sequence[float], smallest: Sequence[float] = ()) -> None:
         """Take mean and root mean squared distance from it, block by block, of training series [n, F], whitened.
 
-        Where less than `smallest`, which is of the last blocks, a distance is taken to be that.
+        Each block counts its weight. Where less than `smallest`, which is of the last blocks, a distance is taken to
+        be that.
         """
         floors = [0.0] * (len(self.widths) - len(smallest)) + list(smallest)
         self.centre.copy_(rows.mean(0))
-        total = sum(weight**2 for weight in self.weights) ** 0.5
+        total = sum(weight**2 for weight in weights) ** 0.5
         blocks = self.whitened(rows - self.centre).split(self.widths, 1)
-        for weight, scale, block, floor in zip(
-            self.weights, self.scale.split(self.widths), blocks, floors, strict=True
-        ):
+        for weight, scale, block, floor in zip(weights, self.scale.split(self.widths), blocks, floors, strict=True):
             distance = max(float(block.square().sum(1).mean().sqrt()), floor)
             scale.fill_(REACH * weight / total / (distance or 1.0))
 

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 # Directions that are shrunk at most, those in which patches disagree most
 DIRECTIONS = 16
 # How many times the mean variance within series a direction has to have to be shrunk by the root of two
-LEVEL = 3.0
+LEVEL = 10.0
 
 
 class Whitening(nn.Module):
@@ -32,7 +32,7 @@ class Whitening(nn.Module):
     >>> noisy = torch.randn(50, 4, 3, generator=torch.Generator().manual_seed(0)) * torch.tensor([9.0, 0.1, 0.1])
     >>> whitening.measure(*scatter_within(noisy))
     >>> whitening(torch.ones(1, 3)).round(decimals=1)
-    tensor([[0.7000, 1.0000, 1.0000]])
+    tensor([[0.9000, 1.0000, 1.0000]])
     """
 
     basis: Tensor
