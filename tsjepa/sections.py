@@ -184,10 +184,10 @@ class ProbeConfig(Section):
 
     With `shares`, the shares of a series above the thresholds of fixed random filters stand before its pooled tokens
     (`tsjepa.shares`). With `sketch`, all of these are projected on so many random directions, saturated and rounded
-    (`tsjepa.sketch`); beside shares, each level counts `level_weight`, less where series are few, and `whiten` says whether pretraining learns
-    what the patches of a series disagree on, which then counts less (`tsjepa.whitening`). With `scale_features` the
-    mean and the log standard deviation of each channel, which instance normalisation takes away, stand behind; in a
-    sketch they are part of it.
+    (`tsjepa.sketch`); beside shares, each level counts `level_weight`, less where series are few, and `whiten` says
+    whether pretraining learns what the patches of a series disagree on, which then counts less (`tsjepa.whitening`).
+    With `scale_features` the mean and the log standard deviation of each channel, which instance normalisation takes
+    away, stand behind; in a sketch they are part of it.
     """
 
     levels: Levels = "all"
