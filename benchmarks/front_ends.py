@@ -1,9 +1,10 @@
-"""What untrained encoders find: cross-validation and few labels inside the training parts of a suite.
+"""What encoders find, untrained or pretrained: cross-validation and few labels inside the training parts of a suite.
 
 No test series is looked at, so that choices may be made by it.
 
     python benchmarks/front_ends.py --suite ucr-shared raw minirocket ts-jepa-paper default
     python benchmarks/front_ends.py --suite ucr-shared default --set probe.sketch=640
+    python benchmarks/front_ends.py --suite ucr-shared default --pretrain --set loss.centre_target=false
 
 For each data set at most 400 training series, drawn by label: accuracy of the ridge head by five-fold
 cross-validation, and fitted on one, five and ten labels a class, ten draws, scored on the other series. Printed are
@@ -60,9 +61,10 @@ def few(Z, y, per_class):
     return float(np.mean(accuracies))
 
 
-def method_of(name, overrides):
-    """Return a method without training: a recipe's encoder as it starts, or features of others."""
-    return find_method(name) if name in PLAIN else Method(name, "random-init", configure(name, None, overrides))
+def method_of(name, overrides, pretrain):
+    """Return a recipe's encoder as it starts or pretrained on those series, or features of others."""
+    kind = "pretrained" if pretrain else "random-init"
+    return find_method(name) if name in PLAIN else Method(name, kind, configure(name, None, overrides))
 
 
 def measure(method, names, seed):
@@ -92,11 +94,12 @@ def main():
     parser.add_argument("--suite", default="ucr-shared")
     parser.add_argument("--set", action="append", default=[], dest="overrides")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--pretrain", action="store_true")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     table = {}
     for name in options.methods:
-        rows = measure(method_of(name, options.overrides), load_suite(options.suite), options.seed)
+        rows = measure(method_of(name, options.overrides, options.pretrain), load_suite(options.suite), options.seed)
         numbers = ("cv", "one", "five", "ten")
         table[name] = {key: float(np.nanmean([row[key] for row in rows.values()])) for key in numbers}
         table[name] |= {"n_data": len(rows), "data": rows}

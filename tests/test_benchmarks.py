@@ -49,11 +49,12 @@ def test_without_json_a_table():
     assert any(line.split()[0] == "textbook_ms" for line in lines)
 
 
-def test_front_ends_are_read_without_their_test_parts(tmp_path):
+@pytest.mark.parametrize("training", [(), ("--pretrain", "--set", "train.epochs=1")])
+def test_front_ends_are_read_without_their_test_parts(tmp_path, training):
     (tmp_path / "two.yaml").write_text("data: [GunPoint, BasicMotions]\n")
     command = [sys.executable, str(FOLDER / "front_ends.py"), "--suite", str(tmp_path / "two.yaml"), "raw", "tiny"]
     done = subprocess.run(
-        [*command, "--json"], capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+        [*command, *training, "--json"], capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
     )
     assert done.returncode == 0, done.stderr
     table = json.loads(done.stdout)
