@@ -12,8 +12,6 @@ Samples = tuple[NDArray[Any], ...]
 
 # Weight of a decoder's penalty against the samples, in squared units of the latents
 PENALTY = 1e-2
-# Deviation, in those of the training data, that cannot be told from standing still: rounding must not become surprise
-STILL = 1e-2
 
 
 class Evidence(NamedTuple):
@@ -30,25 +28,18 @@ class Evidence(NamedTuple):
         Mean latents.
     levels : one a window length, D = C
         Mean values.
-    motions : one a window length, D = 2 * C
-        Logarithms of the deviation of the values and of their steps: a sensor that stands still, trembles, or moves at
-        another pace is as unusual as one that is off.
     residuals : one a channel, D = H * P
         Its values less those decoded from the predictions.
     offsets : one a channel, D = number of window lengths
         Its mean values.
-    stirs : one a channel, D = 2 * number of window lengths
-        Its motions.
     """
 
     errors: Samples
     forecasts: Samples
     latents: Samples
     levels: Samples
-    motions: Samples
     residuals: Samples
     offsets: Samples
-    stirs: Samples
 
 
 def gather(sight: Sight, decoders: Floats) -> Evidence:
@@ -56,7 +47,6 @@ def gather(sight: Sight, decoders: Floats) -> Evidence:
     last, now = sight.latents[:, -1], sight.values[:, :, -1]
     lengths = [2**k for k in range(sight.latents.shape[1].bit_length())]
     levels = tuple(sight.values[:, :, -length:].mean((2, 3)) for length in lengths)
-    motions = [motion(sight.values[:, :, -length:].reshape(*now.shape[:2], -1)) for length in lengths]
     decoded = np.stack(
         [decode(z, weights) for z, weights in zip(sight.predicted.swapaxes(0, 1), decoders, strict=True)]
     )
@@ -66,27 +56,9 @@ def gather(sight: Sight, decoders: Floats) -> Evidence:
         forecasts=tuple(residual.mean(-1)),
         latents=tuple(sight.latents[:, -length:].mean(1) for length in lengths),
         levels=levels,
-        motions=tuple(part.reshape(len(now), -1) for part in motions),
         residuals=tuple(residual.transpose(2, 1, 0, 3).reshape(now.shape[1], len(now), -1)),
         offsets=tuple(np.stack(levels, -1).swapaxes(0, 1)),
-        stirs=tuple(np.concatenate(motions, -1).swapaxes(0, 1)),
     )
-
-
-def motion(values: NDArray[Any]) -> Floats:
-    """Return logarithms of the deviation of values [n, C, T] and of the root mean square of their steps [n, C, 2].
-
-    The first value counts as a step of zero, so that a single one has a motion, too.
-
-    Examples
-    --------
-    >>> motion(np.array([[[-1.0, 1.0, -1.0, 1.0]]])).round(2).tolist()
-    [[[0.0, 0.55]]]
-    """
-    wide = values.astype(np.float64)
-    steps = np.diff(wide, axis=-1, prepend=wide[..., :1])
-    size = np.stack([wide.var(-1), np.square(steps).mean(-1)], -1)
-    return np.log(size + STILL**2) / 2
 
 
 def fit_decoders(seen: Sight) -> Floats:

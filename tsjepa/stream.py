@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsjepa.sight import Array, bridge_patches, see
-from tsjepa.surprise import PARTS, Scorer, Scores
+from tsjepa.surprise import Scorer, Scores
 
 # Rows of a long series that are scored at a time
 PIECE = 2**14
@@ -39,7 +39,7 @@ class Stream:
         self.scorer = scorer
         # rows from the start of a patch on: the complete patches of a context less one, and what came of the next patch
         self.rows = np.empty((len(scorer.gain), 0), np.float32)
-        self.last = np.full(PARTS + len(scorer.channels), np.nan, np.float32)
+        self.last = np.full(2 + len(scorer.channels), np.nan, np.float32)
         if state is not None:
             self.rows, self.last = state["rows"], state["last"]
 
@@ -65,7 +65,7 @@ class Stream:
         return Scores.of(judged[place])
 
     def judge(self, rows: Array, done: int) -> Array:
-        """Return what is said of the patches of rows [C, n * P] after the first `done`, [n - done, PARTS + C]."""
+        """Return what is said of the patches of rows [C, n * P] after the first `done`, [n - done, 2 + C]."""
         patch, context = self.scorer.patch_length, self.scorer.context // self.scorer.patch_length
         patches, blind = bridge_patches(rows.reshape(len(rows), -1, patch))
         judged = np.full((patches.shape[1] - done, len(self.last)), np.nan, np.float32)

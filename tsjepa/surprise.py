@@ -21,8 +21,6 @@ MOST = 8192
 # Smallest scale of a reference, as a share of the training data's: where a sensor stood still, rounding must not become
 # surprise
 SCALE_LEFT = 1e-2
-# Parts of a score: surprise, distance and motion
-PARTS = 3
 
 
 class Scores(NamedTuple):
@@ -31,28 +29,25 @@ class Scores(NamedTuple):
     Attributes
     ----------
     score : float32 array of shape (T,)
-        The largest one of surprise, distance and motion.
+        The larger one of surprise and distance.
     surprise : float32 array of shape (T,)
         Error of predicted latents, and of the values decoded from them, mean over horizons.
     distance : float32 array of shape (T,)
         Distance of latents, and of the level of the values, to normal ones, mean over window lengths.
-    motion : float32 array of shape (T,)
-        How unusual it is how strongly, and how quickly, the values move, mean over window lengths.
     channels : float32 array of shape (C, T)
-        The largest one of these for each measured channel's values alone: the largest names the sensor to blame.
+        The larger one of both for each measured channel's values alone: the largest names the sensor to blame.
     """
 
     score: Array
     surprise: Array
     distance: Array
-    motion: Array
     channels: Array
 
     @classmethod
     def of(cls, rows: Array) -> "Scores":
-        """Return the scores in rows [T, PARTS + C] of surprise, distance, motion and channels."""
-        surprise, distance, motion = rows.T[:PARTS]
-        return cls(rows.T[:PARTS].max(0), surprise, distance, motion, rows.T[PARTS:])
+        """Return the scores in rows [T, 2 + C] of surprise, distance and channels."""
+        surprise, distance, *channels = rows.T
+        return cls(np.maximum(surprise, distance), surprise, distance, np.stack(channels))
 
 
 class Laws(NamedTuple):
@@ -62,10 +57,8 @@ class Laws(NamedTuple):
     forecasts: tuple[Law, ...]
     latents: tuple[Law, ...]
     levels: tuple[Law, ...]
-    motions: tuple[Law, ...]
     residuals: tuple[Law, ...]
     offsets: tuple[Law, ...]
-    stirs: tuple[Law, ...]
 
 
 class Scorer:
@@ -80,9 +73,9 @@ class Scorer:
     decoders : float64 array of shape (H, E + 1, C * P)
         See `tsjepa.evidence.fit_decoders`.
     laws : Laws
-    usual : float32 array of shape (n, PARTS + C)
+    usual : float32 array of shape (n, 2 + C)
         Scores of normal windows by laws that were not fitted on them, in the order of time; see `Scores.of`.
-    unit : float64 array of shape (PARTS + C,)
+    unit : float64 array of shape (2 + C,)
         Spread of these scores before they were divided by it.
     gain, offset : float64 array of shape (n_channels,)
         What brings a series to the level and scale of the training data; 1 and 0 where it has those.
@@ -110,7 +103,7 @@ class Scorer:
         return adjusted(x, self.gain, self.offset)
 
     def judge(self, sight: Sight) -> Array:
-        """Return the parts of the score and each channel's of what is seen of n patches, [n, PARTS + C]."""
+        """Return surprise, distance and each channel's score of what is seen of n patches, [n, 2 + C]."""
         evidence = gather(sight, self.decoders)
         unusual = (
             [law.unusual(samples) for law, samples in zip(laws, part, strict=True)]
@@ -255,8 +248,7 @@ def fit_laws(
 
 
 def joined(*unusual: Sequence[Floats]) -> Array:
-    """Return the parts of the score and each channel's [n, PARTS + C] of what is unusual in each kind of evidence."""
-    errors, forecasts, latents, levels, motions, residuals, offsets, stirs = map(np.stack, unusual)
+    """Return surprise, distance and each channel's score [n, 2 + C] of what is unusual in each part of the evidence."""
+    errors, forecasts, latents, levels, residuals, offsets = map(np.stack, unusual)
     surprise, distance = np.concatenate([errors, forecasts]).mean(0), np.concatenate([latents, levels]).mean(0)
-    channels = np.maximum(np.maximum(residuals, offsets), stirs)
-    return np.stack([surprise, distance, motions.mean(0), *channels], 1).astype(np.float32)
+    return np.stack([surprise, distance, *np.maximum(residuals, offsets)], 1).astype(np.float32)
