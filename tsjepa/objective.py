@@ -140,7 +140,8 @@ class JEPA(nn.Module):
     normalize_target : bool, default=True
         Whether each level of a target token is layer-normed, without affine map.
     centre_target : bool, default=False
-        Whether the batch's mean at each position is taken from the targets, see `centred`.
+        Whether the batch's mean at each position is taken from the targets, see `centred`. A regularizer that acts on
+        these sees them centred, too, so that a code of the position satisfies neither.
     context_loss : ContextLoss, optional
         Whether and how the visible tokens are predicted too.
 
@@ -217,8 +218,8 @@ class JEPA(nn.Module):
         JEPAOutput
         """
         branches = self.branches(x, generator, valid, share)
-        mask, latents, goal = branches.mask, branches.latents, self.goal(branches)
-        goal = goal.detach() if self.target.stop_gradient else goal
+        mask, aim = branches.mask, self.goal(branches)
+        goal = aim.detach() if self.target.stop_gradient else aim
         loss = self.distance(branches.predicted, gather_tokens(goal, mask.target), mask.target_valid)
         terms = {"prediction": loss.detach()}
         if self.context_loss is not None and branches.repeated is not None:
@@ -227,7 +228,7 @@ class JEPA(nn.Module):
             loss, terms["context"] = loss + visible, visible.detach()
         if self.regularizer is not None:
             if self.target.trains_encoder:
-                penalty = self.regularizer(latents, generator, branches.attend)
+                penalty = self.regularizer(aim, generator, branches.attend)
             else:
                 context = self.project(branches.context, mask.context_valid)
                 penalty = self.regularizer(context, generator, mask.context_valid)
