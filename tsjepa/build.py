@@ -30,13 +30,15 @@ from tsjepa.world import Dynamics, WorldModel
 LATENT = ("loss.kind=l1", "loss.normalize_target=true", "projector.out=0")
 PROJECTED = ("loss.kind=mse", "loss.normalize_target=false", "projector.out=64")
 MASKED = ("world.horizons=[]", "world.inputs=[]")
-PLAIN = (*MASKED, "regularizer.kind=none", "target.levels=[-1]", "loss.context_weight=0")
+PLAIN = (*MASKED, "regularizer.kind=none", "target.levels=[-1]", "loss.context_weight=0", "loss.centre_target=false")
+# variance and covariance of all tokens are those of a code of the position, too
+CENTRED = ("target.kind=self", *PLAIN, *PROJECTED, "loss.centre_target=true")
 OBJECTIVES: dict[str, tuple[str, ...]] = {
     "ema": ("target.kind=ema", *PLAIN, *LATENT),
     "cjepa": ("target.kind=ema", *PLAIN, *LATENT, "regularizer.kind=vicreg", "regularizer.weight=0.001"),
     "sigreg": ("target.kind=self", *PLAIN, *PROJECTED, "regularizer.kind=sigreg", "regularizer.weight=0.05"),
-    "vicreg": ("target.kind=self", *PLAIN, *PROJECTED, "regularizer.kind=vicreg", "regularizer.weight=0.04"),
-    "visreg": ("target.kind=self", *PLAIN, *PROJECTED, "regularizer.kind=visreg", "regularizer.weight=1"),
+    "vicreg": (*CENTRED, "regularizer.kind=vicreg", "regularizer.weight=0.04"),
+    "visreg": (*CENTRED, "regularizer.kind=visreg", "regularizer.weight=1"),
     "deep": ("target.kind=ema", *PLAIN, *LATENT, "target.levels=[0, -1]", "loss.context_weight=0.1"),
     "distill": ("target.kind=frozen", "target.teacher_kind=ema", "target.teacher_share=0.5", *PLAIN, *LATENT),
     "salt": ("target.kind=frozen", "target.teacher_kind=values", "target.teacher_share=0.16666667", *PLAIN, *LATENT),
