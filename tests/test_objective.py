@@ -265,6 +265,13 @@ def plain_model(**options) -> JEPA:
     return JEPA(encoder, predictor, mask=MASKS["random"], **options)
 
 
+def its_own_target(stop_gradient: bool, **options) -> JEPA:
+    encoder = Encoder(LinearPatches(6, 8), depth=1, heads=2)
+    target = SelfTarget(encoder, stop_gradient=stop_gradient)
+    predictor = Predictor(8, dim=8, depth=1, heads=2)
+    return JEPA(encoder, predictor, mask=MASKS["random"], target=target, normalize_target=False, **options)
+
+
 FORMULAS = {
     "l1": lambda d: d.abs(),
     "mse": lambda d: d**2,
@@ -317,16 +324,8 @@ def test_a_code_of_the_position_earns_nothing_where_targets_are_centred() -> Non
 
 @pytest.mark.parametrize("stop_gradient", [True, False])
 def test_the_loss_of_centred_targets_is_its_formula(stop_gradient: bool) -> None:
-    encoder = Encoder(LinearPatches(6, 8), depth=1, heads=2)
-    model = JEPA(
-        encoder,
-        Predictor(8, dim=8, depth=1, heads=2),
-        mask=MASKS["random"],
-        target=SelfTarget(encoder, stop_gradient=stop_gradient),
-        loss="mse",
-        normalize_target=False,
-        centre_target=True,
-    )
+    model = its_own_target(stop_gradient, loss="mse", centre_target=True)
+    encoder = model.encoder
     x, mask = sines(5), MASKS["random"](5, 10, gen(3))
     (goal,) = encoder(x)
     goal = goal - goal.mean(0)
@@ -377,19 +376,14 @@ def test_a_regularizer_of_the_context_stands_behind_the_projector_too() -> None:
     torch.testing.assert_close(model(x, gen(2)).terms["regularizer"], want.detach())
 
 
+@pytest.mark.parametrize("centre", [False, True])
 @pytest.mark.parametrize("stop_gradient", [False, True])
-def test_a_regularizer_moves_the_targets_of_the_encoder_itself(stop_gradient: bool) -> None:
-    encoder = Encoder(LinearPatches(6, 8), depth=1, heads=2)
-    model = JEPA(
-        encoder,
-        Predictor(8, dim=8, depth=1, heads=2),
-        mask=MASKS["random"],
-        target=SelfTarget(encoder, stop_gradient=stop_gradient),
-        regularizer=VICReg(),
-        normalize_target=False,
-    )
-    x = sines(6)
-    torch.testing.assert_close(model(x, gen()).terms["regularizer"], VICReg()(encoder(x)[0]).detach())
+def test_a_regularizer_moves_the_targets_of_the_encoder_itself(stop_gradient: bool, centre: bool) -> None:
+    model, x = its_own_target(stop_gradient, regularizer=VICReg(), centre_target=centre), sines(6)
+    encoder = model.encoder
+    (seen,) = encoder(x)
+    seen = seen - seen.mean(0) if centre else seen
+    torch.testing.assert_close(model(x, gen()).terms["regularizer"], VICReg()(seen).detach())
     model.distance = lambda predicted, goal, valid: predicted.detach().mean()
     model(x, gen()).loss.backward()
     assert encoder.tokenizer.proj.weight.grad.any()
