@@ -77,12 +77,13 @@ class Calibrator:
         training = self.encoder.training
         self.encoder.eval()
         with torch.inference_mode(), fast_float32():
+            if self.probe.shares and not self.shares:
+                self.shares = [joined([self.share_block(*batch, device) for batch in self.batches])]
+                self.sketch.whiten(0, [(block.scatter, block.freedom) for block in self.shares])
             found = [self.blocks(x, valid, count, device) for x, valid, count in self.batches]
-            blocks = [joined(parts) for parts in zip(*found, strict=True)]
-            if self.probe.shares:
-                self.shares = self.shares or [joined([self.share_block(*batch, device) for batch in self.batches])]
-            blocks = self.shares + blocks
-            self.sketch.whiten([(block.scatter, block.freedom) for block in blocks])
+            own = [joined(parts) for parts in zip(*found, strict=True)]
+            self.sketch.whiten(len(self.shares), [(block.scatter, block.freedom) for block in own])
+            blocks = self.shares + own
             rows = torch.cat([block.rows for block in blocks], 1)
             weights = block_weights(self.probe, len(blocks), self.n_cases)
             self.sketch.measure(rows, weights, smallest_spreads(rows, self.encoder.channels, self.probe))

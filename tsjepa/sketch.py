@@ -73,9 +73,10 @@ class Sketch(nn.Module):
             distance = max(float(block.square().sum(1).mean().sqrt()), floor)
             scale.fill_(REACH * weight / total / (distance or 1.0))
 
-    def whiten(self, within: Sequence[tuple[Tensor, int]]) -> None:
-        """Learn of each block what to shrink, from `scatter_within` of it; `measure` comes after."""
-        for whitening, (scatter, freedom) in zip(self.whitenings, within, strict=True):
+    def whiten(self, first: int, within: Sequence[tuple[Tensor, int]]) -> None:
+        """Learn of the blocks from `first` on what to shrink, from `scatter_within` of each; `measure` comes after."""
+        for block, (scatter, freedom) in enumerate(within, first):
+            whitening = self.whitenings[block]
             assert isinstance(whitening, Whitening)
             whitening.measure(scatter, freedom)
 
