@@ -38,7 +38,8 @@ def tsjepa(options):
     from measure import floor, products_of
 
     from tsjepa import as_series, build_model, configure, resolve
-    from tsjepa.embedding import BATCH, calibrate, embed
+    from tsjepa.calibrator import calibrate
+    from tsjepa.embedding import BATCH, embed
 
     choose_clock(options.clock, options.threads)
     X = as_series(series(options))

@@ -18,9 +18,10 @@ import torch
 
 from tsjepa import as_series, build_model, configure, fit_stages, resolve
 from tsjepa.batches import keyed_generator
+from tsjepa.calibrator import calibrate
 from tsjepa.checkpoint import Header
 from tsjepa.datasets import load
-from tsjepa.embedding import calibrate, embed
+from tsjepa.embedding import embed
 from tsjepa.masking import blocks, exactly
 from tsjepa.normalization import take_statistics
 from tsjepa.probe import majority, probe

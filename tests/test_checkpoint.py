@@ -8,6 +8,7 @@ import torch
 
 from tsjepa.arrays import Series
 from tsjepa.build import build_model, build_untrained, configure, resolve
+from tsjepa.calibrator import calibrate
 from tsjepa.checkpoint import (
     CheckpointError,
     Header,
@@ -16,6 +17,7 @@ from tsjepa.checkpoint import (
     save_checkpoint,
     write_atomically,
 )
+from tsjepa.embedding import embed
 from tsjepa.normalization import take_statistics
 
 
@@ -54,7 +56,7 @@ def test_only_plain_types_and_tensors_are_stored(tmp_path):
     path, _, header = saved(tmp_path)
     content = torch.load(path, weights_only=True)
     assert content["tsjepa"] == header.plain()
-    assert content["tsjepa"]["version"] == 2
+    assert content["tsjepa"]["version"] == 3
 
 
 class Bomb:
@@ -102,8 +104,8 @@ def test_other_files_are_refused_by_name(tmp_path):
 
 def test_a_newer_format_is_refused(tmp_path):
     path, *_ = saved(tmp_path)
-    changed(path, lambda content: content["tsjepa"].update(version=3))
-    with pytest.raises(CheckpointError, match="format 3, newer than 2"):
+    changed(path, lambda content: content["tsjepa"].update(version=4))
+    with pytest.raises(CheckpointError, match="format 4, newer than 3"):
         load_checkpoint(path)
 
 
@@ -119,6 +121,25 @@ def test_format_1_is_still_read(tmp_path):
     again, header_again = load_checkpoint(changed(path, age))
     assert header_again == header
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in model.state_dict().items())
+
+
+def test_format_2_is_still_read(tmp_path):
+    """Its sketches were not whitened."""
+    config = resolve(configure("tiny", None, ["probe.shares=true", "probe.sketch=16", "probe.pool=[mean]"]), 60)
+    model, series = build_model(config, 1), Series(np.random.default_rng(0).normal(size=(9, 1, 60)).astype(np.float32))
+    calibrate(model.encoder, series, config.probe, whiten=False)
+    path = tmp_path / "model.ckpt"
+    save_checkpoint(path, model, Header(config, "toy", 1, 60))
+
+    def age(content):
+        content["tsjepa"]["version"] = 2
+        del content["tsjepa"]["config"]["probe"]["whiten"]
+        for name in [name for name in content["state_dict"] if ".whitenings." in name]:
+            del content["state_dict"][name]
+
+    again, _ = load_checkpoint(changed(path, age))
+    want, found = (embed(each.encoder.eval(), series, config.probe) for each in (model, again))
+    np.testing.assert_array_equal(found, want)
 
 
 def test_names_of_channels_and_training_statistics_are_kept(tmp_path):

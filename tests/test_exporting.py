@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from tsjepa.arrays import as_series
 from tsjepa.build import build_model, configure, resolve
-from tsjepa.embedding import calibrate, embed
+from tsjepa.calibrator import calibrate
+from tsjepa.embedding import embed
 from tsjepa.encoder import Encoder
 from tsjepa.exporting import (
     SMALLEST_COSINE,

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from tsjepa.arrays import Series, as_series
 from tsjepa.build import build_model, configure, resolve
+from tsjepa.calibrator import calibrate
 from tsjepa.config import Config
-from tsjepa.embedding import calibrate, embed
+from tsjepa.embedding import embed
 from tsjepa.normalization import take_statistics
 from tsjepa.objective import JEPA
 

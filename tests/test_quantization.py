@@ -7,10 +7,11 @@ import pytest
 from numpy.typing import NDArray
 
 from tsjepa import Options, as_series, build_model, configure, fit_stages, resolve
+from tsjepa.calibrator import calibrate
 from tsjepa.checkpoint import Header
 from tsjepa.config import recipe_names
 from tsjepa.datasets import load
-from tsjepa.embedding import calibrate, embed
+from tsjepa.embedding import embed
 from tsjepa.probe import probe
 
 pytestmark = pytest.mark.skipif("TSJEPA_DATA" not in os.environ, reason="TSJEPA_DATA names no folder of data sets")

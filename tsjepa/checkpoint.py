@@ -222,8 +222,11 @@ def load_checkpoint(path: str | Path) -> tuple[JEPA, Header]:
     content = read_checkpoint(path)
     header = read_header(content, path)
     model = build_model(header.config, header.n_channels)
+    state = model_state(content)
+    if content[FORMAT]["version"] < 3:  # sketches were not whitened
+        state = {name: value for name, value in model.state_dict().items() if ".whitenings." in name} | state
     try:
-        model.load_state_dict(model_state(content), strict=True)
+        model.load_state_dict(state, strict=True)
     except RuntimeError as error:
         raise CheckpointError(f"the weights of {path} do not fit its configuration: {first_line(error)}") from error
     return model.eval(), header
