@@ -110,6 +110,8 @@ def plain_loss(model, x, mask, generator):
             latents = F.layer_norm(latents, latents.shape[-1:])
     if model.projector is not None:
         predicted, latents = (model.projector(part) for part in (predicted, latents))
+    if model.centre_target:
+        latents = latents - latents.mean(0)
     goal = torch.stack([row[index] for row, index in zip(latents, mask.target, strict=True)])
     loss = {"l1": F.l1_loss, "mse": F.mse_loss}[model.loss](predicted, goal)
     if model.regularizer is None:
