@@ -45,7 +45,7 @@ def operator_norm(weight: Tensor) -> Tensor:
         return weight.norm()
     rows = weight.flatten(1)
     rows = rows if rows.shape[0] <= rows.shape[1] else rows.T
-    return torch.linalg.eigvalsh(rows @ rows.T)[-1].clamp(min=0).sqrt()  # less than half the time of singular values
+    return torch.linalg.eigvalsh(rows @ rows.T)[-1].clamp(min=0).sqrt()  # about half the time of singular values
 
 
 def ema_weights(trajectory: Sequence[Tensor], beta: float) -> Tensor:
