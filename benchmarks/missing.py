@@ -52,7 +52,7 @@ def measure(recipe, overrides, name, X_train, y_train, X_test, y_test):
     config = resolve(configure(recipe, overrides=overrides), train.n_timepoints)
     model = build_model(config, train.n_channels).eval()
     take_statistics(model, train)
-    calibrate(model.encoder, train, config.probe)
+    calibrate(model.encoder, train, config.probe, whiten=False)
 
     def accuracy():
         Z_train, Z_test = (embed(model.encoder, part, config.probe) for part in (train, test))
