@@ -3,24 +3,15 @@
 import numpy as np
 import pytest
 import torch
+from sketched import config_of, series_of
 from sklearn.linear_model import RidgeClassifierCV
 
 from tsjepa.arrays import Series
-from tsjepa.build import build_model, build_untrained, configure, resolve
+from tsjepa.build import build_model, build_untrained
 from tsjepa.calibrator import Calibrator, calibrate
-from tsjepa.config import Config
 from tsjepa.embedding import embed
 from tsjepa.encoder import Encoder
 from tsjepa.whitening import DIRECTIONS, LEVEL, Whitening, scatter_within
-
-
-def config_of(*overrides: str) -> Config:
-    sketched = ["probe.levels=blocks", "probe.pool=[mean]", "probe.shares=true", "probe.sketch=64"]
-    return resolve(configure("tiny", None, [*sketched, *overrides]), 60)
-
-
-def series_of(n_cases: int = 9, channels: int = 1, seed: int = 0) -> Series:
-    return Series(np.random.default_rng(seed).normal(size=(n_cases, channels, 60)).astype(np.float32))
 
 
 def whitenings_of(encoder: Encoder) -> list[Whitening]:
@@ -99,7 +90,7 @@ def test_an_encoder_learns_it_from_shares_and_tokens_of_its_patches(channels: in
     calibrate(encoder, series, config.probe)
     x, _ = encoder.sequences(torch.from_numpy(series.values), None)
     with torch.no_grad():
-        parts = [encoder.patch_shares(x), *encoder(x, levels=range(1, encoder.depth + 1))]
+        parts = [encoder.shares(x, of_patches=True), *encoder(x, levels=range(1, encoder.depth + 1))]
     found = whitenings_of(encoder)
     assert len(found) == len(parts)
     for whitening, patches in zip(found, parts, strict=True):

@@ -95,7 +95,9 @@ class Calibrator:
         rows = self.encoder.shares(x, valid)[:count]
         if not self.whiten:
             return plain(rows)
-        return Block(rows, *scatter_within(self.encoder.patch_shares(x, valid)[:count], first(attend, count)))
+        return Block(
+            rows, *scatter_within(self.encoder.shares(x, valid, of_patches=True)[:count], first(attend, count))
+        )
 
     def blocks(self, x: Tensor, valid: Tensor | None, count: int, device: str | torch.device) -> list[Block]:
         """Return the blocks of the first `count` sequences of a batch, but for shares."""

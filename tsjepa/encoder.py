@@ -11,7 +11,6 @@ from tsjepa.gaps import bridge
 from tsjepa.layers import Block, init_weights, instance_normalize, sincos_positions
 from tsjepa.normalization import TrainingStatistics
 from tsjepa.readout import Readout
-from tsjepa.shares import Shares
 from tsjepa.tokenizers import ConvStem, LinearPatches, n_patches, to_patches
 
 Tokenizer = LinearPatches | ConvStem
@@ -240,32 +239,21 @@ class Encoder(nn.Module):
             x = torch.where(shown, x, 0.0)
         return self.tokenizer(x, keep)
 
-    def shares(self, x: Tensor, valid: Tensor | None = None) -> Tensor:
+    def shares(self, x: Tensor, valid: Tensor | None = None, *, of_patches: bool = False) -> Tensor:
         """Return the shares [B, S] of whole series, see `tsjepa.shares.Shares`; parameters as in `forward`.
+
+        With `of_patches` those [B, N, S] of each patch, of series of whole patches.
 
         Raises
         ------
         ValueError
             If the encoder has none.
         """
-        values, points = self.normalized(x, valid)
-        return self.share_module()(values, points)
-
-    def patch_shares(self, x: Tensor, valid: Tensor | None = None) -> Tensor:
-        """Return the shares [B, N, S] of each patch of series of whole patches; see `shares`."""
-        values, points = self.normalized(x, valid)
-        return self.share_module().of_patches(values, self.tokenizer.patch_length, points)
-
-    def normalized(self, x: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Return values [B, C, T] as shares take them, and which points [B, T] count."""
-        values = normalized(x, valid, self.normalize, self.tokenizer.patch_length)
-        return values, None if valid is None else valid.any(1)
-
-    def share_module(self) -> Shares:
-        """Return what shares are computed by."""
         if self.readout is None or self.readout.shares is None:
             raise ValueError("this encoder was built without shares: pretrain it with probe.shares=true.")
-        return self.readout.shares
+        patch, shares = self.tokenizer.patch_length, self.readout.shares
+        values, points = normalized(x, valid, self.normalize, patch), None if valid is None else valid.any(1)
+        return shares.of_patches(values, patch, points) if of_patches else shares(values, points)
 
 
 def patch_values(x: Tensor, valid: Tensor | None, *, patch_length: int, normalize: str) -> Tensor:
