@@ -1,5 +1,8 @@
 """Shares of fixed random filters: as a loop counts them, over the points that were measured."""
 
+import os
+import subprocess
+import sys
 from itertools import pairwise
 
 import numpy as np
@@ -7,12 +10,20 @@ import pytest
 import torch
 
 from tsjepa import shares as module
+from tsjepa.counting import compiled
 from tsjepa.encoder import Encoder
 from tsjepa.readout import Readout
 from tsjepa.shares import LARGEST, SMALLEST, Shares
 from tsjepa.tokenizers import LinearPatches
 
 channel_counts = pytest.mark.parametrize("channels", [1, 3])
+# float32 is counted by a compiled loop, anything else by torch
+precisions = pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+
+
+def small(channels: int) -> Shares:
+    """Return shares of few filters."""
+    return Shares(channels, filters=3, dilations=(1, 4))
 
 
 def counted(shares: Shares, values: np.ndarray, valid: np.ndarray) -> np.ndarray:
@@ -33,10 +44,11 @@ def counted(shares: Shares, values: np.ndarray, valid: np.ndarray) -> np.ndarray
 @pytest.mark.parametrize("n_timepoints", [20, 21, 3])
 @channel_counts
 @pytest.mark.parametrize("holes", [False, True])
+@precisions
 def test_they_are_what_a_loop_counts(
-    n_timepoints: int, channels: int, holes: bool, monkeypatch: pytest.MonkeyPatch
+    n_timepoints: int, channels: int, holes: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    x, shares = torch.randn(5, channels, n_timepoints), Shares(channels, filters=3, dilations=(1, 4))
+    x, shares = torch.randn(5, channels, n_timepoints, dtype=dtype), small(channels).to(dtype)
     valid = torch.rand(5, n_timepoints) < 0.6 if holes else torch.ones(5, n_timepoints, dtype=torch.bool)
     valid[1] = not holes
     want = counted(shares, x.double().numpy(), valid.numpy())
@@ -45,6 +57,40 @@ def test_they_are_what_a_loop_counts(
     np.testing.assert_allclose(found, want, atol=1e-6)
     monkeypatch.setitem(module.BLOCK, "cpu", 2 * 3 * n_timepoints)  # blocks of two series
     assert torch.equal(shares(x, valid if holes else None), found)
+
+
+def test_threads_and_company_change_nothing() -> None:
+    x, shares, before = torch.randn(37, 1, 50), Shares(), torch.get_num_threads()
+    found = shares(x)
+    try:
+        for n_threads in (1, 3):
+            torch.set_num_threads(n_threads)
+            assert torch.equal(shares(x), found)
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(torch.cat([shares(part) for part in x.split(1)]), found)
+
+
+def test_they_are_counted_where_nothing_compiled_can_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("numba.core.caching.CacheImpl._locator_classes", [])
+    assert compiled()(lambda x: x + 1)(1) == 2
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_process_that_was_forked_has_threads_of_its_own() -> None:
+    # torch's own threads do not outlive a fork, so that more than this it cannot do there
+    program = """
+import os, torch
+from tsjepa.counting import count_above
+torch.set_num_threads(2)
+given = torch.randn(32, 1, 50), torch.randn(2, 4, 1, 9), torch.randn(2, 4, 3), (1, 2), 50
+found = count_above(*given)
+child = os.fork()
+if child == 0:
+    os._exit(0 if torch.equal(count_above(*given), found) else 1)
+assert os.waitpid(child, 0)[1] == 0
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
 
 
 def test_thresholds_have_both_signs_and_two_decades() -> None:
@@ -93,8 +139,9 @@ def test_they_see_neither_level_nor_scale() -> None:
 
 
 @pytest.mark.parametrize("holes", [False, True])
-def test_those_of_patches_are_what_a_loop_counts_inside_each(holes: bool) -> None:
-    x, shares = torch.randn(5, 1, 24), Shares(1, filters=3, dilations=(1, 4))
+@precisions
+def test_those_of_patches_are_what_a_loop_counts_inside_each(holes: bool, dtype: torch.dtype) -> None:
+    x, shares = torch.randn(5, 1, 24, dtype=dtype), small(1).to(dtype)
     valid = torch.rand(5, 24) < 0.6 if holes else torch.ones(5, 24, dtype=torch.bool)
     valid[1, :8] = not holes
     found = shares.of_patches(x, 8, valid if holes else None)

@@ -8,7 +8,10 @@ from torch.nn import functional as F
 
 # Thresholds in standard deviations of a series, spread over two decades: responses to a smooth series are small
 LARGEST, SMALLEST = 1.5, 0.015
-# Responses that are held at a time: about the second-level cache of a core; a GPU wants few large kernels
+# Taps of a filter
+TAPS = 9
+# Responses that are held at a time where no loop counts them: about the second-level cache of a core; a GPU wants few
+# large kernels
 BLOCK = {"cpu": 2**18, "cuda": 2**26, "mps": 2**26}
 
 
@@ -25,8 +28,6 @@ class Shares(nn.Module):
         Number of input channels C.
     filters : int, default=32
         Filters per dilation.
-    kernel_size : int, default=9
-        Points that one filter weighs, odd.
     dilations : tuple of int, default=(1, 2, 4, 8, 16)
         Distances between these points.
     thresholds : int, default=4
@@ -46,13 +47,12 @@ class Shares(nn.Module):
         self,
         channels: int = 1,
         filters: int = 32,
-        kernel_size: int = 9,
         dilations: tuple[int, ...] = (1, 2, 4, 8, 16),
         thresholds: int = 4,
     ) -> None:
         super().__init__()
         self.dilations = tuple(dilations)
-        self.register_buffer("weight", draw_filters((len(dilations), filters, channels, kernel_size)))
+        self.register_buffer("weight", draw_filters((len(dilations), filters, channels, TAPS)))
         self.register_buffer("thresholds", draw_thresholds(len(dilations), filters, thresholds))
 
     @property
@@ -72,15 +72,17 @@ class Shares(nn.Module):
         """
         if torch.compiler.is_exporting():
             return self.of(x, valid)
+        if countable(x):
+            return self.of_patches(x, x.shape[2], valid).squeeze(1)
         step = max(BLOCK[x.device.type] // (self.weight.shape[1] * x.shape[2]), 1)
         masks = [None] * len(x) if valid is None else valid.split(step)
         return torch.cat([self.of(part, mask) for part, mask in zip(x.split(step), masks, strict=False)])
 
     def of(self, x: Tensor, valid: Tensor | None) -> Tensor:
         """Return the shares of one block of series."""
-        points = None if valid is None else valid.unsqueeze(1).to(x.dtype)
+        points = None if valid is None else valid.to(x.dtype)
         counts = torch.cat([hits.sum(2) for hits in self.hits(x, points)], 1)
-        return angle(counts, x.shape[2] if points is None else points.sum(2))
+        return angle(counts, x.shape[2] if points is None else points.sum(1, keepdim=True))
 
     @torch.no_grad()
     def of_patches(self, x: Tensor, patch_length: int, valid: Tensor | None = None) -> Tensor:
@@ -89,19 +91,31 @@ class Shares(nn.Module):
         Filters see beyond a patch. Where patches are of one size and all points count, the sines of their shares,
         squared, have those of the series as their mean.
         """
-        points = None if valid is None else valid.unsqueeze(1).to(x.dtype)
-        counts = torch.cat([hits.unflatten(2, (-1, patch_length)).sum(3) for hits in self.hits(x, points)], 1)
-        total = patch_length if points is None else points.unflatten(2, (-1, patch_length)).sum(3)
-        return angle(counts, total).transpose(1, 2)
+        points = None if valid is None else valid.to(x.dtype)
+        if countable(x):
+            from tsjepa.counting import count_above  # numba, which takes a second
+
+            counts = count_above(x, self.weight, self.thresholds, self.dilations, patch_length, points)
+        else:
+            hits = [hits.unflatten(2, (-1, patch_length)).sum(3) for hits in self.hits(x, points)]
+            counts = torch.cat(hits, 1).transpose(1, 2)
+        if points is None:
+            return angle(counts, patch_length)
+        return angle(counts, points.unflatten(1, (-1, patch_length)).sum(2, keepdim=True))
 
     def hits(self, x: Tensor, points: Tensor | None) -> Iterator[Tensor]:
-        """Yield, filters' dilations and thresholds in turn, where answers [B, F, T] to `points` [B, 1, T] are above."""
+        """Yield, filters' dilations and thresholds in turn, where answers [B, F, T] to `points` [B, T] are above."""
         with torch.autocast(x.device.type, enabled=False):
             for weight, levels, dilation in zip(self.weight, self.thresholds, self.dilations, strict=True):
                 answer = filtered(x, weight, dilation)
                 for level in levels.unbind(1):
                     hits = above(answer, level)
-                    yield hits if points is None else hits * points
+                    yield hits if points is None else hits * points.unsqueeze(1)
+
+
+def countable(x: Tensor) -> bool:
+    """Return whether a compiled loop can count over values; elsewhere a GPU's kernels or float64 are asked for."""
+    return x.is_cpu and x.dtype == torch.float32
 
 
 def angle(counts: Tensor, total: Tensor | int) -> Tensor:
