@@ -20,7 +20,7 @@ NEGLIGIBLE = 1e-3
 # How much level and log scale count in a sketch: together as much as shares
 SCALE_WEIGHT = 0.5**0.5
 # Training series of which tokens that were learned on them count 1 / sqrt(2) of their weight
-FEW = 60
+FEW = 200
 
 
 class Block(NamedTuple):
@@ -166,8 +166,8 @@ def block_weights(probe: ProbeConfig, n_blocks: int, n_cases: int) -> list[float
 
     Examples
     --------
-    >>> block_weights(ProbeConfig(shares=True, sketch=64, level_weight=0.5), 3, n_cases=20)
-    [1.0, 0.25, 0.25]
+    >>> block_weights(ProbeConfig(shares=True, sketch=64, level_weight=0.5), 3, n_cases=600)
+    [1.0, 0.4330127018922193, 0.4330127018922193]
     """
     before, behind = [1.0] * probe.shares, [SCALE_WEIGHT] * 2 * probe.scale_features
     weight = probe.level_weight * (n_cases / (n_cases + FEW)) ** 0.5
