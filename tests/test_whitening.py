@@ -7,9 +7,9 @@ from sketched import config_of, series_of
 from sklearn.linear_model import RidgeClassifierCV
 
 from tsjepa.arrays import Series
-from tsjepa.build import build_model, build_untrained
-from tsjepa.calibrator import Calibrator, calibrate
-from tsjepa.embedding import embed
+from tsjepa.build import build_model, build_untrained, configure, resolve
+from tsjepa.calibrator import Calibrator, calibrate, played
+from tsjepa.embedding import embed, pool
 from tsjepa.encoder import Encoder
 from tsjepa.whitening import DIRECTIONS, LEVEL, Whitening, scatter_within
 
@@ -148,3 +148,58 @@ def test_statistics_other_than_means_are_left_alone() -> None:
     shares, *levels = whitenings_of(encoder)
     assert shares.loss.any()
     assert not any(level.loss.any() for level in levels)
+
+
+@pytest.mark.parametrize("holes", [False, True])
+def test_with_a_stretch_it_is_learned_from_other_speeds_in_the_place_of_patches(holes: bool) -> None:
+    config, series = config_of("probe.stretch=1.5", "probe.pool=[mean, max]"), series_of(12)
+    if holes:
+        valid = np.random.default_rng(1).random(series.values.shape) < 0.9
+        series = Series(np.where(valid, series.values, np.float32(0)), valid)
+    encoder = build_model(config, 1).encoder.eval()
+    calibrate(encoder, series, config.probe)
+    x, valid = encoder.sequences(
+        torch.from_numpy(series.values), None if series.valid is None else torch.from_numpy(series.valid)
+    )
+    patch, views = encoder.tokenizer.patch_length, []
+    for length in (60, patch * round(40 / patch), patch * round(90 / patch)):
+        other, measured = (x, valid) if length == 60 else played(x, valid, length)
+        attend = None if measured is None else encoder.token_valid(measured)
+        with torch.no_grad():
+            levels = encoder(other, levels=range(1, encoder.depth + 1), valid=measured, attend=attend)
+            pooled = [torch.cat([pool(h, attend, "mean"), pool(h, attend, "max")], 1) for h in levels]
+            views.append([encoder.shares(other, measured), *pooled])
+    for whitening, rows in zip(whitenings_of(encoder), zip(*views, strict=True), strict=True):
+        want = Whitening(rows[0].shape[1])
+        want.measure(*scatter_within(torch.stack(rows, 1)))
+        assert want.loss.max() > 0.1
+        some = torch.randn(5, rows[0].shape[1])
+        torch.testing.assert_close(whitening(some), want(some), atol=1e-3, rtol=1e-3)
+
+
+def test_what_was_measured_at_another_speed_lies_between_what_was_measured() -> None:
+    x, valid = torch.arange(8.0).view(1, 1, 8), torch.ones(1, 1, 8, dtype=torch.bool)
+    valid[..., 5] = False
+    values, measured = played(x, valid, 16)
+    assert measured is not None
+    assert measured.flatten().tolist() == [True] * 9 + [False] * 4 + [True] * 3
+    torch.testing.assert_close(values[0, 0, 1:-1], torch.arange(0.25, 7, 0.5))
+
+
+def test_machines_that_differ_in_speed_alone_are_told_apart_less() -> None:
+    """The same wave at three speeds, and one of another shape: with a stretch, distances between speeds shrink."""
+    rng, time = np.random.default_rng(0), np.arange(300) / 300
+
+    def waves(speed: float, harmonic: int) -> Series:
+        turned = 2 * np.pi * (speed * time + rng.random((20, 1, 1)))
+        return Series((np.sin(turned) + 0.5 * np.sin(harmonic * turned)).astype(np.float32))
+
+    slow, fast, other = waves(20, 2), waves(30, 2), waves(20, 3)
+    ratio = {}
+    for stretch in ("null", "1.5"):
+        config = resolve(configure("default", None, [f"probe.stretch={stretch}"]), 300)
+        encoder = build_model(config, 1).encoder.eval()
+        calibrate(encoder, Series(np.concatenate([slow.values, fast.values, other.values])), config.probe)
+        a, b, c = (embed(encoder, part, config.probe).mean(0) for part in (slow, fast, other))
+        ratio[stretch] = np.linalg.norm(a - b) / np.linalg.norm(a - c)
+    assert ratio["1.5"] < 0.9 * ratio["null"]

@@ -1,10 +1,11 @@
-"""Let the readout of an encoder know its training series: where they lie, and what their patches disagree on."""
+"""Let the readout of an encoder know its training series: where they lie, and what is not to count in them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from tsjepa.arrays import SeriesSource
 from tsjepa.embedding import HELD, batches, chosen_levels, level_rows, scale_rows, sequences, some_cases
@@ -44,8 +45,8 @@ class Calibrator:
         Training series, of which SAMPLE are looked at, fewer of very long ones, always the same.
     probe : ProbeConfig
     whiten : bool, default=True
-        Whether to learn what patches disagree on, too (`tsjepa.whitening`). That is a part of pretraining: an untrained
-        encoder is read without.
+        Whether to learn what patches, or speeds, disagree on, too (`tsjepa.whitening`). That is a part of pretraining:
+        an untrained encoder is read without.
 
     Examples
     --------
@@ -95,22 +96,43 @@ class Calibrator:
         rows = self.encoder.shares(x, valid)[:count]
         if not self.whiten:
             return plain(rows)
-        return Block(
-            rows, *scatter_within(self.encoder.shares(x, valid, of_patches=True)[:count], first(attend, count))
-        )
+        if self.probe.stretch is not None:
+            views = [rows, *(self.encoder.shares(*other)[:count] for other in self.at_other_speeds(x, valid))]
+            return Block(rows, *scatter_within(torch.stack(views, 1)))
+        patches = self.encoder.shares(x, valid, of_patches=True)[:count]
+        return Block(rows, *scatter_within(patches, first(attend, count)))
 
     def blocks(self, x: Tensor, valid: Tensor | None, count: int, device: str | torch.device) -> list[Block]:
         """Return the blocks of the first `count` sequences of a batch, but for shares."""
         x, valid, attend = self.placed(x, valid, device)
-        found = []
-        for tokens in self.encoder(x, levels=chosen_levels(self.encoder, self.probe), valid=valid, attend=attend):
-            rows = level_rows(tokens, attend, self.probe)[:count].float()
-            known = self.whiten and self.probe.pool == ("mean",)  # of a mean alone it is known what patches do to it
-            within = scatter_within(tokens[:count].float(), first(attend, count)) if known else ()
-            found.append(Block(rows, *within) if known else plain(rows))
+        levels = self.levels(x, valid, attend)
+        rows = [level_rows(tokens, attend, self.probe)[:count].float() for tokens in levels]
+        if self.whiten and self.probe.stretch is not None:
+            views = [rows]
+            for other, measured in self.at_other_speeds(x, valid):
+                there = None if measured is None else self.encoder.token_valid(measured)
+                pooled = (level_rows(t, there, self.probe) for t in self.levels(other, measured, there))
+                views.append([level[:count].float() for level in pooled])
+            within = [scatter_within(torch.stack(of_level, 1)) for of_level in zip(*views, strict=True)]
+            found = [Block(level, *scatter) for level, scatter in zip(rows, within, strict=True)]
+        elif self.whiten and self.probe.pool == ("mean",):  # of a mean alone it is known what patches do to it
+            within = [scatter_within(tokens[:count].float(), first(attend, count)) for tokens in levels]
+            found = [Block(level, *scatter) for level, scatter in zip(rows, within, strict=True)]
+        else:
+            found = [plain(level) for level in rows]
         if self.probe.scale_features:
             found += [plain(part) for part in scale_rows(x, valid)[:count].split(self.encoder.channels, 1)]
         return found
+
+    def levels(self, x: Tensor, valid: Tensor | None, attend: Tensor | None) -> list[Tensor]:
+        """Return the tokens of the levels that are pooled."""
+        return self.encoder(x, levels=chosen_levels(self.encoder, self.probe), valid=valid, attend=attend)
+
+    def at_other_speeds(self, x: Tensor, valid: Tensor | None) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Yield a batch as if its series ran at `probe.stretch` times their speed and at its inverse; whole patches."""
+        stretch, patch = self.probe.stretch or 1.0, self.encoder.tokenizer.patch_length
+        for factor in (1 / stretch, stretch):
+            yield played(x, valid, patch * max(round(x.shape[2] * factor / patch), 1))
 
     def placed(
         self, x: Tensor, valid: Tensor | None, device: str | torch.device
@@ -130,6 +152,21 @@ def calibrate(
 ) -> None:
     """Measure the sketch of an encoder, where it has one, once; see `Calibrator`."""
     Calibrator(encoder, source, probe, whiten=whiten)(device)
+
+
+def played(x: Tensor, valid: Tensor | None, n_timepoints: int) -> tuple[Tensor, Tensor | None]:
+    """Return values [B, C, T] and which were measured, interpolated to so many points.
+
+    Examples
+    --------
+    >>> played(torch.tensor([[[1.0, 3.0, 5.0, 7.0]]]), None, 2)[0]
+    tensor([[[2., 6.]]])
+    """
+    values = F.interpolate(x, size=n_timepoints, mode="linear")
+    if valid is None:
+        return values, None
+    # a point between two was measured if both were
+    return values, F.interpolate(valid.to(x.dtype), size=n_timepoints, mode="linear") > 1 - 1e-4
 
 
 def first(rows: Tensor | None, count: int) -> Tensor | None:

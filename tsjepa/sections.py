@@ -186,6 +186,8 @@ class ProbeConfig(Section):
     (`tsjepa.shares`). With `sketch`, all of these are projected on so many random directions, saturated and rounded
     (`tsjepa.sketch`); beside shares, each level counts `level_weight`, less where series are few, and `whiten` says
     whether pretraining learns what the patches of a series disagree on, which then counts less (`tsjepa.whitening`).
+    With `stretch` f it learns in its place what changes as a series runs at 1 / f and at f times its speed: of what
+    turns at a speed of its own, features then say less of the speed.
     With `scale_features` the mean and the log standard deviation of each channel, which instance normalisation takes
     away, stand behind; in a sketch they are part of it.
     """
@@ -196,6 +198,7 @@ class ProbeConfig(Section):
     sketch: Positive | None = None
     level_weight: Annotated[float, Field(gt=0)] = 0.6
     whiten: bool = True
+    stretch: Annotated[float, Field(gt=1)] | None = None
     channels: Literal["concat", "mean", "max"] = "concat"
     scale_features: bool = False
 
