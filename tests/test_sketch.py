@@ -245,10 +245,10 @@ def test_levels_that_differ_by_rounding_are_nothing() -> None:
     assert np.abs(a - b).mean() < 0.01
 
 
-@pytest.mark.parametrize(("n_cases", "share"), [(20, 0.5), (60, 0.5**0.5), (5940, 0.995)])
+@pytest.mark.parametrize(("n_cases", "share"), [(25, 1 / 3), (200, 0.5**0.5), (19_800, 0.995)])
 def test_levels_count_less_where_series_are_few(n_cases: int, share: float) -> None:
     probe = config_of("probe.scale_features=true", "probe.level_weight=0.8").probe
     assert block_weights(probe, 5, n_cases) == pytest.approx(
         [1, 0.8 * share, 0.8 * share, 0.5**0.5, 0.5**0.5], rel=1e-3
     )
-    assert block_weights(config_of("probe.shares=false").probe, 2, 60) == pytest.approx([0.6 * 0.5**0.5] * 2)
+    assert block_weights(config_of("probe.shares=false").probe, 2, 200) == pytest.approx([0.6 * 0.5**0.5] * 2)

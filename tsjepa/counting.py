@@ -17,8 +17,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from tsjepa.shares import TAPS
-
 # Series that are worth a thread of their own
 GRAIN = 8
 Floats = NDArray[np.float32]
@@ -71,12 +69,12 @@ def count_series(
     x: Floats, weight: Floats, levels: Floats, dilations: NDArray, size: int, points: Floats | None, counts: Floats
 ) -> None:
     """Fill counts [B, N, G, L, F], see `count_above`; values [B, C, T + 2 * reach] with zeros on either side."""
-    n_groups, n_filters, n_channels = weight.shape[:3]
-    reach = TAPS // 2 * dilations.max()
+    n_groups, n_filters, n_channels, n_taps = weight.shape
+    reach = n_taps // 2 * dilations.max()
     answers = np.empty(x.shape[2] - 2 * reach, np.float32)
     for b in range(len(x)):
         for g in range(n_groups):
-            first = reach - TAPS // 2 * dilations[g]
+            first = reach - n_taps // 2 * dilations[g]
             for f in range(n_filters):
                 answers[:] = ZERO
                 for c in range(n_channels):
@@ -100,8 +98,8 @@ def count_above(
     ----------
     x : float32 Tensor of shape (B, C, T)
         Values, on the CPU.
-    weight : Tensor of shape (G, F, C, TAPS)
-        F filters for each of G dilations.
+    weight : Tensor of shape (G, F, C, 9)
+        F filters of nine taps for each of G dilations.
     levels : Tensor of shape (G, F, L)
     dilations : tuple of int
         G distances between taps.
@@ -122,7 +120,7 @@ def count_above(
              [2., 2.]]])
     """
     n_series, _, n_timepoints = x.shape
-    reach = TAPS // 2 * max(dilations)
+    reach = weight.shape[3] // 2 * max(dilations)
     counts = torch.empty(n_series, -(-n_timepoints // size), len(dilations), levels.shape[2], levels.shape[1])
     arrays = [F.pad(x, (reach, reach)).numpy(), None if points is None else points.contiguous().numpy(), counts.numpy()]
     fixed = weight.numpy(), levels.numpy(), np.array(dilations), size

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 # Thresholds in standard deviations of a series, spread over two decades: responses to a smooth series are small
 LARGEST, SMALLEST = 1.5, 0.015
-# Taps of a filter
+# Taps of a filter, as many as `tsjepa.counting` adds up
 TAPS = 9
 # Responses that are held at a time where no loop counts them: about the second-level cache of a core; a GPU wants few
 # large kernels
