@@ -9,6 +9,7 @@ from sklearn.linear_model import RidgeClassifierCV
 from tsjepa.arrays import Series
 from tsjepa.build import build_model, build_untrained, configure, resolve
 from tsjepa.calibrator import Calibrator, calibrate, played
+from tsjepa.config import ConfigError
 from tsjepa.embedding import embed, pool
 from tsjepa.encoder import Encoder
 from tsjepa.whitening import DIRECTIONS, LEVEL, Whitening, scatter_within
@@ -203,3 +204,9 @@ def test_machines_that_differ_in_speed_alone_are_told_apart_less() -> None:
         a, b, c = (embed(encoder, part, config.probe).mean(0) for part in (slow, fast, other))
         ratio[stretch] = np.linalg.norm(a - b) / np.linalg.norm(a - c)
     assert ratio["1.5"] < 0.9 * ratio["null"]
+
+
+@pytest.mark.parametrize("without", ["probe.whiten=false", "probe.sketch=null"])
+def test_a_stretch_that_would_do_nothing_is_refused(without: str) -> None:
+    with pytest.raises(ConfigError, match=r"probe: stretch acts on a whitened sketch"):
+        config_of("probe.stretch=1.5", without)

@@ -202,6 +202,12 @@ class ProbeConfig(Section):
     channels: Literal["concat", "mean", "max"] = "concat"
     scale_features: bool = False
 
+    @model_validator(mode="after")
+    def _stretch_has_a_use(self) -> "ProbeConfig":
+        if self.stretch is not None and (self.sketch is None or not self.whiten):
+            raise ValueError("stretch acts on a whitened sketch: set sketch and whiten=true, or leave it out")
+        return self
+
     def plain(self, levels: Levels = "all") -> "ProbeConfig":
         """Return how tokens are pooled without shares and without a sketch, where each level is looked at."""
         return self.model_copy(update={"levels": levels, "shares": False, "sketch": None})
