@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tsjepa import shares as module
-from tsjepa.counting import compiled
+from tsjepa.counting import compiled, count_above
 from tsjepa.encoder import Encoder
 from tsjepa.readout import Readout
 from tsjepa.shares import LARGEST, SMALLEST, Shares
@@ -151,3 +151,13 @@ def test_those_of_patches_are_what_a_loop_counts_inside_each(holes: bool, dtype:
         inside[:, 8 * patch : 8 * patch + 8] = True
         want = counted(shares, x.double().numpy(), (valid & inside).numpy())
         np.testing.assert_allclose(found[:, patch], want, atol=1e-6)
+
+
+def test_series_that_are_not_whole_patches_are_refused() -> None:
+    with pytest.raises(ValueError, match="series of 70 points are not whole patches of 20"):
+        Shares().of_patches(torch.zeros(1, 1, 70), 20)
+
+
+def test_filters_of_other_lengths_are_refused() -> None:
+    with pytest.raises(ValueError, match="filters must have 9 taps, but these have 7"):
+        count_above(torch.zeros(1, 1, 20), torch.zeros(1, 2, 1, 7), torch.zeros(1, 2, 4), (1,), 20)

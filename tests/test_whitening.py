@@ -11,7 +11,7 @@ from tsjepa.build import build_model, build_untrained, configure, resolve
 from tsjepa.calibrator import Calibrator, calibrate, played
 from tsjepa.config import ConfigError
 from tsjepa.embedding import embed, pool
-from tsjepa.encoder import Encoder
+from tsjepa.encoder import Encoder, normalized
 from tsjepa.whitening import DIRECTIONS, LEVEL, Whitening, scatter_within
 
 
@@ -61,6 +61,8 @@ def test_only_the_share_of_a_variance_counts_not_its_size() -> None:
 
 def test_without_anything_to_compare_nothing_is_shrunk() -> None:
     rows, whitening = torch.randn(3, 6), Whitening(6)
+    whitening.measure(*scatter_within(torch.randn(20, 1, 6).expand(20, 3, 6)))  # not what rounding leaves
+    assert torch.equal(whitening(rows), rows)
     assert torch.equal(whitening(rows), rows)
     whitening.measure(*scatter_within(torch.randn(20, 4, 6)))
     assert not torch.equal(whitening(rows), rows)
@@ -154,41 +156,55 @@ def test_statistics_other_than_means_are_left_alone() -> None:
 @pytest.mark.parametrize("holes", [False, True])
 def test_with_a_stretch_it_is_learned_from_other_speeds_in_the_place_of_patches(holes: bool) -> None:
     config, series = config_of("probe.stretch=1.5", "probe.pool=[mean, max]"), series_of(12)
+    valid = np.random.default_rng(1).random(series.values.shape) < 0.9
+    valid[3, :, :54] = False  # nothing is left of it at the higher speed, where the last 4 points fill no patch
     if holes:
-        valid = np.random.default_rng(1).random(series.values.shape) < 0.9
         series = Series(np.where(valid, series.values, np.float32(0)), valid)
     encoder = build_model(config, 1).encoder.eval()
     calibrate(encoder, series, config.probe)
-    x, valid = encoder.sequences(
-        torch.from_numpy(series.values), None if series.valid is None else torch.from_numpy(series.valid)
-    )
-    patch, views = encoder.tokenizer.patch_length, []
-    for length in (60, patch * round(40 / patch), patch * round(90 / patch)):
-        other, measured = (x, valid) if length == 60 else played(x, valid, length)
+    x, mask = encoder.sequences(torch.from_numpy(series.values), None if series.valid is None else torch.tensor(valid))
+    patch, views, there = encoder.tokenizer.patch_length, [], []
+    for factor in (1, 2 / 3, 3 / 2):
+        other, measured = (
+            (x, mask) if factor == 1 else played(normalized(x, mask, "instance", patch), mask, factor, patch)
+        )
+        assert other.shape[2] == round(60 * factor) // patch * patch
         attend = None if measured is None else encoder.token_valid(measured)
+        there.append(torch.ones(12, dtype=torch.bool) if attend is None else attend.any(1))
         with torch.no_grad():
             levels = encoder(other, levels=range(1, encoder.depth + 1), valid=measured, attend=attend)
             pooled = [torch.cat([pool(h, attend, "mean"), pool(h, attend, "max")], 1) for h in levels]
             views.append([encoder.shares(other, measured), *pooled])
+    assert torch.stack(there).all() != holes
     for whitening, rows in zip(whitenings_of(encoder), zip(*views, strict=True), strict=True):
         want = Whitening(rows[0].shape[1])
-        want.measure(*scatter_within(torch.stack(rows, 1)))
+        want.measure(*scatter_within(torch.stack(rows, 1), torch.stack(there, 1)))
         assert want.loss.max() > 0.1
         some = torch.randn(5, rows[0].shape[1])
         torch.testing.assert_close(whitening(some), want(some), atol=1e-3, rtol=1e-3)
 
 
-def test_what_was_measured_at_another_speed_lies_between_what_was_measured() -> None:
+def test_what_was_measured_at_another_speed_is_what_lies_nearest() -> None:
     x, valid = torch.arange(8.0).view(1, 1, 8), torch.ones(1, 1, 8, dtype=torch.bool)
     valid[..., 5] = False
-    values, measured = played(x, valid, 16)
+    values, measured = played(x, valid, 2.0, 4)
     assert measured is not None
-    assert measured.flatten().tolist() == [True] * 9 + [False] * 4 + [True] * 3
+    assert measured.flatten().tolist() == [True] * 10 + [False] * 2 + [True] * 4
     torch.testing.assert_close(values[0, 0, 1:-1], torch.arange(0.25, 7, 0.5))
 
 
+def test_of_series_measured_at_every_second_point_a_stretch_learns_what_it_can() -> None:
+    config, values = config_of("probe.stretch=1.5", "probe.pool=[mean, max]"), series_of(6).values
+    valid = np.ones_like(values, bool)
+    valid[:2, :, 1::2] = False
+    encoder = build_model(config, 1).encoder.eval()
+    calibrate(encoder, Series(np.where(valid, values, np.float32(0)), valid), config.probe)
+    assert np.isfinite(embed(encoder, Series(values), config.probe)).all()
+    assert all(whitening.loss.max() > 0.1 for whitening in whitenings_of(encoder))
+
+
 def test_machines_that_differ_in_speed_alone_are_told_apart_less() -> None:
-    """The same wave at three speeds, and one of another shape: with a stretch, distances between speeds shrink."""
+    """The same wave at two speeds, and one of another shape: with a stretch, the distance between speeds shrinks."""
     rng, time = np.random.default_rng(0), np.arange(300) / 300
 
     def waves(speed: float, harmonic: int) -> Series:

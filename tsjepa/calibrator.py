@@ -1,6 +1,6 @@
 """Let the readout of an encoder know its training series: where they lie, and what is not to count in them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from tsjepa.arrays import SeriesSource
 from tsjepa.embedding import HELD, batches, chosen_levels, level_rows, scale_rows, sequences, some_cases
-from tsjepa.encoder import Encoder
+from tsjepa.encoder import Encoder, normalized
 from tsjepa.precision import fast_float32
 from tsjepa.sections import ProbeConfig
 from tsjepa.whitening import scatter_within
@@ -24,8 +24,16 @@ SCALE_WEIGHT = 0.5**0.5
 FEW = 200
 
 
+class View(NamedTuple):
+    """A batch of sequences [B, C, T], which points were measured, and which tokens [B, N] hold one; None means all."""
+
+    x: Tensor
+    valid: Tensor | None
+    attend: Tensor | None
+
+
 class Block(NamedTuple):
-    """One block of features of some series: their rows [n, F], and how patches scatter around them, where known."""
+    """One block of features of some series: their rows [n, F], and how patches, or speeds, scatter, where known."""
 
     rows: Tensor
     scatter: Tensor
@@ -92,54 +100,60 @@ class Calibrator:
 
     def share_block(self, x: Tensor, valid: Tensor | None, count: int, device: str | torch.device) -> Block:
         """Return the shares of the first `count` sequences of a batch."""
-        x, valid, attend = self.placed(x, valid, device)
-        rows = self.encoder.shares(x, valid)[:count]
+        view = self.placed(x, valid, device)
+        rows = self.encoder.shares(view.x, view.valid)[:count]
         if not self.whiten:
             return plain(rows)
-        if self.probe.stretch is not None:
-            views = [rows, *(self.encoder.shares(*other)[:count] for other in self.at_other_speeds(x, valid))]
-            return Block(rows, *scatter_within(torch.stack(views, 1)))
-        patches = self.encoder.shares(x, valid, of_patches=True)[:count]
-        return Block(rows, *scatter_within(patches, first(attend, count)))
+        if self.probe.stretch is None:
+            patches = self.encoder.shares(view.x, view.valid, of_patches=True)[:count]
+            return Block(rows, *scatter_within(patches, first(view.attend, count)))
+        others = self.at_other_speeds(view, self.probe.stretch)
+        speeds = [rows, *(self.encoder.shares(other.x, other.valid)[:count] for other in others)]
+        return Block(rows, *scatter_within(torch.stack(speeds, 1), known([view, *others], count)))
 
     def blocks(self, x: Tensor, valid: Tensor | None, count: int, device: str | torch.device) -> list[Block]:
         """Return the blocks of the first `count` sequences of a batch, but for shares."""
-        x, valid, attend = self.placed(x, valid, device)
-        levels = self.levels(x, valid, attend)
-        rows = [level_rows(tokens, attend, self.probe)[:count].float() for tokens in levels]
+        view = self.placed(x, valid, device)
+        levels = self.levels(view)
+        rows = self.pooled(levels, view, count)
         if self.whiten and self.probe.stretch is not None:
-            views = [rows]
-            for other, measured in self.at_other_speeds(x, valid):
-                there = None if measured is None else self.encoder.token_valid(measured)
-                pooled = (level_rows(t, there, self.probe) for t in self.levels(other, measured, there))
-                views.append([level[:count].float() for level in pooled])
-            within = [scatter_within(torch.stack(of_level, 1)) for of_level in zip(*views, strict=True)]
-            found = [Block(level, *scatter) for level, scatter in zip(rows, within, strict=True)]
+            others = self.at_other_speeds(view, self.probe.stretch)
+            speeds = [rows, *(self.pooled(self.levels(other), other, count) for other in others)]
+            there = known([view, *others], count)
+            found = [
+                Block(level[0], *scatter_within(torch.stack(level, 1), there)) for level in zip(*speeds, strict=True)
+            ]
         elif self.whiten and self.probe.pool == ("mean",):  # of a mean alone it is known what patches do to it
-            within = [scatter_within(tokens[:count].float(), first(attend, count)) for tokens in levels]
+            within = [scatter_within(tokens[:count].float(), first(view.attend, count)) for tokens in levels]
             found = [Block(level, *scatter) for level, scatter in zip(rows, within, strict=True)]
         else:
             found = [plain(level) for level in rows]
         if self.probe.scale_features:
-            found += [plain(part) for part in scale_rows(x, valid)[:count].split(self.encoder.channels, 1)]
+            found += [plain(part) for part in scale_rows(view.x, view.valid)[:count].split(self.encoder.channels, 1)]
         return found
 
-    def levels(self, x: Tensor, valid: Tensor | None, attend: Tensor | None) -> list[Tensor]:
+    def levels(self, view: View) -> list[Tensor]:
         """Return the tokens of the levels that are pooled."""
-        return self.encoder(x, levels=chosen_levels(self.encoder, self.probe), valid=valid, attend=attend)
+        chosen = chosen_levels(self.encoder, self.probe)
+        return self.encoder(view.x, levels=chosen, valid=view.valid, attend=view.attend)
 
-    def at_other_speeds(self, x: Tensor, valid: Tensor | None) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Yield a batch as if its series ran at `probe.stretch` times their speed and at its inverse; whole patches."""
-        stretch, patch = self.probe.stretch or 1.0, self.encoder.tokenizer.patch_length
-        for factor in (1 / stretch, stretch):
-            yield played(x, valid, patch * max(round(x.shape[2] * factor / patch), 1))
+    def pooled(self, levels: Sequence[Tensor], view: View, count: int) -> list[Tensor]:
+        """Return what the first `count` sequences have of each level."""
+        return [level_rows(tokens, view.attend, self.probe)[:count].float() for tokens in levels]
 
-    def placed(
-        self, x: Tensor, valid: Tensor | None, device: str | torch.device
-    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """Return a batch on the device, and which of its tokens count."""
-        x, valid = x.to(device), None if valid is None else valid.to(device)
-        return x, valid, None if valid is None else self.encoder.token_valid(valid)
+    def at_other_speeds(self, view: View, stretch: float) -> list[View]:
+        """Return a batch as if its series ran at `stretch` times their speed and at its inverse, in whole patches."""
+        patch = self.encoder.tokenizer.patch_length
+        x = normalized(view.x, view.valid, self.encoder.normalize, patch)  # gaps are bridged
+        return [self.seen(*played(x, view.valid, factor, patch)) for factor in (1 / stretch, stretch)]
+
+    def placed(self, x: Tensor, valid: Tensor | None, device: str | torch.device) -> View:
+        """Return a batch on the device."""
+        return self.seen(x.to(device), None if valid is None else valid.to(device))
+
+    def seen(self, x: Tensor, valid: Tensor | None) -> View:
+        """Return a batch with which of its tokens count."""
+        return View(x, valid, None if valid is None else self.encoder.token_valid(valid))
 
 
 def calibrate(
@@ -154,19 +168,28 @@ def calibrate(
     Calibrator(encoder, source, probe, whiten=whiten)(device)
 
 
-def played(x: Tensor, valid: Tensor | None, n_timepoints: int) -> tuple[Tensor, Tensor | None]:
-    """Return values [B, C, T] and which were measured, interpolated to so many points.
+def played(x: Tensor, valid: Tensor | None, factor: float, patch_length: int) -> tuple[Tensor, Tensor | None]:
+    """Return values [B, C, T], gaps bridged, and which were measured, at `factor` times as many points.
+
+    What does not fill a patch at the end is left out. A point was measured if the nearest one was.
 
     Examples
     --------
-    >>> played(torch.tensor([[[1.0, 3.0, 5.0, 7.0]]]), None, 2)[0]
+    >>> played(torch.tensor([[[1.0, 3.0, 5.0, 7.0]]]), None, 0.5, patch_length=1)[0]
     tensor([[[2., 6.]]])
     """
-    values = F.interpolate(x, size=n_timepoints, mode="linear")
+    size = round(x.shape[2] * factor)
+    kept = max(size // patch_length, 1) * patch_length
+    values = F.interpolate(x, size=size, mode="linear")[:, :, :kept]
     if valid is None:
         return values, None
-    # a point between two was measured if both were
-    return values, F.interpolate(valid.to(x.dtype), size=n_timepoints, mode="linear") > 1 - 1e-4
+    return values, F.interpolate(valid.to(x.dtype), size=size, mode="nearest-exact")[:, :, :kept] > 0
+
+
+def known(views: Sequence[View], count: int) -> Tensor | None:
+    """Return of the first `count` sequences at which speeds [count, V] they have a point; None means at all."""
+    there = [view.attend.any(1)[:count] for view in views if view.attend is not None]
+    return torch.stack(there, 1) if there else None
 
 
 def first(rows: Tensor | None, count: int) -> Tensor | None:
@@ -175,7 +198,7 @@ def first(rows: Tensor | None, count: int) -> Tensor | None:
 
 
 def plain(rows: Tensor) -> Block:
-    """Return a block of which it is not known what patches do to it."""
+    """Return a block of which nothing is to be shrunk."""
     return Block(rows, rows.new_zeros(rows.shape[1], rows.shape[1]))
 
 

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+# Taps of a filter: their loop is written out
+TAPS = 9
 # Series that are worth a thread of their own
 GRAIN = 8
 Floats = NDArray[np.float32]
@@ -69,12 +71,12 @@ def count_series(
     x: Floats, weight: Floats, levels: Floats, dilations: NDArray, size: int, points: Floats | None, counts: Floats
 ) -> None:
     """Fill counts [B, N, G, L, F], see `count_above`; values [B, C, T + 2 * reach] with zeros on either side."""
-    n_groups, n_filters, n_channels, n_taps = weight.shape
-    reach = n_taps // 2 * dilations.max()
+    n_groups, n_filters, n_channels = weight.shape[:3]
+    reach = TAPS // 2 * dilations.max()
     answers = np.empty(x.shape[2] - 2 * reach, np.float32)
     for b in range(len(x)):
         for g in range(n_groups):
-            first = reach - n_taps // 2 * dilations[g]
+            first = reach - TAPS // 2 * dilations[g]
             for f in range(n_filters):
                 answers[:] = ZERO
                 for c in range(n_channels):
@@ -112,6 +114,11 @@ def count_above(
     -------
     Tensor of shape (B, N, G * L * F)
 
+    Raises
+    ------
+    ValueError
+        If filters have another number of taps, or series are not whole patches.
+
     Examples
     --------
     >>> first = torch.eye(9)[4].view(1, 1, 1, 9)  # a filter that answers with the value itself
@@ -120,8 +127,12 @@ def count_above(
              [2., 2.]]])
     """
     n_series, _, n_timepoints = x.shape
-    reach = weight.shape[3] // 2 * max(dilations)
-    counts = torch.empty(n_series, -(-n_timepoints // size), len(dilations), levels.shape[2], levels.shape[1])
+    if weight.shape[3] != TAPS:
+        raise ValueError(f"filters must have {TAPS} taps, but these have {weight.shape[3]}.")
+    if n_timepoints % size:
+        raise ValueError(f"series of {n_timepoints} points are not whole patches of {size}.")
+    reach = TAPS // 2 * max(dilations)
+    counts = x.new_empty(n_series, n_timepoints // size, len(dilations), levels.shape[2], levels.shape[1])
     arrays = [F.pad(x, (reach, reach)).numpy(), None if points is None else points.contiguous().numpy(), counts.numpy()]
     fixed = weight.numpy(), levels.numpy(), np.array(dilations), size
 
@@ -129,12 +140,13 @@ def count_above(
         values, mask, out = (None if array is None else array[part] for array in arrays)
         count_series(values, *fixed, mask, out)
 
-    workers = min(torch.get_num_threads(), n_series // GRAIN)
+    most = torch.get_num_threads()
+    workers = min(most, n_series // GRAIN)
     if workers < 2:
         run(slice(None))
     else:
         edges = [n_series * worker // workers for worker in range(workers + 1)]
-        list(threads(os.getpid(), workers).map(run, map(slice, edges, edges[1:])))
+        list(threads(os.getpid(), most).map(run, map(slice, edges, edges[1:])))
     return counts.flatten(2)
 
 

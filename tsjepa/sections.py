@@ -198,7 +198,7 @@ class ProbeConfig(Section):
     sketch: Positive | None = None
     level_weight: Annotated[float, Field(gt=0)] = 0.6
     whiten: bool = True
-    stretch: Annotated[float, Field(gt=1)] | None = None
+    stretch: Annotated[float, Field(gt=1, le=10)] | None = None
     channels: Literal["concat", "mean", "max"] = "concat"
     scale_features: bool = False
 
@@ -210,7 +210,7 @@ class ProbeConfig(Section):
 
     def plain(self, levels: Levels = "all") -> "ProbeConfig":
         """Return how tokens are pooled without shares and without a sketch, where each level is looked at."""
-        return self.model_copy(update={"levels": levels, "shares": False, "sketch": None})
+        return self.model_copy(update={"levels": levels, "shares": False, "sketch": None, "stretch": None})
 
 
 class LogConfig(Section):

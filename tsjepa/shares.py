@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 # Thresholds in standard deviations of a series, spread over two decades: responses to a smooth series are small
 LARGEST, SMALLEST = 1.5, 0.015
-# Taps of a filter, as many as `tsjepa.counting` adds up
+# Taps of a filter, as many as `tsjepa.counting` knows
 TAPS = 9
 # Responses that are held at a time where no loop counts them: about the second-level cache of a core; a GPU wants few
 # large kernels
@@ -29,7 +29,7 @@ class Shares(nn.Module):
     filters : int, default=32
         Filters per dilation.
     dilations : tuple of int, default=(1, 2, 4, 8, 16)
-        Distances between these points.
+        Distances between the nine points that a filter weighs.
     thresholds : int, default=4
         Of each filter, one half above zero and the other below.
 
@@ -72,7 +72,7 @@ class Shares(nn.Module):
         """
         if torch.compiler.is_exporting():
             return self.of(x, valid)
-        if countable(x):
+        if countable(x, self.weight):
             return self.of_patches(x, x.shape[2], valid).squeeze(1)
         step = max(BLOCK[x.device.type] // (self.weight.shape[1] * x.shape[2]), 1)
         masks = [None] * len(x) if valid is None else valid.split(step)
@@ -92,7 +92,7 @@ class Shares(nn.Module):
         squared, have those of the series as their mean.
         """
         points = None if valid is None else valid.to(x.dtype)
-        if countable(x):
+        if countable(x, self.weight):
             from tsjepa.counting import count_above  # numba, which takes a second
 
             counts = count_above(x, self.weight, self.thresholds, self.dilations, patch_length, points)
@@ -113,9 +113,9 @@ class Shares(nn.Module):
                     yield hits if points is None else hits * points.unsqueeze(1)
 
 
-def countable(x: Tensor) -> bool:
+def countable(x: Tensor, weight: Tensor) -> bool:
     """Return whether a compiled loop can count over values; elsewhere a GPU's kernels or float64 are asked for."""
-    return x.is_cpu and x.dtype == torch.float32
+    return all(tensor.is_cpu and tensor.dtype == torch.float32 for tensor in (x, weight))
 
 
 def angle(counts: Tensor, total: Tensor | int) -> Tensor:
