@@ -61,8 +61,8 @@ def test_only_the_share_of_a_variance_counts_not_its_size() -> None:
 
 def test_without_anything_to_compare_nothing_is_shrunk() -> None:
     rows, whitening = torch.randn(3, 6), Whitening(6)
-    whitening.measure(*scatter_within(torch.randn(20, 1, 6).expand(20, 3, 6)))  # not what rounding leaves
     assert torch.equal(whitening(rows), rows)
+    whitening.measure(*scatter_within(torch.randn(20, 1, 6).expand(20, 3, 6)))  # not what rounding leaves
     assert torch.equal(whitening(rows), rows)
     whitening.measure(*scatter_within(torch.randn(20, 4, 6)))
     assert not torch.equal(whitening(rows), rows)

@@ -31,6 +31,11 @@ class View(NamedTuple):
     valid: Tensor | None
     attend: Tensor | None
 
+    def to(self, device: str | torch.device) -> "View":
+        """Return it on a device."""
+        valid, attend = (None if part is None else part.to(device) for part in (self.valid, self.attend))
+        return View(self.x.to(device), valid, attend)
+
 
 class Block(NamedTuple):
     """One block of features of some series: their rows [n, F], and how patches, or speeds, scatter, where known."""
@@ -72,12 +77,14 @@ class Calibrator:
         self.encoder, self.probe, self.whiten = encoder, probe, whiten and probe.whiten
         self.n_cases = source.n_cases
         self.sketch = None if encoder.readout is None else encoder.readout.sketch
-        self.batches: list[tuple[Tensor, Tensor | None, int]] = []
+        self.batches: list[tuple[list[View], int]] = []
         self.shares: list[Block] = []
         if self.sketch is not None:
             wanted = min(SAMPLE, max(HELD // (source.n_channels * source.n_timepoints), 2))
             values, valid = sequences(encoder, source.take(some_cases(source, wanted)))
-            self.batches = [(x, measured, len(index)) for index, x, measured in batches(encoder, values, valid)]
+            self.batches = [
+                (self.views(x, measured), len(index)) for index, x, measured in batches(encoder, values, valid)
+            ]
 
     def __call__(self, device: str | torch.device) -> None:
         """Measure the sketch, with the encoder on a device."""
@@ -86,10 +93,11 @@ class Calibrator:
         training = self.encoder.training
         self.encoder.eval()
         with torch.inference_mode(), fast_float32():
+            placed = [([view.to(device) for view in views], count) for views, count in self.batches]
             if self.probe.shares and not self.shares:
-                self.shares = [joined([self.share_block(*batch, device) for batch in self.batches])]
+                self.shares = [joined([self.share_block(views, count) for views, count in placed])]
                 self.sketch.whiten(0, [(block.scatter, block.freedom) for block in self.shares])
-            found = [self.blocks(x, valid, count, device) for x, valid, count in self.batches]
+            found = [self.blocks(views, count) for views, count in placed]
             own = [joined(parts) for parts in zip(*found, strict=True)]
             self.sketch.whiten(len(self.shares), [(block.scatter, block.freedom) for block in own])
             blocks = self.shares + own
@@ -98,62 +106,44 @@ class Calibrator:
             self.sketch.measure(rows, weights, smallest_spreads(rows, self.encoder.channels, self.probe))
         self.encoder.train(training)
 
-    def share_block(self, x: Tensor, valid: Tensor | None, count: int, device: str | torch.device) -> Block:
-        """Return the shares of the first `count` sequences of a batch."""
-        view = self.placed(x, valid, device)
-        rows = self.encoder.shares(view.x, view.valid)[:count]
-        if not self.whiten:
-            return plain(rows)
-        if self.probe.stretch is None:
-            patches = self.encoder.shares(view.x, view.valid, of_patches=True)[:count]
-            return Block(rows, *scatter_within(patches, first(view.attend, count)))
-        others = self.at_other_speeds(view, self.probe.stretch)
-        speeds = [rows, *(self.encoder.shares(other.x, other.valid)[:count] for other in others)]
-        return Block(rows, *scatter_within(torch.stack(speeds, 1), known([view, *others], count)))
+    @property
+    def by_patches(self) -> bool:
+        """Whether it is learned what patches, rather than speeds, disagree on."""
+        return self.whiten and self.probe.stretch is None
 
-    def blocks(self, x: Tensor, valid: Tensor | None, count: int, device: str | torch.device) -> list[Block]:
-        """Return the blocks of the first `count` sequences of a batch, but for shares."""
-        view = self.placed(x, valid, device)
-        levels = self.levels(view)
-        rows = self.pooled(levels, view, count)
+    def views(self, x: Tensor, valid: Tensor | None) -> list[View]:
+        """Return a batch as it is, and at `probe.stretch` times its speed and at its inverse where that is compared."""
+        views = [self.view(x, valid)]
         if self.whiten and self.probe.stretch is not None:
-            others = self.at_other_speeds(view, self.probe.stretch)
-            speeds = [rows, *(self.pooled(self.levels(other), other, count) for other in others)]
-            there = known([view, *others], count)
-            found = [
-                Block(level[0], *scatter_within(torch.stack(level, 1), there)) for level in zip(*speeds, strict=True)
-            ]
-        elif self.whiten and self.probe.pool == ("mean",):  # of a mean alone it is known what patches do to it
-            within = [scatter_within(tokens[:count].float(), first(view.attend, count)) for tokens in levels]
-            found = [Block(level, *scatter) for level, scatter in zip(rows, within, strict=True)]
-        else:
-            found = [plain(level) for level in rows]
-        if self.probe.scale_features:
-            found += [plain(part) for part in scale_rows(view.x, view.valid)[:count].split(self.encoder.channels, 1)]
-        return found
+            patch = self.encoder.tokenizer.patch_length
+            x = normalized(x, valid, self.encoder.normalize, patch)  # gaps are bridged
+            for factor in (1 / self.probe.stretch, self.probe.stretch):
+                views.append(self.view(*played(x, valid, factor, patch)))
+        return views
 
-    def levels(self, view: View) -> list[Tensor]:
-        """Return the tokens of the levels that are pooled."""
-        chosen = chosen_levels(self.encoder, self.probe)
-        return self.encoder(view.x, levels=chosen, valid=view.valid, attend=view.attend)
-
-    def pooled(self, levels: Sequence[Tensor], view: View, count: int) -> list[Tensor]:
-        """Return what the first `count` sequences have of each level."""
-        return [level_rows(tokens, view.attend, self.probe)[:count].float() for tokens in levels]
-
-    def at_other_speeds(self, view: View, stretch: float) -> list[View]:
-        """Return a batch as if its series ran at `stretch` times their speed and at its inverse, in whole patches."""
-        patch = self.encoder.tokenizer.patch_length
-        x = normalized(view.x, view.valid, self.encoder.normalize, patch)  # gaps are bridged
-        return [self.seen(*played(x, view.valid, factor, patch)) for factor in (1 / stretch, stretch)]
-
-    def placed(self, x: Tensor, valid: Tensor | None, device: str | torch.device) -> View:
-        """Return a batch on the device."""
-        return self.seen(x.to(device), None if valid is None else valid.to(device))
-
-    def seen(self, x: Tensor, valid: Tensor | None) -> View:
+    def view(self, x: Tensor, valid: Tensor | None) -> View:
         """Return a batch with which of its tokens count."""
         return View(x, valid, None if valid is None else self.encoder.token_valid(valid))
+
+    def share_block(self, views: Sequence[View], count: int) -> Block:
+        """Return the shares of the first `count` sequences of a batch."""
+        speeds = [self.encoder.shares(view.x, view.valid)[:count] for view in views]
+        patches = self.encoder.shares(views[0].x, views[0].valid, of_patches=True) if self.by_patches else None
+        return block_of(speeds, patches, views)
+
+    def blocks(self, views: Sequence[View], count: int) -> list[Block]:
+        """Return the blocks of the first `count` sequences of a batch, but for shares."""
+        chosen, found = chosen_levels(self.encoder, self.probe), []
+        seen = [self.encoder(view.x, levels=chosen, valid=view.valid, attend=view.attend) for view in views]
+        for level in zip(*seen, strict=True):
+            pooled = (level_rows(h, view.attend, self.probe) for h, view in zip(level, views, strict=True))
+            # of a mean alone it is known what patches do to it
+            patches = level[0].float() if self.by_patches and self.probe.pool == ("mean",) else None
+            found.append(block_of([rows[:count].float() for rows in pooled], patches, views))
+        if self.probe.scale_features:
+            scales = scale_rows(views[0].x, views[0].valid)[:count]
+            found += [block_of([part], None, views) for part in scales.split(self.encoder.channels, 1)]
+        return found
 
 
 def calibrate(
@@ -186,19 +176,19 @@ def played(x: Tensor, valid: Tensor | None, factor: float, patch_length: int) ->
     return values, F.interpolate(valid.to(x.dtype), size=size, mode="nearest-exact")[:, :, :kept] > 0
 
 
-def known(views: Sequence[View], count: int) -> Tensor | None:
-    """Return of the first `count` sequences at which speeds [count, V] they have a point; None means at all."""
-    there = [view.attend.any(1)[:count] for view in views if view.attend is not None]
-    return torch.stack(there, 1) if there else None
+def block_of(speeds: Sequence[Tensor], patches: Tensor | None, views: Sequence[View]) -> Block:
+    """Return the block whose rows [n, F] the first of `speeds` holds.
 
-
-def first(rows: Tensor | None, count: int) -> Tensor | None:
-    """Return the first rows, if there are any."""
-    return None if rows is None else rows[:count]
-
-
-def plain(rows: Tensor) -> Block:
-    """Return a block of which nothing is to be shrunk."""
+    Its scatter is that between speeds, where there are several, else that between patches [B, N, F], where these are
+    given; without either nothing is to be shrunk. What `views` say of sequences behind the first n has no part.
+    """
+    rows, count = speeds[0], len(speeds[0])
+    attend = [view.attend[:count] for view in views if view.attend is not None]
+    if len(speeds) > 1:
+        there = torch.stack([tokens.any(1) for tokens in attend], 1) if attend else None
+        return Block(rows, *scatter_within(torch.stack(list(speeds), 1), there))
+    if patches is not None:
+        return Block(rows, *scatter_within(patches[:count], attend[0] if attend else None))
     return Block(rows, rows.new_zeros(rows.shape[1], rows.shape[1]))
 
 

@@ -57,7 +57,7 @@ def count(answers: Floats, level: np.float32) -> np.float32:
     return found
 
 
-@compiled(fastmath={"reassoc", "nsz"})
+@compiled(fastmath={"reassoc", "nsz"})  # beside `count`, since reading ones would make all shares a sixth slower
 def count_of(answers: Floats, level: np.float32, points: Floats) -> np.float32:
     """Return how many answers at points that count, 1 or 0, are above a level."""
     found = ZERO

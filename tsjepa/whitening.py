@@ -94,7 +94,8 @@ def scatter_within(patches: Tensor, valid: Tensor | None = None) -> tuple[Tensor
         valid = torch.ones_like(patches[..., 0], dtype=torch.bool)
     keep, count = valid.unsqueeze(-1), valid.sum(1)
     # from the first one that counts: patches that are equal then have a scatter of nothing, and not of rounding
-    values = torch.where(keep, patches - patches[torch.arange(len(patches)), valid.int().argmax(1)].unsqueeze(1), 0.0)
+    reference = patches.take_along_dim(valid.int().argmax(1)[:, None, None], 1)
+    values = torch.where(keep, patches - reference, 0.0)
     mean = values.sum(1, keepdim=True) / count.clamp(min=1)[:, None, None]
     deviations = torch.where(keep, values - mean, 0.0).flatten(0, 1)
     return deviations.T @ deviations, int((count - 1).clamp(min=0).sum())
