@@ -10,6 +10,7 @@ from measure import choose_clock, floor, medians, options_of, products_of, repor
 from plain import textbook_sigreg
 from torch.profiler import ProfilerActivity, profile
 
+from tsjepa.memory import keep_freed_memory
 from tsjepa.precision import fast_float32
 from tsjepa.regularizers import SIGReg
 
@@ -40,6 +41,7 @@ def measure(options):
         z.grad = None
         textbook_sigreg(z, generator, options.slices, options.knots).backward()
 
+    keep_freed_memory()  # as training does
     lower = floor(products_of(ours))
     with fast_float32():
         for run in (ours, textbook, lower):

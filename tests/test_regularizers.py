@@ -6,7 +6,7 @@ import torch
 from scipy.integrate import quad
 from torch import Tensor
 
-from tsjepa import regularizers
+from tsjepa import waves
 from tsjepa.regularizers import (
     SIGReg,
     VICReg,
@@ -244,7 +244,7 @@ def test_blocks_of_columns_do_not_change_the_statistic(monkeypatch, block: int) 
     x = torch.randn(2, 30, 50, generator=gen(), dtype=torch.float64)
     parts = []
     for size in (2**30, block):
-        monkeypatch.setattr(regularizers, "BLOCK", size)
+        monkeypatch.setattr(waves, "BLOCK", size)
         z = x.clone().requires_grad_()
         epps_pulley(z).square().sum().backward()
         parts.append((epps_pulley(z).detach(), z.grad))

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from tsjepa import shares as module
-from tsjepa.counting import compiled, count_above
+from tsjepa.counting import count_above
 from tsjepa.encoder import Encoder
+from tsjepa.loops import compiled
 from tsjepa.readout import Readout
 from tsjepa.shares import LARGEST, SMALLEST, Shares
 from tsjepa.tokenizers import LinearPatches

@@ -1,21 +1,14 @@
 """How often filters answer above their thresholds, counted by a compiled loop, a filter and a series at a time.
 
-Answers stay in the processor's first-level cache. numba's own threads are not used: beside torch's they wait for each
-other. Ours are plain ones, and the loop lets go of the interpreter.
+Answers stay in the processor's first-level cache.
 """
 
-import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
-from typing import Any
-
-import numba
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
+
+from tsjepa.loops import compiled, divided
 
 # Taps of a filter: their loop is written out
 TAPS = 9
@@ -23,18 +16,6 @@ TAPS = 9
 GRAIN = 8
 Floats = NDArray[np.float32]
 ONE, ZERO = np.float32(1), np.float32(0)
-
-
-def compiled(**options: Any) -> Callable[[Callable], Callable]:
-    """Return a decorator that compiles once a machine, once a process where nothing can be kept on disk."""
-
-    def wrap(function: Callable) -> Callable:
-        try:
-            return numba.njit(function, nogil=True, cache=True, **options)
-        except RuntimeError:  # no folder for it can be written
-            return numba.njit(function, nogil=True, **options)
-
-    return wrap
 
 
 @compiled(fastmath={"contract", "nsz"})
@@ -121,6 +102,7 @@ def count_above(
 
     Examples
     --------
+    >>> import torch
     >>> first = torch.eye(9)[4].view(1, 1, 1, 9)  # a filter that answers with the value itself
     >>> count_above(torch.tensor([[[1.0, 3.0, 5.0, 7.0]]]), first, torch.tensor([[[2.0, 4.0]]]), (1,), size=2)
     tensor([[[1., 0.],
@@ -140,17 +122,5 @@ def count_above(
         values, mask, out = (None if array is None else array[part] for array in arrays)
         count_series(values, *fixed, mask, out)
 
-    most = torch.get_num_threads()
-    workers = min(most, n_series // GRAIN)
-    if workers < 2:
-        run(slice(None))
-    else:
-        edges = [n_series * worker // workers for worker in range(workers + 1)]
-        list(threads(os.getpid(), most).map(run, map(slice, edges, edges[1:])))
+    divided(run, n_series, GRAIN)
     return counts.flatten(2)
-
-
-@cache
-def threads(process: int, count: int) -> ThreadPoolExecutor:
-    """Return the threads of a process; those of the one that it was forked from are not there any more."""
-    return ThreadPoolExecutor(count, thread_name_prefix="tsjepa")

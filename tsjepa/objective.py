@@ -160,7 +160,6 @@ class JEPA(nn.Module):
     >>> from functools import partial
     >>> from tsjepa.masking import random_mask
     >>> from tsjepa.predictor import Predictor
-    >>> from tsjepa.predictor import Predictor
     >>> from tsjepa.tokenizers import LinearPatches
     >>> encoder = Encoder(LinearPatches(50, 16), depth=1, heads=2)
     >>> model = JEPA(encoder, Predictor(16, dim=16, depth=1, heads=2), mask=partial(random_mask, ratio=0.7))

@@ -1,6 +1,5 @@
 """What keeps latents from collapsing when no slow target does: SIGReg, VICReg, VISReg, and their atoms."""
 
-from collections.abc import Iterator
 from typing import Literal
 
 import torch
@@ -9,18 +8,16 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from tsjepa.ranks import SumOverRanks, join_rows, sum_over_ranks, world_size
+from tsjepa.waves import mix_of_waves, sums_of_waves
 
 Placement = Literal["token", "position", "series", "dual"]
-# Numbers that the statistic works on at a time, so that they stay in a core's cache
-BLOCK = 2**17
 
 
 class EppsPulley(torch.autograd.Function):
     """The Epps-Pulley statistic of each column of [S, N, M] samples, value and gradient in closed form.
 
-    The knots are equally spaced, so the cosines and sines at all of them follow from those at the first. They are
-    computed for some columns at a time, few enough for the processor's cache; nothing of the size [N, M, knots] is
-    ever built.
+    The knots are equally spaced, so the cosines and sines at all of them follow from those at the first
+    (`tsjepa.waves`).
     """
 
     @staticmethod
@@ -28,14 +25,10 @@ class EppsPulley(torch.autograd.Function):
         """Return the statistic [S, M] of samples x [S, N, M]; valid [S, N] says which samples count."""
         step = t_max / (knots - 1)
         count = x.new_full((x.shape[0], 1), float(x.shape[1])) if valid is None else valid.sum(1, keepdim=True).to(x)
-        keep = None if valid is None else valid.unsqueeze(-1).to(x)
-        angle = step * x
-        first = torch.stack([angle.cos(), angle.sin()])
-        total = x.new_empty(knots - 1, 2, x.shape[0], x.shape[2])
-        for columns in column_blocks(x):
-            for k, wave in enumerate(multiples(first[..., columns], keep, knots)):
-                total[k, ..., columns] = wave.sum(2)
-        total *= signs(knots, total)
+        first, angle = x.new_empty(2, *x.shape), step * x
+        torch.cos(angle, out=first[0])
+        torch.sin(angle, out=first[1])
+        total = sums_of_waves(first, knots - 1, valid)
         if shared:
             total, count = sum_over_ranks(total), sum_over_ranks(count)
         mean = total / count.clamp(min=1)
@@ -45,54 +38,20 @@ class EppsPulley(torch.autograd.Function):
         weight = 2 * step * gauss
         weight[-1] = weight[-1] / 2
         gap = mean - torch.stack([gauss, torch.zeros_like(gauss)], 1)[:, :, None, None]
-        statistic = torch.einsum("k,kpsm->sm", weight, gap.square()) * count
-        ctx.save_for_backward(first, keep, gap * (2 * weight * t)[:, None, None, None])
-        ctx.knots, ctx.shared = knots, shared
+        statistic = (weight @ gap.square().sum(1).flatten(1)).view(gap.shape[2:]) * count
+        ctx.save_for_backward(first, valid, gap * (2 * weight * t)[:, None, None, None])
+        ctx.shared = shared
         return statistic
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor):  # type: ignore[no-untyped-def]
         """Return dT/dx_j = sum_k 2 w_k t_k [(S_k) cos(t_k x_j) - (C_k - phi_k) sin(t_k x_j)]."""
-        first, keep, slope = ctx.saved_tensors
+        first, valid, slope = ctx.saved_tensors
         # every rank's loss holds the whole statistic, so a sample's gradient is the sum over ranks
         grad = sum_over_ranks(grad.contiguous()) if ctx.shared else grad
-        slope = (slope * signs(ctx.knots, slope) * grad).unsqueeze(3)
-        out = torch.zeros_like(first[0])
-        for columns in column_blocks(out):
-            part = out.new_zeros(out[..., columns].shape)
-            waves = multiples(first[..., columns], keep, ctx.knots)
-            for (cosine, sine), (real, imaginary) in zip(waves, slope[..., columns], strict=True):
-                part.addcmul_(cosine, imaginary).addcmul_(sine, real, value=-1)
-            out[..., columns] = part
-        return out, None, None, None, None
-
-
-def column_blocks(x: Tensor) -> Iterator[slice]:
-    """Yield slices of the columns of x [S, N, M] that hold about BLOCK numbers each."""
-    width = max(BLOCK // max(x.shape[0] * x.shape[1], 1), 16) if x.is_cpu else x.shape[2]
-    for start in range(0, x.shape[2], width):
-        yield slice(start, start + width)
-
-
-def multiples(first: Tensor, keep: Tensor | None, knots: int) -> Iterator[Tensor]:
-    """Yield cosines and sines [2, S, N, M] of 1, 2, ... knots - 1 times the angles whose own are `first`.
-
-    Both follow f((k + 1) a) = 2 cos(a) f(k a) - f((k - 1) a). They have the signs that make a step one pass over
-    memory, see `signs`; each is overwritten by the next but one. `keep` is a factor of all.
-    """
-    twice = 2 * first[0]
-    wave = first.clone() if keep is None else first * keep
-    before = torch.zeros_like(wave)
-    before[0] = 1.0 if keep is None else keep
-    for k in range(1, knots):
-        yield wave
-        wave, before = before.addcmul_(twice, wave, value=(-1) ** k), wave
-
-
-def signs(knots: int, like: Tensor) -> Tensor:
-    """Return +1, -1, -1, +1, +1, -1, ... [knots - 1, 1, 1, 1], each minus the last but one: those of `multiples`."""
-    return like.new_tensor([(1, -1, -1, 1)[k % 4] for k in range(knots - 1)]).view(-1, 1, 1, 1)
+        of_sine, of_cosine = (slope * grad).unbind(1)
+        return mix_of_waves(first, torch.stack([of_cosine, -of_sine], 1), valid), None, None, None, None
 
 
 def epps_pulley(
