@@ -37,12 +37,24 @@ class View(NamedTuple):
         return View(self.x.to(device), valid, attend)
 
 
+class Batch(NamedTuple):
+    """Some sequences as they are and at other speeds, the same with noise where that is compared, how many count."""
+
+    views: list[View]
+    noisy: View | None
+    n: int
+
+    def to(self, device: str | torch.device) -> "Batch":
+        """Return it on a device."""
+        noisy = None if self.noisy is None else self.noisy.to(device)
+        return Batch([view.to(device) for view in self.views], noisy, self.n)
+
+
 class Block(NamedTuple):
-    """One block of features of some series: their rows [n, F], and how patches, or speeds, scatter, where known."""
+    """One block of features of some series: their rows [n, F], and how patches, or speeds, and noise scatter them."""
 
     rows: Tensor
-    scatter: Tensor
-    freedom: int = 0
+    scatters: list[tuple[Tensor, int]]
 
 
 class Calibrator:
@@ -77,14 +89,15 @@ class Calibrator:
         self.encoder, self.probe, self.whiten = encoder, probe, whiten and probe.whiten
         self.n_cases = source.n_cases
         self.sketch = None if encoder.readout is None else encoder.readout.sketch
-        self.batches: list[tuple[list[View], int]] = []
+        self.batches: list[Batch] = []
         self.shares: list[Block] = []
         if self.sketch is not None:
             wanted = min(SAMPLE, max(HELD // (source.n_channels * source.n_timepoints), 2))
             values, valid = sequences(encoder, source.take(some_cases(source, wanted)))
-            self.batches = [
-                (self.views(x, measured), len(index)) for index, x, measured in batches(encoder, values, valid)
-            ]
+            generator = torch.Generator().manual_seed(0)
+            for index, x, measured in batches(encoder, values, valid):
+                noisy = self.with_noise(x, measured, generator)
+                self.batches.append(Batch(self.views(x, measured), noisy, len(index)))
 
     def __call__(self, device: str | torch.device) -> None:
         """Measure the sketch, with the encoder on a device."""
@@ -93,13 +106,12 @@ class Calibrator:
         training = self.encoder.training
         self.encoder.eval()
         with torch.inference_mode(), fast_float32():
-            placed = [([view.to(device) for view in views], count) for views, count in self.batches]
+            placed = [batch.to(device) for batch in self.batches]
             if self.probe.shares and not self.shares:
-                self.shares = [joined([self.share_block(views, count) for views, count in placed])]
-                self.sketch.whiten(0, [(block.scatter, block.freedom) for block in self.shares])
-            found = [self.blocks(views, count) for views, count in placed]
-            own = [joined(parts) for parts in zip(*found, strict=True)]
-            self.sketch.whiten(len(self.shares), [(block.scatter, block.freedom) for block in own])
+                self.shares = [joined([self.share_block(batch) for batch in placed])]
+                self.sketch.whiten(0, [combined(block) for block in self.shares])
+            own = [joined(parts) for parts in zip(*map(self.blocks, placed), strict=True)]
+            self.sketch.whiten(len(self.shares), [combined(block) for block in own])
             blocks = self.shares + own
             rows = torch.cat([block.rows for block in blocks], 1)
             weights = block_weights(self.probe, len(blocks), self.n_cases)
@@ -121,28 +133,40 @@ class Calibrator:
                 views.append(self.view(*played(x, valid, factor, patch)))
         return views
 
+    def with_noise(self, x: Tensor, valid: Tensor | None, generator: torch.Generator) -> View | None:
+        """Return a batch with white noise of `probe.noise` times each sequence's deviation where that is compared."""
+        if not self.whiten or self.probe.noise is None:
+            return None
+        x = normalized(x, valid, self.encoder.normalize, self.encoder.tokenizer.patch_length)  # gaps are bridged
+        noise = torch.randn(x.shape, generator=generator)
+        return self.view(x + self.probe.noise * x.std(2, keepdim=True) * noise, valid)
+
     def view(self, x: Tensor, valid: Tensor | None) -> View:
         """Return a batch with which of its tokens count."""
         return View(x, valid, None if valid is None else self.encoder.token_valid(valid))
 
-    def share_block(self, views: Sequence[View], count: int) -> Block:
-        """Return the shares of the first `count` sequences of a batch."""
-        speeds = [self.encoder.shares(view.x, view.valid)[:count] for view in views]
+    def share_block(self, batch: Batch) -> Block:
+        """Return the shares of a batch."""
+        views, noisy, n = batch
+        speeds = [self.encoder.shares(view.x, view.valid)[:n] for view in views]
         patches = self.encoder.shares(views[0].x, views[0].valid, of_patches=True) if self.by_patches else None
-        return block_of(speeds, patches, views)
+        return block_of(speeds, patches, batch, None if noisy is None else self.encoder.shares(noisy.x, noisy.valid))
 
-    def blocks(self, views: Sequence[View], count: int) -> list[Block]:
-        """Return the blocks of the first `count` sequences of a batch, but for shares."""
+    def blocks(self, batch: Batch) -> list[Block]:
+        """Return the blocks of a batch, but for shares."""
+        views, noisy, n = batch
         chosen, found = chosen_levels(self.encoder, self.probe), []
-        seen = [self.encoder(view.x, levels=chosen, valid=view.valid, attend=view.attend) for view in views]
+        everything = views if noisy is None else [*views, noisy]
+        seen = [self.encoder(view.x, levels=chosen, valid=view.valid, attend=view.attend) for view in everything]
         for level in zip(*seen, strict=True):
-            pooled = (level_rows(h, view.attend, self.probe) for h, view in zip(level, views, strict=True))
+            rows = [level_rows(h, v.attend, self.probe).float() for h, v in zip(level, everything, strict=True)]
+            speeds, changed = [part[:n] for part in rows[: len(views)]], rows[len(views) :]
             # of a mean alone it is known what patches do to it
             patches = level[0].float() if self.by_patches and self.probe.pool == ("mean",) else None
-            found.append(block_of([rows[:count].float() for rows in pooled], patches, views))
+            found.append(block_of(speeds, patches, batch, *changed))
         if self.probe.scale_features:
-            scales = scale_rows(views[0].x, views[0].valid)[:count]
-            found += [block_of([part], None, views) for part in scales.split(self.encoder.channels, 1)]
+            scales = scale_rows(views[0].x, views[0].valid)[:n]
+            found += [Block(part, []) for part in scales.split(self.encoder.channels, 1)]
         return found
 
 
@@ -176,26 +200,42 @@ def played(x: Tensor, valid: Tensor | None, factor: float, patch_length: int) ->
     return values, F.interpolate(valid.to(x.dtype), size=size, mode="nearest-exact")[:, :, :kept] > 0
 
 
-def block_of(speeds: Sequence[Tensor], patches: Tensor | None, views: Sequence[View]) -> Block:
+def block_of(speeds: Sequence[Tensor], patches: Tensor | None, batch: Batch, changed: Tensor | None = None) -> Block:
     """Return the block whose rows [n, F] the first of `speeds` holds.
 
-    Its scatter is that between speeds, where there are several, else that between patches [B, N, F], where these are
-    given; without either nothing is to be shrunk. What `views` say of sequences behind the first n has no part.
+    It scatters between speeds, where there are several, else between patches [B, N, F], where these are given; and
+    between its rows and those that noise has changed [B, F]. What the batch says of sequences behind the first n has
+    no part.
     """
-    rows, count = speeds[0], len(speeds[0])
-    attend = [view.attend[:count] for view in views if view.attend is not None]
+    rows, n = speeds[0], batch.n
+    attend, scatters = [view.attend[:n] for view in batch.views if view.attend is not None], []
     if len(speeds) > 1:
         there = torch.stack([tokens.any(1) for tokens in attend], 1) if attend else None
-        return Block(rows, *scatter_within(torch.stack(list(speeds), 1), there))
-    if patches is not None:
-        return Block(rows, *scatter_within(patches[:count], attend[0] if attend else None))
-    return Block(rows, rows.new_zeros(rows.shape[1], rows.shape[1]))
+        scatters.append(scatter_within(torch.stack(list(speeds), 1), there))
+    elif patches is not None:
+        scatters.append(scatter_within(patches[:n], attend[0] if attend else None))
+    if changed is not None:
+        there = attend[0].any(1, keepdim=True).expand(-1, 2) if attend else None
+        scatters.append(scatter_within(torch.stack([rows, changed[:n]], 1), there))
+    return Block(rows, scatters)
 
 
 def joined(parts: Sequence[Block]) -> Block:
     """Return the blocks of several batches as one."""
-    rows, scatters, freedom = zip(*parts, strict=True)
-    return Block(torch.cat(rows), torch.stack(scatters).sum(0), sum(freedom))
+    by_kind = zip(*(block.scatters for block in parts), strict=True)
+    scatters = [(torch.stack([s for s, _ in kind]).sum(0), sum(own for _, own in kind)) for kind in by_kind]
+    return Block(torch.cat([block.rows for block in parts]), scatters)
+
+
+def combined(block: Block) -> tuple[Tensor, int]:
+    """Return the scatters of a block as one, to which each contributes as much; of none, nothing is known."""
+    if len(block.scatters) == 1:
+        return block.scatters[0]
+    whole, freedom = block.rows.new_zeros(block.rows.shape[1], block.rows.shape[1]), 0
+    for scatter, own in block.scatters:
+        if own and scatter.trace() > 0:
+            whole, freedom = whole + scatter / scatter.trace(), freedom + own
+    return whole, freedom
 
 
 def smallest_spreads(rows: Tensor, channels: int, probe: ProbeConfig) -> list[float]:

@@ -187,7 +187,8 @@ class ProbeConfig(Section):
     (`tsjepa.sketch`); beside shares, each level counts `level_weight`, less where series are few, and `whiten` says
     whether pretraining learns what the patches of a series disagree on, which then counts less (`tsjepa.whitening`).
     With `stretch` f it learns in its place what changes as a series runs at 1 / f and at f times its speed: of what
-    turns at a speed of its own, features then say less of the speed.
+    turns at a speed of its own, features then say less of the speed. With `noise` s what changes as white noise of s
+    times a series' deviation is added counts less, too.
     With `scale_features` the mean and the log standard deviation of each channel, which instance normalisation takes
     away, stand behind; in a sketch they are part of it.
     """
@@ -199,18 +200,21 @@ class ProbeConfig(Section):
     level_weight: Annotated[float, Field(gt=0)] = 0.6
     whiten: bool = True
     stretch: Annotated[float, Field(gt=1, le=10)] | None = None
+    noise: Annotated[float, Field(gt=0, le=1)] | None = None
     channels: Literal["concat", "mean", "max"] = "concat"
     scale_features: bool = False
 
     @model_validator(mode="after")
-    def _stretch_has_a_use(self) -> "ProbeConfig":
-        if self.stretch is not None and (self.sketch is None or not self.whiten):
-            raise ValueError("stretch acts on a whitened sketch: set sketch and whiten=true, or leave it out")
+    def _what_whitens_has_a_use(self) -> "ProbeConfig":
+        for name in ("stretch", "noise"):
+            if getattr(self, name) is not None and (self.sketch is None or not self.whiten):
+                raise ValueError(f"{name} acts on a whitened sketch: set sketch and whiten=true, or leave it out")
         return self
 
     def plain(self, levels: Levels = "all") -> "ProbeConfig":
         """Return how tokens are pooled without shares and without a sketch, where each level is looked at."""
-        return self.model_copy(update={"levels": levels, "shares": False, "sketch": None, "stretch": None})
+        unread = {"shares": False, "sketch": None, "stretch": None, "noise": None}
+        return self.model_copy(update={"levels": levels, **unread})
 
 
 class LogConfig(Section):
