@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from tsjepa.arrays import Series, SeriesSource, as_series, remarks
 from tsjepa.cli.errors import USAGE, Failure, say, told
 from tsjepa.cli.log_data import LogParts, read_log, reads_as_log
+from tsjepa.config import Config
 from tsjepa.datasets import load
 from tsjepa.datasets.labels import Encoded
 from tsjepa.datasets.logs import LogWindows, encode_labels
@@ -141,12 +142,13 @@ def check_test_part(data: Data) -> None:
         )
 
 
-def say_remarks(data: Data, patch_length: int | None) -> None:
+def say_remarks(data: Data, config: Config | None) -> None:
     """Tell of constant channels, empty series and series that are shorter than a patch.
 
     What there is to know of a log was told when its windows were cut.
     """
     for name, part in data.parts():
         if isinstance(part.series, Series):
-            for remark in remarks(part.series, patch_length):
+            known = () if config is None else (config.tokenizer.patch_length, None, config.normalize)
+            for remark in remarks(part.series, *known):
                 say(f"note: {name} part: {remark}")

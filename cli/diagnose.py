@@ -38,7 +38,7 @@ def diagnose(options: DiagnoseOptions) -> DiagnoseReport:
     log = trained_log(header, LogOptions(), options.data)
     data = load_data(options.data or header.data or DEFAULT_DATA, options.data_dir, log, seed=header.config.train.seed)
     check_fit(model.encoder, header, data)
-    say_remarks(data, header.config.tokenizer.patch_length)
+    say_remarks(data, header.config)
     split = split_of(data)
     if not split.scorable:
         say(f"note: {data.name} has no classes in both parts, so there are no accuracies, only what needs no labels.")

@@ -30,7 +30,7 @@ def embed(options: EmbedOptions) -> EmbedReport:
     check_engine(options.engine)
     model, header = load_checkpoint(options.checkpoint)
     data = embed_data(options, header)
-    say_remarks(data, header.config.tokenizer.patch_length)
+    say_remarks(data, header.config)
     make_writable(options.out.parent)
     with open_engine(options.engine) as engine:
         embedder = Embedder(model.encoder, header.config.probe, device, options.pool_windows, engine, options.precision)

@@ -62,7 +62,7 @@ def finetune(options: FinetuneOptions) -> FinetuneReport:
     checkpoint = None if options.out is None else checkpoint_path(options.out, options.overwrite)
     model, header = load_checkpoint(options.checkpoint)
     data = probe_data(options, header)
-    say_remarks(data, header.config.tokenizer.patch_length)
+    say_remarks(data, header.config)
     data = scored_windows(data, model.encoder, header.config.probe)
     labels = labels_of(data)
     check_classes(labels.train)

@@ -39,7 +39,7 @@ def tune_lambda(options: TuneOptions) -> TuneReport:
     device, name = pick_device(options.device), config.data or DEFAULT_DATA
     data = load_data(name, options.data_dir)
     config = resolve(config.model_copy(update={"data": name}), data.train.series.n_timepoints)
-    say_remarks(data, config.tokenizer.patch_length)
+    say_remarks(data, config)
     say(summary(options, config))
     found = search(options, config, data.train.series, device)
     if found.weight == options.low:

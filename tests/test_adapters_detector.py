@@ -6,7 +6,7 @@ from aeon.benchmarking.metrics.anomaly_detection import range_roc_auc_score
 from aeon.testing.estimator_checking import check_estimator
 
 from tsjepa import SurpriseDetector
-from tsjepa.adapters.aeon import SurpriseAnomalyDetector
+from tsjepa.adapters.aeon import EmbeddingAnomalyDetector, SurpriseAnomalyDetector
 
 SMALL = ("tokenizer.patch_length=4", "world.horizons=[1,2]", "encoder.dim=16", "predictor.dim=16", "projector.out=8")
 FEW = {"window": 32, "stride": 4, "max_epochs": 3, "overrides": SMALL, "device": "cpu", "random_state": 0}
@@ -40,3 +40,66 @@ def test_scores_are_those_of_the_detector_whatever_the_axis():
     for predicted in (ours.predict(X, axis=1), ours.predict(X.T, axis=0)):
         np.testing.assert_array_equal(predicted[known], score[known])
         assert (predicted[~known] == 0).all()
+
+
+TINY = {"recipe": "tiny", "window": 32, "max_epochs": 1, "device": "cpu", "random_state": 0}
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_aeons_own_checks_of_the_distance_pass():
+    results = check_estimator(EmbeddingAnomalyDetector)
+    assert [name for name, result in results.items() if result != "PASSED"] == []
+
+
+def test_a_planted_anomaly_is_farthest_from_normal_windows():
+    X, y = planted()
+    known = EmbeddingAnomalyDetector(**TINY).fit(X[:700]).predict(X)
+    alone = EmbeddingAnomalyDetector(**TINY).fit_predict(X)
+    for scores in (known, alone):
+        assert scores.shape == y.shape
+        assert range_roc_auc_score(y, scores) > 0.95
+        # it is told where it is, not a window later
+        assert y[scores.argmax()] == 1
+
+
+def test_channels_are_rows_or_columns():
+    X = np.stack([planted()[0], planted()[0][::-1]])
+    detector = EmbeddingAnomalyDetector(**TINY).fit(X, axis=1)
+    np.testing.assert_array_equal(detector.predict(X, axis=1), detector.predict(X.T, axis=0))
+
+
+def test_usual_windows_score_zero_in_the_mean_and_one_in_spread():
+    X = planted()[0][:700]
+    detector = EmbeddingAnomalyDetector(**TINY).fit(X)
+    distances = (detector.usual_ - detector.usual_.mean()) / detector.usual_.std()
+    expected = [distances[max(at - 31, 0) : at + 1].mean() for at in range(700)]
+    np.testing.assert_allclose(EmbeddingAnomalyDetector(**TINY).fit_predict(X), expected, atol=1e-9)
+
+
+def test_a_thinned_reference_is_searched_as_the_whole_one_is(monkeypatch):
+    X = planted()[0]
+    monkeypatch.setattr("tsjepa.adapters.aeon_anomalies.MOST", 300)
+    monkeypatch.setattr("tsjepa.adapters.aeon_anomalies.PART", 100)
+    detector = EmbeddingAnomalyDetector(**TINY).fit(X)
+    assert len(detector.reference_) == 293  # one in 4 of 1169
+    assert len(detector.usual_) == 1169
+    windows = np.lib.stride_tricks.sliding_window_view(X[:, None], 32, axis=0)
+    rows = detector.embedder_.transform(windows)
+    fifth = slice(0, 234)
+    elsewhere = rows[::4][np.arange(0, 1169, 4) >= 233 + 32]
+    nearest = np.linalg.norm(rows[fifth, None] - elsewhere, axis=2).min(1)
+    np.testing.assert_allclose(detector.usual_[fifth], nearest, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("changed", "points", "words"),
+    [
+        ({"window": 0}, 400, "window must be at least 1, but is 0"),
+        ({"n_neighbors": 0}, 400, "n_neighbors must be at least 1"),
+        ({}, 20, "a window has 32 points, but the series has 20: give a smaller window"),
+        ({}, 60, "no two windows of 32 points are apart in 60 points: give smaller windows"),
+    ],
+)
+def test_what_cannot_be_windows_is_told_before_training(changed, points, words):
+    with pytest.raises(ValueError, match=words):
+        EmbeddingAnomalyDetector(**{**TINY, **changed}).fit(planted()[0][:points])

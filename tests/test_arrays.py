@@ -185,6 +185,9 @@ def test_remarks() -> None:
     assert remarks(as_series(X), 5)[2:] == [
         "1 of 4 series is shorter than a patch (5 points): it is filled up with missing points."
     ]
+    assert remarks(as_series(X), normalize="train") == [
+        "1 of 8 channels is without any value, the first in case 1: its embedding is zeros."
+    ]
     several = remarks(as_series([[NAN] * 3, [NAN] * 3, [2, 2, 2], [5, 5, 5], [1, 2]]), 4)
     assert several == [
         "2 of 5 channels are without any value, the first in case 0: their embedding is zeros.",

@@ -172,7 +172,12 @@ def pad(X: Sequence[Any], name: str) -> NDArray[Any]:
     return padded
 
 
-def remarks(series: Series, patch_length: int | None = None, channels: Sequence[str] | None = None) -> list[str]:
+def remarks(
+    series: Series,
+    patch_length: int | None = None,
+    channels: Sequence[str] | None = None,
+    normalize: str = "instance",
+) -> list[str]:
     """Say what a user should know of the data: series without a value, constant channels, very short series.
 
     Parameters
@@ -182,6 +187,8 @@ def remarks(series: Series, patch_length: int | None = None, channels: Sequence[
         Length of a patch in time points.
     channels : sequence of str, optional
         Names of the channels, by which those are called that are dead in every series.
+    normalize : str, default="instance"
+        How the encoder normalises: other ways than "instance" leave constant channels their level.
 
     Returns
     -------
@@ -200,7 +207,7 @@ def remarks(series: Series, patch_length: int | None = None, channels: Sequence[
     low = np.min(values, -1, initial=np.inf, where=True if valid is None else valid)
     high = np.max(values, -1, initial=-np.inf, where=True if valid is None else valid)
     found = []
-    constant = measured & np.equal(low, high)
+    constant = measured & np.equal(low, high) & (normalize == "instance")
     for chosen, text in (
         (~measured, "without any value, {where}: {whose} embedding is zeros."),
         (constant, "constant, {where}: instance normalisation leaves zeros of {them}."),

@@ -349,7 +349,7 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
     def _announce(self, series: Series, config: Config, channels: tuple[str, ...] | None) -> None:
         """Warn of what a user should know of the data."""
-        for remark in remarks(series, config.tokenizer.patch_length, channels):
+        for remark in remarks(series, config.tokenizer.patch_length, channels, config.normalize):
             warnings.warn(remark, DataWarning, stacklevel=3)
 
     def _report(self, progress: Any) -> None:

@@ -1,17 +1,18 @@
-"""The embedder as a collection transformer of aeon, and the detector as one of its anomaly detectors."""
+"""The embedder as a collection transformer of aeon; its anomaly detectors can be imported from here, too."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from aeon.anomaly_detection.series.base import BaseSeriesAnomalyDetector
 from aeon.transformations.collection import BaseCollectionTransformer
 from numpy.typing import NDArray
 
+from tsjepa.adapters.aeon_anomalies import EmbeddingAnomalyDetector, SurpriseAnomalyDetector
 from tsjepa.config import Config
-from tsjepa.detect import SurpriseDetector
 from tsjepa.embedder import TSJEPAEmbedder
+
+__all__ = ["EmbeddingAnomalyDetector", "SurpriseAnomalyDetector", "TSJEPACollectionTransformer"]
 
 
 class TSJEPACollectionTransformer(BaseCollectionTransformer):
@@ -133,102 +134,3 @@ class TSJEPACollectionTransformer(BaseCollectionTransformer):
         """Return parameters with which aeon's own checks are fast."""
         small = ("encoder.dim=8", "predictor.dim=8")
         return {"recipe": "tiny", "overrides": small, "max_epochs": 1, "n_patches": 4, "device": "cpu"}
-
-
-class SurpriseAnomalyDetector(BaseSeriesAnomalyDetector):
-    """Score the points of a series by how little a latent world model expected them.
-
-    A shell over `SurpriseDetector`, for aeon's benchmarks. It learns from the series of `fit`, which is normal or has
-    few anomalies; `fit_predict` learns from the very series that it scores. Parameters left at None are the recipe's.
-
-    Parameters
-    ----------
-    recipe : str, Path or Config, default="lewm-sensor"
-        Name of a recipe of a world model, a YAML file, or a configuration.
-    window : int, optional
-        Points of a window: the past that a score looks at.
-    stride : int, optional
-        Points from one training window to the next.
-    max_epochs : int, optional
-        Passes over the windows.
-    overrides : sequence of str, default=()
-        Any other setting, as ``"encoder.depth=3"``.
-    device : {"auto", "cpu", "cuda", "mps"}, default="auto"
-        Where to train.
-    random_state : int, RandomState instance or None, default=None
-        Seed of weights and order. None draws a new one at each fit.
-
-    Attributes
-    ----------
-    detector_ : SurpriseDetector
-        The fitted detector.
-
-    See Also
-    --------
-    tsjepa.SurpriseDetector : The same for scikit-learn, with a calibrated threshold.
-
-    Notes
-    -----
-    Scores are 0 where they are usual, and larger the more surprising a point is. Points of the first window cannot be
-    judged and count as usual.
-
-    Examples
-    --------
-    >>> from tsjepa.adapters.aeon import SurpriseAnomalyDetector
-    >>> X = np.sin(np.arange(400) / 5) + 0.05 * np.random.default_rng(0).normal(size=400)
-    >>> X[300:310] = 2.0
-    >>> scores = SurpriseAnomalyDetector(window=80, max_epochs=1, random_state=0).fit_predict(X)
-    >>> scores.shape, 300 <= scores.argmax() < 330
-    ((400,), np.True_)
-    """
-
-    _tags: ClassVar[dict[str, Any]] = {
-        "X_inner_type": "np.ndarray",
-        "algorithm_type": "deeplearning",
-        "capability:univariate": True,
-        "capability:multivariate": True,
-        "capability:missing_values": True,
-        "fit_is_empty": False,
-        "anomaly_output_type": "anomaly_scores",
-        "learning_type:unsupervised": True,
-        "learning_type:semi_supervised": True,
-        "python_dependencies": "torch",
-    }
-
-    def __init__(
-        self,
-        recipe: str | Path | Config = "lewm-sensor",
-        *,
-        window: int | None = None,
-        stride: int | None = None,
-        max_epochs: int | None = None,
-        overrides: Sequence[str] = (),
-        device: str = "auto",
-        random_state: int | np.random.RandomState | None = None,
-    ) -> None:
-        self.recipe = recipe
-        self.window = window
-        self.stride = stride
-        self.max_epochs = max_epochs
-        self.overrides = overrides
-        self.device = device
-        self.random_state = random_state
-        super().__init__(axis=0)
-
-    def _fit(self, X: Any, y: Any = None) -> "SurpriseAnomalyDetector":
-        # scores need no threshold, and so no rows held out to calibrate one
-        self.detector_ = SurpriseDetector(**self.get_params(deep=False), contamination=0.5).fit(X)
-        return self
-
-    def _predict(self, X: Any) -> NDArray[Any]:
-        score = self.detector_.scores(X).score
-        return np.where(np.isnan(score), 0.0, score).astype(np.float64)
-
-    def _fit_predict(self, X: Any, y: Any = None) -> NDArray[Any]:
-        return self._fit(X)._predict(X)
-
-    @classmethod
-    def _get_test_params(cls, parameter_set: str = "default") -> dict[str, Any]:
-        """Return parameters with which aeon's own checks are fast."""
-        small = ("tokenizer.patch_length=1", "world.horizons=[1]", "encoder.dim=8", "predictor.dim=8")
-        return {"overrides": small, "max_epochs": 1, "window": 2, "stride": 1, "device": "cpu", "random_state": 0}

@@ -1,0 +1,258 @@
+"""Anomaly detectors of aeon: by how little was expected, and by how far windows are from normal ones."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from aeon.anomaly_detection.series.base import BaseSeriesAnomalyDetector
+from numpy.typing import NDArray
+
+from tsjepa.config import Config
+from tsjepa.detect import SurpriseDetector
+from tsjepa.embedder import TSJEPAEmbedder
+from tsjepa.novelty import elsewhere, nearest, over_points, standardised
+
+# Windows of the normal series that others are held against, spread evenly; and windows that are embedded at a time
+MOST, PART = 8192, 4096
+
+
+class SurpriseAnomalyDetector(BaseSeriesAnomalyDetector):
+    """Score the points of a series by how little a latent world model expected them.
+
+    A shell over `SurpriseDetector`, for aeon's benchmarks. It learns from the series of `fit`, which is normal or has
+    few anomalies; `fit_predict` learns from the very series that it scores. Parameters left at None are the recipe's.
+
+    Parameters
+    ----------
+    recipe : str, Path or Config, default="lewm-sensor"
+        Name of a recipe of a world model, a YAML file, or a configuration.
+    window : int, optional
+        Points of a window: the past that a score looks at.
+    stride : int, optional
+        Points from one training window to the next.
+    max_epochs : int, optional
+        Passes over the windows.
+    overrides : sequence of str, default=()
+        Any other setting, as ``"encoder.depth=3"``.
+    device : {"auto", "cpu", "cuda", "mps"}, default="auto"
+        Where to train.
+    random_state : int, RandomState instance or None, default=None
+        Seed of weights and order. None draws a new one at each fit.
+
+    Attributes
+    ----------
+    detector_ : SurpriseDetector
+        The fitted detector.
+
+    See Also
+    --------
+    tsjepa.SurpriseDetector : The same for scikit-learn, with a calibrated threshold.
+
+    Notes
+    -----
+    Scores are 0 where they are usual, and larger the more surprising a point is. Points of the first window cannot be
+    judged and count as usual.
+
+    Examples
+    --------
+    >>> from tsjepa.adapters.aeon import SurpriseAnomalyDetector
+    >>> X = np.sin(np.arange(400) / 5) + 0.05 * np.random.default_rng(0).normal(size=400)
+    >>> X[300:310] = 2.0
+    >>> scores = SurpriseAnomalyDetector(window=80, max_epochs=1, random_state=0).fit_predict(X)
+    >>> scores.shape, 300 <= scores.argmax() < 330
+    ((400,), np.True_)
+    """
+
+    _tags: ClassVar[dict[str, Any]] = {
+        "X_inner_type": "np.ndarray",
+        "algorithm_type": "deeplearning",
+        "capability:univariate": True,
+        "capability:multivariate": True,
+        "capability:missing_values": True,
+        "fit_is_empty": False,
+        "anomaly_output_type": "anomaly_scores",
+        "learning_type:unsupervised": True,
+        "learning_type:semi_supervised": True,
+        "python_dependencies": "torch",
+    }
+
+    def __init__(
+        self,
+        recipe: str | Path | Config = "lewm-sensor",
+        *,
+        window: int | None = None,
+        stride: int | None = None,
+        max_epochs: int | None = None,
+        overrides: Sequence[str] = (),
+        device: str = "auto",
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        self.recipe = recipe
+        self.window = window
+        self.stride = stride
+        self.max_epochs = max_epochs
+        self.overrides = overrides
+        self.device = device
+        self.random_state = random_state
+        super().__init__(axis=0)
+
+    def _fit(self, X: Any, y: Any = None) -> "SurpriseAnomalyDetector":
+        # scores need no threshold, and so no rows held out to calibrate one
+        self.detector_ = SurpriseDetector(**self.get_params(deep=False), contamination=0.5).fit(X)
+        return self
+
+    def _predict(self, X: Any) -> NDArray[Any]:
+        score = self.detector_.scores(X).score
+        return np.where(np.isnan(score), 0.0, score).astype(np.float64)
+
+    def _fit_predict(self, X: Any, y: Any = None) -> NDArray[Any]:
+        return self._fit(X)._predict(X)
+
+    @classmethod
+    def _get_test_params(cls, parameter_set: str = "default") -> dict[str, Any]:
+        """Return parameters with which aeon's own checks are fast."""
+        small = ("tokenizer.patch_length=1", "world.horizons=[1]", "encoder.dim=8", "predictor.dim=8")
+        return {"overrides": small, "max_epochs": 1, "window": 2, "stride": 1, "device": "cpu", "random_state": 0}
+
+
+class EmbeddingAnomalyDetector(BaseSeriesAnomalyDetector):
+    """Score the points of a series by how far the embeddings of the windows around them are from normal ones.
+
+    An embedder is pretrained on the windows of the series of `fit`, which is normal or has few anomalies. A window is
+    as anomalous as it is far from the nearest window of that series, and a point as the mean of the windows that hold
+    it: unlike `SurpriseAnomalyDetector`, this looks at what comes after a point, too. `fit_predict` holds each fifth of
+    a series against the rest of it.
+
+    Parameters
+    ----------
+    recipe : str, Path or Config, default="default"
+        Name of a recipe, a YAML file, or a configuration.
+    window : int, default=64
+        Points of a window: about the length of the anomalies that are looked for, or of a period.
+    stride : int, default=4
+        Points from one training window to the next.
+    n_neighbors : int, default=1
+        Nearest normal windows whose mean distance counts. More than 1 where an anomaly may come again in `fit_predict`.
+    max_epochs : int, default=20
+        Passes over the windows.
+    overrides : sequence of str, default=("normalize=train",)
+        Any other setting. This one standardises windows by the whole series rather than each by itself, so that level
+        and amplitude count.
+    device : {"auto", "cpu", "cuda", "mps"}, default="auto"
+        Where to train and to embed.
+    random_state : int, RandomState instance or None, default=None
+        Seed of weights, masks and order. None draws a new one at each fit.
+
+    Attributes
+    ----------
+    embedder_ : TSJEPAEmbedder
+        The fitted embedder, whose `save` writes a checkpoint.
+    reference_ : float32 array of shape (n_windows, n_features)
+        Embeddings of normal windows, in the order of time.
+    usual_ : float64 array of shape (n_timepoints - window + 1,)
+        Distances of the windows of the series, one a point, from the nearest ones of other fifths of it.
+
+    Notes
+    -----
+    Scores are in units of the spread of `usual_`, whose mean is 0. The score is novelty as distance to the nearest
+    neighbour (Knorr and Ng 1998), of embeddings.
+
+    Examples
+    --------
+    >>> from tsjepa.adapters.aeon import EmbeddingAnomalyDetector
+    >>> X = np.sin(np.arange(400) / 5) + 0.05 * np.random.default_rng(0).normal(size=400)
+    >>> X[300:310] = 2.0
+    >>> detector = EmbeddingAnomalyDetector("tiny", window=32, max_epochs=1, random_state=0)
+    >>> scores = detector.fit_predict(X)
+    >>> scores.shape, 300 <= scores.argmax() < 310
+    ((400,), np.True_)
+    """
+
+    _tags: ClassVar[dict[str, Any]] = {
+        "X_inner_type": "np.ndarray",
+        "algorithm_type": "deeplearning",
+        "capability:univariate": True,
+        "capability:multivariate": True,
+        "capability:missing_values": False,
+        "fit_is_empty": False,
+        "anomaly_output_type": "anomaly_scores",
+        "learning_type:unsupervised": True,
+        "learning_type:semi_supervised": True,
+        "python_dependencies": "torch",
+    }
+
+    def __init__(
+        self,
+        recipe: str | Path | Config = "default",
+        *,
+        window: int = 64,
+        stride: int = 4,
+        n_neighbors: int = 1,
+        max_epochs: int = 20,
+        overrides: Sequence[str] = ("normalize=train",),
+        device: str = "auto",
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        self.recipe = recipe
+        self.window = window
+        self.stride = stride
+        self.n_neighbors = n_neighbors
+        self.max_epochs = max_epochs
+        self.overrides = overrides
+        self.device = device
+        self.random_state = random_state
+        super().__init__(axis=0)
+
+    def _fit(self, X: Any, y: Any = None) -> "EmbeddingAnomalyDetector":
+        for name in ("window", "stride", "n_neighbors"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, but is {getattr(self, name)}.")
+        windows = self._windows(X)
+        starts = np.arange(0, len(windows), -(-len(windows) // MOST))
+        self._apart = list(elsewhere(starts, self.window))  # before training: it tells a series that is too short
+        self.embedder_ = TSJEPAEmbedder(
+            self.recipe,
+            overrides=self.overrides,
+            max_epochs=self.max_epochs,
+            device=self.device,
+            random_state=self.random_state,
+            diagnose=False,
+        ).fit(windows[:: self.stride])
+        self.reference_ = self._embed(windows[starts])
+        self.usual_ = self._distances_elsewhere(windows)
+        return self
+
+    def _predict(self, X: Any) -> NDArray[np.float64]:
+        return self._scores(self._distances(self._windows(X), self.reference_))
+
+    def _fit_predict(self, X: Any, y: Any = None) -> NDArray[np.float64]:
+        return self._fit(X)._scores(self.usual_)
+
+    def _distances(self, windows: NDArray[Any], reference: NDArray[Any]) -> NDArray[np.float64]:
+        parts = (windows[start : start + PART] for start in range(0, len(windows), PART))
+        return np.concatenate([nearest(self._embed(part), reference, self.n_neighbors) for part in parts])
+
+    def _distances_elsewhere(self, windows: NDArray[Any]) -> NDArray[np.float64]:
+        """Return the distances of the windows of the reference from those that share no point with their fifth."""
+        return np.concatenate(
+            [self._distances(windows[stretch], self.reference_[others]) for stretch, others in self._apart]
+        )
+
+    def _scores(self, distances: NDArray[np.float64]) -> NDArray[np.float64]:
+        return over_points(standardised(distances, self.usual_), self.window)
+
+    def _windows(self, X: Any) -> NDArray[Any]:
+        """Return the windows [n, C, window] of a series (n_timepoints, n_channels), one a point."""
+        if len(X) < self.window:
+            raise ValueError(f"a window has {self.window} points, but the series has {len(X)}: give a smaller window.")
+        return np.lib.stride_tricks.sliding_window_view(np.reshape(X, (len(X), -1)), self.window, axis=0)
+
+    def _embed(self, windows: NDArray[Any]) -> NDArray[np.float32]:
+        return np.asarray(self.embedder_.transform(windows), np.float32)
+
+    @classmethod
+    def _get_test_params(cls, parameter_set: str = "default") -> dict[str, Any]:
+        """Return parameters with which aeon's own checks are fast."""
+        small = ("normalize=train", "encoder.dim=8", "predictor.dim=8", "tokenizer.n_patches=2")
+        return {"recipe": "tiny", "overrides": small, "max_epochs": 1, "window": 4, "device": "cpu", "random_state": 0}
