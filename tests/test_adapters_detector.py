@@ -76,19 +76,37 @@ def test_usual_windows_score_zero_in_the_mean_and_one_in_spread():
     np.testing.assert_allclose(EmbeddingAnomalyDetector(**TINY).fit_predict(X), expected, atol=1e-9)
 
 
-def test_a_thinned_reference_is_searched_as_the_whole_one_is(monkeypatch):
-    X = planted()[0]
+@pytest.mark.parametrize("n_points", [1200, 1198])
+def test_a_thinned_reference_is_searched_as_the_whole_one_is(monkeypatch, n_points):
+    X = planted()[0][:n_points]
     monkeypatch.setattr("tsjepa.adapters.aeon_anomalies.MOST", 300)
     monkeypatch.setattr("tsjepa.adapters.aeon_anomalies.PART", 100)
     detector = EmbeddingAnomalyDetector(**TINY).fit(X)
-    assert len(detector.reference_) == 293  # one in 4 of 1169
-    assert len(detector.usual_) == 1169
+    n_windows = n_points - 31
+    assert len(detector.reference_) == -(-n_windows // 4)
+    assert len(detector.usual_) == n_windows
     windows = np.lib.stride_tricks.sliding_window_view(X[:, None], 32, axis=0)
     rows = detector.embedder_.transform(windows)
-    fifth = slice(0, 234)
-    elsewhere = rows[::4][np.arange(0, 1169, 4) >= 233 + 32]
+    fifth = slice(0, -(-n_windows // 5))
+    elsewhere = rows[::4][np.arange(0, n_windows, 4) >= fifth.stop - 1 + 32]
     nearest = np.linalg.norm(rows[fifth, None] - elsewhere, axis=2).min(1)
     np.testing.assert_allclose(detector.usual_[fifth], nearest, rtol=1e-4)
+    assert len(EmbeddingAnomalyDetector(**TINY).fit_predict(X)) == n_points
+
+
+def test_what_repeats_itself_exactly_is_usual_and_what_does_not_is_not_without_bound():
+    X = np.tile(np.sin(np.arange(20) * np.pi / 10), 30)
+    detector = EmbeddingAnomalyDetector(**TINY).fit(X)
+    assert abs(detector.predict(X)).max() < 1
+    assert 10 < detector.predict(X + np.eye(600)[300]).max() < 1e6
+
+
+def test_level_counts_unless_windows_are_normalised_each_by_itself():
+    X = planted()[0][:600]
+    higher = X + 3 * (np.arange(600) > 400)
+    for overrides, seen in (((), True), (("normalize=instance",), False)):
+        scores = EmbeddingAnomalyDetector(**TINY, overrides=overrides).fit(X).predict(higher)
+        assert (scores[-100:].min() > 3) == seen
 
 
 @pytest.mark.parametrize(
@@ -97,7 +115,7 @@ def test_a_thinned_reference_is_searched_as_the_whole_one_is(monkeypatch):
         ({"window": 0}, 400, "window must be at least 1, but is 0"),
         ({"n_neighbors": 0}, 400, "n_neighbors must be at least 1"),
         ({}, 20, "a window has 32 points, but the series has 20: give a smaller window"),
-        ({}, 60, "no two windows of 32 points are apart in 60 points: give smaller windows"),
+        ({}, 100, "a series of 100 points has a fifth from which no window of 32 points is apart"),
     ],
 )
 def test_what_cannot_be_windows_is_told_before_training(changed, points, words):

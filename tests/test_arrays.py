@@ -188,6 +188,12 @@ def test_remarks() -> None:
     assert remarks(as_series(X), normalize="train") == [
         "1 of 8 channels is without any value, the first in case 1: its embedding is zeros."
     ]
+    X[:, 1] = 7.0
+    assert remarks(as_series(X), channels=["flow", "valve"], normalize="train")[1:] == [
+        "4 of 8 channels are constant, valve in every case: a value that is the same in all series says nothing."
+    ]
+    X[0, 1] = 8.0
+    assert len(remarks(as_series(X), normalize="none")) == 1
     several = remarks(as_series([[NAN] * 3, [NAN] * 3, [2, 2, 2], [5, 5, 5], [1, 2]]), 4)
     assert several == [
         "2 of 5 channels are without any value, the first in case 0: their embedding is zeros.",

@@ -49,6 +49,18 @@ def test_without_json_a_table():
     assert any(line.split()[0] == "textbook_ms" for line in lines)
 
 
+def test_noise_costs_less_where_it_is_tolerated(tmp_path):
+    (tmp_path / "one.yaml").write_text("data: [GunPoint]\n")
+    command = [sys.executable, str(FOLDER / "noise.py"), "--suite", str(tmp_path / "one.yaml"), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr
+    means = json.loads(done.stdout)["means"]
+    plain, tolerant = means["0.0"], means["0.1"]
+    assert set(plain) == {*(f"noise {s}" for s in (0, 0.05, 0.1, 0.2, 0.5)), *(f"{n} labels" for n in (1, 5, 10))}
+    assert plain["noise 0"] > plain["noise 0.5"]
+    assert tolerant["noise 0.1"] > plain["noise 0.1"] + 0.05
+
+
 @pytest.mark.parametrize("training", [(), ("--pretrain", "--set", "train.epochs=1")])
 def test_front_ends_are_read_without_their_test_parts(tmp_path, training):
     (tmp_path / "two.yaml").write_text("data: [GunPoint, BasicMotions]\n")

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tsjepa import waves
+from tsjepa.regularizers import epps_pulley
 from tsjepa.waves import mix_of_waves, sums_of_waves
 
 # sets, samples, columns: fewer and more than the registers and the runs of the loop hold, and not whole multiples
@@ -96,7 +97,16 @@ def test_no_sample_and_what_is_not_finite() -> None:
     # a sample that does not count may be anything
     keep = torch.ones(1, 40, dtype=torch.bool)
     keep[0, 7] = False
-    assert sums_of_waves(first, 3, keep).isfinite().all()
+    for given in (first, first.double()):
+        assert sums_of_waves(given, 3, keep).isfinite().all()
+        assert mix_of_waves(given, given.new_ones(3, 2, 1, 20), keep).isfinite().all()
+
+
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # torch's own
+def test_what_is_compiled_as_a_whole_goes_without_the_loop() -> None:
+    x = torch.randn(1, 30, 20)
+    whole = torch.compile(lambda x: epps_pulley(x).mean(), backend="eager")
+    torch.testing.assert_close(whole(x), epps_pulley(x).mean())
 
 
 def test_the_loops_are_kept_on_disk(tmp_path) -> None:

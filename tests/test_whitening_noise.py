@@ -8,10 +8,11 @@ from sketched import config_of, series_of
 from tsjepa import configure, resolve
 from tsjepa.arrays import Series
 from tsjepa.build import build_model
-from tsjepa.calibrator import Batch, Block, View, block_of, calibrate, combined, played
+from tsjepa.calibrator import Batch, Block, Calibrator, View, block_of, calibrate, combined, played
 from tsjepa.config import ConfigError
 from tsjepa.embedding import embed
 from tsjepa.encoder import normalized
+from tsjepa.normalization import take_statistics
 from tsjepa.sketch import Sketch
 from tsjepa.whitening import Whitening, scatter_within
 
@@ -29,7 +30,7 @@ def test_it_is_learned_from_noise_as_much_as_from_patches_or_speeds(stretch: str
     patch = encoder.tokenizer.patch_length
     x = normalized(x, None, "instance", patch)
     noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
-    changed = x + 0.2 * x.std(2, keepdim=True) * noise
+    changed = x + 0.2 * x.std(2, keepdim=True, correction=0) * noise
     with torch.no_grad():
         rows, other = (encoder.shares(values) for values in (x, changed))
         if stretch == "null":
@@ -70,6 +71,27 @@ def test_it_is_the_same_each_time_and_gaps_have_no_part() -> None:
         states.append(encoder.state_dict())
     torch.testing.assert_close(states[0], states[1], rtol=0, atol=0)
     assert all(value.isfinite().all() for value in states[0].values() if value.is_floating_point())
+
+
+@pytest.mark.parametrize("normalize", ["instance", "train", "none"])
+def test_noise_is_a_share_of_what_was_measured_whatever_is_missing(normalize: str) -> None:
+    config, series = config_of("probe.noise=0.1", f"normalize={normalize}"), series_of(12)
+    values = series.values * 3 + 100 * np.arange(12, dtype=np.float32)[:, None, None]
+    valid = np.ones_like(values, bool)
+    valid[:, :, 12:40] = False
+    valid[11, :, 1:] = False  # a point has no deviation
+    model = build_model(config, 1).eval()
+    part = Series(np.where(valid, values, np.float32(0)), valid)
+    take_statistics(model, part)
+    x, there = model.encoder.sequences(torch.from_numpy(part.values), torch.from_numpy(valid))
+    calibrator = Calibrator(model.encoder, part, config.probe)
+    noisy = calibrator.with_noise(x, there, torch.Generator().manual_seed(0))
+    assert noisy is not None
+    before = normalized(x, there, normalize, model.encoder.tokenizer.patch_length)
+    for case in range(11):
+        known = torch.from_numpy(valid[case])
+        assert 0.06 < (noisy.x - before)[case][known].std() / before[case][known].std() < 0.14
+    assert (noisy.x - before)[11].abs().max() < 1e-3
 
 
 def test_constant_series_have_no_noise() -> None:

@@ -188,7 +188,8 @@ def remarks(
     channels : sequence of str, optional
         Names of the channels, by which those are called that are dead in every series.
     normalize : str, default="instance"
-        How the encoder normalises: other ways than "instance" leave constant channels their level.
+        How the encoder normalises. In other ways than by instance a constant channel may say something, by its level,
+        unless it has the same one in every series.
 
     Returns
     -------
@@ -207,10 +208,13 @@ def remarks(
     low = np.min(values, -1, initial=np.inf, where=True if valid is None else valid)
     high = np.max(values, -1, initial=-np.inf, where=True if valid is None else valid)
     found = []
-    constant = measured & np.equal(low, high) & (normalize == "instance")
+    constant, because = measured & np.equal(low, high), "instance normalisation leaves zeros of {them}."
+    if normalize != "instance":  # a level of its own does say something
+        lowest, highest = np.where(measured, low, np.inf).min(0), np.where(measured, high, -np.inf).max(0)
+        constant, because = constant & np.equal(lowest, highest), "a value that is the same in all series says nothing."
     for chosen, text in (
         (~measured, "without any value, {where}: {whose} embedding is zeros."),
-        (constant, "constant, {where}: instance normalisation leaves zeros of {them}."),
+        (constant, "constant, {where}: " + because),
     ):
         if chosen.any():
             whose, them = ("its", "it") if chosen.sum() == 1 else ("their", "them")

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from tsjepa.arrays import SeriesSource
 from tsjepa.embedding import HELD, batches, chosen_levels, level_rows, scale_rows, sequences, some_cases
 from tsjepa.encoder import Encoder, normalized
+from tsjepa.normalization import level_and_scale
 from tsjepa.precision import fast_float32
 from tsjepa.sections import ProbeConfig
 from tsjepa.whitening import scatter_within
@@ -138,8 +139,9 @@ class Calibrator:
         if not self.whiten or self.probe.noise is None:
             return None
         x = normalized(x, valid, self.encoder.normalize, self.encoder.tokenizer.patch_length)  # gaps are bridged
+        deviation = level_and_scale(x, valid)[:, 1::2, None].exp()
         noise = torch.randn(x.shape, generator=generator)
-        return self.view(x + self.probe.noise * x.std(2, keepdim=True) * noise, valid)
+        return self.view(x + self.probe.noise * deviation * noise, valid)
 
     def view(self, x: Tensor, valid: Tensor | None) -> View:
         """Return a batch with which of its tokens count."""

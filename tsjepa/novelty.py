@@ -9,10 +9,10 @@ from sklearn.neighbors import NearestNeighbors
 
 Floats = NDArray[np.float64]
 
-# Stretches of a reference that are held against the rest of it in turn
-STRETCHES = 5
-# Least spread of usual distances: those of a series that repeats itself exactly have none
-SMALLEST = 1e-12
+# Parts of a series that are held against the rest of it in turn
+FIFTHS = 5
+# Least spread of usual distances, as a share of the size of what they lie between: less is rounding
+SMALLEST = 1e-5
 
 
 def nearest(rows: NDArray[Any], reference: NDArray[Any], n_neighbors: int = 1) -> Floats:
@@ -29,49 +29,59 @@ def nearest(rows: NDArray[Any], reference: NDArray[Any], n_neighbors: int = 1) -
     return np.asarray(index.kneighbors(rows)[0].mean(1), np.float64)
 
 
-def elsewhere(starts: NDArray[np.int64], window: int) -> Iterator[tuple[slice, NDArray[np.bool_]]]:
-    """Yield stretches of a series, and which windows share no point with the windows that start in them.
+def elsewhere(n_windows: int, starts: NDArray[np.int64], window: int) -> Iterator[tuple[slice, NDArray[np.bool_]]]:
+    """Yield the fifths of a series, and which windows share no point with the windows that start in them.
 
     Parameters
     ----------
+    n_windows : int
+        Windows of the series, one a point.
     starts : array of shape (n,)
-        Where windows of the series start, in order.
+        Where those start that are asked about.
     window : int
         Points of a window.
 
     Yields
     ------
-    stretch : slice
-        Of the points from the first start to the last one.
+    fifth : slice
+        Of the windows.
     others : bool array of shape (n,)
 
     Raises
     ------
     ValueError
-        If no window is apart from some stretch.
+        If no window is apart from some fifth.
 
     Examples
     --------
-    >>> for stretch, others in elsewhere(np.arange(0, 10, 2), window=2):
-    ...     print(stretch.start, stretch.stop, others.astype(int))
+    >>> for fifth, others in elsewhere(10, np.arange(0, 10, 2), window=2):
+    ...     print(fifth.start, fifth.stop, others.astype(int))
     0 2 [0 0 1 1 1]
     2 4 [1 0 0 1 1]
     4 6 [1 1 0 0 1]
     6 8 [1 1 1 0 0]
-    8 9 [1 1 1 1 0]
+    8 10 [1 1 1 1 0]
     """
-    for stretch in np.array_split(np.arange(starts[-1] + 1), min(STRETCHES, len(starts))):
-        first, last = int(stretch[0]), int(stretch[-1])
+    for fifth in np.array_split(np.arange(n_windows), min(FIFTHS, n_windows)):
+        first, last = int(fifth[0]), int(fifth[-1])
         others = (starts <= first - window) | (starts >= last + window)
         if not others.any():
-            points = starts[-1] + window
-            raise ValueError(f"no two windows of {window} points are apart in {points} points: give smaller windows.")
+            raise ValueError(
+                f"a series of {n_windows + window - 1} points has a fifth from which no window of {window} points is "
+                "apart: give a longer series, or a smaller window."
+            )
         yield slice(first, last + 1), others
 
 
-def standardised(distances: Floats, usual: Floats) -> Floats:
-    """Return distances in units of the spread of usual ones, and from their mean."""
-    return (distances - usual.mean()) / max(usual.std(), SMALLEST)
+def standardised(distances: Floats, usual: Floats, size: float) -> Floats:
+    """Return distances in units of the spread of usual ones, and from their mean; `size` is that of the rows between.
+
+    Examples
+    --------
+    >>> standardised(np.array([4.0, 9.0]), usual=np.array([3.0, 5.0]), size=10.0)
+    array([0., 5.])
+    """
+    return (distances - usual.mean()) / (max(usual.std(), SMALLEST * size) or 1.0)
 
 
 def over_points(scores: Floats, window: int) -> Floats:

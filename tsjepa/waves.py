@@ -15,7 +15,7 @@ BLOCK = 2**17
 
 
 def sums_of_waves(first: Tensor, count: int, keep: Tensor | None = None) -> Tensor:
-    """Sum the cosines and sines of 1, 2, ... `count` times some angles over samples.
+    """Sum the cosines and sines of 1, 2, ... `count` times some angles over samples, without a gradient.
 
     Parameters
     ----------
@@ -42,15 +42,14 @@ def sums_of_waves(first: Tensor, count: int, keep: Tensor | None = None) -> Tens
 
         return sum_samples(first, count, keep)
     total = first.new_empty(count, 2, first.shape[1], first.shape[3])
-    factor = None if keep is None else keep.unsqueeze(-1).to(first)
     for columns in column_blocks(first):
-        for k, wave in enumerate(multiples(first[..., columns], factor, count)):
+        for k, wave in enumerate(multiples(first[..., columns], keep, count)):
             total[k, ..., columns] = wave.sum(2)
     return total * signs(total)
 
 
 def mix_of_waves(first: Tensor, weights: Tensor, keep: Tensor | None = None) -> Tensor:
-    """Sum weighted cosines and sines of 1, 2, ... K times some angles over these multiples.
+    """Sum weighted cosines and sines of 1, 2, ... K times some angles over these multiples, without a gradient.
 
     Parameters
     ----------
@@ -76,11 +75,10 @@ def mix_of_waves(first: Tensor, weights: Tensor, keep: Tensor | None = None) -> 
 
         return mix_multiples(first, weights, keep)
     out = torch.zeros_like(first[0])
-    factor = None if keep is None else keep.unsqueeze(-1).to(first)
     weights = (weights * signs(weights)).unsqueeze(3)
     for columns in column_blocks(first):
         part = out.new_zeros(out[..., columns].shape)
-        waves = multiples(first[..., columns], factor, len(weights))
+        waves = multiples(first[..., columns], keep, len(weights))
         for (cosine, sine), (of_cosine, of_sine) in zip(waves, weights[..., columns], strict=True):
             part.addcmul_(cosine, of_cosine).addcmul_(sine, of_sine)
         out[..., columns] = part
@@ -89,7 +87,7 @@ def mix_of_waves(first: Tensor, weights: Tensor, keep: Tensor | None = None) -> 
 
 def by_loop(first: Tensor) -> bool:
     """Return whether the compiled loop takes it."""
-    return first.is_cpu and first.dtype == torch.float32
+    return first.is_cpu and first.dtype == torch.float32 and not torch.compiler.is_compiling()
 
 
 def column_blocks(first: Tensor) -> Iterator[slice]:
@@ -104,12 +102,11 @@ def multiples(first: Tensor, keep: Tensor | None, count: int) -> Iterator[Tensor
     """Yield cosines and sines [2, S, N, M] of 1, 2, ... `count` times the angles whose own are `first`.
 
     They have the signs that make a step one pass over memory, see `signs`; each is overwritten by the next but one.
-    `keep` is a factor of all.
+    Those of samples that `keep` [S, N] leaves out are zeros.
     """
-    twice = 2 * first[0]
-    wave = first.clone() if keep is None else first * keep
-    before = torch.zeros_like(wave)
-    before[0] = 1.0 if keep is None else keep
+    wave = first.clone() if keep is None else torch.where(keep.unsqueeze(-1), first, 0.0)
+    twice, before = 2 * wave[0], torch.zeros_like(wave)
+    before[0] = 1.0 if keep is None else keep.unsqueeze(-1).to(wave)
     for k in range(1, count + 1):
         yield wave
         wave, before = before.addcmul_(twice, wave, value=(-1) ** k), wave

@@ -136,9 +136,9 @@ class EmbeddingAnomalyDetector(BaseSeriesAnomalyDetector):
         Nearest normal windows whose mean distance counts. More than 1 where an anomaly may come again in `fit_predict`.
     max_epochs : int, default=20
         Passes over the windows.
-    overrides : sequence of str, default=("normalize=train",)
-        Any other setting. This one standardises windows by the whole series rather than each by itself, so that level
-        and amplitude count.
+    overrides : sequence of str, default=()
+        Any other setting, as ``"encoder.depth=3"``. Windows are standardised by the whole series, so that level and
+        amplitude count, unless this has ``"normalize=instance"``.
     device : {"auto", "cpu", "cuda", "mps"}, default="auto"
         Where to train and to embed.
     random_state : int, RandomState instance or None, default=None
@@ -190,7 +190,7 @@ class EmbeddingAnomalyDetector(BaseSeriesAnomalyDetector):
         stride: int = 4,
         n_neighbors: int = 1,
         max_epochs: int = 20,
-        overrides: Sequence[str] = ("normalize=train",),
+        overrides: Sequence[str] = (),
         device: str = "auto",
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
@@ -210,10 +210,12 @@ class EmbeddingAnomalyDetector(BaseSeriesAnomalyDetector):
                 raise ValueError(f"{name} must be at least 1, but is {getattr(self, name)}.")
         windows = self._windows(X)
         starts = np.arange(0, len(windows), -(-len(windows) // MOST))
-        self._apart = list(elsewhere(starts, self.window))  # before training: it tells a series that is too short
+        self._apart = list(
+            elsewhere(len(windows), starts, self.window)
+        )  # before training: it tells a series that is too short
         self.embedder_ = TSJEPAEmbedder(
             self.recipe,
-            overrides=self.overrides,
+            overrides=("normalize=train", *self.overrides),
             max_epochs=self.max_epochs,
             device=self.device,
             random_state=self.random_state,
@@ -236,11 +238,12 @@ class EmbeddingAnomalyDetector(BaseSeriesAnomalyDetector):
     def _distances_elsewhere(self, windows: NDArray[Any]) -> NDArray[np.float64]:
         """Return the distances of the windows of the reference from those that share no point with their fifth."""
         return np.concatenate(
-            [self._distances(windows[stretch], self.reference_[others]) for stretch, others in self._apart]
+            [self._distances(windows[fifth], self.reference_[others]) for fifth, others in self._apart]
         )
 
     def _scores(self, distances: NDArray[np.float64]) -> NDArray[np.float64]:
-        return over_points(standardised(distances, self.usual_), self.window)
+        size = float(np.linalg.norm(self.reference_, axis=1).mean())
+        return over_points(standardised(distances, self.usual_, size), self.window)
 
     def _windows(self, X: Any) -> NDArray[Any]:
         """Return the windows [n, C, window] of a series (n_timepoints, n_channels), one a point."""
@@ -254,5 +257,5 @@ class EmbeddingAnomalyDetector(BaseSeriesAnomalyDetector):
     @classmethod
     def _get_test_params(cls, parameter_set: str = "default") -> dict[str, Any]:
         """Return parameters with which aeon's own checks are fast."""
-        small = ("normalize=train", "encoder.dim=8", "predictor.dim=8", "tokenizer.n_patches=2")
+        small = ("encoder.dim=8", "predictor.dim=8", "tokenizer.n_patches=2")
         return {"recipe": "tiny", "overrides": small, "max_epochs": 1, "window": 4, "device": "cpu", "random_state": 0}

@@ -1,0 +1,97 @@
+"""How much accuracy white noise costs, with a readout that was told to tolerate it and without; training parts alone.
+
+    python benchmarks/noise.py --suite ucr-shared --tolerances 0 0.05 0.1 0.2
+
+For each tolerance (`probe.noise`, 0 for none) an encoder of the recipe is built and its readout learned from a training
+part, without labels. Five-fold cross-validation then fits the ridge head on clean series and scores series to which
+noise of a share of their deviation was added. Without --pretrain the encoder's weights are untrained. No test part is
+looked at.
+"""
+
+import argparse
+import json
+import sys
+
+import numpy as np
+import torch
+from front_ends import few, read
+from sklearn.model_selection import StratifiedKFold
+
+from tsjepa import Options, as_series, build_model, configure, fit_stages, resolve
+from tsjepa.calibrator import calibrate
+from tsjepa.checkpoint import Header
+from tsjepa.datasets import DataError
+from tsjepa.embedding import embed
+from tsjepa.evaluation.benchmark_suites import load_suite
+from tsjepa.probe import make_head
+
+ADDED = (0.0, 0.05, 0.1, 0.2, 0.5)
+LABELS = (1, 5, 10)
+
+
+def encoder_of(recipe, tolerance, series, pretrain):
+    """Return an encoder whose readout has been learned from series, and how it is read."""
+    overrides = [f"probe.noise={tolerance}"] if tolerance else []
+    config = resolve(configure(recipe, overrides=overrides), series.n_timepoints)
+    model = build_model(config, series.n_channels).eval()
+    if pretrain:
+        header = Header(config, None, series.n_channels, series.n_timepoints)
+        fit_stages(model, series, header, Options(device="cpu", diagnose=False))
+    else:
+        calibrate(model.encoder, series, config.probe)
+    return model.eval().encoder, config.probe
+
+
+def measure(recipe, tolerance, name, pretrain):
+    """Return accuracies by share of noise and by number of labels a class."""
+    series, y = read(name)
+    encoder, how = encoder_of(recipe, tolerance, series, pretrain)
+    rng, values = np.random.default_rng(0), series.values
+    scale = values.std(2, keepdims=True)
+    parts = [as_series(values + share * scale * rng.normal(size=values.shape)) for share in ADDED]
+    rows = [embed(encoder, part, how) for part in parts]
+    folds = min(5, np.bincount(y).min())
+    if folds < 2:
+        raise DataError(f"{name} has a class of one series only")
+    right = np.zeros(len(ADDED))
+    for a, b in StratifiedKFold(folds, shuffle=True, random_state=0).split(rows[0], y):
+        head = make_head().fit(rows[0][a], y[a])
+        right += [(head.predict(Z[b]) == y[b]).sum() for Z in rows]
+    found = {f"noise {share:g}": value / len(y) for share, value in zip(ADDED, right, strict=True)}
+    return found | {f"{count} labels": few(rows[0], y, count) for count in LABELS}
+
+
+def main():
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--suite", default="ucr-shared")
+    parser.add_argument("--recipe", default="default")
+    parser.add_argument("--tolerances", type=float, nargs="+", default=[0.0, 0.1])
+    parser.add_argument("--pretrain", action="store_true")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    torch.manual_seed(0)
+    table = {}
+    for name in load_suite(options.suite):
+        try:
+            found = {t: measure(options.recipe, t, name, options.pretrain) for t in options.tolerances}
+        except DataError as error:
+            print(f"{name}: {error}", file=sys.stderr)
+            continue
+        for tolerance, numbers in found.items():
+            table.setdefault(str(tolerance), {})[name] = numbers
+        print(name, file=sys.stderr, flush=True)
+    means = {
+        tolerance: {key: float(np.nanmean([row[key] for row in rows.values()])) for key in next(iter(rows.values()))}
+        for tolerance, rows in table.items()
+    }
+    if options.json:
+        print(json.dumps({"means": means, "data": table}))
+        return
+    for tolerance, numbers in means.items():
+        print(f"tolerance {tolerance:5s}" + "".join(f"   {key} {value:.4f}" for key, value in numbers.items()))
+    print(f"{len(next(iter(table.values())))} data sets")
+
+
+if __name__ == "__main__":
+    main()
