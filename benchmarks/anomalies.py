@@ -8,8 +8,8 @@ Ours learn from the normal rows and score the others: by surprise, which sees th
 embedded windows from normal ones, which as the peers sees both sides of a point. MERLIN and STOMP learn nothing
 beforehand; LOF is fitted to the normal rows, and so is the distance of the windows' own values from normal ones, which
 says what the embedding is worth. VUS-PR needs no threshold; range-F1 takes as many ranges as there are.
-STOMP needs stumpy and LOF pyod; a peer that cannot be imported is left out and named. numba and torch run in processes
-of their own.
+STOMP needs stumpy and LOF pyod; a peer that cannot be imported is left out and named. numba's
+parallel code, which the peers use, and torch run in processes of their own.
 """
 
 import argparse

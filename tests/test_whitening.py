@@ -104,8 +104,9 @@ def test_an_encoder_learns_it_from_shares_and_tokens_of_its_patches(channels: in
         torch.testing.assert_close(whitening(rows), want(rows), atol=1e-3, rtol=1e-3)
 
 
-def test_missing_patches_and_what_stands_in_them_have_no_part() -> None:
-    config, values = config_of(), series_of(12).values
+@pytest.mark.parametrize("noise", ["null", "0.1"])
+def test_missing_patches_and_what_stands_in_them_have_no_part(noise: str) -> None:
+    config, values = config_of(f"probe.noise={noise}"), series_of(12).values
     valid = np.random.default_rng(1).random(values.shape) < 0.9
     valid[:4, :, 20:41], valid[5] = False, False
     states = []

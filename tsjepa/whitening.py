@@ -1,4 +1,4 @@
-"""What the patches, or speeds, of one series disagree on counts less: covariance within series, learned unlabelled."""
+"""What patches, speeds, or noise make of one series counts less: covariance within series, learned unlabelled."""
 
 import torch
 from torch import Tensor, nn
