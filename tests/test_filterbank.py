@@ -67,3 +67,25 @@ def test_half_precision_around_it_changes_nothing() -> None:
         inside = pooled_responses(windows, weight, bias, DILATIONS, PATCH)
     for a, b in zip(plain, inside, strict=True):
         assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_the_loop_lays_out_what_torch_does(monkeypatch: pytest.MonkeyPatch, channels: int) -> None:
+    windows = torch.randn(7, PATCH + 2 * REACH, channels).transpose(1, 2)
+    filled = []
+    for loop in (True, False):
+        monkeypatch.setattr(filterbank, "by_loop", lambda *tensors, loop=loop: loop)
+        taps = torch.ones(len(DILATIONS), 9, PATCH, channels * 3 + 1)
+        filterbank.fill(taps, windows, DILATIONS)
+        filled.append(taps)
+    assert torch.equal(*filled)
+    assert (filled[0][:, 7:] == 1).all()
+    assert (filled[0][..., -1] == 1).all()
+
+
+def test_float32_is_filtered_by_the_loop_and_as_exact_as_float32_is() -> None:
+    windows, weight, bias = drawn(11, 2)
+    expected = pooled_responses(windows, weight, bias, DILATIONS, PATCH)
+    found = pooled_responses(windows.float(), weight.float(), bias.float(), DILATIONS, PATCH)
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a.double(), b, atol=1e-5, rtol=1e-5)

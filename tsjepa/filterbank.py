@@ -3,11 +3,13 @@
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from tsjepa.elementwise import in_place
+from tsjepa.loops import by_loop
 
 # Responses that are held at a time: about the second-level cache of a core; a GPU wants few large kernels
 BLOCK = {"cpu": 2**17, "cuda": 2**26, "mps": 2**26}
@@ -98,18 +100,22 @@ def blocks(
     taps = windows.new_ones(n_dilations, min(step, len(windows)), patch_length, n_taps)
     for start in range(0, len(windows), step):
         part = windows[start : start + step]
-        block = taps[:, : len(part)]
-        fill(block, part, dilations)
-        rows = block.flatten(1, 2)
+        fill(taps, part, dilations)
+        rows = taps[:, : len(part)].flatten(1, 2)
         yield slice(start, start + step), rows, torch.bmm(rows, weight).unflatten(1, (-1, patch_length))
 
 
 def fill(taps: Tensor, windows: Tensor, dilations: tuple[int, ...]) -> None:
-    """Write what each tap of each dilation sees into taps [G, r, P, C * K + 1], of which the last stays 1."""
+    """Write what each tap of each dilation sees into the first rows of taps [G, R, P, C * K + 1]; the last stays 1."""
     channels, patch_length = windows.shape[1], taps.shape[2]
-    reach = (windows.shape[2] - patch_length) // 2
     size = (taps.shape[3] - 1) // channels
-    for seen, dilation in zip(taps, dilations, strict=True):
+    if by_loop(taps):
+        from tsjepa.tap_loops import fill_taps  # compiles
+
+        fill_taps(windows.contiguous().numpy(), np.array(dilations), (0,) * size, taps.numpy())
+        return
+    reach = (windows.shape[2] - patch_length) // 2
+    for seen, dilation in zip(taps[:, : len(windows)], dilations, strict=True):
         start, length = reach - dilation * (size // 2), patch_length + dilation * (size - 1)
         view = windows[:, :, start : start + length].unfold(2, length - patch_length + 1, 1)[..., ::dilation]
         seen[..., :-1].unflatten(2, (channels, size)).copy_(view.transpose(1, 2))

@@ -10,12 +10,19 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
 
-import numba
 import torch
+from torch import Tensor
+
+
+def by_loop(*tensors: Tensor) -> bool:
+    """Return whether compiled loops take tensors; else a GPU, float64 or a graph of torch's own is asked for."""
+    plain = all(tensor.is_cpu and tensor.dtype == torch.float32 for tensor in tensors)
+    return plain and not torch.compiler.is_compiling()
 
 
 def compiled(**options: Any) -> Callable[[Callable], Callable]:
     """Return a decorator that compiles once a machine, once a process where nothing can be kept on disk."""
+    import numba  # takes a second
 
     def wrap(function: Callable) -> Callable:
         try:

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tsjepa.loops import by_loop
+
 # Thresholds in standard deviations of a series, spread over two decades: responses to a smooth series are small
 LARGEST, SMALLEST = 1.5, 0.015
 # Taps of a filter, as many as `tsjepa.counting` knows
@@ -72,7 +74,7 @@ class Shares(nn.Module):
         """
         if torch.compiler.is_exporting():
             return self.of(x, valid)
-        if countable(x, self.weight):
+        if by_loop(x, self.weight):
             return self.of_patches(x, x.shape[2], valid).squeeze(1)
         step = max(BLOCK[x.device.type] // (self.weight.shape[1] * x.shape[2]), 1)
         masks = [None] * len(x) if valid is None else valid.split(step)
@@ -92,8 +94,8 @@ class Shares(nn.Module):
         squared, have those of the series as their mean.
         """
         points = None if valid is None else valid.to(x.dtype)
-        if countable(x, self.weight):
-            from tsjepa.counting import count_above  # numba, which takes a second
+        if by_loop(x, self.weight):
+            from tsjepa.counting import count_above  # compiles
 
             counts = count_above(x, self.weight, self.thresholds, self.dilations, patch_length, points)
         else:
@@ -111,11 +113,6 @@ class Shares(nn.Module):
                 for level in levels.unbind(1):
                     hits = above(answer, level)
                     yield hits if points is None else hits * points.unsqueeze(1)
-
-
-def countable(x: Tensor, weight: Tensor) -> bool:
-    """Return whether a compiled loop can count over values; elsewhere a GPU's kernels or float64 are asked for."""
-    return all(tensor.is_cpu and tensor.dtype == torch.float32 for tensor in (x, weight))
 
 
 def angle(counts: Tensor, total: Tensor | int) -> Tensor:

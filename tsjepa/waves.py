@@ -10,6 +10,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from tsjepa.loops import by_loop
+
 # Numbers that torch works on at a time, so that they stay in a core's cache
 BLOCK = 2**17
 
@@ -38,7 +40,7 @@ def sums_of_waves(first: Tensor, count: int, keep: Tensor | None = None) -> Tens
             [0.5000, 0.8700]])
     """
     if by_loop(first):
-        from tsjepa.wave_loops import sum_samples  # numba, which takes a second
+        from tsjepa.wave_loops import sum_samples  # compiles
 
         return sum_samples(first, count, keep)
     total = first.new_empty(count, 2, first.shape[1], first.shape[3])
@@ -83,11 +85,6 @@ def mix_of_waves(first: Tensor, weights: Tensor, keep: Tensor | None = None) -> 
             part.addcmul_(cosine, of_cosine).addcmul_(sine, of_sine)
         out[..., columns] = part
     return out
-
-
-def by_loop(first: Tensor) -> bool:
-    """Return whether the compiled loop takes it."""
-    return first.is_cpu and first.dtype == torch.float32 and not torch.compiler.is_compiling()
 
 
 def column_blocks(first: Tensor) -> Iterator[slice]:
