@@ -15,6 +15,18 @@ from tsjepa.novelty import elsewhere, nearest, over_points, standardised
 
 # Windows of the normal series that others are held against, spread evenly; and windows that are embedded at a time
 MOST, PART = 8192, 4096
+# What both detectors tell aeon of themselves
+TAGS = {
+    "X_inner_type": "np.ndarray",
+    "algorithm_type": "deeplearning",
+    "capability:univariate": True,
+    "capability:multivariate": True,
+    "fit_is_empty": False,
+    "anomaly_output_type": "anomaly_scores",
+    "learning_type:unsupervised": True,
+    "learning_type:semi_supervised": True,
+    "python_dependencies": "torch",
+}
 
 
 class SurpriseAnomalyDetector(BaseSeriesAnomalyDetector):
@@ -64,18 +76,7 @@ class SurpriseAnomalyDetector(BaseSeriesAnomalyDetector):
     ((400,), np.True_)
     """
 
-    _tags: ClassVar[dict[str, Any]] = {
-        "X_inner_type": "np.ndarray",
-        "algorithm_type": "deeplearning",
-        "capability:univariate": True,
-        "capability:multivariate": True,
-        "capability:missing_values": True,
-        "fit_is_empty": False,
-        "anomaly_output_type": "anomaly_scores",
-        "learning_type:unsupervised": True,
-        "learning_type:semi_supervised": True,
-        "python_dependencies": "torch",
-    }
+    _tags: ClassVar[dict[str, Any]] = {**TAGS, "capability:missing_values": True}
 
     def __init__(
         self,
@@ -169,18 +170,7 @@ class EmbeddingAnomalyDetector(BaseSeriesAnomalyDetector):
     ((400,), np.True_)
     """
 
-    _tags: ClassVar[dict[str, Any]] = {
-        "X_inner_type": "np.ndarray",
-        "algorithm_type": "deeplearning",
-        "capability:univariate": True,
-        "capability:multivariate": True,
-        "capability:missing_values": False,
-        "fit_is_empty": False,
-        "anomaly_output_type": "anomaly_scores",
-        "learning_type:unsupervised": True,
-        "learning_type:semi_supervised": True,
-        "python_dependencies": "torch",
-    }
+    _tags: ClassVar[dict[str, Any]] = {**TAGS, "capability:missing_values": False}
 
     def __init__(
         self,
