@@ -13,9 +13,7 @@ import json
 import sys
 
 import numpy as np
-import torch
-from front_ends import few, read
-from sklearn.model_selection import StratifiedKFold
+from front_ends import cross_validated_on, few, read
 
 from tsjepa import Options, as_series, build_model, configure, fit_stages, resolve
 from tsjepa.calibrator import calibrate
@@ -23,7 +21,6 @@ from tsjepa.checkpoint import Header
 from tsjepa.datasets import DataError
 from tsjepa.embedding import embed
 from tsjepa.evaluation.benchmark_suites import load_suite
-from tsjepa.probe import make_head
 
 ADDED = (0.0, 0.05, 0.1, 0.2, 0.5)
 LABELS = (1, 5, 10)
@@ -33,7 +30,7 @@ def encoder_of(recipe, tolerance, series, pretrain):
     """Return an encoder whose readout has been learned from series, and how it is read."""
     overrides = [f"probe.noise={tolerance}"] if tolerance else []
     config = resolve(configure(recipe, overrides=overrides), series.n_timepoints)
-    model = build_model(config, series.n_channels).eval()
+    model = build_model(config, series.n_channels)
     if pretrain:
         header = Header(config, None, series.n_channels, series.n_timepoints)
         fit_stages(model, series, header, Options(device="cpu", diagnose=False))
@@ -50,14 +47,8 @@ def measure(recipe, tolerance, name, pretrain):
     scale = values.std(2, keepdims=True)
     parts = [as_series(values + share * scale * rng.normal(size=values.shape)) for share in ADDED]
     rows = [embed(encoder, part, how) for part in parts]
-    folds = min(5, np.bincount(y).min())
-    if folds < 2:
-        raise DataError(f"{name} has a class of one series only")
-    right = np.zeros(len(ADDED))
-    for a, b in StratifiedKFold(folds, shuffle=True, random_state=0).split(rows[0], y):
-        head = make_head().fit(rows[0][a], y[a])
-        right += [(head.predict(Z[b]) == y[b]).sum() for Z in rows]
-    found = {f"noise {share:g}": value / len(y) for share, value in zip(ADDED, right, strict=True)}
+    right = cross_validated_on(rows[0], y, rows)
+    found = {f"noise {share:g}": value for share, value in zip(ADDED, right, strict=True)}
     return found | {f"{count} labels": few(rows[0], y, count) for count in LABELS}
 
 
@@ -70,7 +61,6 @@ def main():
     parser.add_argument("--pretrain", action="store_true")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    torch.manual_seed(0)
     table = {}
     for name in load_suite(options.suite):
         try:

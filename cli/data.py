@@ -147,8 +147,8 @@ def say_remarks(data: Data, config: Config | None) -> None:
 
     What there is to know of a log was told when its windows were cut.
     """
+    known = () if config is None else (config.tokenizer.patch_length, None, config.normalize)
     for name, part in data.parts():
         if isinstance(part.series, Series):
-            known = () if config is None else (config.tokenizer.patch_length, None, config.normalize)
             for remark in remarks(part.series, *known):
                 say(f"note: {name} part: {remark}")

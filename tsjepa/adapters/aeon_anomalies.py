@@ -200,9 +200,8 @@ class EmbeddingAnomalyDetector(BaseSeriesAnomalyDetector):
                 raise ValueError(f"{name} must be at least 1, but is {getattr(self, name)}.")
         windows = self._windows(X)
         starts = np.arange(0, len(windows), -(-len(windows) // MOST))
-        self._apart = list(
-            elsewhere(len(windows), starts, self.window)
-        )  # before training: it tells a series that is too short
+        # before training: it tells a series that is too short
+        apart = list(elsewhere(len(windows), starts, self.window))
         self.embedder_ = TSJEPAEmbedder(
             self.recipe,
             overrides=("normalize=train", *self.overrides),
@@ -212,7 +211,15 @@ class EmbeddingAnomalyDetector(BaseSeriesAnomalyDetector):
             diagnose=False,
         ).fit(windows[:: self.stride])
         self.reference_ = self._embed(windows[starts])
-        self.usual_ = self._distances_elsewhere(windows)
+        whole = len(starts) == len(windows)  # then these are the embeddings of all windows
+        self.usual_ = np.concatenate(
+            [
+                nearest(self.reference_[fifth], self.reference_[others], self.n_neighbors)
+                if whole
+                else self._distances(windows[fifth], self.reference_[others])
+                for fifth, others in apart
+            ]
+        )
         return self
 
     def _predict(self, X: Any) -> NDArray[np.float64]:
@@ -224,12 +231,6 @@ class EmbeddingAnomalyDetector(BaseSeriesAnomalyDetector):
     def _distances(self, windows: NDArray[Any], reference: NDArray[Any]) -> NDArray[np.float64]:
         parts = (windows[start : start + PART] for start in range(0, len(windows), PART))
         return np.concatenate([nearest(self._embed(part), reference, self.n_neighbors) for part in parts])
-
-    def _distances_elsewhere(self, windows: NDArray[Any]) -> NDArray[np.float64]:
-        """Return the distances of the windows of the reference from those that share no point with their fifth."""
-        return np.concatenate(
-            [self._distances(windows[fifth], self.reference_[others]) for fifth, others in self._apart]
-        )
 
     def _scores(self, distances: NDArray[np.float64]) -> NDArray[np.float64]:
         size = float(np.linalg.norm(self.reference_, axis=1).mean())
