@@ -245,6 +245,27 @@ def test_levels_that_differ_by_rounding_are_nothing() -> None:
     assert np.abs(a - b).mean() < 0.01
 
 
+def test_what_counts_for_nothing_leaves_the_others_their_weight() -> None:
+    rows = torch.randn(50, 6, generator=torch.Generator().manual_seed(0))
+    alone, beside = Sketch([3, 3], size=16), Sketch([3, 3, 2], size=16)
+    alone.measure(rows, weights=[1.0, 0.5])
+    beside.measure(torch.cat([rows, 1e-9 * rows[:, :2]], 1), weights=[1.0, 0.5, 1.0], smallest=[1e-3])
+    torch.testing.assert_close(beside.scale[:6], alone.scale)
+    heard = torch.cat([rows, rows[:, :2]], 1)
+    beside.measure(heard, weights=[1.0, 0.5, 1.0], smallest=[1e-3])
+    assert beside.scale[:6].max() < alone.scale.max()
+
+
+def test_the_default_reads_normalised_series_as_without_level_and_scale() -> None:
+    values = series_of(40).values.astype(np.float64)
+    series = Series(((values - values.mean(2, keepdims=True)) / values.std(2, keepdims=True)).astype(np.float32))
+    default = resolve(configure("default"), series.values.shape[2])
+    without = resolve(configure("default", None, ["probe.scale_features=false"]), series.values.shape[2])
+    assert default.probe.scale_features
+    rows = [embed(ready(config, series), series, config.probe) for config in (default, without)]
+    assert np.mean(rows[0] != rows[1]) < 0.001
+
+
 @pytest.mark.parametrize(("n_cases", "share"), [(25, 1 / 3), (200, 0.5**0.5), (19_800, 0.995)])
 def test_levels_count_less_where_series_are_few(n_cases: int, share: float) -> None:
     probe = config_of("probe.scale_features=true", "probe.level_weight=0.8").probe

@@ -261,6 +261,17 @@ def test_a_prior_counts_as_thirty_samples() -> None:
     assert spread[1] == pytest.approx(30 / 90, rel=0.2)
 
 
+def test_the_spread_of_a_short_stretch_is_drawn_to_that_of_the_prior() -> None:
+    rng = np.random.default_rng(0)
+    prior, _ = fit_law(rng.normal(size=(5000, 2)))
+    prior = prior._replace(spread=np.float64(4.0))
+    held_out = rng.normal(size=(60, 2))
+    law, unusual = fit_law(rng.normal(size=(60, 2)), held_out, prior)
+    own = law.log_distance(held_out)
+    assert law.spread == pytest.approx(np.sqrt((60 * own.var() + 30 * 16) / 90))
+    np.testing.assert_allclose(unusual, (own - own.mean()) / law.spread)
+
+
 def test_what_is_usual_comes_from_data_that_the_law_does_not_know() -> None:
     rng = np.random.default_rng(1)
     wandering = np.cumsum(rng.normal(size=(400, 2)), 0)

@@ -19,6 +19,7 @@ from tsjepa.objective import JEPA, ContextLoss, DrawMask, Projector
 from tsjepa.predictor import Predictor
 from tsjepa.readout import Readout
 from tsjepa.regularizers import Regularizer, SIGReg, VICReg, VISReg
+from tsjepa.scales import Scales
 from tsjepa.sections import ProbeConfig, TrainConfig
 from tsjepa.shares import Shares
 from tsjepa.sketch import Sketch
@@ -285,7 +286,7 @@ def build_model(config: Config, n_channels: int) -> JEPA:
         encoder = build_encoder(config, n_channels)
         model = build_world(config, encoder) if config.world.horizons else build_masked(config, encoder)
         # behind all that is trained: targets are copies without it, and it changes no other weight
-        encoder.readout = build_readout(config.probe, encoder)
+        encoder.readout = build_readout(config.probe, encoder, n_channels)
     return model
 
 
@@ -309,16 +310,17 @@ def build_masked(config: Config, encoder: Encoder) -> JEPA:
     )
 
 
-def build_readout(probe: ProbeConfig, encoder: Encoder) -> Readout | None:
+def build_readout(probe: ProbeConfig, encoder: Encoder, n_channels: int) -> Readout | None:
     """Build what makes the embedding besides pooled tokens, None where that is nothing."""
-    if not probe.shares and probe.sketch is None:
-        return None
     shares = Shares(encoder.channels) if probe.shares else None
+    if probe.sketch is None:
+        return None if shares is None else Readout(shares, None)
     levels = [len(probe.pool) * encoder.dim] * len(chosen_levels(encoder, probe))
     widths = ([] if shares is None else [shares.size]) + levels
-    if probe.scale_features:  # level and log scale of each channel
-        widths += [encoder.channels] * 2
-    return Readout(shares, None if probe.sketch is None else Sketch(widths, probe.sketch))
+    if not probe.scale_features:
+        return Readout(shares, Sketch(widths, probe.sketch))
+    sketch = Sketch([*widths, *[encoder.channels] * 2], probe.sketch)  # level and log scale of each channel
+    return Readout(shares, sketch, Scales(len(encoder.measured(n_channels))))
 
 
 def build_world(config: Config, encoder: Encoder) -> WorldModel:

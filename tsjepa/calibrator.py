@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tsjepa.arrays import SeriesSource
-from tsjepa.embedding import HELD, batches, chosen_levels, level_rows, scale_rows, sequences, some_cases
+from tsjepa.embedding import HELD, batch_places, batches, chosen_levels, level_rows, places, sequences, some_cases
 from tsjepa.encoder import Encoder, normalized
 from tsjepa.normalization import level_and_scale
 from tsjepa.precision import fast_float32
@@ -17,8 +17,6 @@ from tsjepa.whitening import scatter_within
 
 # Series, all their channels, that a sketch is calibrated on
 SAMPLE = 128
-# Share of the usual scale that levels differ by where they mean nothing
-NEGLIGIBLE = 1e-3
 # How much level and log scale count in a sketch: together as much as shares
 SCALE_WEIGHT = 0.5**0.5
 # Training series of which tokens that were learned on them count 1 / sqrt(2) of their weight
@@ -39,16 +37,20 @@ class View(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Some sequences as they are and at other speeds, the same with noise where that is compared, how many count."""
+    """Some sequences as they are and at other speeds, the same with noise where that is compared, how many count.
+
+    The last says where in their series they stand, see `tsjepa.embedding.places`.
+    """
 
     views: list[View]
     noisy: View | None
     n: int
+    place: Tensor
 
     def to(self, device: str | torch.device) -> "Batch":
         """Return it on a device."""
         noisy = None if self.noisy is None else self.noisy.to(device)
-        return Batch([view.to(device) for view in self.views], noisy, self.n)
+        return Batch([view.to(device) for view in self.views], noisy, self.n, self.place.to(device))
 
 
 class Block(NamedTuple):
@@ -94,11 +96,13 @@ class Calibrator:
         self.shares: list[Block] = []
         if self.sketch is not None:
             wanted = min(SAMPLE, max(HELD // (source.n_channels * source.n_timepoints), 2))
-            values, valid = sequences(encoder, source.take(some_cases(source, wanted)))
+            cases = some_cases(source, wanted)
+            values, valid = sequences(encoder, source.take(cases))
+            place = places(encoder, len(cases), torch.from_numpy(values))
             generator = torch.Generator().manual_seed(0)
             for index, x, measured in batches(encoder, values, valid):
                 noisy = self.with_noise(x, measured, generator)
-                self.batches.append(Batch(self.views(x, measured), noisy, len(index)))
+                self.batches.append(Batch(self.views(x, measured), noisy, len(index), batch_places(place, index)))
 
     def __call__(self, device: str | torch.device) -> None:
         """Measure the sketch, with the encoder on a device."""
@@ -113,10 +117,10 @@ class Calibrator:
                 self.sketch.whiten(0, [combined(block) for block in self.shares])
             own = [joined(parts) for parts in zip(*map(self.blocks, placed), strict=True)]
             self.sketch.whiten(len(self.shares), [combined(block) for block in own])
-            blocks = self.shares + own
+            blocks = self.shares + own + self.scale_blocks(placed)
             rows = torch.cat([block.rows for block in blocks], 1)
             weights = block_weights(self.probe, len(blocks), self.n_cases)
-            self.sketch.measure(rows, weights, smallest_spreads(rows, self.encoder.channels, self.probe))
+            self.sketch.measure(rows, weights, [self.encoder.channels**0.5] * 2 * self.probe.scale_features)
         self.encoder.train(training)
 
     @property
@@ -149,14 +153,14 @@ class Calibrator:
 
     def share_block(self, batch: Batch) -> Block:
         """Return the shares of a batch."""
-        views, noisy, n = batch
+        views, noisy, n, _ = batch
         speeds = [self.encoder.shares(view.x, view.valid)[:n] for view in views]
         patches = self.encoder.shares(views[0].x, views[0].valid, of_patches=True) if self.by_patches else None
         return block_of(speeds, patches, batch, None if noisy is None else self.encoder.shares(noisy.x, noisy.valid))
 
     def blocks(self, batch: Batch) -> list[Block]:
-        """Return the blocks of a batch, but for shares."""
-        views, noisy, n = batch
+        """Return the blocks of tokens of a batch, one a level."""
+        views, noisy, n, _ = batch
         chosen, found = chosen_levels(self.encoder, self.probe), []
         everything = views if noisy is None else [*views, noisy]
         seen = [self.encoder(view.x, levels=chosen, valid=view.valid, attend=view.attend) for view in everything]
@@ -166,10 +170,17 @@ class Calibrator:
             # of a mean alone it is known what patches do to it
             patches = level[0].float() if self.by_patches and self.probe.pool == ("mean",) else None
             found.append(block_of(speeds, patches, batch, *changed))
-        if self.probe.scale_features:
-            scales = scale_rows(views[0].x, views[0].valid)[:n]
-            found += [Block(part, []) for part in scales.split(self.encoder.channels, 1)]
         return found
+
+    def scale_blocks(self, placed: Sequence[Batch]) -> list[Block]:
+        """Measure levels and scales of channels, and return the block of each, where they are part of the sketch."""
+        scales = None if self.encoder.readout is None else self.encoder.readout.scales
+        if scales is None:
+            return []
+        rows = torch.cat([level_and_scale(batch.views[0].x, batch.views[0].valid)[: batch.n] for batch in placed])
+        place = torch.cat([batch.place[: batch.n] for batch in placed])
+        scales.measure(rows, place)
+        return [Block(part, []) for part in scales.standardised(rows, place).split(self.encoder.channels, 1)]
 
 
 def calibrate(
@@ -238,16 +249,6 @@ def combined(block: Block) -> tuple[Tensor, int]:
         if own and scatter.trace() > 0:
             whole, freedom = whole + scatter / scatter.trace(), freedom + own
     return whole, freedom
-
-
-def smallest_spreads(rows: Tensor, channels: int, probe: ProbeConfig) -> list[float]:
-    """Return what levels and log scales, the last features, have to differ by at least to count for something.
-
-    A thousandth, of the usual scale or of one: the levels of series that were normalised before differ by rounding.
-    """
-    if not probe.scale_features:
-        return []
-    return [NEGLIGIBLE * float(rows[:, -channels:].median().exp()), NEGLIGIBLE]
 
 
 def block_weights(probe: ProbeConfig, n_blocks: int, n_cases: int) -> list[float]:

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
 from tsjepa.arrays import Series, SeriesSource, last_valid
 from tsjepa.encoder import Encoder
@@ -71,9 +72,11 @@ def embed(
     values, valid = sequences(encoder, series)
     width = features_width(encoder, probe)
     rows = np.zeros((len(values), row_width(encoder, probe)), np.float32)
+    place = places(encoder, series.n_cases, torch.from_numpy(values))
     with torch.inference_mode(), fast_float32(), half_products(device, precision):
         for index, x, x_valid in batches(encoder, values, valid):
-            found = embed_sequences(encoder, x.to(device), None if x_valid is None else x_valid.to(device), probe)
+            measured = None if x_valid is None else x_valid.to(device)
+            found = embed_sequences(encoder, x.to(device), measured, probe, batch_places(place, index).to(device))
             rows[index, :width] = found[: len(index)].float().cpu().numpy()
             if width < rows.shape[1]:
                 rows[index, width:] = level_and_scale(x, x_valid)[: len(index)].numpy()
@@ -224,15 +227,29 @@ def groups(
         yield np.flatnonzero((length == key[0]) & (whole == bool(key[1]))), int(key[0]), bool(key[1])
 
 
-def embed_sequences(encoder: Encoder, x: Tensor, valid: Tensor | None, probe: ProbeConfig) -> Tensor:
+def places(encoder: Encoder, n_cases: int, x: Tensor) -> Tensor:
+    """Return which channel of its series each sequence begins with, see `Scales.places`; where none asks for it, 0."""
+    if encoder.readout is None or encoder.readout.scales is None:
+        return torch.zeros_like(x[:, 0, 0], dtype=torch.long)
+    return encoder.readout.scales.places(n_cases, x)
+
+
+def batch_places(place: Tensor, index: NDArray[np.int64]) -> Tensor:
+    """Return those of the sequences of a batch, which is filled up to BATCH sequences."""
+    return F.pad(place[torch.from_numpy(index)], (0, BATCH - len(index)))
+
+
+def embed_sequences(encoder: Encoder, x: Tensor, valid: Tensor | None, probe: ProbeConfig, place: Tensor) -> Tensor:
     """Return what sequences [B, C, T] give to an embedding [B, F], see `join_rows`; scale features in sketches only.
+
+    `place` is what `places` returns of the sequences.
 
     Raises
     ------
     ValueError
         If the probe asks for shares or a sketch, and the encoder was built without.
     """
-    rows = features(encoder, x, valid, probe)
+    rows = features(encoder, x, valid, probe, place)
     if probe.sketch is None:
         return rows
     if encoder.readout is None or encoder.readout.sketch is None:
@@ -240,24 +257,19 @@ def embed_sequences(encoder: Encoder, x: Tensor, valid: Tensor | None, probe: Pr
     return encoder.readout.sketch.project(rows)
 
 
-def features(encoder: Encoder, x: Tensor, valid: Tensor | None, probe: ProbeConfig) -> Tensor:
+def features(encoder: Encoder, x: Tensor, valid: Tensor | None, probe: ProbeConfig, place: Tensor) -> Tensor:
     """Return shares and pooled levels [B, F] of one batch, for a sketch its scale features, too."""
     attend = None if valid is None else encoder.token_valid(valid)
     states = encoder(x, levels=chosen_levels(encoder, probe), valid=valid, attend=attend)
     parts = [level_rows(state, attend, probe) for state in states]
     if probe.scale_features and probe.sketch is not None:
-        parts.append(scale_rows(x, valid))
+        parts.append(encoder.scales(x, valid, place))
     return torch.cat([encoder.shares(x, valid), *parts] if probe.shares else parts, 1)
 
 
 def level_rows(tokens: Tensor, attend: Tensor | None, probe: ProbeConfig) -> Tensor:
     """Return the statistics of one level's tokens [B, N, D] side by side."""
     return torch.cat([pool(tokens, attend, statistic) for statistic in probe.pool], 1)
-
-
-def scale_rows(x: Tensor, valid: Tensor | None) -> Tensor:
-    """Return the levels of all channels of values [B, C, T], then their log scales [B, 2 * C]."""
-    return level_and_scale(x, valid).unflatten(1, (-1, 2)).transpose(1, 2).flatten(1)
 
 
 def pool(tokens: Tensor, valid: Tensor | None, statistic: str) -> Tensor:

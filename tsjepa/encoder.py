@@ -255,6 +255,19 @@ class Encoder(nn.Module):
         values, points = normalized(x, valid, self.normalize, patch), None if valid is None else valid.any(1)
         return shares.of_patches(values, patch, points) if of_patches else shares(values, points)
 
+    def scales(self, x: Tensor, valid: Tensor | None, place: Tensor) -> Tensor:
+        """Return the levels and log scales [B, 2 * C] of sequences, see `tsjepa.scales.Scales.forward`.
+
+        Raises
+        ------
+        ValueError
+            If the encoder was built without.
+        """
+        if self.readout is None or self.readout.scales is None:
+            raise ValueError("this encoder was built without scales in its sketch: pretrain it with scale_features.")
+        found: Tensor = self.readout.scales(x, valid, place)
+        return found
+
 
 def patch_values(x: Tensor, valid: Tensor | None, *, patch_length: int, normalize: str) -> Tensor:
     """Return the values of each patch [B, N, C * P] as an encoder sees them, for masked reconstruction.

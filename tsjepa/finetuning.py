@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from tsjepa.arrays import Series
 from tsjepa.batches import Batches, ShuffledBatches
-from tsjepa.embedding import embed, embed_sequences, join_rows
+from tsjepa.embedding import embed, embed_sequences, join_rows, places
 from tsjepa.encoder import Encoder
 from tsjepa.heads import LinearHead, fit_head
 from tsjepa.normalization import level_and_scale
@@ -121,7 +121,7 @@ def embed_batch(encoder: Encoder, x: Tensor, valid: Tensor | None, probe: ProbeC
     n_cases = x.shape[0]  # len(x) would be a constant in an exported graph
     x, valid = encoder.sequences(x, valid)
     measured = torch.ones_like(x[:, 0, 0], dtype=torch.bool) if valid is None else valid.any(-1).any(-1)
-    rows = embed_sequences(encoder, x, valid, probe)
+    rows = embed_sequences(encoder, x, valid, probe, places(encoder, n_cases, x))
     if probe.scale_features and probe.sketch is None:
         rows = torch.cat([rows, level_and_scale(x, valid)], 1)
     rows = torch.where(measured[:, None], rows, 0.0)

@@ -67,7 +67,7 @@ def fit_law(
     held_out : array of shape (m, D), optional
         Normal samples that say which distances are usual.
     prior : Law, optional
-        Whose covariance counts as that of `PRIOR` further samples.
+        Whose covariance and spread count as those of `PRIOR` further samples.
 
     Returns
     -------
@@ -88,7 +88,10 @@ def fit_law(
         away = np.concatenate([gaussian(np.concatenate(others), prior).log_distance(block) for block, others in parts])
     else:
         away = law.log_distance(held_out)
-    law = law._replace(centre=away.mean(), spread=np.maximum(away.std(), SMALLEST))
+    variance = away.var()
+    if prior is not None:  # a short stretch says little of how far normal samples scatter
+        variance = (len(away) * variance + PRIOR * prior.spread**2) / (len(away) + PRIOR)
+    law = law._replace(centre=away.mean(), spread=np.maximum(np.sqrt(variance), SMALLEST))
     return law, (away - law.centre) / law.spread
 
 

@@ -2,6 +2,7 @@
 
 from torch import nn
 
+from tsjepa.scales import Scales
 from tsjepa.shares import Shares
 from tsjepa.sketch import Sketch
 
@@ -10,7 +11,7 @@ PREFIX = "readout."
 
 
 class Readout(nn.Module):
-    """Shares of random filters and the sketch, either of which may be absent; nothing in it is trained.
+    """Shares of random filters, scales of channels and the sketch, any of which may be absent; nothing is trained.
 
     Parameters
     ----------
@@ -18,6 +19,8 @@ class Readout(nn.Module):
         Features besides pooled tokens.
     sketch : Sketch, optional
         What turns all features into the embedding.
+    scales : Scales, optional
+        Levels and scales of channels, which are part of the sketch.
 
     Examples
     --------
@@ -25,6 +28,6 @@ class Readout(nn.Module):
     ['sketch.centre', 'sketch.scale', 'sketch.whitenings.0.basis', 'sketch.whitenings.0.loss']
     """
 
-    def __init__(self, shares: Shares | None, sketch: Sketch | None) -> None:
+    def __init__(self, shares: Shares | None, sketch: Sketch | None, scales: Scales | None = None) -> None:
         super().__init__()
-        self.shares, self.sketch = shares, sketch
+        self.shares, self.sketch, self.scales = shares, sketch, scales

@@ -64,15 +64,17 @@ class Sketch(nn.Module):
         """Take mean and root mean squared distance from it, block by block, of training series [n, F], whitened.
 
         Each block counts its weight. Where less than `smallest`, which is of the last blocks, a distance is taken to
-        be that.
+        be that: such a block counts for next to nothing, and the others for as much as without it.
         """
         floors = [0.0] * (len(self.widths) - len(smallest)) + list(smallest)
         self.centre.copy_(rows.mean(0))
-        total = sum(weight**2 for weight in weights) ** 0.5
         blocks = self.whitened(rows - self.centre).split(self.widths, 1)
-        for weight, scale, block, floor in zip(weights, self.scale.split(self.widths), blocks, floors, strict=True):
-            distance = max(float(block.square().sum(1).mean().sqrt()), floor)
-            scale.fill_(REACH * weight / total / (distance or 1.0))
+        distances = [float(block.square().sum(1).mean().sqrt()) for block in blocks]
+        taken = [max(distance, floor) or 1.0 for distance, floor in zip(distances, floors, strict=True)]
+        heard = [w * distance / usual for w, distance, usual in zip(weights, distances, taken, strict=True)]
+        total = sum(weight**2 for weight in heard) ** 0.5 or 1.0
+        for weight, scale, usual in zip(weights, self.scale.split(self.widths), taken, strict=True):
+            scale.fill_(REACH * weight / total / usual)
 
     def whiten(self, first: int, within: Sequence[tuple[Tensor, int]]) -> None:
         """Learn of the blocks from `first` on what to shrink, from `scatter_within` of each; `measure` comes after."""
