@@ -109,6 +109,12 @@ def test_level_counts_unless_windows_are_normalised_each_by_itself():
         assert (scores[-100:].min() > 3) == seen
 
 
+def test_the_default_is_not_told_twice_of_level_and_scale():
+    detector = EmbeddingAnomalyDetector(window=32, max_epochs=1, device="cpu", random_state=0).fit(planted()[0][:400])
+    assert detector.embedder_.config_.normalize == "train"
+    assert not detector.embedder_.config_.probe.scale_features
+
+
 @pytest.mark.parametrize(
     ("changed", "points", "words"),
     [

@@ -204,7 +204,8 @@ class EmbeddingAnomalyDetector(BaseSeriesAnomalyDetector):
         apart = list(elsewhere(len(windows), starts, self.window))
         self.embedder_ = TSJEPAEmbedder(
             self.recipe,
-            overrides=("normalize=train", *self.overrides),
+            # the encoder sees level and scale then, and need not be told them
+            overrides=("normalize=train", "probe.scale_features=false", *self.overrides),
             max_epochs=self.max_epochs,
             device=self.device,
             random_state=self.random_state,
