@@ -11,7 +11,7 @@ from tsjepa.calibrator import calibrate
 from tsjepa.embedding import embed
 from tsjepa.finetuning import embed_batch
 from tsjepa.normalization import level_and_scale
-from tsjepa.scales import BOUND, Scales
+from tsjepa.scales import BOUND, LEAST, Scales
 
 # a temperature, a pressure in pascal, and a vibration that has no level
 LEVELS, SCALES = np.array([20.0, 1e5, 0.0]), np.array([2.0, 300.0, 0.1])
@@ -54,14 +54,19 @@ def test_it_is_its_formula() -> None:
     level, log_scale = wide.mean(2), np.log(wide.std(2))
     within = np.exp(np.sort(log_scale, 0)[(len(x) - 1) // 2])
     away = np.stack([(level - level.mean(0)) / np.hypot(within, level.std(0)), log_scale - log_scale.mean(0)], 2)
-    away /= np.sqrt(np.square(away.clip(-BOUND, BOUND)).mean((0, 1)))
+    away /= np.sqrt(np.square(away.clip(-BOUND, BOUND)).mean((0, 1))).clip(LEAST)
     np.testing.assert_allclose(measured(x)[1], BOUND * np.tanh(away / BOUND), atol=2e-3)
 
 
 def test_what_was_normalised_before_counts_for_nothing() -> None:
     x = plant().astype(np.float64)
     x = (x - x.mean(2, keepdims=True)) / x.std(2, keepdims=True)
-    assert measured(x.astype(np.float32))[1].abs().max() < 0.01
+    scales, z = measured(x.astype(np.float32))
+    assert z.abs().max() < 0.01
+    # nor does what a little noise makes of it
+    x += 0.05 * np.random.default_rng(1).normal(size=x.shape)
+    sequences = torch.from_numpy(x.astype(np.float32)).flatten(0, 1).unsqueeze(1)
+    assert scales(sequences, None, scales.places(len(x), sequences)).square().mean().sqrt() < 0.1
 
 
 def test_a_sensor_that_runs_away_counts_no_more_than_the_bound() -> None:

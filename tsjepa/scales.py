@@ -7,9 +7,9 @@ from tsjepa.normalization import level_and_scale
 
 # How many usual deviations count at most: a sensor that runs away must not drown what the others say
 BOUND = 3.0
-# Share of a channel's usual scale, or of one for log scales, that deviations which mean something exceed: the levels of
-# series that were normalised before differ by rounding
-NEGLIGIBLE = 1e-3
+# Least unit, as a share of a channel's deviation, and of one for log scales: less is what noise makes of a mean, and where
+# all series were normalised before, what is not quite so must not count for more than anything else
+LEAST = 0.1
 
 
 class Scales(nn.Module):
@@ -55,7 +55,7 @@ class Scales(nn.Module):
                 within, between = own[:, 1].median().exp(), own[:, 0].std(correction=0)
                 self.spread[number] = torch.stack([(within.square() + between.square()).sqrt(), own.new_tensor(1.0)])
         away = self.away(rows, channel)[channel >= 0].clamp(-BOUND, BOUND)
-        self.spread *= away.square().mean(0).sqrt().clamp(min=NEGLIGIBLE)
+        self.spread *= away.square().mean(0).sqrt().clamp(min=LEAST)
 
     def away(self, rows: Tensor, channel: Tensor) -> Tensor:
         """Return how far levels and log scales [n, C, 2] are from the usual ones of their channels [n, C]."""
