@@ -56,7 +56,7 @@ def test_only_plain_types_and_tensors_are_stored(tmp_path):
     path, _, header = saved(tmp_path)
     content = torch.load(path, weights_only=True)
     assert content["tsjepa"] == header.plain()
-    assert content["tsjepa"]["version"] == 3
+    assert content["tsjepa"]["version"] == 4
 
 
 class Bomb:
@@ -104,8 +104,8 @@ def test_other_files_are_refused_by_name(tmp_path):
 
 def test_a_newer_format_is_refused(tmp_path):
     path, *_ = saved(tmp_path)
-    changed(path, lambda content: content["tsjepa"].update(version=4))
-    with pytest.raises(CheckpointError, match="format 4, newer than 3"):
+    changed(path, lambda content: content["tsjepa"].update(version=5))
+    with pytest.raises(CheckpointError, match="format 5, newer than 4"):
         load_checkpoint(path)
 
 
@@ -140,6 +140,18 @@ def test_format_2_is_still_read(tmp_path):
     again, _ = load_checkpoint(changed(path, age))
     want, found = (embed(each.encoder.eval(), series, config.probe) for each in (model, again))
     np.testing.assert_array_equal(found, want)
+
+
+def test_format_3_is_read_unless_its_sketch_held_levels_in_another_way(tmp_path):
+    for scaled in ("false", "true"):
+        config = resolve(configure("tiny", None, ["probe.sketch=16", f"probe.scale_features={scaled}"]), 60)
+        save_checkpoint(tmp_path / "model.ckpt", build_model(config, 1), Header(config, "toy", 1, 60))
+        path = changed(tmp_path / "model.ckpt", lambda content: content["tsjepa"].update(version=3))
+        if scaled == "false":
+            assert load_checkpoint(path)[1].config == config
+            continue
+        with pytest.raises(CheckpointError, match="format 3, whose sketches held levels in another way"):
+            load_checkpoint(path)
 
 
 def test_names_of_channels_and_training_statistics_are_kept(tmp_path):

@@ -1,17 +1,18 @@
 """Level and scale of channels in a sketch: what is usual, what counts for nothing, and what must not drown the rest."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
-from sketched import config_of
+from sketched import SKETCHED, config_of
 
+from tsjepa import TSJEPAEmbedder
 from tsjepa.arrays import Series
-from tsjepa.build import build_model
+from tsjepa.build import build_model, configure, resolve
 from tsjepa.calibrator import calibrate
 from tsjepa.embedding import embed
 from tsjepa.finetuning import embed_batch
-from tsjepa.normalization import level_and_scale
-from tsjepa.scales import BOUND, LEAST, Scales
+from tsjepa.scales import CLIP, FARTHEST, Scales
 
 # a temperature, a pressure in pascal, and a vibration that has no level
 LEVELS, SCALES = np.array([20.0, 1e5, 0.0]), np.array([2.0, 300.0, 0.1])
@@ -33,7 +34,7 @@ def measured(x: np.ndarray) -> tuple[Scales, torch.Tensor]:
     sequences = torch.from_numpy(x).flatten(0, 1).unsqueeze(1)
     scales = Scales(x.shape[1])
     place = scales.places(len(x), sequences)
-    scales.measure(level_and_scale(sequences), place)
+    scales.measure(scales.seen(sequences, None), place)
     return scales, scales(sequences, None, place).unflatten(0, x.shape[:2])
 
 
@@ -54,8 +55,8 @@ def test_it_is_its_formula() -> None:
     level, log_scale = wide.mean(2), np.log(wide.std(2))
     within = np.exp(np.sort(log_scale, 0)[(len(x) - 1) // 2])
     away = np.stack([(level - level.mean(0)) / np.hypot(within, level.std(0)), log_scale - log_scale.mean(0)], 2)
-    away /= np.sqrt(np.square(away.clip(-BOUND, BOUND)).mean((0, 1))).clip(LEAST)
-    np.testing.assert_allclose(measured(x)[1], BOUND * np.tanh(away / BOUND), atol=2e-3)
+    away /= np.sqrt(np.square(away.clip(-CLIP, CLIP)).mean((0, 1)))
+    np.testing.assert_allclose(measured(x)[1], away * np.exp(-np.square(away / FARTHEST) / 2), atol=2e-3)
 
 
 def test_what_was_normalised_before_counts_for_nothing() -> None:
@@ -69,13 +70,49 @@ def test_what_was_normalised_before_counts_for_nothing() -> None:
     assert scales(sequences, None, scales.places(len(x), sequences)).square().mean().sqrt() < 0.1
 
 
-def test_a_sensor_that_runs_away_counts_no_more_than_the_bound() -> None:
+def test_a_sensor_that_runs_away_counts_for_nothing() -> None:
     x = plant()
     scales, _ = measured(x)
-    x[0, 0], x[1, 1] = 1e9, 1e5  # stuck, one of them far away
-    z = scales(torch.from_numpy(x[:2]).flatten(0, 1).unsqueeze(1), None, torch.tensor([0, 1, 2, 0, 1, 2]))
-    assert z.isfinite().all()
-    assert z.abs().max() <= BOUND
+    far = x[:2].copy()
+    far[0, 0], far[1, 1] = 1e9, 0.0  # both stand still, too
+    z = scales(torch.from_numpy(far).flatten(0, 1).unsqueeze(1), None, torch.tensor([0, 1, 2, 0, 1, 2]))
+    assert z.abs().max() <= FARTHEST * np.exp(-0.5)
+    assert z[[0, 4], 0].abs().max() < 1e-6
+
+
+def test_what_hardly_differed_in_training_decides_nothing_afterwards() -> None:
+    x = plant(n_channels=1).astype(np.float64)
+    x = ((x - x.mean(2, keepdims=True)) / x.std(2, keepdims=True)).astype(np.float32)
+    config = resolve(configure("default"), 60)
+    encoder = build_model(config, 1).encoder.eval()
+    calibrate(encoder, Series(x), config.probe)
+    Z = embed(encoder, Series(x), config.probe)
+    for gain, offset in ((1.5, 0), (1.1, 0.2), (5, 20)):
+        assert np.mean(embed(encoder, Series(np.float32(gain) * x + np.float32(offset)), config.probe) != Z) < 0.01
+
+
+@pytest.mark.parametrize("unit", [1e-10, 1e36])
+def test_units_have_no_limit(unit: float) -> None:
+    x = plant(n_channels=1)
+    scaled = (x.astype(np.float64) * unit).astype(np.float32)
+    torch.testing.assert_close(measured(scaled)[1], measured(x)[1], rtol=1e-3, atol=1e-3)
+
+
+def test_nothing_is_known_of_what_no_training_series_has_measured() -> None:
+    x = plant()
+    sequences = torch.from_numpy(x).flatten(0, 1).unsqueeze(1)
+    valid = torch.ones(sequences.shape, dtype=torch.bool)
+    valid[1::3] = False
+    scales = Scales(3)
+    place = scales.places(len(x), sequences)
+    for _ in range(3):  # once more changes nothing
+        scales.measure(scales.seen(sequences, valid), place)
+    z = scales(sequences, None, place)
+    assert not z[1::3].any()
+    without = measured(x[:, [0, 2]])[1].flatten(0, 1)
+    torch.testing.assert_close(z.unflatten(0, (-1, 3))[:, [0, 2]].flatten(0, 1), without)
+    scales.measure(scales.seen(sequences, torch.zeros_like(valid)), place)
+    assert not scales(sequences, None, place).any()
 
 
 def test_a_dead_series_among_the_training_ones_leaves_the_others_apart() -> None:
@@ -116,14 +153,50 @@ def test_of_another_number_of_channels_nothing_is_known() -> None:
     assert np.mean(rows[0] != rows[1]) < 0.05  # rounding of values around 1000
 
 
-def test_missing_points_and_channels_have_no_part() -> None:
+@pytest.mark.parametrize("mode", ["independent", "mixed"])
+def test_missing_points_and_channels_have_no_part(mode: str) -> None:
     x = plant()
     valid = np.ones(x.shape, bool)
     valid[:5, 0], valid[5:9, 1, 20:40] = False, False
-    config = config_of("probe.scale_features=true")
-    encoder = build_model(config, 3).encoder.eval()
-    calibrate(encoder, Series(x, valid), config.probe)
-    found = [
-        embed(encoder, Series(np.where(valid, x, fill).astype(np.float32), valid), config.probe) for fill in (0, 9)
-    ]
+    config = config_of("probe.scale_features=true", f"tokenizer.channels={mode}", "probe.shares=false")
+    found = []
+    for fill in (0.0, 1e6):
+        series = Series(np.where(valid, x, fill).astype(np.float32), valid)
+        encoder = build_model(config, 3).encoder.eval()
+        calibrate(encoder, series, config.probe)
+        found.append(embed(encoder, series, config.probe))
     np.testing.assert_array_equal(*found)
+    assert encoder.readout is not None
+    assert encoder.readout.scales is not None
+    np.testing.assert_allclose(encoder.readout.scales.centre[0, 0], x[5:, 0].mean(), rtol=1e-3)
+
+
+def test_a_missing_channel_of_a_mixing_encoder_is_as_usual() -> None:
+    x = plant()
+    scales, _ = measured(x)
+    valid = torch.ones(1, 3, 60, dtype=torch.bool)
+    valid[0, 1] = False
+    z = scales(torch.from_numpy(x[:1]), valid, torch.zeros(1, dtype=torch.long))
+    assert (z[0] == 0).tolist() == [False, True, False, False, True, False]
+
+
+def test_levels_come_first() -> None:
+    x = plant()
+    scales, z = measured(x)
+    mixed = scales(torch.from_numpy(x), None, torch.zeros(len(x), dtype=torch.long))
+    torch.testing.assert_close(mixed, z.transpose(1, 2).flatten(1))
+
+
+def test_names_say_which_channel_is_which() -> None:
+    frames = [pd.DataFrame(case.T, columns=["temperature", "pressure", "vibration"]) for case in plant(20)]
+    overrides = [*SKETCHED, "probe.scale_features=true", "probe.channels=mean"]
+    embedder = TSJEPAEmbedder("tiny", max_epochs=1, random_state=0, device="cpu", overrides=overrides).fit(frames)
+    Z = embedder.transform(frames)
+    np.testing.assert_array_equal(embedder.transform([frame[frame.columns[::-1]] for frame in frames]), Z)
+    # others are other channels
+    assert embedder.transform([frame.add_prefix("new ") for frame in frames]).shape == Z.shape
+    assert embedder.transform([frame.iloc[:, :2] for frame in frames]).shape == Z.shape
+
+
+def test_without_a_sketch_nothing_stands_beside_a_level() -> None:
+    assert not configure("default").probe.plain().scale_features

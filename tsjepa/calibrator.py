@@ -177,7 +177,7 @@ class Calibrator:
         scales = None if self.encoder.readout is None else self.encoder.readout.scales
         if scales is None:
             return []
-        rows = torch.cat([level_and_scale(batch.views[0].x, batch.views[0].valid)[: batch.n] for batch in placed])
+        rows = torch.cat([scales.seen(batch.views[0].x, batch.views[0].valid)[: batch.n] for batch in placed])
         place = torch.cat([batch.place[: batch.n] for batch in placed])
         scales.measure(rows, place)
         return [Block(part, []) for part in scales.standardised(rows, place).split(self.encoder.channels, 1)]

@@ -18,7 +18,7 @@ from tsjepa.build import build_model
 from tsjepa.config import Config, ConfigError, parse_config
 from tsjepa.objective import JEPA
 
-FORMAT, VERSION = "tsjepa", 3
+FORMAT, VERSION = "tsjepa", 4
 # where a checkpoint keeps the head of a classifier, if it has one
 HEAD = "head"
 
@@ -221,9 +221,15 @@ def load_checkpoint(path: str | Path) -> tuple[JEPA, Header]:
     """
     content = read_checkpoint(path)
     header = read_header(content, path)
+    probe, version = header.config.probe, content[FORMAT]["version"]
+    if version < 4 and probe.sketch is not None and probe.scale_features:
+        raise CheckpointError(
+            f"{path} has checkpoint format {version}, whose sketches held levels in another way, which this version "
+            "does not compute: pretrain again."
+        )
     model = build_model(header.config, header.n_channels)
     state = model_state(content)
-    if content[FORMAT]["version"] < 3:  # sketches were not whitened
+    if version < 3:  # sketches were not whitened
         state = {name: value for name, value in model.state_dict().items() if ".whitenings." in name} | state
     try:
         model.load_state_dict(state, strict=True)

@@ -299,7 +299,7 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     def _adopt(self, X: Any) -> Series:
         """Take over the form of X, dimensions and channels, where the model was trained on something else."""
         panel, encoder = to_panel(X), self.model_.encoder
-        tied = encoder.channels > 1 or encoder.statistics is not None
+        tied = encoder.channels > 1 or encoder.statistics is not None or self._known_names(panel)
         series = self._series(self._by_name(panel) if tied else panel, reset=True)
         self._take(self.model_, Header(self.config_, None, series.n_channels, series.n_timepoints, self._names()))
         return series
@@ -323,9 +323,17 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
     def _by_name(self, panel: Panel) -> Panel:
         """Choose and order channels as in `fit`, where both have names and the order counts."""
-        if self._two_d or not hasattr(self, "feature_names_in_") or self._any_channels():
+        if self._two_d or not hasattr(self, "feature_names_in_"):
+            return panel
+        if self._any_channels() and not self._known_names(panel):
             return panel
         return panel.select(self.feature_names_in_.tolist())
+
+    def _known_names(self, panel: Panel) -> bool:
+        """Return whether a panel has the channels of `fit` by name, each of which has a usual level of its own."""
+        readout, names = self.model_.encoder.readout, self._names()
+        placed = readout is not None and readout.scales is not None
+        return placed and names is not None and set(panel.channels or ()) == set(names)
 
     def _any_channels(self) -> bool:
         """Return whether series with another number of channels have an embedding of the same width."""

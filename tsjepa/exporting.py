@@ -220,12 +220,28 @@ def example_values(encoder: Encoder, n_channels: int, n_timepoints: int, seed: i
         time = np.arange(shape[2]) / patch
         waves = np.sin(rng.uniform(1, 10, shape[:2])[..., None] * time + rng.uniform(0, 7, shape[:2])[..., None])
         values = waves + 0.5 * rng.standard_normal(shape)
-        if encoder.statistics is not None:
-            level, scale = encoder.statistics.mean.numpy(), encoder.statistics.scale.numpy()
-            values = level[:, None] + scale[:, None] * values
+        level, scale = usual(encoder, shape[1])
+        values = level[:, None] + scale[:, None] * values
         found.append(values.astype(np.float32))
     spoil(found[1], rng)
     return found
+
+
+def usual(encoder: Encoder, n_channels: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return level and scale that channels have in training series, as far as an encoder knows them, else 0 and 1.
+
+    Examples
+    --------
+    >>> from tsjepa.tokenizers import LinearPatches
+    >>> usual(Encoder(LinearPatches(5, 4), depth=1, heads=1), n_channels=2)
+    (array([0., 0.], dtype=float32), array([1., 1.], dtype=float32))
+    """
+    if encoder.statistics is not None:
+        return encoder.statistics.mean.numpy(), encoder.statistics.scale.numpy()
+    scales = None if encoder.readout is None else encoder.readout.scales
+    if scales is not None and scales.n_channels == n_channels:
+        return scales.centre[:, 0].numpy(), scales.centre[:, 1].exp().numpy()
+    return np.zeros(n_channels, np.float32), np.ones(n_channels, np.float32)
 
 
 def spoil(values: NDArray[np.float32], rng: np.random.Generator) -> None:

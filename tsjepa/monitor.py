@@ -220,7 +220,7 @@ class Monitor:
             return math.nan
         mean = pool(last, attend, "mean")
         # in float64, so that latents on their way to infinity can still be squared
-        accuracy = cross_validate(mean.reshape(len(self.labels), -1).double().cpu().numpy(), self.labels, folds=3)
+        accuracy = cross_validate(mean.reshape(len(self.labels), -1).cpu().double().numpy(), self.labels, folds=3)
         return math.nan if accuracy is None else accuracy
 
 

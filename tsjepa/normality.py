@@ -31,7 +31,8 @@ class Law(NamedTuple):
     whitener : float64 array of shape (D, D)
         Inverse of the Cholesky factor of the covariance: it makes deviations from the mean white.
     centre, spread : float64 array of shape ()
-        Mean and standard deviation of `log_distance` of normal samples that the law was not fitted on.
+        Mean and standard deviation of `log_distance` of normal samples that the law was not fitted on; with a prior,
+        the deviation is pooled with that of the prior.
     """
 
     mean: Floats

@@ -217,10 +217,13 @@ def level_and_scale(x: Tensor, valid: Tensor | None = None) -> Tensor:
     >>> level_and_scale(torch.tensor([[[2.0, 4.0], [5.0, 5.0]]]))
     tensor([[  3.0000,   0.0000,   5.0000, -14.3329]])
     """
+    device = x.device
+    if device.type == "mps":  # which has no float64
+        x, valid = x.cpu(), None if valid is None else valid.cpu()
     valid = torch.ones_like(x, dtype=torch.bool) if valid is None else valid
     x = torch.where(valid, x.double(), 0.0)
     count = valid.sum(-1, keepdim=True).clamp(min=1)
     mean = x.sum(-1, keepdim=True) / count
     variance = torch.where(valid, x - mean, 0.0).square().sum(-1, keepdim=True) / count
     floor = (torch.finfo(torch.float32).eps * x.abs().amax(-1, keepdim=True)).clamp(min=SMALLEST_SCALE)
-    return torch.cat([mean, variance.sqrt().maximum(floor).log()], -1).flatten(1).float()
+    return torch.cat([mean, variance.sqrt().maximum(floor).log()], -1).flatten(1).float().to(device)

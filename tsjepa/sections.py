@@ -212,8 +212,8 @@ class ProbeConfig(Section):
         return self
 
     def plain(self, levels: Levels = "all") -> "ProbeConfig":
-        """Return how tokens are pooled without shares and without a sketch, where each level is looked at."""
-        unread = {"shares": False, "sketch": None, "stretch": None, "noise": None}
+        """Return how tokens are pooled, and nothing besides, where each level is looked at."""
+        unread = {"shares": False, "sketch": None, "stretch": None, "noise": None, "scale_features": False}
         return self.model_copy(update={"levels": levels, **unread})
 
 

@@ -18,10 +18,10 @@ class Sketch(nn.Module):
     r"""Project blocks of features together on random directions, and round what comes out.
 
     .. math:: s = \frac{1}{m} \operatorname{round}\Big(m \tanh(c R z)\Big),
-              \qquad z = \bigoplus_b w_b \frac{W_b (x_b - \mu_b)}{\sigma_b}, \quad \sum_b w_b^2 = 1
+              \qquad z = \bigoplus_b w_b \frac{W_b (x_b - \mu_b)}{\sigma_b}
 
     where W_b shrinks what the patches of a series disagree on, or what speed and noise change, once that is known
-    (`tsjepa.whitening`).
+    (`tsjepa.whitening`), and c is such that a typical training series lies `REACH` from the centre.
 
     Linear heads usually standardise each feature by the labelled series. With few of them the scale of a feature is
     noise, and one that hardly differs between them is blown up. Random directions share the spread of all features, so

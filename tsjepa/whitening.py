@@ -53,7 +53,7 @@ class Whitening(nn.Module):
         total = float(scatter.trace())
         if not freedom or total <= 0:
             return
-        values, vectors = torch.linalg.eigh(scatter.double().cpu())
+        values, vectors = torch.linalg.eigh(scatter.cpu().double())
         kept = self.loss.numel()
         large, mean = values[-kept:].clamp(min=0), total / len(values)
         self.basis.copy_(vectors[:, -kept:])

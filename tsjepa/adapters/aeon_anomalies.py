@@ -139,7 +139,8 @@ class EmbeddingAnomalyDetector(BaseSeriesAnomalyDetector):
         Passes over the windows.
     overrides : sequence of str, default=()
         Any other setting, as ``"encoder.depth=3"``. Windows are standardised by the whole series, so that level and
-        amplitude count, unless this has ``"normalize=instance"``.
+        amplitude count, unless this has ``"normalize=instance"``, and not told to the sketch besides, unless this has
+        ``"probe.scale_features=true"``.
     device : {"auto", "cpu", "cuda", "mps"}, default="auto"
         Where to train and to embed.
     random_state : int, RandomState instance or None, default=None
