@@ -323,17 +323,15 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
     def _by_name(self, panel: Panel) -> Panel:
         """Choose and order channels as in `fit`, where both have names and the order counts."""
-        if self._two_d or not hasattr(self, "feature_names_in_"):
-            return panel
-        if self._any_channels() and not self._known_names(panel):
-            return panel
-        return panel.select(self.feature_names_in_.tolist())
+        names = self._names()
+        free = self._any_channels() and not self._known_names(panel)
+        return panel if names is None or free else panel.select(list(names))
 
     def _known_names(self, panel: Panel) -> bool:
         """Return whether a panel has the channels of `fit` by name, each of which has a usual level of its own."""
-        readout, names = self.model_.encoder.readout, self._names()
+        readout = self.model_.encoder.readout
         placed = readout is not None and readout.scales is not None
-        return placed and names is not None and set(panel.channels or ()) == set(names)
+        return placed and panel.channels is not None and set(panel.channels) == set(self._names() or ())
 
     def _any_channels(self) -> bool:
         """Return whether series with another number of channels have an embedding of the same width."""
