@@ -63,7 +63,7 @@ class Block(NamedTuple):
 class Calibrator:
     """Measures the sketch of an encoder, where it has one, on a fixed sample of training series, again and again.
 
-    Shares do not change while an encoder is trained: they are measured once.
+    Shares, and levels and scales of channels, do not change while an encoder is trained: they are measured once.
 
     Parameters
     ----------
@@ -94,6 +94,7 @@ class Calibrator:
         self.sketch = None if encoder.readout is None else encoder.readout.sketch
         self.batches: list[Batch] = []
         self.shares: list[Block] = []
+        self.scaled: list[Block] = []
         if self.sketch is not None:
             wanted = min(SAMPLE, max(HELD // (source.n_channels * source.n_timepoints), 2))
             cases = some_cases(source, wanted)
@@ -117,8 +118,9 @@ class Calibrator:
                 self.sketch.whiten(0, [combined(block) for block in self.shares])
             own = [joined(parts) for parts in zip(*map(self.blocks, placed), strict=True)]
             self.sketch.whiten(len(self.shares), [combined(block) for block in own])
-            blocks = self.shares + own + self.scale_blocks(placed)
-            rows = torch.cat([block.rows for block in blocks], 1)
+            self.scaled = self.scaled or self.scale_blocks(placed)
+            blocks = self.shares + own + self.scaled
+            rows = torch.cat([block.rows.to(device) for block in blocks], 1)  # some were measured on another one
             weights = block_weights(self.probe, len(blocks), self.n_cases)
             self.sketch.measure(rows, weights, [self.encoder.channels**0.5] * 2 * self.probe.scale_features)
         self.encoder.train(training)
