@@ -1,13 +1,17 @@
 """Statistics of the training series against float64, their way through a model, and the features of level and scale."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sketched import config_of, series_of
 
 from tsjepa.arrays import Series, as_series
 from tsjepa.build import build_model, build_untrained, configure, resolve
+from tsjepa.calibrator import calibrate
 from tsjepa.checkpoint import CheckpointError, Header, load_checkpoint, save_checkpoint
 from tsjepa.embedding import embed
 from tsjepa.encoder import Encoder
@@ -21,7 +25,7 @@ from tsjepa.normalization import (
     take_statistics,
 )
 from tsjepa.tokenizers import LinearPatches
-from tsjepa.training import Options, fit_stages
+from tsjepa.training import Options, fit, fit_stages
 
 NAN = np.nan
 
@@ -258,3 +262,19 @@ def test_a_researcher_may_build_it_by_hand() -> None:
         "statistics.scale",
         "statistics.count",
     ]
+
+
+def test_a_sketch_is_measured_on_series_that_are_standardised_already(tmp_path: Path) -> None:
+    series = Series(series_of(40).values * 50 + 300)
+    config = config_of("normalize=train", "train.epochs=2")
+
+    def trained(n_epochs: int, resume: bool) -> np.ndarray:
+        model, header = build_model(config, 1), Header(config, "toy", 1, 60)
+        fit(model, series, header, Options(tmp_path, resume, "cpu", diagnose=False), epochs=n_epochs)
+        found = embed(model.encoder, series, config.probe)
+        calibrate(model.encoder, series, config.probe)
+        np.testing.assert_array_equal(found, embed(model.encoder, series, config.probe))
+        return found
+
+    assert (np.abs(trained(1, resume=False)) == 1).mean() < 0.8
+    trained(2, resume=True)

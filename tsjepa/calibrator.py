@@ -92,23 +92,16 @@ class Calibrator:
         self.encoder, self.probe, self.whiten = encoder, probe, whiten and probe.whiten
         self.n_cases = source.n_cases
         self.sketch = None if encoder.readout is None else encoder.readout.sketch
+        self.source = source
         self.batches: list[Batch] = []
         self.shares: list[Block] = []
         self.scaled: list[Block] = []
-        if self.sketch is not None:
-            wanted = min(SAMPLE, max(HELD // (source.n_channels * source.n_timepoints), 2))
-            cases = some_cases(source, wanted)
-            values, valid = sequences(encoder, source.take(cases))
-            place = places(encoder, len(cases), torch.from_numpy(values))
-            generator = torch.Generator().manual_seed(0)
-            for index, x, measured in batches(encoder, values, valid):
-                noisy = self.with_noise(x, measured, generator)
-                self.batches.append(Batch(self.views(x, measured), noisy, len(index), batch_places(place, index)))
 
     def __call__(self, device: str | torch.device) -> None:
         """Measure the sketch, with the encoder on a device."""
-        if self.sketch is None or not self.batches:
+        if self.sketch is None:
             return
+        self.batches = self.batches or self.sample()
         training = self.encoder.training
         self.encoder.eval()
         with torch.inference_mode(), fast_float32():
@@ -124,6 +117,18 @@ class Calibrator:
             weights = block_weights(self.probe, len(blocks), self.n_cases)
             self.sketch.measure(rows, weights, [self.encoder.channels**0.5] * 2 * self.probe.scale_features)
         self.encoder.train(training)
+
+    def sample(self) -> list[Batch]:
+        """Return the sample, as the encoder reads series: only now it may have the statistics that it does so by."""
+        wanted = min(SAMPLE, max(HELD // (self.source.n_channels * self.source.n_timepoints), 2))
+        cases = some_cases(self.source, wanted)
+        values, valid = sequences(self.encoder, self.source.take(cases))
+        place = places(self.encoder, len(cases), torch.from_numpy(values))
+        generator, found = torch.Generator().manual_seed(0), []
+        for index, x, measured in batches(self.encoder, values, valid):
+            noisy = self.with_noise(x, measured, generator)
+            found.append(Batch(self.views(x, measured), noisy, len(index), batch_places(place, index)))
+        return found
 
     @property
     def by_patches(self) -> bool:
