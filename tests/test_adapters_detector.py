@@ -80,13 +80,13 @@ def test_usual_windows_score_zero_in_the_mean_and_one_in_spread():
 def test_a_thinned_reference_is_searched_as_the_whole_one_is(monkeypatch, n_points):
     X = planted()[0][:n_points]
     monkeypatch.setattr("tsjepa.adapters.aeon_anomalies.MOST", 300)
-    monkeypatch.setattr("tsjepa.adapters.aeon_anomalies.PART", 100)
+    monkeypatch.setattr("tsjepa.adapters.aeon_anomalies.HELD", 3_000)
     detector = EmbeddingAnomalyDetector(**TINY).fit(X)
     n_windows = n_points - 31
     assert len(detector.reference_) == -(-n_windows // 4)
     assert len(detector.usual_) == n_windows
     windows = np.lib.stride_tricks.sliding_window_view(X[:, None], 32, axis=0)
-    rows = detector.embedder_.transform(windows)
+    rows = detector.embedder_.transform(windows) / detector.spread_
     fifth = slice(0, -(-n_windows // 5))
     elsewhere = rows[::4][np.arange(0, n_windows, 4) >= fifth.stop - 1 + 32]
     nearest = np.linalg.norm(rows[fifth, None] - elsewhere, axis=2).min(1)
@@ -109,10 +109,34 @@ def test_level_counts_unless_windows_are_normalised_each_by_itself():
         assert (scores[-100:].min() > 3) == seen
 
 
-def test_the_default_is_not_told_twice_of_level_and_scale():
-    detector = EmbeddingAnomalyDetector(window=32, max_epochs=1, device="cpu", random_state=0).fit(planted()[0][:400])
-    assert detector.embedder_.config_.normalize == "train"
-    assert not detector.embedder_.config_.probe.scale_features
+@pytest.mark.parametrize("recipe", ["default", "rotating", "noise-tolerant"])
+def test_whatever_the_recipe_what_is_farther_scores_higher(recipe):
+    X = planted()[0][:400]
+    own = {"recipe": recipe, "overrides": ("tokenizer.filters=4", "encoder.dim=16", "predictor.dim=16")}
+    detector = EmbeddingAnomalyDetector(**TINY | own).fit(X)
+    assert detector.embedder_.config_.probe.sketch is None
+    far = [detector.predict(X + size * np.eye(400)[300]).max() for size in (0, 5, 10, 20)]
+    assert np.all(np.diff(far) > 1)
+
+
+def test_features_that_usually_scatter_little_count_as_much_as_others():
+    X = planted()[0][:700]
+    detector = EmbeddingAnomalyDetector(**TINY).fit(X)
+    assert detector.projection_ is None
+    assert np.quantile(detector.reference_.std(0), [0.25, 0.75]) == pytest.approx([1, 1], abs=0.1)
+
+
+def test_many_channels_are_brought_to_few_features_which_keeps_distances(monkeypatch):
+    X = np.random.default_rng(0).normal(size=(400, 12)).cumsum(0) / 20
+    X[:, 4] += 2 * np.sin(np.arange(400) / 3)
+    wide = EmbeddingAnomalyDetector(**TINY).fit(X, axis=0)
+    assert wide.projection_ is not None
+    assert wide.reference_.shape == (369, 2048)
+    monkeypatch.setattr("tsjepa.adapters.aeon_anomalies.WIDE", 10**6)
+    whole = EmbeddingAnomalyDetector(**TINY).fit(X, axis=0)
+    assert whole.projection_ is None
+    assert whole.reference_.shape[1] > 2048
+    np.testing.assert_allclose(wide.usual_, whole.usual_, rtol=0.1)
 
 
 @pytest.mark.parametrize(

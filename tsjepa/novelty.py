@@ -13,6 +13,21 @@ Floats = NDArray[np.float64]
 FIFTHS = 5
 # Least spread of usual distances, as a share of the size of what they lie between: less is rounding
 SMALLEST = 1e-5
+# Least spread of a feature, as a share of the root mean square of all: one that is nearly constant is not to decide
+LEAST = 0.1
+
+
+def spread(rows: NDArray[Any]) -> NDArray[np.float32]:
+    """Return the standard deviation of each feature of usual rows [n, D], but for a least one, to divide by.
+
+    Examples
+    --------
+    >>> spread(np.array([[0.0, 5.0], [2.0, 5.0]])).round(3)
+    array([1.   , 0.071], dtype=float32)
+    """
+    own = rows.std(0, dtype=np.float64)
+    usual = np.sqrt(np.square(own).mean())
+    return np.maximum(own, LEAST * usual if usual > 0 else 1.0).astype(np.float32)
 
 
 def nearest(rows: NDArray[Any], reference: NDArray[Any], n_neighbors: int = 1) -> Floats:

@@ -7,14 +7,32 @@ from typing import Any, ClassVar
 import numpy as np
 from aeon.anomaly_detection.series.base import BaseSeriesAnomalyDetector
 from numpy.typing import NDArray
+from sklearn.random_projection import SparseRandomProjection
 
 from tsjepa.config import Config
 from tsjepa.detect import SurpriseDetector
 from tsjepa.embedder import TSJEPAEmbedder
-from tsjepa.novelty import elsewhere, nearest, over_points, standardised
+from tsjepa.novelty import elsewhere, nearest, over_points, spread, standardised
 
-# Windows of the normal series that others are held against, spread evenly; and windows that are embedded at a time
-MOST, PART = 8192, 4096
+# Windows of the normal series that others are held against, and those that say how much a feature usually scatters,
+# both spread evenly
+MOST, SAMPLE = 8192, 512
+# Numbers that are held at a time while windows are embedded
+HELD = 2**23
+# Most features that are kept of a window
+WIDE = 2048
+# How windows are read, unless overrides say something else. A sketch saturates, and so does not tell far from farther;
+# the encoder sees level and scale, as it standardises by the whole series, and need not be told them
+READING = (
+    "normalize=train",
+    "probe.levels=all",
+    "probe.pool=[mean, std, max]",
+    "probe.shares=false",
+    "probe.sketch=null",
+    "probe.stretch=null",
+    "probe.noise=null",
+    "probe.scale_features=false",
+)
 # What both detectors tell aeon of themselves
 TAGS = {
     "X_inner_type": "np.ndarray",
@@ -139,8 +157,8 @@ class EmbeddingAnomalyDetector(BaseSeriesAnomalyDetector):
         Passes over the windows.
     overrides : sequence of str, default=()
         Any other setting, as ``"encoder.depth=3"``. Windows are standardised by the whole series, so that level and
-        amplitude count, unless this has ``"normalize=instance"``, and not told to the sketch besides, unless this has
-        ``"probe.scale_features=true"``.
+        amplitude count, unless this has ``"normalize=instance"``, and read as mean, standard deviation and maximum of
+        the tokens of all levels, unless this has other settings of ``probe``.
     device : {"auto", "cpu", "cuda", "mps"}, default="auto"
         Where to train and to embed.
     random_state : int, RandomState instance or None, default=None
@@ -150,8 +168,12 @@ class EmbeddingAnomalyDetector(BaseSeriesAnomalyDetector):
     ----------
     embedder_ : TSJEPAEmbedder
         The fitted embedder, whose `save` writes a checkpoint.
+    spread_ : float32 array of shape (n_features,)
+        Standard deviation of each feature over normal windows, which is its unit.
+    projection_ : SparseRandomProjection or None
+        What brings more than 2,048 features, as many channels have, to so many, which hardly changes distances.
     reference_ : float32 array of shape (n_windows, n_features)
-        Embeddings of normal windows, in the order of time.
+        Embeddings of normal windows in these units, projected if they are, in the order of time.
     usual_ : float64 array of shape (n_timepoints - window + 1,)
         Distances of the windows of the series, one a point, from the nearest ones of other fifths of it.
 
@@ -205,13 +227,15 @@ class EmbeddingAnomalyDetector(BaseSeriesAnomalyDetector):
         apart = list(elsewhere(len(windows), starts, self.window))
         self.embedder_ = TSJEPAEmbedder(
             self.recipe,
-            # the encoder sees level and scale then, and need not be told them
-            overrides=("normalize=train", "probe.scale_features=false", *self.overrides),
+            overrides=(*READING, *self.overrides),
             max_epochs=self.max_epochs,
             device=self.device,
             random_state=self.random_state,
             diagnose=False,
         ).fit(windows[:: self.stride])
+        sample = self.embedder_.transform(windows[:: -(-len(windows) // SAMPLE)])
+        self.spread_, wide = spread(sample), sample.shape[1] > WIDE
+        self.projection_ = SparseRandomProjection(WIDE, random_state=0).fit(sample[:1]) if wide else None
         self.reference_ = self._embed(windows[starts])
         whole = len(starts) == len(windows)  # then these are the embeddings of all windows
         self.usual_ = np.concatenate(
@@ -231,7 +255,7 @@ class EmbeddingAnomalyDetector(BaseSeriesAnomalyDetector):
         return self._fit(X)._scores(self.usual_)
 
     def _distances(self, windows: NDArray[Any], reference: NDArray[Any]) -> NDArray[np.float64]:
-        parts = (windows[start : start + PART] for start in range(0, len(windows), PART))
+        parts = (windows[start : start + MOST] for start in range(0, len(windows), MOST))
         return np.concatenate([nearest(self._embed(part), reference, self.n_neighbors) for part in parts])
 
     def _scores(self, distances: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -245,7 +269,11 @@ class EmbeddingAnomalyDetector(BaseSeriesAnomalyDetector):
         return np.lib.stride_tricks.sliding_window_view(np.reshape(X, (len(X), -1)), self.window, axis=0)
 
     def _embed(self, windows: NDArray[Any]) -> NDArray[np.float32]:
-        return np.asarray(self.embedder_.transform(windows), np.float32)
+        size, found = max(HELD // len(self.spread_), 1), []
+        for start in range(0, len(windows), size):
+            part = self.embedder_.transform(windows[start : start + size]) / self.spread_
+            found.append(part if self.projection_ is None else self.projection_.transform(part))
+        return np.concatenate(found).astype(np.float32)
 
     @classmethod
     def _get_test_params(cls, parameter_set: str = "default") -> dict[str, Any]:
