@@ -1,12 +1,15 @@
 """The detector as one of aeon's: its own checks, and planted anomalies by its metrics."""
 
+import warnings
+
 import numpy as np
 import pytest
 from aeon.benchmarking.metrics.anomaly_detection import range_roc_auc_score
 from aeon.testing.estimator_checking import check_estimator
 
-from tsjepa import SurpriseDetector
+from tsjepa import DataWarning, SurpriseDetector
 from tsjepa.adapters.aeon import EmbeddingAnomalyDetector, SurpriseAnomalyDetector
+from tsjepa.embedding import some_cases
 
 SMALL = ("tokenizer.patch_length=4", "world.horizons=[1,2]", "encoder.dim=16", "predictor.dim=16", "projector.out=8")
 FEW = {"window": 32, "stride": 4, "max_epochs": 3, "overrides": SMALL, "device": "cpu", "random_state": 0}
@@ -83,12 +86,13 @@ def test_a_thinned_reference_is_searched_as_the_whole_one_is(monkeypatch, n_poin
     monkeypatch.setattr("tsjepa.adapters.aeon_anomalies.HELD", 3_000)
     detector = EmbeddingAnomalyDetector(**TINY).fit(X)
     n_windows = n_points - 31
-    assert len(detector.reference_) == -(-n_windows // 4)
+    starts = some_cases(n_windows, 300)
+    assert len(detector.reference_) == 300
     assert len(detector.usual_) == n_windows
     windows = np.lib.stride_tricks.sliding_window_view(X[:, None], 32, axis=0)
     rows = detector.embedder_.transform(windows) / detector.spread_
     fifth = slice(0, -(-n_windows // 5))
-    elsewhere = rows[::4][np.arange(0, n_windows, 4) >= fifth.stop - 1 + 32]
+    elsewhere = rows[starts][starts >= fifth.stop - 1 + 32]
     nearest = np.linalg.norm(rows[fifth, None] - elsewhere, axis=2).min(1)
     np.testing.assert_allclose(detector.usual_[fifth], nearest, rtol=1e-4)
     assert len(EmbeddingAnomalyDetector(**TINY).fit_predict(X)) == n_points
@@ -124,6 +128,34 @@ def test_features_that_usually_scatter_little_count_as_much_as_others():
     detector = EmbeddingAnomalyDetector(**TINY).fit(X)
     assert detector.projection_ is None
     assert np.quantile(detector.reference_.std(0), [0.25, 0.75]) == pytest.approx([1, 1], abs=0.1)
+
+
+def test_a_feature_on_another_scale_does_not_silence_the_others():
+    X = planted()[0][:700]
+    overrides = ("normalize=instance", "probe.scale_features=true")
+    small, large = (EmbeddingAnomalyDetector(**TINY, overrides=overrides).fit(scale * X) for scale in (1, 1e4))
+    assert np.median(large.reference_.std(0)) == pytest.approx(np.median(small.reference_.std(0)), rel=0.05)
+
+
+def test_the_spread_is_that_of_all_phases_of_what_repeats_itself(monkeypatch):
+    monkeypatch.setattr("tsjepa.adapters.aeon_anomalies.SAMPLE", 20)
+    monkeypatch.setattr("tsjepa.adapters.aeon_anomalies.MOST", 40)
+    t = np.arange(20 * 60 + 31)  # a twentieth is a period
+    X = np.sin(2 * np.pi * t / 60) + 0.02 * np.random.default_rng(0).normal(size=len(t))
+    detector = EmbeddingAnomalyDetector(**TINY).fit(X)
+    assert 0.7 < np.median(detector.reference_.std(0)) < 1.5
+    assert detector.predict(X).max() < 10
+
+
+@pytest.mark.parametrize("setting", ["probe.sketch=64", "probe.channels=mean", "probe.shares=true"])
+def test_a_sensor_that_stands_still_for_a_while_is_no_fault_of_the_data(monkeypatch, setting):
+    monkeypatch.setattr("tsjepa.adapters.aeon_anomalies.HELD", 20_000)
+    X = np.random.default_rng(0).normal(size=(700, 3))
+    X[300:600, 1] = X[300, 1]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DataWarning)
+        scores = EmbeddingAnomalyDetector(**TINY, overrides=(setting,)).fit(X, axis=0).predict(X, axis=0)
+    assert np.isfinite(scores).all()
 
 
 def test_many_channels_are_brought_to_few_features_which_keeps_distances(monkeypatch):

@@ -273,3 +273,24 @@ def test_levels_count_less_where_series_are_few(n_cases: int, share: float) -> N
         [1, 0.8 * share, 0.8 * share, 0.5**0.5, 0.5**0.5], rel=1e-3
     )
     assert block_weights(config_of("probe.shares=false").probe, 2, 200) == pytest.approx([0.6 * 0.5**0.5] * 2)
+
+
+def test_series_without_a_value_are_no_part_of_the_sample() -> None:
+    config = config_of()
+    few, among = build_model(config, 1).encoder, build_model(config, 1).encoder
+    values = series_of(6).values
+    many = np.zeros((2000, 1, 60), np.float32)
+    many[1000:1006] = values
+    valid = np.zeros(many.shape, bool)
+    valid[1000:1006] = True
+    calibrate(few, Series(values), config.probe)
+    calibrate(among, Series(many, valid), config.probe)
+    assert few.readout is not None
+    assert among.readout is not None
+    for name in ("sketch.centre", "sketch.whitenings.0.loss"):
+        torch.testing.assert_close(among.readout.state_dict()[name], few.readout.state_dict()[name])
+    nothing = build_model(config, 1).encoder
+    calibrate(nothing, Series(many, np.zeros_like(valid)), config.probe)
+    assert nothing.readout is not None
+    assert nothing.readout.sketch is not None
+    assert not nothing.readout.sketch.known

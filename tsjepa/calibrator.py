@@ -70,7 +70,8 @@ class Calibrator:
     encoder : Encoder
         It is measured in evaluation mode, and left in the one that it was in.
     source : SeriesSource
-        Training series, of which SAMPLE are looked at, fewer of very long ones, always the same.
+        Training series, of which SAMPLE with a value are looked at, fewer of very long ones, always the same; without
+        any, nothing is measured.
     probe : ProbeConfig
     whiten : bool, default=True
         Whether to learn what patches, or speeds, disagree on, too (`tsjepa.whitening`). That is a part of pretraining:
@@ -102,6 +103,8 @@ class Calibrator:
         if self.sketch is None:
             return
         self.batches = self.batches or self.sample()
+        if not self.batches:
+            return
         training = self.encoder.training
         self.encoder.eval()
         with torch.inference_mode(), fast_float32():
@@ -121,13 +124,14 @@ class Calibrator:
     def sample(self) -> list[Batch]:
         """Return the sample, as the encoder reads series: only now it may have the statistics that it does so by."""
         wanted = min(SAMPLE, max(HELD // (self.source.n_channels * self.source.n_timepoints), 2))
-        cases = some_cases(self.source, wanted)
+        measured = self.source.measured()
+        cases = measured[some_cases(len(measured), wanted)]
         values, valid = sequences(self.encoder, self.source.take(cases))
         place = places(self.encoder, len(cases), torch.from_numpy(values))
         generator, found = torch.Generator().manual_seed(0), []
-        for index, x, measured in batches(self.encoder, values, valid):
-            noisy = self.with_noise(x, measured, generator)
-            found.append(Batch(self.views(x, measured), noisy, len(index), batch_places(place, index)))
+        for index, x, there in batches(self.encoder, values, valid):
+            noisy = self.with_noise(x, there, generator)
+            found.append(Batch(self.views(x, there), noisy, len(index), batch_places(place, index)))
         return found
 
     @property

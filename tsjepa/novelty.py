@@ -1,11 +1,12 @@
 """How new the windows of a series are: distances to the nearest ones of a reference, and what that says of points."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
+from sklearn.preprocessing import StandardScaler
 
 Floats = NDArray[np.float64]
 
@@ -13,21 +14,24 @@ Floats = NDArray[np.float64]
 FIFTHS = 5
 # Least spread of usual distances, as a share of the size of what they lie between: less is rounding
 SMALLEST = 1e-5
-# Least spread of a feature, as a share of the root mean square of all: one that is nearly constant is not to decide
+# Least spread of a feature, as a share of the median of those that scatter: a nearly constant one is not to decide
 LEAST = 0.1
 
 
-def spread(rows: NDArray[Any]) -> NDArray[np.float32]:
-    """Return the standard deviation of each feature of usual rows [n, D], but for a least one, to divide by.
+def spread(parts: Iterable[NDArray[Any]]) -> NDArray[np.float32]:
+    """Return the standard deviation of each feature of usual rows [n, D], in parts, but for a least one, to divide by.
 
     Examples
     --------
-    >>> spread(np.array([[0.0, 5.0], [2.0, 5.0]])).round(3)
-    array([1.   , 0.071], dtype=float32)
+    >>> spread([np.array([[0.0, 5.0, 1.0], [4.0, 5.0, 1.5]]), np.array([[4.0, 5.0, 1.5], [0.0, 5.0, 1.0]])])
+    array([2.    , 0.1125, 0.25  ], dtype=float32)
     """
-    own = rows.std(0, dtype=np.float64)
-    usual = np.sqrt(np.square(own).mean())
-    return np.maximum(own, LEAST * usual if usual > 0 else 1.0).astype(np.float32)
+    scaler = StandardScaler()
+    for rows in parts:
+        scaler.partial_fit(rows)
+    own = np.sqrt(scaler.var_)
+    scattered = own[own > 0]
+    return np.maximum(own, LEAST * np.median(scattered) if len(scattered) else 1.0).astype(np.float32)
 
 
 def nearest(rows: NDArray[Any], reference: NDArray[Any], n_neighbors: int = 1) -> Floats:

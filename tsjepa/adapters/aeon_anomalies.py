@@ -1,6 +1,7 @@
 """Anomaly detectors of aeon: by how little was expected, and by how far windows are from normal ones."""
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -9,13 +10,15 @@ from aeon.anomaly_detection.series.base import BaseSeriesAnomalyDetector
 from numpy.typing import NDArray
 from sklearn.random_projection import SparseRandomProjection
 
+from tsjepa.arrays import DataWarning
 from tsjepa.config import Config
 from tsjepa.detect import SurpriseDetector
 from tsjepa.embedder import TSJEPAEmbedder
+from tsjepa.embedding import row_width, some_cases
 from tsjepa.novelty import elsewhere, nearest, over_points, spread, standardised
 
-# Windows of the normal series that others are held against, and those that say how much a feature usually scatters,
-# both spread evenly
+# Windows of the normal series that others are held against, and those that say how much a feature usually scatters:
+# drawn, since at equal distances they would all have one phase of what repeats itself
 MOST, SAMPLE = 8192, 512
 # Numbers that are held at a time while windows are embedded
 HELD = 2**23
@@ -169,7 +172,8 @@ class EmbeddingAnomalyDetector(BaseSeriesAnomalyDetector):
     embedder_ : TSJEPAEmbedder
         The fitted embedder, whose `save` writes a checkpoint.
     spread_ : float32 array of shape (n_features,)
-        Standard deviation of each feature over normal windows, which is its unit.
+        Unit of each feature: its standard deviation over at most 512 normal windows, at least a tenth of the median of
+        those that are not 0.
     projection_ : SparseRandomProjection or None
         What brings more than 2,048 features, as many channels have, to so many, which hardly changes distances.
     reference_ : float32 array of shape (n_windows, n_features)
@@ -222,7 +226,7 @@ class EmbeddingAnomalyDetector(BaseSeriesAnomalyDetector):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, but is {getattr(self, name)}.")
         windows = self._windows(X)
-        starts = np.arange(0, len(windows), -(-len(windows) // MOST))
+        starts = some_cases(len(windows), MOST)
         # before training: it tells a series that is too short
         apart = list(elsewhere(len(windows), starts, self.window))
         self.embedder_ = TSJEPAEmbedder(
@@ -233,9 +237,9 @@ class EmbeddingAnomalyDetector(BaseSeriesAnomalyDetector):
             random_state=self.random_state,
             diagnose=False,
         ).fit(windows[:: self.stride])
-        sample = self.embedder_.transform(windows[:: -(-len(windows) // SAMPLE)])
-        self.spread_, wide = spread(sample), sample.shape[1] > WIDE
-        self.projection_ = SparseRandomProjection(WIDE, random_state=0).fit(sample[:1]) if wide else None
+        self.spread_ = spread(self._read(windows[some_cases(len(windows), SAMPLE)]))
+        wide = len(self.spread_) > WIDE
+        self.projection_ = SparseRandomProjection(WIDE, random_state=0).fit(self.spread_[None]) if wide else None
         self.reference_ = self._embed(windows[starts])
         whole = len(starts) == len(windows)  # then these are the embeddings of all windows
         self.usual_ = np.concatenate(
@@ -268,12 +272,21 @@ class EmbeddingAnomalyDetector(BaseSeriesAnomalyDetector):
             raise ValueError(f"a window has {self.window} points, but the series has {len(X)}: give a smaller window.")
         return np.lib.stride_tricks.sliding_window_view(np.reshape(X, (len(X), -1)), self.window, axis=0)
 
-    def _embed(self, windows: NDArray[Any]) -> NDArray[np.float32]:
-        size, found = max(HELD // len(self.spread_), 1), []
+    def _read(self, windows: NDArray[Any]) -> Iterator[NDArray[Any]]:
+        """Yield the features of windows as the embedder reads them, so many at a time that they hold HELD numbers."""
+        width = windows.shape[1] * row_width(self.embedder_.model_.encoder, self.embedder_.config_.probe)
+        size = max(HELD // width, 1)
         for start in range(0, len(windows), size):
-            part = self.embedder_.transform(windows[start : start + size]) / self.spread_
-            found.append(part if self.projection_ is None else self.projection_.transform(part))
-        return np.concatenate(found).astype(np.float32)
+            with warnings.catch_warnings():  # that a sensor stands still in some windows is for the score to say
+                warnings.simplefilter("ignore", DataWarning)
+                rows = self.embedder_.transform(windows[start : start + size])
+            yield rows
+
+    def _embed(self, windows: NDArray[Any]) -> NDArray[np.float32]:
+        """Return the features of windows in their units, projected where they are many."""
+        parts = (rows / self.spread_ for rows in self._read(windows))
+        projected = parts if self.projection_ is None else map(self.projection_.transform, parts)
+        return np.concatenate(list(projected)).astype(np.float32)
 
     @classmethod
     def _get_test_params(cls, parameter_set: str = "default") -> dict[str, Any]:
