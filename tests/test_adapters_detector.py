@@ -83,7 +83,7 @@ def test_usual_windows_score_zero_in_the_mean_and_one_in_spread():
 def test_a_thinned_reference_is_searched_as_the_whole_one_is(monkeypatch, n_points):
     X = planted()[0][:n_points]
     monkeypatch.setattr("tsjepa.adapters.aeon_anomalies.MOST", 300)
-    monkeypatch.setattr("tsjepa.adapters.aeon_anomalies.HELD", 3_000)
+    monkeypatch.setattr("tsjepa.embedding.HELD", 3_000)
     detector = EmbeddingAnomalyDetector(**TINY).fit(X)
     n_windows = n_points - 31
     starts = some_cases(n_windows, 300)
@@ -111,6 +111,12 @@ def test_level_counts_unless_windows_are_normalised_each_by_itself():
     for overrides, seen in (((), True), (("normalize=instance",), False)):
         scores = EmbeddingAnomalyDetector(**TINY, overrides=overrides).fit(X).predict(higher)
         assert (scores[-100:].min() > 3) == seen
+
+
+def test_the_default_is_not_told_twice_of_level_and_scale():
+    detector = EmbeddingAnomalyDetector(window=32, max_epochs=1, device="cpu", random_state=0).fit(planted()[0][:400])
+    assert detector.embedder_.config_.normalize == "train"
+    assert not detector.embedder_.config_.probe.scale_features
 
 
 @pytest.mark.parametrize("recipe", ["default", "rotating", "noise-tolerant"])
@@ -149,7 +155,7 @@ def test_the_spread_is_that_of_all_phases_of_what_repeats_itself(monkeypatch):
 
 @pytest.mark.parametrize("setting", ["probe.sketch=64", "probe.channels=mean", "probe.shares=true"])
 def test_a_sensor_that_stands_still_for_a_while_is_no_fault_of_the_data(monkeypatch, setting):
-    monkeypatch.setattr("tsjepa.adapters.aeon_anomalies.HELD", 20_000)
+    monkeypatch.setattr("tsjepa.embedding.HELD", 20_000)
     X = np.random.default_rng(0).normal(size=(700, 3))
     X[300:600, 1] = X[300, 1]
     with warnings.catch_warnings():

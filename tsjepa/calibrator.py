@@ -1,6 +1,7 @@
 """Let the readout of an encoder know its training series: where they lie, and what is not to count in them."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -90,25 +91,19 @@ class Calibrator:
     """
 
     def __init__(self, encoder: Encoder, source: SeriesSource, probe: ProbeConfig, *, whiten: bool = True) -> None:
-        self.encoder, self.probe, self.whiten = encoder, probe, whiten and probe.whiten
-        self.n_cases = source.n_cases
+        self.encoder, self.source, self.probe, self.whiten = encoder, source, probe, whiten and probe.whiten
         self.sketch = None if encoder.readout is None else encoder.readout.sketch
-        self.source = source
-        self.batches: list[Batch] = []
         self.shares: list[Block] = []
         self.scaled: list[Block] = []
 
     def __call__(self, device: str | torch.device) -> None:
         """Measure the sketch, with the encoder on a device."""
-        if self.sketch is None:
-            return
-        self.batches = self.batches or self.sample()
-        if not self.batches:
+        if self.sketch is None or not self.sample:
             return
         training = self.encoder.training
         self.encoder.eval()
         with torch.inference_mode(), fast_float32():
-            placed = [batch.to(device) for batch in self.batches]
+            placed = [batch.to(device) for batch in self.sample]
             if self.probe.shares and not self.shares:
                 self.shares = [joined([self.share_block(batch) for batch in placed])]
                 self.sketch.whiten(0, [combined(block) for block in self.shares])
@@ -117,12 +112,13 @@ class Calibrator:
             self.scaled = self.scaled or self.scale_blocks(placed)
             blocks = self.shares + own + self.scaled
             rows = torch.cat([block.rows.to(device) for block in blocks], 1)  # some were measured on another one
-            weights = block_weights(self.probe, len(blocks), self.n_cases)
+            weights = block_weights(self.probe, len(blocks), self.source.n_cases)
             self.sketch.measure(rows, weights, [self.encoder.channels**0.5] * 2 * self.probe.scale_features)
         self.encoder.train(training)
 
+    @cached_property
     def sample(self) -> list[Batch]:
-        """Return the sample, as the encoder reads series: only now it may have the statistics that it does so by."""
+        """The sample, as the encoder reads series: only when it is called for it may know by which statistics."""
         wanted = min(SAMPLE, max(HELD // (self.source.n_channels * self.source.n_timepoints), 2))
         measured = self.source.measured()
         cases = measured[some_cases(len(measured), wanted)]

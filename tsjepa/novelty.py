@@ -18,12 +18,12 @@ SMALLEST = 1e-5
 LEAST = 0.1
 
 
-def spread(parts: Iterable[NDArray[Any]]) -> NDArray[np.float32]:
+def usual_spread(parts: Iterable[NDArray[Any]]) -> NDArray[np.float32]:
     """Return the standard deviation of each feature of usual rows [n, D], in parts, but for a least one, to divide by.
 
     Examples
     --------
-    >>> spread([np.array([[0.0, 5.0, 1.0], [4.0, 5.0, 1.5]]), np.array([[4.0, 5.0, 1.5], [0.0, 5.0, 1.0]])])
+    >>> usual_spread([np.array([[0.0, 5.0, 1.0], [4.0, 5.0, 1.5]]), np.array([[4.0, 5.0, 1.5], [0.0, 5.0, 1.0]])])
     array([2.    , 0.1125, 0.25  ], dtype=float32)
     """
     scaler = StandardScaler()

@@ -10,32 +10,20 @@ from aeon.anomaly_detection.series.base import BaseSeriesAnomalyDetector
 from numpy.typing import NDArray
 from sklearn.random_projection import SparseRandomProjection
 
-from tsjepa.arrays import DataWarning
+from tsjepa.arrays import DataWarning, Series
+from tsjepa.build import configure
 from tsjepa.config import Config
 from tsjepa.detect import SurpriseDetector
 from tsjepa.embedder import TSJEPAEmbedder
-from tsjepa.embedding import row_width, some_cases
-from tsjepa.novelty import elsewhere, nearest, over_points, spread, standardised
+from tsjepa.embedding import chunk_size, some_cases
+from tsjepa.novelty import elsewhere, nearest, over_points, standardised, usual_spread
+from tsjepa.sections import ProbeConfig
 
 # Windows of the normal series that others are held against, and those that say how much a feature usually scatters:
 # drawn, since at equal distances they would all have one phase of what repeats itself
 MOST, SAMPLE = 8192, 512
-# Numbers that are held at a time while windows are embedded
-HELD = 2**23
 # Most features that are kept of a window
 WIDE = 2048
-# How windows are read, unless overrides say something else. A sketch saturates, and so does not tell far from farther;
-# the encoder sees level and scale, as it standardises by the whole series, and need not be told them
-READING = (
-    "normalize=train",
-    "probe.levels=all",
-    "probe.pool=[mean, std, max]",
-    "probe.shares=false",
-    "probe.sketch=null",
-    "probe.stretch=null",
-    "probe.noise=null",
-    "probe.scale_features=false",
-)
 # What both detectors tell aeon of themselves
 TAGS = {
     "X_inner_type": "np.ndarray",
@@ -230,17 +218,17 @@ class EmbeddingAnomalyDetector(BaseSeriesAnomalyDetector):
         # before training: it tells a series that is too short
         apart = list(elsewhere(len(windows), starts, self.window))
         self.embedder_ = TSJEPAEmbedder(
-            self.recipe,
-            overrides=(*READING, *self.overrides),
+            for_windows(self.recipe),
+            overrides=self.overrides,
             max_epochs=self.max_epochs,
             device=self.device,
             random_state=self.random_state,
             diagnose=False,
         ).fit(windows[:: self.stride])
-        self.spread_ = spread(self._read(windows[some_cases(len(windows), SAMPLE)]))
+        self.spread_ = usual_spread(self._read(windows[some_cases(len(windows), SAMPLE)]))
         wide = len(self.spread_) > WIDE
         self.projection_ = SparseRandomProjection(WIDE, random_state=0).fit(self.spread_[None]) if wide else None
-        self.reference_ = self._embed(windows[starts])
+        self.reference_ = np.concatenate(list(self._embed(windows[starts])))
         whole = len(starts) == len(windows)  # then these are the embeddings of all windows
         self.usual_ = np.concatenate(
             [
@@ -259,8 +247,7 @@ class EmbeddingAnomalyDetector(BaseSeriesAnomalyDetector):
         return self._fit(X)._scores(self.usual_)
 
     def _distances(self, windows: NDArray[Any], reference: NDArray[Any]) -> NDArray[np.float64]:
-        parts = (windows[start : start + MOST] for start in range(0, len(windows), MOST))
-        return np.concatenate([nearest(self._embed(part), reference, self.n_neighbors) for part in parts])
+        return np.concatenate([nearest(rows, reference, self.n_neighbors) for rows in self._embed(windows)])
 
     def _scores(self, distances: NDArray[np.float64]) -> NDArray[np.float64]:
         size = float(np.linalg.norm(self.reference_, axis=1).mean())
@@ -273,23 +260,33 @@ class EmbeddingAnomalyDetector(BaseSeriesAnomalyDetector):
         return np.lib.stride_tricks.sliding_window_view(np.reshape(X, (len(X), -1)), self.window, axis=0)
 
     def _read(self, windows: NDArray[Any]) -> Iterator[NDArray[Any]]:
-        """Yield the features of windows as the embedder reads them, so many at a time that they hold HELD numbers."""
-        width = windows.shape[1] * row_width(self.embedder_.model_.encoder, self.embedder_.config_.probe)
-        size = max(HELD // width, 1)
+        """Yield the features of windows as the embedder reads them, part by part, so that memory is bounded."""
+        size = chunk_size(self.embedder_.model_.encoder, Series(windows), self.embedder_.config_.probe)
         for start in range(0, len(windows), size):
             with warnings.catch_warnings():  # that a sensor stands still in some windows is for the score to say
                 warnings.simplefilter("ignore", DataWarning)
                 rows = self.embedder_.transform(windows[start : start + size])
             yield rows
 
-    def _embed(self, windows: NDArray[Any]) -> NDArray[np.float32]:
-        """Return the features of windows in their units, projected where they are many."""
-        parts = (rows / self.spread_ for rows in self._read(windows))
-        projected = parts if self.projection_ is None else map(self.projection_.transform, parts)
-        return np.concatenate(list(projected)).astype(np.float32)
+    def _embed(self, windows: NDArray[Any]) -> Iterator[NDArray[np.float32]]:
+        """Yield the features of windows in their units, projected where they are many."""
+        for rows in self._read(windows):
+            own = rows / self.spread_
+            yield (own if self.projection_ is None else self.projection_.transform(own)).astype(np.float32)
 
     @classmethod
     def _get_test_params(cls, parameter_set: str = "default") -> dict[str, Any]:
         """Return parameters with which aeon's own checks are fast."""
         small = ("encoder.dim=8", "predictor.dim=8", "tokenizer.n_patches=2")
         return {"recipe": "tiny", "overrides": small, "max_epochs": 1, "window": 4, "device": "cpu", "random_state": 0}
+
+
+def for_windows(recipe: str | Path | Config) -> Config:
+    """Return the configuration of a recipe for the windows of one series.
+
+    They are standardised by the whole series, so that the encoder sees level and scale and need not be told them; and
+    read without a sketch, which saturates, and so does not tell far from farther.
+    """
+    config = configure(recipe, None, ["normalize=train"])
+    probe = config.probe.plain().model_copy(update={"pool": ProbeConfig().pool})
+    return config.model_copy(update={"probe": probe})
