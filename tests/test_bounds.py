@@ -1,6 +1,7 @@
 """Theorem 4.2 and Proposition 4.4 on the one-layer encoder that they are about, and the algebra of their proofs."""
 
 import itertools
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tsjepa import bounds
 from tsjepa.bounds import (
     ema_weights,
     gamma_bound,
@@ -163,6 +165,19 @@ def test_mismatch_of_a_transformer_and_its_target() -> None:
     for name, trajectory in trajectories.items():
         want = operator_norm(learning_dynamics(trajectory, 0.75)).item()
         assert got[name].item() == pytest.approx(want, rel=1e-4, abs=1e-6)
+
+
+def test_the_largest_mismatch_is_found_without_all_norms(monkeypatch) -> None:
+    first = torch.eye(4)[0]
+    weights = {"small": torch.ones(2, 2), "wide": 3 * torch.eye(4), "one": 5 * torch.outer(first, first), "row": first}
+    still, asked = {name: torch.zeros_like(weight) for name, weight in weights.items()}, []
+    monkeypatch.setattr(bounds, "operator_norm", lambda weight: (asked.append(weight), operator_norm(weight))[1])
+    assert bounds.largest_mismatch(weights, still) == 5
+    assert [float(weight.norm()) for weight in asked] == [6, 5]  # nothing that is smaller by its Frobenius norm
+    assert bounds.largest_mismatch(still, still) == 0
+    assert math.isnan(bounds.largest_mismatch({"a": torch.tensor([math.inf])}, {"a": torch.zeros(1)}))
+    with pytest.raises(ValueError, match="differ in"):
+        bounds.largest_mismatch(weights, {})
 
 
 def test_what_makes_no_sense_is_refused() -> None:

@@ -15,6 +15,7 @@ and the same trajectory of weights that move steadily it grows with beta: at a s
 beta).
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -237,6 +238,49 @@ def parameter_mismatch(encoder: Mapping[str, Tensor], target: Mapping[str, Tenso
     >>> parameter_mismatch({"weight": 2 * torch.eye(2)}, {"weight": torch.eye(2)})["weight"].item()
     1.0
     """
+    return {name: operator_norm(weight) for name, weight in differences(encoder, target).items()}
+
+
+def largest_mismatch(encoder: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> float:
+    """Return the largest value of `parameter_mismatch`, without the spectral norms that cannot be it.
+
+    A Frobenius norm is never smaller than the spectral one and quick to compute: weights are taken by it, the largest
+    first, until the next one's is below what was found.
+
+    Parameters
+    ----------
+    encoder, target : mapping of str to Tensor
+        See `parameter_mismatch`.
+
+    Returns
+    -------
+    float
+        nan where a weight is not finite.
+
+    Raises
+    ------
+    ValueError
+        If the names differ.
+
+    Examples
+    --------
+    >>> largest_mismatch({"a": 2 * torch.eye(2), "b": torch.ones(3)}, {"a": torch.eye(2), "b": torch.ones(3)})
+    1.0
+    """
+    apart = list(differences(encoder, target).values())
+    sizes = torch.stack([weight.norm() for weight in apart])
+    if not bool(sizes.isfinite().all()):
+        return math.nan
+    largest = 0.0
+    for which in sizes.argsort(descending=True).tolist():
+        if float(sizes[which]) <= largest:
+            break
+        largest = max(largest, float(operator_norm(apart[which])))
+    return largest
+
+
+def differences(encoder: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return each weight of the encoder less the target's; see `parameter_mismatch`."""
     if encoder.keys() != target.keys():
         raise ValueError(f"encoder and target differ in {sorted(encoder.keys() ^ target.keys())}.")
-    return {name: operator_norm(exact(weight) - exact(target[name])) for name, weight in encoder.items()}
+    return {name: exact(weight) - exact(target[name]) for name, weight in encoder.items()}

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from tsjepa.arrays import SeriesSource
 from tsjepa.batches import keyed_generator
 from tsjepa.best import best_epoch
-from tsjepa.bounds import parameter_mismatch
+from tsjepa.bounds import largest_mismatch
 from tsjepa.diagnostics import effective_rank, encoder_target_gap, lidar, relative_gap
 from tsjepa.embedding import pool, sample_cases
 from tsjepa.gaussianity import sigreg_score
@@ -207,7 +207,7 @@ class Monitor:
         if not isinstance(self.model.target, EMATarget):
             return {}
         weights = (dict(module.named_parameters()) for module in (self.model.encoder, self.model.target.module))
-        return {"parameter_mismatch": max(map(float, parameter_mismatch(*weights).values()))}
+        return {"parameter_mismatch": largest_mismatch(*weights)}
 
     def answer(self, views: Views | None) -> dict[str, float]:
         """Return how strongly predictions answer to a change of what is visible."""
