@@ -59,8 +59,8 @@ def bare(recipe, epochs):
                 torch.nn.utils.clip_grad_norm_([*decayed, *others], section.clip)
             optimizer.step()
             schedule.step()
-            step += 1
             model.target.update(model.encoder, step, total)
+            step += 1
         yield model
 
 

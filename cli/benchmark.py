@@ -33,7 +33,7 @@ from tsjepa.evaluation.benchmark_transfer import (
 from tsjepa.evaluation.benchmark_transfer_summary import transfer_figures, transfer_means, transfer_summary
 from tsjepa.evaluation.study_figures import safe
 
-DEFAULT_METHODS = ("default", "random-init", "majority")
+DEFAULT_METHODS = ("default", "random-init", "minirocket", "majority")
 Row = TypeVar("Row")
 SUMMARY, LOCK, TASK = "summary.md", ".lock", "classification"
 

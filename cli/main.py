@@ -315,7 +315,6 @@ def tune_lambda(
 
 @app.command()
 def benchmark(
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the tables; what is in them is not run again.")],
     suite: Annotated[
         str | None, typer.Option(metavar="NAME|FILE.yaml", help="Data sets: ucr-shared, ucr-112, uea-30, own file ...")
     ] = None,
@@ -327,7 +326,7 @@ def benchmark(
         typer.Option(
             metavar="METHOD",
             help="default, a recipe, a checkpoint, random-init, raw, catch22, minirocket, supervised or majority; "
-            "repeatable. Without it: default, random-init and majority.",
+            "repeatable. Without it: default, random-init, minirocket and majority.",
         ),
     ] = None,
     config: Annotated[
@@ -349,6 +348,9 @@ def benchmark(
     transfer: Annotated[
         str | None, typer.Option(metavar="bearings", help="Transfer between the four Paderborn conditions.")
     ] = None,
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder of the tables; what is in them is not run again.")
+    ] = Path("runs", "benchmark"),
     device: DeviceOption = "auto",
     data_dir: DataDir = None,
     as_json: Json = False,

@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tsjepa.build import OBJECTIVES, configure, match_teacher, resolve
+from tsjepa.build import configure, match_teacher, resolve
 from tsjepa.checkpoint import Header, read_checkpoint, read_header
 from tsjepa.cli.data import Data, load_data
 from tsjepa.cli.errors import USAGE, Failure, say
 from tsjepa.cli.options import PretrainOptions
 from tsjepa.cli.outdir import CHECKPOINT, CONFIG, TEACHER, check_run_folder
-from tsjepa.config import Config, load_config, parse_config
+from tsjepa.config import Config, load_config
 
 # Real smartwatch sensors that ship inside aeon: nothing is downloaded
 DEFAULT_DATA = "BasicMotions"
@@ -112,9 +112,8 @@ def resumed_teacher(options: PretrainOptions, out: Path, data: Data | None) -> P
 def resumed_config(options: PretrainOptions, header: Header, finished: int) -> Config:
     """Return the checkpoint's configuration with the epochs that are asked for; refuse any other change."""
     base = header.config if options.config is None else load_config(options.config)
-    overrides = [*(OBJECTIVES[options.objective] if options.objective else ()), *options.overrides()]
-    asked = parse_config(base.model_dump(mode="json"), overrides)
-    asked = resolve(asked, header.n_timepoints, header.channel_names)
+    overrides = options.overrides()
+    asked = resolve(configure(base, options.objective, overrides), header.n_timepoints, header.channel_names)
     changed = changes(header.config, asked)
     if changed:
         raise Failure(

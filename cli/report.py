@@ -1,6 +1,7 @@
 """What the commands found, as the plain values that --json prints."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -132,15 +133,14 @@ class ProbeReport(NamedTuple):
 
     def statement(self, config: ProbeConfig) -> str:
         """Say what was fitted and scored on what."""
-        draws = []
-        for row in self.scores.rows:
-            last = len(row.trained) - 1
-            draws.append(f"{row.n_labels} labels with seed{f's 0-{last}' if last else ' 0'}")
-        channels = "joined" if config.channels == "concat" else "averaged"
+        drawn = seeds([(row.n_labels, len(row.trained)) for row in self.scores.rows])
+        channels = {"concat": "joined", "mean": "averaged", "max": "by their maximum"}[config.channels]
+        shares = "shares, and " if config.shares else ""
+        form = f", read as a sketch of {config.sketch} numbers a channel" if config.sketch is not None else ""
         return (
-            f"{self.kind} probe of {self.data}: fitted on the training part ({'; '.join(draws)}), scored on the "
-            f"whole test part ({self.n_test} series); level(s) {config.levels}, pooled by "
-            f"{', '.join(config.pool)}, channels {channels}."
+            f"{self.kind} probe of {self.data}: fitted on the training part ({drawn}), scored on the whole test part "
+            f"({self.n_test} series); {shares}level(s) {config.levels}, pooled by {', '.join(config.pool)}{form}, "
+            f"channels {channels}."
         )
 
 
@@ -189,12 +189,9 @@ class FinetuneReport(NamedTuple):
 
     def statement(self) -> str:
         """Say what was trained and scored on what."""
-        draws = []
-        for row in self.rows:
-            last = len(row.tuned) - 1
-            draws.append(f"{row.n_labels} labels with seed{f's 0-{last}' if last else ' 0'}")
+        drawn = seeds([(row.n_labels, len(row.tuned)) for row in self.rows])
         return (
-            f"fine-tuned on the training part of {self.data} ({'; '.join(draws)}), scored on the whole test part "
+            f"fine-tuned on the training part of {self.data} ({drawn}), scored on the whole test part "
             f"({self.n_test} series), each model once; nothing was chosen by these scores."
         )
 
@@ -314,3 +311,14 @@ class DiagnoseReport(NamedTuple):
     def values(self) -> dict[str, Number]:
         """Return the JSON object: one flat object, name to number or null."""
         return self.numbers
+
+
+def seeds(rows: Sequence[tuple[int, int]]) -> str:
+    """Say how many labels were drawn how often.
+
+    Examples
+    --------
+    >>> seeds([(5, 20), (100, 1)])
+    '5 labels with seeds 0-19; 100 labels with seed 0'
+    """
+    return "; ".join(f"{labels} labels with seed{f's 0-{draws - 1}' if draws > 1 else ' 0'}" for labels, draws in rows)

@@ -38,10 +38,11 @@ def tune_lambda(options: TuneOptions) -> TuneReport:
         raise Failure(str(error), USAGE) from error
     device, name = pick_device(options.device), config.data or DEFAULT_DATA
     data = load_data(name, options.data_dir)
-    config = resolve(config.model_copy(update={"data": name}), data.train.series.n_timepoints)
+    series = data.train.series
+    config = resolve(config.model_copy(update={"data": name}), series.n_timepoints, data.channel_names, series.n_cases)
     say_remarks(data, config)
     say(summary(options, config))
-    found = search(options, config, data.train.series, device)
+    found = search(options, config, series, device)
     if found.weight == options.low:
         say(f"note: the low end, {options.low:g}, is enough already: smaller weights may be, too.")
     command = ["tsjepa", "pretrain", "--data", name, "--config", recipe]

@@ -3,11 +3,12 @@
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from tsjepa.arrays import as_series
 from tsjepa.containers import to_panel
 from tsjepa.datasets.dataset import Collection, DataError, Dataset, Labels, Part
-from tsjepa.datasets.labels import encode
+from tsjepa.datasets.labels import array_labels, encode
 
 
 def from_container(X: Any, y: Any = None) -> Dataset:
@@ -49,16 +50,16 @@ def from_container(X: Any, y: Any = None) -> Dataset:
         lengths = [np.atleast_2d(np.asarray(case)).shape[-1] for case in panel.series]
         if len(set(lengths)) > 1:
             collection = [case[:, :length] for case, length in zip(values, lengths, strict=True)]
-    labels = encode(Part(collection, named(y, len(values))), None)
+    labels = encode(Part(collection, None if y is None else given_labels(np.asarray(y), len(values))), None)
     kind = type(X).__name__
     return Dataset("in memory", f"a {kind}", collection, labels.y_train, None, None, labels.classes, labels.notes)
 
 
-def named(y: Any, n_cases: int) -> Labels | None:
-    """Return labels as a file has them: numbers that are not whole as floats, everything else as text."""
-    if y is None:
-        return None
-    labels = np.asarray(y)
-    if labels.shape != (n_cases,):
-        raise DataError(f"y has the shape {labels.shape}, but there are {n_cases} series; give one label a series")
-    return labels.astype(np.float64) if labels.dtype.kind == "f" else labels.astype(str)
+def given_labels(labels: np.ndarray[Any, Any], n_cases: int) -> Labels:
+    """Return labels as a file has them; objects are text, and have to be there."""
+    if labels.dtype == object:
+        missing = np.flatnonzero(pd.isna(labels))
+        if len(missing):
+            raise DataError(f"y: case {missing[0] + 1} has no label; label all cases or none")
+        labels = labels.astype(np.str_)
+    return array_labels(labels, n_cases, "y")

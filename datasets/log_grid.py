@@ -73,7 +73,6 @@ def grid_blocks(
     step: float,
     gaps: NDArray[np.float64],
     fill: Fill,
-    at_most: int = POINTS,
 ) -> Iterator[tuple[int, Block]]:
     """Bring stretches of rows onto grids, each starting at the time of its first row.
 
@@ -93,8 +92,6 @@ def grid_blocks(
         How far apart two values may be for a point to lie between them.
     fill : {"linear", "previous"}
         How points get their values.
-    at_most : int
-        Points made at a time.
 
     Yields
     ------
@@ -108,8 +105,8 @@ def grid_blocks(
             time = times.whole()[start:stop]
             origin, reach = time[0], float(gaps[series])
             points = int((time[-1] - origin) // step) + 1
-            for low in range(0, points, at_most):
-                number = np.arange(low, min(low + at_most, points))
+            for low in range(0, points, POINTS):
+                number = np.arange(low, min(low + POINTS, points))
                 grid = (origin + number * (int(step) if step == int(step) else step)).astype(time.dtype)
                 block = _points(rows, time, start, grid, reach, fill)
                 block["row"] += start - offsets[series]

@@ -18,7 +18,7 @@ from tsjepa.datasets.log_reading import Piece
 from tsjepa.datasets.log_settings import DEFAULT_GAP_STEPS, Columns
 from tsjepa.datasets.log_time import NANOSECONDS, as_arrow, in_ticks, shown_step
 from tsjepa.datasets.log_values import read_rows
-from tsjepa.datasets.logs import Announce, open_rows
+from tsjepa.datasets.logs import Announce, open_rows, silent
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -185,7 +185,6 @@ def load_runs(
     ...     runs.ids.to_pylist(), runs.values(0, 3).tolist(), runs.file_order().tolist()
     (['a', 'b'], [[0.5, 1.5, 2.5]], [3, 4, 5, 0, 1, 2])
     """
-    silent = lambda *_: None  # noqa: E731
     text = os.fspath(source)
     layout, pieces, store, notes = open_rows(
         text, columns or Columns(), cache_dir, progress or silent, announce or silent

@@ -171,11 +171,6 @@ class LogWindows:
         """Return some of the windows, in the order asked for; nothing is copied."""
         return replace(self, _cases=self._own(np.asarray(cases, np.int64)))
 
-    @property
-    def index_schema(self) -> "pa.Schema":
-        """The columns of `index`."""
-        return self.index(np.arange(0)).schema
-
     def index(self, cases: NDArray[np.int64] | None = None) -> "pa.RecordBatch":
         """Tell where windows come from.
 

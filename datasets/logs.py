@@ -173,7 +173,7 @@ def load_log(
     ([[[0.5, 1.5, 2.5, 3.5]]], [0, 1, 0, 1])
     """
     text, windowing = source_name(source), windowing or Windowing()
-    progress, announce = progress or _silent, announce or _silent
+    progress, announce = progress or silent, announce or silent
     layout, _, store, notes = open_rows(source, columns or Columns(), cache_dir, progress, announce)
     with locked(store.folder / "views.lock", announce):
         rows = store if windowing.resample is None else on_grid(store, windowing, progress)
@@ -232,7 +232,7 @@ def open_rows(
     return layout, found, store, (*layout.notes, *notes)
 
 
-def _silent(*_: Any) -> None:
+def silent(*_: Any) -> None:
     """Tell nobody."""
 
 
@@ -248,14 +248,14 @@ def _in_pieces(files: list[LogFile], layout: Layout) -> list[Piece]:
     return found
 
 
-def split_by_group(windows: LogWindows, test_share: float = 0.3, seed: int = 0) -> tuple[LogWindows, LogWindows]:
+def split_by_group(windows: LogWindows, test_share: float, seed: int = 0) -> tuple[LogWindows, LogWindows]:
     """Divide windows into a training and a test part, with whole groups on either side.
 
     Parameters
     ----------
     windows : LogWindows
         Of a log with a group column.
-    test_share : float, default=0.3
+    test_share : float
         Share of the groups, drawn at random, that are the test part.
     seed : int, default=0
         Same seed, same groups.

@@ -63,6 +63,14 @@ def test_lists_become_series(lengths: list[int], n_channels: int, seed: int) -> 
         assert found.valid is None if want.valid is None else np.array_equal(found.valid, want.valid)
 
 
+def test_a_table_without_rows_has_embeddings_of_none() -> None:
+    whole = pa.table({"unit": pa.array(["a", "b"]), "values": to_lists(drawn(2, 2, 23).reshape(2, -1))})
+    for table in (whole.filter(pa.array([False, False])), whole.schema.empty_table()):
+        found = embedder().table(table)
+        assert (found.num_rows, found.schema.names) == (0, ["unit", "embedding"])
+    assert embedder().table(whole).num_rows == 2
+
+
 def test_a_slice_is_what_it_shows() -> None:
     X = drawn(5, 2, 20)
     batch = pa.RecordBatch.from_pydict({"values": to_lists(X.reshape(5, -1))})

@@ -14,8 +14,9 @@ import pytest
 import torch
 from typer.testing import CliRunner, Result
 
+from tsjepa.build import configure
 from tsjepa.cli.main import app
-from tsjepa.config import load_config
+from tsjepa.config import dump_config, load_config
 
 TINY = ("--config", "tiny", "--device", "cpu")
 
@@ -153,6 +154,14 @@ def test_the_random_initialisation_is_the_same_after_a_resume() -> None:
     again = json.loads(pretrain("--data", "pump.npz", "--resume", "--json").stdout)
     assert again["random_init_accuracy"] == whole["random_init_accuracy"]
     assert again["accuracy"] == whole["accuracy"]
+
+
+def test_the_same_command_goes_on_where_a_recipe_counts_steps() -> None:
+    Path("steps.yaml").write_text(dump_config(configure("tiny", None, ["train.max_steps=2000"])))
+    words = ("--data", write_data("pump"), "--config", "steps.yaml", "--device", "cpu", "--epochs", "2")
+    assert pretrain(*words).exit_code == 0
+    assert load_config("runs/pump/config.yaml").train.max_steps is None
+    assert pretrain(*words, "--resume").exit_code == 0
 
 
 @pytest.mark.parametrize(

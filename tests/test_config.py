@@ -160,7 +160,7 @@ def test_missing_files_folders_and_other_encodings(tmp_path: Path) -> None:
 def test_unknown_recipes_get_neighbours() -> None:
     with pytest.raises(ConfigError, match=r"no recipe 'ts-jepa-papre'.*did you mean ts-jepa-paper"):
         load_config("ts-jepa-papre")
-    with pytest.raises(ConfigError, match=r"no recipe 'qqq'.*known are .*tiny.*a file must end in \.yaml"):
+    with pytest.raises(ConfigError, match=r"no recipe 'qqq'.*known are .*tiny.*\. A file must end in \.yaml"):
         load_config("qqq")
 
 

@@ -129,12 +129,17 @@ def test_load_takes_arrays_and_keeps_what_is_missing():
     assert data.classes is None
     assert data.y_train.tolist() == [0.5, 1.5]
     assert load(X).y_train is None
+    assert load(X, y=pd.Series(["low", "high"])).classes == ("high", "low")
+    assert load(X, y=np.array([[3], [1]])).y_train.tolist() == [1, 0]
 
 
 @pytest.mark.parametrize(
     ("X", "y", "words"),
     [
-        (np.zeros((2, 1, 4)), [1, 2, 3], "y has the shape"),
+        (np.zeros((2, 1, 4)), [1, 2, 3], r"y has shape \(3,\) for 2 series"),
+        (np.zeros((2, 1, 4)), [0.0, float("nan")], "y: case 2 has no finite label"),
+        (np.zeros((2, 1, 4)), np.array([None, "high"], object), "y: case 1 has no label"),
+        (np.zeros((2, 1, 4)), pd.Series(["low", pd.NA]), "y: case 2 has no label"),
         (np.zeros((0, 1, 4)), None, "cannot be used"),
         (pd.DataFrame({"id": [1], "time": [0], "flow": ["low"]}), None, "cannot be used"),
         ("FordA", [1], "y goes with series in memory"),

@@ -301,7 +301,7 @@ def test_groups_stay_on_one_side(tmp_path: Path) -> None:
     again = split_by_group(found, 0.3, seed=1)[1]
     np.testing.assert_array_equal(again.series, test.series)
     with pytest.raises(DataError, match=r"--group"):
-        split_by_group(load_log(log, windowing=Windowing(10), cache_dir=tmp_path / "cache"))
+        split_by_group(load_log(log, windowing=Windowing(10), cache_dir=tmp_path / "cache"), 0.3)
 
 
 def test_labels_of_both_parts_share_a_scale(tmp_path: Path) -> None:

@@ -63,6 +63,24 @@ def test_scores_know_nothing_of_later_rows(fitted):
     np.testing.assert_array_equal(fitted.score_samples(X)[:200], fitted.score_samples(changed)[:200])
 
 
+@pytest.mark.parametrize("value", [1e3, 1e25, -3.4e38, 1e39])
+def test_no_value_is_too_absurd_to_be_an_outlier(fitted, value):
+    broken = plant(300, seed=2)
+    broken[200:, 0] = value
+    assert not np.isnan(fitted.scores(broken).score[200:]).any()
+    assert (fitted.predict(broken)[203:] == -1).all()
+    spike = plant(300, seed=2)
+    spike[200, 0] = value
+    assert fitted.predict(spike)[203] == -1
+
+
+def test_a_window_is_looked_at_as_far_as_its_patches_are_whole():
+    X = plant(600)
+    model = detector(window=34, max_epochs=1).fit(X)
+    assert model.scorer_.context == 32
+    assert np.isfinite(model.scores(X).score[31:]).all()
+
+
 def test_rows_that_cannot_be_judged_are_usual(fitted):
     X = plant(300, seed=3)
     X[150:170] = np.nan
@@ -110,6 +128,9 @@ def test_names_of_sensors_are_kept():
     [
         ({}, plant(60), "X has n_samples = 60 rows .* 72 are needed"),
         ({"contamination": 0.7}, plant(), "contamination is a share above 0 and up to 0.5"),
+        ({"contamination": "auto"}, plant(), "contamination is a share .* got 'auto'"),
+        ({"false_alarms": 0}, plant(), "false_alarms is a whole number of rows, at least 1, but got 0"),
+        ({"false_alarms": float("inf")}, plant(), "false_alarms is a whole number"),
         ({"recipe": "tiny", "overrides": ()}, plant(), "trains no world model"),
         ({"recipe": "lewm-sensor", "overrides": ("log.window=10s",), "window": None}, plant(), "give window"),
     ],

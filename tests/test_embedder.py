@@ -1,5 +1,7 @@
+import logging
 import pickle
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -215,6 +217,52 @@ def test_another_number_of_channels():
         mixed.transform(X[:, :1])
 
 
+def test_what_has_one_channel_is_no_series_of_several():
+    X, _ = series()
+    embedder = tiny().fit(X)
+    for one in (X[:, 0], pd.DataFrame(X[:, 0]), list(X[:, 0]), X[0]):
+        with pytest.raises(ValueError, match="X has 1 channels, but TSJEPAEmbedder was fitted with 2"):
+            embedder.transform(one)
+    assert tiny(overrides=("probe.channels=mean",)).fit(X).transform(X[:, 0]).shape == (24, 64)
+
+
+@pytest.mark.filterwarnings("ignore::tsjepa.DataWarning")
+def test_a_value_beyond_all_bounds_leaves_numbers():
+    X, _ = series()
+    X[:, 1] = 0.0  # a sensor that stood still
+    for recipe, overrides in (("tiny", ("normalize=train",)), ("default", ())):
+        embedder, broken = TSJEPAEmbedder(recipe, max_epochs=1, random_state=0, overrides=overrides).fit(X), X.copy()
+        broken[0, 1, 30], broken[1, 0, 3] = 9.96921e36, -3.4e38
+        Z = embedder.transform(broken)
+        assert np.isfinite(Z).all()
+        np.testing.assert_array_equal(Z[2:], embedder.transform(X)[2:])
+
+
+def test_fits_in_threads_are_those_that_come_one_after_another():
+    X, _ = series()
+    before, filters = torch.get_rng_state(), list(warnings.filters)
+
+    def embedded(seed):
+        return tiny(random_state=seed).fit(X).transform(X)
+
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(embedded, range(4)))
+    for seed, Z in enumerate(together):
+        np.testing.assert_array_equal(Z, embedded(seed))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert warnings.filters == filters
+
+
+def test_what_is_one_for_all_of_a_process_is_left_as_it_was():
+    X, _ = series()
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    with torch.no_grad():
+        tiny().fit(X)
+        assert not torch.is_grad_enabled()
+    assert [logger.level for logger in loggers] == levels
+
+
 def test_infinite_values_are_refused_with_their_place():
     X, _ = series()
     X[4, 1, 7] = np.inf
@@ -310,8 +358,19 @@ def test_statistics_of_the_training_series_keep_the_level():
         pooled.transform(X[:, :1])
 
 
-def test_warm_start_keeps_the_normalisation():
+@pytest.mark.parametrize(
+    ("change", "names"),
+    [
+        ({"overrides": ["normalize=none"]}, "normalize"),
+        ({"overrides": ["predictor.dim=64"]}, "predictor"),
+        ({"overrides": ["probe.levels=last"]}, "probe"),
+        ({"n_patches": 3}, "tokenizer"),
+        ({"objective": "vicreg", "mask_ratio": 0.4}, "mask, regularizer, projector, loss"),
+    ],
+)
+def test_warm_start_keeps_all_but_how_it_trains(change, names):
     X, _ = series()
     embedder = tiny(warm_start=True).fit(X)
-    with pytest.raises(ValueError, match="normalisation"):
-        embedder.set_params(overrides=["normalize=none"]).fit(X)
+    embedder.set_params(max_epochs=1, lr=1e-4, batch_size=4).fit(X[..., :40]).fit(X)
+    with pytest.raises(ValueError, match=f"warm_start goes on with a model, but with another {names}"):
+        embedder.set_params(**change).fit(X)

@@ -50,6 +50,18 @@ def test_a_record_is_the_diagnostics_of_the_model_as_the_loss_sees_it():
     assert math.isnan(record.probe)
 
 
+def test_series_without_a_value_have_no_part():
+    series, _ = toy(40)
+    model, _ = make("ema")
+    values = np.concatenate([series.values, np.full((80, 1, 60), np.nan, np.float32)])
+    alone, among = Monitor(model, series), Monitor(model, as_series(np.random.default_rng(0).permutation(values)))
+    for monitor in (alone, among):
+        monitor.measure(0)
+    assert len(among.x) == len(alone.x) == 40
+    for name in ("uniformity", "self_cluster", "effective_rank", "relative_spread"):
+        assert getattr(among.history[0], name) == pytest.approx(getattr(alone.history[0], name), rel=1e-4), name
+
+
 def test_every_diagnostic_is_recorded_as_direct_calls_give_it():
     series, _ = toy(40)
     model, _ = make("ema")

@@ -70,6 +70,31 @@ def test_the_search_finds_the_optimum_of_a_world_that_is_known() -> None:
     assert found.cost == pytest.approx(float(np.square(found.expected - 1.5).mean()))
 
 
+def test_a_single_best_plan_is_a_law_of_its_own() -> None:
+    context = np.zeros((3, CONTEXT))  # float64, too
+    found = plan(integrator(), context, np.array([[1.0], [0.0]]), np.ones(1), BOUNDS, steps=3, search=Search(elites=1))
+    assert np.isfinite(found.inputs).all()
+    assert np.isfinite(found.cost)
+
+
+def test_what_is_missing_is_no_start_and_no_target() -> None:
+    context, decoder = np.zeros((3, CONTEXT)), np.array([[1.0], [0.0]])
+    with pytest.raises(ValueError, match="no value has a target"):
+        plan(integrator(), context, decoder, np.full(1, np.nan), BOUNDS, steps=3)
+    context[1, 5] = np.nan
+    with pytest.raises(ValueError, match="every point was measured"):
+        plan(integrator(), context, decoder, np.ones(1), BOUNDS, steps=3)
+
+
+def test_a_belief_rests_on_whole_patches_that_end_with_the_context() -> None:
+    model, x = small(), torch.randn(2, 3, CONTEXT)
+    with torch.no_grad():
+        whole, more = model.belief(x), model.belief(torch.cat([torch.randn(2, 3, PATCH - 1), x], 2))
+    torch.testing.assert_close(more, whole)
+    with pytest.raises(ValueError, match="give inputs"):
+        model.rollout(whole, steps=2)
+
+
 def test_plans_keep_within_bounds_and_depend_on_the_seed_alone() -> None:
     context = np.zeros((3, CONTEXT), np.float32)
     plans = [plan(integrator(), context, IDENTITY, np.array([50.0]), BOUNDS, steps=3, seed=seed) for seed in (1, 1, 2)]

@@ -1,12 +1,10 @@
 """Scores of long series: no leak, the same in pieces, blind where nothing was measured, right about what is wrong."""
 
-import io
 import itertools
 from typing import NamedTuple
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -17,7 +15,7 @@ from tsjepa.evidence import fit_decoders, gather
 from tsjepa.normality import fit_law
 from tsjepa.sight import Sight, bridge_patches, cut_windows
 from tsjepa.stream import Stream, score_series
-from tsjepa.surprise import Scorer, Scores, fit_scorer, read_scorer, refer
+from tsjepa.surprise import Scorer, Scores, fit_scorer, refer
 from tsjepa.training import fit
 from tsjepa.world import WorldModel
 
@@ -216,15 +214,6 @@ def test_a_sensor_that_stood_still_in_the_reference_does_not_blow_up(scorer: Sco
     still = log.copy()
     still[1] = 0.3
     assert np.isfinite(score_series(refer(scorer, still), still).score[CONTEXT:]).all()
-
-
-def test_a_scorer_is_written_and_read(scorer: Scorer, model: WorldModel, log: Array) -> None:
-    file = io.BytesIO()
-    torch.save(scorer.plain(), file)
-    file.seek(0)
-    again = read_scorer(torch.load(file, weights_only=True), model)
-    for ours, its in zip(score_series(scorer, log), score_series(again, log), strict=True):
-        same(ours, its)
 
 
 def test_what_cannot_be_scored_is_said(scorer: Scorer, model: WorldModel) -> None:

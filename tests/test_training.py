@@ -13,6 +13,7 @@ from tsjepa.batches import Batches, ShuffledBatches, circular_shift, keyed_gener
 from tsjepa.build import build_model, configure, resolve
 from tsjepa.checkpoint import Header, load_checkpoint
 from tsjepa.schedule import lr_factor
+from tsjepa.targets import Momentum
 from tsjepa.training import Options, TrainingError, fit
 
 
@@ -104,6 +105,15 @@ def test_the_target_follows_the_encoder_by_its_momentum():
     fit(model, series, header, Options(device="cpu"))
     for mine, its in zip(model.encoder.parameters(), model.target.module.parameters(), strict=True):
         torch.testing.assert_close(mine, its, rtol=0, atol=0)
+
+
+def test_the_momentum_is_that_of_the_step_that_was_taken(monkeypatch):
+    asked, momentum = [], Momentum.__call__
+    monkeypatch.setattr(Momentum, "__call__", lambda m, *at: (asked.append(at), momentum(m, *at))[1])
+    model, series, header = make("train.epochs=2", "target.schedule=linear")
+    fit(model, series, header, Options(device="cpu"))
+    total = len(asked)
+    assert asked == [(step, total) for step in range(total)]
 
 
 def test_nan_stops_with_the_reason_and_keeps_the_last_good_epoch(tmp_path):

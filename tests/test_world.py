@@ -14,7 +14,7 @@ from tsjepa.build import build_model, configure, resolve
 from tsjepa.checkpoint import Header, load_checkpoint, save_checkpoint
 from tsjepa.config import Config, ConfigError
 from tsjepa.layers import Block
-from tsjepa.masking import next_mask
+from tsjepa.masking import Mask, next_mask
 from tsjepa.normalization import TrainingStatistics, channel_moments
 from tsjepa.trainer import Options
 from tsjepa.training import fit
@@ -200,6 +200,13 @@ def test_two_terms_and_one_weight() -> None:
     torch.testing.assert_close(out.loss.detach(), out.terms["prediction"] + 0.3 * out.terms["regularizer"])
     out.loss.backward()
     assert all(p.grad is not None for p in model.parameters())
+
+
+def test_the_mask_goes_where_the_series_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, move = [], Mask.to
+    monkeypatch.setattr(Mask, "to", lambda mask, device: (asked.append(device), move(mask, device))[1])
+    world()(torch.from_numpy(waves(8)).float(), torch.Generator().manual_seed(0))
+    assert asked == [torch.device("cpu")]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The only place where a name becomes an object."""
 
 import copy
+import threading
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -45,6 +46,8 @@ OBJECTIVES: dict[str, tuple[str, ...]] = {
     "salt": ("target.kind=frozen", "target.teacher_kind=values", "target.teacher_share=0.16666667", *PLAIN, *LATENT),
 }
 DEFAULT_RECIPE = "default"
+# torch's generator is one for all threads: who seeds it for a while keeps the others waiting
+SEEDING = threading.Lock()
 
 
 def configure(
@@ -73,7 +76,7 @@ def configure(
     'sigreg'
     """
     if objective is not None and objective not in OBJECTIVES:
-        raise ConfigError(f"unknown objective {objective!r}{nearest(objective, list(OBJECTIVES))}.")
+        raise ConfigError(f"unknown objective {objective!r}{nearest(objective, list(OBJECTIVES))}")
     if recipe is None:
         own = f"ts-jepa-{objective}"
         recipe = own if own in recipe_names() else DEFAULT_RECIPE
@@ -154,8 +157,7 @@ def numbered(channels: Sequence[int | str], names: Sequence[str]) -> tuple[int, 
     if unknown and not names:
         raise ConfigError(f"world.inputs names {unknown[0]!r}, but the data name no channels: give its number.")
     if unknown:
-        hint = nearest(unknown[0], names)
-        raise ConfigError(f"world.inputs names no channel: {unknown[0]!r}{hint}" + ("" if hint.endswith("?") else "."))
+        raise ConfigError(f"world.inputs names no channel: {unknown[0]!r}{nearest(unknown[0], names)}")
     return tuple(names.index(channel) if isinstance(channel, str) else channel for channel in channels)
 
 
@@ -281,7 +283,7 @@ def build_model(config: Config, n_channels: int) -> JEPA:
     >>> build_model(config, n_channels=1).encoder.dim
     128
     """
-    with torch.random.fork_rng(devices=[]):
+    with SEEDING, torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.train.seed)
         encoder = build_encoder(config, n_channels)
         model = build_world(config, encoder) if config.world.horizons else build_masked(config, encoder)

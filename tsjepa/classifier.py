@@ -222,7 +222,7 @@ class TSJEPAClassifier(ClassifierMixin, BaseEstimator):
         Returns
         -------
         TSJEPAClassifier
-            Fitted; a further fit starts from the same configuration.
+            Fitted; a further fit starts from the same configuration, its seed among the overrides.
 
         Raises
         ------
@@ -231,7 +231,7 @@ class TSJEPAClassifier(ClassifierMixin, BaseEstimator):
         """
         head = read_head(read_checkpoint(path), path)
         embedder = TSJEPAEmbedder.load(path, device=device)
-        classifier = cls(embedder.config_, device=device, random_state=embedder.config_.train.seed)
+        classifier = cls(embedder.config_, device=device, overrides=embedder.overrides)
         classifier._take(embedder, head)
         return classifier
 

@@ -131,7 +131,7 @@ def load_config(source: str | Path, overrides: Sequence[str] = ()) -> Config:
     elif name in recipe_names():
         text = files("tsjepa.configs").joinpath(f"{name}.yaml").read_text(encoding="utf-8")
     else:
-        raise ConfigError(f"there is no recipe {name!r}{nearest(name, recipe_names())}; a file must end in .yaml.")
+        raise ConfigError(f"there is no recipe {name!r}{nearest(name, recipe_names())} A file must end in .yaml.")
     try:
         values = yaml.load(text, _StrictLoader)
     except (yaml.YAMLError, ConfigError) as error:
@@ -195,8 +195,7 @@ def explain(error: ValidationError) -> str:
     place = [str(part) for depth, part in enumerate(first["loc"]) if depth < 2 or isinstance(part, int)]
     if first["type"] == "extra_forbidden":
         known = known_keys(place[:-1])
-        hint = nearest(place[-1], known, ".".join([*place[:-1], ""]))
-        return f"unknown key {'.'.join(place)}{hint}" + ("" if hint.endswith("?") else ".")
+        return f"unknown key {'.'.join(place)}{nearest(place[-1], known, '.'.join([*place[:-1], '']))}"
     message = first["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
     where = ".".join(place)
@@ -216,10 +215,16 @@ def known_keys(section: Sequence[str]) -> list[str]:
 
 
 def nearest(word: str, known: Sequence[str], prefix: str = "") -> str:
-    """Return ': did you mean ...?' with the nearest known words, each after `prefix`, or the list of all."""
+    """Return the end of a sentence, ': did you mean ...?' with the nearest known words, each after `prefix`, or all.
+
+    Examples
+    --------
+    >>> nearest("ratoi", ["kind", "ratio"], "mask."), nearest("x", ["kind", "ratio"])
+    (': did you mean mask.ratio?', ': known are kind, ratio.')
+    """
     close = [prefix + key for key in difflib.get_close_matches(word, known, n=3, cutoff=0.6)]
     known = [prefix + key for key in known]
-    return f": did you mean {' or '.join(close)}?" if close else f": known are {', '.join(known)}"
+    return f": did you mean {' or '.join(close)}?" if close else f": known are {', '.join(known)}."
 
 
 def dump_config(config: Config) -> str:

@@ -1,6 +1,7 @@
 """The scikit-learn way to detect what should not have come: an outlier detector for the rows of a sensor log."""
 
 from collections.abc import Sequence
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,14 @@ from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from tsjepa.arrays import Series
 from tsjepa.build import build_model, configure, resolve
 from tsjepa.calibration import fit_held_out
 from tsjepa.checkpoint import Header
 from tsjepa.config import Config, ConfigError
 from tsjepa.sight import cut_windows
 from tsjepa.stream import score_series
-from tsjepa.surprise import Scores, fit_scorer
+from tsjepa.surprise import LARGEST, Scores, fit_scorer
 from tsjepa.thresholds import Threshold, calibrate
 from tsjepa.world import WorldModel
 
@@ -124,8 +126,11 @@ class SurpriseDetector(OutlierMixin, BaseEstimator):
         ValueError
             If X is too short, or a parameter does not fit.
         """
-        if self.contamination is not None and not 0 < self.contamination <= 0.5:
-            raise ValueError(f"contamination is a share above 0 and up to 0.5, but got {self.contamination}.")
+        share, rows = self.contamination, self.false_alarms
+        if share is not None and not (isinstance(share, Real) and 0 < share <= 0.5):
+            raise ValueError(f"contamination is a share above 0 and up to 0.5, or None, but got {share!r}.")
+        if not (isinstance(rows, Integral) and rows > 0):
+            raise ValueError(f"false_alarms is a whole number of rows, at least 1, but got {rows!r}.")
         x = self._series(X, reset=True)
         config = self._config()
         window, stride = _points(config, "window"), _points(config, "stride")
@@ -137,8 +142,9 @@ class SurpriseDetector(OutlierMixin, BaseEstimator):
                 "window."
             )
         names = tuple(map(str, self.feature_names_in_)) if hasattr(self, "feature_names_in_") else None
-        self.config_ = resolve(config, window, names)
-        model = self._train(x, window, stride, names)
+        windows = cut_windows([x], window, stride)
+        self.config_ = resolve(config, window, names, windows.n_cases)
+        model = self._train(windows, names)
         self.threshold_: Threshold | None = None
         if self.contamination is None:
             self.scorer_, held_out = fit_held_out(model, [x], context=window)
@@ -152,15 +158,14 @@ class SurpriseDetector(OutlierMixin, BaseEstimator):
             self.offset_ = float(np.quantile(known, self.contamination))
         return self
 
-    def _train(self, x: NDArray[Any], window: int, stride: int, names: tuple[str, ...] | None) -> WorldModel:
+    def _train(self, windows: Series, names: tuple[str, ...] | None) -> WorldModel:
         from tsjepa.training import Options, fit_stages  # Lightning takes seconds to import, and only training needs it
 
-        model = build_model(self.config_, len(x))
+        model = build_model(self.config_, windows.n_channels)
         if not isinstance(model, WorldModel):
             raise ValueError(f"recipe {self.recipe!r} trains no world model: set world.horizons, or take lewm-sensor.")
-        header = Header(self.config_, None, len(x), window, names)
-        options = Options(device=self.device, diagnose=False)
-        fit_stages(model, cut_windows([x], window, stride), header, options)
+        header = Header(self.config_, None, windows.n_channels, windows.n_timepoints, names)
+        fit_stages(model, windows, header, Options(device=self.device, diagnose=False))
         return model.cpu().eval()
 
     def scores(self, X: Any) -> Scores:
@@ -229,7 +234,7 @@ class SurpriseDetector(OutlierMixin, BaseEstimator):
     def _series(self, X: Any, *, reset: bool) -> NDArray[np.float32]:
         """Return a log as channels (n_channels, n_rows)."""
         X = validate_data(self, X, reset=reset, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan")
-        return np.ascontiguousarray(X.T, np.float32)
+        return np.ascontiguousarray(np.clip(X.T, -LARGEST, LARGEST), np.float32)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

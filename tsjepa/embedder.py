@@ -39,8 +39,8 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     Parameters
     ----------
     recipe : str, Path or Config, optional
-        Name of a recipe, a YAML file, or a configuration. By default the objective's recipe, or `ts-jepa-ema`.
-    objective : {"ema", "sigreg", "vicreg"}, optional
+        Name of a recipe, a YAML file, or a configuration. By default the objective's recipe, or `default`.
+    objective : {"ema", "cjepa", "sigreg", "vicreg", "visreg", "deep", "distill", "salt"}, optional
         How collapse is prevented.
     masking : {"bernoulli", "random", "block", "future"}, optional
         How tokens are hidden.
@@ -65,7 +65,7 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     diagnose : bool, default=True
         Whether to watch for collapse while training, at the cost of some per cent of its time.
     warm_start : bool, default=False
-        Whether a second fit goes on from the weights of the first.
+        Whether a second fit goes on from the weights of the first; only how it trains (``train.``) may change.
     verbose : int, default=0
         1 writes a line an epoch to standard error.
 
@@ -156,15 +156,14 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             If X does not fit, or a parameter does not.
         """
         series = self._series(to_panel(X), reset=True)
-        config = self._config(series)
-        if self.warm_start and hasattr(self, "model_"):
-            config = config.model_copy(update={"tokenizer": self.config_.tokenizer})
+        warm = self.warm_start and hasattr(self, "model_")
+        n_timepoints = self._n_timepoints if warm else series.n_timepoints  # for which patches are cut
+        config = self._config(n_timepoints, series.n_cases)
+        if warm:
             self._check_same(config, series)
-            model = self.model_
-        else:
-            model = build_model(config, series.n_channels)
+        model = self.model_ if warm else build_model(config, series.n_channels)
         self._announce(series, config, self._names())
-        header = Header(config, None, series.n_channels, series.n_timepoints, self._names())
+        header = Header(config, None, series.n_channels, n_timepoints, self._names())
         with self._threads():
             result = self._pretrain(model, series, header)
         self._take(model, header)
@@ -191,7 +190,7 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         Returns
         -------
         array of shape (n_cases, n_features)
-            float64 where X is float64, else float32; zeros for a series without any value. With
+            float32 where X is float32, else float64; zeros for a series without any value. With
             ``set_output(transform="pandas")`` a table, its index the ids of the series where X has them.
 
         Raises
@@ -242,7 +241,7 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         Returns
         -------
         TSJEPAEmbedder
-            Fitted; a further fit starts from the same configuration.
+            Fitted; a further fit starts from the same configuration, its seed among the overrides.
 
         Raises
         ------
@@ -250,15 +249,15 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             If the file is no usable checkpoint.
         """
         model, header = load_checkpoint(path)
-        embedder = cls(header.config, device=device, random_state=header.config.train.seed)
+        embedder = cls(header.config, device=device, overrides=(f"train.seed={header.config.train.seed}",))
         embedder._take(model, header)
         embedder._two_d = False
         embedder._name(header.channel_names)
-        embedder.n_features_in_ = header.n_timepoints if header.n_channels == 1 else header.n_channels
+        embedder.n_features_in_ = header.n_channels
         return embedder
 
-    def _config(self, series: Series) -> Config:
-        """Return the recipe with this estimator's parameters, resolved for these series."""
+    def _config(self, n_timepoints: int, n_cases: int) -> Config:
+        """Return the recipe with this estimator's parameters, resolved for such series."""
         given = {
             "mask.kind": self.masking,
             "mask.ratio": self.mask_ratio,
@@ -271,7 +270,8 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         overrides = [f"{key}={value}" for key, value in given.items() if value is not None]
         overrides = [*overrides, f"train.seed={seed}", *self.overrides]
-        return resolve(configure(self.recipe, self.objective, overrides), series.n_timepoints, n_cases=series.n_cases)
+        config = configure(self.recipe, self.objective, overrides)
+        return resolve(config, n_timepoints, self._names(), n_cases)
 
     def _series(self, panel: Panel, *, reset: bool) -> Series:
         """Validate series as scikit-learn does where it can, and bring them into one array."""
@@ -289,7 +289,7 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             if not two_d:
                 self.n_features_in_ = series.n_channels
                 self._name(panel.channels)
-        elif not two_d and series.n_channels != self._n_channels and not self._any_channels():
+        elif series.n_channels != self._n_channels and not self._any_channels():
             raise ValueError(
                 f"X has {series.n_channels} channels, but {type(self).__name__} was fitted with {self._n_channels}: "
                 'give the same ones, or fit with overrides=["probe.channels=mean", "normalize=instance"].'
@@ -339,13 +339,12 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         return encoder.channels == 1 and encoder.statistics is None and self.config_.probe.channels != "concat"
 
     def _check_same(self, config: Config, series: Series) -> None:
-        """Refuse to go on with a model of another shape."""
-        same = config.encoder == self.config_.encoder and config.normalize == self.config_.normalize
-        if not same or series.n_channels != self._n_channels:
-            raise ValueError(
-                "warm_start goes on with the model of the first fit, but encoder, normalisation or channels have "
-                "changed: keep them, or set warm_start=False."
-            )
+        """Refuse to go on with another model than the one that is there: only how it is trained may change."""
+        was, now = (part.model_dump(exclude={"train", "data", "log"}) for part in (self.config_, config))
+        changed = [key for key in now if now[key] != was[key]]
+        if changed or series.n_channels != self._n_channels:
+            what = ", ".join(changed) or "channels"
+            raise ValueError(f"warm_start goes on with a model, but with another {what}: keep it, or warm_start=False.")
 
     def _take(self, model: JEPA, header: Header) -> None:
         """Set the fitted attributes."""

@@ -84,13 +84,14 @@ def embed(
 
 
 def sample_cases(source: SeriesSource, channels: int, sequences: int) -> NDArray[np.int64]:
-    """Return the cases of a sample of about `sequences` token sequences; a smaller sample is part of a larger one."""
-    return some_cases(source.n_cases, max(sequences // (1 if channels > 1 else source.n_channels), 2))
+    """Return cases with a value that make about so many token sequences; a smaller sample is part of a larger one."""
+    measured = source.measured()
+    return measured[some_cases(len(measured), max(sequences // (1 if channels > 1 else source.n_channels), 2))]
 
 
-def some_cases(n_cases: int, wanted: int) -> NDArray[np.int64]:
-    """Return so many cases, always the same ones; a smaller sample is part of a larger one."""
-    return np.sort(np.random.default_rng(0).permutation(n_cases)[:wanted])
+def some_cases(n_cases: int, wanted: int, seed: int = 0) -> NDArray[np.int64]:
+    """Return so many cases, the same ones for a seed; a smaller sample is part of a larger one."""
+    return np.sort(np.random.default_rng(seed).permutation(n_cases)[:wanted])
 
 
 def half_products(device: str | torch.device, precision: Precision) -> torch.autocast:

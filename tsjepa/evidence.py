@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.linear_model import Ridge
 
 from tsjepa.sight import Sight
 
@@ -76,10 +77,8 @@ def ridge(z: NDArray[Any], y: NDArray[Any]) -> Floats:
     >>> decode(np.array([[0.0]]), weights)
     array([[3.]])
     """
-    design = np.concatenate([z, np.ones((len(z), 1))], 1, dtype=np.float64)
-    penalty = PENALTY * len(z) * np.eye(design.shape[1])
-    penalty[-1, -1] = 0.0
-    return np.linalg.solve(design.T @ design + penalty, design.T @ y)
+    found = Ridge(PENALTY * len(z)).fit(z.astype(np.float64), y.astype(np.float64))
+    return np.vstack([np.atleast_2d(found.coef_).T, found.intercept_])
 
 
 def decode(z: NDArray[Any], weights: Floats) -> Floats:

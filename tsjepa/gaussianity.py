@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from tsjepa.diagnostics import exact
+from tsjepa.regularizers import epps_pulley, quadrature
 
 
 def sigreg_score(
@@ -14,8 +15,8 @@ def sigreg_score(
 ) -> Tensor:
     r"""Place latents between the standard normal law (0) and a collapse to zero (1).
 
-    The mean T over random directions of the statistic of Epps and Pulley (LeJEPA, arXiv 2511.08544; the same quadrature
-    as `tsjepa.regularizers.epps_pulley`, without its sums over ranks: a diagnostic may run on one rank alone), as
+    The mean T over random directions of the statistic of Epps and Pulley (LeJEPA, arXiv 2511.08544; see
+    `tsjepa.regularizers.epps_pulley`, here of one rank alone), as
 
     .. math:: (T - T_0) / (T_1 - T_0), \quad T_0 = \sum_k w_k (1 - e^{-t_k^2}), \quad
               T_1 = N \sum_k w_k (1 - e^{-t_k^2 / 2})^2
@@ -54,17 +55,7 @@ def sigreg_score(
         raise ValueError(f"the normalised SIGReg score needs at least 3 samples, but got {n}.")
     directions = torch.randn(dim, slices, generator=generator).double()
     projected = exact(z) @ (directions / directions.norm(dim=0))
-    step = t_max / (knots - 1)
-    normal = torch.exp(-(step * torch.arange(1, knots, dtype=torch.float64)).square() / 2)
-    weight = 2 * step * normal  # trapezoid, doubled for the negative half; the knot at 0 adds nothing
-    weight[-1] /= 2
-    cosine, sine = (step * projected).cos(), (step * projected).sin()
-    twice, before, gaps = 2 * cosine, (torch.ones_like(cosine), torch.zeros_like(sine)), []
-    for phi in normal:
-        gaps.append(((cosine.mean(0) - phi).square() + sine.mean(0).square()).mean())
-        # f((k + 1) x) = 2 cos(x) f(k x) - f((k - 1) x) for cosine and sine, so that they are computed once
-        following = [old.neg_().addcmul_(twice, new) for old, new in zip(before, (cosine, sine), strict=True)]
-        before, (cosine, sine) = (cosine, sine), following
-    statistic = n * (weight @ torch.stack(gaps))
+    statistic = epps_pulley(projected[None], knots=knots, t_max=t_max, shared=False).mean()
+    _, normal, weight = quadrature(knots, t_max, projected)
     floor, ceiling = weight @ (1 - normal.square()), n * (weight @ (1 - normal).square())
     return (statistic - floor) / (ceiling - floor)

@@ -192,8 +192,8 @@ class Monitor:
             "latent_effective_rank": float(effective_rank(latents, centred=True)),
             "position_share": float(position_share(sample.latents, sample.attend)),
             "normalized_std": float(normalized_std(tokens)),
-            # its floor and its ceiling meet at three samples
-            "sigreg_score": float(sigreg_score(latents, keyed_generator(*KEY))) if len(latents) > 3 else math.nan,
+            # fewer samples that are zero are not told from a normal law
+            "sigreg_score": float(sigreg_score(latents, keyed_generator(*KEY))) if len(latents) >= 3 else math.nan,
             "probe": self.probe(sample.last, sample.attend),
             "dead_dimensions": float(dead_dimensions(tokens)),
             **across(sample),

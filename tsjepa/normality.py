@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from sklearn.covariance import ledoit_wolf_shrinkage
 
@@ -48,10 +47,6 @@ class Law(NamedTuple):
     def unusual(self, samples: NDArray[Any]) -> Floats:
         """Return how unusual samples [n, D] are: 0 is usual, and the unit is the spread of usual ones."""
         return (self.log_distance(samples) - self.centre) / self.spread
-
-    def plain(self) -> dict[str, torch.Tensor]:
-        """Return it as tensors, as a file holds it."""
-        return {name: torch.as_tensor(value) for name, value in self._asdict().items()}
 
 
 def fit_law(

@@ -23,6 +23,8 @@ from tsjepa.layers import SCALE_FLOOR
 
 # Values that are held in float64 at a time
 CHUNK = 2**20
+# Standard deviations beyond which a value counts as this far: its square has to fit float32, whatever was read
+FARTHEST = 1e6
 # A standard deviation that no sensor's unit goes below: the floor where all values are zero
 SMALLEST_SCALE = 1e-12
 
@@ -140,7 +142,7 @@ class TrainingStatistics(nn.Module):
             buffer.copy_(torch.from_numpy(values))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Standardise values [B, C, T].
+        """Standardise values [B, C, T]; none comes out beyond a million deviations.
 
         Raises
         ------
@@ -153,7 +155,8 @@ class TrainingStatistics(nn.Module):
                 f"this encoder normalises by the statistics of the {n_channels} channel(s) that it was trained on, but "
                 f"the series have {x.shape[1]}: give the same channels, or pretrain with normalize=instance."
             )
-        return (x - self.mean.to(x.device)[:, None]) / self.scale.to(x.device)[:, None]
+        standard = (x - self.mean.to(x.device)[:, None]) / self.scale.to(x.device)[:, None]
+        return standard.clamp(-FARTHEST, FARTHEST)
 
 
 def take_statistics(model: nn.Module, source: SeriesSource) -> None:

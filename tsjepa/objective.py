@@ -284,9 +284,9 @@ class JEPA(nn.Module):
         acts_on_context = self.regularizer is not None and not self.target.trains_encoder
         return self.levels if acts_on_context and self.levels != (-1,) else ()
 
-    def latents(self, x: Tensor, valid: Tensor | None, attend: Tensor | None, hint: Tensor | None = None) -> Tensor:
+    def latents(self, x: Tensor, valid: Tensor | None, attend: Tensor | None) -> Tensor:
         """Return the target's latents [B, N, L * D] of the whole series."""
-        return self.joined(self.target(x, self.levels, valid, attend, hint))
+        return self.joined(self.target(x, self.levels, valid, attend))
 
     def joined(self, levels: list[Tensor]) -> Tensor:
         """Return levels of the target [B, N, D] side by side, each layer-normed where that is asked for."""

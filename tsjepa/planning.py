@@ -82,7 +82,7 @@ def plan(
     Raises
     ------
     ValueError
-        If the bounds are not those of the model's inputs.
+        If the bounds are not those of the model's inputs, a point of the context is missing, or there is no target.
 
     Examples
     --------
@@ -94,10 +94,14 @@ def plan(
     """
     if len(bounds) != len(model.encoder.inputs):
         raise ValueError(f"the model has {len(model.encoder.inputs)} input(s), but there are {len(bounds)} bounds.")
+    if not np.isfinite(context).all():
+        raise ValueError("a plan starts from a context of which every point was measured: fill its gaps, or wait.")
+    if not np.isfinite(target).any():
+        raise ValueError("no value has a target: give at least one that is not NaN.")
     search, generator = search or Search(), torch.Generator().manual_seed(seed)
     low, high = torch.tensor(bounds, dtype=torch.float32).T[..., None]
     weights, wanted = torch.tensor(decoder, dtype=torch.float32), torch.tensor(target, dtype=torch.float32)
-    belief = model.belief(torch.from_numpy(context)[None]).expand(search.samples, -1)
+    belief = model.belief(torch.from_numpy(context.astype(np.float32))[None]).expand(search.samples, -1)
     mean, spread = ((low + high) / 2).expand(-1, steps), ((high - low) / 2).expand(-1, steps)
     for _ in range(search.rounds):
         noise = torch.randn(search.samples, *mean.shape, generator=generator)
@@ -105,7 +109,7 @@ def plan(
         expected = foreseen(model, belief, drawn, weights)
         cost = (expected - wanted).square()[..., wanted.isfinite()].mean((1, 2))
         best = cost.argsort()[: search.elites]
-        mean, spread = drawn[best].mean(0), drawn[best].std(0)
+        mean, spread = drawn[best].mean(0), drawn[best].std(0, correction=0)
     expected = foreseen(model, belief[:1], mean[None], weights)[0]
     final = (expected - wanted).square()[:, wanted.isfinite()].mean()
     return Plan(mean.numpy(), expected.numpy(), float(final))

@@ -1,8 +1,10 @@
 """Matrix products at the processor's speed: float32 by oneDNN, where that is faster and loses nothing."""
 
 import platform
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -10,6 +12,18 @@ import torch
 
 # torch describes the setting to readers, not to type checkers
 SETTING = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+
+
+@dataclass
+class Lent:
+    """How many threads use the setting, which is one for all of them, and what it was before the first one came."""
+
+    lock: threading.Lock
+    users: int = 0
+    before: str = "none"
+
+
+LENT = Lent(threading.Lock())
 
 
 @contextmanager
@@ -28,13 +42,19 @@ def fast_float32() -> Iterator[None]:
     >>> product[0].tolist()
     [3.0, 3.0]
     """
-    before = SETTING.fp32_precision
-    if not intel() and exact():
-        SETTING.fp32_precision = "bf16"
+    with LENT.lock:
+        if not LENT.users:
+            LENT.before = SETTING.fp32_precision
+            if not intel() and exact():
+                SETTING.fp32_precision = "bf16"
+        LENT.users += 1
     try:
         yield
     finally:
-        SETTING.fp32_precision = before
+        with LENT.lock:
+            LENT.users -= 1
+            if not LENT.users:
+                SETTING.fp32_precision = LENT.before
 
 
 @cache

@@ -23,6 +23,7 @@ class EppsPulley(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, valid: Tensor | None, knots: int, t_max: float, shared: bool) -> Tensor:  # type: ignore[no-untyped-def]
         """Return the statistic [S, M] of samples x [S, N, M]; valid [S, N] says which samples count."""
+        t, gauss, weight = quadrature(knots, t_max, x)
         step = t_max / (knots - 1)
         count = x.new_full((x.shape[0], 1), float(x.shape[1])) if valid is None else valid.sum(1, keepdim=True).to(x)
         first, angle = x.new_empty(2, *x.shape), step * x
@@ -32,11 +33,6 @@ class EppsPulley(torch.autograd.Function):
         if shared:
             total, count = sum_over_ranks(total), sum_over_ranks(count)
         mean = total / count.clamp(min=1)
-        t = step * torch.arange(1, knots, dtype=x.dtype, device=x.device)
-        gauss = torch.exp(-t.square() / 2)
-        # trapezoid on [0, t_max], doubled for the negative half; the knot at 0 contributes exactly 0
-        weight = 2 * step * gauss
-        weight[-1] = weight[-1] / 2
         gap = mean - torch.stack([gauss, torch.zeros_like(gauss)], 1)[:, :, None, None]
         statistic = (weight @ gap.square().sum(1).flatten(1)).view(gap.shape[2:]) * count
         ctx.save_for_backward(first, valid, gap * (2 * weight * t)[:, None, None, None])
@@ -52,6 +48,24 @@ class EppsPulley(torch.autograd.Function):
         grad = sum_over_ranks(grad.contiguous()) if ctx.shared else grad
         of_sine, of_cosine = (slope * grad).unbind(1)
         return mix_of_waves(first, torch.stack([of_cosine, -of_sine], 1), valid), None, None, None, None
+
+
+def quadrature(knots: int, t_max: float, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the knots but that at 0, a normal law's characteristic function there, and the weights, [knots - 1] each.
+
+    By the trapezoidal rule on [0, t_max], doubled for the negative half; the knot at 0 adds nothing.
+
+    Examples
+    --------
+    >>> [part.round(decimals=2).tolist() for part in quadrature(3, 2.0, torch.zeros(1).double())]
+    [[1.0, 2.0], [0.61, 0.14], [1.21, 0.14]]
+    """
+    step = t_max / (knots - 1)
+    t = step * torch.arange(1, knots, dtype=like.dtype, device=like.device)
+    gauss = torch.exp(-t.square() / 2)
+    weight = 2 * step * gauss
+    weight[-1] = weight[-1] / 2
+    return t, gauss, weight
 
 
 def epps_pulley(

@@ -100,7 +100,8 @@ class Scales(nn.Module):
         """Standardise what is `seen` of sequences [n, C, 2], and return all levels, then all log scales [n, 2 * C]."""
         channel = self.channel(rows, place)
         known, channel = (channel >= 0).unsqueeze(-1) & ~rows.isnan(), channel.clamp(min=0)
-        away = (rows - self.centre[channel]) / self.spread[channel]
+        # what is beyond all bounds counts for nothing, too, and infinity times zero would not
+        away = ((rows - self.centre[channel]) / self.spread[channel]).clamp(-100 * FARTHEST, 100 * FARTHEST)
         counted = self.gain * away * (-0.5 * (away / FARTHEST).square()).exp()
         return torch.where(known, counted, 0.0).transpose(1, 2).flatten(1)
 

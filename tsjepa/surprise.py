@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from tsjepa.evidence import fit_decoders, gather
@@ -18,6 +17,8 @@ from tsjepa.world import WorldModel
 
 # Windows that laws and decoders are fitted on, spread evenly over the normal data: memory does not grow with these
 MOST = 8192
+# Largest value, and score, that float32 holds
+LARGEST = float(np.finfo(np.float32).max)
 # Smallest scale of a reference, as a share of the training data's: where a sensor stood still, rounding must not become
 # surprise
 SCALE_LEFT = 1e-2
@@ -109,26 +110,9 @@ class Scorer:
             [law.unusual(samples) for law, samples in zip(laws, part, strict=True)]
             for laws, part in zip(self.laws, evidence, strict=True)
         )
-        return (joined(*unusual) / self.unit).astype(np.float32)
-
-    def plain(self) -> dict[str, Any]:
-        """Return it as plain types and tensors, as a file holds it, without the model."""
-        return {
-            "context": self.context,
-            "decoders": torch.from_numpy(self.decoders),
-            "laws": {name: [law.plain() for law in laws] for name, laws in self.laws._asdict().items()},
-            **{name: torch.from_numpy(getattr(self, name)) for name in ("usual", "unit", "gain", "offset")},
-        }
-
-
-def read_scorer(content: dict[str, Any], model: WorldModel) -> Scorer:
-    """Return the scorer that `Scorer.plain` wrote, for the model that it was fitted with."""
-    laws = {
-        name: tuple(Law(**{key: value.numpy() for key, value in law.items()}) for law in parts)
-        for name, parts in content["laws"].items()
-    }
-    decoders, *rest = (content[name].numpy() for name in ("decoders", "usual", "unit", "gain", "offset"))
-    return Scorer(model, content["context"], decoders, Laws(**laws), *rest)
+        judged = joined(*unusual) / self.unit
+        # what was measured and is beyond all that can be computed is no less unusual than the largest number
+        return np.nan_to_num(judged, nan=LARGEST, posinf=LARGEST).clip(max=LARGEST).astype(np.float32)
 
 
 def fit_scorer(
@@ -150,7 +134,7 @@ def fit_scorer(
         Normal series that the model was not trained on; they say which scores are usual. By default each fifth of
         `normal` is held against the others.
     context : int
-        Length in points of the windows that the model was trained on.
+        Length in points of the windows that the model was trained on; of these the whole patches are looked at.
 
     Returns
     -------
@@ -170,6 +154,7 @@ def fit_scorer(
     (8, (0, 1))
     """
     n_channels = len(normal[0])
+    context -= context % model.encoder.tokenizer.patch_length
     seen = see_series(model, normal, context)
     decoders = fit_decoders(seen)
     held_out = None if calibration is None else see_series(model, calibration, context)
@@ -208,10 +193,10 @@ def refer(scorer: Scorer, reference: NDArray[Any]) -> Scorer:
 
 
 def adjusted(x: NDArray[Any], gain: Floats, offset: Floats) -> Array:
-    """Return a series [C, T] with each channel multiplied by its gain and moved by its offset."""
+    """Return a series [C, T] with each channel multiplied by its gain and moved by its offset, as float32 holds it."""
     if x.ndim != 2 or len(x) != len(gain):
         raise ValueError(f"a series of {len(gain)} channels (C, T) is needed, but its shape is {x.shape}.")
-    return (x * gain[:, None] + offset[:, None]).astype(np.float32)
+    return np.clip(x * gain[:, None] + offset[:, None], -LARGEST, LARGEST).astype(np.float32)
 
 
 def see_series(model: WorldModel, series: Sequence[NDArray[Any]], context: int) -> Sight:

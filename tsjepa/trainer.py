@@ -2,8 +2,10 @@
 
 import logging
 import signal
+import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -19,6 +21,8 @@ from tsjepa.memory import keep_freed_memory
 from tsjepa.precision import fast_float32
 from tsjepa.sections import TrainConfig
 
+# A thread that trains may be asked to train again, by what it reports to
+TRAINING = threading.RLock()
 LoggerName = Literal["csv", "tensorboard", "wandb"]
 StrategyName = Literal["auto", "ddp"]
 PRECISIONS: dict[str, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
@@ -80,27 +84,44 @@ class Options(NamedTuple):
 def make_trainer(section: TrainConfig, epochs: int, callbacks: list[pl.Callback], options: Options) -> pl.Trainer:
     """Return a quiet Trainer that writes nothing by itself."""
     device = resolve_device(options.device).type
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
     distributed = options.strategy == "ddp" or options.devices * options.nodes > 1
-    return pl.Trainer(
-        accelerator="gpu" if device == "cuda" else device,
-        devices=options.devices,
-        num_nodes=options.nodes,
-        strategy="ddp" if distributed else "auto",
-        use_distributed_sampler=False,  # each rank takes its share of every batch
-        max_epochs=epochs,
-        precision=PRECISIONS[section.precision],
-        gradient_clip_val=section.clip or None,
-        callbacks=callbacks,
-        plugins=[AtomicCheckpointIO()],
-        logger=make_logger(options.logger, options.out),
-        log_every_n_steps=1,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=options.out,
-    )
+    with alone():
+        return pl.Trainer(
+            accelerator="gpu" if device == "cuda" else device,
+            devices=options.devices,
+            num_nodes=options.nodes,
+            strategy="ddp" if distributed else "auto",
+            use_distributed_sampler=False,  # each rank takes its share of every batch
+            max_epochs=epochs,
+            precision=PRECISIONS[section.precision],
+            gradient_clip_val=section.clip or None,
+            callbacks=callbacks,
+            plugins=[AtomicCheckpointIO()],
+            logger=make_logger(options.logger, options.out),
+            log_every_n_steps=1,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            default_root_dir=options.out,
+        )
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Keep other threads' trainings waiting, and leave as it was what is one for all of a process.
+
+    Lightning switches gradients on for good, and talks; warnings that are no news are filtered.
+    """
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    with TRAINING, torch.enable_grad(), warnings.catch_warnings():
+        levels = [logger.level for logger in loggers]
+        for logger in loggers:
+            logger.setLevel(logging.WARNING)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
 
 
 def check_processes(options: Options, batch_size: int) -> None:
@@ -132,7 +153,7 @@ def run(trainer: pl.Trainer, module: pl.LightningModule, loader: DataLoader[Any]
     """Run the Trainer; Lightning turns Ctrl-C into an exit and leaves the signal ignored, which is undone here."""
     handler = signal.getsignal(signal.SIGINT)
     try:
-        with warnings.catch_warnings():
+        with alone():
             # data in memory needs no worker processes, and one core runs the step
             warnings.filterwarnings("ignore", message=".*does not have many workers.*")
             # the target is in evaluation mode on purpose

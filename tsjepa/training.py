@@ -93,7 +93,7 @@ class JEPATraining(pl.LightningModule):
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Let the target follow the encoder."""
-        self.model.target.update(self.model.encoder, self.global_step, self.total_steps)
+        self.model.target.update(self.model.encoder, self.global_step - 1, self.total_steps)  # that of this batch
 
     def epoch_means(self) -> dict[str, float]:
         """Return the means of loss and terms over the steps of this epoch."""
@@ -101,7 +101,7 @@ class JEPATraining(pl.LightningModule):
         return {name: float(value) / steps for name, value in self.sums.items()}
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Return AdamW without decay on biases, norms and single tokens, and the schedule by step."""
+        """Return AdamW without decay on vectors, as biases, norms and the mask token are, and the schedule by step."""
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         section = self.train_config
         groups = [

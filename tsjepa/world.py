@@ -191,7 +191,7 @@ class WorldModel(JEPA):
         x, valid = self.encoder.sequences(x, valid)
         attend = None if valid is None else self.encoder.token_valid(valid)
         (tokens,) = self.encoder(x, valid=valid, attend=attend)
-        mask = self.draw_mask(len(x), tokens.shape[1], generator, attend)
+        mask = self.draw_mask(len(x), tokens.shape[1], generator, attend).to(x.device)
         latents = self.project(tokens, attend)
         predicted = self.predictor(latents, inputs, horizons=self.horizons, attend=attend, valid=mask.target_valid)
         if not self.target.trains_encoder:
@@ -240,7 +240,11 @@ class WorldModel(JEPA):
         return latents, self.predictor.read(torch.stack(predicted, 1))
 
     def belief(self, x: Tensor) -> Tensor:
-        """Return the belief [B, D] at the end of a context [B, C, T] of which every point was measured."""
+        """Return the belief [B, D] at the end of a context [B, C, T] of which every point was measured.
+
+        Patches are whole and end with the context: the first T mod P points, which fill none, are left out.
+        """
+        x = x[:, :, x.shape[2] % self.encoder.tokenizer.patch_length :]
         (tokens,) = self.encoder(self.encoder.sequences(x)[0])
         return self.predictor.beliefs(self.project(tokens, None), self.inputs(x))[:, -1]
 
@@ -258,7 +262,14 @@ class WorldModel(JEPA):
         Returns
         -------
         Tensor of shape (B, steps, E)
+
+        Raises
+        ------
+        ValueError
+            If inputs are missing, or the model has none.
         """
+        if (inputs is None) != (not self.encoder.inputs):
+            raise ValueError(f"the model has {len(self.encoder.inputs)} input(s): give inputs where it has some only.")
         told = None if inputs is None else self.told(inputs)
         beliefs = []
         for step in range(steps):

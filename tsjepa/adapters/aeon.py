@@ -23,7 +23,7 @@ class TSJEPACollectionTransformer(BaseCollectionTransformer):
     Parameters
     ----------
     recipe : str, Path or Config, optional
-        Name of a recipe, a YAML file, or a configuration. By default the objective's recipe, or `ts-jepa-ema`.
+        Name of a recipe, a YAML file, or a configuration. By default the objective's recipe, or `default`.
     objective : str, optional
         How collapse is prevented: "ema", "sigreg" or another that `TSJEPAEmbedder` knows.
     masking : str, optional

@@ -89,7 +89,8 @@ class BatchEmbedder(NamedTuple):
 
     def table(self, table: pa.Table) -> pa.Table:
         """Embed a table: ``data.map_batches(embedder.table, batch_format="pyarrow")`` with Ray Data."""
-        return pa.Table.from_batches([self(batch) for batch in table.to_batches()])
+        batches = table.to_batches() or [pa.RecordBatch.from_pylist([], table.schema)]
+        return pa.Table.from_batches([self(batch) for batch in batches])
 
 
 def to_series(lists: pa.Array, n_channels: int) -> Series:

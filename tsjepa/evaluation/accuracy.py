@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
 from tsjepa.arrays import Series
-from tsjepa.embedding import embed
+from tsjepa.embedding import embed, some_cases
 from tsjepa.encoder import Encoder
 from tsjepa.evaluation.ablation import Piece, Sparsity, activation_sparsity, pieces, without
 from tsjepa.evaluation.perturbation import perturbations
@@ -93,19 +93,8 @@ class Curve(NamedTuple):
 def draw_shown(split: Split, seed: int) -> tuple[Series, Labels | None]:
     """Return at most CURVE_SERIES series of the part that is shown, and their labels."""
     series, y = split.shown
-    chosen = np.sort(np.random.default_rng(seed).permutation(series.n_cases)[:CURVE_SERIES])
-    return take(series, chosen), None if y is None else y[chosen]
-
-
-def take(series: Series, index: NDArray[np.int64]) -> Series:
-    """Return some of the series.
-
-    Examples
-    --------
-    >>> take(Series(np.zeros((3, 1, 5), np.float32)), np.array([2])).n_cases
-    1
-    """
-    return Series(series.values[index], None if series.valid is None else series.valid[index])
+    chosen = some_cases(series.n_cases, CURVE_SERIES, seed)
+    return series.take(chosen), None if y is None else y[chosen]
 
 
 def perturbed(

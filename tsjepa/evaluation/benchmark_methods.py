@@ -10,7 +10,6 @@ from tsjepa.checkpoint import read_checkpoint, read_header
 from tsjepa.config import Config, ConfigError, nearest, recipe_names
 
 Kind = Literal["pretrained", "checkpoint", "random-init", "supervised", "raw", "catch22", "minirocket", "majority"]
-DEFAULT = "default"
 UNTRAINED: tuple[Kind, ...] = ("random-init", "supervised")
 PLAIN: tuple[Kind, ...] = ("raw", "catch22", "minirocket", "majority")
 
@@ -84,15 +83,13 @@ def find_method(name: str, recipe: str | None = None, epochs: int | None = None)
     for plain in PLAIN:
         if name == plain:
             return Method(name, plain)
-    if name == DEFAULT:
-        return Method(name, "pretrained", configure(None, None, changed))
     if name in recipe_names() or name.endswith((".yaml", ".yml")):
         return Method(name, "pretrained", configure(name, None, changed))
     path = Path(name)
     if path.suffix == ".ckpt" or path.exists():
         return Method(name, "checkpoint", read_header(read_checkpoint(path), path).config, path)
-    known = [DEFAULT, *UNTRAINED, *PLAIN, *recipe_names()]
-    raise ConfigError(f"there is no method {name!r}{nearest(name, known)}; a recipe's file ends in .yaml.")
+    known = [*UNTRAINED, *PLAIN, *recipe_names()]
+    raise ConfigError(f"there is no method {name!r}{nearest(name, known)} A recipe's file ends in .yaml.")
 
 
 def find_methods(names: tuple[str, ...], recipe: str | None = None, epochs: int | None = None) -> list[Method]:

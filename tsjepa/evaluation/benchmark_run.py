@@ -17,6 +17,7 @@ from sklearn.metrics import recall_score
 from tsjepa.arrays import Series, as_series
 from tsjepa.datasets import Dataset, archive_size, load
 from tsjepa.diagnostics import effective_rank
+from tsjepa.embedding import some_cases
 from tsjepa.evaluation.accuracy import Labels
 from tsjepa.evaluation.benchmark_features import Features, Fitted, Levels, fit_method, warm_up
 from tsjepa.evaluation.benchmark_labels import Budget
@@ -252,8 +253,8 @@ def rank_of(Z: Features) -> float | None:
     """Return the effective rank of at most RANK_SERIES rows of features, None where there are no features."""
     if not Z.shape[1]:
         return None
-    chosen = np.random.default_rng(0).permutation(len(Z))[:RANK_SERIES]
-    rank = effective_rank(torch.from_numpy(np.asarray(Z[np.sort(chosen)], np.float32)), centred=True).item()
+    chosen = np.asarray(Z[some_cases(len(Z), RANK_SERIES)], np.float32)
+    rank = effective_rank(torch.from_numpy(chosen), centred=True).item()
     return round(rank, 4) if math.isfinite(rank) else None
 
 

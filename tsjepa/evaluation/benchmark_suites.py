@@ -54,7 +54,7 @@ def load_suite(source: str) -> tuple[str, ...]:
     elif source in suite_names():
         text = files("tsjepa.configs").joinpath(FOLDER, f"{source}.yaml").read_text(encoding="utf-8")
     else:
-        raise ConfigError(f"there is no suite {source!r}{nearest(source, suite_names())}; a file must end in .yaml.")
+        raise ConfigError(f"there is no suite {source!r}{nearest(source, suite_names())} A file must end in .yaml.")
     try:
         return parse_suite(yaml.safe_load(text), source)
     except yaml.YAMLError as error:

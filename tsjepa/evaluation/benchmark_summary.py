@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import rankdata  # type: ignore[import-untyped]
 
 from tsjepa.evaluation.benchmark_table import FewLabels, LevelScore, Result
 
@@ -69,9 +70,7 @@ def mean_ranks(accuracy: Scores) -> Scores:
     >>> mean_ranks(np.array([[0.9, 0.8], [0.7, 0.7]])).tolist()
     [1.25, 1.75]
     """
-    above = (accuracy[:, None, :] > accuracy[:, :, None]).sum(2)
-    equal = (accuracy[:, None, :] == accuracy[:, :, None]).sum(2)
-    ranks: Scores = (above + (equal + 1) / 2).mean(0)
+    ranks: Scores = rankdata(-accuracy, axis=1).mean(0)
     return ranks
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
+from scipy.stats import spearmanr  # type: ignore[import-untyped]
 
 from tsjepa.evaluation.rows import Run
 from tsjepa.history import LOSS_FALL, EpochDiagnostics, phase
@@ -54,9 +54,9 @@ def phase_steps(run: Run, inside: Inside = in_phase) -> int:
     return sum(now - last for (last, now), flag in zip(pairwise(steps), inside(run)[1:], strict=True) if flag)
 
 
-def escape_step(run: Run, inside: Inside = in_phase) -> int:
+def escape_step(run: Run) -> int:
     """Return the step at which the phase was left for good: 0 without a phase, the run's end if it was not left."""
-    flags = inside(run)
+    flags = in_phase(run)
     if not any(flags):
         return 0
     last = len(flags) - 1 - flags[::-1].index(True)
@@ -75,13 +75,7 @@ def spearman(x: Sequence[float], y: Sequence[float]) -> float:
     pairs = pairs[:, np.isfinite(pairs).all(0)]
     if pairs.shape[1] < 3 or (pairs.min(1) == pairs.max(1)).any():
         return math.nan
-    return round(float(np.corrcoef(ranks(pairs[0]), ranks(pairs[1]))[0, 1]), 12)
-
-
-def ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return ranks from 0, the mean one for ties."""
-    below = (values[None] < values[:, None]).sum(1)
-    return below + ((values[None] == values[:, None]).sum(1) - 1) / 2
+    return round(float(spearmanr(*pairs).statistic), 12)
 
 
 def final_probe(run: Run) -> float:

@@ -1,6 +1,6 @@
 """All that is known of one model on one data set: numbers, curves and maps, of it and of what it is compared with."""
 
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ TRAINED, RANDOM, SUPERVISED = "trained", "random_init", "supervised"
 ENCODERS = (TRAINED, RANDOM, SUPERVISED)
 # Random weights have nothing to keep: they learn at the rate of the head
 FROM_SCRATCH = Tuning(encoder_factor=1.0, min_steps=300)
-STATES: tuple[State, ...] = ("healthy", "collapse-phase", "collapsed", "dimensional-collapse", "positional-collapse")
+STATES: tuple[State, ...] = get_args(State)
 
 
 class Diagnosis(NamedTuple):

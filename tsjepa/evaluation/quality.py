@@ -104,9 +104,8 @@ def measure(model: JEPA, series: Series, seed: int = 0) -> Quality:
 
 def sample(series: Series, channels: int) -> tuple[Tensor, Tensor | None]:
     """Return series of about SEQUENCES token sequences; the sample that training watches is part of it."""
-    chosen = sample_cases(series, channels, SEQUENCES)
-    x = torch.from_numpy(series.values[chosen])
-    return x, None if series.valid is None else torch.from_numpy(series.valid[chosen])
+    values, valid = series.take(sample_cases(series, channels, SEQUENCES))
+    return torch.from_numpy(values), None if valid is None else torch.from_numpy(valid)
 
 
 def sequences(model: JEPA, x: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor | None]:

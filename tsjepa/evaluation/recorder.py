@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from tsjepa.arrays import Series
 from tsjepa.callbacks import Progress
-from tsjepa.embedding import embed
+from tsjepa.embedding import embed, some_cases
 from tsjepa.evaluation.rows import Arm, Measurement
 from tsjepa.monitor import Monitor, measuring
 from tsjepa.objective import JEPA
@@ -101,7 +101,5 @@ def choose(subject: Subject) -> Subject:
     """Return the part of the training series that the probe looks at, the same for all runs."""
     if subject.labels is None or subject.series.n_cases <= PROBED:
         return subject
-    chosen = np.sort(np.random.default_rng(0).permutation(subject.series.n_cases)[:PROBED])
-    values, valid = subject.series
-    series = Series(values[chosen], None if valid is None else valid[chosen])
-    return Subject(subject.name, series, subject.labels[chosen])
+    chosen = some_cases(subject.series.n_cases, PROBED)
+    return Subject(subject.name, subject.series.take(chosen), subject.labels[chosen])
