@@ -21,12 +21,12 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from tsjepa import SurpriseDetector
-from tsjepa.calibration import fit_held_out
 from tsjepa.evidence import decode, ridge
+from tsjepa.held_out import fit_held_out
 from tsjepa.sight import see
 from tsjepa.stream import score_series
 from tsjepa.surprise import Scores, refer
-from tsjepa.thresholds import calibrate, peaks_over
+from tsjepa.thresholds import fit_threshold, peaks_over
 
 CAP, WINDOW, PATCH = 125, 32, 4
 FITTED, CALIBRATED = 60, 80
@@ -101,7 +101,8 @@ def cmapss(options):
     scorer, usual = fit_held_out(model, *normal, context=WINDOW)
     scored = [score_series(scorer, x.astype(np.float32)).score for x in judged]
     rows = {
-        f"score, 1 in {budget}": warnings_of(scored, calibrate(usual, budget, PATCH).value, PATCH) for budget in BUDGETS
+        f"score, 1 in {budget}": warnings_of(scored, fit_threshold(usual, budget, PATCH).value, PATCH)
+        for budget in BUDGETS
     }
     found = {"latents": lambda x: latents(model, x), "mean and slope": plain}
     probes = {}
@@ -119,7 +120,7 @@ def cmapss(options):
             np.concatenate([np.full(WINDOW - 1, np.nan), -guess(x)])[:-CAP] for x in held if x.shape[1] > CAP + WINDOW
         ]
         for budget in BUDGETS:
-            rows[f"{name}, 1 in {budget}"] = warnings_of(few, calibrate(calm, budget, 1).value, 1)
+            rows[f"{name}, 1 in {budget}"] = warnings_of(few, fit_threshold(calm, budget, 1).value, 1)
     tests = [x[moving] for x in engines(options.logs, "test", None)]
     truth = pq.read_table(options.logs / "cmapss_fd001_test_rul.parquet").to_pandas().iloc[:, -1].to_numpy()
     enough = [at for at, x in enumerate(tests) if x.shape[1] >= WINDOW]
@@ -145,7 +146,7 @@ def skab(options):
             runs.append((score_series(own, x).score, fault, run["anomaly"].to_numpy() == 1))
     rows = {}
     for budget in (600, 3600, 86_400):
-        threshold = calibrate(usual, budget, scorer.patch_length).value
+        threshold = fit_threshold(usual, budget, scorer.patch_length).value
         first = [np.flatnonzero((score > threshold) & fault) for score, _, fault in runs]
         delays = [at[0] - start for at, (_, start, _) in zip(first, runs, strict=True) if len(at)]
         quiet = [score[REFERENCE:start] for score, start, _ in runs]

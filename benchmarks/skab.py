@@ -19,11 +19,11 @@ from program import parser_of, run
 from skab_baselines import Judged, baselines, judge, union
 
 from tsjepa import SurpriseDetector
-from tsjepa.calibration import fit_held_out
 from tsjepa.evaluation.alarms import score_alarms
+from tsjepa.held_out import fit_held_out
 from tsjepa.stream import score_series
 from tsjepa.surprise import Scores, refer
-from tsjepa.thresholds import Budget, calibrate
+from tsjepa.thresholds import Budget, fit_threshold
 
 REFERENCE, CUT = 400, 150
 BUDGETS = ("1/day", "1/h", "6/h")
@@ -50,7 +50,7 @@ def held_out(scored, normal, runs, patch):
     """Return the rates at thresholds from normal scores, one a budget; rows are a second apart."""
     rows = {}
     for budget in BUDGETS:
-        threshold = calibrate(normal, Budget.parse(budget).interval(1.0), patch).value
+        threshold = fit_threshold(normal, Budget.parse(budget).interval(1.0), patch).value
         rows[budget] = rates([np.nan_to_num(score, nan=-np.inf) > threshold for score in scored], runs)
     return rows
 

@@ -18,12 +18,12 @@ from program import parser_of, run
 from scipy.stats import binom
 
 from tsjepa import SurpriseDetector
-from tsjepa.calibration import fit_held_out
 from tsjepa.evaluation.plants import MOTOR, record, steps
 from tsjepa.evaluation.violations import HARMLESS, IMPOSSIBLE, nothing, sites
+from tsjepa.held_out import fit_held_out
 from tsjepa.stream import score_series
 from tsjepa.surprise import fit_scorer
-from tsjepa.thresholds import calibrate, peaks_over
+from tsjepa.thresholds import fit_threshold, peaks_over
 
 INTERVAL, LENGTH = 10_000, 128
 RUNS, HOLDS, BLOCKS = 50, (40, 400), 5
@@ -82,7 +82,7 @@ def simulated(options):
     model = fitted(np.concatenate(trained, 1), [0], options)
     normal, half = motor(options.rows, 20_000), RUNS // 2
     scorer, scores = fit_held_out(model.model, trained, normal[:half], context=model.context)
-    threshold = calibrate(scores, INTERVAL, scorer.patch_length)
+    threshold = fit_threshold(scores, INTERVAL, scorer.patch_length)
     alarms, known = alarms_in(scorer, threshold.value, normal[half:])
     # sites of events are in a run with short holds; another level is one that is held for long
     short, long = normal[half + half % 2], normal[half + 1 - half % 2]
@@ -106,7 +106,7 @@ def skab(options):
         others = [part for number, part in enumerate(blocks) if number != at]
         scorers.append(fit_scorer(model.model, others, context=model.context))
         scores.append(score_series(scorers[-1], block.astype(np.float32)).score)
-    threshold = calibrate(scores, INTERVAL, model.patch_length)
+    threshold = fit_threshold(scores, INTERVAL, model.patch_length)
     alarms = len(peaks_over(scores, threshold.value, 4 * model.patch_length))
     events, count = IMPOSSIBLE | HARMLESS, options.events // BLOCKS
     found = [

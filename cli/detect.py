@@ -27,7 +27,7 @@ from tsjepa.evaluation.alarms import AlarmScore, score_alarms
 from tsjepa.events import GAP, Alarms, Event
 from tsjepa.stream import PIECE, Stream
 from tsjepa.surprise import Scorer, Scores, refer
-from tsjepa.thresholds import Budget, Threshold, calibrate
+from tsjepa.thresholds import Budget, Threshold, fit_threshold
 
 
 class Cut(NamedTuple):
@@ -127,11 +127,11 @@ def find_threshold(normal: Normal, cuts: list[Cut], budget: Budget, reference_ro
     """Return the threshold, by normal data or by the references of all runs; what is scored has no part in it."""
     scores = normal.scores
     if reference_rows is not None:
-        # of each half of a reference by what is usual in the other half
+        # of each fifth of a reference by what is usual in the others
         scores = [Scores.of(cut.scorer.usual).score for cut in cuts]
         say(f"note: the threshold comes from the first {reference_rows} rows of each run, which are taken for normal.")
     with told():
-        return calibrate(scores, normal.interval(budget), normal.scorer.patch_length)
+        return fit_threshold(scores, normal.interval(budget), normal.scorer.patch_length)
 
 
 def find_events(

@@ -19,7 +19,7 @@ from tsjepa.cli.part_files import file_hash
 from tsjepa.cli.report import DetectReport
 from tsjepa.datasets.log_time import NANOSECONDS
 from tsjepa.events import Event
-from tsjepa.thresholds import Budget, calibrate
+from tsjepa.thresholds import Budget, fit_threshold
 
 
 def follow_log(options: DetectOptions, budget: Budget, started: float) -> DetectReport:
@@ -30,7 +30,7 @@ def follow_log(options: DetectOptions, budget: Budget, started: float) -> Detect
             raise Failure(f"{flag} needs the whole log: leave it out, or leave out --follow.", USAGE)
     normal = fit_normal(options)
     with told():
-        threshold = calibrate(normal.scores, normal.interval(budget), normal.scorer.patch_length)
+        threshold = fit_threshold(normal.scores, normal.interval(budget), normal.scorer.patch_length)
     say(f"note: {threshold.sentence()}.")
     delay = normal.scorer.patch_length - 1
     say(f"note: a row is scored as soon as it is there, by the last patch that is complete: at most {delay} rows late.")
@@ -125,7 +125,9 @@ class Follower:
             for at, part in enumerate(np.split(chosen, gaps)):
                 if at:
                     events += self._shown(name, run, run.restart())
-                self._score(name, run, rows, part, scored, events)
+                if len(part):
+                    scored |= self._score(name, run, rows, part)
+                    events += self._ended(name, run)
         self._append("scores", [scored[at] for at in sorted(scored)])
         self._append("events", events)
         self.state.offset = lines.offset
@@ -170,40 +172,28 @@ class Follower:
                 f"every {trained}: send such rows, or train on these."
             )
 
-    def _score(
-        self,
-        name: str,
-        run: Run,
-        rows: Rows,
-        part: NDArray[np.intp],
-        scored: dict[int, list[object]],
-        events: list[list[object]],
-    ) -> None:
-        """Score a stretch without a gap."""
-        if not len(part):
-            return
+    def _score(self, name: str, run: Run, rows: Rows, part: NDArray[np.intp]) -> dict[int, list[object]]:
+        """Score a stretch without a gap, and return its rows as they are written, by their number."""
         found = run.stream.push(rows.values[:, part])
         run.shown |= {run.rows + at: rows.shown[row] for at, row in enumerate(part)}
         run.alarms.number = self.state.events
         numbers = run.alarms.push(found.score, found.channels)
         self.state.events = run.alarms.number
-        run.rows, run.last, self.state.rows = (
-            run.rows + len(part),
-            float(rows.time[part[-1]]),
-            self.state.rows + len(part),
-        )
-        events += self._shown(name, run, run.alarms.take())
-        event = run.alarms.open
-        run.shown = {} if event is None else {at: run.shown[at] for at in (event.start, event.end, event.peak)}
+        run.rows += len(part)
+        run.last = float(rows.time[part[-1]])
+        self.state.rows += len(part)
         assert self.layout is not None
+        places, scored = (self.layout.id, self.layout.time), {}
         for at, row in enumerate(part):
-            keys = [
-                text
-                for text, place in ((name, self.layout.id), (rows.shown[row], self.layout.time))
-                if place is not None
-            ]
-            numbers_of = [number(found.score[at]), numbers[at] or "", *map(number, found.channels[:, at])]
-            scored[int(row)] = [*keys, *numbers_of]
+            keys = [text for text, place in zip((name, rows.shown[row]), places, strict=True) if place is not None]
+            scored[int(row)] = [*keys, number(found.score[at]), numbers[at] or "", *map(number, found.channels[:, at])]
+        return scored
+
+    def _ended(self, name: str, run: Run) -> list[list[object]]:
+        """Return the events that have ended, and forget what their rows are called."""
+        ended, event = self._shown(name, run, run.alarms.take()), run.alarms.open
+        run.shown = {} if event is None else {at: run.shown[at] for at in (event.start, event.end, event.peak)}
+        return ended
 
     def _shown(self, name: str, run: Run, events: list[Event]) -> list[list[object]]:
         """Return events as they are written."""

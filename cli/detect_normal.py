@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tsjepa.calibration import fit_held_out
 from tsjepa.checkpoint import Header, load_checkpoint
 from tsjepa.cli.errors import Failure, say, told
 from tsjepa.cli.options import DetectOptions
 from tsjepa.cli.render import busy, phase_bar
 from tsjepa.datasets.log_runs import LogRuns, load_runs
 from tsjepa.datasets.logs import Columns, column_names
+from tsjepa.held_out import fit_held_out
 from tsjepa.surprise import Scorer, fit_scorer
 from tsjepa.thresholds import Budget
 from tsjepa.world import WorldModel

@@ -14,6 +14,7 @@ from sktime.datatypes import convert
 from tsjepa import DataWarning, TSJEPAEmbedder
 from tsjepa.containers import to_panel
 from tsjepa.datasets import DataError, load
+from tsjepa.datasets.log_runs import load_runs
 
 LENGTHS = {"pump": 30, "fan": 24, "mill": 27}
 
@@ -120,6 +121,17 @@ def test_load_takes_every_container(name):
     for found, expected in zip(data.X_train, values.values(), strict=True):
         assert found.dtype == np.float32
         np.testing.assert_array_equal(found, expected)
+
+
+def test_a_log_is_read_by_the_same_names_in_memory_and_in_a_file(tmp_path):
+    log = pd.DataFrame({"unit_id": [7, 7, 8, 8], "ts": [0, 1, 0, 1], "flow": [1.0, 2.0, 3.0, 4.0]})
+    log.to_csv(tmp_path / "log.csv", index=False)
+    panel, runs = to_panel(log), load_runs(tmp_path / "log.csv", cache_dir=tmp_path / "cache")
+    assert panel.channels == ("flow",)
+    assert panel.ids.tolist() == [7, 8]
+    np.testing.assert_array_equal(panel.series, [[[1.0, 2.0]], [[3.0, 4.0]]])
+    assert runs.ids.to_pylist() == [7, 8]
+    assert runs.values(0, 2).tolist() == [[1.0, 2.0]]
 
 
 def test_load_takes_arrays_and_keeps_what_is_missing():

@@ -16,7 +16,7 @@ from tsjepa.checkpoint import CheckpointError
 from tsjepa.choice import Comparison, compare, fit_classifier
 from tsjepa.embedding import embed
 from tsjepa.finetuning import EncoderClassifier, Tuning, embed_batch, finetune, make_optimizer
-from tsjepa.heads import COLD_SCALE, check_classes, fit_head, read_head
+from tsjepa.heads import COLD_SCALE, check_classes, fit_linear_head, read_head
 from tsjepa.probe import ProbeError, make_head
 from tsjepa.sections import ProbeConfig
 
@@ -58,14 +58,14 @@ def test_a_head_predicts_what_the_ridge_probe_predicts(classes):
     Z, y = blobs(classes=classes)
     names = np.array(["ash", "birch", "cedar"])[y]
     other = blobs(200, classes, seed=1)[0]
-    np.testing.assert_array_equal(fit_head(Z, names).predict(other), make_head().fit(Z, names).predict(other))
+    np.testing.assert_array_equal(fit_linear_head(Z, names).predict(other), make_head().fit(Z, names).predict(other))
 
 
 @given(st.integers(2, 4), st.integers(0, 100))
 @settings(max_examples=10, deadline=None)
 def test_logits_are_the_ridges_decisions_times_one_scale(classes, seed):
     Z, y = blobs(classes=classes, seed=seed)
-    logits, decisions = fit_head(Z, y).logits(Z), make_head().fit(Z, y).decision_function(Z)
+    logits, decisions = fit_linear_head(Z, y).logits(Z), make_head().fit(Z, y).decision_function(Z)
     if classes == 2:
         decisions = np.stack([-decisions, decisions], 1)
     scale = np.vdot(logits, decisions) / np.vdot(decisions, decisions)
@@ -76,24 +76,24 @@ def test_probabilities_are_calibrated_on_labels_held_out():
     Z, y = blobs(400, 2)
     rng = np.random.default_rng(0)
     unclear = np.where(rng.random(400) < 0.3, 1 - y, y)
-    probability = 1 / (1 + np.exp(-np.diff(fit_head(Z, unclear).logits(blobs(2000, 2, seed=1)[0]))[:, 0]))
+    probability = 1 / (1 + np.exp(-np.diff(fit_linear_head(Z, unclear).logits(blobs(2000, 2, seed=1)[0]))[:, 0]))
     seen = np.where(rng.random(2000) < 0.3, 1 - np.arange(2000) % 2, np.arange(2000) % 2)
     assert np.abs(probability - 0.5).mean() + 0.5 == pytest.approx(np.mean((probability > 0.5) == seen), abs=0.05)
 
 
 def test_one_label_a_class_is_enough_for_a_head():
     Z, y = blobs(3)
-    head = fit_head(Z, y)
+    head = fit_linear_head(Z, y)
     ridge = make_head().fit(Z, y)
     np.testing.assert_allclose(head.logits(Z), COLD_SCALE * ridge.decision_function(Z), rtol=1e-6)
 
 
 def test_a_damaged_head_is_told():
     Z, y = blobs()
-    whole = fit_head(Z, y).plain()
+    whole = fit_linear_head(Z, y).plain()
     assert {type(name) for name in whole["classes"]} == {int}
     again = read_head({"head": whole}, "a.ckpt")
-    np.testing.assert_array_equal(again.logits(Z), fit_head(Z, y).logits(Z))
+    np.testing.assert_array_equal(again.logits(Z), fit_linear_head(Z, y).logits(Z))
     with pytest.raises(CheckpointError, match=r"a\.ckpt holds an encoder without a head"):
         read_head({}, "a.ckpt")
     for name, wrong in (
@@ -141,12 +141,12 @@ def test_gradients_are_finite_where_nothing_varies_or_nothing_was_measured(stati
 
 def head_for(encoder, series, statistic):
     y = np.arange(series.n_cases) % 2
-    return fit_head(embed(encoder, series, ProbeConfig(pool=(statistic,))), y)
+    return fit_linear_head(embed(encoder, series, ProbeConfig(pool=(statistic,))), y)
 
 
 def test_the_gradient_is_that_of_finite_differences():
     encoder, (series, y) = encoder_of().double(), waves(6)
-    head = fit_head(np.random.default_rng(0).normal(size=(6, 2 * 2 * 32)), y)
+    head = fit_linear_head(np.random.default_rng(0).normal(size=(6, 2 * 2 * 32)), y)
     module = EncoderClassifier(encoder, MEAN, head).double()
     x, goal = torch.from_numpy(series.values).double(), torch.from_numpy(y)
     F.cross_entropy(module(x), goal).backward()
@@ -167,10 +167,10 @@ def test_the_gradient_is_that_of_finite_differences():
 def test_training_begins_at_the_frozen_probe():
     encoder, (series, y) = encoder_of(), waves()
     Z = embed(encoder, series, MEAN)
-    module = EncoderClassifier(encoder, MEAN, fit_head(Z, y)).eval()
+    module = EncoderClassifier(encoder, MEAN, fit_linear_head(Z, y)).eval()
     with torch.no_grad():
         logits = module(torch.from_numpy(series.values)).numpy()
-    np.testing.assert_allclose(logits, fit_head(Z, y).logits(Z), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(logits, fit_linear_head(Z, y).logits(Z), rtol=1e-3, atol=1e-4)
 
 
 def test_fine_tuning_learns_what_the_frozen_encoder_does_not_show():
@@ -183,7 +183,7 @@ def test_fine_tuning_learns_what_the_frozen_encoder_does_not_show():
     encoder, series = encoder_of("tokenizer.channels=mixed", "tokenizer.kind=linear"), as_series(X)
     train, test = np.arange(80), np.arange(80, 120)
     Z = embed(encoder, series, MEAN)
-    frozen = np.mean(fit_head(Z[train], y[train]).predict(Z[test]) == y[test])
+    frozen = np.mean(fit_linear_head(Z[train], y[train]).predict(Z[test]) == y[test])
     tuned = finetune(encoder, series.take(train), y[train], MEAN, Tuning(epochs=20, lr=3e-3, encoder_factor=1.0))
     right = np.mean(tuned.head.predict(embed(tuned.encoder, series.take(test), MEAN)) == y[test])
     assert right >= max(frozen, 0.9)
@@ -207,7 +207,7 @@ def test_the_start_is_left_alone_and_a_seed_decides_everything():
 
 def test_the_encoder_learns_at_its_share_of_the_rate():
     encoder, (series, y) = encoder_of(), waves()
-    module = EncoderClassifier(encoder, MEAN, fit_head(embed(encoder, series, MEAN), y))
+    module = EncoderClassifier(encoder, MEAN, fit_linear_head(embed(encoder, series, MEAN), y))
     groups = make_optimizer(module, Tuning(lr=0.1, encoder_factor=0.01)).param_groups
     rates = {id(p): (group["lr"], group["weight_decay"]) for group in groups for p in group["params"]}
     assert len(rates) == len(list(module.parameters()))
@@ -280,4 +280,4 @@ def test_tuning_can_be_asked_for_or_left_out():
     )
     frozen, _ = fit_classifier(encoder, series, y, MEAN, SHORT, tune=False)
     assert frozen.encoder is encoder
-    np.testing.assert_array_equal(frozen.head.weight, fit_head(embed(encoder, series, MEAN), y).weight)
+    np.testing.assert_array_equal(frozen.head.weight, fit_linear_head(embed(encoder, series, MEAN), y).weight)

@@ -6,7 +6,7 @@ from scipy.optimize import minimize
 from scipy.stats import expon, genpareto, norm
 
 from tsjepa.events import GAP, Alarms
-from tsjepa.thresholds import LEAST, Budget, calibrate, peaks_over
+from tsjepa.thresholds import LEAST, Budget, fit_threshold, peaks_over
 
 
 def alarms_of(scores: list[np.ndarray], threshold: float, gap: int) -> int:
@@ -50,21 +50,21 @@ def test_a_budget_of_time_needs_times() -> None:
 def test_long_normal_data_are_counted(patch: int) -> None:
     scores = [np.repeat(norm.rvs(size=20_000 // patch, random_state=seed), patch) for seed in range(3)]
     for interval in (1000, 3000, 6000):
-        threshold = calibrate(scores, interval, patch)
+        threshold = fit_threshold(scores, interval, patch)
         assert not threshold.extrapolated
         assert alarms_of(scores, threshold.value, GAP * patch) == 60_000 // interval
 
 
 def test_a_loose_budget_is_a_quantile() -> None:
     x = norm.rvs(size=10_000, random_state=0)
-    assert (x > calibrate([x], 5, 1).value).mean() == pytest.approx(0.2, abs=0.01)
+    assert (x > fit_threshold([x], 5, 1).value).mean() == pytest.approx(0.2, abs=0.01)
 
 
 @pytest.mark.parametrize("law", [norm, expon], ids=["normal", "exponential"])
 def test_the_interval_of_a_tail_covers_its_level(law: object) -> None:
     covered = []
     for seed in range(20):
-        found = calibrate([law.rvs(size=3000, random_state=seed)], 100_000, 1)  # type: ignore[attr-defined]
+        found = fit_threshold([law.rvs(size=3000, random_state=seed)], 100_000, 1)  # type: ignore[attr-defined]
         assert found.low <= found.value <= found.high
         covered.append(found.low <= law.isf(1e-5) <= found.high)  # type: ignore[attr-defined]
     assert np.mean(covered) >= 0.75
@@ -80,28 +80,28 @@ def test_the_level_is_the_one_of_greatest_likelihood() -> None:
 
     shape, scale = minimize(loss, [0.0, np.log(excess.mean())], method="Nelder-Mead").x
     level = body + np.exp(scale) / shape * ((len(excess) / len(x) * 100_000) ** shape - 1)
-    assert calibrate([x], 100_000, 1).value == pytest.approx(level, rel=0.02)
+    assert fit_threshold([x], 100_000, 1).value == pytest.approx(level, rel=0.02)
 
 
 def test_rarer_alarms_need_higher_scores() -> None:
     x = norm.rvs(size=4000, random_state=0)
-    values = [calibrate([x], interval, 1).value for interval in (100, 350, 1000, 10_000, 100_000)]
+    values = [fit_threshold([x], interval, 1).value for interval in (100, 350, 1000, 10_000, 100_000)]
     assert values == sorted(values)
 
 
 def test_what_is_not_known_does_not_count() -> None:
     x = norm.rvs(size=4000, random_state=0)
     with_nan = np.concatenate([np.full(100, np.nan), x, np.full(50, np.nan)])
-    assert calibrate([with_nan], 50_000, 1) == calibrate([x], 50_000, 1)
+    assert fit_threshold([with_nan], 50_000, 1) == fit_threshold([x], 50_000, 1)
 
 
 def test_too_few_rows_are_refused() -> None:
     with pytest.raises(ValueError, match=f"39 normal rows have a score, and a threshold needs {2 * LEAST}"):
-        calibrate([np.zeros(39)], 100, 2)
+        fit_threshold([np.zeros(39)], 100, 2)
 
 
 def test_the_sentence_says_when_it_is_extrapolated() -> None:
     x = norm.rvs(size=4000, random_state=0)
-    assert "peaks over threshold" in calibrate([x], 10_000, 1).sentence()
-    assert "95 % interval" in calibrate([x], 10_000, 1).sentence()
-    assert "counted in 4000 normal rows, 20 times" in calibrate([x], 200, 1).sentence()
+    assert "peaks over threshold" in fit_threshold([x], 10_000, 1).sentence()
+    assert "95 % interval" in fit_threshold([x], 10_000, 1).sentence()
+    assert "counted in 4000 normal rows, 20 times" in fit_threshold([x], 200, 1).sentence()

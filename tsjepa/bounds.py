@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from tsjepa.diagnostics import exact
+from tsjepa.diagnostics import as_float64
 
 
 def operator_norm(weight: Tensor) -> Tensor:
@@ -41,7 +41,7 @@ def operator_norm(weight: Tensor) -> Tensor:
     >>> operator_norm(torch.diag(torch.tensor([1.0, -3.0]))).item()
     3.0
     """
-    weight = exact(weight)
+    weight = as_float64(weight)
     if weight.ndim < 2:
         return weight.norm()
     rows = weight.flatten(1)
@@ -74,9 +74,9 @@ def ema_weights(trajectory: Sequence[Tensor], beta: float) -> Tensor:
     0.25
     """
     check_trajectory(trajectory, beta)
-    average = exact(trajectory[0])
+    average = as_float64(trajectory[0])
     for weight in trajectory[1:]:
-        average = beta * average + (1 - beta) * exact(weight)
+        average = beta * average + (1 - beta) * as_float64(weight)
     return average
 
 
@@ -108,10 +108,10 @@ def learning_dynamics(trajectory: Sequence[Tensor], beta: float) -> Tensor:
     0.75
     """
     check_trajectory(trajectory, beta)
-    start, last = exact(trajectory[0]), len(trajectory) - 1
-    term = beta * (exact(trajectory[last]) - start)
+    start, last = as_float64(trajectory[0]), len(trajectory) - 1
+    term = beta * (as_float64(trajectory[last]) - start)
     for step in range(1, last):
-        term = term - (1 - beta) * beta ** (last - step) * (exact(trajectory[step]) - start)
+        term = term - (1 - beta) * beta ** (last - step) * (as_float64(trajectory[step]) - start)
     return term
 
 
@@ -162,7 +162,7 @@ def gamma_bound(
     5.0
     """
     slope = operator_norm(trajectory[-1]) if lipschitz is None else lipschitz
-    return slope * epsilon + operator_norm(learning_dynamics(trajectory, beta)) * exact(x_hat).norm()
+    return slope * epsilon + operator_norm(learning_dynamics(trajectory, beta)) * as_float64(x_hat).norm()
 
 
 def gamma_bound_masked(
@@ -205,7 +205,7 @@ def gamma_bound_masked(
     """
     if not 0 <= ratio <= 1:
         raise ValueError(f"ratio, the share of hidden tokens, must lie in [0, 1], but is {ratio}.")
-    largest = exact(x_hat).norm(dim=1).max() if token_norm is None else token_norm
+    largest = as_float64(x_hat).norm(dim=1).max() if token_norm is None else token_norm
     return gamma_bound(
         trajectory, beta, x_hat, epsilon=float(largest * (ratio * x_hat.shape[0]) ** 0.5), lipschitz=lipschitz
     )
@@ -283,4 +283,4 @@ def differences(encoder: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> 
     """Return each weight of the encoder less the target's; see `parameter_mismatch`."""
     if encoder.keys() != target.keys():
         raise ValueError(f"encoder and target differ in {sorted(encoder.keys() ^ target.keys())}.")
-    return {name: exact(weight) - exact(target[name]) for name, weight in encoder.items()}
+    return {name: as_float64(weight) - as_float64(target[name]) for name, weight in encoder.items()}

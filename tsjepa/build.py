@@ -10,7 +10,7 @@ import torch
 
 from tsjepa.arrays import SeriesSource
 from tsjepa.calibrator import calibrate
-from tsjepa.config import Config, ConfigError, load_config, nearest, parse_config, recipe_names
+from tsjepa.config import Config, ConfigError, did_you_mean, load_config, parse_config, recipe_names
 from tsjepa.direction import check_direction
 from tsjepa.embedding import chosen_levels
 from tsjepa.encoder import Encoder, Tokenizer, patch_values
@@ -76,7 +76,7 @@ def configure(
     'sigreg'
     """
     if objective is not None and objective not in OBJECTIVES:
-        raise ConfigError(f"unknown objective {objective!r}{nearest(objective, list(OBJECTIVES))}")
+        raise ConfigError(f"unknown objective {objective!r}{did_you_mean(objective, list(OBJECTIVES))}")
     if recipe is None:
         own = f"ts-jepa-{objective}"
         recipe = own if own in recipe_names() else DEFAULT_RECIPE
@@ -157,7 +157,7 @@ def numbered(channels: Sequence[int | str], names: Sequence[str]) -> tuple[int, 
     if unknown and not names:
         raise ConfigError(f"world.inputs names {unknown[0]!r}, but the data name no channels: give its number.")
     if unknown:
-        raise ConfigError(f"world.inputs names no channel: {unknown[0]!r}{nearest(unknown[0], names)}")
+        raise ConfigError(f"world.inputs names no channel: {unknown[0]!r}{did_you_mean(unknown[0], names)}")
     return tuple(names.index(channel) if isinstance(channel, str) else channel for channel in channels)
 
 

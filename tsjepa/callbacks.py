@@ -105,7 +105,8 @@ class EpochEnd(pl.Callback):
 class SaveEpoch(pl.Callback):
     """Keep the last finished epoch as a checkpoint that can be resumed, and beside it the best one so far.
 
-    The best is kept for runs that may be stopped for a collapse, see `tsjepa.best.best_epoch`, which needs no label.
+    The best, see `tsjepa.best.best_epoch`, needs no label: a run that is stopped for a collapse ends with it, and one
+    that has collapsed otherwise can be taken back to it.
     """
 
     def __init__(self, out: Path, monitor: Monitor | None, prepare: Callable[[torch.device], None]) -> None:

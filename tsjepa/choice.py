@@ -10,7 +10,7 @@ from tsjepa.arrays import Series
 from tsjepa.embedding import embed
 from tsjepa.encoder import Encoder
 from tsjepa.finetuning import DEFAULT, Tuned, Tuning, finetune
-from tsjepa.heads import fit_head
+from tsjepa.heads import fit_linear_head
 from tsjepa.probe import Array
 from tsjepa.sections import ProbeConfig
 
@@ -60,7 +60,7 @@ def compare(
     Z = embed(encoder.to(device), series, probe, device)
     right = np.zeros(2)
     for fitted, held_out in StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(Z, y):
-        frozen = fit_head(Z[fitted], y[fitted], seed=seed)
+        frozen = fit_linear_head(Z[fitted], y[fitted], seed=seed)
         tuned = finetune(encoder, series.take(fitted), y[fitted], probe, tuning, device=device, seed=seed)
         Z_tuned = embed(tuned.encoder.to(device), series.take(held_out), probe, device)
         for arm, predicted in enumerate((frozen.predict(Z[held_out]), tuned.head.predict(Z_tuned))):
@@ -111,4 +111,4 @@ def fit_classifier(
     if wanted:
         return finetune(encoder, series, y, probe, tuning, device=device, seed=seed), found
     Z = embed(encoder.to(device), series, probe, device)
-    return Tuned(encoder.cpu(), fit_head(Z, y, seed=seed)), found
+    return Tuned(encoder.cpu(), fit_linear_head(Z, y, seed=seed)), found

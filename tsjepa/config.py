@@ -131,7 +131,7 @@ def load_config(source: str | Path, overrides: Sequence[str] = ()) -> Config:
     elif name in recipe_names():
         text = files("tsjepa.configs").joinpath(f"{name}.yaml").read_text(encoding="utf-8")
     else:
-        raise ConfigError(f"there is no recipe {name!r}{nearest(name, recipe_names())} A file must end in .yaml.")
+        raise ConfigError(f"there is no recipe {name!r}{did_you_mean(name, recipe_names())} A file must end in .yaml.")
     try:
         values = yaml.load(text, _StrictLoader)
     except (yaml.YAMLError, ConfigError) as error:
@@ -195,7 +195,7 @@ def explain(error: ValidationError) -> str:
     place = [str(part) for depth, part in enumerate(first["loc"]) if depth < 2 or isinstance(part, int)]
     if first["type"] == "extra_forbidden":
         known = known_keys(place[:-1])
-        return f"unknown key {'.'.join(place)}{nearest(place[-1], known, '.'.join([*place[:-1], '']))}"
+        return f"unknown key {'.'.join(place)}{did_you_mean(place[-1], known, '.'.join([*place[:-1], '']))}"
     message = first["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
     where = ".".join(place)
@@ -214,12 +214,12 @@ def known_keys(section: Sequence[str]) -> list[str]:
     return list(model.model_fields)
 
 
-def nearest(word: str, known: Sequence[str], prefix: str = "") -> str:
+def did_you_mean(word: str, known: Sequence[str], prefix: str = "") -> str:
     """Return the end of a sentence, ': did you mean ...?' with the nearest known words, each after `prefix`, or all.
 
     Examples
     --------
-    >>> nearest("ratoi", ["kind", "ratio"], "mask."), nearest("x", ["kind", "ratio"])
+    >>> did_you_mean("ratoi", ["kind", "ratio"], "mask."), did_you_mean("x", ["kind", "ratio"])
     (': did you mean mask.ratio?', ': known are kind, ratio.')
     """
     close = [prefix + key for key in difflib.get_close_matches(word, known, n=3, cutoff=0.6)]

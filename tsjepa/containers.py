@@ -14,10 +14,15 @@ from tsjepa.arrays import DataWarning
 if TYPE_CHECKING:
     import pandas as pd
 
+# of what one series is, in logs
+THINGS = ("machine", "unit", "run", "device", "asset", "equipment", "engine", "trial", "session", "experiment")
 # what a column is taken for by its name, in any case; the first that is there counts
 NAMES = {
-    "id": ("id", "case_id", "series_id", "unique_id", "instance", "instances", "machine", "unit", "run"),
-    "time": ("timestamp", "time", "datetime", "date", "timepoint", "timepoints", "reading_id", "cycle"),
+    "id": (
+        *("id", "case_id", "series_id", "unique_id", "instance", "instances", "series"),
+        *(name for thing in THINGS for name in (f"{thing}_id", thing)),
+    ),
+    "time": ("timestamp", "time", "datetime", "date", "timepoint", "timepoints", "reading_id", "cycle", "cycles", "ts"),
     "channel": ("channel", "dim_id", "sensor", "variable"),
     "value": ("value",),
 }

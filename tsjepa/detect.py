@@ -13,13 +13,13 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from tsjepa.arrays import Series
 from tsjepa.build import build_model, configure, resolve
-from tsjepa.calibration import fit_held_out
 from tsjepa.checkpoint import Header
 from tsjepa.config import Config, ConfigError
+from tsjepa.held_out import fit_held_out
 from tsjepa.sight import cut_windows
 from tsjepa.stream import score_series
 from tsjepa.surprise import LARGEST, Scores, fit_scorer
-from tsjepa.thresholds import Threshold, calibrate
+from tsjepa.thresholds import Threshold, fit_threshold
 from tsjepa.world import WorldModel
 
 
@@ -42,7 +42,7 @@ class SurpriseDetector(OutlierMixin, BaseEstimator):
         Passes over the windows.
     false_alarms : int, default=10000
         Rows of normal operation in which one false alarm is allowed. Calibrated on blocks of X by what is normal in
-        the other blocks; see `tsjepa.calibration` and `tsjepa.thresholds`.
+        the other blocks; see `tsjepa.held_out` and `tsjepa.thresholds`.
     contamination : float, optional
         Share of the rows of X that are outliers, instead of `false_alarms`: for X that is not all normal.
     overrides : sequence of str, default=()
@@ -126,11 +126,7 @@ class SurpriseDetector(OutlierMixin, BaseEstimator):
         ValueError
             If X is too short, or a parameter does not fit.
         """
-        share, rows = self.contamination, self.false_alarms
-        if share is not None and not (isinstance(share, Real) and 0 < share <= 0.5):
-            raise ValueError(f"contamination is a share above 0 and up to 0.5, or None, but got {share!r}.")
-        if not (isinstance(rows, Integral) and rows > 0):
-            raise ValueError(f"false_alarms is a whole number of rows, at least 1, but got {rows!r}.")
+        _check_budget(self.contamination, self.false_alarms)
         x = self._series(X, reset=True)
         config = self._config()
         window, stride = _points(config, "window"), _points(config, "stride")
@@ -148,7 +144,7 @@ class SurpriseDetector(OutlierMixin, BaseEstimator):
         self.threshold_: Threshold | None = None
         if self.contamination is None:
             self.scorer_, held_out = fit_held_out(model, [x], context=window)
-            self.threshold_ = calibrate(held_out, self.false_alarms, self.scorer_.patch_length)
+            self.threshold_ = fit_threshold(held_out, self.false_alarms, self.scorer_.patch_length)
             self.offset_ = -self.threshold_.value
         else:
             self.scorer_ = fit_scorer(model, [x], context=window)
@@ -240,6 +236,14 @@ class SurpriseDetector(OutlierMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         return tags
+
+
+def _check_budget(share: Any, rows: Any) -> None:
+    """Refuse a contamination or a number of rows that is none."""
+    if share is not None and not (isinstance(share, Real) and 0 < float(share) <= 0.5):
+        raise ValueError(f"contamination is a share above 0 and up to 0.5, or None, but got {share!r}.")
+    if not (isinstance(rows, Integral) and int(rows) > 0):
+        raise ValueError(f"false_alarms is a whole number of rows, at least 1, but got {rows!r}.")
 
 
 def _counted(rows: int) -> str:

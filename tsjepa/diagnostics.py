@@ -11,7 +11,7 @@ from torch import Tensor
 ROUNDING_UNITS = 16
 
 
-def exact(z: Tensor) -> Tensor:
+def as_float64(z: Tensor) -> Tensor:
     """Return `z` as float64 on the CPU, without gradient."""
     return z.detach().cpu().double()
 
@@ -50,7 +50,7 @@ def encoder_target_gap(f: Tensor, g: Tensor) -> Tensor:
     5.0
     """
     check_same_shape(f, g)
-    return (exact(f) - exact(g)).norm(dim=-1).mean()
+    return (as_float64(f) - as_float64(g)).norm(dim=-1).mean()
 
 
 def relative_gap(f: Tensor, g: Tensor) -> Tensor:
@@ -81,7 +81,7 @@ def relative_gap(f: Tensor, g: Tensor) -> Tensor:
     0.5
     """
     check_same_shape(f, g)
-    f, g = exact(f).flatten(0, -2), exact(g).flatten(0, -2)
+    f, g = as_float64(f).flatten(0, -2), as_float64(g).flatten(0, -2)
     return (f - g).norm() / (f - f.mean(0)).norm()
 
 
@@ -98,7 +98,7 @@ def singular_values(z: Tensor, *, centred: bool) -> Tensor:
     is about u r (sqrt(N) + sqrt(D)). Without this floor the effective rank of constant samples would be that of noise.
     Samples that are not finite give nan.
     """
-    samples = exact(z)
+    samples = as_float64(z)
     if not bool(samples.isfinite().all()):
         return samples.new_full((min(z.shape),), torch.nan)
     n, dim = samples.shape
@@ -234,7 +234,7 @@ def lidar(z: Tensor, *, delta: float = 1e-4) -> Tensor:
     n, views, dim = z.shape
     if n < 2 or views < 2:
         raise ValueError(f"LiDAR needs at least 2 samples and 2 views of each, but got {n} and {views}.")
-    samples = exact(z)
+    samples = as_float64(z)
     if not bool(samples.isfinite().all()):
         return samples.new_tensor(torch.nan)
     means = samples.mean(1)

@@ -152,8 +152,8 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
         Raises
         ------
-        ValueError
-            If X does not fit, or a parameter does not.
+        ValueError, TrainingError
+            If X or a parameter does not fit; if there is nothing to learn, or the loss is not finite.
         """
         series = self._series(to_panel(X), reset=True)
         warm = self.warm_start and hasattr(self, "model_")

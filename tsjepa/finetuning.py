@@ -16,7 +16,7 @@ from tsjepa.arrays import Series
 from tsjepa.batches import Batches, ShuffledBatches
 from tsjepa.embedding import embed, embed_sequences, join_rows, places
 from tsjepa.encoder import Encoder
-from tsjepa.heads import LinearHead, fit_head
+from tsjepa.heads import LinearHead, fit_linear_head
 from tsjepa.normalization import level_and_scale
 from tsjepa.probe import Array
 from tsjepa.schedule import lr_factor
@@ -183,7 +183,7 @@ def finetune(
     array([0, 1])
     """
     trained = copy.deepcopy(encoder).to(device)
-    head = fit_head(embed(trained, series, probe, device), y, seed=seed)
+    head = fit_linear_head(embed(trained, series, probe, device), y, seed=seed)
     module = EncoderClassifier(trained, probe, head).to(device)
     train(module, series, np.searchsorted(head.classes, y), tuning, seed, report)
     if not all(torch.isfinite(parameter).all() for parameter in module.parameters()):

@@ -6,7 +6,7 @@ A pure function like those of `tsjepa.diagnostics`: float64 on the CPU, without 
 import torch
 from torch import Tensor
 
-from tsjepa.diagnostics import exact
+from tsjepa.diagnostics import as_float64
 from tsjepa.regularizers import epps_pulley, quadrature
 
 
@@ -54,7 +54,7 @@ def sigreg_score(
     if n < 3:
         raise ValueError(f"the normalised SIGReg score needs at least 3 samples, but got {n}.")
     directions = torch.randn(dim, slices, generator=generator).double()
-    projected = exact(z) @ (directions / directions.norm(dim=0))
+    projected = as_float64(z) @ (directions / directions.norm(dim=0))
     statistic = epps_pulley(projected[None], knots=knots, t_max=t_max, shared=False).mean()
     _, normal, weight = quadrature(knots, t_max, projected)
     floor, ceiling = weight @ (1 - normal.square()), n * (weight @ (1 - normal).square())

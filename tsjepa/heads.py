@@ -60,7 +60,7 @@ def read_head(content: dict[str, Any], path: str | Path) -> LinearHead:
 
     Examples
     --------
-    >>> head = fit_head(np.array([[0.0], [1.0], [2.0], [3.0]]), np.array([0, 0, 1, 1]))
+    >>> head = fit_linear_head(np.array([[0.0], [1.0], [2.0], [3.0]]), np.array([0, 0, 1, 1]))
     >>> read_head({"head": head.plain()}, "finetuned.ckpt").predict(np.array([[2.5]]))
     array([1])
     """
@@ -97,7 +97,7 @@ def check_classes(y: Array | None) -> Array:
     return y
 
 
-def fit_head(Z: Array, y: Array, *, seed: int = 0) -> LinearHead:
+def fit_linear_head(Z: Array, y: Array, *, seed: int = 0) -> LinearHead:
     """Fit the ridge probe as a linear head whose logits are its decisions times one scale.
 
     It predicts what the ridge probe predicts. The scale makes the cross-entropy of held-out labels smallest, in
@@ -119,7 +119,8 @@ def fit_head(Z: Array, y: Array, *, seed: int = 0) -> LinearHead:
 
     Examples
     --------
-    >>> fit_head(np.array([[0.0], [1.0], [2.0], [3.0]]), np.array(["a", "a", "b", "b"])).predict(np.array([[2.5]]))
+    >>> Z, y = np.array([[0.0], [1.0], [2.0], [3.0]]), np.array(["a", "a", "b", "b"])
+    >>> fit_linear_head(Z, y).predict(np.array([[2.5]]))
     array(['b'], dtype='<U1')
     """
     classes, codes = np.unique(y, return_inverse=True)

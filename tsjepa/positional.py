@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from tsjepa.diagnostics import exact, rounding
+from tsjepa.diagnostics import as_float64, rounding
 from tsjepa.spread import normalize
 
 
@@ -142,7 +142,7 @@ def position_share(target: Tensor, valid: Tensor | None = None) -> Tensor:
     >>> position_share(torch.eye(3).expand(5, 3, 3)).item()
     1.0
     """
-    z = exact(target)
+    z = as_float64(target)
     counts = torch.ones(z.shape[:2], dtype=torch.float64) if valid is None else valid.cpu().double()
     weight = counts.unsqueeze(-1)
     z = torch.where(weight > 0, z, 0.0)
@@ -188,11 +188,12 @@ def predictor_sensitivity(
     """
     ratios = []
     with torch.no_grad():
-        still = exact(predict(context)).flatten(1)
+        still = as_float64(predict(context)).flatten(1)
         for _ in range(n):
             direction = torch.randn(context.shape, generator=generator).flatten(1)
             step = (size * direction / direction.norm(dim=1, keepdim=True)).view(context.shape)
             moved = context + step.to(context)
-            change = (exact(moved) - exact(context)).flatten(1).norm(dim=1)  # as rounded to the context's dtype
-            ratios.append((exact(predict(moved)).flatten(1) - still).norm(dim=1) / change)
+            # as rounded to the context's dtype
+            change = (as_float64(moved) - as_float64(context)).flatten(1).norm(dim=1)
+            ratios.append((as_float64(predict(moved)).flatten(1) - still).norm(dim=1) / change)
     return torch.stack(ratios).mean()

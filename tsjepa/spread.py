@@ -6,7 +6,7 @@ Pure functions like those of `tsjepa.diagnostics`: float64 on the CPU, without g
 import torch
 from torch import Tensor
 
-from tsjepa.diagnostics import check_same_shape, exact, rounding
+from tsjepa.diagnostics import as_float64, check_same_shape, rounding
 
 ROWS_AT_ONCE = 1024
 
@@ -28,7 +28,7 @@ def spread(z: Tensor) -> Tensor:
     >>> spread(torch.tensor([[2.0, 0.0], [-2.0, 0.0]])).item()
     1.4142...
     """
-    samples = exact(z)
+    samples = as_float64(z)
     return (samples - samples.mean(0)).square().mean().sqrt()
 
 
@@ -51,7 +51,7 @@ def relative_spread(z: Tensor) -> Tensor:
     >>> relative_spread(torch.tensor([[3.0, 4.0], [3.0, -4.0]])).item()
     0.8
     """
-    samples = exact(z)
+    samples = as_float64(z)
     size = samples.norm()
     share = (samples - samples.mean(0)).norm() / torch.where(size > 0, size, 1.0)
     return torch.where(share < rounding(z), 0.0, share)
@@ -59,7 +59,7 @@ def relative_spread(z: Tensor) -> Tensor:
 
 def normalize(z: Tensor) -> Tensor:
     """Return samples [..., D] as float64 of length 1; zeros stay zeros."""
-    samples = exact(z)
+    samples = as_float64(z)
     length = samples.norm(dim=-1, keepdim=True)
     return samples / torch.where(length > 0, length, 1.0)
 
@@ -108,7 +108,7 @@ def dead_dimensions(z: Tensor, threshold: float = 1e-3) -> Tensor:
     >>> dead_dimensions(torch.tensor([[1.0, 7.0], [-1.0, 7.0]])).item()
     0.5
     """
-    samples = exact(z)
+    samples = as_float64(z)
     std = samples.std(0, correction=0)
     size = samples.square().mean(0).sqrt()
     dead = (std < threshold * std.square().mean().sqrt()) | (std <= rounding(z) * size)

@@ -129,7 +129,7 @@ class Threshold(NamedTuple):
         return f"{self.rows / self.interval:.3g} times"
 
 
-def calibrate(scores: Sequence[NDArray[Any]], interval: float, patch_length: int) -> Threshold:
+def fit_threshold(scores: Sequence[NDArray[Any]], interval: float, patch_length: int) -> Threshold:
     """Find the threshold that normal data are over once an interval.
 
     Parameters
@@ -153,10 +153,10 @@ def calibrate(scores: Sequence[NDArray[Any]], interval: float, patch_length: int
     Examples
     --------
     >>> scores = np.random.default_rng(0).normal(size=100_000)
-    >>> threshold = calibrate([scores], 10_000, 1)
+    >>> threshold = fit_threshold([scores], 10_000, 1)
     >>> threshold.extrapolated, int((scores > threshold.value).sum())
     (False, 10)
-    >>> calibrate([scores], 1e6, 1).extrapolated
+    >>> fit_threshold([scores], 1e6, 1).extrapolated
     True
     """
     known = np.concatenate([x[np.isfinite(x)] for x in scores]).astype(np.float64)

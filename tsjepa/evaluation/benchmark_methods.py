@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from tsjepa.build import configure
 from tsjepa.checkpoint import read_checkpoint, read_header
-from tsjepa.config import Config, ConfigError, nearest, recipe_names
+from tsjepa.config import Config, ConfigError, did_you_mean, recipe_names
 
 Kind = Literal["pretrained", "checkpoint", "random-init", "supervised", "raw", "catch22", "minirocket", "majority"]
 UNTRAINED: tuple[Kind, ...] = ("random-init", "supervised")
@@ -89,7 +89,7 @@ def find_method(name: str, recipe: str | None = None, epochs: int | None = None)
     if path.suffix == ".ckpt" or path.exists():
         return Method(name, "checkpoint", read_header(read_checkpoint(path), path).config, path)
     known = [*UNTRAINED, *PLAIN, *recipe_names()]
-    raise ConfigError(f"there is no method {name!r}{nearest(name, known)} A recipe's file ends in .yaml.")
+    raise ConfigError(f"there is no method {name!r}{did_you_mean(name, known)} A recipe's file ends in .yaml.")
 
 
 def find_methods(names: tuple[str, ...], recipe: str | None = None, epochs: int | None = None) -> list[Method]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from tsjepa.config import ConfigError, nearest
+from tsjepa.config import ConfigError, did_you_mean
 
 FOLDER = "suites"
 
@@ -54,7 +54,8 @@ def load_suite(source: str) -> tuple[str, ...]:
     elif source in suite_names():
         text = files("tsjepa.configs").joinpath(FOLDER, f"{source}.yaml").read_text(encoding="utf-8")
     else:
-        raise ConfigError(f"there is no suite {source!r}{nearest(source, suite_names())} A file must end in .yaml.")
+        hint = did_you_mean(source, suite_names())
+        raise ConfigError(f"there is no suite {source!r}{hint} A file must end in .yaml.")
     try:
         return parse_suite(yaml.safe_load(text), source)
     except yaml.YAMLError as error:
@@ -74,7 +75,7 @@ def parse_suite(values: Any, source: str) -> tuple[str, ...]:
         raise ConfigError(f"the suite {source} must be a mapping with the key data, but is {type(values).__name__}.")
     unknown = [str(key) for key in values if key != "data"]
     if unknown:
-        raise ConfigError(f"the suite {source} has the unknown key {unknown[0]}{nearest(unknown[0], ['data'])}")
+        raise ConfigError(f"the suite {source} has the unknown key {unknown[0]}{did_you_mean(unknown[0], ['data'])}")
     names = values.get("data")
     if not isinstance(names, list) or not names or not all(isinstance(name, str) and name.strip() for name in names):
         raise ConfigError(f"the suite {source} needs a list of names or paths under data, numbers in quotes.")

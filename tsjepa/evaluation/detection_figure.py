@@ -71,31 +71,45 @@ def draw(found: Detection, title: str) -> Figure:
         curve(axis, found.x, values, CHANNEL)
         axis.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8)
         axis.tick_params(labelsize=7)
-    score = axes[len(found.values)]
-    curve(score, found.x, found.score, SCORE)
-    score.axhline(found.threshold, color=ALARM, lw=1, ls="--")
-    score.annotate(
-        f"threshold {found.threshold:.2f}", (1, found.threshold), (3, 0), xycoords=("axes fraction", "data"),
-        textcoords="offset points", color=ALARM, fontsize=8, va="center", annotation_clip=False,
-    )  # fmt: skip
-    score.set_ylabel("score", rotation=0, ha="right", va="center")
+    score_curve(axes[len(found.values)], found)
     if found.abnormal is not None:
         label_strip(axes[-1], found)
     for axis in axes[: len(found.values) + 1]:
-        for start, end in found.events:
-            axis.axvspan(found.x[start], found.x[end], color=ALARM, alpha=0.2, lw=0)
-        for start in found.runs:
-            axis.axvline(found.x[start], color="0.6", lw=0.6)
-        axis.spines[["top", "right"]].set_visible(False)
-    if np.issubdtype(found.x.dtype, np.datetime64):
-        locator = AutoDateLocator()
-        axes[-1].xaxis.set_major_locator(locator)
-        axes[-1].xaxis.set_major_formatter(ConciseDateFormatter(locator))
-    else:
-        axes[-1].set_xlabel("row")
+        marks(axis, found)
+    rows_or_dates(axes[-1], found.x)
     axes[0].set_xlim(found.x[0], found.x[-1])
     axes[0].set_title(title, fontsize=10, loc="left")
     return figure
+
+
+def score_curve(axis: Axes, found: Detection) -> None:
+    """Draw the score, and the threshold with its value."""
+    curve(axis, found.x, found.score, SCORE)
+    axis.axhline(found.threshold, color=ALARM, lw=1, ls="--")
+    axis.annotate(
+        f"threshold {found.threshold:.2f}", (1, found.threshold), (3, 0), xycoords=("axes fraction", "data"),
+        textcoords="offset points", color=ALARM, fontsize=8, va="center", annotation_clip=False,
+    )  # fmt: skip
+    axis.set_ylabel("score", rotation=0, ha="right", va="center")
+
+
+def marks(axis: Axes, found: Detection) -> None:
+    """Mark events, and where runs begin."""
+    for start, end in found.events:
+        axis.axvspan(found.x[start], found.x[end], color=ALARM, alpha=0.2, lw=0)
+    for start in found.runs:
+        axis.axvline(found.x[start], color="0.6", lw=0.6)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def rows_or_dates(axis: Axes, x: NDArray[Any]) -> None:
+    """Say what the horizontal axis counts."""
+    if np.issubdtype(x.dtype, np.datetime64):
+        locator = AutoDateLocator()
+        axis.xaxis.set_major_locator(locator)
+        axis.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+    else:
+        axis.set_xlabel("row")
 
 
 def label_strip(axis: Axes, found: Detection) -> None:

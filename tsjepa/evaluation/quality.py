@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tsjepa.arrays import Series
 from tsjepa.batches import keyed_generator
-from tsjepa.diagnostics import effective_rank, exact, lidar, participation_ratio, spectrum
+from tsjepa.diagnostics import as_float64, effective_rank, lidar, participation_ratio, spectrum
 from tsjepa.embedding import pool, sample_cases
 from tsjepa.monitor import Monitor, chosen_tokens, measuring
 from tsjepa.objective import JEPA
@@ -161,7 +161,7 @@ def position_variance(tokens: Tensor, attend: Tensor | None) -> Tensor:
     >>> position_variance(torch.tensor([[[1.0], [2.0]], [[1.0], [4.0]]]), None).tolist()
     [0.0, 2.0]
     """
-    z = exact(tokens)
+    z = as_float64(tokens)
     weight = torch.ones(z.shape[:2], dtype=torch.float64) if attend is None else attend.cpu().double()
     weight = weight.unsqueeze(-1)
     count = weight.sum(0)

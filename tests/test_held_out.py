@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tsjepa.build import build_model, configure, resolve
-from tsjepa.calibration import BLOCKS, LONG, fit_held_out
+from tsjepa.held_out import BLOCKS, LONG, fit_held_out
 from tsjepa.stream import score_series
 from tsjepa.surprise import fit_scorer
 from tsjepa.world import WorldModel
