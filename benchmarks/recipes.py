@@ -75,7 +75,7 @@ def summary(rows):
     mean = {key: float(np.mean([row[key] for row in rows])) for key in keys}
     deviation = {f"{key}_std": float(np.std([row[key] for row in rows])) for key in keys}
     verdicts = " ".join(sorted({row["verdict"] for row in rows}))
-    gains = np.concatenate([row["gains_few"] for row in rows])
+    gains = np.mean([row["gains_few"] for row in rows], 0)  # a draw of labels is the same for every seed
     mean["gain_few"] = float(gains.mean())
     mean["gain_few_interval"] = float(1.96 * gains.std(ddof=1) / np.sqrt(len(gains)))
     return {**mean, **deviation, "verdict": verdicts}
@@ -93,11 +93,11 @@ def line(name, row):
 
 
 def kept(path):
-    """Return the rows of a file of JSON lines by recipe and seed."""
+    """Return the rows of a file of JSON lines by recipe, seed, data and overrides."""
     if path is None or not path.exists():
         return {}
     rows = [json.loads(text) for text in path.read_text().splitlines()]
-    return {(row["recipe"], row["seed"]): row for row in rows}
+    return {(row["recipe"], row["seed"], row["data"], tuple(row["overrides"])): row for row in rows}
 
 
 def main():
@@ -115,8 +115,10 @@ def main():
     for recipe in options.recipes:
         rows = []
         for seed in range(options.seeds):
-            rows.append(old.get((recipe, seed)) or measure(recipe, options.overrides, data, seed))
-            if options.keep is not None and (recipe, seed) not in old:
+            key = recipe, seed, data.name, tuple(options.overrides)
+            made = {"data": data.name, "overrides": options.overrides}
+            rows.append(old.get(key) or measure(recipe, options.overrides, data, seed) | made)
+            if options.keep is not None and key not in old:
                 with options.keep.open("a") as file:
                     file.write(json.dumps(rows[-1]) + "\n")
             print(line(f"{recipe} seed {seed}", rows[-1]), file=sys.stderr, flush=True)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tsjepa.cli.detect_lines import STDIN, Layout, Rows, find_columns, read_lines, read_rows
+from tsjepa.cli.detect_lines import STDIN, Layout, Rows, check_text, find_columns, read_lines, read_rows
 from tsjepa.cli.detect_normal import STEP_TOLERANCE, Normal, fit_normal
 from tsjepa.cli.detect_state import Run, State
 from tsjepa.cli.detect_tables import EVENT_COLUMNS, EVENTS, event_row
@@ -28,6 +28,7 @@ def follow_log(options: DetectOptions, budget: Budget, started: float) -> Detect
     for flag, value in refused.items():
         if value is not None:
             raise Failure(f"{flag} needs the whole log: leave it out, or leave out --follow.", USAGE)
+    check_text(options.data)
     normal = fit_normal(options)
     with told():
         threshold = fit_threshold(normal.scores, normal.interval(budget), normal.scorer.patch_length)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsjepa.cli.errors import Failure
+from tsjepa.datasets.log_reading import delimiter_of
 
 STDIN = "-"
 CHUNK_BYTES = 1 << 18
@@ -80,6 +81,15 @@ def opened(source: str, offset: int) -> Iterator[BufferedReader]:
         yield stream
 
 
+def check_text(source: str) -> None:
+    """Refuse what is no text before anything is written: Parquet, Arrow, and whatever is compressed."""
+    if source == STDIN:
+        return
+    with opened(source, 0) as stream:
+        if b"\0" in stream.read(CHUNK_BYTES):
+            raise Failure(f"{source} is no text: --follow reads a CSV file as it is, not compressed, or -.")
+
+
 class Layout(NamedTuple):
     """Places of the columns in a line.
 
@@ -89,12 +99,15 @@ class Layout(NamedTuple):
     channels : list of int
     unit : str or None
         Of times that are dates, as numpy calls it; None for numbers.
+    mark : str
+        What stands between two values.
     """
 
     id: int | None
     time: int | None
     channels: list[int]
     unit: str | None
+    mark: str
 
 
 class Rows(NamedTuple):
@@ -121,18 +134,19 @@ def find_columns(
     source: str, header: str, columns: tuple[str | None, str | None, tuple[str, ...]], unit: str | None
 ) -> Layout:
     """Find id, time and channels in the first line."""
-    names = [name.strip().removeprefix("\ufeff") for name in next(csv.reader([header]))]
+    mark = delimiter_of(header)
+    names = [name.strip().removeprefix("\ufeff") for name in next(csv.reader([header], delimiter=mark))]
     identity, moment, channels = columns
     for name, flag in ((identity, " (--id)"), (moment, " (--time)"), *((name, "") for name in channels)):
         if name is not None and name not in names:
             raise Failure(f"{source} has no column {name!r}{flag}, which the log of training had: {header.strip()}")
     at_id, at_time = (None if name is None else names.index(name) for name in (identity, moment))
-    return Layout(at_id, at_time, [names.index(name) for name in channels], unit)
+    return Layout(at_id, at_time, [names.index(name) for name in channels], unit, mark)
 
 
 def read_rows(source: str, lines: Lines, layout: Layout, counted: int) -> Rows:
     """Read ids, times and values of lines; without a column of time, rows are counted on from `counted`."""
-    cells = [(lines.first + at, row) for at, row in enumerate(csv.reader(lines.text)) if row]
+    cells = [(lines.first + at, row) for at, row in enumerate(csv.reader(lines.text, delimiter=layout.mark)) if row]
     need = 1 + max(layout.channels + [at for at in (layout.id, layout.time) if at is not None])
     for number, row in cells:
         if len(row) < need:
@@ -152,7 +166,12 @@ def read_times(source: str, shown: list[str], numbers: list[int], unit: str | No
     """Return times as numbers: ticks of a unit, or the numbers that stand there."""
     try:
         if unit is None:
-            return np.array(shown, np.float64)
+            found = np.array(shown, np.float64)
+            if not np.isfinite(found).all():
+                raise ValueError("a time is not finite")
+            return found
+        if not all(text[:1].isdigit() for text in shown):  # numpy takes words such as now for a time, too
+            raise ValueError("a date begins with its year")
         # all times are taken for UTC, which is what dates without a zone are compared as
         return np.array(
             [text.removesuffix("Z").removesuffix("+00:00") for text in shown], f"datetime64[{unit}]"

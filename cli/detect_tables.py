@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tsjepa.cli.errors import USAGE, Failure
 from tsjepa.cli.options import DetectOptions
-from tsjepa.cli.outdir import replace_file, writing
+from tsjepa.cli.outdir import refuse_input, replace_file, writing
 from tsjepa.datasets.log_runs import LogRuns
 from tsjepa.events import Event
 from tsjepa.thresholds import Threshold
@@ -62,6 +62,7 @@ def check_paths(options: DetectOptions) -> None:
         )
     if options.picture is not None and options.picture.suffix not in PICTURES:
         raise Failure(f"--picture ends in {' or '.join(PICTURES)}, but is {options.picture}.", USAGE)
+    refuse_input(options.out, options.data, options.normal)
     paths = [] if options.follow else [options.out, options.out.with_name(EVENTS), options.picture]
     for path in paths:
         if path is not None and path.exists() and not options.overwrite:

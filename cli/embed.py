@@ -12,7 +12,7 @@ from tsjepa.cli.engines import check_engine, open_engine
 from tsjepa.cli.errors import INTERRUPTED, USAGE, Failure, say
 from tsjepa.cli.log_data import trained_log, without_missing_label
 from tsjepa.cli.options import EmbedOptions
-from tsjepa.cli.outdir import make_writable
+from tsjepa.cli.outdir import make_writable, refuse_input
 from tsjepa.cli.part_files import PartFiles, file_hash
 from tsjepa.cli.render import count_bar
 from tsjepa.cli.report import EmbedReport
@@ -31,6 +31,7 @@ def embed(options: EmbedOptions) -> EmbedReport:
     model, header = load_checkpoint(options.checkpoint)
     data = embed_data(options, header)
     say_remarks(data, header.config)
+    refuse_input(options.out, options.data)
     make_writable(options.out.parent)
     with open_engine(options.engine) as engine:
         embedder = Embedder(model.encoder, header.config.probe, device, options.pool_windows, engine, options.precision)

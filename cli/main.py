@@ -1,8 +1,10 @@
 """The command `tsjepa`: options and help. Nothing heavy is imported before a command runs."""
 
+import json
 import os
 from importlib.metadata import version
 from importlib.resources import files
+from itertools import takewhile
 from pathlib import Path
 from typing import Annotated
 
@@ -377,12 +379,15 @@ def benchmark(
 
 
 @app.command()
-def recipes() -> None:
+def recipes(as_json: Json = False) -> None:
     """List the recipes that --config takes by name."""
-    found = (file for file in files("tsjepa.configs").iterdir() if file.name.endswith(".yaml"))
-    for name, file in sorted((file.name.removesuffix(".yaml"), file) for file in found):
-        first = file.read_text(encoding="utf-8").partition("\n")[0]
-        typer.echo(f"{name:20} {first.lstrip('# ')}")
+    found = {}
+    for file in sorted(files("tsjepa.configs").iterdir(), key=lambda file: file.name.removesuffix(".yaml")):
+        if file.name.endswith(".yaml"):
+            lines = takewhile(lambda line: line.startswith("# "), file.read_text(encoding="utf-8").splitlines())
+            said = takewhile(lambda line: not line.startswith("# tsjepa "), lines)
+            found[file.name.removesuffix(".yaml")] = " ".join(line.removeprefix("# ") for line in said)
+    typer.echo(json.dumps(found) if as_json else "\n".join(f"{name:22} {text}" for name, text in found.items()))
 
 
 def share_cores() -> None:

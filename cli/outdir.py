@@ -1,5 +1,6 @@
 """The folder of a run: what is refused, what is replaced, and files that are written whole or not at all."""
 
+import glob
 import os
 import tempfile
 from collections.abc import Iterator
@@ -62,3 +63,13 @@ def replace_file(path: Path, content: bytes | memoryview) -> None:
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def refuse_input(out: Path, *sources: str | None) -> None:
+    """Refuse to put a result in the place of a file that is to be read, whatever may be replaced otherwise."""
+    for source in sources:
+        for name in glob.glob(source, recursive=True) if source is not None else ():
+            read = Path(name)
+            inside = read.is_dir() and out.resolve().is_relative_to(read.resolve())
+            if out.exists() and (inside or out.samefile(read)):
+                raise Failure(f"{out} is read as {source}: name another file with --out.", USAGE)

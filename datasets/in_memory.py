@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from tsjepa.arrays import as_series
 from tsjepa.containers import to_panel
@@ -58,6 +57,8 @@ def from_container(X: Any, y: Any = None) -> Dataset:
 def given_labels(labels: np.ndarray[Any, Any], n_cases: int) -> Labels:
     """Return labels as a file has them; objects are text, and have to be there."""
     if labels.dtype == object:
+        import pandas as pd
+
         missing = np.flatnonzero(pd.isna(labels))
         if len(missing):
             raise DataError(f"y: case {missing[0] + 1} has no label; label all cases or none")

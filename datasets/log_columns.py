@@ -35,6 +35,8 @@ LABEL = re.compile(
     r"|(fault|failure|anomaly)[_ ](type|class|label)|.*[_ ](label|class)"
 )
 CHANNEL = re.compile(r"(channel|sensor|variable|tag|signal|metric|parameter|measurement)([_ ]?(id|name))?")
+# rows numbered by whoever wrote the table: no sensor
+INDEX = re.compile(r"|unnamed: \d+|__index_level_\d+__")
 VALUE = re.compile(r"val|value|reading|measured[_ ]value")
 
 
@@ -228,9 +230,9 @@ def _time(schema: "pa.Schema") -> str | None:
 
 
 def _label(schema: "pa.Schema", taken: tuple[str | None, ...]) -> str | None:
-    found = _pick(schema, LABEL, taken, lambda kind: True)
-    axes = {"x", "z"} & {name.lower() for name in schema.names}
-    return None if found is not None and found.lower() == "y" and axes else found
+    if {"x", "z"} & {name.lower() for name in schema.names}:  # then y is an axis, too
+        taken = (*taken, *(name for name in schema.names if name.lower() == "y"))
+    return _pick(schema, LABEL, taken, lambda kind: True)
 
 
 def _long_columns(schema: "pa.Schema", columns: Columns, time: str | None) -> tuple[str | None, str | None]:
@@ -249,6 +251,7 @@ def _channels(schemas: Schemas, columns: Columns, taken: set[str]) -> tuple[tupl
     first = schemas[0][1]
     aside = [name for name in everything if ID.fullmatch(name.lower()) or LABEL.fullmatch(name.lower())]
     aside = [name for name in aside if name.lower() != "y" or _label(first, ()) == name]
+    aside += [name for name in everything if INDEX.fullmatch(name.strip().lower())]
     chosen = [name for name in everything if name not in aside and _may_be_channel(schemas, name)]
     if not chosen:
         raise DataError(

@@ -1,6 +1,6 @@
 """Series cut into windows: never across a gap, and no row left out without a word."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -12,7 +12,8 @@ from tsjepa.datasets.log_settings import WindowLabel
 from tsjepa.datasets.log_store import Block, Field, RowFiles
 
 CHUNK = 1 << 20
-NORMAL = ("0", "false", "False")
+# Labels that say by themselves that a row is normal, in any case
+NORMAL = ("0", "false", "normal", "no")
 
 
 class Segments(NamedTuple):
@@ -150,6 +151,17 @@ def near(windows: Cut, rows: int) -> Iterator[Cut]:
         yield Cut(windows.start[part], windows.length[part], windows.series[part], 0, 0)
 
 
+def named_normal(classes: Sequence[str]) -> list[int]:
+    """Return the codes of the classes that say by their name that a row is normal.
+
+    Examples
+    --------
+    >>> named_normal(["Fault", "Normal"]), named_normal(["a", "b"])
+    ([1], [])
+    """
+    return [code for code, name in enumerate(classes) if name.strip().lower() in NORMAL]
+
+
 class Describe:
     """Says of windows which hold a value at all, and what their labels are.
 
@@ -174,7 +186,7 @@ class Describe:
 
     def _normal(self, total: int) -> int:
         assert self.classes is not None
-        named = [code for code, name in enumerate(self.classes) if name in NORMAL]
+        named = named_normal(self.classes)
         if named:
             return named[0]
         counts = np.zeros(len(self.classes), np.int64)

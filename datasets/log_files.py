@@ -2,10 +2,12 @@
 
 import glob
 import os
+import re
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from tsjepa.datasets.dataset import DataError
 
@@ -155,7 +157,7 @@ def _listed(source: str) -> list[LogFile]:
     if has_wildcard(source):
         paths = glob.glob(str(Path(source).expanduser()), recursive=True)
         infos = filesystem.get_file_info(sorted(paths))
-        root = str(Path(source).expanduser()).split("*", 1)[0]
+        root = re.split(r"[*?\[]", str(Path(source).expanduser()), maxsplit=1)[0].rpartition("/")[0]
         return [_file(info, filesystem, root, "") for info in infos if info.type == pafs.FileType.File]
     return _below(filesystem, str(Path(source).expanduser()), source, "")
 
@@ -226,7 +228,8 @@ def _hidden(path: str, folder: str) -> bool:
 
 def _file(info: "pafs.FileInfo", filesystem: "pafs.FileSystem", root: str, prefix: str) -> LogFile:
     folders = info.path[len(root) :].split("/")[:-1] if info.path.startswith(root) else []
-    partition = tuple((name.split("=", 1)[0], name.split("=", 1)[1]) for name in folders if "=" in name)
+    parts = (name.partition("=") for name in folders)
+    partition = tuple((name, unquote(value)) for name, mark, value in parts if mark)
     return LogFile(prefix + info.path, info.path, filesystem, info.size or 0, info.mtime_ns or 0, partition)
 
 

@@ -104,7 +104,7 @@ def grid_blocks(
         for start, stop, series in zip(found.start.tolist(), found.stop.tolist(), found.series.tolist(), strict=True):
             time = times.whole()[start:stop]
             origin, reach = time[0], float(gaps[series])
-            points = int((time[-1] - origin) // step) + 1
+            points = int(np.floor((time[-1] - origin) / step + rounding(time[-1], step))) + 1
             for low in range(0, points, POINTS):
                 number = np.arange(low, min(low + POINTS, points))
                 grid = (origin + number * (int(step) if step == int(step) else step)).astype(time.dtype)
@@ -130,3 +130,15 @@ def _points(rows: RowFiles, time: NDArray[Any], start: int, grid: NDArray[Any], 
 def grid_fields(fields: dict[str, Field]) -> dict[str, Field]:
     """Return the columns of a grid, given those of the rows."""
     return fields | {"row": Field("int64")}
+
+
+def rounding(time: Any, step: float) -> float:
+    """Return by what share of a step a difference of two such times may be off: numbers of seconds are rounded.
+
+    Examples
+    --------
+    >>> rounding(np.float64(1.7e9), 0.1) > 1e-6, rounding(np.int64(7), 2.0)
+    (True, 1e-06)
+    """
+    exact = np.dtype(type(time)).kind != "f"
+    return 1e-6 if exact else max(1e-6, float(4 * np.spacing(abs(time)) / step))

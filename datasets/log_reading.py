@@ -76,6 +76,10 @@ def read_schema(file: LogFile) -> "pa.Schema | None":
             schema, rows = (None, 0) if first is None else (_finer_times(first.schema), first.num_rows)
     if not rows:
         return None
+    try:
+        schema.names  # noqa: B018  they are decoded here
+    except UnicodeDecodeError:
+        raise DataError(f"{file.shown} is not UTF-8 text: save it as UTF-8") from None
     for name, value in file.partition:
         schema = schema.append(pa.field(name, pa.int64() if value.lstrip("-").isdecimal() else pa.string()))
     return schema.remove_metadata()
@@ -241,7 +245,18 @@ def delimiter(file: LogFile) -> str:
     """Tell what stands between two names in the first line of a CSV file: the most frequent of ``, ; tab |``."""
     with file.filesystem.open_input_stream(file.key) as stream:
         line = stream.read(1 << 16).split(b"\n", 1)[0]
-    return max(",;\t|", key=lambda mark: line.count(mark.encode()))
+    return delimiter_of(line.decode(errors="replace"))
+
+
+def delimiter_of(line: str) -> str:
+    """Tell the same of a first line.
+
+    Examples
+    --------
+    >>> delimiter_of("unit;time;flow"), delimiter_of("flow")
+    (';', ',')
+    """
+    return max(",;\t|", key=line.count)
 
 
 def sample(file: LogFile, name: str) -> "pa.Array":

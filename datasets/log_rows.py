@@ -14,7 +14,7 @@ from tsjepa.datasets.log_columns import Layout
 from tsjepa.datasets.log_place import Placer, Progress, Summary, present, row_fields
 from tsjepa.datasets.log_plan import Plan, make_plan, twice_error
 from tsjepa.datasets.log_reading import Piece
-from tsjepa.datasets.log_scan import Scan, Twice, scan_pieces
+from tsjepa.datasets.log_scan import Scan, Twice, scan_pieces, stamp
 from tsjepa.datasets.log_sort import sorted_blocks
 from tsjepa.datasets.log_store import Block, Field, RowFiles, read_json, write_json
 
@@ -71,7 +71,8 @@ def build_rows(
         if plan.in_order:
             return plan, summary, plan.offsets
         with RowFiles(target, staged) as source, RowFiles(folder, fields) as rows:
-            return plan, *_Sorter(layout, plan, source, rows, folder).run(progress)
+            state = [plan.digest, *map(stamp, pieces)]
+            return plan, *_Sorter(layout, plan, source, rows, folder, state).run(progress)
     except Twice as found:
         raise twice_error(layout, pieces, names, found) from None
 
@@ -106,15 +107,18 @@ def _check_space(folder: Path, plan: Plan, copies: list[dict[str, Field]]) -> No
 class _Sorter:
     """From rows gathered by id to rows sorted by time, and from the long form to the wide one."""
 
-    def __init__(self, layout: Layout, plan: Plan, source: RowFiles, target: RowFiles, folder: Path) -> None:
+    def __init__(
+        self, layout: Layout, plan: Plan, source: RowFiles, target: RowFiles, folder: Path, state: list[str]
+    ) -> None:
         self.layout, self.plan, self.source, self.target, self.folder = layout, plan, source, target, folder
+        self.state = state  # of the files: what was sorted of other ones is of no use
 
     def run(self, progress: Progress) -> tuple[Summary, NDArray[np.int64]]:
         """Sort id by id, and note every now and then how far it got."""
         journal, plan = self.folder / "sorted.json", self.plan
         kept = read_json(journal)
-        if kept is None or kept["digest"] != plan.digest:
-            kept = {"digest": plan.digest, "ends": [], "summary": Summary().as_json()}
+        if kept is None or kept["state"] != self.state:
+            kept = {"ends": [], "summary": Summary().as_json()}
         ends, summary, since = list(kept["ends"]), Summary(**kept["summary"]), 0
         for number in range(len(ends), len(plan.ids)):
             at = ends[-1] if ends else 0
@@ -126,7 +130,7 @@ class _Sorter:
             progress("sorting", int(plan.offsets[number + 1]), int(plan.offsets[-1]))
             if since > log_place.JOURNAL_BYTES or number == len(plan.ids) - 1:
                 self.target.sync()
-                write_json(journal, {"digest": plan.digest, "ends": ends, "summary": summary.as_json()})
+                write_json(journal, {"state": self.state, "ends": ends, "summary": summary.as_json()})
                 since = 0
         return summary, np.array([0, *ends], np.int64)
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tsjepa.datasets.dataset import DataError
 from tsjepa.datasets.log_cache import RowStore
 from tsjepa.datasets.log_columns import Layout
-from tsjepa.datasets.log_cut import NORMAL
+from tsjepa.datasets.log_cut import named_normal
 from tsjepa.datasets.log_place import Progress
 from tsjepa.datasets.log_reading import Piece
 from tsjepa.datasets.log_settings import DEFAULT_GAP_STEPS, Columns
@@ -103,14 +103,19 @@ class LogRuns:
         return as_arrow(self._rows.reader("time").rows(rows), self._rows.time)
 
     def abnormal(self) -> NDArray[np.float64] | None:
-        """Return of each row whether its label is abnormal: 1 or 0, NaN without a label; None without labels."""
+        """Return of each row whether its label is abnormal: 1 or 0, NaN without a label; None without labels.
+
+        Where no class is called normal (`NORMAL`), the most frequent one of several is.
+        """
         if "label" not in self._rows.fields:
             return None
         label, classes = self._rows.mapped("label").whole(), self._rows.classes
         if classes is None:
             return np.where(np.isnan(label), np.nan, label != 0)
-        meaning = np.array([*(float(name not in NORMAL) for name in classes), np.nan])
-        return meaning[label]
+        normal = named_normal(classes)
+        if not normal and len(classes) > 1:
+            normal = [int(np.bincount(label[label >= 0]).argmax())]
+        return np.where(label < 0, np.nan, ~np.isin(label, normal))
 
     def file_order(self) -> NDArray[np.int64]:
         """Return the place of each row of the files, counted over all runs.

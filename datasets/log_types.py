@@ -69,7 +69,8 @@ def is_time(kind: "pa.DataType") -> bool:
     """Tell a type that times come in."""
     import pyarrow as pa
 
-    return bool(pa.types.is_timestamp(kind) or pa.types.is_date(kind) or pa.types.is_null(kind) or is_key(kind))
+    dated = pa.types.is_timestamp(kind) or pa.types.is_date(kind)
+    return bool(dated or pa.types.is_decimal(kind) or pa.types.is_null(kind) or is_key(kind))
 
 
 def is_number_key(schemas: Schemas, name: str | None, option: str) -> bool:

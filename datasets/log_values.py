@@ -92,6 +92,9 @@ def csv_types(layout: Layout, file: LogFile) -> "dict[str, pa.DataType]":
     schema = read_schema(file)
     if schema is not None and columns.time in schema.names:
         types[columns.time] = schema.field(columns.time).type
+    for name in columns.channels or ():
+        if schema is not None and name in schema.names and pa.types.is_boolean(schema.field(name).type):
+            types[name] = pa.bool_()
     types[layout.channel] = pa.string()
     return {name: kind for name, kind in types.items() if name}
 

@@ -11,13 +11,12 @@ from tsjepa.datasets.dataset import DataError
 from tsjepa.datasets.log_access import MappedArray
 from tsjepa.datasets.log_cache import RowStore, built, digest, open_store, write_manifest, write_series
 from tsjepa.datasets.log_cut import CHUNK, Cut, Describe, Segments, cut, near, segments, window_fields
-from tsjepa.datasets.log_grid import grid_blocks, grid_fields
+from tsjepa.datasets.log_grid import grid_blocks, grid_fields, rounding
 from tsjepa.datasets.log_place import Progress
 from tsjepa.datasets.log_settings import DEFAULT_GAP_STEPS, Windowing
 from tsjepa.datasets.log_store import RowFiles, read_json, write_json
 from tsjepa.datasets.log_time import in_ticks, shown_step
 
-ROUNDING = 1 + 1e-6
 # rows under windows that are described together
 BAND = 4 * CHUNK
 
@@ -164,7 +163,9 @@ def windows_of(store: RowStore, windowing: Windowing, lists: bool, progress: Pro
     gridded = "row" in store.fields
     steps = steps_of(store, windowing.max_gap)
     if gridded:  # whatever is further apart than the grid's step was a gap before
-        steps = steps._replace(gaps=np.full(len(steps.each), steps.usual * ROUNDING))
+        ends = store.mapped("time").whole()[store.offsets()[1:] - 1]
+        far = ends[np.abs(ends).argmax()] if len(ends) else 0
+        steps = steps._replace(gaps=np.full(len(steps.each), steps.usual * (1 + rounding(far, steps.usual))))
     window = _points(windowing.window, "--window", store, steps)
     stride = window if windowing.stride is None else _points(windowing.stride, "--stride", store, steps)
     if window is None and len(steps.each) == 1 and not lists:

@@ -1,6 +1,7 @@
 """Tables with one series a row, from .csv and .parquet files."""
 
 import re
+import warnings
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,9 +69,18 @@ def _open(path: Path) -> "pd.DataFrame":
 
     try:
         if path.suffix.lower() == ".csv":
-            table = pd.read_csv(path, low_memory=False, float_precision="round_trip")
+            with warnings.catch_warnings():
+                # cells beyond the names would be dropped, or make an index of the first ones
+                warnings.simplefilter("error", pd.errors.ParserWarning)
+                table = pd.read_csv(path, low_memory=False, float_precision="round_trip", index_col=False)
         else:
             table = pd.read_parquet(path)
+            table = table.reset_index() if any(name is not None for name in table.index.names) else table
+    except pd.errors.ParserWarning as error:
+        raise DataError(
+            f"{path} has rows with more cells than its first line has names; name every column, and separate cells by "
+            "commas, decimals by a point"
+        ) from error
     except (
         ValueError,
         OSError,

@@ -142,6 +142,21 @@ def test_draws_that_are_asked_for_later_are_made_and_rows_stay_single(tmp_path: 
     list(carry_out(more, store, finish))
     assert (len(store.results.read()), len(store.few_labels.read())) == (1, 2)
     assert left_to_run(more, store) == []
+    other = plan(["a"], methods, 1, budgets=(Budget("share", 0.2),))
+    list(carry_out(left_to_run(other, store), store, finish))
+    assert left_to_run(more, store) == left_to_run(other, store) == []  # what was drawn before is still there
+
+
+def test_a_failure_takes_no_result_away(tmp_path: Path) -> None:
+    def broken(one: Job) -> Outcome:
+        raise RunError("the file is gone.")
+
+    methods, store = find_methods(("raw",)), Store.at(tmp_path)
+    list(carry_out(plan(["a"], methods, 1, budgets=(Budget("share", 0.2),)), store, finish))
+    before = [table.read() for table in store]
+    (found,) = carry_out(left_to_run(plan(["a"], methods, 1, budgets=(Budget("per_class", 1),)), store), store, broken)
+    assert found.status == "failed"
+    assert [table.read() for table in store] == before
 
 
 def test_rows_of_another_recipe_are_not_mixed_in(tmp_path: Path) -> None:

@@ -215,16 +215,20 @@ def test_a_checkpoint_is_read_as_it_is(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found, expected)
 
 
-def test_folds_follow_aeons_convention() -> None:
+@pytest.mark.parametrize("n_classes", [2, 12])
+def test_folds_follow_aeons_convention(tmp_path: Path, n_classes: int) -> None:
     from aeon.benchmarking.resampling import stratified_resample_data
 
-    data, parts = load("GunPoint"), load_parts("GunPoint", 3)
-    expected = stratified_resample_data(data.X_train, data.y_train, data.X_test, data.y_test, random_state=3)
-    for found, wanted in zip(
-        (parts.known.train.values, parts.known.y, parts.known.test.values, parts.y_test), expected, strict=True
-    ):
-        np.testing.assert_array_equal(found, wanted)
-    np.testing.assert_array_equal(load_parts("GunPoint", 0).known.train.values, data.X_train)
+    rng, names = np.random.default_rng(0), np.arange(1, n_classes + 1)  # as text "10" comes before "2"
+    y_train, y_test = rng.permutation(np.repeat(names, 5)), rng.permutation(np.repeat(names, 3))
+    X_train, X_test = (rng.normal(size=(len(y), 1, 8)).astype(np.float32) for y in (y_train, y_test))
+    np.savez(tmp_path / "d.npz", X_train=X_train, y_train=y_train, X_test=X_test, y_test=y_test)
+    parts = load_parts(str(tmp_path / "d.npz"), 3)
+    expected = stratified_resample_data(X_train, y_train.astype(str), X_test, y_test.astype(str), random_state=3)
+    found = parts.known.train.values, names[parts.known.y].astype(str), parts.known.test.values, names[parts.y_test]
+    for ours, aeons in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(ours.astype(aeons.dtype), aeons)
+    np.testing.assert_array_equal(load_parts(str(tmp_path / "d.npz"), 0).known.train.values, X_train)
 
 
 @pytest.mark.parametrize("name", ["raw", "catch22", "minirocket", "tiny", "supervised"])

@@ -12,6 +12,7 @@ from tsjepa.evaluation.benchmark_figures import picture, pictures
 from tsjepa.evaluation.benchmark_summary import (
     aeon_tables,
     board_of,
+    few_labels_means,
     interval,
     mean_ranks,
     means,
@@ -48,22 +49,28 @@ def draw(method: str, number: int, accuracy: float | None, labels: str = "5/clas
     return FewLabels(data, method, 0, 0, labels, 10, number, accuracy)
 
 
-def test_means_over_seeds_then_over_data_sets() -> None:
-    board = board_of(ROWS)
-    np.testing.assert_allclose(board.accuracy, [[0.8, 0.8], [0.5, 0.6], [0.4, np.nan]])
+def test_means_over_shared_seeds_then_over_data_sets() -> None:
+    board = board_of(ROWS)  # second has no seed 1 on a, so first's is left out
+    np.testing.assert_allclose(board.accuracy, [[0.9, 0.8], [0.5, 0.6], [0.4, np.nan]])
+    both = board_of([*ROWS, row("a", "second", 0.6, seed=1)])
+    np.testing.assert_allclose(both.accuracy[0], [0.8, 0.7])
+    hard = row("d", "first", 0.5)._replace(fold=1)
+    failed = row("d", "second", None)._replace(fold=1)
+    folds = board_of([row("d", "first", 0.9), hard, row("d", "second", 0.8), failed])
+    np.testing.assert_allclose(folds.accuracy, [[0.9, 0.8]])
     assert board.common().data == ("a", "b")
     found = means(ROWS)
-    assert found["first"] == {"mean_accuracy": pytest.approx(1.7 / 3), "n_data": 3}
+    assert found["first"] == {"mean_accuracy": pytest.approx(1.8 / 3), "n_data": 3}
     assert found["second"] == {"mean_accuracy": pytest.approx(0.7), "n_data": 2}
     assert means([row("a", "raw", None)]) == {"raw": {"mean_accuracy": None, "n_data": 0}}
 
 
 @given(st.lists(st.lists(st.integers(0, 4), min_size=3, max_size=3), min_size=1, max_size=8))
-def test_ranks_are_scipys(cells: list[list[int]]) -> None:
-    from scipy.stats import rankdata
-
+def test_a_rank_counts_who_is_better_and_half_of_who_is_equal(cells: list[list[int]]) -> None:
     accuracy = np.array(cells, float)
-    np.testing.assert_allclose(mean_ranks(accuracy), rankdata(-accuracy, axis=1).mean(0))
+    better = (accuracy[:, None, :] > accuracy[:, :, None]).sum(2)
+    equal = (accuracy[:, None, :] == accuracy[:, :, None]).sum(2)
+    np.testing.assert_allclose(mean_ranks(accuracy), (better + (equal + 1) / 2).mean(0))
     assert all(sum(wins(accuracy, column)) == len(cells) for column in range(3))
 
 
@@ -71,12 +78,13 @@ def test_the_summary_tells_partial_sets_and_failures() -> None:
     text = summary(ROWS, [], [LevelScore("a", "first", 0, 0, "0", 0.5)], ["no picture."])
     assert "Means over 2 data sets, 2 seeds and 1 fold." in text
     assert "Left out here, since not every method has a result on them: c." in text
-    assert "| first | 0.6500 | 1.75 |" in text
-    assert "| second | 0.7000 | 1.25 | 1/1/0 |" in text
+    assert "Only seeds and folds that every method has count on a." in text
+    assert "| first | 0.7000 | 1.50 |" in text
+    assert "| second | 0.7000 | 1.50 | 1/0/1 |" in text
     assert "| b* | 0.5000 | **0.6000** |" in text
     assert "| c | **0.4000** | - |" in text
     assert "not comparable with published numbers" in text
-    assert "- c, second, seed 0: no labels." in text
+    assert "- c, second, seed 0, fold 0: no labels." in text
     assert "- no picture." in text
     assert "| first | 0.5000 |" in text
 
@@ -85,6 +93,22 @@ def test_a_summary_of_failures_alone_is_one() -> None:
     text = summary([row("a", "raw", None)], [], [])
     assert "Means over 0 data sets" in text
     assert "| a | - |" in text
+
+
+def test_seeds_that_share_their_draws_make_no_interval_narrower() -> None:
+    rows = [draw("first", k, 0.5 + 0.1 * k) for k in range(4)] + [draw("second", k, 0.4) for k in range(4)]
+    thrice = [one._replace(seed=seed) for one in rows for seed in range(3)]
+    once, again = (interval(few_labels_means(some)["first"]["5/class"]) for some in (rows, thrice))
+    assert again == pytest.approx(once)
+    assert paired_table(thrice) == paired_table(rows)
+
+
+def test_methods_and_sets_without_a_draw_leave_the_pictures_of_the_others() -> None:
+    few = [draw("first", k, 0.5 + 0.1 * k) for k in range(3)]  # another was asked for other numbers of labels
+    few += [draw("second", k, 0.4, "0.1") for k in range(3)] + [draw("first", 0, None, "50/class", data="b")]
+    figures = pictures(ROWS, few).figures
+    assert "few-labels-a" in figures
+    assert "few-labels-b" not in figures
 
 
 def test_few_labels_are_compared_on_what_all_methods_have_and_in_pairs() -> None:

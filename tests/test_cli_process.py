@@ -79,12 +79,15 @@ def test_no_arguments_show_the_help_as_a_usage_error() -> None:
     assert CliRunner().invoke(app, []).exit_code == 2
 
 
-def test_recipes_are_listed_with_their_first_line() -> None:
+def test_recipes_are_listed_with_what_they_are() -> None:
     result = CliRunner().invoke(app, ["recipes"])
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
     assert [line.split()[0] for line in lines] == recipe_names()
-    assert "tiny                 A small model for tests and first steps." in lines
+    assert "tiny                   A small model for tests and first steps." in lines
+    assert all(line.endswith((".", ")")) for line in lines), "sentences are whole"
+    found = json.loads(CliRunner().invoke(app, ["recipes", "--json"]).stdout)
+    assert [f"{name:22} {text}" for name, text in found.items()] == lines
 
 
 def test_version() -> None:

@@ -272,3 +272,12 @@ def test_the_default_target_is_the_constructors() -> None:
     assert CONFIG.target.kind == "ema"
     assert default(JEPA, "target") is default(EMATarget, "momentum") is None
     assert list(OBJECTIVES) == ["ema", "cjepa", "sigreg", "vicreg", "visreg", "deep", "distill", "salt"]
+
+
+def test_an_unknown_section_is_told_before_what_is_missing_for_it(tmp_path) -> None:
+    (tmp_path / "mine.yaml").write_text("trian: {epochs: 3}\n")
+    with pytest.raises(ConfigError, match="unknown key trian: did you mean train"):
+        load_config(tmp_path / "mine.yaml")
+    (tmp_path / "mine.yaml").write_text("train: {epochs: 3}\n")
+    with pytest.raises(ConfigError, match="tokenizer is missing: a file holds every section"):
+        load_config(tmp_path / "mine.yaml")

@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
 from tsjepa.history import EpochDiagnostics, below_start, phase
+from tsjepa.logs import EpochTable
 
 # measured on FordA, an EMA target of decay 0.998: (epoch, loss, effective rank, cross-series share)
 MEASURED = (
@@ -84,3 +86,12 @@ def test_a_lower_rank_is_no_phase_while_predictions_see_the_series(share: float,
         for k, loss in enumerate((1.0, 0.5, 0.4), start=1)
     ]
     assert phase([start, *epochs])[-1] is inside
+
+
+def test_a_table_takes_columns_that_its_older_rows_have_not(tmp_path: Path) -> None:
+    table = EpochTable(tmp_path / "diagnostics.csv")
+    table.append({"epoch": 0, "probe": 0.5})
+    table.append({"epoch": 1, "probe": 0.6, "lidar": 3.0})
+    table.append({"epoch": 2, "lidar": 4.0})
+    read = [[row[name] for name in ("epoch", "probe", "lidar")] for row in table.rows()]
+    assert read == [["0", "0.5", "nan"], ["1", "0.6", "3.0"], ["2", "nan", "4.0"]]

@@ -128,6 +128,12 @@ def test_of_two_phases_the_first_onset_and_the_last_escape_count() -> None:
     assert judge(phased([21, 15, 22, 15, 22]), dim=DIM)[:3] == ("healthy", 2, 5)
 
 
+def test_a_second_phase_that_lasts_began_when_it_did() -> None:
+    found = judge(phased([21, 15, 22, 22, 15, 15]), dim=DIM)
+    assert found[:3] == ("collapse-phase", 5, None)
+    assert found.evidence.startswith("Since epoch 5")
+
+
 def test_a_constant_loss_is_no_phase() -> None:
     history = [record._replace(loss=0.5) for record in phased([21, 15, 15, 15])]
     assert judge(history, dim=DIM).verdict == "healthy"

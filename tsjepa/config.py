@@ -190,16 +190,20 @@ def apply_override(values: dict[str, Any], override: str) -> dict[str, Any]:
 
 def explain(error: ValidationError) -> str:
     """Say the first thing that is wrong with a configuration in one sentence."""
-    first = error.errors()[0]
+    # an unknown key may be why another one is missing, so it is told first
+    order = {"extra_forbidden": 0, "missing": 2}
+    first = min(error.errors(), key=lambda found: order.get(found["type"], 1))
     # below section.key only positions in a list are the user's: the rest names branches of pydantic's unions
     place = [str(part) for depth, part in enumerate(first["loc"]) if depth < 2 or isinstance(part, int)]
     if first["type"] == "extra_forbidden":
         known = known_keys(place[:-1])
         return f"unknown key {'.'.join(place)}{did_you_mean(place[-1], known, '.'.join([*place[:-1], '']))}"
+    if first["type"] == "missing":
+        return f"{'.'.join(place)} is missing: a file holds every section that has no default, as recipes do."
     message = first["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
     where = ".".join(place)
-    got = "" if first["type"] in ("missing", "value_error") else f", but got {first['input']!r}"
+    got = "" if first["type"] == "value_error" else f", but got {first['input']!r}"
     return f"{where + ': ' if where else ''}{message}{got}."
 
 

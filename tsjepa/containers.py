@@ -127,7 +127,7 @@ def to_panel(
     roles = find_columns(frame, {"id": id, "time": time, "channel": channel, "value": value})
     if any(holds_series(column) for _, column in frame.items()):
         return from_cells(frame if roles["id"] is None else frame.set_index(roles["id"]))
-    if roles["time"] is not None or roles["id"] is not None:
+    if roles["time"] is not None or roles["id"] is not None or frame.index.dtype.kind == "M":
         return from_log(frame, **roles)
     refuse_text(frame, lambda row: f"row {row}")
     return Panel(frame)

@@ -2,6 +2,7 @@
 
 import csv
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,17 @@ class EpochTable:
         self.path = path
 
     def append(self, row: dict[str, Any]) -> None:
-        """Append a row, and the header first where the file is new."""
+        """Append a row, and the header first where the file is new; columns that older rows have not are nan there."""
+        names = list(row)
+        if self.path.exists():
+            with self.path.open(newline="") as file:
+                known = next(csv.reader(file), [])
+            names = [*known, *(name for name in names if name not in known)]
+            if names != known:
+                self.write([dict.fromkeys(names, "nan") | before for before in self.rows()], names)
         fresh = not self.path.exists()
         with self.path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, list(row))
+            writer = csv.DictWriter(file, names, restval="nan")
             if fresh:
                 writer.writeheader()
             writer.writerow(row)
@@ -47,11 +55,14 @@ class EpochTable:
     def keep_until(self, epoch: int) -> None:
         """Drop the rows of later epochs: they are done again."""
         rows = self.rows()
-        if not rows:
-            return
+        if rows:
+            self.write([row for row in rows if int(row["epoch"]) <= epoch], list(rows[0]))
+
+    def write(self, rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> None:
+        """Put these rows in the place of all."""
         temporary = self.path.with_suffix(".csv.tmp")
         with temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
+            writer = csv.DictWriter(file, names)
             writer.writeheader()
-            writer.writerows(row for row in rows if int(row["epoch"]) <= epoch)
+            writer.writerows(rows)
         os.replace(temporary, self.path)

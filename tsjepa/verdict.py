@@ -137,10 +137,11 @@ def judge_phase(history: Sequence[EpochDiagnostics], dim: int) -> Verdict:
         spread, rank = (now.relative_spread, start.relative_spread), (now.effective_rank, start.effective_rank)
         text = f"the last level has {ratio(*spread):.0%} of the spread and {ratio(*rank):.0%} of the rank at the start"
         return Verdict("healthy", None, None, sentence(text, history, dim))
-    onset = history[inside.index(True)].epoch
     if inside[-1]:
+        onset = history[len(inside) - inside[::-1].index(False)].epoch  # of the phase that lasts; the start is in none
         text = f"since epoch {onset}, while the loss has fallen, {below_start(start, now, already=True)}"
         return Verdict("collapse-phase", onset, None, sentence(text, history, dim))
+    onset = history[inside.index(True)].epoch
     escape = history[len(inside) - inside[::-1].index(True)].epoch
     text = f"a collapse phase began in epoch {onset} and was left in epoch {escape}"
     return Verdict("healthy", onset, escape, sentence(text, history, dim))

@@ -87,7 +87,9 @@ def left_to_run(jobs: Sequence[Job], store: Store) -> list[Job]:
         If a finished run was made with another recipe, or a table is damaged.
     """
     results = {row[:4]: row for row in store.results.read()}
-    drawn = {(*row[:4], row.labels) for row in store.few_labels.read()}
+    drawn: dict[Key, dict[str, None]] = {}  # in the order in which they were asked for
+    for few in store.few_labels.read():
+        drawn.setdefault(few[:4], {})[few.labels] = None
     left = []
     for job in jobs:
         row = results.get(job.key)
@@ -99,8 +101,9 @@ def left_to_run(jobs: Sequence[Job], store: Store) -> list[Job]:
                 f"{store.results.path} holds {row.method} on {row.data} made with another recipe or number of epochs: "
                 "name another folder with --out, or give the same options."
             )
-        if any((*job.key, str(budget)) not in drawn for budget in job.budgets):
-            left.append(job)
+        there = tuple(map(Budget.parse, drawn.get(job.key, {})))
+        if not set(job.budgets) <= set(there):  # what is there is made again, and not lost
+            left.append(job._replace(budgets=(*there, *(own for own in job.budgets if own not in there))))
     return left
 
 
@@ -120,13 +123,14 @@ def carry_out(jobs: Sequence[Job], store: Store, carry: Carry | None = None) -> 
         As it was written.
     """
     store.mend()
-    before = {row[:4] for row in store.results.read()}
+    before = {row[:4]: row.status for row in store.results.read()}
     for job in jobs:
         try:
             outcome = (carry or in_own_process)(job)
         except RunError as error:
             outcome = Outcome(failed(job, str(error)))
-        store.commit(outcome, again=job.key in before)
+        if before.get(job.key) != "ok" or outcome.result.status == "ok":  # a failure takes no result away
+            store.commit(outcome, again=job.key in before)
         yield outcome.result
 
 

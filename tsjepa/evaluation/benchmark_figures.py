@@ -124,11 +124,12 @@ def scatters(board: Board) -> dict[str, Figure]:
 def few_labels_figures(few: Sequence[FewLabels]) -> dict[str, Figure]:
     """Draw accuracy against labels: a figure a data set, and one of the mean over data sets."""
     figures = {}
-    data = list(dict.fromkeys(row.data for row in few))
+    data = list(dict.fromkeys(row.data for row in few if row.accuracy is not None))
     for name in data:
         figures[f"few-labels-{safe(name)}"] = curves([row for row in few if row.data == name], name)
-    if len(data) > 1:
-        figures["few-labels"] = curves(shared_draws(few), "mean over data sets, their number in brackets")
+    shared = shared_draws(few)
+    if len(data) > 1 and shared:
+        figures["few-labels"] = curves(shared, "mean over data sets, their number in brackets")
     return figures
 
 
@@ -142,6 +143,8 @@ def curves(few: Sequence[FewLabels], title: str) -> Figure:
     for axes, labels in zip(figure.subplots(1, max(len(panels), 1), squeeze=False)[0], panels, strict=True):
         for method, by_labels in found.items():
             there = [label for label in labels if label in by_labels]
+            if not there:
+                continue
             points = [interval(by_labels[label]) for label in there]
             x = [float(label.removesuffix("/class")) for label in there]
             (line,) = axes.plot(x, [middle for middle, _ in points], "o-", markersize=3, label=method)

@@ -26,6 +26,18 @@ class Budget(NamedTuple):
     def __str__(self) -> str:
         return f"{self.amount:g}" + ("/class" if self.kind == "per_class" else "")
 
+    @classmethod
+    def parse(cls, text: str) -> "Budget":
+        """Return the budget that `str` writes so.
+
+        Examples
+        --------
+        >>> Budget.parse("5/class") == Budget("per_class", 5), Budget.parse("0.05") == Budget("share", 0.05)
+        (True, True)
+        """
+        number = float(text.removesuffix("/class"))
+        return cls("per_class", int(number)) if text.endswith("/class") else cls("share", number)
+
     def n_draws(self) -> int:
         """Return how many draws there are: all labels can be drawn in one way only."""
         return 1 if self == Budget("share", 1) else DRAWS

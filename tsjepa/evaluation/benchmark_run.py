@@ -117,17 +117,21 @@ def load_parts(name: str, fold: int = 0, data_dir: Path | None = None) -> Parts:
 
 
 def resample(data: Dataset, fold: int) -> tuple[object, Labels, object, Labels]:
-    """Return both parts of a fold."""
+    """Return both parts of a fold; aeon draws class by class in the order of names, in which '10' is before '2'."""
     assert data.y_train is not None
     assert data.y_test is not None
+    assert data.classes is not None
     if fold == 0:
         return data.X_train, data.y_train, data.X_test, data.y_test
     from aeon.benchmarking.resampling import stratified_resample_data
 
+    names = np.array(data.classes)
     X_train, y_train, X_test, y_test = stratified_resample_data(
-        data.X_train, data.y_train, data.X_test, data.y_test, random_state=fold
+        data.X_train, names[data.y_train], data.X_test, names[data.y_test], random_state=fold
     )
-    return X_train, y_train, X_test, y_test
+    codes = {name: code for code, name in enumerate(data.classes)}
+    drawn = (np.array([codes[name] for name in part], np.int64) for part in (y_train, y_test))
+    return X_train, next(drawn), X_test, next(drawn)
 
 
 def measure(job: Job, fit: Fit = fit_method) -> Outcome:

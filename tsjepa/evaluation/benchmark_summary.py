@@ -11,6 +11,8 @@ from scipy.stats import rankdata  # type: ignore[import-untyped]
 from tsjepa.evaluation.benchmark_table import FewLabels, LevelScore, Result
 
 Scores = NDArray[np.float64]
+# Fold, and number of the draw of labels within it
+Draw = tuple[int, int]
 
 
 class Board(NamedTuple):
@@ -38,7 +40,9 @@ class Board(NamedTuple):
 
 
 def board_of(results: Sequence[Result]) -> Board:
-    """Gather the results of finished runs; methods that failed everywhere keep their column.
+    """Gather the results of finished runs; methods that failed everywhere on a data set have no number there.
+
+    Of a data set only the seeds and folds count that all others have: means over different splits do not compare.
 
     Examples
     --------
@@ -48,11 +52,15 @@ def board_of(results: Sequence[Result]) -> Board:
     """
     data = tuple(dict.fromkeys(row.data for row in results))
     methods = tuple(dict.fromkeys(row.method for row in results))
-    found: dict[tuple[str, str], list[float]] = {}
+    found: dict[tuple[str, str], dict[tuple[int, int], float]] = {}
     for row in results:
         if row.accuracy is not None:
-            found.setdefault((row.data, row.method), []).append(row.accuracy)
-    cells = [[mean(found.get((name, method), ())) for method in methods] for name in data]
+            found.setdefault((row.data, row.method), {})[row.seed, row.fold] = row.accuracy
+    cells = []
+    for name in data:
+        of_methods = [found.get((name, method), {}) for method in methods]
+        shared = set.intersection(*(set(runs) for runs in of_methods if runs)) if any(of_methods) else set()
+        cells.append([mean([runs[run] for run in sorted(shared) if run in runs]) for runs in of_methods])
     partial = frozenset(row.data for row in results if row.partial)
     return Board(data, methods, np.array(cells, np.float64).reshape(len(data), len(methods)), partial)
 
@@ -124,7 +132,11 @@ def summary(
         parts += ["## Few labels", few_labels_note(shared), few_labels_table(shared), paired_table(shared)]
     if levels:
         parts += ["## Accuracy by level", "Level 0 is the tokenizer; means over data sets.", levels_table(levels)]
-    failures = [f"- {row.data}, {row.method}, seed {row.seed}: {row.reason}" for row in results if row.status != "ok"]
+    failures = [
+        f"- {row.data}, {row.method}, seed {row.seed}, fold {row.fold}: {row.reason}"
+        for row in results
+        if row.status != "ok"
+    ]
     if failures:
         parts += ["## Failed", "\n".join(failures)]
     parts += [f"- {remark}" for remark in remarks]
@@ -141,6 +153,9 @@ def overview(results: Sequence[Result], board: Board) -> str:
         f"Means over {numbers}. One ridge head reads the features of all, but supervised has a head of its own, and "
         f"majority no features. Wins, draws and losses are against {board.methods[0]}; seconds are of one run."
     )
+    uneven = [name for name in board.data if len({runs_of(results, name, m) for m in board.methods} - {()}) > 1]
+    if uneven:
+        said += f" Only seeds and folds that every method has count on {', '.join(uneven)}."
     left_out = [name for name in board.data if name not in common.data]
     if left_out:
         said += f" Left out here, since not every method has a result on them: {', '.join(left_out)}."
@@ -157,6 +172,12 @@ def overview(results: Sequence[Result], board: Board) -> str:
         rows.append([method, accuracy, f"{ranks[column]:.2f}", against, f"{fit:.2f}", f"{transform:.2f}"])
     head = ["method", "mean accuracy", "mean rank", "wins/draws/losses", "fit s", "transform s"]
     return f"{said}\n\n{markdown(head, rows)}"
+
+
+def runs_of(results: Sequence[Result], data: str, method: str) -> tuple[tuple[int, int], ...]:
+    """Return seed and fold of the runs of a method on a data set that have an accuracy."""
+    own = (row for row in results if (row.data, row.method) == (data, method) and row.accuracy is not None)
+    return tuple(sorted((row.seed, row.fold) for row in own))
 
 
 def count(number: int, thing: str) -> str:
@@ -209,16 +230,28 @@ def shared_draws(few: Sequence[FewLabels]) -> list[FewLabels]:
 def few_labels_means(few: Iterable[FewLabels]) -> dict[str, dict[str, dict[str, list[float]]]]:
     """Return the accuracies of all draws by method, number of labels as it was asked for, and data set.
 
+    A draw of labels is the same for every seed, so that of several seeds there is the mean.
+
     Examples
     --------
-    >>> few_labels_means([FewLabels("pump", "raw", 0, 0, "5/class", 10, 0, 0.5)])
-    {'raw': {'5/class': {'pump': [0.5]}}}
+    >>> row = FewLabels("pump", "raw", 0, 0, "5/class", 10, 0, 0.5)
+    >>> few_labels_means([row, row._replace(seed=1, accuracy=1.0)])
+    {'raw': {'5/class': {'pump': [0.75]}}}
     """
-    found: dict[str, dict[str, dict[str, list[float]]]] = {}
+    found: dict[str, dict[str, dict[str, dict[Draw, list[float]]]]] = {}
     for row in few:
         if row.accuracy is not None:
-            found.setdefault(row.method, {}).setdefault(row.labels, {}).setdefault(row.data, []).append(row.accuracy)
-    return found
+            by_data = found.setdefault(row.method, {}).setdefault(row.labels, {})
+            by_data.setdefault(row.data, {}).setdefault((row.fold, row.draw), []).append(row.accuracy)
+    return {
+        method: {labels: {data: over_seeds(draws) for data, draws in by.items()} for labels, by in asked.items()}
+        for method, asked in found.items()
+    }
+
+
+def over_seeds(draws: dict[Draw, list[float]]) -> list[float]:
+    """Return the mean over seeds of each draw of labels."""
+    return [mean(values) for values in draws.values()]
 
 
 def interval(by_data: dict[str, list[float]]) -> tuple[float, float]:
@@ -260,10 +293,13 @@ def paired_table(few: Sequence[FewLabels]) -> str:
         cells = []
         for labels in asked:
             first, second = draws.get((methods[0], labels), {}), draws.get((other, labels), {})
-            by_data: dict[str, list[float]] = {}
-            for draw in first.keys() & second.keys():
-                by_data.setdefault(draw[0], []).append(first[draw] - second[draw])
-            cells.append("{:+.4f} ± {:.4f}".format(*interval(by_data)) if by_data else "-")
+            by_data: dict[str, dict[Draw, list[float]]] = {}
+            for shared in sorted(first.keys() & second.keys()):
+                data, _, *drawn = shared
+                of_data = by_data.setdefault(data, {})
+                of_data.setdefault((drawn[0], drawn[1]), []).append(first[shared] - second[shared])
+            gains = {data: over_seeds(of_draws) for data, of_draws in by_data.items()}
+            cells.append("{:+.4f} ± {:.4f}".format(*interval(gains)) if gains else "-")
         rows.append([other, *cells])
     said = f"By how much {methods[0]} is above each other method, paired over draws, with the 95 % interval:"
     return f"{said}\n\n{markdown(['method', *asked], rows)}"

@@ -184,7 +184,17 @@ def transfer_left(jobs: Sequence[Job], store: TransferStore) -> list[Job]:
     rows: dict[Key, list[Transferred]] = {}
     for row in store.scores.read():
         rows.setdefault(row[:3], []).append(row)
-    return [job for job in jobs if not finished(job, rows.get(job.key, []), store.scores.path)]
+    left = [job for job in jobs if not finished(job, rows.get(job.key, []), store.scores.path)]
+    return [widened(job, rows.get(job.key, [])) for job in left]
+
+
+def widened(job: Job, rows: Sequence[Transferred]) -> Job:
+    """Return a run with the pairs and numbers of labels that its finished rows are of: it is made again as a whole."""
+    kept = [row for row in rows if row.status == "ok"]
+    budgets = (Budget.parse(row.labels) for row in kept if row.labels != ALL)
+    per_class = dict.fromkeys([*(int(budget.amount) for budget in budgets), *job.per_class])
+    pairs = dict.fromkeys([*((row.fit_on, row.target) for row in kept), *job.pairs])
+    return job._replace(pairs=tuple(pairs), per_class=tuple(per_class))
 
 
 def finished(job: Job, rows: Sequence[Transferred], path: Path) -> bool:
@@ -208,9 +218,11 @@ def carry_out_transfers(jobs: Sequence[Job], store: TransferStore) -> Iterator[T
             outcome = call(measure_transfer, job, fork=job.device == "cpu")
         except RunError as error:
             outcome = Outcome(tuple(failures(job, str(error))))
-        store.drop(job.key)
-        store.recordings.append(outcome.recordings)
-        store.scores.append(outcome.scores)
+        failed = all(row.status == "failed" for row in outcome.scores)
+        if not failed or not any(row[:3] == job.key and row.status == "ok" for row in store.scores.read()):
+            store.drop(job.key)
+            store.recordings.append(outcome.recordings)
+            store.scores.append(outcome.scores)
         yield from (row for row in outcome.scores if row.labels == ALL)
 
 
