@@ -287,6 +287,8 @@ def test_finished_runs_are_not_planned_again() -> None:
     assert len(plan([subject()], TINY._replace(seeds=5), rows)) == 9
     with pytest.raises(StudyError, match="holds runs of 4 steps on pump, but those now asked for have 9"):
         plan([subject()], TINY._replace(steps=9), rows)
+    with pytest.raises(StudyError, match="measured after 2 steps, but those now asked for are after 4"):
+        plan([subject()], TINY._replace(interval=4), rows)
     with pytest.raises(StudyError, match="two data sets have the same name"):
         plan([subject(), subject()], TINY)
 

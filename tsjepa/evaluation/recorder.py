@@ -41,6 +41,11 @@ class Schedule(NamedTuple):
         """Length in steps."""
         return self.epochs * self.epoch_steps
 
+    @property
+    def first(self) -> int:
+        """Steps before the first measurement of training."""
+        return min(self.every * self.epoch_steps, self.steps)
+
 
 class Job(NamedTuple):
     """A run to be done."""

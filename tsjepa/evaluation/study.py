@@ -105,6 +105,11 @@ def check_length(run: Run, schedules: dict[str, Schedule]) -> None:
             f"study.csv holds runs of {run.steps} steps on {run.data}, but those now asked for have {schedule.steps}: "
             "name another folder, or ask for runs of the same length."
         )
+    if schedule is not None and (first := run.curve[1].step) != schedule.first:
+        raise StudyError(
+            f"study.csv holds runs on {run.data} that were measured after {first} steps, but those now asked for are "
+            f"after {schedule.first}: name another folder, or ask as before (--quick)."
+        )
 
 
 def carry_out(
