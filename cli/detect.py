@@ -154,4 +154,6 @@ def find_events(
 def judge(runs: LogRuns, numbers: NDArray[np.int64]) -> AlarmScore:
     """Compare alarms with labels, where there are some."""
     abnormal = runs.abnormal()
+    if (guess := runs.guessed_normal) is not None:
+        say(f"note: no label says that it is normal, so that the most frequent one, {guess!r}, is taken for it.")
     return AlarmScore(None, None, None) if abnormal is None else score_alarms(numbers > 0, abnormal)

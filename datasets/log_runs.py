@@ -105,17 +105,25 @@ class LogRuns:
     def abnormal(self) -> NDArray[np.float64] | None:
         """Return of each row whether its label is abnormal: 1 or 0, NaN without a label; None without labels.
 
-        Where no class is called normal (`NORMAL`), the most frequent one of several is.
+        Where no class says that it is normal, the most frequent one of several is, see `guessed_normal`.
         """
         if "label" not in self._rows.fields:
             return None
         label, classes = self._rows.mapped("label").whole(), self._rows.classes
         if classes is None:
             return np.where(np.isnan(label), np.nan, label != 0)
-        normal = named_normal(classes)
-        if not normal and len(classes) > 1:
-            normal = [int(np.bincount(label[label >= 0]).argmax())]
+        guess = self.guessed_normal
+        normal = named_normal(classes) if guess is None else [classes.index(guess)]
         return np.where(label < 0, np.nan, ~np.isin(label, normal))
+
+    @property
+    def guessed_normal(self) -> str | None:
+        """The most frequent of several classes, where none says that it is normal; None where one does."""
+        classes = self._rows.classes
+        if classes is None or len(classes) < 2 or named_normal(classes):
+            return None
+        label = self._rows.mapped("label").whole()
+        return classes[int(np.bincount(label[label >= 0]).argmax())]
 
     def file_order(self) -> NDArray[np.int64]:
         """Return the place of each row of the files, counted over all runs.

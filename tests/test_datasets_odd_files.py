@@ -78,6 +78,7 @@ def test_what_is_called_normal_or_most_frequent_is_normal(tmp_path: Path, normal
     pd.DataFrame({"time": range(8), "x": 0.5, "anomaly": labels}).to_csv(tmp_path / "a.csv", index=False)
     runs = load_runs(str(tmp_path / "a.csv"), Columns(label="anomaly"), cache_dir=tmp_path / "cache")
     assert runs.abnormal().tolist() == [0, 0, 0, 1] * 2
+    assert runs.guessed_normal == ("idle" if normal == "idle" else None)
 
 
 def test_times_in_the_index_of_a_frame_are_times() -> None:
