@@ -250,17 +250,12 @@ def largest_mismatch(encoder: Mapping[str, Tensor], target: Mapping[str, Tensor]
     Parameters
     ----------
     encoder, target : mapping of str to Tensor
-        See `parameter_mismatch`.
+        See `parameter_mismatch`, for what is raised, too.
 
     Returns
     -------
     float
         nan where a weight is not finite.
-
-    Raises
-    ------
-    ValueError
-        If the names differ.
 
     Examples
     --------
