@@ -3,8 +3,6 @@
 import json
 import os
 from importlib.metadata import version
-from importlib.resources import files
-from itertools import takewhile
 from pathlib import Path
 from typing import Annotated
 
@@ -381,12 +379,9 @@ def benchmark(
 @app.command()
 def recipes(as_json: Json = False) -> None:
     """List the recipes that --config takes by name."""
-    found = {}
-    for file in sorted(files("tsjepa.configs").iterdir(), key=lambda file: file.name.removesuffix(".yaml")):
-        if file.name.endswith(".yaml"):
-            lines = takewhile(lambda line: line.startswith("# "), file.read_text(encoding="utf-8").splitlines())
-            said = takewhile(lambda line: not line.startswith("# tsjepa "), lines)
-            found[file.name.removesuffix(".yaml")] = " ".join(line.removeprefix("# ") for line in said)
+    from tsjepa.config import recipe_descriptions
+
+    found = recipe_descriptions()
     typer.echo(json.dumps(found) if as_json else "\n".join(f"{name:22} {text}" for name, text in found.items()))
 
 

@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Sequence
 from importlib.resources import files
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -96,6 +97,22 @@ def recipe_names() -> list[str]:
     True
     """
     return sorted(f.name.removesuffix(".yaml") for f in files("tsjepa.configs").iterdir() if f.name.endswith(".yaml"))
+
+
+def recipe_descriptions() -> dict[str, str]:
+    """Return what the recipes say of themselves: the comment at the head of each, up to its command.
+
+    Examples
+    --------
+    >>> recipe_descriptions()["tiny"]
+    'A small model for tests and first steps.'
+    """
+    found = {}
+    for name in recipe_names():
+        text = files("tsjepa.configs").joinpath(f"{name}.yaml").read_text(encoding="utf-8")
+        head = takewhile(lambda line: line.startswith("# ") and not line.startswith("# tsjepa "), text.splitlines())
+        found[name] = " ".join(line.removeprefix("# ") for line in head)
+    return found
 
 
 def load_config(source: str | Path, overrides: Sequence[str] = ()) -> Config:
