@@ -126,3 +126,11 @@ def test_a_test_class_unseen_in_training_counts_as_wrong():
     keep = y < 2
     score = probe(Z[keep], y[keep], Z, y)[0].accuracy
     assert score == pytest.approx(2 / 3, abs=0.05)
+
+
+def test_a_class_with_one_case_leaves_the_draw_of_the_others_stratified():
+    y = np.repeat([0, 1, 2], [100, 100, 1])
+    for seed in range(20):
+        counts = np.bincount(y[draw_labels(y, 0.1, seed)])
+        assert sorted(counts[:2]) == [9, 10]
+        assert counts[2] == 1

@@ -113,13 +113,17 @@ def draw_labels(y: Array, fraction: float, seed: int) -> NDArray[np.int64]:
     rng = np.random.default_rng(seed)
     if is_numeric(y):
         return np.sort(rng.choice(len(y), max(2, int(fraction * len(y))), replace=False))
-    first = np.array([rng.choice(np.flatnonzero(y == c)) for c in np.unique(y)])
+    names, counts = np.unique(y, return_counts=True)
+    first = np.array([rng.choice(np.flatnonzero(y == c)) for c in names])
     wanted = max(int(fraction * len(y)), len(first))
     if wanted == len(first):
         return np.sort(first)
+    alone = np.isin(y, names[counts == 1])  # the only case of a class is drawn, and the others are split
+    cases = np.flatnonzero(~alone)
     try:
-        drawn, _ = train_test_split(np.arange(len(y)), train_size=wanted, stratify=y, random_state=seed)
-    except ValueError:  # a class with one case cannot be split: one of each class, then any
+        drawn, _ = train_test_split(cases, train_size=wanted - alone.sum(), stratify=y[cases], random_state=seed)
+        drawn = np.concatenate([drawn, np.flatnonzero(alone)])
+    except ValueError:  # fewer are left than there are classes: one of each class, then any
         rest = np.setdiff1d(np.arange(len(y)), first)
         return np.sort(np.concatenate([first, rng.choice(rest, wanted - len(first), replace=False)]))
     return np.sort(np.concatenate([drawn, first[~np.isin(y[first], y[drawn])]]))
