@@ -27,11 +27,11 @@ def embed(options: EmbedOptions) -> EmbedReport:
     started = time.monotonic()
     device = pick_device(options.device)
     check_table_path(options.out, options.overwrite)
+    refuse_input(options.out, options.data)
     check_engine(options.engine)
     model, header = load_checkpoint(options.checkpoint)
     data = embed_data(options, header)
     say_remarks(data, header.config)
-    refuse_input(options.out, options.data)
     make_writable(options.out.parent)
     with open_engine(options.engine) as engine:
         embedder = Embedder(model.encoder, header.config.probe, device, options.pool_windows, engine, options.precision)

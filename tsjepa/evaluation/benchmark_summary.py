@@ -25,12 +25,15 @@ class Board(NamedTuple):
     accuracy : float array of shape (n_data, n_methods)
     partial : frozenset of str
         Data sets whose training part is short of the archive's.
+    uneven : tuple of str
+        Data sets on which not every method has the same seeds and folds.
     """
 
     data: tuple[str, ...]
     methods: tuple[str, ...]
     accuracy: Scores
     partial: frozenset[str] = frozenset()
+    uneven: tuple[str, ...] = ()
 
     def common(self) -> "Board":
         """Return the data sets that every method has an accuracy on."""
@@ -56,13 +59,15 @@ def board_of(results: Sequence[Result]) -> Board:
     for row in results:
         if row.accuracy is not None:
             found.setdefault((row.data, row.method), {})[row.seed, row.fold] = row.accuracy
-    cells = []
+    cells, uneven = [], []
     for name in data:
         of_methods = [found.get((name, method), {}) for method in methods]
-        shared = set.intersection(*(set(runs) for runs in of_methods if runs)) if any(of_methods) else set()
+        there = [set(runs) for runs in of_methods if runs]
+        shared = set.intersection(*there) if there else set()
         cells.append([mean([runs[run] for run in sorted(shared) if run in runs]) for runs in of_methods])
+        uneven += [name] * any(runs != shared for runs in there)
     partial = frozenset(row.data for row in results if row.partial)
-    return Board(data, methods, np.array(cells, np.float64).reshape(len(data), len(methods)), partial)
+    return Board(data, methods, np.array(cells, np.float64).reshape(len(data), len(methods)), partial, tuple(uneven))
 
 
 def mean(values: Sequence[float]) -> float:
@@ -153,9 +158,8 @@ def overview(results: Sequence[Result], board: Board) -> str:
         f"Means over {numbers}. One ridge head reads the features of all, but supervised has a head of its own, and "
         f"majority no features. Wins, draws and losses are against {board.methods[0]}; seconds are of one run."
     )
-    uneven = [name for name in board.data if len({runs_of(results, name, m) for m in board.methods} - {()}) > 1]
-    if uneven:
-        said += f" Only seeds and folds that every method has count on {', '.join(uneven)}."
+    if board.uneven:
+        said += f" Only seeds and folds that every method has count on {', '.join(board.uneven)}."
     left_out = [name for name in board.data if name not in common.data]
     if left_out:
         said += f" Left out here, since not every method has a result on them: {', '.join(left_out)}."
@@ -172,12 +176,6 @@ def overview(results: Sequence[Result], board: Board) -> str:
         rows.append([method, accuracy, f"{ranks[column]:.2f}", against, f"{fit:.2f}", f"{transform:.2f}"])
     head = ["method", "mean accuracy", "mean rank", "wins/draws/losses", "fit s", "transform s"]
     return f"{said}\n\n{markdown(head, rows)}"
-
-
-def runs_of(results: Sequence[Result], data: str, method: str) -> tuple[tuple[int, int], ...]:
-    """Return seed and fold of the runs of a method on a data set that have an accuracy."""
-    own = (row for row in results if (row.data, row.method) == (data, method) and row.accuracy is not None)
-    return tuple(sorted((row.seed, row.fold) for row in own))
 
 
 def count(number: int, thing: str) -> str:
