@@ -282,3 +282,19 @@ def test_healthy_runs_stay_healthy_under_noise() -> None:
 def test_thresholds_are_in_order() -> None:
     assert 0 < verdict.CONSTANT < verdict.SHRUNK < 1
     assert isinstance(judge([START], dim=DIM), Verdict)
+
+
+@pytest.mark.parametrize("epochs", [1, 3, 12])
+def test_series_that_are_all_the_same_are_never_healthy(epochs: int) -> None:
+    alike = START._replace(position_share=1 - 1e-15, cross_series_share=math.nan)
+    found = judge([alike._replace(epoch=epoch, loss=1 / (epoch + 1)) for epoch in range(epochs + 1)], dim=DIM)
+    assert (found.verdict, found.onset_epoch) == ("positional-collapse", 1)
+    assert "look at the data" in found.evidence
+    one = alike._replace(relative_spread=0.0, latent_spread=0.0, effective_rank=0.0, position_share=math.nan)
+    found = judge([one._replace(epoch=epoch, loss=1 / (epoch + 1)) for epoch in range(epochs + 1)], dim=DIM)
+    assert (found.verdict, found.onset_epoch) == ("collapsed", 1)
+    assert "nan" not in found.evidence
+
+
+def test_the_initialisation_alone_has_not_collapsed() -> None:
+    assert judge([START._replace(position_share=1.0)], dim=DIM).verdict == "healthy"

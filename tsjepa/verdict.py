@@ -6,7 +6,8 @@ In this order, each from the last epochs of the history:
 collapsed            Latents have lost their spread, of the last level or of the objective, against initialisation.
                      The effective rank does not enter: a collapsed run keeps that of its initialisation, scaled down.
 positional-collapse  Position explains more of the latents than at initialisation, and predictions nothing else; or
-                     position explains next to all of the latents, so that there is nothing else.
+                     position explains next to all of the latents, so that there is nothing else; also from the start
+                     on, where there is one series only, or all of them are the same to the encoder.
 dimensional-collapse Spread remains, but in a small part of the directions that the width allows and that the
                      initialisation had. The encoder's own last level decides; what a projector leaves of it is quoted
                      beside it, in the evidence of every state, where it is as little.
@@ -50,6 +51,8 @@ UNEXPLAINED_LEFT = 0.8
 # Below this, latents are a code of the position for all that follows, whatever predictions tell of their remainder.
 # Measured: 0.003 behind a projector of rank 1.
 CODE = 0.02
+# Position share of series that are all the same, but for rounding.
+ALL = 1 - 1e-9
 # Effective rank, as a share of min(width, initialisation). Measured: healthy runs fall to 0.77 in the collapse phase.
 RANK_LEFT = 0.25
 
@@ -109,8 +112,9 @@ def judge(history: Sequence[EpochDiagnostics], *, dim: int) -> Verdict:
     if math.isnan(history[-1].relative_spread):
         raise ValueError(f"a verdict needs the spread of the last level, but in epoch {history[-1].epoch} it is nan.")
     rules: list[tuple[State, Rule, int]] = [
-        # spread that is gone is gone in a run of one or two epochs, too
+        # spread that is gone is gone in a run of one or two epochs, too, and what never was there does not come
         ("collapsed", collapsed, min(SUSTAINED, len(history) - 1)),
+        ("positional-collapse", alike, min(SUSTAINED, len(history) - 1)),
         ("positional-collapse", positional, SUSTAINED),
         ("dimensional-collapse", dimensional, SUSTAINED),
     ]
@@ -149,6 +153,8 @@ def judge_phase(history: Sequence[EpochDiagnostics], dim: int) -> Verdict:
 
 def collapsed(start: EpochDiagnostics, now: EpochDiagnostics, dim: int) -> str:
     """Return the evidence that last level or latents have lost their spread, whichever has less of it left."""
+    if start.relative_spread == 0 and now.relative_spread == 0:
+        return "all tokens of the last level are the same, from the start on: look at the data"
     shares = {
         "last level": ratio(now.relative_spread, start.relative_spread),
         "objective's latents": ratio(now.latent_spread, start.latent_spread),
@@ -160,6 +166,16 @@ def collapsed(start: EpochDiagnostics, now: EpochDiagnostics, dim: int) -> str:
     if left < SHRUNK and blind(now) and not still(start, now):
         return f"the {where} kept {left:.1%} of the spread at the start, and predictions carry nothing of the series"
     return ""
+
+
+def alike(start: EpochDiagnostics, now: EpochDiagnostics, dim: int) -> str:
+    """Return the evidence that there never was more than the position: one series, or all of them the same."""
+    if min(start.position_share, now.position_share) < ALL or math.isnan(start.position_share + now.position_share):
+        return ""
+    return (
+        "position explains all of the latents, from the start on: there is one series only, or the series are the same "
+        "to the encoder, as constant ones are; look at the data"
+    )
 
 
 def positional(start: EpochDiagnostics, now: EpochDiagnostics, dim: int) -> str:
