@@ -15,10 +15,10 @@ from tsjepa.cli.render import Report, epoch_bar
 from tsjepa.config import dump_config
 from tsjepa.embedding import resolve_device
 from tsjepa.logs import DIAGNOSTICS, EpochTable
-from tsjepa.monitor import read_history
+from tsjepa.monitor import read_history, teacher_verdict
 from tsjepa.objective import JEPA
 from tsjepa.stages import stages
-from tsjepa.verdict import Verdict, judge
+from tsjepa.verdict import Verdict, judge, of_both
 
 if TYPE_CHECKING:
     from tsjepa.trainer import Options
@@ -82,8 +82,9 @@ def logged_loss(metrics: Path) -> float | None:
 
 def logged_verdict(model: JEPA, out: Path) -> Verdict | None:
     """Return the verdict on a finished run, where the file that tells it is still there."""
-    history = read_history(EpochTable(out / DIAGNOSTICS))
-    return judge(history, dim=model.encoder.dim) if history else None
+    history, dim = read_history(EpochTable(out / DIAGNOSTICS)), model.encoder.dim
+    own = judge(history, dim=dim) if history and not history[0].epoch else None
+    return of_both(teacher_verdict(out, dim), own)
 
 
 def run_fit(plan: Plan, model: JEPA, options: PretrainOptions, device: str) -> Trained:

@@ -12,11 +12,15 @@ from tsjepa.bounds import operator_norm
 from tsjepa.build import build_model, configure, resolve
 from tsjepa.checkpoint import Header, load_checkpoint
 from tsjepa.diagnostics import effective_rank, encoder_target_gap, lidar
+from tsjepa.history import EpochDiagnostics
 from tsjepa.logs import EpochTable
-from tsjepa.monitor import DIAGNOSTICS, VIEWS_KEY, Monitor, measuring, read_history
+from tsjepa.masking import Mask
+from tsjepa.monitor import DIAGNOSTICS, VIEWS_KEY, Monitor, compare_means, measuring, read_history, teacher_verdict
 from tsjepa.positional import cross_series_share, position_share, predictor_sensitivity
 from tsjepa.spread import alignment, dead_dimensions, self_cluster, uniformity
-from tsjepa.training import Options, fit
+from tsjepa.training import Options, TrainingError, check_teacher, fit
+from tsjepa.verdict import Verdict, of_both
+from tsjepa.views import Views, sensitivity
 
 
 def toy(n=64, channels=1, seed=0):
@@ -166,7 +170,7 @@ def test_missing_values_and_one_series_are_measured():
     X[::3, :, 40:] = np.nan
     model, _ = make("ema")
     monitor = Monitor(model, as_series(X), y)
-    monitor.measure(0)
+    monitor.measure(0, step=0)
     assert np.isfinite([v for k, v in monitor.history[0]._asdict().items() if k != "loss"]).all()
     alone = Monitor(model, as_series(X[:1]))
     alone.measure(0)
@@ -214,6 +218,105 @@ def test_a_hopeless_run_is_ended_on_request_and_its_best_epoch_kept(tmp_path):
     assert torch.load(tmp_path / "checkpoint.ckpt", weights_only=True)["epoch"] == best - 1
     kept = load_checkpoint(tmp_path / "checkpoint.ckpt")[0]
     assert all(torch.equal(a, b) for a, b in zip(kept.parameters(), model.parameters(), strict=True))
+    again = fit(make(None, *BROKEN)[0], series, header, options._replace(resume=True))
+    assert again.kept == best  # which is not lost when the run is gone on with
+    assert torch.load(tmp_path / "checkpoint.ckpt", weights_only=True)["epoch"] == best - 1
+
+
+def test_series_that_are_all_the_same_end_no_run():
+    model, header = make("ema", "train.epochs=8")
+    series = as_series(np.repeat(toy(1)[0].values, 40, 0))
+    result = fit(model, series, header, Options(device="cpu", stop_on_collapse=True))
+    assert (result.verdict.verdict, result.epochs, result.kept) == ("positional-collapse", 8, None)
+
+
+def test_a_run_whose_diagnostics_are_lost_has_no_verdict(tmp_path):
+    series, _ = toy(40)
+    options = Options(tmp_path, device="cpu")
+    fit(*(make("ema", "train.epochs=2")[0], series, make("ema", "train.epochs=2")[1]), options)
+    (tmp_path / DIAGNOSTICS).unlink()
+    model, header = make("ema", "train.epochs=3")
+    result = fit(model, series, header, options._replace(resume=True, stop_on_collapse=True))
+    assert (result.verdict, result.epochs) == (None, 3)
+    assert [record.epoch for record in read_history(EpochTable(tmp_path / DIAGNOSTICS))] == [3]
+
+
+def test_steps_and_seconds_go_on_where_a_run_is_resumed(tmp_path):
+    series, _ = toy(40)  # three batches of 16
+    for epochs in (2, 4):
+        model, header = make("ema", f"train.epochs={epochs}")
+        fit(model, series, header, Options(tmp_path, epochs > 2, device="cpu"))
+    assert [record.step for record in read_history(EpochTable(tmp_path / DIAGNOSTICS))] == [0, 3, 6, 9, 12]
+    seconds = [float(row["seconds"]) for row in EpochTable(tmp_path / "metrics.csv").rows()]
+    assert seconds == sorted(seconds)
+
+
+def test_a_channel_without_values_changes_nothing_that_compares_series():
+    X = toy(40)[0].values
+    model, _ = make("ema")
+    alone, beside = (Monitor(model, as_series(x)) for x in (X, np.concatenate([X, np.full_like(X, np.nan)], 1)))
+    for monitor in (alone, beside):
+        monitor.measure(0)
+    for name in ("uniformity", "self_cluster", "effective_rank", "position_share"):
+        assert getattr(beside.history[0], name) == pytest.approx(getattr(alone.history[0], name), rel=1e-6), name
+    empty = torch.tensor([[True, True]] * 3 + [[False, False]] * 2)
+    means, views = torch.randn(5, 4), torch.randn(5, 2, 4)
+    assert compare_means(means, views, empty) == compare_means(means[:3], views[:3], None)
+    assert compare_means(means[:1], views[:1], empty[:1]) == {}
+
+
+def test_padding_is_no_part_of_how_predictions_answer():
+    model, _ = make("ema")
+    model.eval()
+    mask = Mask(torch.tensor([[0, 2]] * 3), torch.tensor([[1, 3]] * 3))
+    context = torch.randn(3, 2, 32)
+    whole = Views(context[:, :1], context, mask)
+    more = Mask(
+        *(torch.nn.functional.pad(part, (0, 2)) for part in mask[:2]),
+        *[torch.tensor([[True, True, False, False]] * 3)] * 2,
+    )
+    padded = Views(context[:, :1], torch.nn.functional.pad(context, (0, 0, 0, 2)), more)
+
+    def answer(views, rows=None):
+        return sensitivity(model, views, torch.Generator().manual_seed(0), n=200, rows=rows).item()
+
+    with torch.no_grad():
+        assert answer(padded) == pytest.approx(answer(whole), rel=0.03)  # other directions are drawn
+        first = Views(*(part[:1] for part in whole[:2]), mask.rows(0, 1))
+        assert answer(whole, torch.tensor([True, False, False])) == answer(first)
+
+
+def test_a_mask_ratio_that_moves_is_measured_at_its_end():
+    series, _ = toy(40)
+    model, _ = make("ema", "mask.kind=random", "mask.ratio=0.2", "mask.final_ratio=0.6")
+    monitor = Monitor(model, series)
+    for progress in (0.0, 0.5):
+        model.draw_mask.progress = progress
+        monitor.measure(0)
+        assert model.draw_mask.progress == progress
+    np.testing.assert_array_equal(*monitor.history)
+    with measuring(model):
+        assert model.draw_mask.progress == 1
+
+
+def test_a_collapsed_teacher_is_told(tmp_path):
+    assert teacher_verdict(tmp_path, 32) is None
+    start = EpochDiagnostics(0, relative_spread=0.6, latent_spread=0.6)
+    later = start._replace(epoch=1, loss=0.5, relative_spread=0.001)
+    (tmp_path / "teacher").mkdir()
+    table = EpochTable(tmp_path / "teacher" / DIAGNOSTICS)
+    for record in (start, later):
+        table.append(record._asdict())
+    taught = teacher_verdict(tmp_path, 32)
+    assert taught.verdict == "collapsed"
+    own = Verdict("healthy", None, None, "All is well.")
+    assert of_both(taught, own).verdict == "collapsed"
+    assert of_both(own, own) == own
+    with pytest.raises(
+        TrainingError, match=r"the teacher has collapsed, so no student was trained \(collapsed\): The last"
+    ):
+        check_teacher(taught, Options(stop_on_collapse=True))
+    check_teacher(taught, Options())
 
 
 def test_the_estimator_warns_of_a_collapse_and_keeps_the_verdict():

@@ -296,5 +296,59 @@ def test_series_that_are_all_the_same_are_never_healthy(epochs: int) -> None:
     assert "nan" not in found.evidence
 
 
+def stepped(history: list[EpochDiagnostics], steps: int) -> list[EpochDiagnostics]:
+    return [record._replace(step=steps * record.epoch) for record in history]
+
+
+def test_blind_predictions_are_no_collapse_for_their_first_steps() -> None:
+    course_of = course("position, token SIGReg")
+    onset = judge(course_of, dim=DIM).onset_epoch
+    assert onset is not None
+    held = 31 - onset
+    few, enough = (judge(stepped(course_of, steps), dim=DIM) for steps in (200 // held - 1, 200 // held + 1))
+    assert few.verdict != "positional-collapse"
+    assert "predictions carry nothing of the series yet" in few.evidence
+    assert enough == judge(course_of, dim=DIM)
+    assert judge(stepped(course("position"), 2), dim=DIM).verdict != "positional-collapse"
+
+
+def test_a_pure_position_code_and_lost_spread_need_no_steps() -> None:
+    code = stepped([*course("position")[:20], *(r._replace(position_share=0.999) for r in course("position")[20:])], 1)
+    assert judge(code, dim=DIM)[:2] == ("positional-collapse", 20)
+    assert judge(stepped(course("no regularizer"), 1), dim=DIM).verdict == "collapsed"
+
+
+def test_a_history_without_its_beginning_is_refused() -> None:
+    with pytest.raises(ValueError, match="begins in epoch 12"):
+        judge([START._replace(epoch=12)], dim=DIM)
+
+
+@pytest.mark.parametrize(
+    ("just", "over", "state"),
+    [
+        ({"relative_spread": 0.0199}, {"relative_spread": 0.0201}, "collapsed"),
+        ({"relative_spread": 0.199, "cross_series_share": 0.049}, {"relative_spread": 0.201}, "collapsed"),
+        ({"relative_spread": 0.199, "cross_series_share": 0.049}, {"cross_series_share": 0.051}, "collapsed"),
+        ({"effective_rank": 0.249 * 21.1}, {"effective_rank": 0.251 * 21.1}, "dimensional-collapse"),
+        ({"position_share": 1 - 0.0199 * 0.78}, {"position_share": 1 - 0.0201 * 0.78}, "positional-collapse"),
+    ],
+)
+def test_the_numbers_of_the_documents_are_those_of_the_rules(
+    just: dict[str, float], over: dict[str, float], state: str
+) -> None:
+    start = START._replace(relative_spread=1.0, latent_spread=1.0, cross_series_share=0.3)
+    for values, want in ((just, state), ({**just, **over}, None)):
+        ends = [start._replace(epoch=epoch, latent_spread=0.9, loss=1.0, **values) for epoch in range(1, 6)]
+        found = judge([start, *ends], dim=DIM).verdict
+        assert (found == state) == (want == state), (values, found)
+        if state != "collapsed":  # whose rule is content with fewer
+            assert judge([start, *[start._replace(epoch=1, loss=1.0)], *ends[1:]], dim=DIM).verdict != state
+
+
+def test_two_phases_are_counted() -> None:
+    evidence = judge(phased([20.0, 15, 15, 22, 15, 22, 22]), dim=DIM).evidence
+    assert evidence.startswith("Of 2 collapse phases the first began in epoch 2 and the last was left in epoch 6")
+
+
 def test_the_initialisation_alone_has_not_collapsed() -> None:
     assert judge([START._replace(position_share=1.0)], dim=DIM).verdict == "healthy"

@@ -63,12 +63,13 @@ class EpochEnd(pl.Callback):
         self.metrics = None if out is None else EpochTable(out / METRICS)
         self.stop_on_collapse = stop_on_collapse
         self.loss = math.nan
-        self.started = time.monotonic()
+        self.started, self.spent = time.monotonic(), 0.0
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Keep of older tables the epochs before the one that comes now."""
         if self.metrics is not None and trainer.is_global_zero:
             self.metrics.keep_until(trainer.current_epoch)
+            self.spent = float(self.metrics.rows()[-1]["seconds"]) if self.metrics.rows() else 0.0
         if self.monitor is not None:
             self.monitor.start(trainer.current_epoch)
 
@@ -81,7 +82,7 @@ class EpochEnd(pl.Callback):
         for logger in trainer.loggers:  # Lightning's loggers write on rank 0 only
             logger.log_metrics(values, trainer.global_step)
         if self.metrics is not None and trainer.is_global_zero:
-            seconds = round(time.monotonic() - self.started, 3)
+            seconds = round(self.spent + time.monotonic() - self.started, 3)
             self.metrics.append({"epoch": epoch, "step": trainer.global_step, **values, "seconds": seconds})
         verdict = self.judge(trainer, epoch)
         if self.report is not None and trainer.is_global_zero:
@@ -92,11 +93,15 @@ class EpochEnd(pl.Callback):
         if self.monitor is None:
             return None
         try:
-            self.monitor.measure(epoch, self.loss)
+            self.monitor.measure(epoch, self.loss, trainer.global_step)
         except FloatingPointError as error:
             raise TrainingError(str(error)) from error
         verdict = self.monitor.verdict()
-        hopeless = verdict.verdict in HOPELESS and epoch - (verdict.onset_epoch or epoch) >= PATIENCE
+        if verdict is None:
+            return None
+        # data that never told anything apart do so before the first step, and training changes nothing in that
+        lasts = verdict.verdict in HOPELESS and epoch - (verdict.onset_epoch or epoch) >= PATIENCE
+        hopeless = lasts and not self.monitor.alike()
         if self.stop_on_collapse and hopeless:
             trainer.should_stop = True
         return verdict

@@ -62,6 +62,8 @@ class EpochDiagnostics(NamedTuple):
         Along one random direction a series.
     probe : float
         Accuracy of a probe on the last level, where there are labels.
+    step : float
+        Optimiser steps so far; nan in tables of before it was recorded.
     """
 
     epoch: int
@@ -85,6 +87,22 @@ class EpochDiagnostics(NamedTuple):
     lidar: float = math.nan
     alignment: float = math.nan
     predictor_sensitivity: float = math.nan
+    step: float = math.nan
+
+
+def fallen(losses: Sequence[float]) -> list[bool]:
+    """Tell for each loss whether it lies below the highest so far by more than noise; nan is no loss.
+
+    Examples
+    --------
+    >>> fallen([math.nan, 0.9, 0.899, 0.5])
+    [False, False, False, True]
+    """
+    below, highest = [], -math.inf
+    for loss in losses:
+        below.append(loss < (1 - LOSS_FALL) * highest)
+        highest = max(highest, loss) if math.isfinite(loss) else highest
+    return below
 
 
 def phase(history: Sequence[EpochDiagnostics]) -> list[bool]:
@@ -107,11 +125,9 @@ def phase(history: Sequence[EpochDiagnostics]) -> list[bool]:
     >>> phase([EpochDiagnostics(k, loss, effective_rank=rank) for k, (loss, rank) in enumerate(pairs)])
     [False, False, True, False]
     """
-    inside, highest = [False], -math.inf
-    for now in history[1:]:
-        fallen = now.loss < (1 - LOSS_FALL) * highest
-        highest = max(highest, now.loss) if math.isfinite(now.loss) else highest
-        inside.append(fallen and bool(below_start(history[0], now, already=inside[-1])))
+    inside = [False]
+    for now, lower in zip(history[1:], fallen([record.loss for record in history[1:]]), strict=True):
+        inside.append(lower and bool(below_start(history[0], now, already=inside[-1])))
     return inside
 
 

@@ -52,9 +52,13 @@ class Mask(NamedTuple):
 
     def rows(self, start: int, stop: int) -> "Mask":
         """Return the mask of some of the rows, padded as before."""
+        return self.pick(slice(start, stop))
+
+    def pick(self, rows: slice | Tensor) -> "Mask":
+        """Return the mask of a slice of the rows, or of those that a bool Tensor [B] says, padded as before."""
         valid = self.context_valid, self.target_valid
-        kept = (None if part is None else part[start:stop] for part in valid)
-        return Mask(self.context[start:stop], self.target[start:stop], *kept)
+        kept = (None if part is None else part[rows] for part in valid)
+        return Mask(self.context[rows], self.target[rows], *kept)
 
     def to(self, device: torch.device) -> "Mask":
         """Return the mask on another device."""

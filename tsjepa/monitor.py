@@ -22,7 +22,8 @@ from tsjepa.diagnostics import effective_rank, encoder_target_gap, lidar, relati
 from tsjepa.embedding import pool, sample_cases
 from tsjepa.gaussianity import sigreg_score
 from tsjepa.history import EpochDiagnostics
-from tsjepa.logs import DIAGNOSTICS, EpochTable
+from tsjepa.logs import DIAGNOSTICS, TEACHER, EpochTable
+from tsjepa.masking import RampedMask
 from tsjepa.objective import JEPA
 from tsjepa.positional import cross_series_gap, cross_series_share, position_share
 from tsjepa.probe import cross_validate
@@ -37,7 +38,7 @@ from tsjepa.spread import (
     uniformity,
 )
 from tsjepa.targets import EMATarget
-from tsjepa.verdict import Verdict, judge
+from tsjepa.verdict import Verdict, alike, judge
 from tsjepa.views import Views, masked_views, sensitivity
 from tsjepa.world import WorldModel
 
@@ -120,31 +121,39 @@ class Monitor:
         self.labels = None if labels is None or labels.dtype.kind == "f" else labels[chosen]
 
     def start(self, finished: int) -> None:
-        """Take over the history of the finished epochs, or measure the initialisation."""
+        """Take over the history of the finished epochs, or measure the initialisation of a run that begins."""
         if self.table is not None and rank() == 0:
             self.table.keep_until(finished)
             self.history = read_history(self.table) if finished else []
             if not finished:
                 self.table.path.unlink(missing_ok=True)
         self.history = from_first_rank(self.history)
-        if not self.history:
-            self.measure(finished)
+        if not finished:
+            self.measure(0, step=0)
 
-    def measure(self, epoch: int, loss: float = math.nan) -> None:
+    def measure(self, epoch: int, loss: float = math.nan, step: float = math.nan) -> None:
         """Add the record of an epoch to the history and to the table."""
         with torch.no_grad(), measuring(self.model):
-            record = self.record(epoch, loss)
+            record = self.record(epoch, loss)._replace(step=step)
         self.history.append(record)
         if self.table is not None and rank() == 0:
             self.table.append(record._asdict())
 
-    def verdict(self) -> Verdict:
-        """Return the verdict on the history so far."""
-        return judge(self.history, dim=self.model.encoder.dim)
+    def begins(self) -> bool:
+        """Return whether the initialisation is known, without which nothing can be compared with it."""
+        return bool(self.history) and self.history[0].epoch == 0
 
-    def best_epoch(self) -> int:
-        """Return the trained epoch to keep, see `tsjepa.best.best_epoch`."""
-        return best_epoch(self.history, dim=self.model.encoder.dim)
+    def verdict(self) -> Verdict | None:
+        """Return the verdict on the history so far; None where its beginning was lost."""
+        return judge(self.history, dim=self.model.encoder.dim) if self.begins() else None
+
+    def best_epoch(self) -> int | None:
+        """Return the trained epoch to keep, see `tsjepa.best.best_epoch`; None where the beginning was lost."""
+        return best_epoch(self.history, dim=self.model.encoder.dim) if self.begins() else None
+
+    def alike(self) -> bool:
+        """Return whether the series are the same to the encoder, whatever training does."""
+        return bool(alike(self.history[0], self.history[-1], self.model.encoder.dim))
 
     def record(self, epoch: int, loss: float) -> EpochDiagnostics:
         """Measure the model as it is."""
@@ -199,7 +208,7 @@ class Monitor:
             **across(sample),
             **gaps(sample),
             **self.mismatch(),
-            **self.answer(sample.views),
+            **self.answer(sample),
         }
 
     def mismatch(self) -> dict[str, float]:
@@ -209,11 +218,12 @@ class Monitor:
         weights = (dict(module.named_parameters()) for module in (self.model.encoder, self.model.target.module))
         return {"parameter_mismatch": largest_mismatch(*weights)}
 
-    def answer(self, views: Views | None) -> dict[str, float]:
+    def answer(self, sample: Sample) -> dict[str, float]:
         """Return how strongly predictions answer to a change of what is visible."""
-        if views is None:
+        if sample.views is None:
             return {}
-        return {"predictor_sensitivity": float(sensitivity(self.model, views, keyed_generator(*VIEWS_KEY), n=1))}
+        alpha = sensitivity(self.model, sample.views, keyed_generator(*VIEWS_KEY), n=1, rows=with_values(sample.attend))
+        return {"predictor_sensitivity": float(alpha)}
 
     def probe(self, last: Tensor, attend: Tensor | None) -> float:
         """Return the accuracy on mean tokens of the last level, cross-validated in the sample; nan without labels."""
@@ -230,20 +240,50 @@ def read_history(table: EpochTable) -> list[EpochDiagnostics]:
     return [EpochDiagnostics(int(row.pop("epoch")), **{k: float(v) for k, v in row.items()}) for row in table.rows()]
 
 
+def teacher_verdict(out: Path | None, dim: int) -> Verdict | None:
+    """Return the verdict on the teacher that was trained in a run's folder, None where there is none."""
+    history = [] if out is None else read_history(EpochTable(out / TEACHER / DIAGNOSTICS))
+    return judge(history, dim=dim) if history and not history[0].epoch else None
+
+
 def across(sample: Sample) -> dict[str, float]:
     """Return what compares series; nothing where there is one only."""
     if len(sample.latents) < 2:
         return {}
     arguments = (sample.predicted, sample.goal, sample.target, sample.target_valid, sample.attend)
-    whole, views = pool(sample.last, sample.attend, "mean"), sample.views
-    two = {} if views is None else {"lidar": lidar(views.means), "alignment": alignment(*views.means.unbind(1))}
+    views = None if sample.views is None else sample.views.means
     return {
-        "uniformity": float(uniformity(whole)),
-        "self_cluster": float(self_cluster(whole)),
-        **{name: float(value) for name, value in two.items()},
+        **compare_means(pool(sample.last, sample.attend, "mean"), views, sample.attend),
         "cross_series_share": float(cross_series_share(*arguments)),
         "cross_series_gap": float(cross_series_gap(*arguments)),
     }
+
+
+def compare_means(whole: Tensor, views: Tensor | None, attend: Tensor | None) -> dict[str, float]:
+    """Return what compares series as mean tokens.
+
+    Parameters
+    ----------
+    whole : Tensor of shape (B, D)
+        Of whole series.
+    views : Tensor of shape (B, V, D), optional
+        Of two or more masked views.
+    attend : bool Tensor of shape (B, N), optional
+        Which tokens count; sequences without any have no part, and of less than two there is nothing to compare.
+    """
+    rows = with_values(attend)
+    if rows is not None:
+        whole, views = whole[rows], None if views is None else views[rows]
+    if len(whole) < 2:
+        return {}
+    two = {} if views is None else {"lidar": lidar(views), "alignment": alignment(views[:, 0], views[:, 1])}
+    found = {"uniformity": uniformity(whole), "self_cluster": self_cluster(whole), **two}
+    return {name: float(value) for name, value in found.items()}
+
+
+def with_values(attend: Tensor | None) -> Tensor | None:
+    """Return which sequences have a token that counts, None for all."""
+    return None if attend is None else attend.any(1)
 
 
 def gaps(sample: Sample) -> dict[str, float]:
@@ -267,16 +307,22 @@ def measuring(model: JEPA) -> Iterator[None]:
     """Put a model in evaluation mode but for its projector's batch norm, and leave it as it was.
 
     Running statistics mix predictions and targets, so in evaluation mode a batch norm shows neither as the loss sees
-    them; in training mode it would learn from the measurement, which is undone.
+    them; in training mode it would learn from the measurement, which is undone. A mask ratio that moves is the last
+    one, so that epochs can be compared with each other, and a model that was loaded with them.
     """
-    training, projector = model.training, model.projector
+    training, projector, mask = model.training, model.projector, model.draw_mask
+    progress = mask.progress if isinstance(mask, RampedMask) else 0.0
     buffers = [] if projector is None else [(b, b.clone()) for b in projector.buffers()]
     model.eval()
     if isinstance(projector, nn.Module):
         projector.train()
+    if isinstance(mask, RampedMask):
+        mask.progress = 1.0
     try:
         yield
     finally:
         model.train(training)
+        if isinstance(mask, RampedMask):
+            mask.progress = progress
         for buffer, before in buffers:
             buffer.copy_(before)

@@ -154,7 +154,13 @@ def position_share(target: Tensor, valid: Tensor | None = None) -> Tensor:
 
 
 def predictor_sensitivity(
-    predict: Callable[[Tensor], Tensor], context: Tensor, generator: torch.Generator, *, n: int = 30, size: float = 1e-3
+    predict: Callable[[Tensor], Tensor],
+    context: Tensor,
+    generator: torch.Generator,
+    *,
+    n: int = 30,
+    size: float = 1e-3,
+    valid: Tensor | None = None,
 ) -> Tensor:
     r"""Measure how strongly predictions answer to a small change of the context.
 
@@ -175,6 +181,8 @@ def predictor_sensitivity(
         Number of directions.
     size : float, default=1e-3
         Norm of a row's change, in the unit of the latents. In float32 not much smaller, or rounding shows.
+    valid : bool Tensor of shape (B, K), optional
+        Which tokens of a context of shape (B, K, D) are no padding, one a row at least; the others stay as they are.
 
     Returns
     -------
@@ -190,7 +198,10 @@ def predictor_sensitivity(
     with torch.no_grad():
         still = as_float64(predict(context)).flatten(1)
         for _ in range(n):
-            direction = torch.randn(context.shape, generator=generator).flatten(1)
+            direction = torch.randn(context.shape, generator=generator)
+            if valid is not None:
+                direction = direction * valid.cpu().unsqueeze(-1)
+            direction = direction.flatten(1)
             step = (size * direction / direction.norm(dim=1, keepdim=True)).view(context.shape)
             moved = context + step.to(context)
             # as rounded to the context's dtype

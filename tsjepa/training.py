@@ -1,7 +1,6 @@
 """Training: what a step computes, and runs of one or two stages."""
 
 import math
-import os
 import time
 from collections.abc import Callable
 from functools import partial
@@ -24,10 +23,10 @@ from tsjepa.callbacks import (
     SaveEpoch,
     TrainingError,
 )
-from tsjepa.checkpoint import FORMAT, Header, model_state, read_checkpoint, read_header
+from tsjepa.checkpoint import FORMAT, Header, model_state, read_checkpoint, read_header, write_atomically
 from tsjepa.config import Config
 from tsjepa.logs import BEST, CHECKPOINT, METRICS, TEACHER, EpochTable
-from tsjepa.monitor import Monitor
+from tsjepa.monitor import Monitor, teacher_verdict
 from tsjepa.normalization import take_statistics
 from tsjepa.objective import JEPA, JEPAOutput
 from tsjepa.ranks import rank
@@ -35,7 +34,7 @@ from tsjepa.schedule import lr_factor
 from tsjepa.sections import TrainConfig
 from tsjepa.stages import find_teacher, primary_epochs, stages, take_teacher
 from tsjepa.trainer import Options, check_processes, make_trainer, run
-from tsjepa.verdict import Verdict
+from tsjepa.verdict import HOPELESS, Verdict, of_both
 
 
 class FitResult(NamedTuple):
@@ -206,8 +205,8 @@ def keep_best(model: JEPA, out: Path | None) -> int | None:
     """Make the best epoch of a run that was ended the model and its checkpoint; rank 0's model is the one kept."""
     if out is None or rank() > 0 or not (out / BEST).exists():
         return None
-    os.replace(out / BEST, out / CHECKPOINT)
-    content = read_checkpoint(out / CHECKPOINT)
+    content = read_checkpoint(out / BEST)
+    write_atomically(content, out / CHECKPOINT)
     model.load_state_dict(model_state(content))
     return int(content["epoch"]) + 1
 
@@ -239,10 +238,24 @@ def fit_stages(model: JEPA, series: SeriesSource, header: Header, options: Optio
         teacher = find_teacher(header.config)
         if teacher is None and first is not None:
             teacher, before = fit_teacher(first, series, header, options)
+            check_teacher(before.verdict, options)
         assert teacher is not None
         take_teacher(model, teacher)
     result = fit(model, series, header, shifted(options, before.epochs, total), epochs=own.train.epochs)
-    return result._replace(epochs=before.epochs + result.epochs, seconds=before.seconds + result.seconds)
+    taught = before.verdict or teacher_verdict(options.out, model.encoder.dim)
+    return result._replace(
+        epochs=before.epochs + result.epochs,
+        seconds=before.seconds + result.seconds,
+        verdict=of_both(taught, result.verdict),
+    )
+
+
+def check_teacher(verdict: Verdict | None, options: Options) -> None:
+    """End a run whose teacher has collapsed, where runs are to be ended for that."""
+    if options.stop_on_collapse and verdict is not None and verdict.verdict in HOPELESS:
+        raise TrainingError(
+            f"the teacher has collapsed, so no student was trained ({verdict.verdict}): {verdict.evidence}"
+        )
 
 
 def has_checkpoint(folder: Path | None) -> bool:

@@ -77,8 +77,21 @@ def masked_views(
     return Views(torch.stack(means, 1), context, drawn)
 
 
-def sensitivity(model: JEPA, views: Views, generator: torch.Generator, n: int = 30) -> Tensor:
+def sensitivity(
+    model: JEPA, views: Views, generator: torch.Generator, n: int = 30, rows: Tensor | None = None
+) -> Tensor:
     """Return how strongly predictions answer to the context of the last view, see `predictor_sensitivity`.
+
+    Parameters
+    ----------
+    model : JEPA
+    views : Views
+    generator : torch.Generator
+        Source of the directions, on the CPU.
+    n : int, default=30
+        Number of directions.
+    rows : bool Tensor of shape (B,), optional
+        Which sequences count; None means all.
 
     Examples
     --------
@@ -88,5 +101,12 @@ def sensitivity(model: JEPA, views: Views, generator: torch.Generator, n: int = 
     >>> sensitivity(model, views, torch.Generator()).item() > 0
     True
     """
-    mask = views.mask.to(views.context.device)
-    return predictor_sensitivity(lambda h: model.predictor(h, mask), views.context, generator, n=n)
+    mask, context = views.mask.to(views.context.device), views.context
+    if rows is not None:
+        mask, context = mask.pick(rows.to(context.device)), context[rows.to(context.device)]
+
+    def predict(h: Tensor) -> Tensor:
+        predicted = model.predictor(h, mask)
+        return predicted if mask.target_valid is None else predicted * mask.target_valid.unsqueeze(-1)
+
+    return predictor_sensitivity(predict, context, generator, n=n, valid=mask.context_valid)

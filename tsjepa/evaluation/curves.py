@@ -8,7 +8,7 @@ import numpy as np
 from scipy.stats import spearmanr  # type: ignore[import-untyped]
 
 from tsjepa.evaluation.rows import Run
-from tsjepa.history import LOSS_FALL, EpochDiagnostics, phase
+from tsjepa.history import EpochDiagnostics, fallen, phase
 
 # How far the probe has to be below its accuracy at initialisation: less is noise, of 577 series 0.01 is six
 PROBE_MARGIN = 0.01
@@ -20,15 +20,12 @@ def by_probe(run: Run) -> list[bool]:
     """Tell for each measurement whether the loss has fallen while the probe is below its accuracy at initialisation.
 
     This is the collapse phase as Section 4.1 of Ennadir et al. 2026 describes it: "the reconstruction objective
-    improves, yet the learned representations perform no better than random features". Fallen means by `LOSS_FALL`
-    from its highest value so far, so that nothing is said of initialisation and of the first measurement.
+    improves, yet the learned representations perform no better than random features". Fallen is as in
+    `tsjepa.history.fallen`, so that nothing is said of initialisation and of the first measurement.
     """
-    inside, highest = [False], -math.inf
-    for now in run.curve[1:]:
-        fallen = now.loss < (1 - LOSS_FALL) * highest
-        highest = max(highest, now.loss)
-        inside.append(fallen and now.probe < run.curve[0].probe - PROBE_MARGIN)
-    return inside
+    trained, least = run.curve[1:], run.curve[0].probe - PROBE_MARGIN
+    lower = fallen([row.loss for row in trained])
+    return [False, *(below and row.probe < least for row, below in zip(trained, lower, strict=True))]
 
 
 def label_free(run: Run) -> list[bool]:

@@ -15,12 +15,12 @@ from torch import Tensor
 
 from tsjepa.arrays import Series
 from tsjepa.batches import keyed_generator
-from tsjepa.diagnostics import as_float64, effective_rank, lidar, participation_ratio, spectrum
+from tsjepa.diagnostics import as_float64, effective_rank, participation_ratio, spectrum
 from tsjepa.embedding import pool, sample_cases
-from tsjepa.monitor import Monitor, chosen_tokens, measuring
+from tsjepa.monitor import Monitor, chosen_tokens, compare_means, measuring, with_values
 from tsjepa.objective import JEPA
 from tsjepa.positional import predictor_sensitivity
-from tsjepa.spread import alignment, dead_dimensions, self_cluster, uniformity
+from tsjepa.spread import dead_dimensions
 from tsjepa.views import masked_views, sensitivity
 from tsjepa.world import WorldModel
 
@@ -125,7 +125,8 @@ def answer(model: JEPA, x: Tensor, valid: Tensor | None, seed: int) -> Tensor:
     generator = keyed_generator(seed, 2**31, 1)
     if isinstance(model, WorldModel):
         return predictor_sensitivity(*forecast(model, x, valid), generator)
-    return sensitivity(model, masked_views(model, *sequences(model, x, valid), generator, 1), generator)
+    x, valid, attend = sequences(model, x, valid)
+    return sensitivity(model, masked_views(model, x, valid, attend, generator, 1), generator, rows=with_values(attend))
 
 
 def forecast(model: WorldModel, x: Tensor, valid: Tensor | None) -> tuple[Callable[[Tensor], Tensor], Tensor]:
@@ -143,14 +144,12 @@ def compare_series(model: JEPA, x: Tensor, valid: Tensor | None, attend: Tensor 
     A world model hides nothing, so it has no views.
     """
     found: dict[str, Number] = dict.fromkeys(("lidar", "alignment", "uniformity", "self_cluster"))
-    if len(x) < 2:
-        return found
+    views = None
     if not isinstance(model, WorldModel):
         views = masked_views(model, x, valid, attend, keyed_generator(seed, 2**31, 2), VIEWS).means
-        found |= {"lidar": number(lidar(views)), "alignment": number(alignment(views[:, 0], views[:, 1]))}
     (last,) = model.encoder(x, valid=valid, attend=attend)
-    whole = pool(last, attend, "mean")
-    return found | {"uniformity": number(uniformity(whole)), "self_cluster": number(self_cluster(whole))}
+    compared = compare_means(pool(last, attend, "mean"), views, attend)
+    return found | {name: number(value) for name, value in compared.items()}
 
 
 def position_variance(tokens: Tensor, attend: Tensor | None) -> Tensor:

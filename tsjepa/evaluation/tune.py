@@ -177,5 +177,6 @@ def try_weight(
 
     header = Header(config, config.data, series.n_channels, series.n_timepoints)
     fit(model, series, header, Options(device=device, report=measure, diagnose=False))
-    last = monitor.history[-1]
-    return Trial(weight, last.sigreg_score, monitor.verdict().verdict, last.loss)
+    last, verdict = monitor.history[-1], monitor.verdict()
+    assert verdict is not None  # it begins with the initialisation
+    return Trial(weight, last.sigreg_score, verdict.verdict, last.loss)
