@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
+from program import log_file
 
 from tsjepa import SurpriseDetector
 from tsjepa.evidence import decode, ridge
@@ -36,7 +37,7 @@ REFERENCE = 400
 
 def engines(logs, part, units):
     """Return the sensors [C, cycles] of each engine that change at all."""
-    table = pq.read_table(logs / f"cmapss_fd001_{part}.parquet")
+    table = pq.read_table(log_file(logs, f"cmapss_fd001_{part}"))
     names = [name for name in table.column_names if name not in ("unit", "cycle")]
     rows, unit = np.stack([table[name].to_numpy() for name in names], 1).astype(float), table["unit"].to_numpy()
     return [rows[unit == at].T for at in np.unique(unit)[:units]]
@@ -122,7 +123,7 @@ def cmapss(options):
         for budget in BUDGETS:
             rows[f"{name}, 1 in {budget}"] = warnings_of(few, fit_threshold(calm, budget, 1).value, 1)
     tests = [x[moving] for x in engines(options.logs, "test", None)]
-    truth = pq.read_table(options.logs / "cmapss_fd001_test_rul.parquet").to_pandas().iloc[:, -1].to_numpy()
+    truth = pq.read_table(log_file(options.logs, "cmapss_fd001_test_rul")).to_pandas().iloc[:, -1].to_numpy()
     enough = [at for at, x in enumerate(tests) if x.shape[1] >= WINDOW]
     rmse = {
         name: float(np.sqrt(np.mean([(guess(tests[at])[-1] - min(truth[at], CAP)) ** 2 for at in enough])))
@@ -133,7 +134,7 @@ def cmapss(options):
 
 def skab(options):
     """Return the figures of SKAB's faults."""
-    train, test = (pq.read_table(options.logs / f"skab_{part}.parquet").to_pandas() for part in ("train", "test"))
+    train, test = (pq.read_table(log_file(options.logs, f"skab_{part}")).to_pandas() for part in ("train", "test"))
     names = list(train.columns[2:])
     detector = SurpriseDetector(max_epochs=options.epochs, contamination=0.5, random_state=options.seed, device="cpu")
     scorer = detector.fit(train[names].to_numpy()).scorer_

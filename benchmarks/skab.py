@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
-from program import parser_of, run
+from program import log_file, parser_of, run
 from skab_baselines import Judged, baselines, judge, union
 
 from tsjepa import SurpriseDetector
@@ -33,7 +33,7 @@ OTHERS = ("run", "timestamp", "anomaly", "changepoint")
 
 def read(folder, name):
     """Return the runs of a file: name, rows [T, C] and labels [T] each."""
-    table = pq.read_table(folder / f"{name}.parquet")
+    table = pq.read_table(log_file(folder, name))
     run = np.array(table["run"].to_pylist())
     rows = np.stack([table[column].to_numpy() for column in table.column_names if column not in OTHERS], 1)
     label = table["anomaly"].to_numpy() if "anomaly" in table.column_names else np.zeros(len(rows), int)

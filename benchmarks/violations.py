@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
-from program import parser_of, run
+from program import log_file, parser_of, run
 from scipy.stats import binom
 
 from tsjepa import SurpriseDetector
@@ -98,7 +98,7 @@ def simulated(options):
 
 def skab(options):
     """Return the figures of SKAB's normal run."""
-    file = pq.read_table(options.logs / "skab_train.parquet").drop_columns(["run", "timestamp"])
+    file = pq.read_table(log_file(options.logs, "skab_train")).drop_columns(["run", "timestamp"])
     log = np.stack([column.to_numpy() for column in file.columns]).astype(float)
     model, blocks = fitted(log, [], options), np.array_split(log, BLOCKS, axis=1)
     scorers, scores = [], []

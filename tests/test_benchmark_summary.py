@@ -76,7 +76,7 @@ def test_a_rank_counts_who_is_better_and_half_of_who_is_equal(cells: list[list[i
 
 def test_the_summary_tells_partial_sets_and_failures() -> None:
     text = summary(ROWS, [], [LevelScore("a", "first", 0, 0, "0", 0.5)], ["no picture."])
-    assert "Means over 2 data sets, 2 seeds and 1 fold." in text
+    assert "Means over 2 data sets, 1 seed and 1 fold." in text
     assert "Left out here, since not every method has a result on them: c." in text
     assert "Only seeds and folds that every method has count on a." in text
     assert "| first | 0.7000 | 1.50 |" in text
@@ -121,6 +121,21 @@ def test_few_labels_are_compared_on_what_all_methods_have_and_in_pairs() -> None
     assert "| first | 0.6000 |" in text
     assert "3 draws" in text
     assert paired_table(shared[:3]) == ""
+
+
+def test_few_labels_and_levels_compare_no_other_folds_and_seeds_than_all_have() -> None:
+    few = [draw("first", k, 0.9) for k in range(3)] + [draw("first", k, 0.3)._replace(fold=1) for k in range(3)]
+    few += [draw("second", k, 0.8) for k in range(3)]
+    rows = [row("a", "first", 0.9), row("a", "first", 0.3, fold=1), row("a", "second", 0.8)]
+    levels = [LevelScore("a", "first", seed, 0, "all", 1.0) for seed in range(3)]
+    levels += [LevelScore("b", "first", 0, 0, "all", 0.5), LevelScore("a", "second", 0, 0, "all", 0.9)]
+    text = summary(rows, few, levels)
+    assert "| first | 0.9000 |\n| second | 0.8000 |" in text
+    assert "| second | +0.1000 ± 0.0000 |" in text
+    assert "1 data set, 1 seed and 1 fold" in text
+    assert "| first | 1.0000 |\n| second | 0.9000 |" in text
+    alone = summary(rows[:1], [], levels[:4])
+    assert "| first | 0.7500 |" in alone  # data sets count alike, however many seeds they have
 
 
 def test_an_interval_is_that_of_the_mean_of_means() -> None:

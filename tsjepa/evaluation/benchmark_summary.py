@@ -55,19 +55,31 @@ def board_of(results: Sequence[Result]) -> Board:
     """
     data = tuple(dict.fromkeys(row.data for row in results))
     methods = tuple(dict.fromkeys(row.method for row in results))
-    found: dict[tuple[str, str], dict[tuple[int, int], float]] = {}
-    for row in results:
-        if row.accuracy is not None:
-            found.setdefault((row.data, row.method), {})[row.seed, row.fold] = row.accuracy
-    cells, uneven = [], []
-    for name in data:
-        of_methods = [found.get((name, method), {}) for method in methods]
-        there = [set(runs) for runs in of_methods if runs]
-        shared = set.intersection(*there) if there else set()
-        cells.append([mean([runs[run] for run in sorted(shared) if run in runs]) for runs in of_methods])
-        uneven += [name] * any(runs != shared for runs in there)
+    scored = [row for row in results if row.accuracy is not None]
+    shared, found = shared_runs(scored), dict[tuple[str, str], list[float]]()
+    for row in scored:
+        if (row.seed, row.fold) in shared[row.data] and row.accuracy is not None:
+            found.setdefault((row.data, row.method), []).append(row.accuracy)
+    cells = [[mean(found.get((name, method), [])) for method in methods] for name in data]
+    left_out = {row.data for row in scored if (row.seed, row.fold) not in shared[row.data]}
     partial = frozenset(row.data for row in results if row.partial)
-    return Board(data, methods, np.array(cells, np.float64).reshape(len(data), len(methods)), partial, tuple(uneven))
+    accuracy = np.array(cells, np.float64).reshape(len(data), len(methods))
+    return Board(data, methods, accuracy, partial, tuple(name for name in data if name in left_out))
+
+
+def shared_runs(rows: Sequence[Result] | Sequence[LevelScore]) -> dict[str, set[tuple[int, int]]]:
+    """Return the seeds and folds of each data set that every method has which is there at all.
+
+    Examples
+    --------
+    >>> row = LevelScore("pump", "default", 0, 0, "all", 0.9)
+    >>> shared_runs([row, row._replace(seed=1), row._replace(method="tiny")])
+    {'pump': {(0, 0)}}
+    """
+    runs: dict[str, dict[str, set[tuple[int, int]]]] = {}
+    for row in rows:
+        runs.setdefault(row.data, {}).setdefault(row.method, set()).add((row.seed, row.fold))
+    return {data: set.intersection(*of_methods.values()) for data, of_methods in runs.items()}
 
 
 def mean(values: Sequence[float]) -> float:
@@ -152,7 +164,9 @@ def summary(
 def overview(results: Sequence[Result], board: Board) -> str:
     """Return the table of methods, on the data sets that all of them have an accuracy on."""
     common = board.common()
-    seeds, folds = len({row.seed for row in results}), len({row.fold for row in results})
+    scored = [row for row in results if row.accuracy is not None and row.data in common.data]
+    runs = {run for shared in shared_runs(scored).values() for run in shared}
+    seeds, folds = len({seed for seed, _ in runs}), len({fold for _, fold in runs})
     numbers = f"{count(len(common.data), 'data set')}, {count(seeds, 'seed')} and {count(folds, 'fold')}"
     said = (
         f"Means over {numbers}. One ridge head reads the features of all, but supervised has a head of its own, and "
@@ -216,13 +230,14 @@ def few_labels_note(few: Sequence[FewLabels]) -> str:
 
 
 def shared_draws(few: Sequence[FewLabels]) -> list[FewLabels]:
-    """Return the rows of data sets and numbers of labels that every method has."""
-    there: dict[tuple[str, str], set[str]] = {}
+    """Return the rows of draws of labels that every method has an accuracy of."""
+    there: dict[tuple[str, str, int, int, int], set[str]] = {}
     for row in few:
         if row.accuracy is not None:
-            there.setdefault((row.data, row.labels), set()).add(row.method)
+            there.setdefault((row.data, row.labels, row.seed, row.fold, row.draw), set()).add(row.method)
     n_methods = len({row.method for row in few})
-    return [row for row in few if len(there.get((row.data, row.labels), ())) == n_methods]
+    shared = {draw for draw, methods in there.items() if len(methods) == n_methods}
+    return [row for row in few if (row.data, row.labels, row.seed, row.fold, row.draw) in shared]
 
 
 def few_labels_means(few: Iterable[FewLabels]) -> dict[str, dict[str, dict[str, list[float]]]]:
@@ -315,11 +330,19 @@ def sort_labels(asked: Iterable[str]) -> list[str]:
 
 
 def levels_table(levels: Sequence[LevelScore]) -> str:
-    """Return the table of methods by level."""
+    """Return the table of methods by level: of data sets, seeds and folds that all have, means over data sets."""
+    n_methods, shared = len({row.method for row in levels}), shared_runs(levels)
+    there: dict[str, set[str]] = {}
+    for row in levels:
+        there.setdefault(row.data, set()).add(row.method)
+    found: dict[tuple[str, str], dict[str, list[float]]] = {}
+    for row in levels:
+        if len(there[row.data]) == n_methods and (row.seed, row.fold) in shared[row.data]:
+            found.setdefault((row.method, row.level), {}).setdefault(row.data, []).append(row.accuracy)
     names = sorted({row.level for row in levels}, key=lambda name: (not name.isdecimal(), name.zfill(3)))
     rows = []
     for method in dict.fromkeys(row.method for row in levels):
-        cells = [mean([row.accuracy for row in levels if (row.method, row.level) == (method, name)]) for name in names]
+        cells = [mean([mean(of_data) for of_data in found.get((method, name), {}).values()]) for name in names]
         rows.append([method, *("-" if np.isnan(cell) else f"{cell:.4f}" for cell in cells)])
     return markdown(["method", *names], rows)
 
