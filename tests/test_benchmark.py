@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tsjepa.evaluation.benchmark import Store, carry_out, failed, left_to_run, plan
+from tsjepa.evaluation.benchmark_check import digest_of
 from tsjepa.evaluation.benchmark_labels import Budget
 from tsjepa.evaluation.benchmark_methods import Method, find_method, find_methods
 from tsjepa.evaluation.benchmark_process import RunError, call
@@ -74,6 +75,35 @@ def test_values_go_through_text_and_others_are_refused(tmp_path: Path) -> None:
     Table(path, FewLabels).path.write_text(",".join(FewLabels._fields) + "\nGunPoint,raw,x,0,1,1,0,0.5\n")
     with pytest.raises(BenchmarkError, match="cannot be gone on with"):
         Table(path, FewLabels).read()
+
+
+def test_a_table_of_before_a_column_came_is_read_and_gone_on_with(tmp_path: Path) -> None:
+    table = Table(tmp_path / "results.csv", Result)
+    table.append([row(data_digest="0a1b")])
+    lines = table.path.read_text().splitlines()
+    table.path.write_text("".join(line.rpartition(",")[0] + "\n" for line in lines))
+    assert table.read() == [row()]
+    table.append([row(seed=1, data_digest="2c3d")])
+    assert table.read() == [row(), row(seed=1, data_digest="2c3d")]
+
+
+def test_rows_of_other_data_are_refused(tmp_path: Path) -> None:
+    path, rng = tmp_path / "parts.npz", np.random.default_rng(0)
+    store, y = Store.at(tmp_path), np.arange(12) % 2
+    for turn in range(2):
+        parts = {f"X_{part}": rng.normal(size=(12, 1, 20)) for part in ("train", "test")}
+        np.savez(path, **parts, y_train=y, y_test=y)
+        digest_of.cache_clear()
+        jobs = plan([str(path)], [find_method("majority")], seeds=2)
+        if turn:
+            with pytest.raises(BenchmarkError, match=r"holds majority on .*parts.npz as the data were then"):
+                left_to_run(jobs, store)
+        else:
+            list(carry_out(jobs[:1], store, measure))
+            assert left_to_run(jobs, store) == jobs[1:]
+    path.unlink()
+    digest_of.cache_clear()
+    assert left_to_run(jobs, store) == jobs[1:]  # what is not there is not compared
 
 
 def test_rows_of_a_run_can_be_dropped(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from tsjepa.arrays import Series
 from tsjepa.evaluation import benchmark_transfer
 from tsjepa.evaluation.benchmark_methods import Method, find_method
-from tsjepa.evaluation.benchmark_run import Known, Parts
+from tsjepa.evaluation.benchmark_run import Known, Parts, content_digest
 from tsjepa.evaluation.benchmark_table import BenchmarkError
 from tsjepa.evaluation.benchmark_transfer import (
     BEARINGS,
@@ -34,7 +34,7 @@ def parts(n: int = 12, channels: int = 1, length: int = 40, seed: int = 0) -> Pa
     X = rng.normal(size=(2, n, channels, length)).astype(np.float32)
     X[:, y == 1] += 3 * np.sin(np.arange(length), dtype=np.float32)
     X[:, y == 2] += 3 * np.sin(0.3 * np.arange(length), dtype=np.float32)
-    return Parts(Known(Series(X[0]), y, Series(X[1])), y, False)
+    return Parts(Known(Series(X[0]), y, Series(X[1])), y, False, content_digest(X))
 
 
 @pytest.fixture

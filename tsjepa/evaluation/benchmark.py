@@ -4,11 +4,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from tsjepa.evaluation.benchmark_check import check_made_alike
 from tsjepa.evaluation.benchmark_labels import Budget
 from tsjepa.evaluation.benchmark_methods import Method
 from tsjepa.evaluation.benchmark_process import RunError, call
 from tsjepa.evaluation.benchmark_run import Job, Outcome, measure, versions
-from tsjepa.evaluation.benchmark_table import BenchmarkError, FewLabels, Key, LevelScore, Result, Table
+from tsjepa.evaluation.benchmark_table import FewLabels, Key, LevelScore, Result, Table
 
 RESULTS, FEW_LABELS, LEVELS = "results.csv", "few_labels.csv", "levels.csv"
 Carry = Callable[[Job], Outcome]
@@ -84,7 +85,7 @@ def left_to_run(jobs: Sequence[Job], store: Store) -> list[Job]:
     Raises
     ------
     BenchmarkError
-        If a finished run was made with another recipe, or a table is damaged.
+        If a finished run was made with another recipe or of other data, or a table is damaged.
     """
     results = {row[:4]: row for row in store.results.read()}
     drawn: dict[Key, dict[str, None]] = {}  # in the order in which they were asked for
@@ -96,11 +97,7 @@ def left_to_run(jobs: Sequence[Job], store: Store) -> list[Job]:
         if row is None or row.status != "ok":
             left.append(job)
             continue
-        if row.recipe != job.method.digest():
-            raise BenchmarkError(
-                f"{store.results.path} holds {row.method} on {row.data} made with another recipe or number of epochs: "
-                "name another folder with --out, or give the same options."
-            )
+        check_made_alike([row], job.method, (job.data,), job.data_dir, store.results.path)
         there = tuple(map(Budget.parse, drawn.get(job.key, {})))
         if not set(job.budgets) <= set(there):  # what is there is made again, and not lost
             left.append(job._replace(budgets=(*there, *(own for own in job.budgets if own not in there))))

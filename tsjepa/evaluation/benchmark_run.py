@@ -1,5 +1,6 @@
 """One run of a benchmark: fit a method on the training part, read it with a ridge head, score the test part once."""
 
+import hashlib
 import math
 import sys
 import time
@@ -7,10 +8,11 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from sklearn.dummy import DummyClassifier
 from sklearn.metrics import recall_score
 
@@ -74,11 +76,12 @@ class Known(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """A data set with the labels of its test part, which only `score` looks at."""
+    """A data set with the labels of its test part, which only `score` looks at, and a digest of all of it."""
 
     known: Known
     y_test: Labels
     partial: bool
+    digest: str
 
 
 def load_parts(name: str, fold: int = 0, data_dir: Path | None = None) -> Parts:
@@ -111,9 +114,26 @@ def load_parts(name: str, fold: int = 0, data_dir: Path | None = None) -> Parts:
         raise BenchmarkError(f"{name} has a numeric target, and a benchmark compares accuracies of classes.")
     full = archive_size(data.name)
     partial = full is not None and len(data.X_train) < full[0]
+    train, test = as_series(data.X_train, "the training part"), as_series(data.X_test, "the test part")
+    digest = content_digest(*train, data.y_train, *test, data.y_test)
     X_train, y_train, X_test, y_test = resample(data, fold)
-    known = Known(as_series(X_train, "the training part"), check_labels(y_train), as_series(X_test, "the test part"))
-    return Parts(known, y_test, partial)
+    if fold:
+        train, test = as_series(X_train, "the training part"), as_series(X_test, "the test part")
+    return Parts(Known(train, check_labels(y_train), test), y_test, partial, digest)
+
+
+def content_digest(*arrays: NDArray[Any] | None) -> str:
+    """Return a digest of arrays with their shapes; None is one of its own.
+
+    Examples
+    --------
+    >>> content_digest(np.zeros(2), None) == content_digest(np.zeros((2, 1)), None)
+    False
+    """
+    found = hashlib.sha256()
+    for array in arrays:
+        found.update(b"none" if array is None else f"{array.shape} {array.dtype.str}".encode() + array.tobytes())
+    return found.hexdigest()[:12]
 
 
 def resample(data: Dataset, fold: int) -> tuple[object, Labels, object, Labels]:
@@ -152,7 +172,7 @@ def measure(job: Job, fit: Fit = fit_method) -> Outcome:
     DataError, BenchmarkError, ProbeError, ConfigError, CheckpointError
         If data, labels, recipe or checkpoint do not fit.
     """
-    known, y_test, partial = load_parts(job.data, job.fold, job.data_dir)
+    known, y_test, partial, data_digest = load_parts(job.data, job.fold, job.data_dir)
     warm_up(job.method, known.train.n_channels)
     started = time.perf_counter()
     fitted = fit(job.method, known.train, known.y, job.seed, job.device)
@@ -184,6 +204,7 @@ def measure(job: Job, fit: Fit = fit_method) -> Outcome:
             reason="",
             recipe=job.method.digest(),
             versions=versions(),
+            data_digest=data_digest,
         ),
         few,
         levels,

@@ -47,6 +47,8 @@ class Result(NamedTuple):
         Digest of everything that the method depends on.
     versions : str
         Of tsjepa and of what computes.
+    data_digest : str
+        Digest of series and labels of both parts, before any resampling; empty in tables of before it was kept.
     """
 
     data: str
@@ -67,6 +69,7 @@ class Result(NamedTuple):
     reason: str
     recipe: str
     versions: str
+    data_digest: str = ""
 
 
 class FewLabels(NamedTuple):
@@ -103,7 +106,8 @@ class Table(Generic[Row]):
     ----------
     path : Path
     kind : type
-        A NamedTuple of str, int, bool and float, of which numbers may be None.
+        A NamedTuple of str, int, bool and float, of which numbers may be None. Fields with a default may be missing in
+        an older file, and are added to it with the next row.
     key_size : int, default=4
         How many of its first fields name the run that a row belongs to.
 
@@ -120,6 +124,7 @@ class Table(Generic[Row]):
         self.path, self.kind, self.key_size = path, kind, key_size
         hints = get_type_hints(kind)
         self.columns = list(hints)
+        self.older = [name for name in hints if name not in kind._field_defaults]  # type: ignore[attr-defined]
         self.types = list(hints.values())
 
     def read(self) -> list[Row]:
@@ -136,9 +141,9 @@ class Table(Generic[Row]):
         whole = content[: content.rfind(b"\n") + 1]
         try:
             lines = list(csv.reader(io.StringIO(whole.decode())))
-            if lines and lines[0] != self.columns:
+            if lines and lines[0] not in (self.columns, self.older):
                 raise ValueError("its columns are not those of this version")
-            return [self._parse(line) for line in lines[1:]]
+            return [self._parse(line, len(lines[0])) for line in lines[1:]]
         except (ValueError, csv.Error) as error:
             raise BenchmarkError(f"{self.path} cannot be gone on with: {error}; name another folder.") from error
 
@@ -148,6 +153,8 @@ class Table(Generic[Row]):
         if not lines:
             return
         self._mend()
+        if self.path.exists() and self._header() == self.older != self.columns:
+            self._replace(self.read())
         fresh = not self.path.exists() or not self.path.stat().st_size
         with self.path.open("ab") as file:
             file.write((self._lines([self.columns]) if fresh else b"") + lines)
@@ -158,10 +165,16 @@ class Table(Generic[Row]):
         """Drop the rows of the runs that are not wanted; the file is replaced, and only if there are any."""
         rows = self.read()
         kept = [row for row in rows if wanted(row[: self.key_size])]
-        if len(kept) == len(rows):
-            return
+        if len(kept) < len(rows):
+            self._replace(kept)
+
+    def _header(self) -> list[str]:
+        with self.path.open(newline="", encoding="utf-8") as file:
+            return next(csv.reader(file), [])
+
+    def _replace(self, rows: Iterable[Row]) -> None:
         temporary = self.path.with_name(f".{self.path.name}.tmp")
-        temporary.write_bytes(self._lines([self.columns, *kept]))
+        temporary.write_bytes(self._lines([self.columns, *rows]))
         os.replace(temporary, self.path)
 
     def _mend(self) -> None:
@@ -182,10 +195,10 @@ class Table(Generic[Row]):
         csv.writer(text, lineterminator="\n").writerows([as_text(value) for value in row] for row in rows)
         return text.getvalue().encode()
 
-    def _parse(self, texts: list[str]) -> Row:
-        if len(texts) != len(self.columns):
-            raise ValueError(f"a row has {len(texts)} values instead of {len(self.columns)}")
-        return self.kind(*(from_text(text, kind) for text, kind in zip(texts, self.types, strict=True)))
+    def _parse(self, texts: list[str], width: int) -> Row:
+        if len(texts) != width:
+            raise ValueError(f"a row has {len(texts)} values instead of {width}")
+        return self.kind(*(from_text(text, kind) for text, kind in zip(texts, self.types, strict=False)))
 
 
 def as_text(value: Any) -> str:

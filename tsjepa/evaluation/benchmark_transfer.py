@@ -14,6 +14,7 @@ import numpy as np
 
 from tsjepa.arrays import Series
 from tsjepa.evaluation.accuracy import Labels
+from tsjepa.evaluation.benchmark_check import check_made_alike, join_digests
 from tsjepa.evaluation.benchmark_features import Fitted, fit_method, pretrain, reading, seeded
 from tsjepa.evaluation.benchmark_labels import Budget
 from tsjepa.evaluation.benchmark_methods import Method
@@ -43,8 +44,8 @@ class Transferred(NamedTuple):
         Of the features of the scored series, centred: what can be told without labels.
     fit_seconds : float, optional
         Of the method, without its head.
-    status, reason, recipe, versions
-        As in `results.csv`.
+    status, reason, recipe, versions, data_digest
+        As in `results.csv`; the digest is one of all data sets of the row.
     """
 
     pretrain_on: str
@@ -63,6 +64,7 @@ class Transferred(NamedTuple):
     reason: str
     recipe: str
     versions: str
+    data_digest: str = ""
 
 
 class Recording(NamedTuple):
@@ -179,7 +181,7 @@ def transfer_left(jobs: Sequence[Job], store: TransferStore) -> list[Job]:
     Raises
     ------
     BenchmarkError
-        If a finished run was made with another recipe, or a table is damaged.
+        If a finished run was made with another recipe or of other data, or a table is damaged.
     """
     rows: dict[Key, list[Transferred]] = {}
     for row in store.scores.read():
@@ -201,14 +203,25 @@ def finished(job: Job, rows: Sequence[Transferred], path: Path) -> bool:
     """Return whether a run's rows are all there."""
     if not rows or any(row.status != "ok" for row in rows):
         return False
-    if any(row.recipe != job.method.digest() for row in rows):
-        raise BenchmarkError(
-            f"{path} holds {job.method.name} made with another recipe or number of epochs: name another folder with "
-            "--out, or give the same options."
-        )
+    for row in rows:
+        check_made_alike([row], job.method, looked_at(job, row.fit_on, row.target), job.data_dir, path)
     there = {(row.fit_on, row.target, row.labels) for row in rows}
     asked = [ALL, *(str(Budget("per_class", number)) for number in job.per_class)]
     return all((*pair, labels) in there for pair in job.pairs for labels in asked)
+
+
+def looked_at(job: Job, fit_on: str, target: str) -> tuple[str, ...]:
+    """Return the data sets that a row depends on, each once: the sources, where there is pretraining, and the pair's.
+
+    Examples
+    --------
+    >>> from tsjepa.evaluation.benchmark_methods import find_method
+    >>> (job,) = transfer_jobs(("FordA",), ["FordB"], [find_method("tiny")], seeds=1)
+    >>> looked_at(job, "FordB", "FordB")
+    ('FordA', 'FordB')
+    """
+    sources = job.pretrain_on if job.method.kind == "pretrained" else ()
+    return tuple(dict.fromkeys([*sources, fit_on, target]))
 
 
 def carry_out_transfers(jobs: Sequence[Job], store: TransferStore) -> Iterator[Transferred]:
@@ -235,18 +248,19 @@ def failures(job: Job, reason: str) -> Iterator[Transferred]:
 
 def measure_transfer(job: Job) -> Outcome:
     """Carry out one run: one pretraining, and every pair that is read from it."""
-    started = time.perf_counter()
-    shared = pretrained(job)
+    started, digests = time.perf_counter(), dict[str, str]()
+    shared = pretrained(job, digests)
     seconds = time.perf_counter() - started
     scores: list[Transferred] = []
     recordings: list[Recording] = []
     for fit_on, target in job.pairs:
-        parts = load_parts(fit_on, data_dir=job.data_dir)
+        parts = load_noted(fit_on, job, digests)
         known, begun = parts.known, time.perf_counter()
         fitted = shared or fit_method(job.method, known.train, known.y, job.seed, job.device)
         fit_seconds = seconds if shared else time.perf_counter() - begun
-        pair = Pair(job, fit_on, target, fitted, round(fit_seconds, 4))
-        goal = parts if target == fit_on else load_parts(target, data_dir=job.data_dir)
+        goal = parts if target == fit_on else load_noted(target, job, digests)
+        data_digest = join_digests([digests[name] for name in looked_at(job, fit_on, target)])
+        pair = Pair(job, fit_on, target, fitted, round(fit_seconds, 4), data_digest)
         found = read_pair(pair, parts, *scored_part(goal, whole=job.whole_target))
         scores += found.scores
         recordings += found.recordings
@@ -254,13 +268,14 @@ def measure_transfer(job: Job) -> Outcome:
 
 
 class Pair(NamedTuple):
-    """A fitted method, the set that its head is fitted on, and the target."""
+    """A fitted method, the set that its head is fitted on, the target, and a digest of all the data."""
 
     job: Job
     fit_on: str
     target: str
     fitted: Fitted
     fit_seconds: float
+    data_digest: str
 
 
 def scored_part(parts: Parts, *, whole: bool) -> tuple[tuple[Series, ...], Labels]:
@@ -279,7 +294,7 @@ def read_pair(pair: Pair, parts: Parts, series: tuple[Series, ...], y: Labels) -
     def row(labels: str, draw: int, n_labels: int, accuracy: float | None) -> Transferred:
         where = (*job.key, pair.fit_on, pair.target, labels, draw)
         found = (n_labels, len(y), accuracy, rank, pair.fit_seconds)
-        return Transferred(*where, *found, "ok", "", digest, versions())
+        return Transferred(*where, *found, "ok", "", digest, versions(), pair.data_digest)
 
     predicted = fit_reader(pair.fitted, Z, known.y).predict(Z_target)
     scores = [row(ALL, 0, len(known.y), score(predicted, y))]
@@ -306,13 +321,23 @@ def read_few(pair: Pair, known: Known, series: tuple[Series, ...], cases: Any, Z
     return fit_reader(fitted, Z[cases], y).predict(np.concatenate([fitted.transform(one) for one in series]))
 
 
-def pretrained(job: Job) -> Fitted | None:
-    """Return the encoder that was pretrained on the sources, None for a method that is fitted on each pair."""
+def load_noted(name: str, job: Job, digests: dict[str, str]) -> Parts:
+    """Load a data set, and note its digest."""
+    parts = load_parts(name, data_dir=job.data_dir)
+    digests[name] = parts.digest
+    return parts
+
+
+def pretrained(job: Job, digests: dict[str, str]) -> Fitted | None:
+    """Return the encoder that was pretrained on the sources, None for a method that is fitted on each pair.
+
+    Digests of the sources are noted.
+    """
     method = job.method
     if method.kind != "pretrained":
         return None
     assert method.config is not None
-    sources = [load_parts(name, data_dir=job.data_dir).known.train for name in job.pretrain_on]
+    sources = [load_noted(name, job, digests).known.train for name in job.pretrain_on]
     config = seeded(method.config, job.seed)
     series = sources[0] if len(sources) == 1 else join(sources, mixed=config.tokenizer.channels == "mixed")
     shortest = min(source.n_timepoints for source in sources)
