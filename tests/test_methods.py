@@ -86,6 +86,18 @@ def test_context_loss_counts_only_real_targets():
     torch.testing.assert_close(ContextLoss(1.0, 0.0).at(mask, 0.0), torch.tensor([[0.5, 3**-0.5]]))
 
 
+def test_padding_is_no_hidden_token_however_far_the_real_ones_are():
+    there = torch.tensor([[True, False], [True, True], [False, False]])
+    mask = Mask(torch.tensor([[0, 1]] * 3), torch.tensor([[9, 0], [8, 9], [0, 1]]), torch.ones_like(there), there)
+    wanted = torch.tensor([[9, 8], [8, 7], [torch.inf, torch.inf]]) ** -0.5
+    torch.testing.assert_close(ContextLoss(1.0, 0.0).at(mask, 1.0), wanted)
+
+
+def test_the_weight_of_the_context_loss_stays_after_its_warm_up():
+    mask, loss = Mask(torch.tensor([[0]]), torch.tensor([[1]])), ContextLoss(0.3, warmup=0.25)
+    assert [round(loss.at(mask, progress).item(), 6) for progress in (0.125, 0.25, 0.5, 1.0)] == [0.15, 0.3, 0.3, 0.3]
+
+
 def test_context_loss_is_the_weighted_mean_distance():
     model = model_of("deep", "loss.context_weight=1", "loss.context_warmup=0").eval()
     x = toy(4)

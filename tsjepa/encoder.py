@@ -5,7 +5,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from tsjepa.gaps import bridge
 from tsjepa.layers import Block, init_weights, instance_normalize, sincos_positions
@@ -167,6 +166,7 @@ class Encoder(nn.Module):
         valid: Tensor | None = None,
         attend: Tensor | None = None,
         hint: Tensor | None = None,
+        hint_valid: Tensor | None = None,
     ) -> list[Tensor]:
         """Encode series, or the tokens of them that `keep` names.
 
@@ -184,6 +184,8 @@ class Encoder(nn.Module):
             Which of the tokens that are run take part in attention; None means all.
         hint : int64 Tensor of shape (B, M), optional
             Positions that the other branch sees, for a conditioned encoder; others ignore it.
+        hint_valid : bool Tensor of shape (B, M), optional
+            Which entries of `hint` are real; None means all.
 
         Returns
         -------
@@ -206,24 +208,26 @@ class Encoder(nn.Module):
         h = tokens + sincos_positions(position, self.dim).to(tokens.dtype)
         if attend is not None:  # a row without a valid token attends to all, lest its softmax be undefined
             attend = attend | ~attend.any(1, keepdim=True)
-        n_tokens, companions = h.shape[1], self.companions(h, hint)
-        if companions is not None:
-            h = torch.cat([h, companions], 1)
-            attend = None if attend is None else F.pad(attend, (0, companions.shape[1]), value=True)
+        n_tokens = h.shape[1]
+        h, attend = self.accompanied(h, attend, hint, hint_valid)
         for block in self.blocks:
             h = block(h, attend)
             states.append(h[:, :n_tokens])
         states[-1] = self.norm(states[-1])
         return [states[level] for level in levels]
 
-    def companions(self, h: Tensor, hint: Tensor | None) -> Tensor | None:
-        """Return the tokens [B, E, D] that go through the blocks beside h [B, N, D] and are dropped afterwards."""
-        parts = []
+    def accompanied(
+        self, h: Tensor, attend: Tensor | None, hint: Tensor | None, hint_valid: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return h [B, N, D] with the tokens that go through the blocks beside it, and which of all take part."""
+        parts, there = [h], [attend]
         if self.registers is not None:
             parts.append(self.registers.expand(h.shape[0], -1, -1))
+            there.append(None)
         if self.hint_token is not None and hint is not None:
             parts.append(self.hint_token + sincos_positions(hint, self.dim).to(h.dtype))
-        return torch.cat(parts, 1) if parts else None
+            there.append(hint_valid)
+        return (h, attend) if len(parts) == 1 else (torch.cat(parts, 1), joined_flags(parts, there))
 
     def tokenize(self, x: Tensor, keep: Tensor | None, attend: Tensor | None) -> Tensor:
         """Return the kept tokens [B, K, D]; a tokenizer that sees neighbours gets hidden patches as zeros.
@@ -267,6 +271,14 @@ class Encoder(nn.Module):
             raise ValueError("this encoder was built without scales in its sketch: pretrain it with scale_features.")
         found: Tensor = self.readout.scales(x, valid, place)
         return found
+
+
+def joined_flags(parts: Sequence[Tensor], there: Sequence[Tensor | None]) -> Tensor | None:
+    """Return which of tokens [B, N, D], joined, are there, bool [B, sum of N]; None means all, of a part and in all."""
+    if all(flags is None for flags in there):
+        return None
+    every = (part.new_ones(part.shape[:2], dtype=torch.bool) for part in parts)
+    return torch.cat([full if flags is None else flags for full, flags in zip(every, there, strict=True)], 1)
 
 
 def patch_values(x: Tensor, valid: Tensor | None, *, patch_length: int, normalize: str) -> Tensor:

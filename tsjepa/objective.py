@@ -64,6 +64,11 @@ class Branches(NamedTuple):
     attend: Tensor | None
     whole: Tensor | None = None
 
+    @property
+    def seen(self) -> Tensor | None:
+        """Which visible tokens count, bool [B, K]; None means all."""
+        return seen_tokens(self.mask, self.attend)
+
 
 class Projector(nn.Sequential):
     """Linear, BatchNorm, ReLU, Linear: where loss and regularizer live; thrown away after training.
@@ -105,10 +110,13 @@ class ContextLoss(NamedTuple):
     warmup: float = 0.25
 
     def at(self, mask: Mask, progress: float) -> Tensor:
-        """Return the weights [B, K] of the visible tokens when a share `progress` of training is done."""
+        """Return the weights [B, K] of the visible tokens when a share `progress` of training is done.
+
+        Those of a row without a hidden token are zero.
+        """
         gap = (mask.context.unsqueeze(2) - mask.target.unsqueeze(1)).abs()
         if mask.target_valid is not None:
-            gap = gap.masked_fill(~mask.target_valid.unsqueeze(1), gap.shape[1] + gap.shape[2])
+            gap = gap.float().masked_fill(~mask.target_valid.unsqueeze(1), torch.inf)
         ramp = min(progress / self.warmup, 1.0) if self.warmup else 1.0
         return self.weight * ramp / gap.amin(2).clamp(min=1).sqrt()
 
@@ -223,14 +231,14 @@ class JEPA(nn.Module):
         terms = {"prediction": loss.detach()}
         if self.context_loss is not None and branches.repeated is not None:
             weights = self.context_loss.at(mask, self.progress)
-            visible = self.distance(branches.repeated, gather_tokens(goal, mask.context), mask.context_valid, weights)
+            visible = self.distance(branches.repeated, gather_tokens(goal, mask.context), branches.seen, weights)
             loss, terms["context"] = loss + visible, visible.detach()
         if self.regularizer is not None:
             if self.target.trains_encoder:
                 penalty = self.regularizer(aim, generator, branches.attend)
             else:
-                context = self.project(branches.context, mask.context_valid)
-                penalty = self.regularizer(context, generator, mask.context_valid)
+                context = self.project(branches.context, branches.seen)
+                penalty = self.regularizer(context, generator, branches.seen)
             loss, terms["regularizer"] = loss + self.weight * penalty, penalty.detach()
         return JEPAOutput(loss, terms)
 
@@ -252,17 +260,19 @@ class JEPA(nn.Module):
             valid=valid,
             attend=mask.context_valid,
             hint=mask.target,
+            hint_valid=mask.target_valid,
         )
+        seen = seen_tokens(mask, attend)
         everywhere = self.context_loss is not None
         n_context = mask.context.shape[1] if everywhere else 0
         # only a predictor that is asked for the context's positions has to know of them
         predicted = self.predictor(levels[0], mask, everywhere=True) if everywhere else self.predictor(levels[0], mask)
-        goal = self.target(x, self.levels, valid, attend, mask.context)
+        goal = self.target(x, self.levels, valid, attend, mask.context, seen)
         return Branches(
             mask,
             torch.cat(levels[1:] or levels, -1),
             self.project(predicted[:, n_context:], mask.target_valid),
-            self.project(predicted[:, :n_context], mask.context_valid) if everywhere else None,
+            self.project(predicted[:, :n_context], seen) if everywhere else None,
             self.project(self.joined(goal), attend),
             attend,
             self.whole(goal),
@@ -317,6 +327,24 @@ class JEPA(nn.Module):
         self.progress = step / max(total, 1)
         if isinstance(self.draw_mask, RampedMask):
             self.draw_mask.progress = self.progress
+
+
+def seen_tokens(mask: Mask, attend: Tensor | None) -> Tensor | None:
+    """Return which visible tokens hold a valid point, bool [B, K]; None means all.
+
+    Attention needs a token in every row, so that of a row without a valid point the mask shows one that holds none.
+
+    Examples
+    --------
+    >>> from tsjepa.masking import random_mask
+    >>> attend = torch.tensor([[True, True], [False, False]])
+    >>> seen_tokens(random_mask(2, 2, torch.Generator(), attend), attend)
+    tensor([[ True],
+            [False]])
+    """
+    if mask.context_valid is None or attend is None:
+        return mask.context_valid
+    return mask.context_valid & attend.gather(1, mask.context)
 
 
 def centred(latents: Tensor, attend: Tensor | None) -> Tensor:

@@ -69,10 +69,16 @@ class StillTarget(nn.Module):
 
     @torch.no_grad()
     def forward(
-        self, x: Tensor, levels: Sequence[int], valid: Tensor | None, attend: Tensor | None, hint: Tensor | None = None
+        self,
+        x: Tensor,
+        levels: Sequence[int],
+        valid: Tensor | None,
+        attend: Tensor | None,
+        hint: Tensor | None = None,
+        hint_valid: Tensor | None = None,
     ) -> list[Tensor]:
         """Encode the whole series, one [B, N, D] tensor a level."""
-        return self.module(x, levels=levels, valid=valid, attend=attend, hint=hint)
+        return self.module(x, levels=levels, valid=valid, attend=attend, hint=hint, hint_valid=hint_valid)
 
     def update(self, encoder: nn.Module, step: int, total: int) -> None:
         """Do nothing: only an average moves."""
@@ -161,10 +167,16 @@ class SelfTarget(nn.Module):
         self.held = (encoder,)
 
     def forward(
-        self, x: Tensor, levels: Sequence[int], valid: Tensor | None, attend: Tensor | None, hint: Tensor | None = None
+        self,
+        x: Tensor,
+        levels: Sequence[int],
+        valid: Tensor | None,
+        attend: Tensor | None,
+        hint: Tensor | None = None,
+        hint_valid: Tensor | None = None,
     ) -> list[Tensor]:
         """Encode the whole series, one [B, N, D] tensor a level."""
-        return self.held[0](x, levels=levels, valid=valid, attend=attend, hint=hint)
+        return self.held[0](x, levels=levels, valid=valid, attend=attend, hint=hint, hint_valid=hint_valid)
 
     def update(self, encoder: nn.Module, step: int, total: int) -> None:
         """Do nothing: the target is the encoder."""
@@ -222,7 +234,13 @@ class ValuesTarget(nn.Module):
         self.prepare = prepare
 
     def forward(
-        self, x: Tensor, levels: Sequence[int], valid: Tensor | None, attend: Tensor | None, hint: Tensor | None = None
+        self,
+        x: Tensor,
+        levels: Sequence[int],
+        valid: Tensor | None,
+        attend: Tensor | None,
+        hint: Tensor | None = None,
+        hint_valid: Tensor | None = None,
     ) -> list[Tensor]:
         """Return the values of all patches."""
         return [self.prepare(x, valid)]
