@@ -164,6 +164,22 @@ def test_one_patch_is_too_few(override: str, n_timepoints: int) -> None:
         resolve(config, n_timepoints)
 
 
+@pytest.mark.parametrize("kind", ["random", "block"])
+@pytest.mark.parametrize(
+    ("override", "lacks"), [("ratio=0.97", "context"), ("final_ratio=0.97", "context"), ("final_ratio=0.01", "target")]
+)
+def test_a_mask_leaves_something_at_the_start_and_at_the_end(kind: str, override: str, lacks: str) -> None:
+    name, ratio = override.split("=")
+    with pytest.raises(ConfigError, match=rf"^mask\.{name} {ratio} of 10 tokens hides \d+, which leaves no {lacks}"):
+        config_of(f"mask.kind={kind}", f"mask.{override}")
+
+
+def test_a_mask_that_is_drawn_again_or_not_used_is_not_checked() -> None:
+    assert config_of("mask.kind=bernoulli", "mask.final_ratio=0.97").mask.final_ratio == 0.97
+    world = configure("lewm-sensor", None, ["mask.kind=random", "mask.ratio=0.99"])
+    assert resolve(world, 128).mask.ratio == 0.99
+
+
 def test_weights_depend_on_the_seed_alone() -> None:
     states = []
     for noise, seed in ((1, 0), (2, 0), (1, 5)):

@@ -14,7 +14,7 @@ from tsjepa.config import Config, ConfigError, did_you_mean, load_config, parse_
 from tsjepa.direction import check_direction
 from tsjepa.embedding import chosen_levels
 from tsjepa.encoder import Encoder, Tokenizer, patch_values
-from tsjepa.masking import RampedMask, bernoulli_mask, block_mask, future_mask, random_mask
+from tsjepa.masking import RampedMask, bernoulli_mask, block_mask, check_count, future_mask, random_mask
 from tsjepa.normalization import TrainingStatistics, copy_statistics
 from tsjepa.objective import JEPA, ContextLoss, DrawMask, Projector
 from tsjepa.predictor import Predictor
@@ -25,7 +25,7 @@ from tsjepa.sections import ProbeConfig, TrainConfig
 from tsjepa.shares import Shares
 from tsjepa.sketch import Sketch
 from tsjepa.targets import EMATarget, FrozenTarget, Momentum, SelfTarget, Target, ValuesTarget
-from tsjepa.tokenizers import ConvStem, LinearPatches, SpectralPatches
+from tsjepa.tokenizers import ConvStem, LinearPatches, SpectralPatches, n_patches
 from tsjepa.world import Dynamics, WorldModel
 
 # What an objective's name stands for: the seams of the configuration that make the method
@@ -101,7 +101,8 @@ def resolve(
     ------
     ConfigError
         If a patch is longer than the series, fewer than two patches are left to mask, no patch lies the largest horizon
-        ahead of another, an input is no channel, or settings contradict each other (`tsjepa.direction`).
+        ahead of another, the mask leaves nothing to see or nothing to predict at the start or at the end of training,
+        an input is no channel, or settings contradict each other (`tsjepa.direction`).
 
     Examples
     --------
@@ -126,9 +127,26 @@ def resolve(
             f"series of {n_timepoints} points have no patch that lies {farthest} patches of {length} points ahead of "
             "another: choose longer windows, a shorter tokenizer.patch_length or smaller world.horizons."
         )
+    check_mask(config, n_patches(n_timepoints, length))
     world = config.world.model_copy(update={"inputs": numbered(config.world.inputs, channel_names or ())})
     size = size.model_copy(update={"n_patches": None, "patch_length": length})
     return config.model_copy(update={"tokenizer": size, "world": world, "train": bounded(config.train, n_cases)})
+
+
+def check_mask(config: Config, n_tokens: int) -> None:
+    """Raise ConfigError where a mask that hides an exact number of tokens leaves no context or no target.
+
+    At both ends of a ramp: between them the number lies between theirs.
+    """
+    section = config.mask
+    if config.world.horizons or section.kind not in ("random", "block"):
+        return
+    try:
+        check_count(n_tokens, section.ratio)
+        if section.final_ratio is not None:
+            check_count(n_tokens, section.final_ratio, "mask.final_ratio")
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def bounded(section: TrainConfig, n_cases: int | None) -> TrainConfig:

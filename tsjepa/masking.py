@@ -262,12 +262,12 @@ def check_ratio(ratio: float) -> None:
         )
 
 
-def check_count(n: int, ratio: float) -> None:
+def check_count(n: int, ratio: float, setting: str = "mask.ratio") -> None:
     """Raise ValueError where round(ratio * n) leaves no context or no target of a whole row."""
     count = round(ratio * n)
     if n >= 2 and not 0 < count < n:
         raise ValueError(
-            f"mask.ratio {ratio} of {n} tokens hides {count}, which leaves no {'target' if count == 0 else 'context'}: "
+            f"{setting} {ratio} of {n} tokens hides {count}, which leaves no {'target' if count == 0 else 'context'}: "
             "choose another ratio or more patches."
         )
 
