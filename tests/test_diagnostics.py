@@ -102,6 +102,19 @@ def test_rounding_errors_have_no_rank(dtype: torch.dtype) -> None:
     assert (spectrum(noisy) == 0).all()
 
 
+def test_rounding_errors_of_many_dimensions_have_no_rank() -> None:
+    noise = 1 + 0.5 * torch.finfo(torch.float32).eps * normal(4, 40_000, seed=2)
+    noisy = (normal(40_000) * noise).float()
+    assert effective_rank(noisy, centred=True).item() == 0
+    assert (spectrum(noisy) == 0).all()
+
+
+def test_participation_of_tiny_eigenvalues() -> None:
+    z = normal(50, 4)
+    assert 0 < spectrum(1e-85 * z)[0] < 1e-168
+    assert participation_ratio(1e-85 * z).item() == pytest.approx(participation_ratio(z).item())
+
+
 def test_small_differences_that_the_dtype_can_hold_have_rank() -> None:
     z = (1 + 1e-4 * normal(2000, 8)).float()
     assert effective_rank(z, centred=True).item() == pytest.approx(8, rel=0.01)

@@ -12,7 +12,7 @@ from tsjepa.encoder import Encoder
 from tsjepa.masking import Mask, RampedMask, random_mask
 from tsjepa.objective import ContextLoss
 from tsjepa.predictor import Predictor
-from tsjepa.regularizers import SIGReg, VISReg, epps_pulley
+from tsjepa.regularizers import SIGReg, VISReg, epps_pulley, random_slices, sliced_wasserstein
 from tsjepa.stages import stages, take_teacher, teacher_encoder
 from tsjepa.targets import EMATarget, ValuesTarget
 from tsjepa.tokenizers import LinearPatches
@@ -262,6 +262,40 @@ def test_visreg_is_its_formula():
     assert got == pytest.approx(scale + centre + shape, rel=0.01)
 
 
+def terms_of_visreg(z, directions):
+    """Return scale, centre and shape of samples [N, D] in numpy."""
+    from scipy.stats import norm
+
+    std = np.sqrt(z.var(0) + 1e-8)
+    projected = np.sort((z - z.mean(0)) / (std + 1e-4) @ directions, 0)
+    quantiles = norm.ppf(np.arange(1, len(z) + 1) / (len(z) + 1))
+    return np.mean((1 - std) ** 2), np.mean(z.mean(0) ** 2), np.mean((projected - quantiles[:, None]) ** 2)
+
+
+@pytest.mark.parametrize("weights", [(1, 0, 0), (0, 1, 0), (0, 0, 1), (2, 3, 5)])
+def test_each_term_of_visreg_is_its_formula(weights):
+    z = 2 * torch.randn(4, 10, 3, dtype=torch.float64, generator=gen()) + 1
+    directions = random_slices(3, 50, gen(1), z.device).double().numpy()
+    wanted = np.dot(weights, terms_of_visreg(z.flatten(0, 1).numpy(), directions))
+    scale, centre, shape = weights
+    found = VISReg(slices=50, scale=scale, centre=centre, shape=shape)(z, gen(1)).item()
+    assert found == pytest.approx(wanted, rel=1e-6)
+
+
+def test_the_shape_of_visreg_pulls_as_it_is_with_its_scale_held():
+    z = (2 * torch.randn(1, 6, 3, dtype=torch.float64, generator=gen()) + 1).requires_grad_()
+    VISReg(slices=20, scale=0, centre=0)(z, gen(1)).backward()
+    flat, directions = z.detach()[0], random_slices(3, 20, gen(1), z.device).double()
+    unit = (flat.var(0, correction=0) + 1e-8).sqrt() + 1e-4
+
+    def shape(samples):
+        return sliced_wasserstein((samples - samples.mean(0)) / unit @ directions)
+
+    steps = 1e-6 * torch.eye(18, dtype=torch.float64).view(18, 6, 3)
+    wanted = torch.stack([(shape(flat + step) - shape(flat - step)) / 2e-6 for step in steps])
+    torch.testing.assert_close(z.grad.flatten(), wanted, rtol=1e-5, atol=1e-8)
+
+
 def test_visreg_pulls_at_collapse_where_sigreg_does_not():
     noise = torch.randn(8, 10, 16, generator=gen())
     gradients = {}
@@ -278,12 +312,12 @@ def test_dual_placement_is_the_mean_of_position_and_series():
     torch.testing.assert_close(dual, (position + series) / 2)
 
 
-def test_sets_without_samples_do_not_count():
+@pytest.mark.parametrize("placement", ["position", "series", "dual"])
+def test_sets_without_samples_do_not_count(placement):
     z, valid = torch.randn(4, 6, 8, generator=gen()), torch.ones(4, 6, dtype=torch.bool)
-    valid[:, 5] = False
-    torch.testing.assert_close(
-        SIGReg(placement="position")(z, gen(3), valid), SIGReg(placement="position")(z[:, :5], gen(3))
-    )
+    valid[:, 5], valid[3] = False, False
+    regularizer = SIGReg(placement=placement)
+    torch.testing.assert_close(regularizer(z, gen(3), valid), regularizer(z[:3, :5], gen(3)))
 
 
 def test_a_second_derivative_is_refused_instead_of_wrong():

@@ -94,6 +94,14 @@ def test_equal_targets_leave_nothing_to_tell_apart() -> None:
     assert torch.isnan(cross_series_share(normal(9, 5, 4, seed=1), target, index))
 
 
+def test_targets_that_differ_by_rounding_alone_leave_nothing_to_tell_apart() -> None:
+    noise = 1 + torch.finfo(torch.float32).eps * normal(9, 5, 4, seed=1)
+    target = (normal(1, 5, 4) * noise).float()
+    index = torch.arange(5).expand(9, 5)
+    assert cross_series_gap(target, target, index).item() != 0
+    assert torch.isnan(cross_series_share(target, target, index))
+
+
 def test_one_series_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 2"):
         cross_series_gap(torch.zeros(1, 1, 2), torch.zeros(1, 3, 2), torch.zeros(1, 1, dtype=torch.int64))
@@ -149,6 +157,11 @@ def test_sensitivity_is_of_each_row_and_of_the_size_asked_for() -> None:
     assert predictor_sensitivity(predict, torch.zeros(2, 3, 5), gen(), n=7, size=0.25).item() == pytest.approx(3)
     assert len(sizes) == 8
     torch.testing.assert_close(torch.stack(sizes[1:]), torch.full((7, 2), 0.25))
+
+
+def test_sensitivity_is_of_the_change_that_the_dtype_holds() -> None:
+    context = normal(3, 4, 5, dtype=torch.float32).bfloat16()
+    assert predictor_sensitivity(lambda h: 2 * h, context, gen(), size=0.1).item() == pytest.approx(2, rel=1e-12)
 
 
 def test_sensitivity_of_a_predictor_that_ignores_the_context() -> None:

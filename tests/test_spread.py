@@ -83,6 +83,21 @@ def test_all_dimensions_of_a_constant_are_dead(dtype: torch.dtype) -> None:
     assert dead_dimensions(torch.zeros(4, 2)).item() == 1
 
 
+@pytest.mark.parametrize(("deviation", "dead"), [(0.0006, 0.0), (0.0004, 0.75)])
+def test_dimensions_are_dead_beside_the_root_mean_square(deviation: float, dead: float) -> None:
+    # of one deviation of 1 and three small ones it is 0.5, and their mean 0.25
+    z = torch.tensor([1.0, -1.0]).unsqueeze(1) * torch.tensor([1.0, *[deviation] * 3])
+    assert dead_dimensions(z).item() == dead
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_rounding_is_no_spread(dtype: torch.dtype) -> None:
+    noisy = (normal(8) * (1 + 0.5 * torch.finfo(dtype).eps * normal(300, 8, seed=1))).to(dtype)
+    assert not (noisy == noisy[0]).all()
+    assert dead_dimensions(noisy).item() == 1
+    assert relative_spread(noisy).item() == 0
+
+
 @pytest.mark.parametrize("shape", [*SHAPES, (1500, 3)])
 @pytest.mark.parametrize("t", [2.0, 0.5])
 def test_uniformity_equals_all_pairs(shape: tuple[int, int], t: float) -> None:

@@ -13,7 +13,7 @@ from tsjepa.arrays import as_series
 from tsjepa.build import build_model, configure, resolve
 from tsjepa.checkpoint import Header, load_checkpoint, save_checkpoint
 from tsjepa.config import Config, ConfigError
-from tsjepa.layers import Block
+from tsjepa.layers import Block, sincos_positions
 from tsjepa.masking import Mask, next_mask
 from tsjepa.normalization import TrainingStatistics, channel_moments
 from tsjepa.trainer import Options
@@ -172,6 +172,57 @@ def test_missing_patches_take_no_part() -> None:
     outs = [model(torch.where(valid, x, filler), torch.Generator().manual_seed(0), valid).loss for filler in (0.0, 9.0)]
     assert outs[0].isfinite()
     assert torch.equal(*outs)
+
+
+def lively(*overrides: str, recipe: str = "lewm-sensor") -> WorldModel:
+    """Return a world model, the same each time, whose attention matters."""
+    model = world(*overrides, recipe=recipe).double()
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for block in (*model.encoder.blocks, *model.predictor.blocks):
+            for parameter in block.parameters():
+                parameter.add_(0.3 * torch.randn_like(parameter))
+    return model
+
+
+def test_a_missing_patch_might_as_well_not_be_there() -> None:
+    model, other, gone = lively().train(), lively().train(), 2
+    x = torch.from_numpy(waves(6))
+    valid = torch.ones_like(x, dtype=torch.bool)
+    valid[:, :, 4 * gone : 4 * gone + 4] = False
+    found = model.branches(x, torch.Generator(), valid)
+    places = [place for place in range(8) if place != gone]
+    sequences, points = other.encoder.sequences(x, valid)
+    (tokens,) = other.encoder(sequences, keep=torch.tensor([places] * 6), valid=points)
+    latents = other.project(tokens, None)
+    torch.testing.assert_close(found.latents[:, places], latents)
+
+    dynamics = other.predictor
+    h = dynamics.embed(latents) + sincos_positions(torch.tensor(places), 16)
+    for block in dynamics.blocks:
+        h = block(h)
+    belief = dict(zip(places, dynamics.norm(h).unbind(1), strict=True))
+    ahead = []
+    for horizon, origin in itertools.product((1, 2, 4), places):
+        if origin + horizon in places:
+            state = belief[origin]
+            for _ in range(horizon):
+                state = dynamics.step(state)
+            ahead.append(state)
+    assert found.mask.target_valid is not None
+    counted = found.mask.target_valid[0]
+    torch.testing.assert_close(found.predicted[:, counted], dynamics.read(torch.stack(ahead, 1)))
+
+    for name, buffer in other.named_buffers():
+        torch.testing.assert_close(dict(model.named_buffers())[name], buffer, msg=name)
+
+
+def test_the_latents_of_a_slow_target_stand_behind_the_projector() -> None:
+    model = lively("projector.out=16", recipe="lewm-sensor-ema").eval()
+    x = torch.from_numpy(waves(5))
+    (tokens,) = model.target(model.encoder.sequences(x)[0], (-1,), None, None)
+    assert not torch.equal(tokens, model.project(tokens, None))
+    torch.testing.assert_close(model.branches(x, torch.Generator()).latents, model.project(tokens, None))
 
 
 @pytest.mark.parametrize("recipe", ["lewm-sensor", "lewm-sensor-ema"])
