@@ -72,7 +72,14 @@ def masked_views(
     for _ in range(n):
         drawn = model.draw_mask(rows.total, n_tokens, generator, joined)
         mask = drawn.rows(rows.start, rows.stop).to(x.device)
-        (context,) = model.encoder(x, keep=mask.context, valid=valid, attend=mask.context_valid, hint=mask.target)
+        (context,) = model.encoder(
+            x,
+            keep=mask.context,
+            valid=valid,
+            attend=mask.context_valid,
+            hint=mask.target,
+            hint_valid=mask.target_valid,
+        )
         means.append(pool(context, mask.context_valid, "mean"))
     return Views(torch.stack(means, 1), context, drawn)
 
