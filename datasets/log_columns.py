@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from tsjepa.datasets.dataset import DataError
+from tsjepa.datasets.log_files import LogFile
 from tsjepa.datasets.log_settings import Columns
 from tsjepa.datasets.log_types import (
     Schemas,
@@ -191,12 +192,15 @@ def _check_named(schemas: Schemas, columns: Columns) -> None:
 
 
 def _check_everywhere(schemas: Schemas, names: Sequence[str]) -> None:
+    held = [(file, set(schema.names)) for file, schema in schemas]
     for name in names:
-        holders = [file for file, schema in schemas if name in schema.names]
-        for file, schema in schemas:
-            if name not in schema.names:
-                other = f", which {holders[0].shown} has" if holders else f"; it has {_listed(schema.names)}"
-                raise DataError(f"{file.shown} has no column '{name}'{other}; add it, or leave it out by --channels")
+        lacking = [at for at, (_, found) in enumerate(held) if name not in found]
+        if not lacking:
+            continue
+        file, schema = schemas[lacking[0]]
+        holder = next((file.shown for file, found in held if name in found), None)
+        other = f"; it has {_listed(schema.names)}" if holder is None else f", which {holder} has"
+        raise DataError(f"{file.shown} has no column '{name}'{other}; add it, or leave it out by --channels")
 
 
 def _lists(schema: "pa.Schema") -> list[str]:
@@ -245,14 +249,19 @@ def _long_columns(schema: "pa.Schema", columns: Columns, time: str | None) -> tu
 
 def _channels(schemas: Schemas, columns: Columns, taken: set[str]) -> tuple[tuple[str, ...], list[str]]:
     """Choose the channels of the wide form, and say what is left out."""
-    everything = dict.fromkeys(name for _, schema in schemas for name in schema.names if name not in taken)
+    held: dict[str, list[tuple[LogFile, pa.DataType]]] = {}
+    for file, schema in schemas:
+        for field in schema:
+            held.setdefault(field.name, []).append((file, field.type))
+    everything = [name for name in held if name not in taken]
     if columns.channels is not None:
-        return columns.channels, _left_out([name for name in everything if name not in columns.channels])
+        named = set(columns.channels)
+        return columns.channels, _left_out([name for name in everything if name not in named])
     first = schemas[0][1]
-    aside = [name for name in everything if ID.fullmatch(name.lower()) or LABEL.fullmatch(name.lower())]
-    aside = [name for name in aside if name.lower() != "y" or _label(first, ()) == name]
-    aside += [name for name in everything if INDEX.fullmatch(name.strip().lower())]
-    chosen = [name for name in everything if name not in aside and _may_be_channel(schemas, name)]
+    aside = {name for name in everything if ID.fullmatch(name.lower()) or LABEL.fullmatch(name.lower())}
+    aside = {name for name in aside if name.lower() != "y" or _label(first, ()) == name}
+    aside |= {name for name in everything if INDEX.fullmatch(name.strip().lower())}
+    chosen = dict.fromkeys(name for name in everything if name not in aside and _may_be_channel(held[name], name))
     if not chosen:
         raise DataError(
             f"{schemas[0][0].shown} has no column of numbers left to be a channel; name them by --channels "
@@ -261,9 +270,8 @@ def _channels(schemas: Schemas, columns: Columns, taken: set[str]) -> tuple[tupl
     return tuple(chosen), _left_out([name for name in everything if name not in chosen])
 
 
-def _may_be_channel(schemas: Schemas, name: str) -> bool:
+def _may_be_channel(held: "list[tuple[LogFile, pa.DataType]]", name: str) -> bool:
     """Tell columns of numbers, and text that is mostly numbers, whose wrong entries are to be told and not skipped."""
-    held = [(file, schema.field(name).type) for file, schema in schemas if name in schema.names]
     if any(is_number(kind) for _, kind in held):
         return True
     file, kind = held[0]

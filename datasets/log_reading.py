@@ -158,8 +158,8 @@ def batches(piece: Piece, names: list[str], types: "dict[str, pa.DataType]", row
     """
     import pyarrow as pa
 
-    file = piece.file
-    inside = [name for name in names if name not in dict(file.partition)]
+    file, folders = piece.file, dict(piece.file.partition)
+    inside = [name for name in names if name not in folders]
     stream = {"parquet": _parquet_batches, "arrow": _arrow_batches, "csv": _csv_batches}[file.kind]
     for batch in stream(piece, inside, types, rows):
         for name, value in file.partition:

@@ -89,12 +89,10 @@ def csv_types(layout: Layout, file: LogFile) -> "dict[str, pa.DataType]":
     types = dict.fromkeys([*(columns.channels or ()), layout.value], pa.float64())
     types |= {columns.id or "": key[layout.id_is_number], columns.group or "": key[layout.group_is_number]}
     types |= {columns.label or "": pa.float64() if layout.label_is_number else pa.string()}
-    schema = read_schema(file)
-    if schema is not None and columns.time in schema.names:
-        types[columns.time] = schema.field(columns.time).type
-    for name in columns.channels or ():
-        if schema is not None and name in schema.names and pa.types.is_boolean(schema.field(name).type):
-            types[name] = pa.bool_()
+    held = {field.name: field.type for field in read_schema(file) or ()}
+    if columns.time in held:
+        types[columns.time] = held[columns.time]
+    types |= {name: pa.bool_() for name in columns.channels or () if held.get(name) == pa.bool_()}
     types[layout.channel] = pa.string()
     return {name: kind for name, kind in types.items() if name}
 
@@ -115,7 +113,8 @@ def _point_rows(layout: Layout, piece: Piece, batch: "pa.RecordBatch", first: in
     columns, file = layout.columns, piece.file
     number = np.arange(first, first + batch.num_rows, dtype=np.int64)
     channels = [layout.value] if layout.form == "long" else [c for c in columns.channels or () if with_values]
-    channels = [name for name in channels if name in batch.schema.names]
+    held = set(batch.schema.names)
+    channels = [name for name in channels if name in held]
     return Rows(
         number,
         key(batch, columns.id, layout.id_is_number, file, first),
@@ -240,7 +239,8 @@ def _list_rows(layout: Layout, piece: Piece, batch: "pa.RecordBatch", first: int
     import pyarrow as pa
 
     columns, file = layout.columns, piece.file
-    names = [name for name in columns.channels or () if name in batch.schema.names]
+    held = set(batch.schema.names)
+    names = [name for name in columns.channels or () if name in held]
     lengths = np.stack([_lengths(batch.column(name)) for name in names])
     for row in np.flatnonzero((lengths != lengths[0]).any(0) | (lengths[0] == 0))[:1]:
         found = ", ".join(str(n) for n in sorted(set(lengths[:, row].tolist())))
