@@ -11,6 +11,7 @@ from tsjepa.datasets.log_settings import Columns
 from tsjepa.datasets.log_types import (
     Schemas,
     TimeKind,
+    is_day,
     is_key,
     is_number,
     is_number_key,
@@ -19,6 +20,7 @@ from tsjepa.datasets.log_types import (
     is_time,
     mostly_numbers,
     time_kind,
+    without_folders,
 )
 
 if TYPE_CHECKING:
@@ -115,8 +117,8 @@ def make_layout(schemas: Schemas, columns: Columns) -> Layout:
     lists = [name for name in _lists(first) if columns.channels is None or name in columns.channels]
     if lists and columns.time is None:
         return _list_layout(schemas, columns, lists)
-    time = _given(columns.time, lambda: _time(first))
-    channel, value = _long_columns(first, columns, time)
+    time = _given(columns.time, lambda: _time(without_folders(*schemas[0])))
+    channel, value = _long_columns(*schemas[0], columns, time)
     identity = _given(columns.id, lambda: _pick(first, ID, (time, channel), is_key))
     label = _given(columns.label, lambda: _label(first, (time, channel, identity)))
     taken = {name for name in (time, identity, label, columns.group, channel) if name is not None}
@@ -224,10 +226,13 @@ def _pick(
 def _time(schema: "pa.Schema") -> str | None:
     import pyarrow as pa
 
-    named = _pick(schema, TIME, (), is_time)
+    exact = [field.name for field in schema if pa.types.is_timestamp(field.type)]
+    named = _pick(schema, TIME, (), lambda kind: is_time(kind) and not (is_day(kind) or is_text(kind)))
+    named = named or _pick(schema, TIME, (), is_time)
     if named is not None:
-        return named
-    stamps = [field.name for field in schema if pa.types.is_timestamp(field.type) or pa.types.is_date(field.type)]
+        # days order no rows that have times beside
+        return exact[0] if len(exact) == 1 and is_day(schema.field(named).type) else named
+    stamps = exact or [field.name for field in schema if is_day(field.type)]
     if len(stamps) > 1:
         raise DataError(f"{_listed(stamps)} all hold times; name the one that orders the rows by --time")
     return stamps[0] if stamps else _pick(schema, LIKE_TIME, (), is_time)
@@ -239,12 +244,19 @@ def _label(schema: "pa.Schema", taken: tuple[str | None, ...]) -> str | None:
     return _pick(schema, LABEL, taken, lambda kind: True)
 
 
-def _long_columns(schema: "pa.Schema", columns: Columns, time: str | None) -> tuple[str | None, str | None]:
+def _long_columns(
+    file: LogFile, schema: "pa.Schema", columns: Columns, time: str | None
+) -> tuple[str | None, str | None]:
     if time is None or (columns.channels is not None and set(columns.channels) <= set(schema.names)):
         return None, None
-    value = _pick(schema, VALUE, (time, columns.id, columns.label), is_number)
-    channel = _pick(schema, CHANNEL, (time, columns.id, columns.label), is_key)
-    return (None, None) if value is None or channel is None else (channel, value)
+    own, taken = without_folders(file, schema), (time, columns.id, columns.label)
+    channel = _pick(schema, CHANNEL, taken, is_key)
+    value, text = _pick(own, VALUE, taken, is_number), _pick(own, VALUE, taken, is_text)
+    if channel is None:
+        return None, None
+    if value is None and text is not None and mostly_numbers(file, text):
+        value = text
+    return (None, None) if value is None else (channel, value)
 
 
 def _channels(schemas: Schemas, columns: Columns, taken: set[str]) -> tuple[tuple[str, ...], list[str]]:
@@ -261,6 +273,7 @@ def _channels(schemas: Schemas, columns: Columns, taken: set[str]) -> tuple[tupl
     aside = {name for name in everything if ID.fullmatch(name.lower()) or LABEL.fullmatch(name.lower())}
     aside = {name for name in aside if name.lower() != "y" or _label(first, ()) == name}
     aside |= {name for name in everything if INDEX.fullmatch(name.strip().lower())}
+    aside |= {name for file, _ in schemas for name, _ in file.partition}  # a date or a machine, and no sensor
     chosen = dict.fromkeys(name for name in everything if name not in aside and _may_be_channel(held[name], name))
     if not chosen:
         raise DataError(

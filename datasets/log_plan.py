@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +14,10 @@ from numpy.typing import NDArray
 from tsjepa.datasets.dataset import DataError
 from tsjepa.datasets.log_columns import Layout
 from tsjepa.datasets.log_files import LogFile
-from tsjepa.datasets.log_reading import Piece
+from tsjepa.datasets.log_reading import Piece, read_schema, sample
 from tsjepa.datasets.log_scan import Scan, Twice, two_groups
 from tsjepa.datasets.log_time import shown_time
+from tsjepa.datasets.log_types import is_text
 from tsjepa.datasets.log_values import read_rows
 
 UNIT_FACTORS = (1e3, 1e6, 1e9)
@@ -157,7 +159,21 @@ def twice_error(layout: Layout, pieces: list[Piece], names: dict[str, str], foun
             break
     of = f" of channel {found.channel!r}" if found.channel else ""
     when = shown_time(found.time, layout.time)
-    return DataError(f"id {found.identity!r} has two rows{of} at {when}: {' and '.join(places)}; keep one")
+    clock = _clock(layout, pieces[0].file) if "00:00:00" in when else None
+    advice = "keep one" if clock is None else f"join '{layout.columns.time}' and '{clock}' into one column of times"
+    return DataError(f"id {found.identity!r} has two rows{of} at {when}: {' and '.join(places)}; {advice}")
+
+
+def _clock(layout: Layout, file: LogFile) -> str | None:
+    """Find a time of day beside a column of times, such as Time beside Date."""
+    import pyarrow as pa
+
+    for field in read_schema(file) or ():
+        if field.name != layout.columns.time and (pa.types.is_time(field.type) or is_text(field.type)):
+            first = next((text for text in sample(file, field.name).to_pylist() if text), "")
+            if re.match(r"\s*\d\d?:\d\d", first):
+                return str(field.name)
+    return None
 
 
 def file_ids(files: list[LogFile], name: str) -> dict[str, str]:

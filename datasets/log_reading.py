@@ -90,9 +90,8 @@ def _finer_times(schema: "pa.Schema") -> "pa.Schema":
     import pyarrow as pa
 
     for at, field in enumerate(schema):
-        if pa.types.is_date(field.type) or (pa.types.is_timestamp(field.type) and field.type.unit == "s"):
-            zone = field.type.tz if pa.types.is_timestamp(field.type) else None
-            schema = schema.set(at, field.with_type(pa.timestamp("us", zone)))
+        if pa.types.is_timestamp(field.type) and field.type.unit == "s":
+            schema = schema.set(at, field.with_type(pa.timestamp("us", field.type.tz)))
     return schema
 
 
@@ -164,9 +163,7 @@ def batches(piece: Piece, names: list[str], types: "dict[str, pa.DataType]", row
     for batch in stream(piece, inside, types, rows):
         for name, value in file.partition:
             if name in names:
-                number = value.lstrip("-").isdecimal()
-                constant = pa.scalar(int(value) if number else value, pa.int64() if number else pa.string())
-                batch = batch.append_column(name, pa.repeat(constant, batch.num_rows))
+                batch = batch.append_column(name, pa.repeat(pa.scalar(value), batch.num_rows))
         yield batch
 
 

@@ -65,29 +65,48 @@ def is_key(kind: "pa.DataType") -> bool:
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or is_text(kind))
 
 
+def is_day(kind: "pa.DataType") -> bool:
+    """Tell dates without a time of day."""
+    import pyarrow as pa
+
+    return bool(pa.types.is_date(kind))
+
+
 def is_time(kind: "pa.DataType") -> bool:
     """Tell a type that times come in."""
     import pyarrow as pa
 
-    dated = pa.types.is_timestamp(kind) or pa.types.is_date(kind)
+    dated = pa.types.is_timestamp(kind) or is_day(kind)
     return bool(dated or pa.types.is_decimal(kind) or pa.types.is_null(kind) or is_key(kind))
 
 
+def without_folders(file: LogFile, schema: "pa.Schema") -> "pa.Schema":
+    """Return the columns that a file has itself, without those that its folders give."""
+    import pyarrow as pa
+
+    folders = dict(file.partition)
+    return pa.schema([field for field in schema if field.name not in folders])
+
+
 def is_number_key(schemas: Schemas, name: str | None, option: str) -> bool:
-    """Tell whether an id or a group is a whole number, alike in all files."""
+    """Tell whether an id or a group is a whole number in all files.
+
+    What looks like a number in a CSV file or in the name of a folder is text where another file has text.
+    """
     if name is None:
         return False
-    texts = [is_text(schema.field(name).type) for _, schema in schemas]
-    for (file, schema), text in zip(schemas, texts, strict=True):
-        kind = schema.field(name).type
+    kinds = [(file, schema.field(name).type) for file, schema in schemas]
+    for file, kind in kinds:
         if not is_key(kind):
             raise DataError(f"{file.shown}: column '{name}' ({option}) holds {kind}; give whole numbers or text")
-        if text != texts[0]:
-            raise DataError(
-                f"column '{name}' is {schemas[0][1].field(name).type} in {schemas[0][0].shown} and {kind} in "
-                f"{file.shown}; write one type in all files"
-            )
-    return not texts[0]
+    texts = [(file, kind) for file, kind in kinds if is_text(kind)]
+    typed = [(f, kind) for f, kind in kinds if not is_text(kind) and f.kind != "csv" and name not in dict(f.partition)]
+    if texts and typed:
+        raise DataError(
+            f"column '{name}' is {texts[0][1]} in {texts[0][0].shown} and {typed[0][1]} in {typed[0][0].shown}; write "
+            "one type in all files"
+        )
+    return not texts
 
 
 def is_target(schemas: Schemas, name: str | None) -> bool:
@@ -134,7 +153,7 @@ def _one_time_kind(file: LogFile, kind: "pa.DataType", name: str) -> TimeKind:
     if types.is_timestamp(kind):
         return TimeKind("timestamp", kind.unit, kind.tz is not None)
     if types.is_date(kind):
-        return TimeKind("timestamp", "s" if types.is_date32(kind) else "ms")
+        return TimeKind("timestamp", "us" if file.kind == "csv" else "s" if types.is_date32(kind) else "ms")
     if types.is_integer(kind):
         return TimeKind("integer")
     if types.is_floating(kind) or types.is_decimal(kind):

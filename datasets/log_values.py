@@ -10,6 +10,7 @@ from tsjepa.datasets.dataset import DataError
 from tsjepa.datasets.log_columns import Layout
 from tsjepa.datasets.log_files import LogFile
 from tsjepa.datasets.log_reading import Piece, batches, read_schema
+from tsjepa.datasets.log_types import is_day
 from tsjepa.datasets.values import TOO_LARGE
 
 if TYPE_CHECKING:
@@ -91,7 +92,8 @@ def csv_types(layout: Layout, file: LogFile) -> "dict[str, pa.DataType]":
     types |= {columns.label or "": pa.float64() if layout.label_is_number else pa.string()}
     held = {field.name: field.type for field in read_schema(file) or ()}
     if columns.time in held:
-        types[columns.time] = held[columns.time]
+        kind = held[columns.time]
+        types[columns.time] = pa.timestamp("us") if is_day(kind) else kind
     types |= {name: pa.bool_() for name in columns.channels or () if held.get(name) == pa.bool_()}
     types[layout.channel] = pa.string()
     return {name: kind for name, kind in types.items() if name}

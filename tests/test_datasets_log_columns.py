@@ -7,7 +7,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
+from pyarrow.csv import write_csv
 
+from tsjepa.datasets import DataError
 from tsjepa.datasets.logs import Columns, LogWindows, Windowing, load_log
 
 ROWS = 8
@@ -30,3 +33,61 @@ def test_the_time_that_wide_logs_take_grows_with_their_width(tmp_path: Path) -> 
     started = time.process_time()
     assert logged(tmp_path / "log", Columns(id="")).n_channels == 3001
     assert time.process_time() - started < 10  # 1 s, and 25 s where names are searched for each of them
+
+
+def test_folders_name_no_channels(tmp_path: Path) -> None:
+    for day in (1, 2):
+        folder = tmp_path / f"log/year=2026/machine={day}"
+        parquet(folder / "part.parquet", time=np.arange(ROWS), x=np.arange(float(ROWS)))
+    found = logged(tmp_path / "log")
+    assert (found.columns.id, found.channels) == ("machine", ("x",))
+    assert "columns left out: 'year'" in found.notes
+    assert logged(tmp_path / "log", Columns(channels=("x", "year"))).take(np.array([0])).values[0, 1, 0] == 2026
+
+
+def test_folders_of_days_are_no_times(tmp_path: Path) -> None:
+    stamps = pa.array(np.arange(ROWS), pa.timestamp("s"))
+    parquet(tmp_path / "log/date=2026-03-01/a.parquet", t_stamp=stamps, x=np.arange(float(ROWS)))
+    assert logged(tmp_path / "log").columns.time == "t_stamp"
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_times_come_before_days(tmp_path: Path, suffix: str) -> None:
+    stamps = pa.array(np.arange(ROWS), pa.timestamp("s"))
+    days = stamps.cast(pa.date32())
+    table = pa.table({"date": days, "t_stamp": stamps, "x": np.arange(float(ROWS))})
+    save = {"csv": write_csv, "parquet": pq.write_table}[suffix]
+    save(table, str(tmp_path / f"log.{suffix}"))
+    assert logged(tmp_path / f"log.{suffix}").columns.time == "t_stamp"
+    save(table.drop_columns("t_stamp").slice(0, 1), str(tmp_path / f"days.{suffix}"))
+    assert logged(tmp_path / f"days.{suffix}", window=1).columns.time == "date"
+
+
+def test_a_day_and_a_time_of_day_are_to_be_joined(tmp_path: Path) -> None:
+    log = tmp_path / "log.csv"
+    log.write_text("Date,x,Time\n" + "".join(f"2026-03-01,{at}.5,00:00:0{at}\n" for at in range(ROWS)))
+    with pytest.raises(DataError, match=r"two rows at 2026-03-01 00:00:00: .*; join 'Date' and 'Time' into one column"):
+        logged(log)
+    text = pa.array([f"00:00:0{at}" for at in range(ROWS)])
+    days = pa.array(["2026-03-01"] * ROWS)
+    with pytest.raises(DataError, match="join 'Date' and 'Clock'"):
+        logged(parquet(tmp_path / "log.parquet", Date=days, x=np.arange(float(ROWS)), Clock=text))
+
+
+def test_a_bad_value_leaves_the_long_form_long(tmp_path: Path) -> None:
+    values = ["1.5", "2.5", "Bad", *(["3.5"] * 5)]
+    log = tmp_path / "log.csv"
+    log.write_text("time,tag,value\n" + "".join(f"{at // 2},{'pq'[at % 2]},{v}\n" for at, v in enumerate(values)))
+    with pytest.raises(DataError, match="row 3: column 'value' holds 'Bad', which is not a number"):
+        logged(log)
+
+
+def test_ids_that_look_like_numbers_in_some_files_are_text(tmp_path: Path) -> None:
+    for machine in ("003", "A7"):
+        parquet(tmp_path / f"hive/machine={machine}/a.parquet", time=np.arange(ROWS), x=np.arange(float(ROWS)))
+    assert set(logged(tmp_path / "hive").index().to_pydict()["id"]) == {"003", "A7"}
+    (tmp_path / "csv").mkdir()
+    for machine in ("M0", "07"):
+        rows = "".join(f"{machine},{at},{at}.5\n" for at in range(ROWS))
+        (tmp_path / f"csv/{machine}.csv").write_text("machine,time,x\n" + rows)
+    assert set(logged(tmp_path / "csv").index().to_pydict()["id"]) == {"07", "M0"}
