@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from tsjepa.datasets.dataset import DataError
 from tsjepa.datasets.log_files import LogFile
+from tsjepa.datasets.log_reading import dialect
 from tsjepa.datasets.log_settings import Columns
 from tsjepa.datasets.log_types import (
     Schemas,
@@ -142,7 +143,7 @@ def make_layout(schemas: Schemas, columns: Columns) -> Layout:
         label_is_number=is_target(schemas, label),
         channel=channel or "",
         value=value or "",
-        notes=(*_said(chosen, columns, id_by), *found_notes),
+        notes=(*_said(chosen, columns, id_by), *found_notes, *_said_of_decimals(schemas[0][0])),
     )
 
 
@@ -310,6 +311,11 @@ def _said(chosen: Columns, given: Columns, id_by: str) -> list[str]:
     if chosen.time is None and id_by != "row":
         notes.append("no time column: rows are taken to be in order and evenly spaced")
     return notes
+
+
+def _said_of_decimals(file: LogFile) -> list[str]:
+    commas = file.kind == "csv" and dialect(file).decimal == ","
+    return [f"{file.shown} writes decimals with a comma: they are read as such"] if commas else []
 
 
 def _left_out(names: Sequence[str]) -> list[str]:

@@ -1,7 +1,8 @@
 """The files of a log as streams of record batches, whatever their format."""
 
 import contextlib
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from tsjepa.datasets.dataset import DataError
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
 
 PIECE_ROWS = 1 << 20
 CSV_BLOCK = 1 << 22
+HEAD_BYTES = 1 << 16
+WITH_COMMA = re.compile(r"[-+]?\d*,\d+([eE][-+]?\d+)?")
+WITH_POINT = re.compile(r"[-+]?\d*\.\d+([eE][-+]?\d+)?")
+THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}(,\d{3})+")
 
 
 class Piece(NamedTuple):
@@ -37,6 +42,21 @@ class Piece(NamedTuple):
     first_row: int
     weight: int
     before: int = 0
+
+
+class Dialect(NamedTuple):
+    """How a CSV file is written.
+
+    Attributes
+    ----------
+    delimiter : str
+        What stands between two cells.
+    decimal : str
+        A point, or a comma.
+    """
+
+    delimiter: str
+    decimal: str
 
 
 @contextlib.contextmanager
@@ -230,23 +250,45 @@ def _csv(
 ) -> "Iterator[pa.RecordBatch]":
     from pyarrow import csv
 
-    convert = csv.ConvertOptions(include_columns=names, column_types=types, strings_can_be_null=True)
+    mark, decimal = dialect(file)
+    convert = csv.ConvertOptions(
+        include_columns=names, column_types=types, strings_can_be_null=True, decimal_point=decimal
+    )
     with file.filesystem.open_input_stream(file.key) as stream:
-        parse = csv.ParseOptions(delimiter=delimiter(file))
+        parse = csv.ParseOptions(delimiter=mark)
         # one thread keeps the row's number in pyarrow's errors
         with csv.open_csv(stream, csv.ReadOptions(use_threads=False, block_size=CSV_BLOCK), parse, convert) as reader:
             yield from reader
 
 
-def delimiter(file: LogFile) -> str:
-    """Tell what stands between two names in the first line of a CSV file: the most frequent of ``, ; tab |``."""
+def dialect(file: LogFile) -> Dialect:
+    """Tell how a CSV file is written, by its first 64 KB.
+
+    Raises
+    ------
+    DataError
+        If it begins with something else than names of columns.
+    OSError
+        If it cannot be read.
+    """
     with file.filesystem.open_input_stream(file.key) as stream:
-        line = stream.read(1 << 16).split(b"\n", 1)[0]
-    return delimiter_of(line.decode(errors="replace"))
+        head = stream.read(HEAD_BYTES)
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise DataError(f"{file.shown} is UTF-16 text: save it as UTF-8")
+    first, *lines = head.decode("utf-8-sig", errors="replace").split("\n")
+    mark = delimiter_of(first)
+    if re.fullmatch(r"sep=.?\s*", first, re.IGNORECASE):
+        raise DataError(f"{file.shown} begins with '{first.strip()}', which is for Excel alone: delete that line")
+    names = next((line for line in lines if not line.startswith("#")), first)
+    if first.startswith("#") and first.count(mark) != names.count(mark):
+        raise DataError(
+            f"{file.shown} begins with a comment, '{first.strip()[:40]}': delete it, so that names come first"
+        )
+    return Dialect(mark, decimal_of(lines if len(head) < HEAD_BYTES else lines[:-1], mark))
 
 
 def delimiter_of(line: str) -> str:
-    """Tell the same of a first line.
+    """Tell what stands between two names in a first line: the most frequent of ``, ; tab |``.
 
     Examples
     --------
@@ -254,6 +296,21 @@ def delimiter_of(line: str) -> str:
     (';', ',')
     """
     return max(",;\t|", key=line.count)
+
+
+def decimal_of(lines: Sequence[str], delimiter: str) -> str:
+    """Tell what stands before decimals: a comma only where it cannot stand for anything else.
+
+    Examples
+    --------
+    >>> decimal_of(["1;0,5", "2;1,25"], ";"), decimal_of(["1;0.5"], ";"), decimal_of(["1;12,500"], ";")
+    (',', '.', '.')
+    """
+    if delimiter == ",":
+        return "."
+    cells = {cell.strip(' "\r') for line in lines for cell in line.split(delimiter)}
+    commas = any(WITH_COMMA.fullmatch(cell) and not THOUSANDS.fullmatch(cell) for cell in cells)
+    return "," if commas and not any(map(WITH_POINT.fullmatch, cells)) else "."
 
 
 def sample(file: LogFile, name: str) -> "pa.Array":

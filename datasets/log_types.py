@@ -34,9 +34,11 @@ class TimeKind(NamedTuple):
 
 
 def mostly_numbers(file: LogFile, name: str) -> bool:
-    """Tell text most of which is numbers, by its first rows."""
+    """Tell text most of which is numbers, by its first rows; in a CSV file also those with a comma."""
     values = [value for value in sample(file, name).to_pylist() if value is not None]
-    return 2 * sum(bool(re.fullmatch(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*", v)) for v in values) > len(values)
+    point = "[.,]" if file.kind == "csv" else r"\."
+    number = re.compile(rf"\s*[-+]?(\d+{point}?\d*|{point}\d+)([eE][-+]?\d+)?\s*")
+    return 2 * sum(bool(number.fullmatch(value)) for value in values) > len(values)
 
 
 def is_number(kind: "pa.DataType") -> bool:

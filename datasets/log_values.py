@@ -1,5 +1,6 @@
 """Record batches of a log as checked arrays: ids, int64 or float64 times, float32 values."""
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from tsjepa.datasets.dataset import DataError
 from tsjepa.datasets.log_columns import Layout
 from tsjepa.datasets.log_files import LogFile
-from tsjepa.datasets.log_reading import Piece, batches, read_schema
+from tsjepa.datasets.log_reading import Piece, batches, dialect, read_schema
 from tsjepa.datasets.log_types import is_day
 from tsjepa.datasets.values import TOO_LARGE
 
@@ -104,9 +105,21 @@ def _explain(layout: Layout, piece: Piece, names: list[str]) -> None:
     import pyarrow as pa
 
     first, texts = 1, dict.fromkeys(names, pa.string())
+    with_comma = dialect(piece.file).decimal == ","
     for batch in batches(piece, names, texts, 1 << 16):
-        _point_rows(layout, piece, batch, first, with_values=True)
+        _point_rows(layout, piece, _with_points(batch) if with_comma else batch, first, with_values=True)
         first += batch.num_rows
+
+
+def _with_points(batch: "pa.RecordBatch") -> "pa.RecordBatch":
+    """Write numbers with a point that have a comma; what is no number stays as it is."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    columns = [
+        pc.replace_substring_regex(c, r"^\s*([-+]?\d*),(\d+([eE][-+]?\d+)?)\s*$", r"\1.\2") for c in batch.columns
+    ]
+    return pa.record_batch(columns, batch.schema.names)
 
 
 def _point_rows(layout: Layout, piece: Piece, batch: "pa.RecordBatch", first: int, with_values: bool) -> Rows:
@@ -186,9 +199,11 @@ def _cast(column: "pa.Array", kind: "pa.DataType", file: LogFile, name: str, fir
         return column.cast(kind)
     except pa.ArrowException as error:
         row = next(row for row in range(len(column)) if not _casts(column.slice(row, 1), kind))
+        held = str(column[row].as_py())
+        advice = "write decimals with a point" if re.fullmatch(r"[-+]?\d*,\d+", held) else "mend it or drop the row"
         raise DataError(
-            f"{file.shown}, row {first + row}: column '{name}' holds {str(column[row].as_py())[:40]!r}, which is not "
-            f"{_in_words(kind)}; mend it or drop the row"
+            f"{file.shown}, row {first + row}: column '{name}' holds {held[:40]!r}, which is not {_in_words(kind)}; "
+            f"{advice}"
         ) from error
 
 

@@ -1,5 +1,6 @@
 """What the columns of a log are taken for, whoever wrote it: folders, dates, ids, decimals and counters."""
 
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -91,3 +92,47 @@ def test_ids_that_look_like_numbers_in_some_files_are_text(tmp_path: Path) -> No
         rows = "".join(f"{machine},{at},{at}.5\n" for at in range(ROWS))
         (tmp_path / f"csv/{machine}.csv").write_text("machine,time,x\n" + rows)
     assert set(logged(tmp_path / "csv").index().to_pydict()["id"]) == {"07", "M0"}
+
+
+def test_decimal_commas_are_read(tmp_path: Path) -> None:
+    log = tmp_path / "log.csv"
+    lines = [f"2026-03-01 00:00:0{at};{at};0,{at}25;-1,5e1" for at in range(ROWS)]
+    log.write_text("\n".join(["time;n;x;y", *lines, ""]))
+    found = logged(log)
+    assert found.channels == ("n", "x", "y")
+    np.testing.assert_array_equal(found.take(np.array([0])).values[0, :, 1], np.float32([1, 0.125, -15]))
+    assert f"{log} writes decimals with a comma: they are read as such" in found.notes
+    lines[5] = "2026-03-01 00:00:05;5;ERR;1,5"
+    log.write_text("\n".join(["time;n;x;y", *lines, ""]))
+    with pytest.raises(DataError, match="row 6: column 'x' holds 'ERR', which is not a number; mend it"):
+        logged(log)
+
+
+@pytest.mark.parametrize("text", ["time;x\n0;12,500\n1;13,000\n", "time;x;y\n0;0,5;0.5\n", 'time,x\n0,"0,5"\n'])
+def test_commas_that_may_be_something_else_are_told(tmp_path: Path, text: str) -> None:
+    (tmp_path / "log.csv").write_text(text)
+    with pytest.raises(DataError, match=r"row 1: column 'x' holds .*, which is not a number; write decimals with"):
+        logged(tmp_path / "log.csv", window=1)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"sep=;\ntime;x\n0;1\n", "begins with 'sep=;', which is for Excel alone: delete that line"),
+        (b"\xef\xbb\xbfsep=,\r\ntime,x\r\n0,1\r\n", "begins with 'sep=,', which"),
+        (
+            b"# logger 7, firmware 3\n# here\ntime,x,y\n0,1,2\n",
+            "begins with a comment, '# logger 7, firmware 3': delete",
+        ),
+        ("time,x\n0,1\n".encode("utf-16"), "is UTF-16 text: save it as UTF-8"),
+    ],
+)
+def test_what_is_not_the_names_of_columns_is_told(tmp_path: Path, content: bytes, sentence: str) -> None:
+    (tmp_path / "log.csv").write_bytes(content)
+    with pytest.raises(DataError, match=re.escape(f"{tmp_path / 'log.csv'} {sentence}")):
+        logged(tmp_path / "log.csv")
+
+
+def test_names_may_begin_with_a_hash(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text("#,time,x\n0,0,1\n1,1,2\n")
+    assert logged(tmp_path / "log.csv", Columns(channels=("x", "#")), 1).channels == ("x", "#")
