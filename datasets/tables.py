@@ -105,8 +105,8 @@ def _check_columns(table: "pd.DataFrame", path: Path) -> None:
     for name in table.columns:
         if name.strip().lower() in LOG_NAMES or table[name].dtype.kind == "M":
             raise DataError(
-                f"{path} looks like a log: column {name!r} is a time; each row must be one series, so cut "
-                "the log into windows first"
+                f"{path} looks like a log: column {name!r} is a time, and in a table each row must be one series; give "
+                "--window, which cuts a log"
             )
         if name.startswith("Unnamed: "):
             raise DataError(

@@ -137,7 +137,7 @@ def test_parquet_lists_are_channels(tmp_path: Path) -> None:
 BAD_CSV = {
     "a log": (
         "Timestamp,current\n1,2\n",
-        "looks like a log: column 'Timestamp' .* each row must be one series",
+        "looks like a log: column 'Timestamp' .* each row must be one series; give --window",
     ),
     "text": ("t0,t1\n1,2\n3,high\n", "column 't1', row 2: 'high' is not a number"),
     "index": (",t0,t1\n0,1,2\n", "column 0 .counting from 0. has no name"),
