@@ -21,6 +21,7 @@ from tsjepa.datasets.log_place import Progress, Summary, row_fields
 from tsjepa.datasets.log_plan import Plan, file_ids
 from tsjepa.datasets.log_reading import Piece
 from tsjepa.datasets.log_rows import build_rows
+from tsjepa.datasets.log_steps import lost_steps
 from tsjepa.datasets.log_store import Field, RowFiles, read_json, write_json, writing
 from tsjepa.datasets.log_time import time_dtype
 from tsjepa.datasets.log_types import TimeKind
@@ -153,7 +154,7 @@ def rows_of(
             return store
         names = file_ids(files, name) if layout.id_by == "file" else {file.shown: name for file in files}
         plan, summary, offsets = build_rows(layout, pieces, names, partial, progress, announce)
-        _finish(layout, plan, summary, offsets, partial)
+        _finish(layout, plan, summary, offsets, partial, lost_steps(layout, pieces[0]))
         with writing(root):
             for other in root.iterdir():
                 if other.name.startswith(f"{name}-{asked}-"):  # of files that have changed since
@@ -242,7 +243,9 @@ def median_steps(rows: RowFiles, offsets: NDArray[np.int64]) -> NDArray[np.float
     return steps
 
 
-def _finish(layout: Layout, plan: Plan, summary: Summary, offsets: NDArray[np.int64], folder: Path) -> None:
+def _finish(
+    layout: Layout, plan: Plan, summary: Summary, offsets: NDArray[np.int64], folder: Path, lost: list[str]
+) -> None:
     """Turn what was built into a finished folder, and remove what it was built from."""
     import pyarrow as pa
 
@@ -255,7 +258,7 @@ def _finish(layout: Layout, plan: Plan, summary: Summary, offsets: NDArray[np.in
     ids = pa.array(plan.ids, pa.int64() if layout.id_is_number else pa.string())
     groups = pa.array(plan.groups, pa.int64() if layout.group_is_number else pa.string())
     write_series(folder, ids, groups, np.diff(offsets), steps)
-    notes = _notes(plan, summary, total)
+    notes = _notes(plan, summary, total, lost)
     time = TimeKind(*layout.time)
     assert fields["time"].dtype == time_dtype(time)
     write_manifest(folder, RowStore(folder, total, fields, plan.channels, plan.classes, time, notes))
@@ -265,7 +268,7 @@ def _finish(layout: Layout, plan: Plan, summary: Summary, offsets: NDArray[np.in
         (folder / "sorted.json").unlink(missing_ok=True)
 
 
-def _notes(plan: Plan, summary: Summary, total: int) -> tuple[str, ...]:
+def _notes(plan: Plan, summary: Summary, total: int, lost: list[str]) -> tuple[str, ...]:
     """Say what is odd about the channels, and that rows had to be sorted."""
     notes = []
     if plan.unsorted is not None:
@@ -279,6 +282,11 @@ def _notes(plan: Plan, summary: Summary, total: int) -> tuple[str, ...]:
         notes.append(f"channels without any value: {', '.join(empty)}")
     if constant:
         notes.append(f"channels with one value in all rows: {', '.join(constant)}")
+    if lost:
+        notes.append(
+            f"channels with steps too fine for the 32-bit floats that values are kept in: {', '.join(lost)}; subtract "
+            "their first value, or take differences, before"
+        )
     if summary.missing:
         notes.append(f"{_percent(summary.missing / (total * len(pairs)))} of all values are missing")
     return tuple(notes)

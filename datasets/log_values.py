@@ -239,6 +239,12 @@ def numbers(batch: "pa.RecordBatch", file: LogFile, first: int) -> NDArray[np.fl
 
 
 def _float32(column: "pa.Array", file: LogFile, name: str, first: int) -> NDArray[Any]:
+    with np.errstate(over="ignore"):  # becomes infinite, which is reported
+        return plain_numbers(column, file, name, first).astype(np.float32, copy=False)
+
+
+def plain_numbers(column: "pa.Array", file: LogFile, name: str, first: int) -> NDArray[Any]:
+    """Return a column of numbers as exactly as it stands, NaN where one is missing."""
     import pyarrow as pa
 
     types = pa.types
@@ -246,8 +252,7 @@ def _float32(column: "pa.Array", file: LogFile, name: str, first: int) -> NDArra
         column = column.cast(pa.uint8())
     if not (types.is_integer(column.type) or types.is_floating(column.type)):
         column = _cast(column, pa.float64(), file, name, first)
-    with np.errstate(over="ignore"):  # becomes infinite, which is reported
-        found: NDArray[Any] = column.to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
+    found: NDArray[Any] = column.to_numpy(zero_copy_only=False)
     return found
 
 

@@ -136,3 +136,16 @@ def test_what_is_not_the_names_of_columns_is_told(tmp_path: Path, content: bytes
 def test_names_may_begin_with_a_hash(tmp_path: Path) -> None:
     (tmp_path / "log.csv").write_text("#,time,x\n0,0,1\n1,1,2\n")
     assert logged(tmp_path / "log.csv", Columns(channels=("x", "#")), 1).channels == ("x", "#")
+
+
+@pytest.mark.parametrize("form", ["wide", "long"])
+def test_counters_that_lose_their_steps_are_told(tmp_path: Path, form: str) -> None:
+    unit, time, flow = np.tile(["a", "b"], 20), np.repeat(np.arange(20), 2), np.tile([20.5, 21.25, 20.75, 21.0], 10)
+    litres = 250_000_000 + 3 * time + np.tile([0, 10**6], 20)
+    columns = {"unit": unit, "time": time, "litres": litres, "flow": flow}
+    if form == "long":
+        tag, value = np.repeat(["litres", "flow"], 40), np.concatenate([litres, flow])
+        columns = {"unit": np.tile(unit, 2), "time": np.tile(time, 2), "tag": tag, "value": value}
+    notes = " ".join(logged(parquet(tmp_path / "log.parquet", **columns)).notes)
+    assert "channels with steps too fine for the 32-bit floats that values are kept in: litres (steps of 3" in notes
+    assert "flow (steps" not in notes
