@@ -274,7 +274,8 @@ def _channels(schemas: Schemas, columns: Columns, taken: set[str]) -> tuple[tupl
     aside = {name for name in everything if ID.fullmatch(name.lower()) or LABEL.fullmatch(name.lower())}
     aside = {name for name in aside if name.lower() != "y" or _label(first, ()) == name}
     aside |= {name for name in everything if INDEX.fullmatch(name.strip().lower())}
-    aside |= {name for file, _ in schemas for name, _ in file.partition}  # a date or a machine, and no sensor
+    # folders are named by dates and machines, which are no sensors
+    aside |= {name for file, _ in schemas for name, _ in file.partition + file.repeated}
     chosen = dict.fromkeys(name for name in everything if name not in aside and _may_be_channel(held[name], name))
     if not chosen:
         raise DataError(

@@ -42,6 +42,8 @@ class LogFile:
         Bytes, and the time of the last change in ns (0 where unknown).
     partition : tuple of (str, str)
         Columns that the names of its folders give, as in ``machine=3/part-0.parquet``.
+    repeated : tuple of (str, str)
+        Those of them that the file has itself, too.
     """
 
     shown: str
@@ -50,6 +52,7 @@ class LogFile:
     size: int
     mtime: int
     partition: tuple[tuple[str, str], ...] = ()
+    repeated: tuple[tuple[str, str], ...] = ()
 
     @property
     def kind(self) -> str:

@@ -3,6 +3,7 @@
 import contextlib
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from tsjepa.datasets.dataset import DataError
@@ -82,8 +83,6 @@ def read_schema(file: LogFile) -> "pa.Schema | None":
     DataError
         If the file cannot be read.
     """
-    import pyarrow as pa
-
     with reading(file):
         if file.kind == "parquet":
             with _parquet(file) as opened:
@@ -100,9 +99,31 @@ def read_schema(file: LogFile) -> "pa.Schema | None":
         schema.names  # noqa: B018  they are decoded here
     except UnicodeDecodeError:
         raise DataError(f"{file.shown} is not UTF-8 text: save it as UTF-8") from None
-    for name, value in file.partition:
+    return _with_folders(schema, file.partition).remove_metadata()
+
+
+def _with_folders(schema: "pa.Schema", partition: tuple[tuple[str, str], ...]) -> "pa.Schema":
+    import pyarrow as pa
+
+    for name, value in partition:
         schema = schema.append(pa.field(name, pa.int64() if value.lstrip("-").isdecimal() else pa.string()))
-    return schema.remove_metadata()
+    return schema
+
+
+def with_schema(file: LogFile) -> "tuple[LogFile, pa.Schema | None]":
+    """Read the columns of a file as `read_schema` does, and tell those that its folders only repeat.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read.
+    """
+    schema = read_schema(replace(file, partition=()))
+    if schema is None:
+        return file, None
+    repeated = tuple(pair for pair in file.partition if pair[0] in schema.names)
+    file = replace(file, partition=tuple(pair for pair in file.partition if pair not in repeated), repeated=repeated)
+    return file, _with_folders(schema, file.partition)
 
 
 def _finer_times(schema: "pa.Schema") -> "pa.Schema":
@@ -178,13 +199,27 @@ def batches(piece: Piece, names: list[str], types: "dict[str, pa.DataType]", row
     import pyarrow as pa
 
     file, folders = piece.file, dict(piece.file.partition)
+    repeated = [(name, value) for name, value in file.repeated if name in names]
     inside = [name for name in names if name not in folders]
     stream = {"parquet": _parquet_batches, "arrow": _arrow_batches, "csv": _csv_batches}[file.kind]
     for batch in stream(piece, inside, types, rows):
+        for name, value in repeated:
+            _check_repeated(batch.column(name), file, name, value)
         for name, value in file.partition:
             if name in names:
                 batch = batch.append_column(name, pa.repeat(pa.scalar(value), batch.num_rows))
         yield batch
+
+
+def _check_repeated(column: "pa.Array", file: LogFile, name: str, value: str) -> None:
+    """Refuse a column that holds something else than the folder of its file says."""
+    import pyarrow as pa
+
+    for held in column.unique().cast(pa.string()).to_pylist():
+        if held is not None and held.lstrip("0") != value.lstrip("0"):
+            raise DataError(
+                f"{file.shown}: column '{name}' holds {held[:40]!r}, and the folder says '{name}={value}'; rename one"
+            )
 
 
 def _parquet_batches(piece: Piece, names: list[str], _: object, rows: int) -> "Iterator[pa.RecordBatch]":

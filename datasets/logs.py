@@ -17,7 +17,7 @@ from tsjepa.datasets.log_cache import RowStore, locked, rows_of
 from tsjepa.datasets.log_columns import Layout, looks_like_log, make_layout
 from tsjepa.datasets.log_files import LogFile, find_files, has_wildcard, is_address, kind_of, source_name, stem
 from tsjepa.datasets.log_place import Progress
-from tsjepa.datasets.log_reading import Piece, pieces, read_schema
+from tsjepa.datasets.log_reading import Piece, pieces, read_schema, with_schema
 from tsjepa.datasets.log_settings import Columns, Windowing
 from tsjepa.datasets.log_time import shown_step
 from tsjepa.datasets.log_views import on_grid, steps_of, windows_of
@@ -220,7 +220,7 @@ def open_rows(
         See `load_log`.
     """
     files, notes = find_files(source)
-    schemas = [(file, read_schema(file)) for file in files]
+    schemas = [with_schema(file) for file in files]
     notes += [f"{file.shown} has no rows: passed over" for file, schema in schemas if schema is None]
     filled = [(file, schema) for file, schema in schemas if schema is not None]
     if not filled:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pyarrow.csv import write_csv
+from pyarrow.feather import write_feather
 
 from tsjepa.datasets import DataError
 from tsjepa.datasets.logs import Columns, LogWindows, Windowing, load_log
@@ -149,3 +150,21 @@ def test_counters_that_lose_their_steps_are_told(tmp_path: Path, form: str) -> N
     notes = " ".join(logged(parquet(tmp_path / "log.parquet", **columns)).notes)
     assert "channels with steps too fine for the 32-bit floats that values are kept in: litres (steps of 3" in notes
     assert "flow (steps" not in notes
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "arrow"])
+def test_a_column_may_repeat_its_folder(tmp_path: Path, suffix: str) -> None:
+    def write(machine: str, held: list[int]) -> None:
+        path = tmp_path / f"log/machine={machine}/a.{suffix}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        table = pa.table({"machine": held, "time": np.arange(ROWS), "x": np.arange(float(ROWS))})
+        save = {"csv": write_csv, "parquet": pq.write_table, "arrow": write_feather}[suffix]
+        save(table, str(path))
+
+    write("01", [1] * ROWS)
+    write("2", [2] * ROWS)
+    found = logged(tmp_path / "log")
+    assert (set(found.index().to_pydict()["id"]), found.channels) == ({1, 2}, ("x",))
+    write("2", [2] * (ROWS - 1) + [3])
+    with pytest.raises(DataError, match="column 'machine' holds '3', and the folder says 'machine=2'; rename one"):
+        logged(tmp_path / "log")
