@@ -78,6 +78,11 @@ class Data(NamedTuple):
         """Names of the channels, where the data name any."""
         return self.train.series.channels if isinstance(self.train.series, LogWindows) else None
 
+    @property
+    def fingerprint(self) -> dict[str, Any] | None:
+        """What tells a log from others, as a checkpoint keeps it."""
+        return self.train.series.fingerprint() if isinstance(self.train.series, LogWindows) else None
+
 
 def load_data(
     name: str,

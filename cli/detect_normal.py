@@ -1,5 +1,6 @@
 """What detection rests on: a world model, the normal log that says what is usual, and how logs have to be sampled."""
 
+import glob
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +12,8 @@ from tsjepa.checkpoint import Header, load_checkpoint
 from tsjepa.cli.errors import Failure, say, told
 from tsjepa.cli.options import DetectOptions
 from tsjepa.cli.render import busy, phase_bar
+from tsjepa.datasets.log_files import is_address
+from tsjepa.datasets.log_fingerprint import difference
 from tsjepa.datasets.log_runs import LogRuns, load_runs
 from tsjepa.datasets.logs import Columns, column_names
 from tsjepa.held_out import fit_held_out
@@ -108,14 +111,9 @@ def label_column(source: str, options: DetectOptions) -> str:
 def fit_normal(options: DetectOptions) -> Normal:
     """Fit a scorer to the data that the checkpoint was trained on, and hold normal data against it."""
     model, header = load_world(options.checkpoint)
-    trained, given = header.data, options.normal
-    there = trained is not None and (Path(trained).expanduser().exists() or "://" in trained)
-    if not there and given is None:
-        raise Failure(
-            f"what is normal is learnt from the training data, and {trained} is not here: name normal data by --normal."
-        )
-    sources = [name for name in (trained if there else None, given) if name is not None]
-    logs = [open_normal(name, header, options) for name in sources]
+    trained = open_trained(header, options)
+    given = None if options.normal is None else open_normal(options.normal, header, options)
+    logs = [log for log in (trained, given) if log is not None]
     for log in logs[1:]:
         check_step(log, logs[0])
     max_gap = header.config.log.max_gap if options.max_gap is None else options.max_gap
@@ -125,9 +123,31 @@ def fit_normal(options: DetectOptions) -> Normal:
         if options.reference_rows is not None:
             scorer, scores = fit_scorer(model, *parts, context=context), list[NDArray[np.float32]]()
         else:
-            say_source(sources, trained=there)
+            say_source([log.source for log in logs], trained=trained is not None)
             scorer, scores = fit_held_out(model, *parts, context=context)
     return Normal(scorer, scores, logs[0], usual_step(logs[0]), max_gap)
+
+
+def open_trained(header: Header, options: DetectOptions) -> LogRuns | None:
+    """Open the log that was trained on; None where it is not to be had, and other normal data are named."""
+    runs = open_normal(header.data, header, options) if header.data is not None and is_here(header.data) else None
+    if runs is None:
+        why = "the checkpoint does not name them" if header.data is None else f"{header.data} is not here"
+    else:
+        changed = None if header.fingerprint is None else difference(header.fingerprint, runs.fingerprint())
+        if changed is None:
+            return runs
+        why = f"{header.data} is not the same log any more ({changed})"
+    if options.normal is None:
+        raise Failure(f"what is normal is learnt from the training data, and {why}: name normal data by --normal.")
+    say(f"note: the training data are left out: {why}.")
+    return None
+
+
+def is_here(source: str) -> bool:
+    """Return whether there is a log of that name, or files of that pattern; an address is taken for one."""
+    path = Path(source).expanduser()
+    return is_address(source) or path.exists() or any(glob.iglob(str(path), recursive=True))
 
 
 def say_source(sources: list[str], *, trained: bool) -> None:

@@ -144,6 +144,6 @@ def save_finetuned(path: Path, task: Task, header: Header, fitted: Tuned) -> Non
     task.model.encoder.load_state_dict(fitted.encoder.state_dict())
     classes = fitted.head.classes
     head = fitted.head._replace(classes=classes if data.classes is None else np.array(data.classes)[classes])
-    header = Header(config, name, series.n_channels, series.n_timepoints, names)
+    header = Header(config, name, series.n_channels, series.n_timepoints, names, data.fingerprint)
     with writing(path):
         save_checkpoint(path, task.model, header, head.plain())

@@ -25,10 +25,10 @@ class Plan(NamedTuple):
 
     @property
     def header(self) -> Header:
-        """What the checkpoint says of itself; nothing of the test part goes into it."""
-        series = self.data.train.series
-        names = self.data.channel_names
-        return Header(self.config, self.config.data, series.n_channels, series.n_timepoints, names)
+        """What the checkpoint says of itself; a log's fingerprint is of all its rows, test part included."""
+        data, series = self.data, self.data.train.series
+        shape = series.n_channels, series.n_timepoints
+        return Header(self.config, self.config.data, *shape, data.channel_names, data.fingerprint)
 
     @property
     def checkpoint(self) -> Path:

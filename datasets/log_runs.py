@@ -13,6 +13,7 @@ from tsjepa.datasets.dataset import DataError
 from tsjepa.datasets.log_cache import RowStore
 from tsjepa.datasets.log_columns import Layout
 from tsjepa.datasets.log_cut import named_normal
+from tsjepa.datasets.log_fingerprint import fingerprint
 from tsjepa.datasets.log_place import Progress
 from tsjepa.datasets.log_reading import Piece
 from tsjepa.datasets.log_settings import DEFAULT_GAP_STEPS, Columns
@@ -76,6 +77,10 @@ class LogRuns:
     def counted(self) -> bool:
         """Whether there is no column of times, so that rows are counted."""
         return self._rows.time.kind == "rows"
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return what tells the log from others, see `tsjepa.datasets.log_fingerprint`."""
+        return fingerprint(self._rows)
 
     def longest_step(self, max_gap: int | float | str | None, step: float) -> float:
         """Return the longest step of time, in the unit of `times`, that is no gap where rows are `step` apart."""

@@ -12,6 +12,7 @@ from tsjepa.arrays import Series
 from tsjepa.datasets.dataset import DataError
 from tsjepa.datasets.log_access import MappedArray, RunReader
 from tsjepa.datasets.log_cache import RowStore
+from tsjepa.datasets.log_fingerprint import fingerprint
 from tsjepa.datasets.log_settings import Columns
 from tsjepa.datasets.log_time import as_arrow
 
@@ -94,6 +95,10 @@ class LogWindows:
         """A hash that is another one for other files, settings or windows; the cache's folder has a part in it."""
         chosen = b"" if self._cases is None else self._cases.tobytes()
         return hashlib.sha256(str(self._windows["start"].path.resolve()).encode() + chosen).hexdigest()
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return what tells the whole log from others, see `tsjepa.datasets.log_fingerprint`."""
+        return fingerprint(self._rows)
 
     def groups(self) -> NDArray[Any]:
         """Return the group of each id, shape (n_series,), int64 or text."""

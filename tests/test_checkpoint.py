@@ -59,6 +59,18 @@ def test_only_plain_types_and_tensors_are_stored(tmp_path):
     assert content["tsjepa"]["version"] == 4
 
 
+@pytest.mark.parametrize("fingerprint", [None, {"rows": 20, "first": "0"}])
+def test_a_fingerprint_of_the_data_is_kept_and_may_be_missing(tmp_path, fingerprint):
+    path, model, header = saved(tmp_path)
+    save_checkpoint(path, model, header._replace(fingerprint=fingerprint))
+    assert load_checkpoint(path)[1].fingerprint == fingerprint
+    changed(path, lambda content: content["tsjepa"].pop("fingerprint"))
+    assert load_checkpoint(path)[1].fingerprint is None
+    changed(path, lambda content: content["tsjepa"].update(fingerprint=7))
+    with pytest.raises(CheckpointError, match="its fingerprint of the data is 7"):
+        load_checkpoint(path)
+
+
 class Bomb:
     def __init__(self, path):
         self.path = path

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+import torch
 from command_line import tsjepa
 
 from tsjepa.checkpoint import load_checkpoint
@@ -268,6 +269,35 @@ def test_training_data_that_are_gone_are_asked_for() -> None:
     Path("train.parquet").rename("kept.parquet")
     assert "train.parquet is not here: name normal data by --normal" in refused(1, *WORDS)
     found(*WORDS, "--normal", "kept.parquet")
+
+
+def test_training_data_may_be_a_pattern() -> None:
+    Path("plant").mkdir()
+    Path("train.parquet").rename("plant/1.parquet")
+    content = torch.load(CKPT, weights_only=True)
+    content["tsjepa"]["data"] = "plant/*.parquet"
+    torch.save(content, CKPT)
+    result = tsjepa(*WORDS)
+    assert result.exit_code == 0, result.output
+    assert "thresholds come from blocks of plant/*.parquet" in result.stderr
+    log(900, seed=7).to_parquet("normal.parquet", index=False)
+    result = tsjepa(*WORDS, "--overwrite", "--normal", "normal.parquet")
+    assert "what is usual comes from plant/*.parquet, thresholds from normal.parquet" in result.stderr
+
+
+def test_a_training_log_that_has_changed_is_not_normal() -> None:
+    frame = log(800, seed=1)
+    frame.to_csv("train.csv", index=False)
+    frame.to_parquet("train.parquet", index=False, compression="gzip")
+    found(*WORDS)
+    faulty(900).drop(columns="anomaly").assign(run="a").to_parquet("train.parquet", index=False)
+    grown = "train.parquet is not the same log any more (its number of rows is 900 and was 800): name normal data"
+    assert grown in refused(1, *WORDS, "--overwrite")
+    frame.assign(level=3.0).to_parquet("train.parquet", index=False)
+    assert "(its values are others)" in refused(1, *WORDS, "--overwrite", "--reference-rows", "300")
+    result = tsjepa(*WORDS, "--overwrite", "--normal", "train.csv")
+    assert "the training data are left out: train.parquet is not the same log" in result.stderr
+    assert "thresholds come from blocks of train.csv, each by what is usual in the others.\n" in result.stderr
 
 
 def follow(source: str = "log.csv") -> tuple[str, ...]:

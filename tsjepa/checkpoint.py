@@ -42,6 +42,8 @@ class Header(NamedTuple):
         Length of the longest training series.
     channel_names : tuple of str, optional
         Names of the channels in their order; None where the data name none.
+    fingerprint : dict, optional
+        Plain types that tell a training log from others; None for other data, and in older checkpoints.
     """
 
     config: Config
@@ -49,6 +51,7 @@ class Header(NamedTuple):
     n_channels: int
     n_timepoints: int
     channel_names: tuple[str, ...] | None = None
+    fingerprint: dict[str, Any] | None = None
 
     def plain(self) -> dict[str, Any]:
         """Return it as plain types."""
@@ -60,6 +63,7 @@ class Header(NamedTuple):
             "n_channels": self.n_channels,
             "n_timepoints": self.n_timepoints,
             "channel_names": None if self.channel_names is None else list(self.channel_names),
+            "fingerprint": self.fingerprint,
         }
 
 
@@ -191,7 +195,11 @@ def read_header(content: dict[str, Any], path: str | Path) -> Header:
         names = values["channel_names"] if values["version"] > 1 else None  # format 1 had no names
         if names is not None and not (len(names) == n_channels and all(isinstance(name, str) for name in names)):
             raise ValueError(f"there are {n_channels} channels, but their names are {names}.")
-        return Header(config, values["data"], n_channels, n_timepoints, None if names is None else tuple(names))
+        fingerprint = values.get("fingerprint")
+        if not isinstance(fingerprint, dict | None):
+            raise ValueError(f"its fingerprint of the data is {fingerprint!r}.")
+        names = None if names is None else tuple(names)
+        return Header(config, values["data"], n_channels, n_timepoints, names, fingerprint)
     except (ConfigError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"the header of {path} is damaged: {error}") from error
 
