@@ -16,7 +16,7 @@ from tsjepa.cli.detect_normal import (
     open_data,
     step_in,
 )
-from tsjepa.cli.detect_tables import Found, check_paths, draw_picture, write_events, write_scores
+from tsjepa.cli.detect_tables import Found, check_events, check_paths, draw_picture, write_events, write_scores
 from tsjepa.cli.errors import Failure, say, told
 from tsjepa.cli.options import DetectOptions
 from tsjepa.cli.outdir import make_writable
@@ -61,6 +61,7 @@ def detect(options: DetectOptions) -> DetectReport:
     numbers, events = find_events(cuts, score, channels, threshold, normal.scorer.patch_length)
     names = [normal.runs.channels[at] for at in normal.scorer.channels]
     found = Found(runs, order, names, score, channels, numbers, events, threshold)
+    check_events(options.out)  # of another command that was as fast
     write_scores(options.out, found)
     write_events(options.out, found)
     if options.picture is not None:

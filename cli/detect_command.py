@@ -57,9 +57,9 @@ def detect(
     """Score every row of a log by a world model's surprise, and join rows over a threshold to events.
 
     FILE.parquet has the log's own columns of id and time, score, event (its number where a row is over the threshold),
-    and one score_<channel> a channel. events.csv beside it has one row an event. Thresholds come from normal data: the
-    data of training, those of --normal, or the first rows of each run. A score uses no later row, and comes at most one
-    patch after what it is about.
+    and one score_<channel> a channel. events.csv beside it has one row an event, so each FILE needs a folder of its
+    own. Thresholds come from normal data: the data of training, those of --normal, or the first rows of each run. A
+    score uses no later row, and comes at most one patch after what it is about.
     """
     options = DetectOptions(
         checkpoint, data, out, overwrite, reference_rows, normal, false_alarms, label, picture, follow, idle_timeout,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tsjepa.cli.detect_lines import STDIN, Layout, Rows, check_text, find_columns, read_lines, read_rows
 from tsjepa.cli.detect_normal import STEP_TOLERANCE, Normal, fit_normal
 from tsjepa.cli.detect_state import Run, State
-from tsjepa.cli.detect_tables import EVENT_COLUMNS, EVENTS, event_row
+from tsjepa.cli.detect_tables import EVENT_COLUMNS, EVENTS, check_events, event_row
 from tsjepa.cli.errors import USAGE, Failure, say, told
 from tsjepa.cli.options import DetectOptions
 from tsjepa.cli.outdir import make_writable, writing
@@ -87,6 +87,7 @@ class Follower:
         if overwrite:
             self.state.path.unlink(missing_ok=True)
         if not self.state.load(self.scorer, self.threshold):
+            check_events(self.options.out)
             for path in self.paths.values():
                 if path.exists() and not overwrite:
                     raise Failure(

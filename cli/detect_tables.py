@@ -52,6 +52,17 @@ class Found(NamedTuple):
     threshold: Threshold
 
 
+def check_events(out: Path) -> None:
+    """Refuse the folder of other scores: their events have the same name, and are not replaced."""
+    events = out.with_name(EVENTS)
+    if events.exists() and not out.exists():
+        raise Failure(
+            f"{events} belongs to other scores, since there is no {out}: name one in another folder with --out, or "
+            f"remove {EVENTS}.",
+            USAGE,
+        )
+
+
 def check_paths(options: DetectOptions) -> None:
     """Refuse other kinds of files than those that are written, and files that exist."""
     suffix = ".csv" if options.follow else ".parquet"
@@ -60,9 +71,12 @@ def check_paths(options: DetectOptions) -> None:
         raise Failure(
             f"scores are written as {suffix}{with_follow}: name such a file with --out, not {options.out}.", USAGE
         )
+    if options.out.name == EVENTS:
+        raise Failure(f"{options.out} is what events are written to: name another file with --out.", USAGE)
     if options.picture is not None and options.picture.suffix not in PICTURES:
         raise Failure(f"--picture ends in {' or '.join(PICTURES)}, but is {options.picture}.", USAGE)
     refuse_input(options.out, options.data, options.normal)
+    check_events(options.out)
     paths = [] if options.follow else [options.out, options.out.with_name(EVENTS), options.picture]
     for path in paths:
         if path is not None and path.exists() and not options.overwrite:
@@ -87,11 +101,14 @@ def write_scores(out: Path, found: Found) -> None:
 
 
 def score_table(found: Found, rows: NDArray[np.int64]) -> pa.Table:
-    """Return id and time in the log's own types, score, event and the channels' scores of rows."""
+    """Return id and time in the log's own types, score, event and the channels' scores of rows.
+
+    Runs that no column tells apart, but their files, have their names in a column id.
+    """
     columns = found.runs.columns
     table: dict[str, pa.Array] = {}
-    if columns.id is not None:
-        table[columns.id] = found.runs.ids.take(pa.array(run_of(found.runs, rows)))
+    if columns.id is not None or len(found.runs.ids) > 1:
+        table[columns.id or "id"] = found.runs.ids.take(pa.array(run_of(found.runs, rows)))
     if columns.time is not None:
         table[columns.time] = found.runs.shown_times(rows)
     numbers = found.numbers[rows]

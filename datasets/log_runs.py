@@ -13,12 +13,14 @@ from tsjepa.datasets.dataset import DataError
 from tsjepa.datasets.log_cache import RowStore
 from tsjepa.datasets.log_columns import Layout
 from tsjepa.datasets.log_cut import named_normal
+from tsjepa.datasets.log_files import stem
 from tsjepa.datasets.log_fingerprint import fingerprint
 from tsjepa.datasets.log_place import Progress
+from tsjepa.datasets.log_plan import file_ids
 from tsjepa.datasets.log_reading import Piece
 from tsjepa.datasets.log_settings import DEFAULT_GAP_STEPS, Columns
 from tsjepa.datasets.log_time import NANOSECONDS, as_arrow, in_ticks, shown_step
-from tsjepa.datasets.log_values import read_rows
+from tsjepa.datasets.log_values import Rows, read_rows
 from tsjepa.datasets.logs import Announce, open_rows, silent
 
 if TYPE_CHECKING:
@@ -141,17 +143,16 @@ class LogRuns:
         return np.concatenate(list(self._places()))
 
     def _places(self) -> Iterator[NDArray[np.int64]]:
-        if self._layout.form != "wide" or self._layout.id_by == "file":
+        if self._layout.form != "wide":
             yield np.arange(self._rows.rows)
             return
+        files = {piece.file.shown: piece.file for piece in self._pieces}
+        named = file_ids(list(files.values()), stem(self.source))
         number = {name: at for at, name in enumerate(self.ids.to_pylist())}
         next_row, last = self.offsets[:-1].copy(), np.full(len(number), -np.inf)
         for piece in self._pieces:
             for rows in read_rows(self._layout, piece, with_values=False):
-                names = [None] if rows.id is None else rows.id.dictionary_encode().dictionary.to_pylist()
-                codes = np.zeros(len(rows.time), np.int64)
-                if rows.id is not None:
-                    codes = rows.id.dictionary_encode().indices.to_numpy().astype(np.int64)
+                names, codes = _ids_in(rows, named[piece.file.shown])
                 place = np.empty(len(codes), np.int64)
                 for code, name in enumerate(names):
                     chosen, run = np.flatnonzero(codes == code), number.get(name, 0)
@@ -164,11 +165,19 @@ class LogRuns:
     def _check_order(self, time: NDArray[np.float64], number: NDArray[np.int64], piece: Piece, name: Any) -> None:
         back = np.flatnonzero(np.diff(time) < 0)
         if len(back):
-            of = "" if name is None else f" in {self.columns.id} {name!r}"
+            of = "" if self.columns.id is None else f" in {self.columns.id} {name!r}"
             raise DataError(
                 f"{piece.file.shown}, row {number[back[0]]}: time runs backwards{of}; sort the log by time, or leave "
                 "such rows out"
             )
+
+
+def _ids_in(rows: Rows, file_id: str) -> tuple[list[Any], NDArray[np.int64]]:
+    """Return the ids that some rows have, and which of them each row has; without a column it is the file's."""
+    if rows.id is None:
+        return [file_id], np.zeros(len(rows.time), np.int64)
+    found = rows.id.dictionary_encode()
+    return found.dictionary.to_pylist(), found.indices.to_numpy().astype(np.int64)
 
 
 def load_runs(

@@ -15,8 +15,10 @@ import torch
 from command_line import tsjepa
 
 from tsjepa.checkpoint import load_checkpoint
+from tsjepa.cli import detect, detect_follow
 from tsjepa.stream import score_series
 from tsjepa.surprise import fit_scorer, refer
+from tsjepa.thresholds import Threshold, fit_threshold
 from tsjepa.world import WorldModel
 
 CKPT = "run/checkpoint.ckpt"
@@ -28,6 +30,13 @@ SMALL = (
     *("projector.out=8", "regularizer.slices=16", "world.horizons=[1,2]", "train.lr=3e-3"),
 )
 WORDS = ("detect", CKPT, "--data", "test.parquet", "--out", "scores.parquet", "--false-alarms", "1/2000")
+
+
+def follow(source: str = "log.csv") -> tuple[str, ...]:
+    return (
+        *("detect", CKPT, "--data", source, "--out", "scores.csv", "--false-alarms", "1/2000", "--follow"),
+        *("--idle-timeout", "0"),
+    )
 
 
 def found(*words: str, text: str | None = None) -> dict[str, Any]:
@@ -251,10 +260,51 @@ def test_a_log_without_ids_is_one_run() -> None:
     assert "log.csv has no column 'run' (--id)" in refused(1, *follow(), "--overwrite")
 
 
+def test_files_of_one_machine_each_are_told_apart() -> None:
+    Path("machines").mkdir()
+    for seed, name in enumerate("AB"):
+        log(300, seed).drop(columns="run").to_csv(f"machines/{name}.csv", index=False)
+    content = torch.load(CKPT, weights_only=True)
+    content["tsjepa"]["config"]["log"]["id"] = None  # as if it had been trained on such files
+    torch.save(content, CKPT)
+    found(*WORDS, "--data", "machines")
+    table = pd.read_parquet("scores.parquet")
+    assert list(table)[:3] == ["id", "timestamp", "score"]
+    assert table["id"].tolist() == ["A.csv"] * 300 + ["B.csv"] * 300
+
+
 def test_old_tables_are_kept() -> None:
     found(*WORDS)
     assert "scores.parquet exists already" in refused(2, *WORDS)
     found(*WORDS, "--overwrite")
+
+
+def test_events_of_other_scores_are_kept() -> None:
+    found(*WORDS)
+    events = Path("events.csv").read_bytes()
+    faulty().drop(columns="anomaly").to_csv("log.csv", index=False)
+    for words in ((*WORDS, "--out", "other.parquet"), (*WORDS, "--out", "other.parquet", "--overwrite"), follow()):
+        assert "events.csv belongs to other scores, since there is no" in refused(2, *words)
+    assert "name another file" in refused(2, *follow(), "--out", "events.csv", "--overwrite")
+    assert Path("events.csv").read_bytes() == events
+    found(*WORDS, "--out", "other/scores.parquet")
+
+
+@pytest.mark.parametrize("words", [WORDS, follow()])
+def test_events_that_another_command_wrote_meanwhile_are_kept(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faulty().drop(columns="anomaly").to_csv("log.csv", index=False)
+
+    def written_meanwhile(*given: Any, **named: Any) -> Threshold:
+        Path("events.csv").write_text("event\n")
+        return fit_threshold(*given, **named)
+
+    for module in (detect, detect_follow):
+        monkeypatch.setattr(module, "fit_threshold", written_meanwhile)
+    assert "events.csv belongs to other scores" in refused(2, *words)
+    assert not Path("scores.parquet").exists()
+    assert Path("events.csv").read_text() == "event\n"
 
 
 def test_other_checkpoints_are_refused() -> None:
@@ -298,13 +348,6 @@ def test_a_training_log_that_has_changed_is_not_normal() -> None:
     result = tsjepa(*WORDS, "--overwrite", "--normal", "train.csv")
     assert "the training data are left out: train.parquet is not the same log" in result.stderr
     assert "thresholds come from blocks of train.csv, each by what is usual in the others.\n" in result.stderr
-
-
-def follow(source: str = "log.csv") -> tuple[str, ...]:
-    return (
-        *("detect", CKPT, "--data", source, "--out", "scores.csv", "--false-alarms", "1/2000", "--follow"),
-        *("--idle-timeout", "0"),
-    )
 
 
 def batch_rows(frame: pd.DataFrame) -> pd.DataFrame:

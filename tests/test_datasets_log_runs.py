@@ -61,6 +61,20 @@ def test_time_that_runs_backwards_is_told(tmp_path: Path) -> None:
         opened(table, tmp_path).file_order()
 
 
+def test_files_of_one_run_each_keep_their_order(tmp_path: Path) -> None:
+    table = frame()[::2].drop(columns="unit")
+    for name, step in (("a.parquet", 1), ("b.csv", -1)):
+        part = table[::step]
+        part.to_parquet(tmp_path / name) if step > 0 else part.to_csv(tmp_path / name, index=False)
+    runs = load_runs(f"{tmp_path}/?.*", Columns(label="anomaly"), cache_dir=tmp_path / "cache")
+    assert runs.ids.to_pylist() == ["a.parquet", "b.csv"]
+    with pytest.raises(DataError, match=r"b.csv, row 2: time runs backwards; sort the log by time"):
+        runs.file_order()
+    table.to_csv(tmp_path / "b.csv", index=False)
+    runs = load_runs(f"{tmp_path}/?.*", Columns(label="anomaly"), cache_dir=tmp_path / "cache")
+    np.testing.assert_array_equal(runs.file_order(), np.arange(40))
+
+
 def test_a_gap_is_ten_steps_or_what_was_said(tmp_path: Path) -> None:
     runs = opened(frame(), tmp_path)
     assert runs.longest_step(None, 2000.0) == 20_000.0
