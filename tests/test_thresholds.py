@@ -83,6 +83,20 @@ def test_the_level_is_the_one_of_greatest_likelihood() -> None:
     assert fit_threshold([x], 100_000, 1).value == pytest.approx(level, rel=0.02)
 
 
+@pytest.mark.parametrize("peaks", [0, 1, 2, 3])
+def test_fewer_peaks_than_are_allowed_have_no_interval(peaks: int) -> None:
+    x = np.zeros(5000)
+    for start in range(0, 1000 * peaks, 1000):
+        x[start : start + 50] = 7.0
+    found = fit_threshold([x], 2000, 1)
+    assert found.extrapolated == (peaks == 3)
+    if found.extrapolated:
+        assert found.low < found.value < found.high
+    else:
+        assert (found.value, found.low, found.high) == (0.0, None, None)
+        assert "counted in 5000 normal rows" in found.sentence()
+
+
 def test_rarer_alarms_need_higher_scores() -> None:
     x = norm.rvs(size=4000, random_state=0)
     values = [fit_threshold([x], interval, 1).value for interval in (100, 350, 1000, 10_000, 100_000)]

@@ -95,7 +95,7 @@ class Threshold(NamedTuple):
     value : float
         Scores above it are alarms.
     low, high : float or None
-        Interval of 95 % by profile likelihood where the tail was extrapolated.
+        Interval of 95 % by profile likelihood where the tail was extrapolated, None where alarms were counted.
     rows : int
         Normal rows with a score.
     interval : float
@@ -193,9 +193,9 @@ def extrapolate(peaks: NDArray[np.float64], body: float, rows: int, interval: fl
     one table of likelihoods, of levels by shapes, gives estimate and interval.
     """
     excess = peaks[peaks > body] - body
-    if not len(excess):  # all normal scores are alike
-        return Threshold(body, body, body, rows, interval)
-    times = max(len(excess) / rows * interval, 1 + 1e-6)
+    times = len(excess) / rows * interval
+    if times <= 1:  # all peaks are allowed, so that there is nothing beyond them to tell
+        return Threshold(body, None, None, rows, interval)
     shapes = SHAPES if len(excess) >= SHAPED else np.zeros(1)
     # the level is this many scales above the body
     reach = np.where(
