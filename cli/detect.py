@@ -51,7 +51,7 @@ def detect(options: DetectOptions) -> DetectReport:
     runs = open_data(load_world(options.checkpoint)[1], options)
     order = runs.file_order()
     normal = fit_normal(options)
-    check_step(runs, normal.runs)
+    check_step(runs, normal.runs, normal.scorer.context)
     make_writable(options.out.parent)
     cuts = [cut_run(runs, run, normal, options.reference_rows) for run in range(len(runs.ids))]
     check_lengths(runs, cuts, normal)

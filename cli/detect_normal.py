@@ -115,7 +115,7 @@ def fit_normal(options: DetectOptions) -> Normal:
     given = None if options.normal is None else open_normal(options.normal, header, options)
     logs = [log for log in (trained, given) if log is not None]
     for log in logs[1:]:
-        check_step(log, logs[0])
+        check_step(log, logs[0], header.n_timepoints)
     max_gap = header.config.log.max_gap if options.max_gap is None else options.max_gap
     parts = [stretches_of(log, max_gap, step_in(log, logs[0])) for log in logs]
     context = header.n_timepoints
@@ -185,14 +185,30 @@ def cut_at_gaps(runs: LogRuns, run: int, max_gap: float | str | None, step: floa
     return [start, *(start + int(at) for at in gaps), stop]
 
 
-def check_step(runs: LogRuns, trained: LogRuns) -> None:
-    """Refuse a log whose rows are further apart, or closer, than those of the training data."""
-    step = step_in(runs, trained)
-    if runs.counted or trained.counted or np.isnan(step):
+def check_step(runs: LogRuns, trained: LogRuns, context: int) -> None:
+    """Refuse a log whose rows are further apart, or closer, than those of the training data.
+
+    Runs that are shorter than the context have no score, so that their steps do not matter.
+    """
+    if runs.counted or trained.counted:
         return
-    for name, own in zip(runs.ids.to_pylist(), runs.steps, strict=True):
-        if np.isfinite(own) and abs(own / step - 1) > STEP_TOLERANCE:
+    check_unit(runs, trained)
+    step = step_in(runs, trained)
+    for name, own, rows in zip(runs.ids.to_pylist(), runs.steps, np.diff(runs.offsets), strict=True):
+        if rows >= context and abs(own / step - 1) > STEP_TOLERANCE:
             raise Failure(
                 f"{runs.source}: {name} has a row every {runs.shown_step(own)}, but the checkpoint was trained on one "
                 f"every {runs.shown_step(step)}: resample the log to that, or train on such rows.",
             )
+
+
+def check_unit(runs: LogRuns, trained: LogRuns) -> None:
+    """Refuse dates where times of the training data are numbers without a unit, and the other way round."""
+    if (runs.tick is None) == (trained.tick is None):
+        return
+    kinds = ("numbers without a unit", "dates")
+    own, known = kinds if runs.tick is None else kinds[::-1]
+    raise Failure(
+        f"{runs.source}: its times are {own}, but those of the normal log {trained.source} are {known}: write them "
+        "alike."
+    )

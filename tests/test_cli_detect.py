@@ -273,6 +273,28 @@ def test_files_of_one_machine_each_are_told_apart() -> None:
     assert table["id"].tolist() == ["A.csv"] * 300 + ["B.csv"] * 300
 
 
+def test_the_step_of_a_run_that_is_too_short_for_a_score_does_not_matter() -> None:
+    pd.concat([log(300, 3), log(31, 0, run="b", step="3s")]).to_parquet("test.parquet", index=False)
+    result = tsjepa(*WORDS)
+    assert result.exit_code == 0, result.output
+    assert "1 runs are shorter than the 32 rows of the context and have no score: b" in result.stderr
+    pd.concat([log(300, 3), log(32, 0, run="b", step="3s")]).to_parquet("test.parquet", index=False)
+    assert "b has a row every 3s" in refused(1, *WORDS, "--overwrite")
+
+
+def test_dates_and_numbers_are_no_times_of_one_log() -> None:
+    frame = log(300, 3).assign(timestamp=range(300))
+    frame.to_parquet("test.parquet", index=False)
+    sentence = "its times are {}, but those of the normal log {} are {}: write them alike"
+    numbers, dates = "numbers without a unit", "dates"
+    assert "test.parquet: " + sentence.format(numbers, "train.parquet", dates) in refused(1, *WORDS)
+    refused_normal = refused(1, *WORDS, "--data", "train.parquet", "--normal", "test.parquet")
+    assert "test.parquet: " + sentence.format(numbers, "train.parquet", dates) in refused_normal
+    Path("train.parquet").rename("dates.parquet")
+    words = ("--data", "dates.parquet", "--normal", "test.parquet")
+    assert "dates.parquet: " + sentence.format(dates, "test.parquet", numbers) in refused(1, *WORDS, *words)
+
+
 def test_old_tables_are_kept() -> None:
     found(*WORDS)
     assert "scores.parquet exists already" in refused(2, *WORDS)
