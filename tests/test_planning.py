@@ -1,5 +1,7 @@
 """Planning: the search finds known optima, and in closed loop a plant is brought to its target."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -84,6 +86,45 @@ def test_what_is_missing_is_no_start_and_no_target() -> None:
     context[1, 5] = np.nan
     with pytest.raises(ValueError, match="every point was measured"):
         plan(integrator(), context, decoder, np.ones(1), BOUNDS, steps=3)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"bounds": np.array([[np.nan, 1]])}, r"both finite, but are \[\[nan, 1.0\]\]"),
+        ({"bounds": np.array([[-np.inf, np.inf]])}, "both finite"),
+        ({"bounds": np.array([[1, 0]])}, "the least and then the largest value"),
+        ({"bounds": np.array([1.0])}, "the least and then the largest value"),
+        ({"steps": 0}, "steps is 0: plan for at least 1 patch"),
+        ({"steps": -1}, "steps is -1: plan for at least 1 patch"),
+        ({"target": np.ones(2)}, r"the decoder gives 1 value\(s\), but the target has shape \(2,\)"),
+        ({"target": np.array([np.inf])}, "a target is infinite"),
+        ({"decoder": np.ones(9)}, r"a decoder has shape \(E \+ 1, K\)"),
+        ({"decoder": np.ones((8, 1))}, "the decoder has 8 rows, and needs 9"),
+        ({"decoder": np.full((9, 1), np.nan)}, "a number of the decoder is not finite"),
+        ({"search": Search(elites=0)}, "Search.* finds nothing"),
+        ({"search": Search(8, 24)}, "elites from 1 to samples"),
+        ({"search": Search(rounds=0)}, "1 or more rounds"),
+        ({"context": np.zeros((3, PATCH - 1))}, r"the context has 3 point\(s\), fewer than the 4 of a patch"),
+        ({"context": np.zeros((1, 3, CONTEXT))}, r"a context has shape \(n_channels, T\)"),
+        ({"context": np.zeros((2, CONTEXT))}, "mixes the 3 channels"),
+    ],
+)
+def test_what_no_plan_can_follow_is_told_in_a_sentence(change: dict[str, Any], sentence: str) -> None:
+    given = {"context": np.zeros((3, CONTEXT)), "decoder": np.ones((9, 1)), "target": np.ones(1), "bounds": BOUNDS}
+    with pytest.raises(ValueError, match=sentence):
+        plan(small(), **{**given, "steps": 2, "search": Search(8, 4, 1), **change})
+
+
+def test_a_rollout_needs_inputs_of_its_steps() -> None:
+    model = small()
+    with torch.no_grad():
+        belief = model.belief(torch.zeros(2, 3, CONTEXT))
+        for shape in ((2, 1, 6 * PATCH), (2, 1, 3 * PATCH), (2, 2, 4 * PATCH), (2, 4 * PATCH)):
+            with pytest.raises(ValueError, match=r"1 input\(s\) over 4 patches of 4 points are \(B, 1, 16\)"):
+                model.rollout(belief, torch.zeros(shape), steps=4)
+        with pytest.raises(ValueError, match="predict at least 1 patch"):
+            model.rollout(belief, torch.zeros(2, 1, 0), steps=0)
 
 
 def test_a_belief_rests_on_whole_patches_that_end_with_the_context() -> None:

@@ -18,8 +18,9 @@ class Search(NamedTuple):
     samples : int
         Plans that are drawn a round.
     elites : int
-        Best plans of a round, from which the next round's law follows.
+        Best plans of a round, from which the next round's law follows; 1 to `samples`.
     rounds : int
+        At least 1.
     """
 
     samples: int = 256
@@ -63,15 +64,15 @@ def plan(
     model : WorldModel
         In evaluation mode, on the CPU, with inputs.
     context : array of shape (n_channels, T)
-        What was measured last, every point of it.
+        What was measured last, every point of it; at least a patch.
     decoder : array of shape (E + 1, K)
         Linear probe from latents to values, the constant last, see `tsjepa.evidence.ridge`.
     target : array of shape (K,)
         In the unit of the decoder's values; NaN where any value will do.
     bounds : array of shape (U, 2)
-        Least and largest value of each input.
+        Least and largest value of each input, finite.
     steps : int
-        Patches to plan for.
+        Patches to plan for, at least 1.
     search : Search, optional
     seed : int, default=0
 
@@ -82,7 +83,8 @@ def plan(
     Raises
     ------
     ValueError
-        If the bounds are not those of the model's inputs, a point of the context is missing, or there is no target.
+        If the bounds are not those of the model's inputs, a point of the context is missing, there is no target, or
+        shapes, `steps` or `search` are not as above.
 
     Examples
     --------
@@ -92,13 +94,10 @@ def plan(
     >>> plan(model, np.zeros((2, 128), np.float32), np.zeros((33, 1)), np.ones(1), bounds, steps=3).inputs.shape
     (1, 3)
     """
-    if len(bounds) != len(model.encoder.inputs):
-        raise ValueError(f"the model has {len(model.encoder.inputs)} input(s), but there are {len(bounds)} bounds.")
-    if not np.isfinite(context).all():
-        raise ValueError("a plan starts from a context of which every point was measured: fill its gaps, or wait.")
-    if not np.isfinite(target).any():
-        raise ValueError("no value has a target: give at least one that is not NaN.")
     search, generator = search or Search(), torch.Generator().manual_seed(seed)
+    _check_start(context, steps, search)
+    _check_bounds(bounds, len(model.encoder.inputs))
+    _check_target(target, decoder)
     low, high = torch.tensor(bounds, dtype=torch.float32).T[..., None]
     weights, wanted = torch.tensor(decoder, dtype=torch.float32), torch.tensor(target, dtype=torch.float32)
     belief = model.belief(torch.from_numpy(context.astype(np.float32))[None]).expand(search.samples, -1)
@@ -119,4 +118,46 @@ def foreseen(model: WorldModel, belief: Tensor, inputs: Tensor, weights: Tensor)
     """Return the decoded values [B, steps, K] that follow beliefs [B, D] under inputs [B, U, steps], one a patch."""
     told = inputs.repeat_interleave(model.encoder.tokenizer.patch_length, -1)
     latents = model.rollout(belief, told, steps=inputs.shape[-1])
+    if len(weights) != latents.shape[-1] + 1:
+        raise ValueError(
+            f"the decoder has {len(weights)} rows, and needs {latents.shape[-1] + 1}, one a value of a latent and the "
+            "constant: fit one to this model."
+        )
     return latents @ weights[:-1] + weights[-1]
+
+
+def _check_start(context: NDArray[np.float32], steps: int, search: Search) -> None:
+    if steps < 1:
+        raise ValueError(f"steps is {steps}: plan for at least 1 patch.")
+    if not (1 <= search.elites <= search.samples and search.rounds >= 1):
+        raise ValueError(f"{search} finds nothing: give 1 or more rounds, and elites from 1 to samples.")
+    if np.ndim(context) != 2:
+        raise ValueError(f"a context has shape (n_channels, T), but this one {np.shape(context)}.")
+    if not np.isfinite(context).all():
+        raise ValueError("a plan starts from a context of which every point was measured: fill its gaps, or wait.")
+
+
+def _check_bounds(bounds: NDArray[np.float64], n_inputs: int) -> None:
+    if len(bounds) != n_inputs:
+        raise ValueError(f"the model has {n_inputs} input(s), but there are {len(bounds)} bounds.")
+    bounds = np.asarray(bounds)
+    if bounds.shape != (n_inputs, 2) or not np.isfinite(bounds).all() or (bounds[:, 0] > bounds[:, 1]).any():
+        raise ValueError(
+            f"bounds are the least and then the largest value of each input, both finite, but are {bounds.tolist()}."
+        )
+
+
+def _check_target(target: NDArray[np.float64], decoder: NDArray[np.float64]) -> None:
+    if np.ndim(decoder) != 2:
+        raise ValueError(f"a decoder has shape (E + 1, K), but this one {np.shape(decoder)}.")
+    if not np.isfinite(decoder).all():
+        raise ValueError("a number of the decoder is not finite: fit it to values that were measured.")
+    if np.shape(target) != np.shape(decoder)[1:]:
+        raise ValueError(
+            f"the decoder gives {np.shape(decoder)[1]} value(s), but the target has shape {np.shape(target)}: give one "
+            "target each, NaN where any value will do."
+        )
+    if np.isinf(target).any():
+        raise ValueError("a target is infinite: give a number, or NaN where any value will do.")
+    if np.isnan(target).all():
+        raise ValueError("no value has a target: give at least one that is not NaN.")

@@ -243,8 +243,18 @@ class WorldModel(JEPA):
         """Return the belief [B, D] at the end of a context [B, C, T] of which every point was measured.
 
         Patches are whole and end with the context: the first T mod P points, which fill none, are left out.
+
+        Raises
+        ------
+        ValueError
+            If the context is shorter than a patch.
         """
-        x = x[:, :, x.shape[2] % self.encoder.tokenizer.patch_length :]
+        length, patch = x.shape[2], self.encoder.tokenizer.patch_length
+        if length < patch:
+            raise ValueError(
+                f"the context has {length} point(s), fewer than the {patch} of a patch: give a longer one."
+            )
+        x = x[:, :, length % patch :]
         (tokens,) = self.encoder(self.encoder.sequences(x)[0])
         return self.predictor.beliefs(self.project(tokens, None), self.inputs(x))[:, -1]
 
@@ -257,7 +267,7 @@ class WorldModel(JEPA):
         inputs : Tensor of shape (B, U, steps * P), optional
             What the plant will be told, in the unit of the series; only where the encoder has inputs.
         steps : int
-            Patches to predict; more than the largest horizon of training is an extrapolation.
+            Patches to predict, at least 1; more than the largest horizon of training is an extrapolation.
 
         Returns
         -------
@@ -266,13 +276,24 @@ class WorldModel(JEPA):
         Raises
         ------
         ValueError
-            If inputs are missing, or the model has none.
+            If there is no step, inputs are missing or not of that many steps, or the model has none.
         """
-        if (inputs is None) != (not self.encoder.inputs):
-            raise ValueError(f"the model has {len(self.encoder.inputs)} input(s): give inputs where it has some only.")
+        self._check_rollout(inputs, steps)
         told = None if inputs is None else self.told(inputs)
         beliefs = []
         for step in range(steps):
             belief = self.predictor.step(belief, None if told is None else told[:, step])
             beliefs.append(belief)
         return self.predictor.read(torch.stack(beliefs, 1))
+
+    def _check_rollout(self, inputs: Tensor | None, steps: int) -> None:
+        count, patch = len(self.encoder.inputs), self.encoder.tokenizer.patch_length
+        if steps < 1:
+            raise ValueError(f"steps is {steps}: predict at least 1 patch.")
+        if (inputs is None) != (not count):
+            raise ValueError(f"the model has {count} input(s): give inputs where it has some only.")
+        if inputs is not None and tuple(inputs.shape[1:]) != (count, steps * patch):
+            raise ValueError(
+                f"inputs have shape {tuple(inputs.shape)}, but {count} input(s) over {steps} patches of {patch} points "
+                f"are (B, {count}, {steps * patch})."
+            )
