@@ -32,13 +32,6 @@ SMALL = (
 WORDS = ("detect", CKPT, "--data", "test.parquet", "--out", "scores.parquet", "--false-alarms", "1/2000")
 
 
-def follow(source: str = "log.csv") -> tuple[str, ...]:
-    return (
-        *("detect", CKPT, "--data", source, "--out", "scores.csv", "--false-alarms", "1/2000", "--follow"),
-        *("--idle-timeout", "0"),
-    )
-
-
 def found(*words: str, text: str | None = None) -> dict[str, Any]:
     result = tsjepa(*words, "--json", text=text)
     assert result.exit_code == 0, result.output
@@ -254,10 +247,10 @@ def test_a_log_without_ids_is_one_run() -> None:
     assert found(*WORDS, "--label", "", "--id", "")["f1"] is None
     assert pq.read_table("scores.parquet").column_names[:2] == ["timestamp", "score"]
     frame.to_csv("log.csv", index=False)
-    found(*follow(), "--id", "", "--overwrite")
-    followed, expected = pd.read_csv("scores.csv"), pd.read_parquet("scores.parquet")
+    found(*follow(), "--id", "", "--out", "followed/scores.csv")
+    followed, expected = pd.read_csv("followed/scores.csv"), pd.read_parquet("scores.parquet")
     np.testing.assert_array_equal(followed["score"].astype(np.float32), expected["score"])
-    assert "log.csv has no column 'run' (--id)" in refused(1, *follow(), "--overwrite")
+    assert "log.csv has no column 'run' (--id)" in refused(1, *follow(), "--out", "other/scores.csv")
 
 
 def test_files_of_one_machine_each_are_told_apart() -> None:
@@ -312,23 +305,6 @@ def test_events_of_other_scores_are_kept() -> None:
     found(*WORDS, "--out", "other/scores.parquet")
 
 
-@pytest.mark.parametrize("words", [WORDS, follow()])
-def test_events_that_another_command_wrote_meanwhile_are_kept(
-    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    faulty().drop(columns="anomaly").to_csv("log.csv", index=False)
-
-    def written_meanwhile(*given: Any, **named: Any) -> Threshold:
-        Path("events.csv").write_text("event\n")
-        return fit_threshold(*given, **named)
-
-    for module in (detect, detect_follow):
-        monkeypatch.setattr(module, "fit_threshold", written_meanwhile)
-    assert "events.csv belongs to other scores" in refused(2, *words)
-    assert not Path("scores.parquet").exists()
-    assert Path("events.csv").read_text() == "event\n"
-
-
 def test_other_checkpoints_are_refused() -> None:
     np.savez("pump.npz", X_train=np.random.default_rng(0).normal(size=(8, 1, 40)))
     words = ("--config", "tiny", "--epochs", "1", "--data", "pump.npz", "--out", "other", "--device", "cpu")
@@ -370,6 +346,13 @@ def test_a_training_log_that_has_changed_is_not_normal() -> None:
     result = tsjepa(*WORDS, "--overwrite", "--normal", "train.csv")
     assert "the training data are left out: train.parquet is not the same log" in result.stderr
     assert "thresholds come from blocks of train.csv, each by what is usual in the others.\n" in result.stderr
+
+
+def follow(source: str = "log.csv") -> tuple[str, ...]:
+    return (
+        *("detect", CKPT, "--data", source, "--out", "scores.csv", "--false-alarms", "1/2000", "--follow"),
+        *("--idle-timeout", "0"),
+    )
 
 
 def batch_rows(frame: pd.DataFrame) -> pd.DataFrame:
@@ -475,3 +458,20 @@ def test_following_refuses_what_it_cannot_go_on_with() -> None:
     Path("log.csv").write_text("run\n")
     assert "log.csv is shorter than what was read of it before" in refused(1, *follow())
     assert "--reference-rows needs the whole log" in refused(2, *follow(), "--reference-rows", "100")
+
+
+@pytest.mark.parametrize("words", [WORDS, follow()])
+def test_events_that_another_command_wrote_meanwhile_are_kept(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faulty().drop(columns="anomaly").to_csv("log.csv", index=False)
+
+    def written_meanwhile(*given: Any, **named: Any) -> Threshold:
+        Path("events.csv").write_text("event\n")
+        return fit_threshold(*given, **named)
+
+    for module in (detect, detect_follow):
+        monkeypatch.setattr(module, "fit_threshold", written_meanwhile)
+    assert "events.csv belongs to other scores" in refused(2, *words)
+    assert not Path("scores.parquet").exists()
+    assert Path("events.csv").read_text() == "event\n"
