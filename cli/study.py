@@ -5,7 +5,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tsjepa.callbacks import TrainingError
 from tsjepa.cli.data import load_data, say_remarks
 from tsjepa.cli.errors import INTERRUPTED, USAGE, Failure, say, told
 from tsjepa.cli.options import StudyOptions
@@ -20,6 +19,7 @@ from tsjepa.evaluation.rows import Measurement, Run, StudyError, from_csv, runs_
 from tsjepa.evaluation.study import FULL, QUICK, Settings, carry_out, plan
 from tsjepa.evaluation.study_figures import figures, image
 from tsjepa.evaluation.study_page import page
+from tsjepa.monitor import TrainingError
 
 DEFAULT_DATA = "FordA"
 # Bearings, of the paper and of this repository: taken where they are at hand, since they are large to fetch

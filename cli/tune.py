@@ -4,7 +4,6 @@ import shlex
 
 from tsjepa.arrays import SeriesSource
 from tsjepa.build import configure, resolve
-from tsjepa.callbacks import TrainingError
 from tsjepa.cli.data import load_data, say_remarks
 from tsjepa.cli.errors import USAGE, Failure, say
 from tsjepa.cli.options import TuneOptions
@@ -23,6 +22,7 @@ from tsjepa.evaluation.tune import (
     check_tunable,
     try_weight,
 )
+from tsjepa.monitor import TrainingError
 
 DEFAULT_RECIPE = "ts-jepa-sigreg"
 

@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner, Result
 
 from tsjepa.arrays import as_series
+from tsjepa.build import build_model
 from tsjepa.cli import study as command
 from tsjepa.cli.main import app
 from tsjepa.evaluation import study
@@ -24,6 +26,7 @@ from tsjepa.evaluation.study import FULL, QUICK, Settings, carry_out, make_sched
 from tsjepa.evaluation.study_figures import figures, image, safe
 from tsjepa.evaluation.study_page import page
 from tsjepa.evaluation.votes import settle, vote, wider
+from tsjepa.objective import JEPA
 
 NAMES = (
     "exists",
@@ -297,6 +300,20 @@ def test_figures_are_the_same_bytes_each_time() -> None:
     runs = [*by_decay(lambda place, arm, seed: make_run(arm, seed, **dip(place, 8))), make_run(Arm(0.9999), **dip(2))]
     drawn = figures(runs)
     assert set(drawn) == {"curves-pump", "masks-pump", "phase", "masking"}
+def test_latents_that_are_not_finite_end_a_study_as_a_loss_does(pump: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(config: Any, n_channels: int) -> JEPA:
+        model = build_model(config, n_channels)
+        torch.nn.init.constant_(next(model.encoder.parameters()), math.nan)
+        return model
+
+    monkeypatch.setattr(study, "build_model", broken)
+    result = invoke("--out", "s", "--quick", "--steps", "2", "--data", pump)
+    assert (result.exit_code, result.stderr.splitlines()[-1]) == (
+        1,
+        "error: the latents are not finite after epoch 0: lower train.lr.",
+    )
+
+
     masks = [make_run(Arm(0.998, *kind), **dip(2)) for kind in (("block", 0.7), ("bernoulli", 0.7), ("random", 0.3))]
     (legend,) = figures([*masks, make_run(Arm(0.9), **dip(2))])["masks-pump"].legends
     assert [text.get_text() for text in legend.get_texts()] == ["bernoulli 0.7", "block 0.7", "random 0.3"]

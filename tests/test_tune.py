@@ -136,6 +136,10 @@ def test_it_runs_for_real() -> None:
         assert "even a weight of 20 is not enough" in result.stderr
 
 
+# in the one step of an epoch, after a loss that was finite
+DIVERGES = ("--epochs", "2", *("--set", "train.lr=1e20", "--set", "train.clip=0", "--set", "train.batch_size=64"))
+
+
 def test_what_is_no_search_ends_in_a_sentence() -> None:
     for code, sentence, words in (
         (2, "from a low weight above 0 to a higher one, but got 2 and 1", ("--low", "2")),
@@ -143,6 +147,7 @@ def test_what_is_no_search_ends_in_a_sentence() -> None:
         (2, "regularizer.kind is none", ("--config", "ts-jepa-paper")),
         (2, "unknown key", ("--set", "regularizer.wait=1")),
         (1, "even a weight of 0.0002 is not enough", ("--high", "0.0002", "--epochs", "1")),
+        (1, "latents are not finite after epoch 1: lower train.lr.", DIVERGES),
     ):
         result = invoke(*words, "--json")
         assert (result.exit_code, result.stdout) == (code, ""), result.output

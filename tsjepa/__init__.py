@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tsjepa.arrays import DataWarning, Series, as_series
     from tsjepa.build import build_model, configure, resolve
-    from tsjepa.callbacks import TrainingError
     from tsjepa.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
     from tsjepa.classifier import TSJEPAClassifier
     from tsjepa.config import Config, ConfigError, load_config, recipe_names
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from tsjepa.embedder import CollapseWarning, TSJEPAEmbedder
     from tsjepa.encoder import Encoder
     from tsjepa.masking import Mask, RampedMask, bernoulli_mask, block_mask, future_mask, random_mask
+    from tsjepa.monitor import TrainingError
     from tsjepa.objective import JEPA, ContextLoss, JEPAOutput, Projector
     from tsjepa.predictor import Predictor
     from tsjepa.regularizers import SIGReg, VICReg, VISReg
@@ -37,13 +37,13 @@ _HOMES = {
     "embedder": ("CollapseWarning", "TSJEPAEmbedder"),
     "encoder": ("Encoder",),
     "masking": ("Mask", "RampedMask", "bernoulli_mask", "block_mask", "future_mask", "random_mask"),
+    "monitor": ("TrainingError",),
     "objective": ("JEPA", "ContextLoss", "JEPAOutput", "Projector"),
     "predictor": ("Predictor",),
     "regularizers": ("SIGReg", "VICReg", "VISReg"),
     "targets": ("EMATarget", "FrozenTarget", "Momentum", "SelfTarget", "ValuesTarget"),
     "tokenizers": ("ConvStem", "LinearPatches", "SpectralPatches"),
     "training": ("Options", "fit", "fit_stages"),
-    "callbacks": ("TrainingError",),
     "verdict": ("Verdict", "judge"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}

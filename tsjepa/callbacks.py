@@ -14,16 +14,12 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from tsjepa.checkpoint import write_atomically
 from tsjepa.logs import BEST, CHECKPOINT, METRICS, EpochTable
-from tsjepa.monitor import Monitor
+from tsjepa.monitor import Monitor, TrainingError
 from tsjepa.objective import JEPA
 from tsjepa.verdict import HOPELESS, Verdict
 
 # For how many epochs a state that runs do not come back from has to last before a run is ended
 PATIENCE = 5
-
-
-class TrainingError(RuntimeError):
-    """Training that cannot go on, with the reason and what to do."""
 
 
 class Progress(NamedTuple):
@@ -92,10 +88,7 @@ class EpochEnd(pl.Callback):
         """Measure the epoch, and end a run whose collapse has lasted where that is asked for."""
         if self.monitor is None:
             return None
-        try:
-            self.monitor.measure(epoch, self.loss, trainer.global_step)
-        except FloatingPointError as error:
-            raise TrainingError(str(error)) from error
+        self.monitor.measure(epoch, self.loss, trainer.global_step)
         verdict = self.monitor.verdict()
         if verdict is None:
             return None

@@ -49,6 +49,10 @@ SEQUENCES = 128
 KEY, VIEWS_KEY = (0, 2**31, 0), (0, 2**31, 3)
 
 
+class TrainingError(RuntimeError):
+    """Training that cannot go on, with the reason and what to do."""
+
+
 class Sample(NamedTuple):
     """What a model makes of the sample, one row a token sequence, those of all ranks.
 
@@ -159,7 +163,7 @@ class Monitor:
         """Measure the model as it is."""
         sample = self.sample()
         if not bool(sample.last.isfinite().all() & sample.latents.isfinite().all()):
-            raise FloatingPointError(f"the latents are not finite after epoch {epoch}: lower train.lr.")
+            raise TrainingError(f"the latents are not finite after epoch {epoch}: lower train.lr.")
         return EpochDiagnostics(epoch, loss, **from_first_rank(self.numbers(sample) if rank() == 0 else {}))
 
     def sample(self) -> Sample:

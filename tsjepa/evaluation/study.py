@@ -128,7 +128,7 @@ def carry_out(
     Raises
     ------
     TrainingError
-        If a loss is not finite.
+        If a loss or the latents are not finite.
     """
     before = 0
     for job in jobs:

@@ -162,6 +162,11 @@ def try_weight(
     device : str, default="cpu"
     report : callable, optional
         Called with the number of each finished epoch.
+
+    Raises
+    ------
+    TrainingError
+        If a loss or the latents are not finite.
     """
     section = config.regularizer.model_copy(update={"weight": weight})
     config = config.model_copy(update={"regularizer": section})
