@@ -1,6 +1,5 @@
 """What `tsjepa diagnose` does: model, data and the run's own records brought together, a page written."""
 
-import csv
 from pathlib import Path
 
 from tsjepa.build import build_untrained
@@ -21,7 +20,7 @@ from tsjepa.evaluation.diagnosis import diagnose as find
 from tsjepa.evaluation.diagnosis import verdict_values
 from tsjepa.evaluation.diagnosis_page import Subject, page
 from tsjepa.history import EpochDiagnostics
-from tsjepa.logs import DIAGNOSTICS, EpochTable
+from tsjepa.logs import DIAGNOSTICS, EpochTable, TableError
 from tsjepa.monitor import read_history
 from tsjepa.verdict import Verdict, judge
 
@@ -115,8 +114,9 @@ def run_history(checkpoint: Path) -> list[EpochDiagnostics]:
         if history:
             return history
         say(f"note: {folder / DIAGNOSTICS} is not there, so there is no verdict, and of the curves at most the loss.")
-        return [EpochDiagnostics(int(row["epoch"]), float(row["loss"])) for row in EpochTable(folder / METRICS).rows()]
-    except (ValueError, TypeError, KeyError, csv.Error):
+        metrics = EpochTable(folder / METRICS)
+        return metrics.records(lambda row: EpochDiagnostics(int(row["epoch"]), float(row["loss"])))
+    except TableError:
         say(f"note: the tables in {folder} are damaged, so there are no curves over epochs and no verdict.")
         return []
 

@@ -38,11 +38,12 @@ def exit_code(error: Exception) -> int | None:
     from tsjepa.checkpoint import CheckpointError
     from tsjepa.config import ConfigError
     from tsjepa.datasets import DataError
+    from tsjepa.logs import TableError
     from tsjepa.probe import ProbeError
 
     if isinstance(error, ConfigError):
         return USAGE
-    return FAILURE if isinstance(error, CheckpointError | DataError | ProbeError | OSError) else None
+    return FAILURE if isinstance(error, CheckpointError | DataError | ProbeError | TableError | OSError) else None
 
 
 def say(message: str) -> None:

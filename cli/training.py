@@ -76,8 +76,8 @@ def summary(plan: Plan, model: JEPA, device: str) -> str:
 
 def logged_loss(metrics: Path) -> float | None:
     """Return the loss of the last finished epoch, where the file that tells it is still there."""
-    rows = EpochTable(metrics).rows()
-    return float(rows[-1]["loss"]) if rows else None
+    losses = EpochTable(metrics).records(lambda row: float(row["loss"]))
+    return losses[-1] if losses else None
 
 
 def logged_verdict(model: JEPA, out: Path) -> Verdict | None:

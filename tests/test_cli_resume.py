@@ -134,6 +134,20 @@ def test_a_finished_run_without_metrics_has_no_loss(run: str) -> None:
     assert json.loads(pretrain("--out", run, "--resume", "--json").stdout)["loss"] is None
 
 
+@pytest.mark.parametrize("epochs", ["2", "3"])
+@pytest.mark.parametrize("name", ["metrics.csv", "diagnostics.csv"])
+def test_a_damaged_table_is_named_and_left_as_it_is(run: str, name: str, epochs: str) -> None:
+    path, words = Path(run, name), ("--out", run, "--epochs", epochs)
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines[:-1], "garbage", ""]))
+    before = path.read_bytes()
+    said = f"error: {path} is damaged, as line {len(lines)} shows: mend it, or move it away to go on without what it"
+    assert said in refused(1, *words)
+    assert path.read_bytes() == before
+    path.unlink()
+    assert pretrain("--resume", *words).exit_code == 0
+
+
 def test_more_epochs_go_on_and_say_that_the_schedule_changes(run: str) -> None:
     before = Path(run, "metrics.csv").read_text().splitlines()
     result = pretrain("--out", run, "--resume", "--epochs", "4", "--json")

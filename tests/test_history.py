@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tsjepa.history import EpochDiagnostics, below_start, phase
-from tsjepa.logs import EpochTable
+from tsjepa.logs import EpochTable, TableError
+from tsjepa.monitor import read_history
 
 # measured on FordA, an EMA target of decay 0.998: (epoch, loss, effective rank, cross-series share)
 MEASURED = (
@@ -95,3 +96,23 @@ def test_a_table_takes_columns_that_its_older_rows_have_not(tmp_path: Path) -> N
     table.append({"epoch": 2, "lidar": 4.0})
     read = [[row[name] for name in ("epoch", "probe", "lidar")] for row in table.rows()]
     assert read == [["0", "0.5", "nan"], ["1", "0.6", "3.0"], ["2", "nan", "4.0"]]
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (b"epoch,loss\n0,nan\ngarbage\n", 3),
+        (b"epoch,loss\n0,nan\n1\n", 3),
+        (b"epoch,loss\n0,nan,1\n", 2),
+        (b"epoch,loss\n1,much\n", 2),
+        (b"epoch,loss\n1.5,0\n", 2),
+        (b"garbage\n0,nan\n", 2),
+        (b"epoch,lass\n0,nan\n", 2),
+        (b"\xff\xfe", 1),
+    ],
+)
+def test_a_damaged_table_says_where(tmp_path: Path, content: bytes, line: int) -> None:
+    path = tmp_path / "diagnostics.csv"
+    path.write_bytes(content)
+    with pytest.raises(TableError, match=rf"diagnostics\.csv is damaged, as line {line} shows: mend it, or move"):
+        read_history(EpochTable(path))

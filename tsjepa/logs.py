@@ -2,16 +2,22 @@
 
 import csv
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 CHECKPOINT, BEST, TEACHER = "checkpoint.ckpt", "best.ckpt", "teacher"
 METRICS, DIAGNOSTICS = "metrics.csv", "diagnostics.csv"
 
+Record = TypeVar("Record")
+
+
+class TableError(ValueError):
+    """A table of a run that is not as the run wrote it, said in one sentence."""
+
 
 class EpochTable:
-    """A CSV file with a row an epoch, its first column `epoch`.
+    """A CSV file of numbers with a row an epoch, its first column `epoch`.
 
     Parameters
     ----------
@@ -46,11 +52,28 @@ class EpochTable:
             writer.writerow(row)
 
     def rows(self) -> list[dict[str, str]]:
-        """Return the rows, none where there is no file."""
+        """Return the rows, none where there is no file; see `records`."""
+        return self.records(dict)
+
+    def records(self, parse: Callable[[dict[str, str]], Record]) -> list[Record]:
+        """Return what `parse` makes of each row, none where there is no file.
+
+        Raises
+        ------
+        TableError
+            If a row does not fit the header, holds something else than numbers, or is not what `parse` takes.
+        """
         if not self.path.exists():
             return []
         with self.path.open(newline="") as file:
-            return list(csv.DictReader(file))
+            reader = csv.DictReader(file)
+            try:
+                return [parse(checked(row)) for row in reader]
+            except (ValueError, TypeError, KeyError, csv.Error) as error:
+                raise TableError(
+                    f"{self.path} is damaged, as line {max(reader.line_num, 1)} shows: mend it, or move it away to go "
+                    "on without what it tells."
+                ) from error
 
     def keep_until(self, epoch: int) -> None:
         """Drop the rows of later epochs: they are done again."""
@@ -66,3 +89,11 @@ class EpochTable:
             writer.writeheader()
             writer.writerows(rows)
         os.replace(temporary, self.path)
+
+
+def checked(row: dict[str, str]) -> dict[str, str]:
+    """Return a row as it is, but fail where its values are not numbers, one a column."""
+    int(row["epoch"])
+    for value in row.values():
+        float(value)
+    return row

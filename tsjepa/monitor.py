@@ -241,7 +241,9 @@ class Monitor:
 
 def read_history(table: EpochTable) -> list[EpochDiagnostics]:
     """Return the records of a table."""
-    return [EpochDiagnostics(int(row.pop("epoch")), **{k: float(v) for k, v in row.items()}) for row in table.rows()]
+    return table.records(
+        lambda row: EpochDiagnostics(int(row.pop("epoch")), **{name: float(value) for name, value in row.items()})
+    )
 
 
 def teacher_verdict(out: Path | None, dim: int) -> Verdict | None:
