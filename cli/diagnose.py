@@ -9,7 +9,7 @@ from tsjepa.cli.errors import USAGE, Failure, say
 from tsjepa.cli.log_data import trained_log
 from tsjepa.cli.log_options import LogOptions
 from tsjepa.cli.options import DiagnoseOptions
-from tsjepa.cli.outdir import CHECKPOINT, METRICS, make_writable, replace_file
+from tsjepa.cli.outdir import CHECKPOINT, METRICS, PAGE, make_writable, replace_file
 from tsjepa.cli.plan import DEFAULT_DATA
 from tsjepa.cli.render import busy
 from tsjepa.cli.report import DiagnoseReport
@@ -23,8 +23,6 @@ from tsjepa.history import EpochDiagnostics
 from tsjepa.logs import DIAGNOSTICS, EpochTable, TableError
 from tsjepa.monitor import read_history
 from tsjepa.verdict import Verdict, judge
-
-PAGE = "diagnose.html"
 
 
 def diagnose(options: DiagnoseOptions) -> DiagnoseReport:

@@ -10,8 +10,8 @@ from pathlib import Path
 from tsjepa.cli.errors import USAGE, Failure
 from tsjepa.logs import BEST, CHECKPOINT, DIAGNOSTICS, METRICS, TEACHER
 
-CONFIG = "config.yaml"
-RUN = (CHECKPOINT, CONFIG, METRICS, DIAGNOSTICS, BEST)
+CONFIG, PAGE = "config.yaml", "diagnose.html"
+RUN = (CHECKPOINT, CONFIG, METRICS, DIAGNOSTICS, BEST, PAGE)
 
 
 @contextmanager

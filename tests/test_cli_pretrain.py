@@ -198,6 +198,7 @@ def test_a_run_is_replaced_only_when_told_and_only_after_everything_is_known() -
     assert pretrain("--data", path, "--epochs", "1", "--out", "run").exit_code == 0
     Path("run/notes.txt").write_text("mine")
     before = {name: Path("run", name).read_bytes() for name in RUN}
+    Path("run/diagnose.html").write_text("of the old run")
     again = refused(2, "--data", path, "--out", "run")
     assert "--resume" in again
     assert "--overwrite" in again
@@ -213,7 +214,7 @@ def test_a_run_is_replaced_only_when_told_and_only_after_everything_is_known() -
     assert "regularizer" in lines[0]
 
 
-@pytest.mark.parametrize("name", sorted(RUN))
+@pytest.mark.parametrize("name", sorted(RUN | {"diagnose.html"}))
 def test_each_file_of_a_run_is_enough_to_refuse(name: str) -> None:
     Path("run").mkdir()
     Path("run", name).write_text("old")
