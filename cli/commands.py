@@ -44,6 +44,7 @@ def pretrain(options: PretrainOptions) -> PretrainReport:
         plan.data.name,
         plan.data.train.series.n_cases,
         trained.epochs,
+        trained.kept,
         trained.seconds,
         trained.loss,
         scores,

@@ -41,8 +41,10 @@ def diagnose(options: DiagnoseOptions) -> DiagnoseReport:
         say(f"note: {data.name} has no classes in both parts, so there are no accuracies, only what needs no labels.")
     make_writable(out.parent)
     history = run_history(checkpoint)
-    verdict, remark = run_verdict(history, model.encoder.dim), of_which_epoch(checkpoint, history)
-    if remark:
+    verdict, kept = run_verdict(history, model.encoder.dim), kept_epoch(checkpoint, history)
+    other = header.data if history and options.data not in (None, header.data) else None
+    remarks = run_remarks(history, kept, other)
+    for remark in remarks:
         say(f"note: {remark}")
     untrained = build_untrained(header.config, header.n_channels, model, data.train.series)
     with busy(f"diagnosing {checkpoint} on {data.name}"):
@@ -55,9 +57,10 @@ def diagnose(options: DiagnoseOptions) -> DiagnoseReport:
             device=device,
             supervised=options.supervised,
         )
-        html = page(Subject(str(checkpoint), data.name, data.classes, verdict, history, remark), found)
+        html = page(Subject(str(checkpoint), data.name, data.classes, verdict, history, remarks, other), found)
     replace_file(out, html.encode())
-    return DiagnoseReport(data.name, {**verdict_values(verdict), **found.values()}, verdict, out)
+    values = {**verdict_values(verdict), "kept_epoch": kept, **found.values()}
+    return DiagnoseReport(data.name, values, verdict, out)
 
 
 def check_page_path(out: Path) -> None:
@@ -119,12 +122,20 @@ def run_history(checkpoint: Path) -> list[EpochDiagnostics]:
         return []
 
 
-def of_which_epoch(checkpoint: Path, history: list[EpochDiagnostics]) -> str:
-    """Say that a model is of an earlier epoch than its run's end, as where a run was ended for a collapse."""
+def kept_epoch(checkpoint: Path, history: list[EpochDiagnostics]) -> int | None:
+    """Return the epoch that a model is of where its run went on from it, as where that was ended for a collapse."""
     epoch, last = read_checkpoint(checkpoint).get("epoch"), history[-1].epoch if history else 0
-    if epoch is None or epoch + 1 >= last:
-        return ""
-    return f"the model is that of epoch {epoch + 1}, the verdict that of the run up to epoch {last}."
+    return None if epoch is None or epoch + 1 >= last else int(epoch) + 1
+
+
+def run_remarks(history: list[EpochDiagnostics], kept: int | None, other: str | None) -> tuple[str, ...]:
+    """Say what of a run's verdict and curves is not of this model, and not of these data."""
+    found = []
+    if kept is not None:
+        found.append(f"the model is that of epoch {kept}, the verdict that of the run up to epoch {history[-1].epoch}.")
+    if other is not None:
+        found.append(f"the verdict and the curves over epochs are those of the run on {other}.")
+    return tuple(found)
 
 
 def run_verdict(history: list[EpochDiagnostics], dim: int) -> Verdict | None:

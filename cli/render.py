@@ -119,6 +119,8 @@ def show_pretrain(report: PretrainReport) -> None:
     table = Table("", report.data)
     table.add_row("series", str(report.n_series))
     table.add_row("epochs", str(report.epochs))
+    if report.kept_epoch is not None:
+        table.add_row("epoch of the model", str(report.kept_epoch))
     table.add_row("loss", "-" if report.loss is None else f"{report.loss:.4f}")
     if report.scores is not None:
         last, guess = report.scores.rows[-1], report.scores.guess
@@ -219,6 +221,8 @@ def show_diagnose(report: DiagnoseReport) -> None:
     for name in GLANCE:
         row = [report.numbers.get(prefix + name) for prefix in ("random_init_", "")]
         table.add_row(name.replace("_", " "), *("-" if value is None else f"{value:.3f}" for value in row))
+    if (kept := report.numbers.get("kept_epoch")) is not None:
+        table.add_row("epoch of the model", "-", str(kept))
     Console().print(table)
     if report.verdict is not None:
         print_line(f"{report.verdict.verdict}: {report.verdict.evidence}")

@@ -60,12 +60,13 @@ def accuracies(scores: Scores | None) -> dict[str, Number]:
 
 
 class PretrainReport(NamedTuple):
-    """Result of `tsjepa pretrain`."""
+    """Result of `tsjepa pretrain`; checkpoint and scores are of `kept_epoch`, None where that is the last epoch."""
 
     checkpoint: Path
     data: str
     n_series: int
     epochs: int
+    kept_epoch: int | None
     seconds: float
     loss: float | None
     scores: Scores | None
@@ -79,6 +80,7 @@ class PretrainReport(NamedTuple):
             "data": self.data,
             "n_series": self.n_series,
             "epochs": self.epochs,
+            "kept_epoch": self.kept_epoch,
             "seconds": round(self.seconds, 3),
             "loss": plain(self.loss),
             **accuracies(self.scores),

@@ -25,13 +25,17 @@ if TYPE_CHECKING:
 
 
 class Trained(NamedTuple):
-    """What a run ended with; the loss is None where nothing tells it any more."""
+    """What a run ended with; the loss is None where nothing tells it any more.
+
+    `kept` is the epoch, of the last stage, that the model is of where the run was ended for a collapse.
+    """
 
     model: JEPA
     loss: float | None
     epochs: int
     seconds: float
     verdict: Verdict | None
+    kept: int | None = None
 
 
 def pick_device(name: Device) -> str:
@@ -104,7 +108,7 @@ def run_fit(plan: Plan, model: JEPA, options: PretrainOptions, device: str) -> T
         raise Failure(f"cannot write into {plan.out} ({error.strerror or error}); {kept(plan.out)}") from error
     if result.kept is not None:
         say(f"ended after epoch {result.epochs} for a collapse that lasts; the model is that of epoch {result.kept}.")
-    return Trained(model, result.loss, result.epochs, result.seconds, result.verdict)
+    return Trained(model, result.loss, result.epochs, result.seconds, result.verdict, result.kept)
 
 
 def fit_options(plan: Plan, options: PretrainOptions, device: str, report: Report | None) -> "Options":

@@ -44,13 +44,15 @@ def test_a_run_that_is_ended_says_which_epoch_is_kept(ended: Result) -> None:
     assert torch.load("run/checkpoint.ckpt", weights_only=True)["epoch"] + 1 == kept < values["epochs"]
     assert f"ended after epoch {values['epochs']}" in ended.stderr
     assert f"that of epoch {kept}." in ended.stderr
+    assert values["kept_epoch"] == kept
 
 
 def test_a_diagnosis_tells_the_epoch_of_its_model_from_the_end_of_the_run(ended: Result) -> None:
     kept = torch.load("run/checkpoint.ckpt", weights_only=True)["epoch"] + 1
     last = json.loads(ended.stdout)["epochs"]
     result = tsjepa("diagnose", "run", "--no-supervised", "--json")
-    assert json.loads(result.stdout)["verdict_collapsed"] == 1
+    values = json.loads(result.stdout)
+    assert (values["verdict_collapsed"], values["kept_epoch"]) == (1, kept)
     said = f"model is that of epoch {kept}, the verdict that of the run up to epoch {last}"
     assert said in " ".join(result.stderr.split())
     assert said in Path("run/diagnose.html").read_text()

@@ -116,6 +116,19 @@ def test_data_without_labels_give_nulls_where_labels_are_needed(run: str) -> Non
     assert "<svg" in Path("run/diagnose.html").read_text()
 
 
+def test_the_verdict_and_the_curves_are_told_from_other_data(run: str) -> None:
+    said = "verdict and the curves over epochs are those of the run on pump.npz."
+    result = tsjepa("diagnose", run, "--no-supervised")
+    assert said not in result.stderr + Path("run/diagnose.html").read_text()
+    assert said in tsjepa("diagnose", run, "--no-supervised", "--data", save_data("b", labels=False)).stderr
+    text = Path("run/diagnose.html").read_text()
+    assert f"The {said}" in text
+    assert "a fixed sample of training series of pump.npz." in text
+    Path("run/diagnostics.csv").unlink()
+    Path("run/metrics.csv").unlink()
+    assert said not in tsjepa("diagnose", run, "--no-supervised", "--data", "b.npz").stderr
+
+
 def test_one_series(run: str) -> None:
     values = found(run, "--data", save_data("single", n=1, labels=False))
     assert values["lidar"] is values["cross_series_gap"] is values["uniformity"] is None

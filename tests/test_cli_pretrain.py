@@ -19,7 +19,7 @@ from tsjepa.cli import outdir, render, report
 from tsjepa.cli.main import app
 from tsjepa.config import load_config
 
-KEYS = {"checkpoint", "data", "n_series", "epochs", "seconds", "loss", "collapse"}
+KEYS = {"checkpoint", "data", "n_series", "epochs", "kept_epoch", "seconds", "loss", "collapse"}
 ACCURACIES = {"random_init_accuracy", "accuracy", "majority_accuracy"}
 RUN = {"checkpoint.ckpt", "config.yaml", "metrics.csv", "diagnostics.csv", "best.ckpt"}
 
@@ -71,6 +71,7 @@ def test_without_data_it_trains_on_what_ships_inside_aeon() -> None:
     assert found["majority_accuracy"] == 0.25
     assert 0.25 < found["random_init_accuracy"] <= 1
     assert found["loss"] > 0
+    assert found["kept_epoch"] is None
     assert Path(found["checkpoint"]) == Path("runs/BasicMotions/checkpoint.ckpt")
     assert names_in("runs/BasicMotions") == RUN
     assert "40 series, 6 channel(s), 100 time points" in result.stderr
@@ -197,8 +198,8 @@ def test_a_run_is_replaced_only_when_told_and_only_after_everything_is_known() -
     path = write_data("pump")
     assert pretrain("--data", path, "--epochs", "1", "--out", "run").exit_code == 0
     Path("run/notes.txt").write_text("mine")
-    before = {name: Path("run", name).read_bytes() for name in RUN}
     Path("run/diagnose.html").write_text("of the old run")
+    before = {name: Path("run", name).read_bytes() for name in RUN}
     again = refused(2, "--data", path, "--out", "run")
     assert "--resume" in again
     assert "--overwrite" in again

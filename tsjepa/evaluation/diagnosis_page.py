@@ -40,14 +40,28 @@ TONES = {"healthy": "good", "collapse-phase": "watch"}
 
 
 class Subject(NamedTuple):
-    """What a page is about; `classes` are the names behind the codes of the labels, `remark` a sentence or nothing."""
+    """What a page is about.
+
+    Attributes
+    ----------
+    checkpoint, data : str
+    classes : tuple of str, optional
+        The names behind the codes of the labels.
+    verdict, history
+        Of the run.
+    remarks : tuple of str
+        Sentences about the verdict.
+    run_data : str, optional
+        What the run was on, where it is not `data`.
+    """
 
     checkpoint: str
     data: str
     classes: tuple[str, ...] | None
     verdict: Verdict | None
     history: Sequence[EpochDiagnostics]
-    remark: str = ""
+    remarks: tuple[str, ...] = ()
+    run_data: str | None = None
 
 
 class Section(NamedTuple):
@@ -79,17 +93,17 @@ def page(subject: Subject, found: Diagnosis) -> str:
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n"
-        f'<p class="facts">{facts}</p>\n{show_verdict(subject.verdict, subject.remark)}\n{sections}\n{table(found)}\n'
+        f'<p class="facts">{facts}</p>\n{show_verdict(subject.verdict, subject.remarks)}\n{sections}\n{table(found)}\n'
         "</body>\n</html>\n"
     )
 
 
-def show_verdict(verdict: Verdict | None, remark: str) -> str:
+def show_verdict(verdict: Verdict | None, remarks: Sequence[str]) -> str:
     """Return the verdict with its evidence."""
     if verdict is None:
         return '<p class="verdict"><strong>no verdict</strong><br>A verdict needs the diagnostics.csv of a run.</p>'
     tone = TONES.get(verdict.verdict, "bad")
-    said = f" {remark[0].upper()}{remark[1:]}" if remark else ""
+    said = "".join(f" {remark[0].upper()}{remark[1:]}" for remark in remarks)
     text = f"<strong>{escape(verdict.verdict)}</strong><br>{escape(verdict.evidence + said)}"
     return f'<p class="verdict {tone}">{text}</p>'
 
@@ -131,7 +145,8 @@ def plan(subject: Subject, found: Diagnosis) -> list[Section]:
     ]
     if not subject.history:
         return sections
-    text = "Epoch 0 is the initialisation. Measured on a fixed sample of training series."
+    whose = "" if subject.run_data is None else f" of {escape(subject.run_data)}"
+    text = f"Epoch 0 is the initialisation. Measured on a fixed sample of training series{whose}."
     return [Section("Training", text, {"Training by epoch": lambda: draw.training(subject.history)}), *sections]
 
 
