@@ -18,7 +18,7 @@ from tsjepa.evaluation.recorder import Job, Subject
 from tsjepa.evaluation.rows import Measurement, Run, StudyError, from_csv, runs_of, to_csv
 from tsjepa.evaluation.study import FULL, QUICK, Settings, carry_out, plan
 from tsjepa.evaluation.study_figures import figures, image
-from tsjepa.evaluation.study_page import page
+from tsjepa.evaluation.study_page import page, without_probe
 from tsjepa.monitor import TrainingError
 
 DEFAULT_DATA = "FordA"
@@ -43,6 +43,8 @@ def collapse_study(options: StudyOptions) -> StudyReport:
     rows = carry_on(jobs, rows, options.out, device)
     runs = runs_of(rows)
     claims = write_results(options.out, runs)
+    if blind := without_probe(runs):
+        say(f"note: {blind[0].lower()}{blind[1:]}")
     data = tuple(dict.fromkeys(run.data for run in runs))
     seconds = time.monotonic() - started
     return StudyReport(options.out, data, len(runs), seconds, [claim._asdict() for claim in claims])

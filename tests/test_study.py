@@ -18,7 +18,7 @@ from tsjepa.build import build_model
 from tsjepa.cli import study as command
 from tsjepa.cli.main import app
 from tsjepa.evaluation import study
-from tsjepa.evaluation.claims import Claim, judge_claims
+from tsjepa.evaluation.claims import NO_PROBE, Claim, judge_claims
 from tsjepa.evaluation.curves import by_probe, escape_step, in_phase, label_free, mean_gap, phase_steps, spearman
 from tsjepa.evaluation.recorder import PROBED, Subject, choose
 from tsjepa.evaluation.rows import BASE, Arm, Measurement, Run, StudyError, from_csv, runs_of, to_csv
@@ -91,6 +91,33 @@ def test_without_labels_the_rank_tells_the_phase() -> None:
     run = make_run(probe=[math.nan] * 5, rank=(10, 10, 8, 8, 10))
     assert in_phase(run) == label_free(run) == [False, False, True, True, False]
     assert in_phase(make_run(rank=(10, 10, 8, 8, 10))) == [False] * 5
+
+
+def test_without_labels_claims_about_a_probe_say_so_and_nothing_is_nan() -> None:
+    blind = [make_run(Arm(decay), seed, [math.nan] * 5) for decay in DECAYS for seed in range(3)]
+    found = judged(blind)
+    about = {name for name, claim in found.items() if claim.evidence == NO_PROBE}
+    assert about == {"gap_over_time", "gap_over_arms", "decay_matters", "block_varies"}
+    assert {found[name].verdict for name in about} == {"undecided"}
+    text = page(blind, list(found.values()), {})
+    assert "There is no probe on data without classes (pump)" in text
+    assert "<td>-</td><td>-</td>" in text
+    seen = [make_run(Arm(decay), seed, data="fan") for decay in DECAYS for seed in range(3)]
+    both = [*blind, *seen]
+    assert "pump 0.9: -, 0.99: -" in judged(both)["decay_matters"].evidence
+    assert "fan 0.9: 0.800" in judged(both)["decay_matters"].evidence
+    assert "nan" not in text + page(both, judge_claims(both), {})
+    assert "no probe" not in page(seen, judge_claims(seen), {})
+    probes = [figures(runs)[f"curves-{runs[0].data}"].axes[1] for runs in (blind, seen)]
+    assert [[drawn.get_text() for drawn in axes.texts] for axes in probes] == [["not measured"], []]
+
+
+def test_a_study_without_labels_says_so(pump: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "QUICK", QUICK._replace(arms=(BASE,)))
+    monkeypatch.setattr(command, "figures", lambda runs: {})
+    np.save("bare.npy", np.load(pump)["X_train"])
+    result = invoke("--out", "s", "--quick", "--steps", "2", "--data", "bare.npy")
+    assert "note: there is no probe on data without classes (bare)" in result.stderr
 
 
 def test_rank_correlation_equals_scipys() -> None:
@@ -273,6 +300,20 @@ def test_without_labels_the_probe_is_unknown() -> None:
     assert judge_claims(runs_of(rows))
 
 
+def test_latents_that_are_not_finite_end_a_study_as_a_loss_does(pump: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(config: Any, n_channels: int) -> JEPA:
+        model = build_model(config, n_channels)
+        torch.nn.init.constant_(next(model.encoder.parameters()), math.nan)
+        return model
+
+    monkeypatch.setattr(study, "build_model", broken)
+    result = invoke("--out", "s", "--quick", "--steps", "2", "--data", pump)
+    assert (result.exit_code, result.stderr.splitlines()[-1]) == (
+        1,
+        "error: the latents are not finite after epoch 0: lower train.lr.",
+    )
+
+
 def test_the_probe_looks_at_so_many_series() -> None:
     many = Subject("many", as_series(np.zeros((PROBED + 5, 4))), np.arange(PROBED + 5))
     chosen = choose(many)
@@ -300,20 +341,6 @@ def test_figures_are_the_same_bytes_each_time() -> None:
     runs = [*by_decay(lambda place, arm, seed: make_run(arm, seed, **dip(place, 8))), make_run(Arm(0.9999), **dip(2))]
     drawn = figures(runs)
     assert set(drawn) == {"curves-pump", "masks-pump", "phase", "masking"}
-def test_latents_that_are_not_finite_end_a_study_as_a_loss_does(pump: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(config: Any, n_channels: int) -> JEPA:
-        model = build_model(config, n_channels)
-        torch.nn.init.constant_(next(model.encoder.parameters()), math.nan)
-        return model
-
-    monkeypatch.setattr(study, "build_model", broken)
-    result = invoke("--out", "s", "--quick", "--steps", "2", "--data", pump)
-    assert (result.exit_code, result.stderr.splitlines()[-1]) == (
-        1,
-        "error: the latents are not finite after epoch 0: lower train.lr.",
-    )
-
-
     masks = [make_run(Arm(0.998, *kind), **dip(2)) for kind in (("block", 0.7), ("bernoulli", 0.7), ("random", 0.3))]
     (legend,) = figures([*masks, make_run(Arm(0.9), **dip(2))])["masks-pump"].legends
     assert [text.get_text() for text in legend.get_texts()] == ["bernoulli 0.7", "block 0.7", "random 0.3"]

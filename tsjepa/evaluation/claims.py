@@ -50,6 +50,7 @@ APART, ALIKE = 3.0, 1.5
 WIDER = 1.5
 # Share of a run that counts as early
 EARLY = 0.25
+NO_PROBE = "Not known: it is about a probe, and there are no classes for one to tell apart."
 
 
 class Claim(NamedTuple):
@@ -90,7 +91,14 @@ def judge_claims(runs: Sequence[Run]) -> list[Claim]:
         ratio_delays,
         block_varies,
     )
-    return [judge(decided) for judge in judges]
+    claims = [judge(decided) for judge in judges]
+    if not decided or any(run.probed for run in decided):
+        return claims
+    by_probe = (gap_over_time, gap_over_arms, decay_matters, block_varies)
+    return [
+        claim._replace(evidence=NO_PROBE) if judge in by_probe else claim
+        for judge, claim in zip(judges, claims, strict=True)
+    ]
 
 
 def exists(runs: Sequence[Run]) -> Claim:

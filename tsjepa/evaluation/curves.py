@@ -42,7 +42,7 @@ def label_free(run: Run) -> list[bool]:
 
 def in_phase(run: Run) -> list[bool]:
     """Tell the phase by the probe, and without labels by the label-free measures."""
-    return label_free(run) if math.isnan(run.curve[0].probe) else by_probe(run)
+    return by_probe(run) if run.probed else label_free(run)
 
 
 def phase_steps(run: Run, inside: Inside = in_phase) -> int:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -79,6 +80,11 @@ class Run(NamedTuple):
     def steps(self) -> int:
         """How long it was."""
         return self.curve[-1].step
+
+    @property
+    def probed(self) -> bool:
+        """Whether there was a probe, for which there have to be classes to tell apart."""
+        return not math.isnan(self.curve[0].probe)
 
     @property
     def decided(self) -> bool:

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tsjepa.evaluation.curves import escape_step, phase_steps
+from tsjepa.evaluation.diagnosis_figures import say_nothing
 from tsjepa.evaluation.rows import BASE, Arm, Run
 from tsjepa.evaluation.votes import at_base, decay_arms, grouped
 
@@ -79,6 +80,8 @@ def curves(runs: Sequence[Run], title: str, label: Callable[[Arm], str]) -> Figu
             draw_curve(axes, arm, name, label(arm[0].arm), colour)
         axes.set(xlabel="steps", title=measure, yscale=scale)
         axes.grid(alpha=0.3)
+        if name == "probe" and runs and not any(run.probed for run in runs):
+            say_nothing(axes)
     if arms:
         figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside right center")
     return figure

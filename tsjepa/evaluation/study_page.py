@@ -4,12 +4,10 @@ import base64
 from collections.abc import Mapping, Sequence
 from html import escape
 
-import numpy as np
-
 from tsjepa.evaluation.claims import Claim
 from tsjepa.evaluation.curves import escape_step, final_probe, mean_gap, phase_steps
 from tsjepa.evaluation.rows import Run
-from tsjepa.evaluation.votes import grouped
+from tsjepa.evaluation.votes import grouped, mean
 
 STYLE = """
 :root { color-scheme: light; }
@@ -63,7 +61,7 @@ def page(runs: Sequence[Run], claims: Sequence[Claim], images: Mapping[str, byte
 the mean token of the last level, cross-validated inside the training part. A run is in the phase while its loss has
 fallen and its probe is below that of its initialisation (without labels: its effective rank or what predictions carry
 of the series). Each claim is put to the vote of runs or seeds: two thirds of them, and of three at least, decide, and
-what is left is undecided.</p>
+what is left is undecided. {escape(without_probe(runs))}</p>
 <h2>Claims: {tally(claims)}</h2>
 {"".join(map(article, claims))}
 <h2>Figures</h2>
@@ -102,6 +100,14 @@ def figure(title: str, content: bytes) -> str:
     return f'<p><img alt="{escape(title)}" src="data:image/svg+xml;base64,{source}"></p>\n'
 
 
+def without_probe(runs: Sequence[Run]) -> str:
+    """Say on which data there is no probe; nothing where there is one on all."""
+    blind = [run for run in runs if not run.probed]
+    if not blind:
+        return ""
+    return f"There is no probe on data without classes ({names(blind)}): what claims ask of one is not known there."
+
+
 def too_short(runs: Sequence[Run]) -> str:
     """Say which arms are left out of every claim."""
     arms = dict.fromkeys(f"{run.data} at {run.arm}" for run in runs if not run.decided)
@@ -123,11 +129,11 @@ def table(runs: Sequence[Run]) -> str:
 def line(runs: Sequence[Run]) -> str:
     """Return the means of one arm."""
     means = (
-        f"{np.mean([phase_steps(run) for run in runs]):.0f}",
-        f"{np.mean([escape_step(run) for run in runs]):.0f}",
-        f"{np.mean([run.curve[0].probe for run in runs]):.3f}",
-        f"{np.mean([final_probe(run) for run in runs]):.3f}",
-        f"{np.mean([mean_gap(run) for run in runs]):.3g}",
+        mean(map(phase_steps, runs), ".0f"),
+        mean(map(escape_step, runs), ".0f"),
+        mean((run.curve[0].probe for run in runs), ".3f"),
+        mean(map(final_probe, runs), ".3f"),
+        mean(map(mean_gap, runs), ".3g"),
     )
     cells = "".join(f"<td>{cell}</td>" for cell in (len(runs), runs[0].steps, *means))
     mark = "" if runs[0].decided else " (undecided)"

@@ -113,6 +113,18 @@ def listed(values: Sequence[float]) -> str:
     return ", ".join(f"{value:.2f}" for value in values if not math.isnan(value))
 
 
+def mean(values: Iterable[float], form: str) -> str:
+    """Write the mean of numbers, a dash where it is not known.
+
+    Examples
+    --------
+    >>> mean([0.5, 1.0], ".3f"), mean([math.nan], ".3f")
+    ('0.750', '-')
+    """
+    found = float(np.mean(list(values)))
+    return "-" if math.isnan(found) else f"{found:{form}}"
+
+
 def by_arm(runs: Sequence[Run], x: Callable[[Run], float], number: Callable[[Run], float], form: str) -> str:
     """Write a number's mean over seeds against what the arms differ in, one data set after another."""
     return "; ".join(by_value(group, x, number, form) for group in grouped(runs, lambda run: run.data)) or "not known"
@@ -121,5 +133,5 @@ def by_arm(runs: Sequence[Run], x: Callable[[Run], float], number: Callable[[Run
 def by_value(runs: Sequence[Run], x: Callable[[Run], float], number: Callable[[Run], float], form: str) -> str:
     """Write the same for one data set."""
     arms = sorted(grouped(runs, x), key=lambda arm: x(arm[0]))
-    means = [f"{x(arm[0]):g}: {np.mean([number(run) for run in arm]):{form}}" for arm in arms]
+    means = [f"{x(arm[0]):g}: {mean(map(number, arm), form)}" for arm in arms]
     return f"{runs[0].data} {', '.join(means)}"
