@@ -337,6 +337,21 @@ def test_finished_runs_are_not_planned_again() -> None:
         plan([subject(), subject()], TINY)
 
 
+def test_runs_on_other_data_of_the_same_name_are_not_taken_for_finished() -> None:
+    pump, settings = subject(), TINY._replace(seeds=1, steps=1)
+    rows = next(carry_out(plan([pump], settings)))
+    assert len(plan([pump], settings, from_csv(to_csv(rows)))) == 1
+    labels = pump.labels
+    assert labels is not None
+    for other in (pump._replace(series=as_series(-pump.series.values)), pump._replace(labels=1 - labels)):
+        with pytest.raises(StudyError, match="on pump that were trained on other series or labels than pump has"):
+            plan([other], settings, rows)
+        assert len(plan([other._replace(name="fan")], settings, rows)) == 2
+    # a table without digests goes on as it is
+    old = b"\n".join(line.rpartition(b",")[0] for line in to_csv(rows).splitlines()) + b"\n"
+    assert len(plan([pump._replace(labels=1 - labels)], settings, from_csv(old))) == 1
+
+
 def test_figures_are_the_same_bytes_each_time() -> None:
     runs = [*by_decay(lambda place, arm, seed: make_run(arm, seed, **dip(place, 8))), make_run(Arm(0.9999), **dip(2))]
     drawn = figures(runs)

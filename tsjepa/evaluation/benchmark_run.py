@@ -1,6 +1,5 @@
 """One run of a benchmark: fit a method on the training part, read it with a ridge head, score the test part once."""
 
-import hashlib
 import math
 import sys
 import time
@@ -8,11 +7,10 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from sklearn.dummy import DummyClassifier
 from sklearn.metrics import recall_score
 
@@ -25,6 +23,7 @@ from tsjepa.evaluation.benchmark_features import Features, Fitted, Levels, fit_m
 from tsjepa.evaluation.benchmark_labels import Budget
 from tsjepa.evaluation.benchmark_methods import Method
 from tsjepa.evaluation.benchmark_table import BenchmarkError, FewLabels, LevelScore, Result, RunKey
+from tsjepa.evaluation.digest import content_digest
 from tsjepa.memory import peak_megabytes
 from tsjepa.probe import check_labels, is_numeric, make_head
 
@@ -120,20 +119,6 @@ def load_parts(name: str, fold: int = 0, data_dir: Path | None = None) -> Parts:
     if fold:
         train, test = as_series(X_train, "the training part"), as_series(X_test, "the test part")
     return Parts(Known(train, check_labels(y_train), test), y_test, partial, digest)
-
-
-def content_digest(*arrays: NDArray[Any] | None) -> str:
-    """Return a digest of arrays with their shapes; None is one of its own.
-
-    Examples
-    --------
-    >>> content_digest(np.zeros(2), None) == content_digest(np.zeros((2, 1)), None)
-    False
-    """
-    found = hashlib.sha256()
-    for array in arrays:
-        found.update(b"none" if array is None else f"{array.shape} {array.dtype.str}".encode() + array.tobytes())
-    return found.hexdigest()[:12]
 
 
 def resample(data: Dataset, fold: int) -> tuple[object, Labels, object, Labels]:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from tsjepa.arrays import Series
 from tsjepa.callbacks import Progress
 from tsjepa.embedding import embed, some_cases
+from tsjepa.evaluation.digest import content_digest
 from tsjepa.evaluation.rows import Arm, Measurement
 from tsjepa.monitor import Monitor, measuring
 from tsjepa.objective import JEPA
@@ -62,7 +63,7 @@ class Recorder:
     def __init__(self, model: JEPA, job: Job) -> None:
         self.model, self.job = model, job
         self.monitor = Monitor(model, job.subject.series)
-        self.probed = choose(job.subject)
+        self.probed, self.digest = choose(job.subject), data_digest(job.subject)
         self.rows: list[Measurement] = []
         self.losses: list[float] = []
         self.measure(0)
@@ -88,6 +89,7 @@ class Recorder:
                 relative_gap=found.relative_gap,
                 effective_rank=found.effective_rank,
                 cross_series_share=found.cross_series_share,
+                data_digest=self.digest,
             )
         )
 
@@ -100,6 +102,11 @@ class Recorder:
             Z = embed(self.model.encoder, self.probed.series, PROBE, device)
         accuracy = cross_validate(Z, self.probed.labels)
         return math.nan if accuracy is None else accuracy
+
+
+def data_digest(subject: Subject) -> str:
+    """Return a digest of the series and labels that a run is trained and probed on."""
+    return content_digest(*subject.series, subject.labels)
 
 
 def choose(subject: Subject) -> Subject:

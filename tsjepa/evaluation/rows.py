@@ -51,6 +51,8 @@ class Measurement(NamedTuple):
         Of the last level, centred.
     cross_series_share : float
         Of predictions against targets.
+    data_digest : str
+        Digest of series and labels; empty in tables of before it was kept.
     """
 
     data: str
@@ -66,6 +68,11 @@ class Measurement(NamedTuple):
     relative_gap: float
     effective_rank: float
     cross_series_share: float
+    data_digest: str = ""
+
+
+# Of tables without digests
+OLD_FIELDS = Measurement._fields[:-1]
 
 
 class Run(NamedTuple):
@@ -123,19 +130,21 @@ def from_csv(content: bytes) -> list[Measurement]:
     """
     try:
         table = list(csv.reader(io.StringIO(content.decode())))
-        if not table or tuple(table[0]) != Measurement._fields:
+        if not table or tuple(table[0]) not in (Measurement._fields, OLD_FIELDS):
             raise ValueError("its columns are not those of a study")
-        return [parse(values) for values in table[1:]]
+        return [parse(values, len(table[0])) for values in table[1:]]
     except (ValueError, csv.Error) as error:
         raise StudyError(f"study.csv is no table of a collapse study: {error}.") from error
 
 
-def parse(values: Sequence[str]) -> Measurement:
+def parse(values: Sequence[str], n_columns: int) -> Measurement:
     """Return the measurement of a row of text."""
-    if len(values) != len(Measurement._fields):
-        raise ValueError(f"a row has {len(values)} values instead of {len(Measurement._fields)}")
+    if len(values) != n_columns:
+        raise ValueError(f"a row has {len(values)} values instead of {n_columns}")
     data, decay, masking, ratio, seed, epoch, step, *rest = values
-    return Measurement(data, float(decay), masking, float(ratio), int(seed), int(epoch), int(step), *map(float, rest))
+    run = (data, float(decay), masking, float(ratio), int(seed))
+    loss, probe, gap, relative_gap, rank, share = map(float, rest[:6])
+    return Measurement(*run, int(epoch), int(step), loss, probe, gap, relative_gap, rank, share, *rest[6:])
 
 
 def runs_of(rows: Iterable[Measurement]) -> list[Run]:

@@ -13,7 +13,7 @@ from tsjepa.build import build_model, configure, resolve
 from tsjepa.callbacks import Progress
 from tsjepa.checkpoint import Header
 from tsjepa.config import Config
-from tsjepa.evaluation.recorder import Job, Recorder, Schedule, Subject
+from tsjepa.evaluation.recorder import Job, Recorder, Schedule, Subject, data_digest
 from tsjepa.evaluation.rows import BASE, Arm, Measurement, Run, StudyError, runs_of
 from tsjepa.training import Options, fit
 
@@ -78,15 +78,17 @@ def plan(subjects: Sequence[Subject], settings: Settings, rows: Sequence[Measure
     Raises
     ------
     StudyError
-        If two data sets have one name, or a finished run was of another length.
+        If two data sets have one name, or a finished run was of another length or on other data of that name.
     """
     names = [subject.name for subject in subjects]
     if len(set(names)) < len(names):
         raise StudyError(f"two data sets have the same name in {', '.join(names)}: give each of them once.")
     schedules = {subject.name: make_schedule(subject, settings) for subject in subjects}
     finished = runs_of(rows)
+    digests = {subject.name: data_digest(subject) for subject in subjects}
     for run in finished:
         check_length(run, schedules)
+        check_data(run, digests)
     done = {run[:3] for run in finished}
     return [
         Job(subject, arm, seed, schedules[subject.name])
@@ -109,6 +111,16 @@ def check_length(run: Run, schedules: dict[str, Schedule]) -> None:
         raise StudyError(
             f"study.csv holds runs on {run.data} that were measured after {first} steps, but those now asked for are "
             f"after {schedule.first}: name another folder, or ask as before (--quick)."
+        )
+
+
+def check_data(run: Run, digests: dict[str, str]) -> None:
+    """Refuse to take a run for one on the data now given, which have its data's name and other content."""
+    before = run.curve[0].data_digest
+    if before and before != digests.get(run.data, before):
+        raise StudyError(
+            f"study.csv holds runs on {run.data} that were trained on other series or labels than {run.data} has now: "
+            "name another folder, or give the data that they were trained on."
         )
 
 
