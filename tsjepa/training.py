@@ -197,8 +197,10 @@ def fit(
 
 def final_loss(end: EpochEnd, out: Path | None) -> float:
     """Return the last epoch's loss, out of metrics.csv where the checkpoint was of a finished run."""
-    rows = EpochTable(out / METRICS).rows() if math.isnan(end.loss) and out is not None else []
-    return float(rows[-1]["loss"]) if rows else end.loss
+    if out is None or not math.isnan(end.loss):
+        return end.loss
+    losses = EpochTable(out / METRICS).records(lambda row: float(row["loss"]))
+    return losses[-1] if losses else end.loss
 
 
 def keep_best(model: JEPA, out: Path | None) -> int | None:
