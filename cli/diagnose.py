@@ -21,8 +21,8 @@ from tsjepa.evaluation.diagnosis import verdict_values
 from tsjepa.evaluation.diagnosis_page import Subject, page
 from tsjepa.history import EpochDiagnostics
 from tsjepa.logs import DIAGNOSTICS, EpochTable, TableError
-from tsjepa.monitor import read_history
-from tsjepa.verdict import Verdict, judge
+from tsjepa.monitor import read_history, teacher_verdict
+from tsjepa.verdict import Verdict, judge, of_both
 
 
 def diagnose(options: DiagnoseOptions) -> DiagnoseReport:
@@ -41,7 +41,7 @@ def diagnose(options: DiagnoseOptions) -> DiagnoseReport:
         say(f"note: {data.name} has no classes in both parts, so there are no accuracies, only what needs no labels.")
     make_writable(out.parent)
     history = run_history(checkpoint)
-    verdict, kept = run_verdict(history, model.encoder.dim), kept_epoch(checkpoint, history)
+    verdict, kept = run_verdict(history, checkpoint.parent, model.encoder.dim), kept_epoch(checkpoint, history)
     other = header.data if history and options.data not in (None, header.data) else None
     remarks = run_remarks(history, kept, other)
     for remark in remarks:
@@ -138,10 +138,10 @@ def run_remarks(history: list[EpochDiagnostics], kept: int | None, other: str | 
     return tuple(found)
 
 
-def run_verdict(history: list[EpochDiagnostics], dim: int) -> Verdict | None:
-    """Return the verdict on a run, or say why there is none."""
+def run_verdict(history: list[EpochDiagnostics], folder: Path, dim: int) -> Verdict | None:
+    """Return the verdict on a run, which is its teacher's where that has collapsed, or say why there is none."""
     try:
-        return judge(history, dim=dim) if history else None
+        return of_both(teacher_verdict(folder, dim), judge(history, dim=dim)) if history else None
     except ValueError as error:
         say(f"note: there is no verdict: {error}")
         return None

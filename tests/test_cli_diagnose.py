@@ -13,6 +13,7 @@ from command_line import trained_run, tsjepa
 from tsjepa.arrays import Series, as_series
 from tsjepa.build import build_model, configure, resolve
 from tsjepa.checkpoint import Header, load_checkpoint, save_checkpoint
+from tsjepa.history import EpochDiagnostics
 from tsjepa.logs import EpochTable
 
 
@@ -127,6 +128,15 @@ def test_the_verdict_and_the_curves_are_told_from_other_data(run: str) -> None:
     Path("run/diagnostics.csv").unlink()
     Path("run/metrics.csv").unlink()
     assert said not in tsjepa("diagnose", run, "--no-supervised", "--data", "b.npz").stderr
+
+
+def test_the_verdict_on_a_collapsed_teacher_is_that_of_training(run: str) -> None:
+    Path(run, "teacher").mkdir()
+    table = EpochTable(Path(run, "teacher", "diagnostics.csv"))
+    for epoch, spread in enumerate((0.6, 0.001)):
+        table.append(EpochDiagnostics(epoch, 0.5, relative_spread=spread, latent_spread=spread)._asdict())
+    assert found(run, "--no-supervised")["verdict_collapsed"] == 1
+    assert "Of the teacher: the last level kept" in Path(run, "diagnose.html").read_text()
 
 
 def test_one_series(run: str) -> None:
