@@ -3,15 +3,16 @@
 import csv
 import io
 import time
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tsjepa.cli.detect_lines import STDIN, Layout, Rows, check_text, find_columns, read_lines, read_rows
+from tsjepa.cli.detect_lines import BadLine, Layout, Rows, find_columns, read_rows
 from tsjepa.cli.detect_normal import STEP_TOLERANCE, Normal, fit_normal
 from tsjepa.cli.detect_state import Run, State
+from tsjepa.cli.detect_stop import stoppable
 from tsjepa.cli.detect_tables import EVENT_COLUMNS, EVENTS, check_events, event_row
+from tsjepa.cli.detect_tail import STDIN, Lines, check_text, read_lines
 from tsjepa.cli.errors import USAGE, Failure, say, told
 from tsjepa.cli.options import DetectOptions
 from tsjepa.cli.outdir import make_writable, writing
@@ -23,7 +24,7 @@ from tsjepa.thresholds import Budget, fit_threshold
 
 
 def follow_log(options: DetectOptions, budget: Budget, started: float) -> DetectReport:
-    """Score rows as they come, until they end, rest for too long, or Ctrl-C."""
+    """Score rows as they come, until they end, rest for too long, or Ctrl-C or SIGTERM."""
     refused = {"--reference-rows": options.reference_rows, "--picture": options.picture, "--label": options.label}
     for flag, value in refused.items():
         if value is not None:
@@ -37,13 +38,14 @@ def follow_log(options: DetectOptions, budget: Budget, started: float) -> Detect
     say(f"note: a row is scored as soon as it is there, by the last patch that is complete: at most {delay} rows late.")
     make_writable(options.out.parent)
     follower = Follower(options, normal, threshold.value)
+    state = follower.state
     try:
-        for lines in read_lines(options.data, follower.state.offset, options.idle_timeout):
-            follower.push(lines)
+        with stoppable() as stop:
+            for lines in read_lines(options.data, state.place, options.idle_timeout):
+                with stop.later():
+                    follower.push(lines)
     except KeyboardInterrupt:
         say("stopped: what is scored is kept, and the same command goes on.")
-    follower.finish()
-    state = follower.state
     return DetectReport(
         state.rows,
         state.events,
@@ -107,33 +109,76 @@ class Follower:
         self.again = set(self.state.runs) if self.options.data == STDIN else set()
         if self.options.data == STDIN:
             self.state.header = None
+        self._write_open()
 
-    def push(self, lines: Any) -> None:
-        """Score lines, write what was found, and save where that ends."""
-        if self.state.header is None:
-            self.state.header, *rest = lines.text
-            lines = lines._replace(text=rest, first=lines.first + 1)
-        if self.layout is None:
-            self.layout = self._find_columns(self.state.header)
-        rows = read_rows(self.options.data, lines, self.layout, self.state.rows)
+    def push(self, lines: Lines) -> None:
+        """Score lines, write what was found, and save where that ends; a bad line ends it behind those before it."""
+        try:
+            self._push(lines)
+        except BadLine as error:
+            if not lines.whole:
+                say(f"note: the last line has no end and is not scored ({error})")
+                return
+            good = lines.before(error.number)
+            if good.content:
+                self.push(good)
+            raise
+
+    def _push(self, lines: Lines) -> None:
+        rows = read_rows(self.options.data, self._under_header(lines), self._known_layout(), self.state.rows)
+        parts = {name: self._in_order(name, rows) for name in dict.fromkeys(rows.ids)}
         scored: dict[int, list[object]] = {}
         events: list[list[object]] = []
-        for name in dict.fromkeys(rows.ids):
-            chosen = np.array([at for at, other in enumerate(rows.ids) if other == name])
-            run = self.state.runs.setdefault(name, Run(self.scorer, self.threshold))
-            chosen = self._checked(name, run, rows, chosen)
-            steps = np.diff(np.concatenate([[run.last], rows.time[chosen].astype(np.float64)]))
-            gaps = np.flatnonzero((steps > self.longest) & np.isfinite(steps))
-            for at, part in enumerate(np.split(chosen, gaps)):
-                if at:
-                    events += self._shown(name, run, run.restart())
-                if len(part):
-                    scored |= self._score(name, run, rows, part)
-                    events += self._ended(name, run)
+        for name, chosen in parts.items():
+            scored |= self._follow(name, rows, chosen, events)
         self._append("scores", [scored[at] for at in sorted(scored)])
         self._append("events", events)
-        self.state.offset = lines.offset
-        self.state.save()
+        # a line that has not ended may be a part of one: the next follower reads it again
+        if lines.whole:
+            self.state.place = lines.end
+            self.state.save()
+        self._write_open()
+
+    def _under_header(self, lines: Lines) -> list[tuple[int, str]]:
+        """Return numbered lines without the header that a file begins with."""
+        numbered = lines.numbered()
+        if lines.start.offset or not self._is_header(numbered[0]):
+            return numbered
+        self.state.header, self.layout = numbered[0][1], None
+        return numbered[1:]
+
+    def _is_header(self, first: tuple[int, str]) -> bool:
+        """Tell whether the first line of a file is a header: a log that was cut off in its place goes on without."""
+        if self.state.header in (None, first[1]):
+            return True
+        try:
+            read_rows(self.options.data, [first], self._known_layout(), 0)
+        except BadLine:
+            return True
+        return False
+
+    def _known_layout(self) -> Layout:
+        if self.layout is None:
+            assert self.state.header is not None
+            self.layout = self._find_columns(self.state.header)
+        return self.layout
+
+    def _follow(
+        self, name: str, rows: Rows, chosen: NDArray[np.intp], events: list[list[object]]
+    ) -> dict[int, list[object]]:
+        """Score the rows of a run, return them as they are written, by their number, and add the events that ended."""
+        run = self.state.runs.setdefault(name, Run(self.scorer, self.threshold))
+        self._check_rate(name, run, rows.time[chosen].astype(np.float64))
+        steps = np.diff(np.concatenate([[run.last], rows.time[chosen].astype(np.float64)]))
+        gaps = np.flatnonzero((steps > self.longest) & np.isfinite(steps))
+        scored: dict[int, list[object]] = {}
+        for at, part in enumerate(np.split(chosen, gaps)):
+            if at:
+                events += self._shown(name, run, run.restart())
+            if len(part):
+                scored |= self._score(name, run, rows, part)
+                events += self._ended(name, run)
+        return scored
 
     def _find_columns(self, header: str) -> Layout:
         tick = self.normal.runs.tick
@@ -147,23 +192,32 @@ class Follower:
             self._append("events", [list(EVENT_COLUMNS)])
         return layout
 
-    def _checked(self, name: str, run: Run, rows: Rows, chosen: NDArray[np.intp]) -> NDArray[np.intp]:
-        """Return the rows of a run that are new, whose time goes on, and that are as far apart as the model knows."""
+    def _in_order(self, name: str, rows: Rows) -> NDArray[np.intp]:
+        """Return the rows of a run that are new, and refuse a time that does not go on."""
+        last = self.state.runs[name].last if name in self.state.runs else -np.inf
+        chosen = np.array([at for at, other in enumerate(rows.ids) if other == name])
         times = rows.time.astype(np.float64)
         if name in self.again:
-            chosen = chosen[times[chosen] > run.last]
-            self.again -= {name} if len(chosen) else set()
-        back = np.flatnonzero(np.diff(np.concatenate([[run.last], times[chosen]])) <= 0)
-        if len(back):
-            of = f" in {name}" if name else ""
-            raise Failure(f"{self.options.data}, line {rows.numbers[chosen[back[0]]]}: time runs backwards{of}.")
+            chosen = chosen[times[chosen] > last]
+        steps = np.diff(np.concatenate([[last], times[chosen]]))
+        bad, of = np.flatnonzero(steps <= 0), f" in {name}" if name else ""
+        if len(bad):
+            row = chosen[bad[0]]
+            still = f": there is a row{of} at {rows.shown[row]} already; take this line out."
+            problem = still if steps[bad[0]] == 0 else f": time runs backwards{of}."
+            raise BadLine(self.options.data, rows.numbers[row], problem)
+        return chosen
+
+    def _check_rate(self, name: str, run: Run, times: NDArray[np.float64]) -> None:
+        """Refuse a run whose first rows are not as far apart as the model knows."""
+        if len(times):
+            self.again.discard(name)
         wanted = self.scorer.context - run.rows
         if wanted > 0 and not self.normal.runs.counted:
-            run.early += times[chosen[:wanted]].tolist()
+            run.early += times[:wanted].tolist()
             if len(run.early) >= self.scorer.context:
                 self._check_step(name, float(np.median(np.diff(run.early))))
                 run.early = []
-        return chosen
 
     def _check_step(self, name: str, step: float) -> None:
         known = self.normal.step
@@ -205,19 +259,22 @@ class Follower:
 
     def _append(self, name: str, rows: list[list[object]]) -> None:
         """Append rows to a file, and keep how long it is then."""
+        self.state.sizes[name] += self._write(name, rows)
+
+    def _write(self, name: str, rows: list[list[object]]) -> int:
+        """Write rows behind those that are kept, and return how long they are."""
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(rows)
         content, path = text.getvalue().encode(), self.paths[name]
         with writing(path), path.open("ab") as file:
+            file.truncate(self.state.sizes[name])
             file.write(content)
-        self.state.sizes[name] += len(content)
+        return len(content)
 
-    def finish(self) -> None:
+    def _write_open(self) -> None:
         """Write the events that are still open, without keeping that: they may go on when rows do."""
-        self.state.save()
-        for name, run in self.state.runs.items():
-            if run.alarms.open is not None:
-                self._append("events", self._shown(name, run, [run.alarms.open]))
+        runs = [(name, run, run.alarms.open) for name, run in self.state.runs.items()]
+        self._write("events", [row for name, run, event in runs if event for row in self._shown(name, run, [event])])
 
 
 def number(value: np.float32) -> str:

@@ -1,93 +1,33 @@
-"""Lines of a CSV log as they are appended to a file or come on standard input, and what stands in them."""
+"""What stands in the lines of a CSV log: ids, times and values, or which line is bad."""
 
 import csv
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from io import BufferedReader
-from pathlib import Path
-from typing import NamedTuple, cast
+import re
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from pyarrow.csv import ConvertOptions
 
 from tsjepa.cli.errors import Failure
+from tsjepa.datasets.log_columns import CHANNEL, VALUE
 from tsjepa.datasets.log_reading import delimiter_of
+from tsjepa.datasets.log_time import NANOSECONDS
 
-STDIN = "-"
-CHUNK_BYTES = 1 << 18
-POLL_SECONDS = 0.2
 LARGEST = float(np.finfo(np.float32).max)
-MISSING = ("", "nan", "null", "none", "na", "n/a")
+# what is read elsewhere by pyarrow means the same here
+WORDS = {
+    **dict.fromkeys(["none", *(text.lower() for text in ConvertOptions().null_values)], float("nan")),
+    **{"true": 1.0, "false": 0.0},
+}
+ZONE = re.compile(r"([+-])(\d\d):?(\d\d)?$")
 
 
-class Lines(NamedTuple):
-    """Some whole lines.
+class BadLine(Failure):
+    """A line that cannot be read; those before it can."""
 
-    Attributes
-    ----------
-    text : list of str
-    first : int
-        Number of the first one in this reading, from 1.
-    offset : int
-        Bytes up to the end of the last one.
-    """
-
-    text: list[str]
-    first: int
-    offset: int
-
-
-def read_lines(source: str, offset: int, idle_timeout: float | None) -> Iterator[Lines]:
-    """Yield whole lines as they come: standard input until it ends, a file for ever or until it rests for too long."""
-    left, number, rested = b"", 1, 0.0
-    with opened(source, offset) as stream:
-        while True:
-            new = stream.read1(CHUNK_BYTES)
-            left += new
-            if not new and source == STDIN:
-                if left:
-                    yield Lines([left.decode(errors="replace")], number, offset + len(left))
-                return
-            whole, mark, left = left.rpartition(b"\n")
-            if mark:
-                text = whole.decode(errors="replace").split("\n")
-                offset += len(whole) + 1
-                yield Lines(text, number, offset)
-                number += len(text)
-            if new:
-                rested = 0.0
-            elif idle_timeout is not None and rested >= idle_timeout:
-                return
-            else:
-                time.sleep(POLL_SECONDS)
-                rested += POLL_SECONDS
-
-
-@contextmanager
-def opened(source: str, offset: int) -> Iterator[BufferedReader]:
-    """Open a file at a place, or standard input."""
-    if source == STDIN:
-        yield cast(BufferedReader, sys.stdin.buffer)
-        return
-    path = Path(source)
-    if not path.is_file():
-        raise Failure(f"{source} is no file: --follow reads a CSV file, or - for standard input.")
-    if offset > path.stat().st_size:
-        raise Failure(f"{source} is shorter than what was read of it before: start anew with --overwrite.")
-    with path.open("rb") as stream:
-        stream.seek(offset)
-        yield stream
-
-
-def check_text(source: str) -> None:
-    """Refuse what is no text before anything is written: Parquet, Arrow, and whatever is compressed."""
-    if source == STDIN:
-        return
-    with opened(source, 0) as stream:
-        if b"\0" in stream.read(CHUNK_BYTES):
-            raise Failure(f"{source} is no text: --follow reads a CSV file as it is, not compressed, or -.")
+    def __init__(self, source: str, number: int, problem: str) -> None:
+        super().__init__(f"{source}, line {number}{problem}")
+        self.number = number
 
 
 class Layout(NamedTuple):
@@ -139,18 +79,26 @@ def find_columns(
     identity, moment, channels = columns
     for name, flag in ((identity, " (--id)"), (moment, " (--time)"), *((name, "") for name in channels)):
         if name is not None and name not in names:
+            refuse_long(source, names)
             raise Failure(f"{source} has no column {name!r}{flag}, which the log of training had: {header.strip()}")
     at_id, at_time = (None if name is None else names.index(name) for name in (identity, moment))
     return Layout(at_id, at_time, [names.index(name) for name in channels], unit, mark)
 
 
-def read_rows(source: str, lines: Lines, layout: Layout, counted: int) -> Rows:
+def refuse_long(source: str, names: list[str]) -> None:
+    """Refuse the long form, whose rows are complete only when a later one comes."""
+    channel, value = (next((name for name in names if kind.fullmatch(name.lower())), None) for kind in (CHANNEL, VALUE))
+    if channel is not None and value is not None:
+        raise Failure(
+            f"{source} has one value a line, in {value!r}, of the channel in {channel!r}, which --follow cannot score: "
+            "send one line a time, with a column for each channel, or leave out --follow."
+        )
+
+
+def read_rows(source: str, lines: list[tuple[int, str]], layout: Layout, counted: int) -> Rows:
     """Read ids, times and values of lines; without a column of time, rows are counted on from `counted`."""
-    cells = [(lines.first + at, row) for at, row in enumerate(csv.reader(lines.text, delimiter=layout.mark)) if row]
     need = 1 + max(layout.channels + [at for at in (layout.id, layout.time) if at is not None])
-    for number, row in cells:
-        if len(row) < need:
-            raise Failure(f"{source}, line {number} has {len(row)} values, and {need} are needed.")
+    cells = [(number, row) for number, text in lines if (row := read_cells(source, number, text, layout.mark, need))]
     ids = [row[layout.id] if layout.id is not None else "" for _, row in cells]
     numbers = [number for number, _ in cells]
     if layout.time is None:
@@ -160,6 +108,17 @@ def read_rows(source: str, lines: Lines, layout: Layout, counted: int) -> Rows:
     return Rows(
         ids, shown, read_times(source, shown, numbers, layout.unit), read_values(source, cells, layout), numbers
     )
+
+
+def read_cells(source: str, number: int, text: str, mark: str, need: int) -> list[str]:
+    """Return what stands in a line, nothing where it is empty."""
+    try:
+        row = next(csv.reader([text], delimiter=mark))
+    except csv.Error as error:
+        raise BadLine(source, number, f" cannot be read ({error}).") from error
+    if row and len(row) < need:
+        raise BadLine(source, number, f" has {len(row)} values, and {need} are needed.")
+    return row
 
 
 def read_times(source: str, shown: list[str], numbers: list[int], unit: str | None) -> NDArray[np.generic]:
@@ -172,17 +131,23 @@ def read_times(source: str, shown: list[str], numbers: list[int], unit: str | No
             return found
         if not all(text[:1].isdigit() for text in shown):  # numpy takes words such as now for a time, too
             raise ValueError("a date begins with its year")
-        # all times are taken for UTC, which is what dates without a zone are compared as
-        return np.array(
-            [text.removesuffix("Z").removesuffix("+00:00") for text in shown], f"datetime64[{unit}]"
-        ).astype(np.int64)
+        return read_dates(shown, unit)
     except ValueError as error:
         if len(shown) == 1:
             kind = "a number" if unit is None else "a date as in 2020-03-01 15:44:06"
-            raise Failure(f"{source}, line {numbers[0]}: {shown[0]!r} is no time; {kind} is needed.") from error
+            raise BadLine(source, numbers[0], f": {shown[0]!r} is no time; {kind} is needed.") from error
         middle = len(shown) // 2
         parts = [(shown[:middle], numbers[:middle]), (shown[middle:], numbers[middle:])]
         return np.concatenate([read_times(source, *part, unit) for part in parts])
+
+
+def read_dates(shown: list[str], unit: str) -> NDArray[np.int64]:
+    """Return dates in ticks; all are taken for UTC but those that say how far they are off it."""
+    zones = [ZONE.search(text, 10) for text in shown]
+    bare = [text[: zone.start()] if zone else text.removesuffix("Z") for text, zone in zip(shown, zones, strict=True)]
+    minutes = [int(f"{zone[1]}1") * (60 * int(zone[2]) + int(zone[3] or 0)) if zone else 0 for zone in zones]
+    dates = np.array(bare, f"datetime64[{unit}]").astype(np.int64)
+    return np.asarray(dates - np.array(minutes, np.int64) * (60 * NANOSECONDS["s"] // NANOSECONDS[unit]))
 
 
 def read_values(source: str, cells: list[tuple[int, list[str]]], layout: Layout) -> NDArray[np.float32]:
@@ -193,15 +158,16 @@ def read_values(source: str, cells: list[tuple[int, list[str]]], layout: Layout)
             try:
                 value = float(row[place])
             except ValueError:
-                value = read_missing(source, number, row[place])
+                value = read_word(source, number, row[place])
             if abs(value) > LARGEST:
-                raise Failure(f"{source}, line {number}: {row[place]!r} is too large; leave it empty if it is missing.")
+                raise BadLine(source, number, f": {row[place]!r} is too large; leave it empty if it is missing.")
             values[channel, at] = value
     return values
 
 
-def read_missing(source: str, number: int, text: str) -> float:
-    """Return NaN for what means that there is no value."""
-    if text.strip().lower() not in MISSING:
-        raise Failure(f"{source}, line {number}: {text!r} is no number; leave it empty if it is missing.")
-    return float("nan")
+def read_word(source: str, number: int, text: str) -> float:
+    """Return 1 or 0 for what is true or false, and NaN for what means that there is no value."""
+    value = WORDS.get(text.strip().lower())
+    if value is None:
+        raise BadLine(source, number, f": {text!r} is no number; leave it empty if it is missing.")
+    return value

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tsjepa.cli.detect_tail import Place
 from tsjepa.cli.errors import USAGE, Failure
 from tsjepa.cli.outdir import replace_file
 from tsjepa.events import GAP, Alarms, Event
@@ -78,7 +79,7 @@ class State:
         self.path = out.with_name(f".{out.name}.state")
         self.key = json.loads(json.dumps(key))
         self.header: str | None = None
-        self.offset, self.rows, self.events = 0, 0, 0
+        self.place, self.rows, self.events = Place(), 0, 0
         self.sizes = {"scores": 0, "events": 0}
         self.runs: dict[str, Run] = {}
 
@@ -91,15 +92,16 @@ class State:
                 content = json.loads(arrays["content"].tobytes())
                 count = len(content["runs"])
                 states = [{part: arrays[f"{part}{at}"] for part in ("rows", "last")} for at in range(count)]
+            place = Place(content["offset"], content["line"], content["head"].encode("latin-1"))
         except (ValueError, OSError, KeyError) as error:
-            raise Failure(f"{self.path} is damaged: start anew with --overwrite.") from error
+            raise Failure(f"{self.path} is damaged, or of another version: start anew with --overwrite.") from error
         if content["key"] != self.key:
             raise Failure(
                 "the scores that are there were made with another checkpoint, normal data, budget or log: start anew "
                 "with --overwrite, or name another file with --out.",
                 USAGE,
             )
-        self.header, self.offset, self.sizes = content["header"], content["offset"], content["sizes"]
+        self.header, self.place, self.sizes = content["header"], place, content["sizes"]
         self.rows, self.events = content["rows"], content["events"]
         for (name, plain), state in zip(content["runs"], states, strict=True):
             self.runs[name] = Run(scorer, threshold).take(plain, state)
@@ -110,7 +112,10 @@ class State:
         content = {
             "key": self.key,
             "header": self.header,
-            "offset": self.offset,
+            "offset": self.place.offset,
+            "line": self.place.line,
+            # any byte has its own letter there
+            "head": self.place.head.decode("latin-1"),
             "sizes": self.sizes,
             "rows": self.rows,
             "events": self.events,

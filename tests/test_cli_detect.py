@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import signal
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,8 @@ import torch
 from command_line import tsjepa
 
 from tsjepa.checkpoint import load_checkpoint
-from tsjepa.cli import detect, detect_follow
+from tsjepa.cli import detect, detect_follow, detect_tail
+from tsjepa.cli.detect_stop import Stop, stoppable
 from tsjepa.stream import score_series
 from tsjepa.surprise import fit_scorer, refer
 from tsjepa.thresholds import Threshold, fit_threshold
@@ -434,10 +437,106 @@ def test_following_starts_anew_behind_a_gap() -> None:
     same(frame)
 
 
+def live_lines() -> list[str]:
+    return faulty().drop(columns="anomaly").to_csv(index=False).splitlines(keepends=True)
+
+
+def while_it_rests(monkeypatch: pytest.MonkeyPatch, *steps: Callable[[], object]) -> None:
+    """Do one step each time that a follower has nothing to read."""
+    left = list(steps)
+    monkeypatch.setattr(detect_tail.time, "sleep", lambda _: left.pop(0)() if left else None)
+
+
+@pytest.mark.parametrize("header", [True, False])
+@pytest.mark.parametrize("restarted", [True, False])
+def test_a_rotated_log_is_followed(restarted: bool, header: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = live_lines()
+    Path("log.csv").write_text("".join(lines[:420]))
+
+    def rotate() -> None:
+        Path("log.csv.1").write_text("".join(lines[:430]))
+        Path("log.csv").write_text("".join([*lines[:header], *lines[430:]]))
+
+    if restarted:
+        found(*follow())
+        rotate()
+    else:
+        while_it_rests(monkeypatch, rotate)
+    assert found(*follow()[:-1], "1")["rows"] == 600
+    same(faulty())
+
+
+@pytest.mark.parametrize(
+    ("bad", "sentence"),
+    [
+        ("b,2024-01-01 00:06:51,0.5,0.5\n", "line 414: there is a row in b at 2024-01-01 00:06:51 already"),
+        ("b,2024-01-01 00:06:40,0.5,0.5\n", "line 414: time runs backwards in b"),
+        ("b,2024-01-01 00:06:52,much,0.5\n", "line 414: 'much' is no number"),
+        ("b,2024-01-01 00:06:52\n", "line 414 has 2 values, and 4 are needed"),
+    ],
+)
+def test_rows_before_a_bad_line_are_scored(bad: str, sentence: str) -> None:
+    lines = live_lines()
+    Path("log.csv").write_text("".join([*lines[:413], bad, *lines[413:], "and,another\n"]))
+    for _ in range(2):
+        assert sentence in refused(1, *follow())
+        assert pd.read_csv("scores.csv")["timestamp"].iloc[-1] == "2024-01-01 00:06:51"
+    Path("log.csv").write_text("".join(lines))
+    found(*follow())
+    same(faulty())
+
+
+def test_a_last_line_without_an_end_is_scored_and_may_go_on() -> None:
+    text = "".join(live_lines()).rstrip("\n")
+    Path("log.csv").write_text(text[:-3])
+    assert found(*follow())["rows"] == 600
+    assert len(pd.read_csv("scores.csv")) == 600
+    Path("log.csv").write_text(text)
+    assert found(*follow())["rows"] == 600
+    same(faulty())
+    Path("log.csv").write_text(text + "\nb,2024-01")
+    assert "the last line has no end and is not scored" in tsjepa(*follow()).stderr
+    same(faulty())
+
+
+def test_a_fault_is_an_event_while_it_lasts(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines, seen = live_lines(), list[pd.DataFrame]()
+    Path("log.csv").write_text("".join(lines[:480]))
+
+    def go_on() -> None:
+        seen.append(pd.read_csv("events.csv"))
+        Path("log.csv").write_text("".join(lines[:490]))
+
+    while_it_rests(monkeypatch, go_on, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    result = tsjepa(*follow()[:-2])
+    assert (result.exit_code, "the same command goes on" in result.stderr) == (0, True)
+    seen.append(pd.read_csv("events.csv"))
+    assert seen[0]["end"].iloc[-1] == "2024-01-01 00:07:58"
+    assert seen[1]["end"].iloc[-1] == "2024-01-01 00:08:08"
+    Path("log.csv").write_text("".join(lines))
+    found(*follow())
+    same(faulty())
+
+
+def test_a_signal_waits_for_the_end_of_a_step() -> None:
+    done = []
+
+    def step(stop: Stop) -> None:
+        with stop.later():
+            os.kill(os.getpid(), signal.SIGTERM)
+            done.append(1)
+        done.append(2)
+
+    with stoppable() as stop, pytest.raises(KeyboardInterrupt):
+        step(stop)
+    assert done == [1]
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
         ("run,timestamp,flow\n", "log.csv has no column 'level', which the log of training had"),
+        ("run,timestamp,sensor,value\n", "one value a line, in 'value', of the channel in 'sensor', which --follow"),
         (log(40, 0)[::-1].to_csv(index=False), "log.csv, line 3: time runs backwards in a"),
         (log(40, 0, step="2s").to_csv(index=False), "a has a row every 2s, but the checkpoint was trained"),
         ("run,timestamp,flow,level\na,2024-01-01,1.0,much\n", "line 2: 'much' is no number"),
@@ -455,8 +554,11 @@ def test_following_refuses_what_it_cannot_go_on_with() -> None:
     faulty().to_csv("log.csv", index=False)
     found(*follow())
     assert "start anew with --overwrite" in refused(2, *follow(), "--false-alarms", "1/100")
-    Path("log.csv").write_text("run\n")
+    text = Path("log.csv").read_text()
+    Path("log.csv").write_text(text[:10_000])
     assert "log.csv is shorter than what was read of it before" in refused(1, *follow())
+    Path("log.csv").write_text("run\n")
+    assert "log.csv has no column 'timestamp' (--time)" in refused(1, *follow())
     assert "--reference-rows needs the whole log" in refused(2, *follow(), "--reference-rows", "100")
 
 

@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import tsjepa.datasets.log_cache
-from tsjepa.cli.detect_lines import check_text, find_columns, read_lines, read_rows, read_times
+from tsjepa.cli.detect_lines import find_columns, read_rows, read_times
+from tsjepa.cli.detect_tail import Place, check_text, read_lines
 from tsjepa.cli.errors import Failure
 from tsjepa.cli.outdir import refuse_input
 from tsjepa.datasets import DataError, load
@@ -135,9 +136,10 @@ def test_a_live_line_without_a_time_is_refused(text: str, unit: str | None) -> N
 
 def test_live_lines_are_separated_as_their_first_one(tmp_path: Path) -> None:
     (tmp_path / "live.csv").write_text("unit;time;p;q\na;2024-01-01 00:00:01;1.5;2.5\n")
-    (lines,) = read_lines(str(tmp_path / "live.csv"), 0, 0.0)
-    layout = find_columns("live.csv", lines.text[0], ("unit", "time", ("q", "p")), "s")
-    rows = read_rows("live.csv", lines._replace(text=lines.text[1:], first=2), layout, 0)
+    (lines,) = read_lines(str(tmp_path / "live.csv"), Place(), 0.0)
+    (_, header), *rest = lines.numbered()
+    layout = find_columns("live.csv", header, ("unit", "time", ("q", "p")), "s")
+    rows = read_rows("live.csv", rest, layout, 0)
     assert (rows.ids, rows.values.tolist()) == (["a"], [[2.5], [1.5]])
 
 

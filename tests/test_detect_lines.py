@@ -1,0 +1,40 @@
+"""What stands in lines that are followed means what it means to pyarrow, which reads logs otherwise."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from pyarrow import csv
+
+from tsjepa.cli.detect_lines import BadLine, Layout, read_rows, read_times
+
+LAYOUT = Layout(None, 0, [1], None, ",")
+
+
+@pytest.mark.parametrize("word", [*csv.ConvertOptions().null_values, "None", " "])
+def test_what_is_missing_elsewhere_is_missing_here(word: str) -> None:
+    assert np.isnan(read_rows("live.csv", [(2, f"1,{word}")], LAYOUT, 0).values).all()
+
+
+def test_true_and_false_are_numbers() -> None:
+    lines = [(at, f"{at},{word}") for at, word in enumerate(("true", "False", "TRUE", "1"), 2)]
+    assert read_rows("live.csv", lines, LAYOUT, 0).values.tolist() == [[1, 0, 1, 1]]
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_dates_may_say_how_far_they_are_off(unit: str) -> None:
+    texts = ["2026-03-05 01:00:00+01:00", "2026-03-05T01:00:01+0100", "2026-03-04 19:30:02-04:30"]
+    texts += ["2026-03-05 02:00:03+02", "2026-03-05 00:00:04Z"]
+    expected = pa.array(texts).cast(pa.timestamp(unit, "UTC")).cast(pa.int64())
+    assert read_times("live.csv", texts, [2, 3, 4, 5, 6], unit).tolist() == expected.to_pylist()
+
+
+def test_a_quote_that_does_not_end_takes_no_other_line() -> None:
+    rows = read_rows("live.csv", [(2, '1,2,"a'), (3, "2,3,b")], LAYOUT, 0)
+    assert rows.time.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("text", ["1,2,a\rb", "1,nothing"])
+def test_a_bad_line_is_known_by_its_number(text: str) -> None:
+    with pytest.raises(BadLine, match=r"live\.csv, line 3") as caught:
+        read_rows("live.csv", [(2, "1,2"), (3, text)], LAYOUT, 0)
+    assert caught.value.number == 3
