@@ -167,9 +167,10 @@ class Follower:
         self, name: str, rows: Rows, chosen: NDArray[np.intp], events: list[list[object]]
     ) -> dict[int, list[object]]:
         """Score the rows of a run, return them as they are written, by their number, and add the events that ended."""
-        run = self.state.runs.setdefault(name, Run(self.scorer, self.threshold))
-        self._check_rate(name, run, rows.time[chosen].astype(np.float64))
-        steps = np.diff(np.concatenate([[run.last], rows.time[chosen].astype(np.float64)]))
+        run, times = self.state.runs.setdefault(name, Run(self.scorer, self.threshold)), rows.time.astype(np.float64)
+        self.again -= {name} if len(chosen) else set()
+        self._check_rate(name, run, times[chosen])
+        steps = np.diff(np.concatenate([[run.last], times[chosen]]))
         gaps = np.flatnonzero((steps > self.longest) & np.isfinite(steps))
         scored: dict[int, list[object]] = {}
         for at, part in enumerate(np.split(chosen, gaps)):
@@ -210,8 +211,6 @@ class Follower:
 
     def _check_rate(self, name: str, run: Run, times: NDArray[np.float64]) -> None:
         """Refuse a run whose first rows are not as far apart as the model knows."""
-        if len(times):
-            self.again.discard(name)
         wanted = self.scorer.context - run.rows
         if wanted > 0 and not self.normal.runs.counted:
             run.early += times[:wanted].tolist()
