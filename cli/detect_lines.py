@@ -19,6 +19,7 @@ WORDS = {
     **dict.fromkeys(["none", *(text.lower() for text in ConvertOptions().null_values)], float("nan")),
     **{"true": 1.0, "false": 0.0},
 }
+WITH_COMMA = re.compile(r"[-+]?\d*,\d+")
 ZONE = re.compile(r"([+-])(\d\d):?(\d\d)?$")
 
 
@@ -169,5 +170,7 @@ def read_word(source: str, number: int, text: str) -> float:
     """Return 1 or 0 for what is true or false, and NaN for what means that there is no value."""
     value = WORDS.get(text.strip().lower())
     if value is None:
-        raise BadLine(source, number, f": {text!r} is no number; leave it empty if it is missing.")
+        comma = WITH_COMMA.fullmatch(text.strip())
+        advice = "write decimals with a point" if comma else "leave it empty if it is missing"
+        raise BadLine(source, number, f": {text!r} is no number; {advice}.")
     return value

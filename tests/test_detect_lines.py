@@ -38,3 +38,8 @@ def test_a_bad_line_is_known_by_its_number(text: str) -> None:
     with pytest.raises(BadLine, match=r"live\.csv, line 3") as caught:
         read_rows("live.csv", [(2, "1,2"), (3, text)], LAYOUT, 0)
     assert caught.value.number == 3
+
+
+def test_decimals_with_a_comma_are_refused() -> None:
+    with pytest.raises(BadLine, match="'0,6251' is no number; write decimals with a point"):
+        read_rows("live.csv", [(2, "1;0,6251")], LAYOUT._replace(mark=";"), 0)
