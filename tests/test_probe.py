@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from sklearn.linear_model import RidgeClassifierCV
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
 from tsjepa.probe import ProbeError, Score, check_labels, cross_validate, draw_labels, majority, make_head, probe
@@ -134,3 +135,52 @@ def test_a_class_with_one_case_leaves_the_draw_of_the_others_stratified():
         counts = np.bincount(y[draw_labels(y, 0.1, seed)])
         assert sorted(counts[:2]) == [9, 10]
         assert counts[2] == 1
+
+
+@pytest.mark.parametrize(
+    ("fraction", "n", "count"), [(0.29, 100, 29), (0.57, 100, 57), (0.58, 50, 29), (0.05, 577, 28)]
+)
+@pytest.mark.parametrize("numeric", [False, True])
+def test_a_fraction_is_not_short_of_one_by_rounding(fraction, n, count, numeric):
+    y = np.arange(n) % 2
+    assert len(draw_labels(y.astype(float) if numeric else y, fraction, seed=0)) == count
+
+
+def test_a_share_of_labels_is_all_that_a_head_sees():
+    rng = np.random.default_rng(0)
+    Z, y = clusters(200)
+    Z_test, y_test = clusters(200, seed=1)
+    Z, Z_test = Z + 4 * rng.normal(size=Z.shape), Z_test + 4 * rng.normal(size=Z.shape)
+    drawn = draw_labels(y, 0.1, seed=5)
+    by_hand = np.mean(make_head().fit(Z[drawn], y[drawn]).predict(Z_test) == y_test)
+    assert probe(Z, y, Z_test, y_test, fraction=0.1, seeds=(5,))[0].accuracy == by_hand
+    assert probe(Z, y, Z_test, y_test)[0].accuracy != by_hand
+
+
+def test_the_guess_of_a_number_is_the_mean_of_the_training_part():
+    assert majority(np.array([1.0, 3.0]), np.array([5.0, 6.0])).rmse == pytest.approx(np.sqrt((9 + 16) / 2))
+
+
+def test_noise_gets_the_largest_penalty():
+    rng = np.random.default_rng(0)
+    Z, y = rng.normal(size=(60, 40)), rng.normal(size=60)
+    assert make_head(numeric=True).fit(Z, y)[-1].alpha_ == pytest.approx(1e5)
+
+
+def test_knn_asks_five_neighbours():
+    rng = np.random.default_rng(0)
+    Z, Z_test = rng.normal(size=(2, 200, 3)) * [1, 10, 100]
+    y, y_test = rng.integers(0, 3, (2, 200))
+    scaler = StandardScaler().fit(Z)
+    reference = KNeighborsClassifier(5).fit(scaler.transform(Z), y).score(scaler.transform(Z_test), y_test)
+    assert probe(Z, y, Z_test, y_test, kind="knn")[0].accuracy == reference
+
+
+def test_two_numbers_are_drawn_at_least():
+    assert len(draw_labels(np.arange(50.0), 0.01, seed=0)) == 2
+
+
+def test_a_class_too_rare_for_a_stratified_draw_is_drawn():
+    y = np.repeat([0, 1], [195, 5])
+    for seed in range(5):
+        assert np.bincount(y[draw_labels(y, 0.02, seed)]).tolist() == [4, 1]

@@ -112,10 +112,10 @@ def draw_labels(y: Array, fraction: float, seed: int) -> NDArray[np.int64]:
         return np.arange(len(y))
     rng = np.random.default_rng(seed)
     if is_numeric(y):
-        return np.sort(rng.choice(len(y), max(2, int(fraction * len(y))), replace=False))
+        return np.sort(rng.choice(len(y), max(2, count_of(fraction, len(y))), replace=False))
     names, counts = np.unique(y, return_counts=True)
     first = np.array([rng.choice(np.flatnonzero(y == c)) for c in names])
-    wanted = max(int(fraction * len(y)), len(first))
+    wanted = max(count_of(fraction, len(y)), len(first))
     if wanted == len(first):
         return np.sort(first)
     alone = np.isin(y, names[counts == 1])  # the only case of a class is drawn, and the others are split
@@ -127,6 +127,17 @@ def draw_labels(y: Array, fraction: float, seed: int) -> NDArray[np.int64]:
         rest = np.setdiff1d(np.arange(len(y)), first)
         return np.sort(np.concatenate([first, rng.choice(rest, wanted - len(first), replace=False)]))
     return np.sort(np.concatenate([drawn, first[~np.isin(y[first], y[drawn])]]))
+
+
+def count_of(fraction: float, n: int) -> int:
+    """Return how many of `n` cases a fraction is, rounded down, but not for what a product of floats falls short.
+
+    Examples
+    --------
+    >>> count_of(0.29, 100), count_of(0.05, 577)
+    (29, 28)
+    """
+    return int(fraction * n + 1e-9)
 
 
 class Score(NamedTuple):
