@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tsjepa.normality import MARGIN, fit_law, left_out
+from tsjepa.normality import MARGIN, STILL, fit_law, left_out
 
 
 @given(st.integers(4, 300))
@@ -35,3 +35,26 @@ def test_a_sample_is_measured_by_a_law_that_does_not_know_it() -> None:
     # a covariance that knows a sample keeps its distance bounded
     assert law.log_distance(x[50:51])[0] < 5
     assert law.centre + law.spread * unusual[50] > 8
+
+
+@pytest.mark.parametrize("level", [0.0, 0.1, 1e4])
+def test_samples_that_stand_still_make_any_other_finitely_unusual(level: float) -> None:
+    still = np.full((60, 2), level, np.float32)
+    law, usual = fit_law(still)
+    assert (usual < 0).all()
+    moved = law.unusual(level + np.sqrt(STILL) * np.array([[1.0, 1.0], [100.0, 100.0]]))
+    np.testing.assert_allclose(moved, [0, np.log(100**2)], atol=1e-4)
+    again, _ = fit_law(still, prior=law)
+    np.testing.assert_allclose(again.unusual(still + 1.0), law.unusual(still + 1.0), rtol=1e-3)
+
+
+def test_a_reference_that_stands_still_leaves_what_varied_before_comparable() -> None:
+    rng = np.random.default_rng(0)
+    before, _ = fit_law(rng.normal(size=(500, 2)))
+    law, _ = fit_law(np.zeros((60, 2)), prior=before)
+    assert np.abs(law.unusual(rng.normal(size=(100, 2)))).mean() < 3
+
+
+def test_normal_samples_held_out_that_stand_still_elsewhere_are_usual() -> None:
+    _, usual = fit_law(np.zeros((60, 1)), held_out=np.full((60, 1), 5.0))
+    np.testing.assert_allclose(usual, 0, atol=1e-9)

@@ -9,10 +9,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from tsjepa.arrays import as_series
 from tsjepa.build import build_model, configure, resolve
 from tsjepa.checkpoint import Header
+from tsjepa.events import Event
 from tsjepa.evidence import fit_decoders, gather
 from tsjepa.normality import fit_law
+from tsjepa.normalization import take_statistics
 from tsjepa.sight import Sight, bridge_patches, cut_windows
 from tsjepa.stream import Stream, score_series
 from tsjepa.surprise import Scorer, Scores, fit_scorer, refer
@@ -214,6 +217,23 @@ def test_a_sensor_that_stood_still_in_the_reference_does_not_blow_up(scorer: Sco
     still = log.copy()
     still[1] = 0.3
     assert np.isfinite(score_series(refer(scorer, still), still).score[CONTEXT:]).all()
+
+
+@pytest.mark.parametrize("step", [0.0, 0.004])
+def test_a_sensor_that_stood_still_in_training_hides_no_other(step: float) -> None:
+    def plant(n: int, seed: int) -> Array:
+        does = run_plant(commands(n, seed)).does + 0.02 * np.random.default_rng(seed).normal(size=n)
+        return np.stack([does, np.full(n, 21.5)])
+
+    config = resolve(configure("lewm-sensor", overrides=list(SMALL)), CONTEXT)
+    model, seen, broken = build_model(config, 2).eval(), plant(800, 1), plant(400, 2)
+    take_statistics(model, as_series(seen[None]))
+    broken[1, 200:] += step
+    broken[0, 300:340] += 5
+    channels = score_series(fit_scorer(model, [seen], context=CONTEXT), broken).channels
+    assert np.abs(channels[:, CONTEXT:]).max() < 100
+    assert (channels[1, 220:290].min() > 3) == (step > 0)
+    assert 0 in Event(1, 308, 339, 320, 0.0, channels[:, 308:340].max(1)).blamed(3.0)
 
 
 def test_what_cannot_be_scored_is_said(scorer: Scorer, model: WorldModel) -> None:

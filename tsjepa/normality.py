@@ -14,8 +14,10 @@ Floats = NDArray[np.float64]
 SHRINKAGE = 1e-3
 # Samples that a prior counts as: little against hundreds, but what they do not show at all is no longer impossible
 PRIOR = 30
-# Below this a squared distance is that of the mean itself
+# Below this a squared distance is that of the mean itself, and a variance that of samples that stand still
 SMALLEST = 1e-12
+# Variance that samples which stand still are given, in units of the training data's: rounding must not become surprise
+STILL = 1e-4
 # Blocks of normal samples that are left out in turn, and the share of a block that is left out beside it, too: what
 # follows closely is hardly another sample
 BLOCKS, MARGIN = 5, 0.3
@@ -31,7 +33,8 @@ class Law(NamedTuple):
         Inverse of the Cholesky factor of the covariance: it makes deviations from the mean white.
     centre, spread : float64 array of shape ()
         Mean and standard deviation of `log_distance` of normal samples that the law was not fitted on; with a prior,
-        the deviation is pooled with that of the prior.
+        the deviation is pooled with that of the prior. Where these do not differ, the mean is at least 0, and the
+        deviation 1.
     """
 
     mean: Floats
@@ -84,10 +87,12 @@ def fit_law(
         away = np.concatenate([gaussian(np.concatenate(others), prior).log_distance(block) for block, others in parts])
     else:
         away = law.log_distance(held_out)
-    variance = away.var()
+    centre, variance = away.mean(), away.var()
+    if variance < SMALLEST:  # samples that stand still do not say how far others scatter
+        centre, variance = np.maximum(centre, 0.0), np.float64(1.0)
     if prior is not None:  # a short stretch says little of how far normal samples scatter
         variance = (len(away) * variance + PRIOR * prior.spread**2) / (len(away) + PRIOR)
-    law = law._replace(centre=away.mean(), spread=np.maximum(np.sqrt(variance), SMALLEST))
+    law = law._replace(centre=centre, spread=np.sqrt(variance))
     return law, (away - law.centre) / law.spread
 
 
@@ -110,8 +115,8 @@ def gaussian(samples: NDArray[Any], prior: Law | None = None) -> Law:
     mean = wide.mean(0)
     share = max(ledoit_wolf_shrinkage(wide - mean, assume_centered=True), SHRINKAGE)
     covariance = (wide - mean).T @ (wide - mean) / len(wide)
-    floor = max(share * np.trace(covariance) / len(covariance), SMALLEST)
-    covariance = (1 - share) * covariance + floor * np.eye(len(covariance))
+    floor = share * np.trace(covariance) / len(covariance)
+    covariance = (1 - share) * covariance + (floor if floor > SMALLEST else STILL) * np.eye(len(covariance))
     if prior is not None:
         factor = np.linalg.inv(prior.whitener)
         covariance = (len(wide) * covariance + PRIOR * factor @ factor.T) / (len(wide) + PRIOR)

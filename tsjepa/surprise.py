@@ -17,6 +17,8 @@ from tsjepa.world import WorldModel
 
 # Windows that laws and decoders are fitted on, spread evenly over the normal data: memory does not grow with these
 MOST = 8192
+# Windows without a blind patch that a law needs at least
+FEWEST = 4
 # Largest value, and score, that float32 holds
 LARGEST = float(np.finfo(np.float32).max)
 # Smallest scale of a reference, as a share of the training data's: where a sensor stood still, rounding must not become
@@ -204,9 +206,9 @@ def see_series(model: WorldModel, series: Sequence[NDArray[Any]], context: int) 
     rows = sum(max(x.shape[1] - context + 1, 0) for x in series)
     hop, patch = max(-(-rows // MOST), 1), model.encoder.tokenizer.patch_length
     seen = [see(model, some) for x in series for some in windows_of(np.asarray(x, np.float32), context, patch, hop)]
-    if sum(len(part.latents) for part in seen) < 4:
+    if sum(len(part.latents) for part in seen) < FEWEST:
         raise ValueError(
-            f"normal data must hold {context + 4} rows without a gap: the {context} of a context and some more."
+            f"normal data must hold {context + FEWEST} rows without a gap: the {context} of a context and some more."
         )
     return Sight(*(np.concatenate(part) for part in zip(*seen, strict=True)))
 
@@ -227,7 +229,8 @@ def fit_laws(
         for of_part in zip(parts, others, before, strict=True)
     ]
     usual = joined(*([away for _, away in part] for part in fitted))
-    unit = np.maximum(usual.std(0, dtype=np.float64), SMALLEST)
+    unit = usual.std(0, dtype=np.float64)
+    unit[unit < SMALLEST] = 1.0  # nothing varies
     laws = Laws(*(tuple(law for law, _ in part) for part in fitted))
     return laws, (usual / unit).astype(np.float32), unit
 
