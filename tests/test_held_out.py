@@ -41,6 +41,39 @@ def test_short_runs_are_halved_and_none_is_lost(model: WorldModel) -> None:
     assert [len(score) for score in scores] == [50, 45, 50, 45]
 
 
+def known(scores: list[np.ndarray]) -> int:
+    return sum(int(np.isfinite(score).sum()) for score in scores)
+
+
+def test_a_long_run_takes_no_score_from_shorter_ones(model: WorldModel) -> None:
+    long, short = normal(BLOCKS * LONG * CONTEXT), [normal(4 * CONTEXT, seed) for seed in range(1, 5)]
+    alone = [known(fit_held_out(model, runs, context=CONTEXT)[1]) for runs in ([long], short)]
+    _, scores = fit_held_out(model, [long, *short], context=CONTEXT)
+    assert known(scores) == sum(alone)
+    assert sum(len(score) for score in scores) == sum(x.shape[1] for x in (long, *short))
+
+
+def test_runs_too_short_to_be_cut_are_left_out_whole(model: WorldModel) -> None:
+    runs = [normal(2 * CONTEXT - 2, seed) for seed in range(7)]
+    _, scores = fit_held_out(model, runs, context=CONTEXT)
+    # the first and the sixth of seven, dealt out to five folds
+    others = fit_scorer(model, [*runs[1:5], runs[6]], context=CONTEXT)
+    for at, score in zip((0, 5), scores, strict=False):
+        np.testing.assert_array_equal(score, score_series(others, runs[at]).score)
+    assert known(scores) == 7 * (CONTEXT - 1)
+
+
+def test_runs_shorter_than_a_context_are_no_hindrance(model: WorldModel) -> None:
+    runs = [normal(n, seed) for seed, n in enumerate([5, 25, 5, 5, 5, 5, 25, 5])]
+    assert known(fit_held_out(model, runs, context=CONTEXT)[1]) == 2 * (25 - CONTEXT + 1)
+
+
+@pytest.mark.parametrize("lengths", [[30], [30, 10], [20], [10, 10]])
+def test_too_few_rows_to_hold_some_out_are_refused(model: WorldModel, lengths: list[int]) -> None:
+    with pytest.raises(ValueError, match="must hold 40 rows without a gap, or two runs of 20: each part is scored by"):
+        fit_held_out(model, [normal(n) for n in lengths], context=CONTEXT)
+
+
 def test_runs_held_out_are_what_scores_are_of(model: WorldModel) -> None:
     fitted, held_out = [normal(200, 1)], [normal(150, 2), normal(80, 3)]
     scorer, scores = fit_held_out(model, fitted, held_out, context=CONTEXT)

@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsjepa.stream import score_series
-from tsjepa.surprise import Scorer, fit_scorer
+from tsjepa.surprise import FEWEST, Scorer, fit_scorer
 from tsjepa.world import WorldModel
 
 Runs = Sequence[NDArray[Any]]
-# Blocks that long runs are cut into, and how many contexts a block of these has to have: its first has no score
+# Blocks that a long run is cut into, and how many contexts a block of these has to have: its first has no score
 BLOCKS, LONG = 5, 2
 
 
@@ -20,8 +20,9 @@ def fit_held_out(
 ) -> tuple[Scorer, list[NDArray[np.float32]]]:
     """Fit a scorer to normal runs, and score normal rows that it was not fitted to.
 
-    Without runs held out, each run is cut into blocks, and each block is scored by a scorer of the others; the scorer
-    that is returned is fitted to all.
+    Without runs held out, each run is cut into blocks, a long one into five, a shorter one into two, and one whose
+    halves would be shorter than a context not at all; each block is scored by a scorer of the others. The scorer that
+    is returned is fitted to all.
 
     Parameters
     ----------
@@ -54,11 +55,42 @@ def fit_held_out(
     if held_out is not None:
         scorer = fit_scorer(model, normal, held_out, context=context)
         return scorer, [score_series(scorer, x).score for x in held_out]
-    n_blocks = BLOCKS if max(x.shape[1] for x in normal) >= BLOCKS * LONG * context else 2
-    blocks = [np.array_split(x, n_blocks, axis=1) for x in normal]
+    folded = cut_in_folds(normal, context)
     scores = []
-    for left_out in range(n_blocks):
-        others = [part for parts in blocks for at, part in enumerate(parts) if at != left_out]
+    for left_out in range(max(fold for fold, _ in folded) + 1):
+        others = [part for fold, part in folded if fold != left_out]
+        check_others(others, context)
         scorer = fit_scorer(model, others, context=context)
-        scores += [score_series(scorer, parts[left_out]).score for parts in blocks]
+        scores += [score_series(scorer, part).score for fold, part in folded if fold == left_out]
     return fit_scorer(model, normal, context=context), scores
+
+
+def cut_in_folds(normal: Runs, context: int) -> list[tuple[int, NDArray[Any]]]:
+    """Return the blocks of runs, each with the number of the fold that it is left out in.
+
+    Examples
+    --------
+    >>> [(fold, part.shape[1]) for fold, part in cut_in_folds([np.zeros((1, n)) for n in (100, 9, 20, 11)], 10)]
+    [(0, 20), (1, 20), (2, 20), (3, 20), (4, 20), (3, 9), (0, 10), (1, 10), (2, 11)]
+    """
+    lengths = np.array([x.shape[1] for x in normal])
+    n_blocks = np.select(
+        [lengths >= BLOCKS * LONG * context, (lengths >= 2 * context) | (len(normal) == 1)], [BLOCKS, 2], 1
+    )
+    n_folds = n_blocks.max() if n_blocks.max() > 1 else min(BLOCKS, len(normal))
+    # whole runs are dealt out by length, so that each fold has its share of those that hold a context
+    place = np.argsort(np.argsort(-lengths, kind="stable"))
+    return [
+        (int((place[run] if n == 1 else at) % n_folds), part)
+        for run, (x, n) in enumerate(zip(normal, n_blocks, strict=True))
+        for at, part in enumerate(np.array_split(x, n, axis=1))
+    ]
+
+
+def check_others(others: Runs, context: int) -> None:
+    """Refuse blocks that are too short to say what is usual, in terms of the runs that they come from."""
+    if sum(max(x.shape[1] - context + 1, 0) for x in others) < FEWEST:
+        raise ValueError(
+            f"normal data must hold {2 * (context + FEWEST)} rows without a gap, or two runs of {context + FEWEST}: "
+            "each part is scored by what is usual in the other."
+        )
