@@ -2,11 +2,14 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.optimize import minimize
+from scipy.signal import lfilter
 from scipy.stats import expon, genpareto, norm
 
 from tsjepa.events import GAP, Alarms
-from tsjepa.thresholds import LEAST, Budget, fit_threshold, peaks_over
+from tsjepa.thresholds import LEAST, Budget, fit_threshold, lowest_level, peaks_over
 
 
 def alarms_of(scores: list[np.ndarray], threshold: float, gap: int) -> int:
@@ -53,6 +56,39 @@ def test_long_normal_data_are_counted(patch: int) -> None:
         threshold = fit_threshold(scores, interval, patch)
         assert not threshold.extrapolated
         assert alarms_of(scores, threshold.value, GAP * patch) == 60_000 // interval
+
+
+@pytest.mark.parametrize("patch", [1, 4])
+@pytest.mark.parametrize("slowness", [0.9, 0.99, 0.999])
+def test_scores_that_wander_are_counted_at_the_threshold_itself(slowness: float, patch: int) -> None:
+    noise = norm.rvs(size=(2, 30_000 // patch), random_state=0)
+    slow = lfilter([1], [1, -slowness], noise[0])
+    x = np.repeat(slow / slow.std() + 0.2 * noise[1], patch)
+    values = [fit_threshold([x], interval, patch) for interval in (30, 100, 200, 500, 1000, 2000, 2900)]
+    counts = [alarms_of([x], found.value, GAP * patch) for found in values]
+    assert all(count <= len(x) / found.interval for count, found in zip(counts, values, strict=True))
+    assert values == sorted(values)
+    assert 7 <= counts[-1] <= 10  # and rare alarms hardly fewer than allowed
+
+
+@given(
+    st.lists(st.lists(st.integers(0, 6) | st.just(np.nan), min_size=1, max_size=15), min_size=1, max_size=3),
+    st.integers(0, 3),
+    st.integers(0, 5),
+)
+def test_the_lowest_level_is_the_one_found_by_trying_all(runs: list[list[float]], gap: int, allowed: int) -> None:
+    scores = [np.array(x, np.float32) for x in runs]
+    tried = [level for level in range(7) if alarms_of(scores, level, gap) > allowed]
+    assert lowest_level(scores, allowed, gap, 0.0) == (tried[-1] + 1 if tried else 0)
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_as_many_alarms_as_peaks_are_within_the_budget(more: int) -> None:
+    x = norm.rvs(size=4000, random_state=0)
+    peaks = len(peaks_over([x], float(np.quantile(x, 0.95)), GAP)) + more
+    found = fit_threshold([x], len(x) / peaks, 1)
+    assert not found.extrapolated
+    assert 0 < alarms_of([x], found.value, GAP) <= peaks
 
 
 def test_a_loose_budget_is_a_quantile() -> None:

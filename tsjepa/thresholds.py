@@ -12,6 +12,7 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy.stats import chi2, genpareto  # type: ignore[import-untyped]
 
@@ -166,14 +167,42 @@ def fit_threshold(scores: Sequence[NDArray[Any]], interval: float, patch_length:
             "data."
         )
     body = float(np.quantile(known, BODY))
-    peaks = peaks_over(scores, body, GAP * patch_length)
-    allowed = len(known) / interval
+    gap, allowed = GAP * patch_length, len(known) / interval
+    peaks = peaks_over(scores, body, gap)
     if allowed < ENOUGH:
         return extrapolate(peaks, body, len(known), interval)
-    if allowed < len(peaks):
-        return Threshold(float(peaks[int(allowed)]), None, None, len(known), interval)
-    value = float(np.quantile(known, max(1 - patch_length / interval, 0.0)))
-    return Threshold(value, None, None, len(known), interval)
+    # where there are fewer peaks than allowed alarms, as many patches; a stricter budget is nowhere below that
+    loosest = min(interval, len(known) / max(len(peaks), 1))
+    least = float(np.quantile(known, max(1 - patch_length / loosest, 0.0)))
+    return Threshold(lowest_level(scores, allowed, gap, least), None, None, len(known), interval)
+
+
+def lowest_level(scores: Sequence[NDArray[Any]], allowed: float, gap: int, least: float) -> float:
+    """Return the lowest level, but no lower than `least`, from which on no level gives more alarms than are allowed.
+
+    All levels above count, for a higher one may give more alarms than a lower one: it cuts events into several.
+
+    Examples
+    --------
+    >>> lowest_level([np.array([1.0, 5.0, 2.0, 3.0, 1.0])], allowed=1, gap=0, least=1.0)
+    3.0
+    """
+    first, before = (np.sort(np.concatenate(part)) for part in zip(*(beginnings(x, gap) for x in scores), strict=True))
+    levels = first[first > least]
+    alarms = np.searchsorted(before, levels) - np.searchsorted(first, levels)  # just below each level
+    exceeded = levels[alarms > allowed]
+    return float(exceeded[-1]) if len(exceeded) else least
+
+
+def beginnings(score: NDArray[Any], gap: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the scores of rows that begin alarms, and the highest ones of the rows that these would be joined with.
+
+    An alarm begins at such a row at each level that is below the one and not below the other.
+    """
+    known = np.where(np.isfinite(score), score, -np.inf)
+    before = sliding_window_view(np.concatenate([np.full(gap + 1, -np.inf), known]), gap + 1)[:-1].max(1)
+    rising = known > before
+    return known[rising], before[rising]
 
 
 def peaks_over(scores: Sequence[NDArray[Any]], level: float, gap: int) -> NDArray[np.float64]:
