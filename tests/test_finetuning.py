@@ -16,7 +16,7 @@ from tsjepa.checkpoint import CheckpointError
 from tsjepa.choice import Comparison, compare, fit_classifier
 from tsjepa.embedding import embed
 from tsjepa.finetuning import EncoderClassifier, Tuning, embed_batch, finetune, make_optimizer
-from tsjepa.heads import COLD_SCALE, check_classes, fit_linear_head, read_head
+from tsjepa.heads import check_classes, fit_linear_head, read_head
 from tsjepa.probe import ProbeError, make_head
 from tsjepa.sections import ProbeConfig
 
@@ -85,7 +85,7 @@ def test_one_label_a_class_is_enough_for_a_head():
     Z, y = blobs(3)
     head = fit_linear_head(Z, y)
     ridge = make_head().fit(Z, y)
-    np.testing.assert_allclose(head.logits(Z), COLD_SCALE * ridge.decision_function(Z), rtol=1e-6)
+    np.testing.assert_allclose(head.logits(Z), 2 * ridge.decision_function(Z), rtol=1e-6)
 
 
 def test_a_damaged_head_is_told():
