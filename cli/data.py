@@ -152,7 +152,9 @@ def say_remarks(data: Data, config: Config | None) -> None:
 
     What there is to know of a log was told when its windows were cut.
     """
-    known = () if config is None else (config.tokenizer.patch_length, None, config.normalize)
+    known: tuple[Any, ...] = ()
+    if config is not None:
+        known = (config.tokenizer.patch_length, None, config.normalize, config.probe.scale_features)
     for name, part in data.parts():
         if isinstance(part.series, Series):
             for remark in remarks(part.series, *known):

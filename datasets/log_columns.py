@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from tsjepa.containers import LABEL
 from tsjepa.datasets.dataset import DataError
 from tsjepa.datasets.log_files import LogFile
 from tsjepa.datasets.log_reading import dialect
@@ -33,10 +34,6 @@ LIKE_TIME = re.compile(r"time[_ (\[].*|.*[_ ](timestamp|date)")
 ID = re.compile(
     r"(id|run|unit|machine|device|asset|equipment|engine|series|trial|session|experiment)([_ ]?(id|no|nr|number))?"
     r"|.*[_ ]id"
-)
-LABEL = re.compile(
-    r"label|class|target|y|(is_?)?anomaly|change_?point|activity|fault|failure|attack|outlier|rul"
-    r"|(fault|failure|anomaly)[_ ](type|class|label)|.*[_ ](label|class)"
 )
 CHANNEL = re.compile(r"(channel|sensor|variable|tag|signal|metric|parameter|measurement)([_ ]?(id|name))?")
 # rows numbered by whoever wrote the table: no sensor

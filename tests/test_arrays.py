@@ -70,6 +70,22 @@ def test_lists_of_lists_and_of_one_dimensional_arrays(X: object) -> None:
     assert series.valid.tolist() == [[[True] * 3], [[True, True, False]]]
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int16, object])
+def test_what_numpy_masks_is_missing(dtype: type) -> None:
+    data = np.arange(24).reshape(4, 2, 3).astype(dtype)
+    X = np.ma.masked_where(np.asarray(data % 5 == 0, bool), data)
+    for form in (X, list(X), [list(x) for x in X], [np.asarray(data[0] * 0), *X[1:]]):
+        series = as_series(form)
+        assert series.valid is not None
+        assert np.array_equal(series.valid[1:], ~X.mask[1:])
+        assert np.array_equal(series.values[1:], np.where(X.mask, 0, data)[1:].astype(np.float32))
+
+
+def test_an_array_of_series_is_a_list_of_them() -> None:
+    series = as_series(np.array([np.arange(3.0), np.arange(2.0)], dtype=object))
+    assert series.valid.tolist() == [[[True] * 3], [[True, True, False]]]
+
+
 @pytest.mark.parametrize("value", [INF, -INF, 1e39, -1e300])
 @pytest.mark.parametrize("as_list", [False, True])
 def test_infinity_is_refused_with_its_place(value: float, as_list: bool) -> None:
@@ -187,6 +203,9 @@ def test_remarks() -> None:
     ]
     assert remarks(as_series(X), normalize="train") == [
         "1 of 8 channels is without any value, the first in case 1: its embedding is zeros."
+    ]
+    assert remarks(as_series(X), scale_features=True)[1:] == [
+        "1 of 8 channels is constant, the first in case 2: the embedding holds its level only."
     ]
     X[:, 1] = 7.0
     assert remarks(as_series(X), channels=["flow", "valve"], normalize="train")[1:] == [

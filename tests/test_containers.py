@@ -223,6 +223,54 @@ def test_what_is_no_container_of_series_comes_back_as_it_is():
         assert to_panel(X).series is X
 
 
+def with_label(make):
+    def labelled(values):
+        return make(values).assign(label=1.0)
+
+    return labelled
+
+
+ASIDE = {
+    "wide log": with_label(wide_log),
+    "polars wide log": polars_of(with_label(wide_log)),
+    "words": lambda values: wide_log(values).assign(label="worn"),
+    "pd-multiindex": with_label(multiindex),
+    "df-list": lambda values: [table.assign(label=1.0) for table in tables(values)],
+    "two ids": lambda values: wide_log(values).assign(Machine=1, label=1),
+    "groups": lambda values: [group for _, group in wide_log(values).groupby("id", sort=False)],
+}
+
+
+@pytest.mark.parametrize("name", ASIDE)
+def test_what_looks_like_a_label_or_an_id_never_becomes_a_channel(name):
+    with pytest.warns(DataWarning, match="labels or ids are left out: '(label|Machine', 'label|id)'; rename one"):
+        panel = to_panel(ASIDE[name](series()))
+    assert panel.channels == ("flow", "heat")
+    for found, expected in zip(panel.series, series().values(), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_a_label_is_no_time_point_either():
+    with pytest.warns(DataWarning, match="left out: 'label'"):
+        panel = to_panel(pd.DataFrame(np.zeros((3, 4)), columns=["t0", "t1", "t2", "label"]))
+    assert panel.series.columns.tolist() == ["t0", "t1", "t2"]
+
+
+def test_what_is_an_axis_or_all_there_is_or_is_kept_stays_a_channel():
+    log = wide_log(series())
+    assert to_panel(log.set_axis(["id", "time", "x", "y"], axis=1)).channels == ("x", "y")
+    assert to_panel(log.set_axis(["unique_id", "ds", "y", "heat"], axis=1)[["unique_id", "ds", "y"]]).channels == ("y",)
+    assert to_panel(log.rename(columns={"flow": "fault"}), keep=["fault"]).channels == ("fault", "heat")
+
+
+def test_an_embedder_that_was_trained_on_such_a_channel_goes_on_to_take_it():
+    log = wide_log(series())
+    fitted = embedder().fit(log)
+    expected = fitted.transform(log)
+    fitted.feature_names_in_[0] = "fault"
+    np.testing.assert_array_equal(fitted.transform(log.rename(columns={"flow": "fault"})), expected)
+
+
 LOG = wide_log(series())
 BAD = {
     "text": (
@@ -275,6 +323,19 @@ def fitted():
 def test_embeddings_do_not_depend_on_the_container(fitted, name):
     plain = list(series(seed=1).values())
     np.testing.assert_array_equal(fitted.transform(make(name, series(seed=1))), fitted.transform(plain))
+
+
+def test_masked_and_ragged_arrays_are_embedded_as_lists_with_nan(fitted):
+    X = np.stack([x[:, :24] for x in series().values()])
+    X[:, :, 5:9] = np.nan
+    masked = np.ma.masked_invalid(X)
+    masked.data[masked.mask] = -9999.0
+    expected = fitted.transform(X)
+    for form in (masked, list(masked)):
+        np.testing.assert_array_equal(fitted.transform(form), expected)
+    ragged = np.empty(3, object)
+    ragged[:] = list(series().values())
+    np.testing.assert_array_equal(fitted.transform(ragged), fitted.transform(list(series().values())))
 
 
 def test_fit_on_a_container_is_fit_on_its_arrays():

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from tsjepa import SurpriseDetector
+from tsjepa import DataWarning, SurpriseDetector
 
 SMALL = (
     *("tokenizer.patch_length=4", "encoder.dim=16", "encoder.depth=1", "encoder.heads=2", "predictor.dim=16"),
@@ -123,6 +123,27 @@ def test_names_of_sensors_are_kept():
     assert list(fitted.feature_names_in_) == ["flow", "level"]
 
 
+def test_what_numpy_masks_is_missing(fitted):
+    X = plant(300, seed=3)
+    X[150:170] = np.nan
+    masked = np.ma.masked_invalid(X)
+    masked.data[masked.mask] = -9999.0
+    np.testing.assert_array_equal(fitted.score_samples(masked), fitted.score_samples(X))
+
+
+def test_a_label_is_no_sensor():
+    X = pd.DataFrame(plant(400), columns=["flow", "level"])
+    with pytest.warns(DataWarning, match="left out: 'anomaly'"):
+        fitted = detector(max_epochs=1).fit(X.assign(anomaly=0))
+    assert list(fitted.feature_names_in_) == ["flow", "level"]
+    with pytest.warns(DataWarning, match="left out: 'anomaly'"):
+        found = fitted.score_samples(X.assign(anomaly=1))
+    np.testing.assert_array_equal(found, fitted.score_samples(X))
+
+
+TABLE = pd.DataFrame(plant(), columns=["flow", "level"])
+
+
 @pytest.mark.parametrize(
     ("parameters", "X", "sentence"),
     [
@@ -132,7 +153,12 @@ def test_names_of_sensors_are_kept():
         ({"false_alarms": 0}, plant(), "false_alarms is a whole number of rows, at least 1, but got 0"),
         ({"false_alarms": float("inf")}, plant(), "false_alarms is a whole number"),
         ({"recipe": "tiny", "overrides": ()}, plant(), "trains no world model"),
+        ({"recipe": "default", "overrides": (), "window": None}, plant(), "trains no world model"),
         ({"recipe": "lewm-sensor", "overrides": ("log.window=10s",), "window": None}, plant(), "give window"),
+        ({"window": "10s"}, plant(), "window is a number of points here, but it is '10s': give window as a whole"),
+        ({}, np.c_[plant(), np.full(1500, np.nan)], "X has no value at all in column 2: leave it out"),
+        ({}, TABLE.assign(spare=np.nan, dead=np.nan), "no value at all in column 'spare', 'dead': leave"),
+        ({}, TABLE.assign(time=pd.date_range("2024", periods=1500, tz="CET")), "column 'time' of X is a time"),
     ],
 )
 def test_bad_input_is_said_in_a_sentence(parameters, X, sentence):

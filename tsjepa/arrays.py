@@ -90,7 +90,7 @@ def as_series(X: Any, name: str = "X") -> Series:
     ----------
     X : array of shape (n_cases, n_timepoints) or (n_cases, n_channels, n_timepoints), or list of arrays
         A list holds series of shape (n_channels, n_timepoints) or (n_timepoints,) that may differ in length;
-        shorter ones are filled up at their end with missing points. NaN is missing.
+        shorter ones are filled up at their end with missing points. NaN is missing, and so is what numpy masks.
     name : str, default="X"
         What an error calls it.
 
@@ -109,6 +109,7 @@ def as_series(X: Any, name: str = "X") -> Series:
     >>> series.values.shape, int(series.valid.sum())
     ((2, 1, 3), 4)
     """
+    X = unmasked(X)
     if isinstance(X, Sequence):
         X = pad(X, name)
     values = np.asarray(X)
@@ -122,6 +123,25 @@ def as_series(X: Any, name: str = "X") -> Series:
     if 0 in values.shape:
         raise ValueError(f"{name} holds no data: its shape is {values.shape}.")
     return mark_missing(to_float32(values, name), name)
+
+
+def unmasked(X: Any) -> Any:
+    """Return arrays with NaN where numpy masks them, and an array of series as the list of them; else X as it is.
+
+    Examples
+    --------
+    >>> unmasked(np.ma.masked_equal([1, 99], 99)).tolist()
+    [1.0, nan]
+    """
+    if isinstance(X, np.ma.MaskedArray):
+        X = X.astype(np.float64) if X.dtype.kind in "biu" else X
+        return X.filled(np.nan) if X.dtype.kind in "fO" else X.data  # other types are refused by their name
+    if isinstance(X, np.ndarray) and X.dtype == object and any(isinstance(x, np.ndarray | list | tuple) for x in X):
+        X = list(X)
+    if not isinstance(X, list | tuple):
+        return X
+    found = [unmasked(x) for x in X]
+    return found if any(a is not b for a, b in zip(found, X, strict=True)) else X
 
 
 def to_float32(values: NDArray[Any], name: str) -> NDArray[np.float32]:
@@ -177,6 +197,7 @@ def remarks(
     patch_length: int | None = None,
     channels: Sequence[str] | None = None,
     normalize: str = "instance",
+    scale_features: bool = False,
 ) -> list[str]:
     """Say what a user should know of the data: series without a value, constant channels, very short series.
 
@@ -190,6 +211,8 @@ def remarks(
     normalize : str, default="instance"
         How the encoder normalises. In other ways than by instance a constant channel may say something, by its level,
         unless it has the same one in every series.
+    scale_features : bool, default=False
+        Whether the embedding holds level and scale of channels besides.
 
     Returns
     -------
@@ -209,6 +232,8 @@ def remarks(
     high = np.max(values, -1, initial=-np.inf, where=True if valid is None else valid)
     found = []
     constant, because = measured & np.equal(low, high), "instance normalisation leaves zeros of {them}."
+    if scale_features:
+        because = "the embedding holds {whose} level only."
     if normalize != "instance":  # a level of its own does say something
         lowest, highest = np.where(measured, low, np.inf).min(0), np.where(measured, high, -np.inf).max(0)
         constant, because = constant & np.equal(lowest, highest), "a value that is the same in all series says nothing."

@@ -1,5 +1,6 @@
 """Containers of pandas, polars, pyarrow and sktime: to the arrays that `as_series` takes."""
 
+import re
 import warnings
 from collections.abc import Callable, Hashable, Sequence
 from decimal import Decimal
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tsjepa.arrays import DataWarning
+from tsjepa.arrays import DataWarning, unmasked
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,6 +27,11 @@ NAMES = {
     "channel": ("channel", "dim_id", "sensor", "variable"),
     "value": ("value",),
 }
+# what a column of labels is called, in lower case
+LABEL = re.compile(
+    r"label|class|target|y|(is_?)?anomaly|change_?point|activity|fault|failure|attack|outlier|rul"
+    r"|(fault|failure|anomaly)[_ ](type|class|label)|.*[_ ](label|class)"
+)
 TABLES = (
     ("pandas", "DataFrame"),
     ("polars", "DataFrame"),
@@ -80,7 +86,13 @@ class Panel(NamedTuple):
 
 
 def to_panel(
-    X: Any, *, id: str | None = None, time: str | None = None, channel: str | None = None, value: str | None = None
+    X: Any,
+    *,
+    id: str | None = None,
+    time: str | None = None,
+    channel: str | None = None,
+    value: str | None = None,
+    keep: Sequence[str] | None = None,
 ) -> Panel:
     """Take series out of a container.
 
@@ -93,10 +105,14 @@ def to_panel(
         - a long log with columns for id, time, channel and value: also sktime's pd-long;
         - a list of tables, one a series, with a row a time point and a column a channel: sktime's df-list.
 
-        Everything else comes back as it is: scikit-learn's tables of cases x time points among it.
+        Everything else comes back as it is, numpy's masks as NaN: scikit-learn's tables of cases x time points among
+        it.
     id, time, channel, value : str, optional
         Columns of a log. By default they are known by such names as id, timestamp, channel and value, and the
         time also by its type.
+    keep : sequence of str, optional
+        Channels, whatever they are called. Other columns that look like labels or further ids are left out with a
+        `DataWarning`, unless there is nothing else.
 
     Returns
     -------
@@ -118,15 +134,19 @@ def to_panel(
     Panel(series=[array([[4., 3.]]), array([[5.]])], channels=('flow',), ids=Index(['b', 'a'], dtype='str', name='id'))
     """
     if isinstance(X, list | tuple) and len(X) and is_table(X[0]):
-        return from_frames([by_time(to_pandas(x)) for x in X])
+        frames = [by_time(to_pandas(x)) for x in X]
+        aside = not_measured(frames[0], (), keep)
+        return from_frames([without(frame, aside) for frame in frames])
     if not is_table(X):
-        return Panel(X)
+        return Panel(unmasked(X))
     frame = to_pandas(X)
     if frame.index.nlevels > 1:
-        return from_index(frame)
+        return from_index(without(frame, not_measured(frame, (), keep)))
     roles = find_columns(frame, {"id": id, "time": time, "channel": channel, "value": value})
     if any(holds_series(column) for _, column in frame.items()):
         return from_cells(frame if roles["id"] is None else frame.set_index(roles["id"]))
+    if roles["channel"] is None or roles["value"] is None:  # what is more in a long log is refused
+        frame = without(frame, not_measured(frame, (roles["id"], roles["time"]), keep))
     if roles["time"] is not None or roles["id"] is not None or frame.index.dtype.kind == "M":
         return from_log(frame, **roles)
     refuse_text(frame, lambda row: f"row {row}")
@@ -177,6 +197,30 @@ def find_columns(frame: "pd.DataFrame", given: dict[str, str | None]) -> dict[st
     if roles["time"] is None:
         roles["time"] = next((name for name, dtype in frame.dtypes.items() if dtype.kind == "M"), None)
     return roles
+
+
+def not_measured(frame: "pd.DataFrame", taken: Sequence[Any], keep: Sequence[str] | None) -> list[str]:
+    """Return columns that look like labels or ids, and warn of them; none where nothing would be left."""
+    names = {name: name.strip().lower() for name in frame.columns if isinstance(name, str)}
+    axis = "y" if {"x", "z"} & set(names.values()) else None
+    given = {*taken, *(() if keep is None else keep)}
+    aside = [
+        name
+        for name, lower in names.items()
+        if name not in given and (lower in NAMES["id"] or (LABEL.fullmatch(lower) and lower != axis))
+    ]
+    if not aside or set(frame.columns) <= {*aside, *taken}:
+        return []
+    listed = ", ".join(map(repr, aside))
+    text = f"columns of X that look like labels or ids are left out: {listed}; rename one that is a channel."
+    # told of this place, so that a fit that takes X more than once says it once
+    warnings.warn(text, DataWarning, stacklevel=1)
+    return aside
+
+
+def without(frame: "pd.DataFrame", columns: list[str]) -> "pd.DataFrame":
+    """Return a table without the columns of these that it has, itself where there are none."""
+    return frame.drop(columns=columns, errors="ignore") if columns else frame
 
 
 def by_time(frame: "pd.DataFrame") -> "pd.DataFrame":

@@ -11,10 +11,11 @@ from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from tsjepa.arrays import Series
+from tsjepa.arrays import Series, unmasked
 from tsjepa.build import build_model, configure, resolve
 from tsjepa.checkpoint import Header
 from tsjepa.config import Config, ConfigError
+from tsjepa.containers import is_table, not_measured, to_pandas, without
 from tsjepa.held_out import fit_held_out
 from tsjepa.sight import cut_windows
 from tsjepa.stream import score_series
@@ -113,7 +114,7 @@ class SurpriseDetector(OutlierMixin, BaseEstimator):
         Parameters
         ----------
         X : array of shape (n_rows, n_channels)
-            Normal operation, NaN where nothing was measured.
+            Normal operation, NaN where nothing was measured. Columns of a table that look like labels are left out.
         y : ignored
 
         Returns
@@ -128,6 +129,8 @@ class SurpriseDetector(OutlierMixin, BaseEstimator):
         """
         _check_budget(self.contamination, self.false_alarms)
         x = self._series(X, reset=True)
+        names = tuple(map(str, self.feature_names_in_)) if hasattr(self, "feature_names_in_") else None
+        _check_alive(x, names)
         config = self._config()
         window, stride = _points(config, "window"), _points(config, "stride")
         parts = 2 if self.contamination is None else 1
@@ -137,7 +140,6 @@ class SurpriseDetector(OutlierMixin, BaseEstimator):
                 f"the {window} of a window and 4 more{', in either half' * (parts - 1)}. Give more, or a smaller "
                 "window."
             )
-        names = tuple(map(str, self.feature_names_in_)) if hasattr(self, "feature_names_in_") else None
         windows = cut_windows([x], window, stride)
         self.config_ = resolve(config, window, names, windows.n_cases)
         model = self._train(windows, names)
@@ -158,8 +160,7 @@ class SurpriseDetector(OutlierMixin, BaseEstimator):
         from tsjepa.training import Options, fit_stages  # Lightning takes seconds to import, and only training needs it
 
         model = build_model(self.config_, windows.n_channels)
-        if not isinstance(model, WorldModel):
-            raise ValueError(f"recipe {self.recipe!r} trains no world model: set world.horizons, or take lewm-sensor.")
+        assert isinstance(model, WorldModel)
         header = Header(self.config_, None, windows.n_channels, windows.n_timepoints, names)
         fit_stages(model, windows, header, Options(device=self.device, diagnose=False))
         return model.cpu().eval()
@@ -225,10 +226,14 @@ class SurpriseDetector(OutlierMixin, BaseEstimator):
         given = {"log.window": self.window, "log.stride": self.stride, "train.epochs": self.max_epochs}
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         overrides = [f"{key}={value}" for key, value in given.items() if value is not None]
-        return configure(self.recipe, overrides=[*overrides, f"train.seed={seed}", *self.overrides])
+        config = configure(self.recipe, overrides=[*overrides, f"train.seed={seed}", *self.overrides])
+        if not config.world.horizons:
+            raise ValueError(f"recipe {self.recipe!r} trains no world model: set world.horizons, or take lewm-sensor.")
+        return config
 
     def _series(self, X: Any, *, reset: bool) -> NDArray[np.float32]:
         """Return a log as channels (n_channels, n_rows)."""
+        X = _sensors(X, None if reset else getattr(self, "feature_names_in_", None)) if is_table(X) else unmasked(X)
         X = validate_data(self, X, reset=reset, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan")
         return np.ascontiguousarray(np.clip(X.T, -LARGEST, LARGEST), np.float32)
 
@@ -236,6 +241,22 @@ class SurpriseDetector(OutlierMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         return tags
+
+
+def _sensors(X: Any, known: Sequence[str] | None) -> Any:
+    """Return a table without what looks like labels; times are refused, since rows are evenly spaced and in order."""
+    frame = to_pandas(X)
+    if times := [name for name, dtype in frame.dtypes.items() if dtype.kind == "M"]:
+        raise ValueError(f"column {times[0]!r} of X is a time, and rows are evenly spaced here: drop it.")
+    return without(frame, not_measured(frame, (), known))
+
+
+def _check_alive(x: NDArray[np.float32], names: tuple[str, ...] | None) -> None:
+    """Refuse channels (n_channels, n_rows) of which one was never measured."""
+    dead = np.flatnonzero(np.isnan(x).all(1))
+    if len(dead):
+        listed = ", ".join(str(channel) if names is None else repr(names[channel]) for channel in dead)
+        raise ValueError(f"X has no value at all in column {listed}: leave it out, since every row needs all sensors.")
 
 
 def _check_budget(share: Any, rows: Any) -> None:
@@ -254,5 +275,5 @@ def _points(config: Config, key: str) -> int:
     """Return a size of the configuration's windows in points."""
     value = getattr(config.log, key)
     if not isinstance(value, int):
-        raise ConfigError(f"log.{key} is a number of points here, but the recipe has {value!r}: give {key}.")
+        raise ConfigError(f"{key} is a number of points here, but it is {value!r}: give {key} as a whole number.")
     return value

@@ -199,7 +199,7 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             If X does not fit.
         """
         check_is_fitted(self)
-        panel = to_panel(X)
+        panel = to_panel(X, keep=self._names())
         series = self._series(panel, reset=False)
         self._announce(series, self.config_, None if self._any_channels() else self._names())
         device = resolve_device(self.device)
@@ -298,7 +298,7 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
     def _adopt(self, X: Any) -> Series:
         """Take over the form of X, dimensions and channels, where the model was trained on something else."""
-        panel, encoder = to_panel(X), self.model_.encoder
+        panel, encoder = to_panel(X, keep=self._names()), self.model_.encoder
         tied = encoder.channels > 1 or encoder.statistics is not None or self._known_names(panel)
         series = self._series(self._by_name(panel) if tied else panel, reset=True)
         self._take(self.model_, Header(self.config_, None, series.n_channels, series.n_timepoints, self._names()))
@@ -354,7 +354,8 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
     def _announce(self, series: Series, config: Config, channels: tuple[str, ...] | None) -> None:
         """Warn of what a user should know of the data."""
-        for remark in remarks(series, config.tokenizer.patch_length, channels, config.normalize):
+        patch, scale = config.tokenizer.patch_length, config.probe.scale_features
+        for remark in remarks(series, patch, channels, config.normalize, scale):
             warnings.warn(remark, DataWarning, stacklevel=3)
 
     def _report(self, progress: Any) -> None:
