@@ -1,6 +1,7 @@
 import errno
 import pickle
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -206,12 +207,52 @@ def test_weights_that_do_not_fit_are_refused(tmp_path, part):
         lambda header: header.pop("channel_names"),
         lambda header: header.update(channel_names=["flow", "power"]),
         lambda header: header.update(channel_names=[7]),
+        lambda header: header.update(n_channels=0),
+        lambda header: header.update(n_channels=float("inf")),
+        lambda header: header.update(n_timepoints=0),
+        lambda header: header["config"]["tokenizer"].update(n_patches=10, patch_length=None),
+        lambda header: header["config"]["world"].update(inputs=[5], horizons=[1]),
     ],
 )
 def test_a_damaged_header_is_refused(tmp_path, change):
     path, *_ = saved(tmp_path)
     with pytest.raises(CheckpointError, match="header"):
         load_checkpoint(changed(path, lambda content: change(content["tsjepa"])))
+
+
+@pytest.mark.parametrize("state", [None, [1], {1: torch.zeros(1)}, {"model.encoder.norm.weight": "x"}])
+def test_weights_that_are_no_tensors_with_names_are_refused(tmp_path, state):
+    path, *_ = saved(tmp_path)
+    with pytest.raises(CheckpointError, match="is damaged"):
+        load_checkpoint(changed(path, lambda content: content.update(state_dict=state)))
+
+
+@pytest.mark.parametrize("version", ["4", None])
+def test_a_version_that_is_no_number_is_damage(tmp_path, version):
+    path, *_ = saved(tmp_path)
+    with pytest.raises(CheckpointError, match="is damaged"):
+        load_checkpoint(changed(path, lambda content: content["tsjepa"].update(version=version)))
+
+
+def test_every_changed_bit_of_a_weight_is_found(tmp_path):
+    path, model, _ = saved(tmp_path)
+    content = bytearray(path.read_bytes())
+    weight = model.encoder.blocks[0].mlp[0].weight.detach().numpy().tobytes()
+    content[content.index(weight) + len(weight) // 2] ^= 0x40
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="cut, damaged"):
+        load_checkpoint(path)
+
+
+def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path, monkeypatch):
+    path, *_ = saved(tmp_path)
+
+    def refuse(self, mode):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(CheckpointError, match=r"model.ckpt cannot be opened: Permission denied\.$"):
+        load_checkpoint(path)
 
 
 def test_a_full_disk_keeps_the_old_file(tmp_path, monkeypatch):

@@ -154,8 +154,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} is a folder: name the checkpoint in it, {path / 'checkpoint.ckpt'}.")
     if not path.exists():
         raise CheckpointError(f"there is no checkpoint {path}.")
-    if not zipfile.is_zipfile(path):
-        raise CheckpointError(f"{path} cannot be read as a checkpoint: it is cut, damaged or another kind of file.")
+    check_archive(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -172,12 +171,37 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{path} is not a tsjepa checkpoint, though it can be read: it comes from another program."
         )
-    if not isinstance(header.get("version"), int) or header["version"] > VERSION:
+    if not isinstance(header.get("version"), int) or not is_state(content["state_dict"]):
+        raise CheckpointError(f"{path} is damaged: its version is no number, or its weights are no tensors with names.")
+    if header["version"] > VERSION:
         raise CheckpointError(
             f"{path} has checkpoint format {header.get('version')}, newer than {VERSION}, the newest that this "
             "version knows: upgrade tsjepa."
         )
     return content
+
+
+def check_archive(path: Path) -> None:
+    """Refuse a file that cannot be opened, or whose bytes are not those that were written, which torch loads."""
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be opened: {error.strerror}.") from error
+    with file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                whole = archive.testzip() is None
+        except Exception:  # what zipfile and zlib raise on damage has no common class
+            whole = False
+    if not whole:
+        raise CheckpointError(f"{path} cannot be read as a checkpoint: it is cut, damaged or another kind of file.")
+
+
+def is_state(state: Any) -> bool:
+    """Return whether a state dict maps names to tensors."""
+    return isinstance(state, dict) and all(
+        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in state.items()
+    )
 
 
 def read_header(content: dict[str, Any], path: str | Path) -> Header:
@@ -192,6 +216,8 @@ def read_header(content: dict[str, Any], path: str | Path) -> Header:
     try:
         config = parse_config(values["config"])
         n_channels, n_timepoints = int(values["n_channels"]), int(values["n_timepoints"])
+        if min(n_channels, n_timepoints) < 1:
+            raise ValueError(f"there are {n_channels} channels of {n_timepoints} time points.")
         names = values["channel_names"] if values["version"] > 1 else None  # format 1 had no names
         if names is not None and not (len(names) == n_channels and all(isinstance(name, str) for name in names)):
             raise ValueError(f"there are {n_channels} channels, but their names are {names}.")
@@ -200,7 +226,7 @@ def read_header(content: dict[str, Any], path: str | Path) -> Header:
             raise ValueError(f"its fingerprint of the data is {fingerprint!r}.")
         names = None if names is None else tuple(names)
         return Header(config, values["data"], n_channels, n_timepoints, names, fingerprint)
-    except (ConfigError, KeyError, TypeError, ValueError) as error:
+    except (ConfigError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise CheckpointError(f"the header of {path} is damaged: {error}") from error
 
 
@@ -235,7 +261,11 @@ def load_checkpoint(path: str | Path) -> tuple[JEPA, Header]:
             f"{path} has checkpoint format {version}, whose sketches held levels in another way, which this version "
             "does not compute: pretrain again."
         )
-    model = build_model(header.config, header.n_channels)
+    try:
+        model = build_model(header.config, header.n_channels)
+    except (AssertionError, ValueError) as error:
+        text = str(error) or "a part of its configuration is missing."
+        raise CheckpointError(f"the header of {path} is damaged: {text}") from error
     state = model_state(content)
     if version < 3:  # sketches were not whitened
         state = {name: value for name, value in model.state_dict().items() if ".whitenings." in name} | state
