@@ -24,6 +24,14 @@ def test_shape(options: dict[str, int], width: int) -> None:
     assert make(**options)(torch.randn(4, 7, DIM), mask).shape == (4, 3, width)
 
 
+def test_a_model_in_bfloat16_stays_so() -> None:
+    mask = random_mask(4, 10, torch.Generator(), ratio=0.3)
+    predictor, context = make(), torch.randn(4, 7, DIM)
+    found = predictor.bfloat16()(context.bfloat16(), mask)
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), predictor.float()(context, mask), rtol=0.1, atol=0.1)
+
+
 def test_positions_of_context_and_targets_are_added() -> None:
     predictor, context = make(), torch.randn(1, 2, DIM)
     mask = Mask(torch.tensor([[1, 4]]), torch.tensor([[0, 2, 3]]))

@@ -103,7 +103,7 @@ def conv_reference(stem: ConvStem, x: Tensor) -> np.ndarray:
         response = np.tile(bias[None, :, None], (len(values), 1, n_timepoints))
         for t in range(n_timepoints):
             for k in range(size):
-                source = t + (k - size // 2) * step
+                source = t + (k - size // 2) * step - (0 if stem.sees_later else stem.reach)
                 if 0 <= source < n_timepoints:
                     response[:, :, t] += values[:, :, source] @ weight[:, :, k].T
         rows.append(response)
@@ -118,8 +118,10 @@ def conv_reference(stem: ConvStem, x: Tensor) -> np.ndarray:
 
 @lengths
 @channel_counts
-def test_conv_stem_equals_a_loop(n_timepoints: int, channels: int) -> None:
-    x, stem = torch.randn(2, channels, n_timepoints), ConvStem(PATCH, 8, channels, filters=3, dilations=(1, 4))
+@pytest.mark.parametrize("causal", [False, True])
+def test_conv_stem_equals_a_loop(n_timepoints: int, channels: int, causal: bool) -> None:
+    x = torch.randn(2, channels, n_timepoints)
+    stem = ConvStem(PATCH, 8, channels, filters=3, dilations=(1, 4), causal=causal)
     want = conv_reference(stem, x)
     np.testing.assert_allclose(stem(x).detach(), through(stem.proj, want), rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(stem.plain_statistics(x).detach(), want, rtol=1e-4, atol=1e-4)
@@ -142,6 +144,14 @@ def test_every_weight_gets_a_gradient(kind: str) -> None:
     for name, parameter in tokenizer.named_parameters():
         assert parameter.grad.isfinite().all(), name
         assert parameter.grad.any(), name
+
+
+@kinds
+def test_values_get_a_gradient(kind: str) -> None:
+    tokenizer, keep = TOKENIZERS[kind](PATCH, 8).double(), torch.tensor([[3, 0], [1, 2]])
+    x = torch.randn(2, 1, 18, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(tokenizer, (x, keep))
+    torch.testing.assert_close(tokenizer(x, keep), tokenizer(x.detach(), keep))
 
 
 @kinds

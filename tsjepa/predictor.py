@@ -77,9 +77,9 @@ class Predictor(nn.Module):
         -------
         Tensor of shape (B, M, out_dim), or (B, K + M, out_dim) everywhere
         """
-        dim, n_context = self.mask_token.shape[0], context.shape[1]
-        seen = self.embed(context) + sincos_positions(mask.context, dim)
-        asked = self.mask_token + sincos_positions(mask.target, dim)
+        n_context, token = context.shape[1], self.mask_token
+        seen = self.embed(context) + sincos_positions(mask.context, len(token)).to(token.dtype)
+        asked = token + sincos_positions(mask.target, len(token)).to(token.dtype)
         h = torch.cat([seen, asked], 1)
         attend = mask.attend()
         n_target, last = mask.target.shape[1], len(self.blocks) - 1

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tsjepa.filterbank import pooled_responses
+from tsjepa.layers import gather_tokens
 
 # How sharply the smoothed share of positive values counts a unit-variance response as positive
 SLOPE = 4.0
@@ -187,8 +188,9 @@ class ConvStem(nn.Module):
 
     def forward(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
         """Map values [B, C, T] to tokens [B, N, D], or to those [B, K, D] at the positions keep [B, K]."""
-        if torch.compiler.is_exporting():
-            return self.proj(self.plain_statistics(x))
+        if torch.compiler.is_exporting() or (x.requires_grad and torch.is_grad_enabled()):
+            tokens = self.plain_statistics(x)
+            return self.proj(tokens if keep is None else gather_tokens(tokens, keep))
         windows = pick_patches(self.windows(x), keep)
         rows = windows.transpose(1, 2).flatten(0, 1)
         # the slope is multiplied into the small filters instead of the large responses
@@ -199,11 +201,15 @@ class ConvStem(nn.Module):
         return self.proj(statistics).unflatten(0, (windows.shape[0], windows.shape[2]))
 
     def plain_statistics(self, x: Tensor) -> Tensor:
-        """Return what `forward` projects [B, N, 2 * F] by plain operations, for graphs; all responses are held."""
+        """Return what `forward` projects [B, N, 2 * F] by plain operations, which hold all responses.
+
+        For graphs, and for an input that has a gradient of its own.
+        """
+        patches = to_patches(x, self.patch_length)
+        values, late = patches.flatten(2), 0 if self.sees_later else self.reach
         share, peak = [], []
         for conv in self.convs:
-            patches = to_patches(x, self.patch_length)
-            response = conv(patches.flatten(2)).unflatten(2, patches.shape[2:])
+            response = conv(F.pad(values, (late, 0)))[..., : values.shape[2]].unflatten(2, patches.shape[2:])
             share.append(torch.sigmoid(SLOPE * response).mean(-1))
             peak.append(response.amax(-1))
         return torch.cat([*share, *peak], 1).transpose(1, 2)
