@@ -45,11 +45,16 @@ def standardising() -> Encoder:
     return Encoder(tokenizer, depth=2, heads=2, normalize="none", statistics=statistics, registers=2).eval()
 
 
+def causal() -> Encoder:
+    tokenizer = ConvStem(PATCH, 8, filters=3, dilations=(1, 4), causal=True)
+    return Encoder(tokenizer, depth=1, heads=2, normalize="none", causal=True).eval()
+
+
 def plain() -> Encoder:
     return Encoder(LinearPatches(PATCH, 8), depth=1, heads=2).eval()
 
 
-@pytest.mark.parametrize("make", [mixing, standardising, plain])
+@pytest.mark.parametrize("make", [mixing, standardising, causal, plain])
 @pytest.mark.parametrize("channels", ["concat", "mean", "max"])
 def test_the_graph_gives_what_embed_gives(make: Callable[[], Encoder], channels: str) -> None:
     encoder = make()
@@ -63,12 +68,13 @@ def test_the_graph_gives_what_embed_gives(make: Callable[[], Encoder], channels:
 def test_examples_hold_what_is_hard() -> None:
     encoder = plain()
     found = example_values(encoder, 2, LENGTH)
-    assert [values.shape for values in found] == [(1, 2, 40), (4, 2, 40), (2, 4, 44), (3, 1, 5)]
+    assert [values.shape for values in found] == [(1, 2, 40), (4, 2, 40), (2, 4, 44), (3, 1, 5), (3, 2, 40)]
     hard = found[1]
     assert np.isnan(hard[0]).any()
     assert np.isnan(hard[1, -1]).all()
     assert np.isnan(hard[2]).all()
     assert np.ptp(hard[3, 0]) == 0
+    assert np.ptp(found[-1][0]) > 50 * np.ptp(found[-1][1:])
     assert all(
         np.array_equal(a, b, equal_nan=True) for a, b in zip(found, example_values(encoder, 2, LENGTH), strict=True)
     )
@@ -174,14 +180,29 @@ def test_quantised_weights_keep_the_direction(graph: tuple[Path, Encoder, ProbeC
 
     path, encoder, probe = graph
     quantize(path, tmp_path / "int8.onnx")
-    assert "MatMulInteger" in {node.op_type for node in onnx.load(tmp_path / "int8.onnx").graph.node}
+    onnx.checker.check_model(onnx.load(tmp_path / "int8.onnx"))
+    assert (tmp_path / "int8.onnx").stat().st_size < path.stat().st_size
     found = compare(tmp_path / "int8.onnx", encoder, probe, example_values(encoder, 2, LENGTH))
     assert not found.within
     assert found.cosine > SMALLEST_COSINE
 
 
+def test_an_embedding_of_quantised_weights_does_not_depend_on_the_series_beside_it(
+    graph: tuple[Path, Encoder, ProbeConfig], tmp_path: Path
+) -> None:
+    import onnxruntime
+
+    path, encoder, _ = graph
+    quantize(path, tmp_path / "int8.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "int8.onnx", providers=["CPUExecutionProvider"])
+    values = example_values(encoder, 2, LENGTH)[-1]
+    together = session.run(["embedding"], {"values": values})[0]
+    alone = [session.run(["embedding"], {"values": row[None]})[0] for row in values]
+    np.testing.assert_allclose(together, np.concatenate(alone), rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("make", [mixing, plain])
+@pytest.mark.parametrize("make", [mixing, causal, plain])
 @pytest.mark.parametrize("channels", ["concat", "max"])
 def test_other_encoders_too(make: Callable[[], Encoder], channels: str, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime", reason="needs the extra onnx")

@@ -28,6 +28,9 @@ LARGEST_TURNED = 1e-3
 # What quantised weights may at most turn an embedding by
 SMALLEST_COSINE = 0.99
 
+# How many times as far from its usual level the largest example goes
+LARGE = 100
+
 
 class ExportError(ValueError):
     """A graph that does not compute what torch does."""
@@ -125,11 +128,41 @@ def export_graph(
 
 
 def quantize(path: Path, out: Path) -> None:
-    """Write a copy of a graph whose weight matrices are 8-bit integers; activations are quantised as they come."""
-    from onnxruntime.quantization import QuantType, quantize_dynamic
+    """Write a copy of a graph whose weight matrices are 8-bit integers, and are multiplied as float32.
 
-    with quiet():
-        quantize_dynamic(path, out, op_types_to_quantize=["MatMul", "Gemm"], weight_type=QuantType.QInt8)
+    Activations stay as they are: in 8 bits they would share a scale over the batch, and a series would get another
+    embedding beside others.
+    """
+    import onnx
+
+    model = onnx.load(path)
+    graph = model.graph
+    used = {node.input[1] for node in graph.node if node.op_type in ("MatMul", "Gemm")}
+    tensors = list(graph.initializer)
+    del graph.initializer[:]
+    for tensor in tensors:
+        if tensor.name in used and len(tensor.dims) == 2 and tensor.data_type == onnx.TensorProto.FLOAT:
+            integers, scale = to_int8(onnx.numpy_helper.to_array(tensor))
+            parts = {f"{tensor.name}.int8": integers, f"{tensor.name}.scale": scale}
+            graph.initializer.extend(onnx.numpy_helper.from_array(value, name) for name, value in parts.items())
+            graph.node.insert(0, onnx.helper.make_node("DequantizeLinear", list(parts), [tensor.name], axis=1))
+        else:
+            graph.initializer.append(tensor)
+    onnx.save(model, out)
+
+
+def to_int8(weights: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Return weights [rows, columns] as integers, and the step of each column.
+
+    Examples
+    --------
+    >>> to_int8(np.array([[127.0, 0.0], [-254.0, 0.0]], np.float32))
+    (array([[  64,    0],
+           [-127,    0]], dtype=int8), array([2., 1.], dtype=float32))
+    """
+    largest = np.abs(weights).max(0)
+    step = np.where(largest > 0, largest / 127, 1).astype(np.float32)
+    return np.rint(weights / step).astype(np.int8), step
 
 
 @contextmanager
@@ -197,14 +230,15 @@ def example_values(encoder: Encoder, n_channels: int, n_timepoints: int, seed: i
     """Draw series of several shapes, at the level and scale of the training series, to try a graph on.
 
     Among them are gaps, a series and a channel without any value, a constant channel, other lengths than in training,
-    one shorter than a patch, and other numbers of channels where the encoder takes them.
+    one shorter than a patch, other numbers of channels where the encoder takes them, and one far larger than those
+    beside it.
 
     Examples
     --------
     >>> from tsjepa.tokenizers import LinearPatches
     >>> encoder = Encoder(LinearPatches(5, 4), depth=1, heads=1)
     >>> [values.shape for values in example_values(encoder, n_channels=3, n_timepoints=20)]
-    [(1, 3, 20), (4, 3, 20), (2, 5, 23), (3, 1, 4)]
+    [(1, 3, 20), (4, 3, 20), (2, 5, 23), (3, 1, 4), (3, 3, 20)]
     """
     rng = np.random.default_rng(seed)
     patch, free = encoder.tokenizer.patch_length, any_channels(encoder)
@@ -214,6 +248,7 @@ def example_values(encoder: Encoder, n_channels: int, n_timepoints: int, seed: i
         (4, n_channels, n_timepoints),
         (2, other, n_timepoints + patch // 2 + 1),
         (3, one, max(patch - 1, 1)),
+        (3, n_channels, n_timepoints),
     ]
     found = []
     for shape in shapes:
@@ -224,6 +259,7 @@ def example_values(encoder: Encoder, n_channels: int, n_timepoints: int, seed: i
         values = level[:, None] + scale[:, None] * values
         found.append(values.astype(np.float32))
     spoil(found[1], rng)
+    found[-1][0] = level[:, None] + LARGE * (found[-1][0] - level[:, None])
     return found
 
 
