@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tsjepa.layers import (
+    ROUNDING,
+    SCALE_FLOOR,
     Block,
     gather_tokens,
     init_weights,
@@ -24,7 +26,8 @@ def normalized(x: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
         there = np.ones(x.shape[2], bool) if valid is None else valid[place]
         values = x[place][there].astype(np.float64)
         if len(values):
-            scale = max(values.std(), 1e-4 * np.abs(values).max(), 1e-300)
+            largest = max(np.abs(values).max(), 1e-300)
+            scale = values.std() if values.std() > ROUNDING * largest else SCALE_FLOOR * largest
             out[place][there] = (values - values.mean()) / scale
     return out
 
@@ -61,6 +64,16 @@ def test_constant_channels_become_zeros(value: float, masked: bool) -> None:
     x = torch.full((2, 1, 501), value)
     valid = torch.rand(2, 1, 501) < 0.5 if masked else None
     assert instance_normalize(x, valid).abs().max() < 0.02
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_sensor_on_a_large_offset_is_normalised_and_its_rounding_is_not(masked: bool) -> None:
+    pressure = 101325 + torch.sin(torch.arange(200) / 5)[None, None]
+    valid = torch.ones(1, 1, 200, dtype=torch.bool) if masked else None
+    assert instance_normalize(pressure, valid).std().item() == pytest.approx(1, abs=0.01)
+    rounded = torch.nextafter(torch.full((1, 1, 200), 101325.0), torch.tensor(0.0))
+    rounded[..., ::2] = 101325.0
+    assert instance_normalize(rounded, valid).abs().max() < 0.01
 
 
 @settings(deadline=None, derandomize=True, max_examples=30)

@@ -6,7 +6,9 @@ from torch.nn import functional as F
 
 from tsjepa.elementwise import GELU
 
-# Below this share of the largest magnitude a standard deviation is rounding noise of float32, not signal.
+# Up to this share of the largest magnitude a standard deviation is rounding noise of float32, not signal, ...
+ROUNDING = 2.0**-20
+# ... and this share is what its values are divided by, so that they stay near zero
 SCALE_FLOOR = 1e-4
 # Up to this many tokens attention as plain products is quicker on a CPU than torch's fused kernel, whose products are
 # small ones that oneDNN is slow at, the more so backward in bfloat16; beyond, its logits would fill the memory
@@ -16,8 +18,8 @@ SHORT = 512
 def instance_normalize(x: Tensor, valid: Tensor | None = None) -> Tensor:
     """Give each channel of each series zero mean and unit standard deviation over its valid points.
 
-    The scale has a floor of 1e-4 of the largest magnitude, so that a constant channel becomes zeros instead of
-    amplified rounding noise.
+    A standard deviation of up to 2^-20 of the largest magnitude is taken for rounding, and 1e-4 of that magnitude for
+    the scale, so that a constant channel becomes zeros instead of amplified noise.
 
     Parameters
     ----------
@@ -48,7 +50,8 @@ def instance_normalize(x: Tensor, valid: Tensor | None = None) -> Tensor:
         count = valid.sum(-1, keepdim=True).clamp(min=1)
         centred = torch.where(valid, x - x.sum(-1, keepdim=True) / count, 0.0)
         variance = centred.square().sum(-1, keepdim=True) / count
-    return centred / variance.sqrt().clamp(min=SCALE_FLOOR)
+    deviation = variance.sqrt()
+    return centred / torch.where(deviation > ROUNDING, deviation, SCALE_FLOOR)
 
 
 def sincos_positions(positions: Tensor, dim: int) -> Tensor:

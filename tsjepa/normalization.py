@@ -102,8 +102,8 @@ def merge(a: Moments, b: Moments) -> Moments:
 class TrainingStatistics(nn.Module):
     """Brings each channel to the mean and the scale that it had in the training series; part of the state dict.
 
-    The scale is the standard deviation with a floor of 1e-4 of the channel's largest magnitude, as in
-    `layers.instance_normalize`. A channel that held no value, or only zeros, is left as it is; so is every channel
+    The scale is the standard deviation with a floor of 1e-4 of the channel's largest magnitude, below which the
+    rounding of the mean would count. A channel that held no value, or only zeros, is left as it is; so is every channel
     before `set`.
 
     Parameters
