@@ -57,6 +57,8 @@ def check_graph_path(out: Path, overwrite: bool) -> None:
         raise Failure(f"a graph is written as ONNX, so --onnx must end in .onnx, but is {out}.", USAGE)
     if out.is_dir():
         raise Failure(f"{out} is a folder: name a file in it with --onnx.", USAGE)
+    if file := next((folder for folder in out.parents if folder.is_file()), None):
+        raise Failure(f"{out} cannot be written: {file} is a file, no folder.", USAGE)
     if out.exists() and not overwrite:
         raise Failure(f"{out} exists already: replace it with --overwrite, or name another file.", USAGE)
 

@@ -54,17 +54,35 @@ def without_missing_label(name: str, log: LogConfig, flags: LogOptions) -> LogCo
 def reads_as_log(name: str, log: LogConfig, asked: Mapping[str, object]) -> bool:
     """Return whether data are a log.
 
-    Any table is one where flags ask for it, or where the checkpoint's data were one; no other data can be read so.
+    Any table is one where flags or settings (``log.window``) ask for it, or where the checkpoint's data were one; no
+    other data can be read so.
     """
     if is_log(name) and not holds_something_else(Path(name)):
         return True
     may_be = kind_of(name) is not None or (asked and Path(name).is_dir())
     if asked and not may_be:
-        flag = f"--{next(iter(asked)).replace('_', '-')}"
-        raise Failure(f"{flag} says how a sensor log is read, and {name} is none: leave it out.", USAGE)
+        raise Failure(no_log(name, list(asked)), USAGE)
     # names of channels alone may come from a checkpoint of arrays
     trained = log.model_dump(exclude_defaults=True, exclude={"channels"})
     return bool(may_be and (asked or trained))
+
+
+def no_log(name: str, asked: list[str]) -> str:
+    """Say that data are no log, although flags, or else settings of the configuration, say how to read one.
+
+    Examples
+    --------
+    >>> no_log("FordA", ["max_gap", "log.window"])
+    '--max-gap says how a sensor log is read, and FordA is none: leave it out.'
+    >>> no_log("FordA", ["log.window"])
+    'log.window says how a sensor log is read, and FordA is none: name a log, or add --set log.window=null.'
+    """
+    if not asked[0].startswith("log."):
+        return f"--{asked[0].replace('_', '-')} says how a sensor log is read, and {name} is none: leave it out."
+    values = {key: getattr(LogConfig(), key.removeprefix("log.")) for key in asked}
+    unset = " ".join(f"--set {key}={'null' if value is None else value}" for key, value in values.items())
+    says = f"{asked[0]} says" if len(asked) == 1 else f"{' and '.join(asked)} say"
+    return f"{says} how a sensor log is read, and {name} is none: name a log, or add {unset}."
 
 
 def holds_something_else(path: Path) -> bool:

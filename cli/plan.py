@@ -53,7 +53,9 @@ def new_run(options: PretrainOptions) -> Plan:
 
 def load_run_data(name: str, config: Config, options: PretrainOptions) -> Data:
     """Load the data of a run as its configuration says."""
-    asked, cache_dir = config.log.model_dump(exclude_defaults=True), options.logs.cache_dir
+    given, cache_dir = options.logs.given(), options.logs.cache_dir
+    settings = config.log.model_dump(exclude_defaults=True)
+    asked = given | {f"log.{key}": value for key, value in settings.items() if key not in given}
     return load_data(name, options.data_dir, config.log, cache_dir, config.train.seed, asked=asked)
 
 

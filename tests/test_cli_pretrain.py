@@ -62,6 +62,13 @@ def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+def test_settings_of_a_recipe_that_need_a_log_are_said_as_such() -> None:
+    sentence = refused(2, "--config", "lewm-sensor")
+    assert "log.window and log.stride say how a sensor log is read, and BasicMotions is none" in sentence
+    assert "add --set log.window=null --set log.stride=null." in sentence
+    assert "--window says how" in refused(2, "--config", "lewm-sensor", "--window", "64")
+
+
 def test_without_data_it_trains_on_what_ships_inside_aeon() -> None:
     result = pretrain("--epochs", "1", "--json")
     assert result.exit_code == 0

@@ -183,6 +183,13 @@ def test_wrong_number_of_channels(takes: int, gets: int) -> None:
         make(channels=takes)(torch.randn(2, gets, 20))
 
 
+def test_an_odd_width_and_series_of_two_dimensions_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"width of tokens must be even.*: it is 15"):
+        Encoder(LinearPatches(PATCH, 15), depth=1, heads=3)
+    with pytest.raises(ValueError, match=r"series must be \(n_cases, n_channels, n_timepoints\).* is \(4, 20\)"):
+        make().sequences(torch.zeros(4, 20))
+
+
 @kinds
 def test_a_case_does_not_depend_on_the_others(kind: str) -> None:
     encoder, x = make(kind, normalize="instance"), torch.randn(5, 1, 33)

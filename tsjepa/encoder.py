@@ -51,7 +51,7 @@ class Encoder(nn.Module):
     Raises
     ------
     ValueError
-        If a causal encoder would see what comes later.
+        If a causal encoder would see what comes later, or the width of tokens is odd.
 
     Examples
     --------
@@ -74,6 +74,10 @@ class Encoder(nn.Module):
         inputs: Sequence[int] = (),
     ) -> None:
         super().__init__()
+        if tokenizer.dim % 2:
+            raise ValueError(
+                f"the width of tokens must be even, for sines and cosines of positions: it is {tokenizer.dim}."
+            )
         if causal and (normalize == "instance" or registers or conditioned or tokenizer.sees_later):
             raise ValueError(
                 "a causal encoder must not see what comes later: no instance normalisation, no registers, no hint, and "
@@ -127,7 +131,7 @@ class Encoder(nn.Module):
         Raises
         ------
         ValueError
-            If the channels are not those that the encoder mixes, or has statistics of.
+            If x has other dimensions, or channels that are not those that the encoder mixes or has statistics of.
 
         Examples
         --------
@@ -135,6 +139,10 @@ class Encoder(nn.Module):
         >>> encoder.sequences(torch.zeros(4, 3, 500))[0].shape
         torch.Size([12, 1, 500])
         """
+        if x.ndim != 3:
+            raise ValueError(
+                f"series must be (n_cases, n_channels, n_timepoints), but their shape is {tuple(x.shape)}."
+            )
         wanted = self.channels + len(self.inputs)
         if self.channels > 1 and x.shape[1] != wanted:
             raise ValueError(
