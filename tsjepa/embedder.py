@@ -168,7 +168,7 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             result = self._pretrain(model, series, header)
         self._take(model, header)
         self.loss_, self.verdict_ = result.loss, result.verdict
-        if result.verdict is not None and result.verdict.verdict in HOPELESS:
+        if series.n_cases > 1 and result.verdict is not None and result.verdict.verdict in HOPELESS:
             warnings.warn(f"{result.verdict.verdict}: {result.verdict.evidence}", CollapseWarning, stacklevel=2)
         return self
 

@@ -142,7 +142,7 @@ def quantize(path: Path, out: Path) -> None:
     del graph.initializer[:]
     for tensor in tensors:
         if tensor.name in used and len(tensor.dims) == 2 and tensor.data_type == onnx.TensorProto.FLOAT:
-            integers, scale = to_int8(onnx.numpy_helper.to_array(tensor))
+            integers, scale = to_int8(np.asarray(onnx.numpy_helper.to_array(tensor), np.float32))
             parts: dict[str, NDArray[Any]] = {f"{tensor.name}.int8": integers, f"{tensor.name}.scale": scale}
             graph.initializer.extend(onnx.numpy_helper.from_array(value, name) for name, value in parts.items())
             graph.node.insert(0, onnx.helper.make_node("DequantizeLinear", list(parts), [tensor.name], axis=1))
