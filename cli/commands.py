@@ -4,11 +4,11 @@ from tsjepa.build import build_model, build_untrained
 from tsjepa.calibrator import calibrate
 from tsjepa.checkpoint import Header, load_checkpoint
 from tsjepa.cli import scoring
-from tsjepa.cli.data import Data, check_test_part, load_data, say_remarks
+from tsjepa.cli.data import Data, check_test_part, data_of, load_data, say_remarks
 from tsjepa.cli.errors import USAGE, Failure, say
 from tsjepa.cli.log_data import trained_log
 from tsjepa.cli.options import FinetuneOptions, Layers, PretrainOptions, ProbeKind, ProbeOptions
-from tsjepa.cli.plan import DEFAULT_DATA, new_run, resumed_run
+from tsjepa.cli.plan import new_run, resumed_run
 from tsjepa.cli.render import busy
 from tsjepa.cli.report import PretrainReport, ProbeReport
 from tsjepa.cli.training import check_logger, check_processes, pick_device, train
@@ -107,7 +107,8 @@ def probe(options: ProbeOptions) -> ProbeReport:
 def probe_data(options: ProbeOptions | FinetuneOptions, header: Header) -> Data:
     """Load the data that are named, or the checkpoint's, a log with the checkpoint's columns and windows."""
     log = trained_log(header, options.logs, options.data)
-    name, seed, asked = options.data or header.data or DEFAULT_DATA, header.config.train.seed, options.logs.given()
+    name = data_of(header, options.checkpoint, options.data)
+    seed, asked = header.config.train.seed, options.logs.given()
     data = load_data(name, options.data_dir, log, options.logs.cache_dir, seed, asked=asked)
     check_test_part(data)
     return data

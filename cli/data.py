@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsjepa.arrays import Series, SeriesSource, as_series, remarks
+from tsjepa.checkpoint import Header
 from tsjepa.cli.errors import USAGE, Failure, say, told
 from tsjepa.cli.log_data import LogParts, read_log, reads_as_log
 from tsjepa.config import Config
@@ -118,6 +119,15 @@ def load_data(
     train = make_part(dataset.X_train, dataset.y_train, "the training part")
     test = None if dataset.X_test is None else make_part(dataset.X_test, dataset.y_test, "the test part")
     return Data(dataset.name, train, test, dataset.classes)
+
+
+def data_of(header: Header, checkpoint: Path, asked: str | None) -> str:
+    """Return the data that are asked for, or those that a checkpoint was trained on."""
+    if asked is not None:
+        return asked
+    if header.data is None:
+        raise Failure(f"{checkpoint} was trained on series in memory: name data with --data.", USAGE)
+    return header.data
 
 
 def log_data(parts: LogParts) -> Data:

@@ -4,13 +4,12 @@ from pathlib import Path
 
 from tsjepa.build import build_untrained
 from tsjepa.checkpoint import Header, load_checkpoint, read_checkpoint
-from tsjepa.cli.data import Data, load_data, say_remarks
+from tsjepa.cli.data import Data, data_of, load_data, say_remarks
 from tsjepa.cli.errors import USAGE, Failure, say
 from tsjepa.cli.log_data import trained_log
 from tsjepa.cli.log_options import LogOptions
 from tsjepa.cli.options import DiagnoseOptions
 from tsjepa.cli.outdir import CHECKPOINT, METRICS, PAGE, make_writable, replace_file
-from tsjepa.cli.plan import DEFAULT_DATA
 from tsjepa.cli.render import busy
 from tsjepa.cli.report import DiagnoseReport
 from tsjepa.cli.training import pick_device
@@ -33,7 +32,8 @@ def diagnose(options: DiagnoseOptions) -> DiagnoseReport:
     check_page_path(out)
     model, header = load_checkpoint(checkpoint)
     log = trained_log(header, LogOptions(), options.data)
-    data = load_data(options.data or header.data or DEFAULT_DATA, options.data_dir, log, seed=header.config.train.seed)
+    name = data_of(header, checkpoint, options.data)
+    data = load_data(name, options.data_dir, log, seed=header.config.train.seed)
     check_fit(model.encoder, header, data)
     say_remarks(data, header.config)
     split = split_of(data)

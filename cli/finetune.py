@@ -11,11 +11,10 @@ from tsjepa.build import build_untrained
 from tsjepa.checkpoint import Header, load_checkpoint, save_checkpoint
 from tsjepa.choice import Tune, fit_classifier
 from tsjepa.cli.commands import embed_both, probe_data
-from tsjepa.cli.data import Data, say_remarks
+from tsjepa.cli.data import Data, data_of, say_remarks
 from tsjepa.cli.errors import USAGE, Failure, say, told
 from tsjepa.cli.options import FinetuneOptions
 from tsjepa.cli.outdir import make_writable, writing
-from tsjepa.cli.plan import DEFAULT_DATA
 from tsjepa.cli.render import count_bar
 from tsjepa.cli.report import FinetuneReport, FinetuneRow
 from tsjepa.cli.scoring import Array, Labels, embed_part, labels_of, scored_windows
@@ -139,7 +138,7 @@ def save_finetuned(path: Path, task: Task, header: Header, fitted: Tuned) -> Non
     """Write the fine-tuned encoder with its head; the checkpoint is then one of the data that it was tuned on."""
     data, series = task.data, task.data.train.series
     config = header.config if data.log is None else header.config.model_copy(update={"log": data.log})
-    name = task.options.data or header.data or DEFAULT_DATA
+    name = data_of(header, task.options.checkpoint, task.options.data)
     names = data.channel_names or (header.channel_names if series.n_channels == header.n_channels else None)
     task.model.encoder.load_state_dict(fitted.encoder.state_dict())
     classes = fitted.head.classes

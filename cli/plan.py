@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from tsjepa.build import configure, match_teacher, resolve
 from tsjepa.checkpoint import Header, read_checkpoint, read_header
-from tsjepa.cli.data import Data, load_data
+from tsjepa.cli.data import Data, data_of, load_data
 from tsjepa.cli.errors import USAGE, Failure, say
 from tsjepa.cli.options import PretrainOptions
 from tsjepa.cli.outdir import CHECKPOINT, CONFIG, TEACHER, check_run_folder
@@ -39,7 +39,7 @@ class Plan(NamedTuple):
 def new_run(options: PretrainOptions) -> Plan:
     """Plan a run from nothing, and refuse a folder that holds another one."""
     config = configure(options.config, options.objective, options.overrides())
-    config = config.model_copy(update={"data": config.data or DEFAULT_DATA})
+    config = config.model_copy(update={"data": named_data(config)})
     if options.out is not None:
         check_run_folder(options.out, options.overwrite)
     data = load_run_data(str(config.data), config, options)
@@ -49,6 +49,11 @@ def new_run(options: PretrainOptions) -> Plan:
     out = options.out or default_out(data)
     check_run_folder(out, options.overwrite)
     return Plan(config, data, out)
+
+
+def named_data(config: Config) -> str:
+    """Return the data of a configuration, those of aeon where it names none; an empty name is refused as it is read."""
+    return DEFAULT_DATA if config.data is None else config.data
 
 
 def load_run_data(name: str, config: Config, options: PretrainOptions) -> Data:
@@ -77,7 +82,7 @@ def resumed_run(options: PretrainOptions) -> Plan:
     if options.overwrite:
         raise Failure("--resume goes on with a run and --overwrite replaces it: give one of them.", USAGE)
     wished = configure(options.config, options.objective, options.overrides())
-    asked = wished.data or DEFAULT_DATA
+    asked = named_data(wished)
     data, out = None, options.out
     if out is None:
         data = load_run_data(asked, wished, options)
@@ -94,7 +99,7 @@ def resumed_run(options: PretrainOptions) -> Plan:
     finished = int(content["epoch"]) + 1
     config = resumed_config(options, header, finished)
     if data is None or asked != header.data or data.log not in (None, header.config.log):
-        data = load_run_data(header.data or DEFAULT_DATA, header.config, options)
+        data = load_run_data(data_of(header, path, None), header.config, options)
     check_same_data(data, header)
     return Plan(config, data, out, finished)
 
@@ -106,7 +111,7 @@ def resumed_teacher(options: PretrainOptions, out: Path, data: Data | None) -> P
     header = read_header(content, out / TEACHER / CHECKPOINT)
     if options.epochs not in (None, config.train.epochs):
         raise Failure("the teacher's epochs cannot change: leave --epochs out, or start again.", USAGE)
-    data = data or load_run_data(config.data or DEFAULT_DATA, config, options)
+    data = data or load_run_data(named_data(config), config, options)
     check_same_data(data, header)
     return Plan(config, data, out)
 

@@ -7,7 +7,7 @@ from tsjepa.build import configure, resolve
 from tsjepa.cli.data import load_data, say_remarks
 from tsjepa.cli.errors import USAGE, Failure, say
 from tsjepa.cli.options import TuneOptions
-from tsjepa.cli.plan import DEFAULT_DATA
+from tsjepa.cli.plan import named_data
 from tsjepa.cli.render import count_bar
 from tsjepa.cli.report import TuneReport, plain
 from tsjepa.cli.training import pick_device
@@ -36,7 +36,7 @@ def tune_lambda(options: TuneOptions) -> TuneReport:
         check_search(options.low, options.high, options.runs)
     except TuneError as error:
         raise Failure(str(error), USAGE) from error
-    device, name = pick_device(options.device), config.data or DEFAULT_DATA
+    device, name = pick_device(options.device), named_data(config)
     data = load_data(name, options.data_dir)
     series = data.train.series
     config = resolve(config.model_copy(update={"data": name}), series.n_timepoints, data.channel_names, series.n_cases)

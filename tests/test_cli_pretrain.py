@@ -185,6 +185,8 @@ def test_usage_errors_end_with_2_and_leave_nothing(words: list[str], part: str) 
     [
         (["--data", "BasicMotion"], "BasicMotions"),
         (["--data", "absent.csv"], "absent.csv does not exist"),
+        (["--data", ""], "'' cannot name a data set"),
+        (["--data", "", "--resume"], "'' cannot name a data set"),
         (["--logger", "tensorboard"], "pip install 'tsjepa[tensorboard]'"),
         (["--device", "mps"], "'mps' is not available"),
         (["--resume"], "no checkpoint in runs/BasicMotions"),

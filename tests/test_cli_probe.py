@@ -187,6 +187,21 @@ def test_data_that_have_moved_are_told() -> None:
     assert "pump.npz does not exist" in refused(1, "probe", CKPT)
 
 
+@pytest.mark.parametrize("words", [["probe"], ["finetune"], ["diagnose"]])
+def test_a_checkpoint_of_series_in_memory_asks_for_data(words: list[str]) -> None:
+    content = torch.load(CKPT, weights_only=True)
+    content["tsjepa"]["data"] = None
+    torch.save(content, "memory.ckpt")
+    said = refused(2, *words, "memory.ckpt", "--device", "cpu")
+    assert "memory.ckpt was trained on series in memory: name data with --data." in said
+    assert found("probe", "memory.ckpt", "--data", "pump.npz")["data"] == "pump"
+
+
+@pytest.mark.parametrize("words", [["probe"], ["finetune"], ["diagnose"]])
+def test_an_empty_name_is_no_name(words: list[str]) -> None:
+    assert "'' cannot name a data set" in refused(1, *words, CKPT, "--data", "", "--device", "cpu")
+
+
 class Bomb:
     def __reduce__(self) -> tuple[Any, ...]:
         return Path.touch, (Path("exploded"),)

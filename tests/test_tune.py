@@ -146,6 +146,7 @@ def test_what_is_no_search_ends_in_a_sentence() -> None:
         (2, "takes 3 runs or more", ("--runs", "2")),
         (2, "regularizer.kind is none", ("--config", "ts-jepa-paper")),
         (2, "unknown key", ("--set", "regularizer.wait=1")),
+        (1, "'' cannot name a data set", ("--data", "")),
         (1, "even a weight of 0.0002 is not enough", ("--high", "0.0002", "--epochs", "1")),
         (1, "latents are not finite after epoch 1: lower train.lr.", DIVERGES),
     ):

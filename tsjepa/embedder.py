@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class CollapseWarning(UserWarning):
-    """Training ended in a collapse: the embeddings are not worth much."""
+    """Training on several series ended in a collapse: the embeddings are not worth much."""
 
 
 class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
