@@ -13,7 +13,6 @@ from tsjepa.cli.outdir import CHECKPOINT, METRICS
 from tsjepa.cli.render import phase_bar
 from tsjepa.config import parse_config
 from tsjepa.datasets import DataError
-from tsjepa.datasets.files import folder_pair
 from tsjepa.datasets.log_files import kind_of
 from tsjepa.datasets.logs import Columns, LogWindows, Windowing, column_names, is_log, load_log, split_by_group
 from tsjepa.sections import LogConfig
@@ -57,7 +56,7 @@ def reads_as_log(name: str, log: LogConfig, asked: Mapping[str, object]) -> bool
     Any table is one where flags or settings (``log.window``) ask for it, or where the checkpoint's data were one; no
     other data can be read so.
     """
-    if is_log(name) and not holds_something_else(Path(name)):
+    if is_log(name) and not holds_run(Path(name)):
         return True
     may_be = kind_of(name) is not None or (asked and Path(name).is_dir())
     if asked and not may_be:
@@ -85,9 +84,9 @@ def no_log(name: str, asked: list[str]) -> str:
     return f"{says} how a sensor log is read, and {name} is none: name a log, or add {unset}."
 
 
-def holds_something_else(path: Path) -> bool:
-    """Return whether a folder is that of a run, which may be called like its data, or of an archive's data set."""
-    return (path / CHECKPOINT).exists() or (path / METRICS).exists() or folder_pair(path) is not None
+def holds_run(path: Path) -> bool:
+    """Return whether a folder is that of a run, which may be called like its data."""
+    return (path / CHECKPOINT).exists() or (path / METRICS).exists()
 
 
 def read_log(name: str, log: LogConfig, cache_dir: Path | None, seed: int) -> LogParts:

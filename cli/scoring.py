@@ -38,7 +38,10 @@ def labels_of(data: Data) -> Labels:
     """Return the labels that a probe is fitted and scored on, or raise ProbeError."""
     y = check_labels(data.train.y)
     if data.test is None:
-        raise ProbeError(f"{data.name} has no test part, and a probe is scored on it.")
+        raise ProbeError(
+            f"{data.name} has no test part, and a probe is scored on it: put it beside the training part, as in "
+            "pump_TRAIN.csv and pump_TEST.csv, or save X_train, y_train, X_test and y_test as .npz."
+        )
     if data.test.y is None:
         raise ProbeError(f"the test part of {data.name} has no labels, and a probe is scored on them.")
     return Labels(y, data.test.y)

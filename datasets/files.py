@@ -10,8 +10,7 @@ from tsjepa.datasets.tables import read_table
 from tsjepa.datasets.ts import read_ts
 from tsjepa.datasets.tsv import read_tsv
 
-ARCHIVE_SUFFIXES = (".ts", ".tsv")
-SUFFIXES = (*ARCHIVE_SUFFIXES, ".npz", ".npy", ".csv", ".parquet")
+SUFFIXES = (".ts", ".tsv", ".npz", ".npy", ".csv", ".parquet")
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ def named_pair(folder: Path, name: str) -> Pair | None:
     >>> named_pair(Path("no_such_folder"), "FordA") is None
     True
     """
-    for suffix in ARCHIVE_SUFFIXES:
+    for suffix in SUFFIXES:
         train, test = (folder / f"{name}_{part}{suffix}" for part in ("TRAIN", "TEST"))
         if train.is_file():
             return Pair(name, train, test if test.is_file() else None)
@@ -82,8 +81,8 @@ def folder_pair(folder: Path) -> Pair | None:
     named = named_pair(folder, folder.resolve().name)
     if named is not None:
         return named
-    trains = [path for suffix in ARCHIVE_SUFFIXES for path in folder.glob(f"*_TRAIN{suffix}")]
-    pairs = [named_pair(folder, path.stem.removesuffix("_TRAIN")) for path in trains]
+    names = {path.stem.removesuffix("_TRAIN") for path in folder.glob("*_TRAIN.*")}
+    pairs = [named_pair(folder, name) for name in sorted(names)]
     complete = [pair for pair in pairs if pair is not None and pair.test is not None]
     return complete[0] if len(complete) == 1 else None
 
@@ -99,7 +98,8 @@ def find_path(path: Path) -> Pair:
     Returns
     -------
     Pair
-        For ``<name>_TRAIN.ts`` with ``<name>_TEST.ts`` beside it, both; for another file, that one alone.
+        For ``<name>_TRAIN.csv`` with ``<name>_TEST.csv`` beside it, both, and so for all kinds of files; for another
+        file, that one alone.
 
     Raises
     ------
@@ -118,8 +118,8 @@ def find_path(path: Path) -> Pair:
         if pair is None:
             name = path.resolve().name
             raise DataError(
-                f"{path} has neither {name}_TRAIN.ts and {name}_TEST.ts (or .tsv) nor exactly one other pair "
-                "*_TRAIN.ts and *_TEST.ts; name the file to read"
+                f"{path} has neither {name}_TRAIN.ts and {name}_TEST.ts (or {', '.join(SUFFIXES[1:])}) nor exactly one "
+                "other pair *_TRAIN.ts and *_TEST.ts; name the file to read"
             )
         return pair
     if not path.exists():
@@ -128,7 +128,7 @@ def find_path(path: Path) -> Pair:
         raise DataError(f"{path}: files of this kind cannot be read; give one of {', '.join(SUFFIXES)}")
     stem = path.stem.removesuffix("_TRAIN")
     test = path.with_name(f"{stem}_TEST{path.suffix}")
-    if stem != path.stem and path.suffix.lower() in ARCHIVE_SUFFIXES and test.is_file():
+    if stem != path.stem and test.is_file():
         return Pair(stem, path, test)
     return Pair(path.stem, path, None)
 
@@ -168,9 +168,9 @@ def read_pair(pair: Pair) -> tuple[Part, Part | None]:
     tsjepa.datasets.dataset.DataError: pump.ts cannot be opened (No such file or directory); check it
     """
     try:
-        if pair.train.suffix.lower() == ".npz":
-            return read_npz(pair.train)
-        return _read_one(pair.train), None if pair.test is None else _read_one(pair.test)
+        if pair.test is not None:
+            return _read_one(pair.train), _read_one(pair.test)
+        return read_npz(pair.train) if pair.train.suffix.lower() == ".npz" else (_read_one(pair.train), None)
     except OSError as error:
         reason = error.strerror or str(error)
         raise DataError(f"{error.filename or pair.train} cannot be opened ({reason}); check it") from error
@@ -184,5 +184,14 @@ def _read_one(path: Path) -> Part:
             return read_tsv(path)
         case ".npy":
             return read_npy(path)
+        case ".npz":
+            return _one_part(path)
         case _:
             return read_table(path)
+
+
+def _one_part(path: Path) -> Part:
+    part, test = read_npz(path)
+    if test is not None:
+        raise DataError(f"{path} holds both parts, but is one of two files _TRAIN and _TEST; save X and y in each")
+    return part

@@ -32,9 +32,10 @@ def load(
 ) -> Dataset:
     """Load a data set by name, from a file or folder, or out of a container in memory.
 
-    A path is read as it is: ``.ts``, ``.tsv``, ``.npz``, ``.npy``, ``.csv``, ``.parquet``, or a folder with
-    ``<Name>_TRAIN.ts`` and ``<Name>_TEST.ts``. A name is looked for in `data_dir`, in aeon's wheel and in
-    the cache, and is downloaded at last: into `data_dir` where that can be written to, else the cache.
+    A path is read as it is: ``.ts``, ``.tsv``, ``.npz``, ``.npy``, ``.csv``, ``.parquet``, one of these called
+    ``<Name>_TRAIN.ts`` with the test part ``<Name>_TEST.ts`` beside it, or a folder with both. A name is looked for in
+    `data_dir`, in aeon's wheel and in the cache, and is downloaded at last: into `data_dir` where that can be written
+    to, else the cache.
 
     Parameters
     ----------
@@ -114,7 +115,8 @@ def _assemble(pair: Pair, source: str) -> Dataset:
         X_train, X_test = _alike(X_train, X_test, pair)
     labels = encode(train, test)
     sizes = size_notes(pair.name, len(X_train), None if X_test is None else len(X_test))
-    notes = dict.fromkeys((*train.notes, *(test.notes if test else ()), *_alone(pair), *sizes, *labels.notes))
+    lone = _alone(pair.train) if test is None else ()
+    notes = dict.fromkeys((*train.notes, *(test.notes if test else ()), *lone, *sizes, *labels.notes))
     return Dataset(pair.name, source, X_train, labels.y_train, X_test, labels.y_test, labels.classes, tuple(notes))
 
 
@@ -132,12 +134,10 @@ def _alike(X_train: Collection, X_test: Collection, pair: Pair) -> tuple[Collect
     return X_train, X_test
 
 
-def _alone(pair: Pair) -> tuple[str, ...]:
+def _alone(path: Path) -> tuple[str, ...]:
     """Say so where the name of a lone file shows that it is half of a pair."""
-    if pair.test is not None or pair.train.suffix.lower() not in (".ts", ".tsv"):
-        return ()
-    if pair.train.stem.endswith("_TEST"):
-        return (f"{pair.train.name} was read as the training part",)
-    if pair.train.stem.endswith("_TRAIN"):
-        return (f"{pair.train.name} has no {pair.name.removesuffix('_TRAIN')}_TEST beside it: no test part",)
+    if path.stem.endswith("_TEST"):
+        return (f"{path.name} was read as the training part",)
+    if path.stem.endswith("_TRAIN"):
+        return (f"{path.name} has no {path.stem.removesuffix('_TRAIN')}_TEST beside it: no test part",)
     return ()

@@ -110,8 +110,9 @@ def column_names(source: str | os.PathLike[str]) -> tuple[str, ...]:
 
 
 def _means_another(text: str) -> bool:
-    """Tell a folder of archive files, and one of results that is called like a data set."""
-    if folder_pair(Path(text).expanduser()) is not None:
+    """Tell a folder of both parts, and one of results that is called like a data set; parts may be logs themselves."""
+    pair = folder_pair(Path(text).expanduser())
+    if pair is not None and not is_log(pair.train):
         return True
     known = {*names_in(data_folder(None)), *names_in(bundled_folder()), *names_in(cache_folder()), *downloadable()}
     return not looks_like_path(text) and match_name(text, sorted(known)) is not None

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from command_line import arrays, found, refused, tsjepa, write_data
@@ -158,7 +159,7 @@ def test_both_encoders_are_normalised_by_the_statistics_of_the_training_part() -
     [
         ({"y_train": None, "y_test": None}, "have no labels"),
         ({"y_train": ["calm"] * 40}, "one class only"),
-        ({"X_test": None, "y_test": None}, "no test part"),
+        ({"X_test": None, "y_test": None}, "no test part, and a probe is scored on it: put it beside the training"),
     ],
 )
 def test_what_cannot_be_probed_is_told(changed: dict[str, Any], part: str) -> None:
@@ -180,6 +181,14 @@ def test_what_cannot_be_probed_is_told(changed: dict[str, Any], part: str) -> No
 )
 def test_usage_errors_end_with_2(words: list[str]) -> None:
     assert words[0] in refused(2, "probe", CKPT, *words)
+
+
+def test_a_table_is_scored_on_the_one_beside_it() -> None:
+    for part, n in (("TRAIN", 20), ("TEST", 10)):
+        X, y = arrays()[f"X_{part.lower()}"][:n, 0], arrays()[f"y_{part.lower()}"][:n]
+        pd.DataFrame(X).assign(label=y).to_csv(f"fan_{part}.csv", index=False)
+    values = found("probe", CKPT, "--data", "fan_TRAIN.csv")
+    assert (values["data"], values["n_train"], values["n_test"]) == ("fan", 20, 10)
 
 
 def test_data_that_have_moved_are_told() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from tsjepa.datasets import DataError, load
 from tsjepa.datasets.files import find_path
+from tsjepa.datasets.logs import is_log
 
 TS = "@classLabel true 1 2\n@data\n1,2,3:1\n4,5,6:2\n"
 
@@ -201,6 +202,50 @@ def test_a_training_file_brings_its_test_file(tmp_path: Path, suffix: str, text:
     (tmp_path / f"Pump_TEST{suffix}").unlink()
     (note,) = load(tmp_path / f"Pump_TRAIN{suffix}").notes
     assert note == f"Pump_TRAIN{suffix} has no Pump_TEST beside it: no test part"
+
+
+def _save(path: Path, X: list[list[float]], y: list[str]) -> None:
+    match path.suffix:
+        case ".npz":
+            np.savez(path, X=X, y=y)
+        case ".npy":
+            np.save(path, X)
+        case ".csv":
+            pd.DataFrame(X).assign(label=y).to_csv(path, index=False)
+        case _:
+            pd.DataFrame(X, columns=["t0", "t1"]).assign(label=y).to_parquet(path)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".npz", ".npy"])
+def test_tables_and_arrays_come_in_pairs_too(tmp_path: Path, suffix: str) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    train, test = (folder / f"Pump_{part}{suffix}" for part in ("TRAIN", "TEST"))
+    _save(train, [[1, 2], [3, 4]], ["ok", "worn"])
+    assert f"Pump_TRAIN{suffix} has no Pump_TEST beside it: no test part" in load(train).notes
+    _save(test, [[5, 6]], ["worn"])
+    for data in (load(train), load(folder)):
+        assert data.name == "Pump"
+        np.testing.assert_array_equal(data.X_train, [[[1, 2]], [[3, 4]]])
+        np.testing.assert_array_equal(data.X_test, [[[5, 6]]])
+        assert suffix == ".npy" or (data.y_test is not None and data.y_test.tolist() == [1])
+        assert not any("beside" in note for note in data.notes)
+    assert not is_log(folder)
+
+
+def test_one_file_of_a_pair_holds_one_part(tmp_path: Path) -> None:
+    both = {"X_train": GOOD, "X_test": GOOD}
+    np.savez(tmp_path / "Pump_TRAIN.npz", **both)  # type: ignore[arg-type]
+    assert load(tmp_path / "Pump_TRAIN.npz").notes == ()
+    np.savez(tmp_path / "Pump_TEST.npz", X=GOOD)
+    with pytest.raises(DataError, match=r"Pump_TRAIN\.npz holds both parts, but is one of two files"):
+        load(tmp_path / "Pump_TRAIN.npz")
+
+
+def test_a_pair_of_logs_is_a_log(tmp_path: Path) -> None:
+    for part in ("TRAIN", "TEST"):
+        (tmp_path / f"pump_{part}.csv").write_text("time,flow\n1,2.5\n2,3.5\n")
+    assert is_log(tmp_path)
 
 
 def test_folders(tmp_path: Path) -> None:
