@@ -2,15 +2,13 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from filelock import FileLock, Timeout
-
 from tsjepa.cli.errors import INTERRUPTED, USAGE, Failure, say, told
+from tsjepa.cli.locking import LOCK, locked
 from tsjepa.cli.options import BenchmarkOptions
-from tsjepa.cli.outdir import make_writable, replace_file, writing
+from tsjepa.cli.outdir import make_writable, replace_file
 from tsjepa.cli.render import count_bar
 from tsjepa.cli.report import BenchmarkReport
 from tsjepa.cli.training import pick_device
@@ -35,7 +33,7 @@ from tsjepa.evaluation.study_figures import safe
 
 DEFAULT_METHODS = ("default", "random-init", "minirocket", "majority")
 Row = TypeVar("Row")
-SUMMARY, LOCK, TASK = "summary.md", ".lock", "classification"
+SUMMARY, TASK = "summary.md", "classification"
 
 
 def benchmark(options: BenchmarkOptions) -> BenchmarkReport:
@@ -46,7 +44,7 @@ def benchmark(options: BenchmarkOptions) -> BenchmarkReport:
     methods = find_methods(options.methods or DEFAULT_METHODS, options.config, options.epochs)
     names = () if options.pretrain_on or options.transfer else data_names(options)
     make_writable(options.out)
-    with locked(options.out), told():
+    with locked(options.out / LOCK, f"another benchmark is running in {options.out}"), told():
         if names:
             results = compare(options, names, methods, device)
             found, runs = means(results), [row.status for row in results]
@@ -79,21 +77,6 @@ def check_kind(options: BenchmarkOptions) -> None:
 def data_names(options: BenchmarkOptions) -> tuple[str, ...]:
     """Return the data sets that are asked for, each once."""
     return load_suite(options.suite) if options.suite else tuple(dict.fromkeys(options.data))
-
-
-@contextmanager
-def locked(out: Path) -> Iterator[None]:
-    """Keep a second benchmark out of the folder; the system takes the lock away when this process ends, however."""
-    lock = FileLock(out / LOCK)
-    with writing(out):
-        try:
-            lock.acquire(blocking=False)
-        except Timeout:  # an OSError, too
-            raise Failure(f"another benchmark is running in {out}: wait for it, or name another folder.") from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def compare(options: BenchmarkOptions, names: Sequence[str], methods: Sequence[Method], device: str) -> list[Result]:

@@ -10,6 +10,7 @@ from tsjepa.checkpoint import Header, load_checkpoint
 from tsjepa.cli.data import Data, Part, load_data, say_remarks
 from tsjepa.cli.engines import check_engine, open_engine
 from tsjepa.cli.errors import INTERRUPTED, USAGE, Failure, say
+from tsjepa.cli.locking import LOCK, locked
 from tsjepa.cli.log_data import trained_log, without_missing_label
 from tsjepa.cli.options import EmbedOptions
 from tsjepa.cli.outdir import make_writable, refuse_input
@@ -33,7 +34,9 @@ def embed(options: EmbedOptions) -> EmbedReport:
     data = embed_data(options, header)
     say_remarks(data, header.config)
     make_writable(options.out.parent)
-    with open_engine(options.engine) as engine:
+    lock = options.out.with_name(f".{options.out.name}{LOCK}")
+    with locked(lock, f"another command is writing {options.out}"), open_engine(options.engine) as engine:
+        check_table_path(options.out, options.overwrite)  # another may have written it meanwhile
         embedder = Embedder(model.encoder, header.config.probe, device, options.pool_windows, engine, options.precision)
         chunks = list(embedder.chunks(data))
         key = table_key(options, data, len(chunks), embedder)

@@ -96,12 +96,25 @@ def resumed_run(options: PretrainOptions) -> Plan:
     if "optimizer_states" not in content or "epoch" not in content:
         raise Failure(f"{path} holds a model without its optimizer state, so training cannot go on from it.")
     header = read_header(content, path)
-    finished = int(content["epoch"]) + 1
+    finished = finished_epochs(content)
     config = resumed_config(options, header, finished)
     if data is None or asked != header.data or data.log not in (None, header.config.log):
         data = load_run_data(data_of(header, path, None), header.config, options)
     check_same_data(data, header)
     return Plan(config, data, out, finished)
+
+
+def finished_epochs(content: dict[str, Any]) -> int:
+    """Return how many epochs are finished in a run's checkpoint."""
+    return int(content["epoch"]) + 1
+
+
+def check_unchanged(plan: Plan, options: PretrainOptions) -> None:
+    """Refuse a folder that another command wrote to since the run was planned: the plan is not for that."""
+    if not options.resume:
+        check_run_folder(plan.out, options.overwrite)
+    elif plan.checkpoint.exists() and finished_epochs(read_checkpoint(plan.checkpoint)) != plan.finished:
+        raise Failure(f"another command went on with the run in {plan.out} meanwhile: give this one again.")
 
 
 def resumed_teacher(options: PretrainOptions, out: Path, data: Data | None) -> Plan:

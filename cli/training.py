@@ -8,9 +8,10 @@ import torch
 
 from tsjepa.checkpoint import load_checkpoint
 from tsjepa.cli.errors import INTERRUPTED, Failure, say, told
+from tsjepa.cli.locking import LOCK, locked
 from tsjepa.cli.options import Device, LoggerName, PretrainOptions
 from tsjepa.cli.outdir import CHECKPOINT, CONFIG, METRICS, TEACHER, make_writable, replace_file, start_run
-from tsjepa.cli.plan import Plan
+from tsjepa.cli.plan import Plan, check_unchanged
 from tsjepa.cli.render import Report, epoch_bar
 from tsjepa.config import dump_config
 from tsjepa.embedding import resolve_device
@@ -51,14 +52,19 @@ def check_logger(name: LoggerName) -> None:
 
 
 def train(plan: Plan, model: JEPA, options: PretrainOptions, device: str) -> Trained:
-    """Train in the run's folder, or load what is finished there."""
-    config = plan.config
-    if options.resume:
-        make_writable(plan.out)
-    else:
-        start_run(plan.out)
-    replace_file(plan.out / CONFIG, dump_config(config).encode())
-    if plan.finished == stages(config)[1].train.epochs:
+    """Train in the run's folder, or load what is finished there, while no other command may."""
+    make_writable(plan.out)
+    with locked(plan.out / LOCK, f"another run is going on in {plan.out}"):
+        check_unchanged(plan, options)
+        if not options.resume:
+            start_run(plan.out)
+        return train_alone(plan, model, options, device)
+
+
+def train_alone(plan: Plan, model: JEPA, options: PretrainOptions, device: str) -> Trained:
+    """Train in a folder that is this run's own."""
+    replace_file(plan.out / CONFIG, dump_config(plan.config).encode())
+    if plan.finished == stages(plan.config)[1].train.epochs:
         say(f"nothing is left to train: all {plan.finished} epochs are in {plan.checkpoint}.")
         model = load_checkpoint(plan.checkpoint)[0]
         return Trained(model, logged_loss(plan.out / METRICS), plan.finished, 0.0, logged_verdict(model, plan.out))

@@ -9,7 +9,7 @@ import pytest
 from filelock import FileLock
 from typer.testing import CliRunner, Result
 
-from tsjepa.cli import benchmark as command
+from tsjepa.cli.locking import LOCK
 from tsjepa.cli.main import app
 from tsjepa.evaluation import benchmark as engine
 from tsjepa.evaluation import benchmark_transfer
@@ -122,7 +122,7 @@ def test_a_benchmark_of_failures_alone_fails(tmp_path: Path) -> None:
 
 
 def test_a_second_benchmark_in_the_folder_is_refused(tmp_path: Path) -> None:
-    with FileLock(tmp_path / command.LOCK):
+    with FileLock(tmp_path / LOCK):
         said = refused(1, "--data", "GunPoint", "--method", "raw", "--out", str(tmp_path))
     assert f"another benchmark is running in {tmp_path}" in said
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from command_line import arrays, found, refused, trained_run, tsjepa, write_data
+from filelock import FileLock
 from typer.testing import CliRunner
 
 from tsjepa.arrays import as_series
@@ -228,6 +229,20 @@ def test_a_file_is_never_replaced_unasked() -> None:
 def test_places_where_no_table_can_be_written(out: str, code: int, part: str) -> None:
     Path("d.parquet").mkdir()
     assert part in refused(code, "embed", CKPT, "--data", "pump.npz", "--out", out)
+
+
+def test_a_second_command_for_the_same_file_is_refused() -> None:
+    with FileLock(".z.parquet.lock"):
+        assert "another command is writing z.parquet: wait for it, or give another --out" in refused(1, *WORDS)
+    assert not PARTS.exists()
+    assert tsjepa(*WORDS).exit_code == 0
+    assert not list(Path().glob(".z.parquet*"))
+
+
+def test_a_file_that_another_command_wrote_meanwhile_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tsjepa.cli.embed.say_remarks", lambda *_: Path("z.parquet").write_text("its"))
+    assert "z.parquet exists already" in refused(2, *WORDS)
+    assert Path("z.parquet").read_text() == "its"
 
 
 def test_flags_of_logs_are_refused_where_there_is_none() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from typer.testing import CliRunner, Result
 
 from tsjepa.build import configure
@@ -199,6 +200,38 @@ def test_other_changes_are_refused(run: str, words: list[str], part: str) -> Non
 
 def test_the_command_that_started_the_run_may_be_repeated(run: str) -> None:
     assert "nothing is left" in pretrain("--data", "pump.npz", *TINY, "--resume").stderr
+
+
+def test_a_folder_in_which_another_run_goes_on_is_refused(run: str) -> None:
+    before = {path: path.read_bytes() for path in Path(run).iterdir()}
+    with FileLock(Path(run, ".lock")):
+        taken = f"another run is going on in {run}: wait for it, or give another --out"
+        assert taken in refused(1, "--out", run, "--epochs", "3")
+        result = pretrain("--data", "pump.npz", *TINY, "--out", run, "--overwrite")
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert taken in result.stderr
+    Path(run, ".lock").unlink()
+    assert {path: path.read_bytes() for path in Path(run).iterdir()} == before
+
+
+def test_a_run_that_another_command_went_on_with_is_left_to_it(run: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = Path(run, "checkpoint.ckpt")
+
+    def train_on(*_: Any) -> None:
+        content = torch.load(path, weights_only=True)
+        torch.save({**content, "epoch": content["epoch"] + 1}, path)
+
+    monkeypatch.setattr("tsjepa.cli.commands.say_remarks", train_on)
+    assert f"another command went on with the run in {run} meanwhile" in refused(1, "--out", run, "--epochs", "3")
+
+
+def test_a_new_run_is_refused_where_another_has_begun_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("new").mkdir()
+    monkeypatch.setattr("tsjepa.cli.commands.say_remarks", lambda *_: Path("new/metrics.csv").write_text("its"))
+    result = pretrain("--data", write_data("pump"), *TINY, "--out", "new")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "new already holds a run (metrics.csv)" in result.stderr
+    assert [path.name for path in Path("new").iterdir()] == ["metrics.csv"]
 
 
 def test_what_cannot_be_resumed_is_told(run: str) -> None:
