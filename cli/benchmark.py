@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from tsjepa.cli.data import check_data_dir
 from tsjepa.cli.errors import INTERRUPTED, USAGE, Failure, say, told
 from tsjepa.cli.locking import LOCK, locked
 from tsjepa.cli.options import BenchmarkOptions
@@ -42,6 +43,7 @@ def benchmark(options: BenchmarkOptions) -> BenchmarkReport:
     check_kind(options)
     device = pick_device(options.device)
     methods = find_methods(options.methods or DEFAULT_METHODS, options.config, options.epochs)
+    check_data_dir(options.data_dir)
     names = () if options.pretrain_on or options.transfer else data_names(options)
     make_writable(options.out)
     with locked(options.out / LOCK, f"another benchmark is running in {options.out}"), told():

@@ -13,8 +13,10 @@ from tsjepa.cli.errors import USAGE, Failure, say, told
 from tsjepa.cli.log_data import LogParts, read_log, reads_as_log
 from tsjepa.config import Config
 from tsjepa.datasets import load
+from tsjepa.datasets.files import looks_like_path
 from tsjepa.datasets.labels import Encoded
 from tsjepa.datasets.logs import LogWindows, encode_labels
+from tsjepa.datasets.lookup import data_folder
 from tsjepa.sections import LogConfig
 
 
@@ -113,12 +115,24 @@ def load_data(
     log = LogConfig() if log is None else log
     if reads_as_log(name, log, asked or {}):
         return log_data(read_log(name, log, cache_dir, seed))
+    if not looks_like_path(name) and not Path(name).exists():
+        check_data_dir(data_dir)
     dataset = load(name, data_dir, announce=say)
     for note in dataset.notes:
         say(f"note: {note}")
     train = make_part(dataset.X_train, dataset.y_train, "the training part")
     test = None if dataset.X_test is None else make_part(dataset.X_test, dataset.y_test, "the test part")
     return Data(dataset.name, train, test, dataset.classes)
+
+
+def check_data_dir(data_dir: Path | None) -> None:
+    """Refuse a file in the place of the folder of data sets, and say so where there is no folder (yet)."""
+    folder = data_folder(data_dir)
+    if folder is None or folder.is_dir():
+        return
+    if folder.exists():
+        raise Failure(f"{folder} is a file: give a folder of data sets by --data-dir or TSJEPA_DATA.", USAGE)
+    say(f"note: there is no folder {folder}, where data sets are looked for first: check --data-dir or TSJEPA_DATA.")
 
 
 def data_of(header: Header, checkpoint: Path, asked: str | None) -> str:

@@ -125,7 +125,9 @@ def unknown_name(name: str, data_dir: Path | None) -> DataError:
     folded = {other.casefold(): other for other in sorted(known)}
     near = [folded[match] for match in get_close_matches(name.casefold(), list(folded), n=3)]
     hint = f"the nearest names are {', '.join(near)}" if near else "no known name is near it"
-    looked = f" (looked in {data_dir} too)" if data_dir is not None else ""
+    looked = ""
+    if data_dir is not None:
+        looked = f" (looked in {data_dir} too)" if data_dir.is_dir() else f" (there is no folder {data_dir})"
     return DataError(
         f"no data set is called {name!r}; {hint}{looked}; give a name, a file, or a folder with "
         "<Name>_TRAIN.ts and <Name>_TEST.ts"

@@ -121,6 +121,13 @@ def test_a_benchmark_of_failures_alone_fails(tmp_path: Path) -> None:
     assert "## Failed" in (out / "summary.md").read_text()
 
 
+@pytest.mark.usefixtures("here")
+def test_a_folder_of_data_sets_that_is_none_is_told_once(tmp_path: Path) -> None:
+    words = ("--data", "GunPoint", "--data", "ItalyPowerDemand", "--method", "majority", "--out", str(tmp_path))
+    said = tsjepa(*words, "--device", "cpu", "--data-dir", "absent").stderr
+    assert said.count("there is no folder absent") == 1
+
+
 def test_a_second_benchmark_in_the_folder_is_refused(tmp_path: Path) -> None:
     with FileLock(tmp_path / LOCK):
         said = refused(1, "--data", "GunPoint", "--method", "raw", "--out", str(tmp_path))

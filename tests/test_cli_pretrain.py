@@ -198,6 +198,16 @@ def test_failures_end_with_1_and_leave_nothing(words: list[str], part: str, monk
     assert names_in(".") == set()
 
 
+def test_a_folder_of_data_sets_that_is_none_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    absent = "note: there is no folder absent, where data sets are looked for first: check --data-dir or TSJEPA_DATA."
+    words = ("--epochs", "1", "--data-dir", "absent")
+    assert absent in pretrain(*words, "--out", "a").stderr
+    assert "no folder" not in pretrain(*words, "--out", "b", "--data", write_data("pump")).stderr
+    monkeypatch.setenv("TSJEPA_DATA", "pump.npz")
+    assert "pump.npz is a file: give a folder of data sets by --data-dir or TSJEPA_DATA." in refused(2)
+    assert names_in(".") == {"a", "b", "pump.npz"}
+
+
 def test_too_short_series_are_told() -> None:
     short = np.ones((12, 2, 1)) * np.arange(12)[:, None, None]
     assert "one token" in refused(2, "--data", write_data("pump", X_train=short, X_test=short[::2]))

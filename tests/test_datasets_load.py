@@ -92,6 +92,8 @@ def test_unknown_names_get_up_to_three_neighbours(tmp_path: Path) -> None:
         load("MyPumpSett", tmp_path)
     with pytest.raises(DataError, match="no known name is near it"):
         load("qqqqqqqqqq")
+    with pytest.raises(DataError, match=r"no known name is near it \(there is no folder .*absent\)"):
+        load("qqqqqqqqqq", tmp_path / "absent")
     for impossible in ("  ", "a\0b"):
         with pytest.raises(DataError, match="cannot name a data set"):
             load(impossible)
