@@ -1,5 +1,6 @@
 import errno
 import pickle
+import resource
 import zipfile
 from pathlib import Path
 
@@ -277,6 +278,18 @@ def test_a_write_that_torch_reports_as_runtime_error_is_an_oserror(tmp_path, mon
     monkeypatch.setattr(torch, "save", broken)
     with pytest.raises(OSError, match="cannot write"):
         write_atomically({}, tmp_path / "model.ckpt")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_the_disk_refuses_is_told_in_its_words(tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as error:
+            write_atomically({"x": torch.zeros(500_000)}, tmp_path / "model.ckpt")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert error.value.errno == errno.EFBIG
     assert not list(tmp_path.iterdir())
 
 

@@ -1,5 +1,6 @@
 """Checkpoints: self-describing, of plain types and tensors, written whole or not at all, loaded without pickle."""
 
+import io
 import os
 import pickle
 import signal
@@ -102,7 +103,7 @@ def _write(content: dict[str, Any], path: Path) -> None:
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
-            torch.save(content, file)
+            file.write(_packed(content))
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())
@@ -112,6 +113,13 @@ def _write(content: dict[str, Any], path: Path) -> None:
         if isinstance(error, RuntimeError):  # torch reports a failed write of its zip archive so
             raise OSError(f"cannot write {path}: {str(error).splitlines()[0]}") from error
         raise
+
+
+def _packed(content: dict[str, Any]) -> memoryview:
+    """Return the bytes of a checkpoint: torch writes them into memory, since it hides why a disk takes no more."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getbuffer()
 
 
 def _umask() -> int:
