@@ -138,7 +138,7 @@ class ProbeReport(NamedTuple):
         drawn = seeds([(row.n_labels, len(row.trained)) for row in self.scores.rows])
         channels = {"concat": "joined", "mean": "averaged", "max": "by their maximum"}[config.channels]
         shares = "shares, and " if config.shares else ""
-        form = f", read as a sketch of {config.sketch} numbers a channel" if config.sketch is not None else ""
+        form = f", read as a sketch of {config.sketch} numbers in all" if config.sketch is not None else ""
         return (
             f"{self.kind} probe of {self.data}: fitted on the training part ({drawn}), scored on the whole test part "
             f"({self.n_test} series); {shares}level(s) {config.levels}, pooled by {', '.join(config.pool)}{form}, "

@@ -108,6 +108,12 @@ def test_the_table_and_what_is_said_of_it() -> None:
     assert "pooled by mean" in said
 
 
+def test_a_sketch_has_its_numbers_in_all() -> None:
+    words = ("--set", "probe.sketch=64", "--epochs", "1", "--data", "pump.npz", "--out", "sketched")
+    assert tsjepa("pretrain", "--config", "tiny", "--device", "cpu", *words).exit_code == 0
+    assert "read as a sketch of 64 numbers in all, channels" in tsjepa("probe", "sketched/checkpoint.ckpt").stderr
+
+
 def test_layers_choose_what_is_pooled() -> None:
     said = [tsjepa("probe", CKPT, "--layers", layers).stderr for layers in ("last", "all", "0")]
     assert [f"level(s) {layers}," in text for layers, text in zip(("last", "all", "0"), said, strict=True)] == [
