@@ -4,10 +4,11 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -38,6 +39,28 @@ def print_json(values: Mapping[str, Any]) -> None:
 def print_line(text: str) -> None:
     """Write a line to standard output, however long it is."""
     sys.stdout.write(text + "\n")
+
+
+def print_numbers(table: Table) -> None:
+    """Write a table of numbers to standard output: where that is narrow, heads and names are folded, numbers never."""
+    console, (first, *others) = Console(), table.columns
+    first.min_width = widest(word for cell in first.cells for word in str(cell).split())
+    for column in table.columns:
+        column.overflow = "fold"
+    for level in range(3):  # heads in one line, folded between words, folded anywhere
+        for column in others:
+            head = str(column.header)
+            least = (cell_len(head), widest(head.split()), 0)[level]
+            column.width = max(least, widest(map(str, column.cells)))
+        needed = console.measure(table, options=console.options.update(max_width=1000))
+        if needed.maximum <= console.width:
+            break
+    Console(width=max(needed.minimum, console.width)).print(table)
+
+
+def widest(texts: Iterable[str]) -> int:
+    """Return the number of a terminal's cells that the widest text takes."""
+    return max(map(cell_len, texts), default=0)
 
 
 def busy(text: str) -> AbstractContextManager[Any]:
@@ -131,7 +154,7 @@ def show_pretrain(report: PretrainReport) -> None:
     table.add_row("seconds", f"{report.seconds:.1f}")
     if report.verdict is not None:
         table.add_row("collapse", report.verdict.verdict)
-    Console().print(table)
+    print_numbers(table)
     if report.verdict is not None:
         print_line(f"{report.verdict.verdict}: {report.verdict.evidence}")
     print_line(f"checkpoint: {report.checkpoint}")
@@ -167,7 +190,7 @@ def show_probe(report: ProbeReport) -> None:
             show_score(row.random_init),
             show_score(row.trained),
         )
-    Console().print(table)
+    print_numbers(table)
 
 
 def show_finetune(report: FinetuneReport) -> None:
@@ -180,7 +203,7 @@ def show_finetune(report: FinetuneReport) -> None:
     for row in report.rows:
         scores = [[report.guess], row.frozen, row.tuned, *([] if row.supervised is None else [row.supervised])]
         table.add_row(f"{row.fraction:g}", str(row.n_labels), *map(show_score, scores))
-    Console().print(table)
+    print_numbers(table)
     if report.out is not None:
         print_line(f"checkpoint: {report.out}")
 
@@ -223,7 +246,7 @@ def show_diagnose(report: DiagnoseReport) -> None:
         table.add_row(name.replace("_", " "), *("-" if value is None else f"{value:.3f}" for value in row))
     if (kept := report.numbers.get("kept_epoch")) is not None:
         table.add_row("epoch of the model", "-", str(kept))
-    Console().print(table)
+    print_numbers(table)
     if report.verdict is not None:
         print_line(f"{report.verdict.verdict}: {report.verdict.evidence}")
     print_line(f"page: {report.out}")
@@ -245,7 +268,7 @@ def show_benchmark(report: BenchmarkReport) -> None:
     for method, row in report.means.items():
         accuracy = row["mean_accuracy"]
         table.add_row(method, "-" if accuracy is None else f"{accuracy:.4f}", str(row["n_data"]))
-    Console().print(table)
+    print_numbers(table)
     failed = f", {report.n_failed} failed" if report.n_failed else ""
     print_line(f"{report.n_runs} runs{failed} ({report.seconds:.0f} s): {report.out / 'summary.md'}")
 
@@ -256,7 +279,7 @@ def show_tune(report: TuneReport) -> None:
     for run in sorted(report.runs, key=lambda run: run["weight"]):
         numbers = ["-" if run[key] is None else f"{run[key]:.4f}" for key in ("score", "loss")]
         table.add_row(f"{run['weight']:.3g}", numbers[0], run["verdict"], numbers[1], "yes" if run["enough"] else "no")
-    Console().print(table)
+    print_numbers(table)
     less = max((run["weight"] for run in report.runs if not run["enough"]), default=None)
     below = "nothing below it was tried" if less is None else f"{less:.3g} is not, and nothing between was tried"
     print_line(f"lambda: {report.weight:.3g}, the smallest weight that was found to be enough; {below}")
