@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LABEL_NAMES = ("label", "class", "target", "y")
+# of a table whose columns are time points, those that say which series a row is
+SIDE_NAMES = ("id", "index", "case", "fold", "split", "group")
 LOG_NAMES = ("time", "timestamp", "date", "datetime")
 
 
@@ -26,7 +28,8 @@ def read_table(path: Path) -> Part:
     ----------
     path : Path
         A .csv or .parquet file. Number columns are the time points of a univariate series, in the table's
-        order; list columns are channels. A column named label, class, target or y is the label.
+        order; list columns are channels. A column named label, class, target or y is the label; one named id,
+        index, case, fold, split or group is not read.
 
     Returns
     -------
@@ -56,12 +59,14 @@ def read_table(path: Path) -> Part:
     y = None if label is None else _labels(table[label], f"{path}, column {label}")
     others = [str(name) for name in table.columns if name != label and name not in lists]
     if lists:
-        return Part(_from_lists(table[lists], path), y, notes=_ignored(others, path))
+        return Part(_from_lists(table[lists], path), y, notes=_ignored(others, path, "hold no lists"))
+    aside = [name for name in others if name.strip().lower() in SIDE_NAMES]
+    others = [name for name in others if name not in aside]
     if not others:
         raise DataError(f"{path} has no column of values; give one column a time point, or list columns")
     _check_header(others, path)
     note = f"{path.name}: each row is one series of {len(others)} time points, '{others[0]}' to '{others[-1]}'"
-    return Part(_from_columns(table[others], path), y, notes=(note,))
+    return Part(_from_columns(table[others], path), y, notes=(note, *_ignored(aside, path, "are no time points")))
 
 
 def _open(path: Path) -> "pd.DataFrame":
@@ -144,9 +149,9 @@ def _labels(column: "pd.Series[Any]", where: str) -> Labels | None:
     return array_labels(values, len(column), where)
 
 
-def _ignored(names: list[str], path: Path) -> tuple[str, ...]:
+def _ignored(names: list[str], path: Path, why: str) -> tuple[str, ...]:
     listed = ", ".join(f"'{name}'" for name in names)
-    return (f"{path.name}: columns that hold no lists are not read: {listed}",) if names else ()
+    return (f"{path.name}: columns that {why} are not read: {listed}",) if names else ()
 
 
 def _from_columns(table: "pd.DataFrame", path: Path) -> Collection:

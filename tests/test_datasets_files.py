@@ -103,6 +103,19 @@ def test_tables_of_numbers(tmp_path: Path, suffix: str) -> None:
     assert data.notes == (f"pump{suffix}: each row is one series of 2 time points, 't0' to 't1'",)
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_columns_that_say_which_series_a_row_is_are_no_time_points(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"pump{suffix}"
+    table = pd.DataFrame({"ID": [1, 2], "t0": [1.0, 2], "t1": [3.0, 4], "fold": [0, 1], "split": ["a", "b"]})
+    _ = table.to_csv(path, index=False) if suffix == ".csv" else table.to_parquet(path)
+    data = load(path)
+    np.testing.assert_array_equal(data.X_train, [[[1, 3]], [[2, 4]]])
+    assert data.notes == (
+        f"pump{suffix}: each row is one series of 2 time points, 't0' to 't1'",
+        f"pump{suffix}: columns that are no time points are not read: 'ID', 'fold', 'split'",
+    )
+
+
 @pytest.mark.parametrize(
     ("labels", "classes", "y"),
     [
