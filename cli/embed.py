@@ -1,13 +1,12 @@
 """What `tsjepa embed` does: rows are embedded and written as they come, and go on where an earlier call stopped."""
 
-import hashlib
 import time
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
 from tsjepa.checkpoint import Header, load_checkpoint
-from tsjepa.cli.data import Data, Part, load_data, say_remarks
+from tsjepa.cli.data import Data, Part, content_hash, load_data, say_remarks
 from tsjepa.cli.engines import check_engine, open_engine
 from tsjepa.cli.errors import INTERRUPTED, USAGE, Failure, say
 from tsjepa.cli.locking import LOCK, locked
@@ -69,7 +68,7 @@ def table_key(options: EmbedOptions, data: Data, n_chunks: int, embedder: Embedd
     return {
         "version": version("tsjepa"),
         "checkpoint": file_hash(options.checkpoint),
-        "data": {name: content_hash(part) for name, part in data.parts()},
+        "data": {name: part_key(part) for name, part in data.parts()},
         "classes": data.classes,
         "chunks": n_chunks,
         "pool_windows": options.pool_windows,
@@ -79,14 +78,9 @@ def table_key(options: EmbedOptions, data: Data, n_chunks: int, embedder: Embedd
     }
 
 
-def content_hash(part: Part) -> str:
-    """Return a hash of the series of a part."""
-    if isinstance(part.series, LogWindows):
-        return part.series.key
-    found = hashlib.sha256()
-    for array in (*part.in_memory(), part.y):
-        found.update(b"none" if array is None else array.tobytes())
-    return found.hexdigest()
+def part_key(part: Part) -> str:
+    """Return what tells a part from others, labels included."""
+    return part.series.key if isinstance(part.series, LogWindows) else content_hash(*part.in_memory(), part.y)
 
 
 def write_rows(embedder: Embedder, data: Data, chunks: Sequence[Chunk], parts: PartFiles) -> int:

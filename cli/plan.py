@@ -10,6 +10,7 @@ from tsjepa.cli.errors import USAGE, Failure, say
 from tsjepa.cli.options import PretrainOptions
 from tsjepa.cli.outdir import CHECKPOINT, CONFIG, TEACHER, check_run_folder
 from tsjepa.config import Config, load_config
+from tsjepa.datasets.log_fingerprint import difference
 
 # Real smartwatch sensors that ship inside aeon: nothing is downloaded
 DEFAULT_DATA = "BasicMotions"
@@ -25,7 +26,7 @@ class Plan(NamedTuple):
 
     @property
     def header(self) -> Header:
-        """What the checkpoint says of itself; a log's fingerprint is of all its rows, test part included."""
+        """What the checkpoint says of itself; nothing of a test part but in the fingerprint of a log."""
         data, series = self.data, self.data.train.series
         shape = series.n_channels, series.n_timepoints
         return Header(self.config, self.config.data, *shape, data.channel_names, data.fingerprint)
@@ -182,4 +183,10 @@ def check_same_data(data: Data, header: Header) -> None:
         raise Failure(
             f"{data.name} has {now[0]} channels of {now[1]} points now, but the run was started on "
             f"{header.n_channels} of {header.n_timepoints}: give the same data to resume it."
+        )
+    changed = None if header.fingerprint is None else difference(header.fingerprint, data.fingerprint)
+    if changed is not None:
+        raise Failure(
+            f"{data.name} is not the same as when the run was started ({changed}): give the same data to resume it, "
+            "or start a new run."
         )

@@ -136,6 +136,13 @@ def test_windows_join_back_to_their_rows() -> None:
     assert len(inside.drop_duplicates(["unit", "timestamp"])) == len(log)  # every row is in a window
 
 
+def test_a_run_does_not_go_on_with_a_log_that_has_grown() -> None:
+    log = make_log().drop(columns="state")
+    pd.concat([log, log.tail(40).assign(unit="pump 9")]).to_parquet("pumps.parquet", index=False)
+    said = refused(1, "pretrain", "--resume", "--out", "run", "--epochs", "2", "--device", "cpu")
+    assert "pumps is not the same as when the run was started (its number of rows is 478 and was 438)" in said
+
+
 def test_flags_change_the_windows_of_the_checkpoint() -> None:
     done("embed", CKPT, "--data", "pumps.parquet", "--out", "z.parquet", "--window", "30s", "--stride", "30")
     check_joined_back(read("z.parquet"), make_log(), CKPT, "unit", "timestamp", 30)

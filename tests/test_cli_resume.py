@@ -234,6 +234,20 @@ def test_a_new_run_is_refused_where_another_has_begun_meanwhile(monkeypatch: pyt
     assert [path.name for path in Path("new").iterdir()] == ["metrics.csv"]
 
 
+def test_other_series_under_the_same_name_are_refused(run: str) -> None:
+    parts = dict(np.load("pump.npz"))
+    np.savez(
+        "pump.npz", **{**parts, "y_train": parts["y_train"][::-1], "X_test": parts["X_test"][:3], "y_test": [0] * 3}
+    )
+    assert "nothing is left" in pretrain("--out", run, "--resume").stderr  # labels and test part train nothing
+    before = {path: path.read_bytes() for path in Path(run).iterdir()}
+    for X, y in ((50 * parts["X_train"], parts["y_train"]), (parts["X_train"][:11], parts["y_train"][:11])):
+        np.savez("pump.npz", **{**parts, "X_train": X, "y_train": y})
+        said = refused(1, "--out", run, "--epochs", "4")
+        assert "pump is not the same as when the run was started (its values are others): give the same data" in said
+    assert {path: path.read_bytes() for path in Path(run).iterdir()} == before
+
+
 def test_what_cannot_be_resumed_is_told(run: str) -> None:
     assert "no checkpoint in absent" in refused(1, "--out", "absent")
     write_data("pump", n_timepoints=50)

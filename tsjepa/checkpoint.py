@@ -44,7 +44,7 @@ class Header(NamedTuple):
     channel_names : tuple of str, optional
         Names of the channels in their order; None where the data name none.
     fingerprint : dict, optional
-        Plain types that tell a training log from others; None for other data, and in older checkpoints.
+        Plain types that tell the training data from others; None for series in memory, and in older checkpoints.
     """
 
     config: Config
