@@ -9,6 +9,8 @@ from tsjepa.datasets.dataset import DataError
 from tsjepa.datasets.files import Pair, named_pair
 
 BUNDLED = "aeon (bundled)"
+# Sets of this project's measurements that no archive offers
+MADE = ("PaderbornKAT", "CWRU48k")
 
 
 def cache_folder() -> Path:
@@ -128,7 +130,8 @@ def unknown_name(name: str, data_dir: Path | None) -> DataError:
     looked = ""
     if data_dir is not None:
         looked = f" (looked in {data_dir} too)" if data_dir.is_dir() else f" (there is no folder {data_dir})"
+    made = "; docs/data.md says how it is made" if name.startswith(MADE) else ""
     return DataError(
-        f"no data set is called {name!r}; {hint}{looked}; give a name, a file, or a folder with "
+        f"no data set is called {name!r}{made}; {hint}{looked}; give a name, a file, or a folder with "
         "<Name>_TRAIN.ts and <Name>_TEST.ts"
     )

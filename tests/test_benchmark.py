@@ -270,6 +270,9 @@ def test_a_numeric_target_and_a_missing_test_part_are_refused(tmp_path: Path) ->
     with pytest.raises(BenchmarkError, match="numeric target"):
         load_parts(str(tmp_path / "pump.npz"))
     np.savez(tmp_path / "pump.npz", X_train=X, y_train=np.arange(8) % 2)
+    with pytest.raises(BenchmarkError, match="without a test part: put it beside the training part"):
+        load_parts(str(tmp_path / "pump.npz"))
+    np.savez(tmp_path / "pump.npz", X_train=X, y_train=np.arange(8) % 2, X_test=X)
     with pytest.raises(BenchmarkError, match="both parts need labels"):
         load_parts(str(tmp_path / "pump.npz"))
 

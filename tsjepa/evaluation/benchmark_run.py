@@ -107,7 +107,12 @@ def load_parts(name: str, fold: int = 0, data_dir: Path | None = None) -> Parts:
         If they are not labelled with classes in both parts.
     """
     data = load(name, data_dir, announce=_say)
-    if data.X_test is None or data.y_test is None or data.y_train is None:
+    if data.X_test is None:
+        raise BenchmarkError(
+            f"{name} cannot be scored without a test part: put it beside the training part, as in pump_TRAIN.csv and "
+            "pump_TEST.csv, or save X_train, y_train, X_test and y_test as .npz."
+        )
+    if data.y_test is None or data.y_train is None:
         raise BenchmarkError(f"{name} cannot be scored: both parts need labels.")
     if is_numeric(data.y_train):
         raise BenchmarkError(f"{name} has a numeric target, and a benchmark compares accuracies of classes.")
