@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 
+import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
@@ -10,7 +11,7 @@ import torch
 import tsjepa.training
 from tsjepa.arrays import Series, as_series
 from tsjepa.batches import Batches, ShuffledBatches, circular_shift, keyed_generator
-from tsjepa.build import build_model, configure, resolve
+from tsjepa.build import SEEDING, build_model, configure, resolve
 from tsjepa.checkpoint import Header, load_checkpoint
 from tsjepa.schedule import lr_factor
 from tsjepa.targets import Momentum
@@ -217,6 +218,29 @@ def test_a_logger_that_is_not_installed_is_named(tmp_path, monkeypatch):
     model, series, header = make("train.epochs=1")
     with pytest.raises(TrainingError, match=r"pip install 'tsjepa\[wandb\]'"):
         fit(model, series, header, Options(tmp_path, device="cpu", logger="wandb"))
+
+
+def test_no_weights_are_drawn_while_lightning_sets_the_generator_back(monkeypatch):
+    held = []
+
+    def check(self):
+        held.append(SEEDING.locked())
+        if len(held) > 1:
+            raise RuntimeError("stopped")
+
+    monkeypatch.setattr(pl.Trainer, "_run_sanity_check", check)
+    run(epochs=1)
+    assert held == [True]
+    assert not SEEDING.locked()
+    with pytest.raises(RuntimeError, match="stopped"):
+        run(epochs=1)
+    assert not SEEDING.locked()
+
+
+def test_weights_can_be_drawn_after_a_run_with_nothing_left_to_train(tmp_path):
+    for resume in (False, True):
+        run(tmp_path, epochs=1, resume=resume)
+        assert not SEEDING.locked()
 
 
 def test_nothing_reaches_the_terminal():

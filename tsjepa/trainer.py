@@ -15,6 +15,7 @@ from lightning.pytorch.loggers import Logger
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
+from tsjepa.build import SEEDING
 from tsjepa.callbacks import AtomicCheckpointIO, Progress, TrainingError
 from tsjepa.embedding import resolve_device
 from tsjepa.memory import keep_freed_memory
@@ -95,7 +96,7 @@ def make_trainer(section: TrainConfig, epochs: int, callbacks: list[pl.Callback]
             max_epochs=epochs,
             precision=PRECISIONS[section.precision],
             gradient_clip_val=section.clip or None,
-            callbacks=callbacks,
+            callbacks=[BuildersWait(), *callbacks],
             plugins=[AtomicCheckpointIO()],
             logger=make_logger(options.logger, options.out),
             log_every_n_steps=1,
@@ -122,6 +123,39 @@ def alone() -> Iterator[None]:
         finally:
             for logger, level in zip(loggers, levels, strict=True):
                 logger.setLevel(level)
+
+
+class BuildersWait(pl.Callback):
+    """Keeps other threads from drawing weights while Lightning sets torch's global generator back.
+
+    It does so around its sanity check, which comes between these two hooks, and weights that another thread draws
+    meanwhile would be those of another seed.
+    """
+
+    def __init__(self) -> None:
+        self.held = False
+
+    def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Hold them up."""
+        self.held = SEEDING.acquire()
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Let them go on."""
+        self.release()
+
+    def on_exception(self, trainer: pl.Trainer, module: pl.LightningModule, exception: BaseException) -> None:
+        """Let them go on where training did not come to its start."""
+        self.release()
+
+    def teardown(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
+        """Let them go on where nothing was left to train."""
+        self.release()
+
+    def release(self) -> None:
+        """Let them go on, once."""
+        if self.held:
+            self.held = False
+            SEEDING.release()
 
 
 def check_processes(options: Options, batch_size: int) -> None:
