@@ -1,6 +1,5 @@
 """Data sets as the commands need them: both parts as series, and what to know of them told on standard error."""
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +17,7 @@ from tsjepa.datasets.files import looks_like_path
 from tsjepa.datasets.labels import Encoded
 from tsjepa.datasets.logs import LogWindows, encode_labels
 from tsjepa.datasets.lookup import data_folder
+from tsjepa.evaluation.digest import content_digest
 from tsjepa.sections import LogConfig
 
 
@@ -87,7 +87,7 @@ class Data(NamedTuple):
         """What tells these data from others, as a checkpoint keeps it: of a log all rows, else the training series."""
         if isinstance(self.train.series, LogWindows):
             return self.train.series.fingerprint()
-        return {"values": content_hash(*self.train.in_memory())[:16]}
+        return {"values": content_digest(*self.train.in_memory())}
 
 
 def load_data(
@@ -126,14 +126,6 @@ def load_data(
     train = make_part(dataset.X_train, dataset.y_train, "the training part")
     test = None if dataset.X_test is None else make_part(dataset.X_test, dataset.y_test, "the test part")
     return Data(dataset.name, train, test, dataset.classes)
-
-
-def content_hash(*arrays: NDArray[Any] | None) -> str:
-    """Return the SHA-256 of arrays, some of which may be missing."""
-    found = hashlib.sha256()
-    for array in arrays:
-        found.update(b"none" if array is None else array.tobytes())
-    return found.hexdigest()
 
 
 def check_data_dir(data_dir: Path | None) -> None:

@@ -10,7 +10,7 @@ from pyarrow.csv import ConvertOptions
 
 from tsjepa.cli.errors import Failure
 from tsjepa.datasets.log_columns import CHANNEL, VALUE
-from tsjepa.datasets.log_reading import delimiter_of
+from tsjepa.datasets.log_reading import WITH_COMMA, delimiter_of
 from tsjepa.datasets.log_time import NANOSECONDS
 
 LARGEST = float(np.finfo(np.float32).max)
@@ -19,7 +19,6 @@ WORDS = {
     **dict.fromkeys(["none", *(text.lower() for text in ConvertOptions().null_values)], float("nan")),
     **{"true": 1.0, "false": 0.0},
 }
-WITH_COMMA = re.compile(r"[-+]?\d*,\d+")
 ZONE = re.compile(r"([+-])(\d\d):?(\d\d)?$")
 
 

@@ -6,7 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from tsjepa.checkpoint import Header, load_checkpoint
-from tsjepa.cli.data import Data, Part, content_hash, load_data, say_remarks
+from tsjepa.cli.data import Data, Part, load_data, say_remarks
 from tsjepa.cli.engines import check_engine, open_engine
 from tsjepa.cli.errors import INTERRUPTED, USAGE, Failure, say
 from tsjepa.cli.locking import LOCK, locked
@@ -19,6 +19,7 @@ from tsjepa.cli.report import EmbedReport
 from tsjepa.cli.table import Chunk, Embedder
 from tsjepa.cli.training import pick_device
 from tsjepa.datasets.logs import LogWindows
+from tsjepa.evaluation.digest import content_digest
 from tsjepa.memory import peak_megabytes
 
 
@@ -80,7 +81,7 @@ def table_key(options: EmbedOptions, data: Data, n_chunks: int, embedder: Embedd
 
 def part_key(part: Part) -> str:
     """Return what tells a part from others, labels included."""
-    return part.series.key if isinstance(part.series, LogWindows) else content_hash(*part.in_memory(), part.y)
+    return part.series.key if isinstance(part.series, LogWindows) else content_digest(*part.in_memory(), part.y)
 
 
 def write_rows(embedder: Embedder, data: Data, chunks: Sequence[Chunk], parts: PartFiles) -> int:

@@ -15,11 +15,11 @@ from tsjepa.cli.plan import Plan, check_unchanged
 from tsjepa.cli.render import Report, epoch_bar
 from tsjepa.config import dump_config
 from tsjepa.embedding import resolve_device
-from tsjepa.logs import DIAGNOSTICS, EpochTable
-from tsjepa.monitor import read_history, teacher_verdict
+from tsjepa.logs import EpochTable
+from tsjepa.monitor import recorded_verdict, teacher_verdict
 from tsjepa.objective import JEPA
 from tsjepa.stages import stages
-from tsjepa.verdict import Verdict, judge, of_both
+from tsjepa.verdict import Verdict, of_both
 
 if TYPE_CHECKING:
     from tsjepa.trainer import Options
@@ -86,15 +86,13 @@ def summary(plan: Plan, model: JEPA, device: str) -> str:
 
 def logged_loss(metrics: Path) -> float | None:
     """Return the loss of the last finished epoch, where the file that tells it is still there."""
-    losses = EpochTable(metrics).records(lambda row: float(row["loss"]))
-    return losses[-1] if losses else None
+    return EpochTable(metrics).last("loss")
 
 
 def logged_verdict(model: JEPA, out: Path) -> Verdict | None:
     """Return the verdict on a finished run, where the file that tells it is still there."""
-    history, dim = read_history(EpochTable(out / DIAGNOSTICS)), model.encoder.dim
-    own = judge(history, dim=dim) if history and not history[0].epoch else None
-    return of_both(teacher_verdict(out, dim), own)
+    dim = model.encoder.dim
+    return of_both(teacher_verdict(out, dim), recorded_verdict(out, dim))
 
 
 def run_fit(plan: Plan, model: JEPA, options: PretrainOptions, device: str) -> Trained:

@@ -1,6 +1,5 @@
 """Record batches of a log as checked arrays: ids, int64 or float64 times, float32 values."""
 
-import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -10,7 +9,7 @@ from numpy.typing import NDArray
 from tsjepa.datasets.dataset import DataError
 from tsjepa.datasets.log_columns import Layout
 from tsjepa.datasets.log_files import LogFile
-from tsjepa.datasets.log_reading import Piece, batches, dialect, read_schema
+from tsjepa.datasets.log_reading import WITH_COMMA, Piece, batches, dialect, read_schema
 from tsjepa.datasets.log_types import is_day
 from tsjepa.datasets.values import TOO_LARGE
 
@@ -200,7 +199,7 @@ def _cast(column: "pa.Array", kind: "pa.DataType", file: LogFile, name: str, fir
     except pa.ArrowException as error:
         row = next(row for row in range(len(column)) if not _casts(column.slice(row, 1), kind))
         held = str(column[row].as_py())
-        advice = "write decimals with a point" if re.fullmatch(r"[-+]?\d*,\d+", held) else "mend it or drop the row"
+        advice = "write decimals with a point" if WITH_COMMA.fullmatch(held) else "mend it or drop the row"
         raise DataError(
             f"{file.shown}, row {first + row}: column '{name}' holds {held[:40]!r}, which is not {_in_words(kind)}; "
             f"{advice}"

@@ -65,8 +65,7 @@ class EpochEnd(pl.Callback):
         """Keep of older tables the epochs before the one that comes now."""
         if self.metrics is not None and trainer.is_global_zero:
             self.metrics.keep_until(trainer.current_epoch)
-            seconds = self.metrics.records(lambda row: float(row["seconds"]))
-            self.spent = seconds[-1] if seconds else 0.0
+            self.spent = self.metrics.last("seconds") or 0.0
         if self.monitor is not None:
             self.monitor.start(trainer.current_epoch)
 

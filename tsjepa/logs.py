@@ -75,6 +75,11 @@ class EpochTable:
                     "on without what it tells."
                 ) from error
 
+    def last(self, name: str) -> float | None:
+        """Return a column's value in the last row, None where there is no row; see `records`."""
+        values = self.records(lambda row: float(row[name]))
+        return values[-1] if values else None
+
     def keep_until(self, epoch: int) -> None:
         """Drop the rows of later epochs: they are done again."""
         rows = self.rows()

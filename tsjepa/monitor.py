@@ -246,10 +246,15 @@ def read_history(table: EpochTable) -> list[EpochDiagnostics]:
     )
 
 
+def recorded_verdict(folder: Path, dim: int) -> Verdict | None:
+    """Return the verdict on what was trained in a folder, None where no history is there from its beginning on."""
+    history = read_history(EpochTable(folder / DIAGNOSTICS))
+    return judge(history, dim=dim) if history and not history[0].epoch else None
+
+
 def teacher_verdict(out: Path | None, dim: int) -> Verdict | None:
     """Return the verdict on the teacher that was trained in a run's folder, None where there is none."""
-    history = [] if out is None else read_history(EpochTable(out / TEACHER / DIAGNOSTICS))
-    return judge(history, dim=dim) if history and not history[0].epoch else None
+    return None if out is None else recorded_verdict(out / TEACHER, dim)
 
 
 def across(sample: Sample) -> dict[str, float]:

@@ -199,8 +199,8 @@ def final_loss(end: EpochEnd, out: Path | None) -> float:
     """Return the last epoch's loss, out of metrics.csv where the checkpoint was of a finished run."""
     if out is None or not math.isnan(end.loss):
         return end.loss
-    losses = EpochTable(out / METRICS).records(lambda row: float(row["loss"]))
-    return losses[-1] if losses else end.loss
+    loss = EpochTable(out / METRICS).last("loss")
+    return end.loss if loss is None else loss
 
 
 def keep_best(model: JEPA, out: Path | None) -> int | None:

@@ -97,7 +97,7 @@ def left_to_run(jobs: Sequence[Job], store: Store) -> list[Job]:
         if row is None or row.status != "ok":
             left.append(job)
             continue
-        check_made_alike([row], job.method, (job.data,), job.data_dir, store.results.path)
+        check_made_alike(row, job.method, (job.data,), job.data_dir, store.results.path)
         there = tuple(map(Budget.parse, drawn.get(job.key, {})))
         if not set(job.budgets) <= set(there):  # what is there is made again, and not lost
             left.append(job._replace(budgets=(*there, *(own for own in job.budgets if own not in there))))

@@ -1,7 +1,7 @@
 """Whether the rows that are there were made as asked: with the same recipe, and of the same data."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Protocol
@@ -25,19 +25,16 @@ class Made(Protocol):
         """Digest of the data; empty in tables of before it was kept."""
 
 
-def check_made_alike(
-    rows: Iterable[Made], method: Method, names: Sequence[str], data_dir: Path | None, path: Path
-) -> None:
-    """Refuse finished rows of another recipe or of other data.
+def check_made_alike(row: Made, method: Method, names: Sequence[str], data_dir: Path | None, path: Path) -> None:
+    """Refuse a finished row of another recipe or of other data.
 
     Parameters
     ----------
-    rows : iterable of Result or Transferred
-        Of one run.
+    row : Result or Transferred
     method : Method
         As asked for now.
     names : sequence of str
-        The data sets that the run looks at.
+        The data sets that it was made of.
     data_dir : Path, optional
     path : Path
         Of the table, for the message.
@@ -47,17 +44,16 @@ def check_made_alike(
     BenchmarkError
         If they differ; data that cannot be loaded now are not compared.
     """
-    for row in rows:
-        if row.recipe != method.digest():
-            raise BenchmarkError(
-                f"{path} holds {method.name} on {', '.join(names)} made with another recipe or number of epochs: "
-                "name another folder with --out, or give the same options."
-            )
-        if row.data_digest and digest_at_hand(names, data_dir) not in (None, row.data_digest):
-            raise BenchmarkError(
-                f"{path} holds {method.name} on {', '.join(names)} as the data were then, and they are others now: "
-                "name another folder with --out."
-            )
+    if row.recipe != method.digest():
+        raise BenchmarkError(
+            f"{path} holds {method.name} on {', '.join(names)} made with another recipe or number of epochs: "
+            "name another folder with --out, or give the same options."
+        )
+    if row.data_digest and digest_at_hand(names, data_dir) not in (None, row.data_digest):
+        raise BenchmarkError(
+            f"{path} holds {method.name} on {', '.join(names)} as the data were then, and they are others now: "
+            "name another folder with --out."
+        )
 
 
 def digest_at_hand(names: Sequence[str], data_dir: Path | None) -> str | None:

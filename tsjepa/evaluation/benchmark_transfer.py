@@ -204,7 +204,7 @@ def finished(job: Job, rows: Sequence[Transferred], path: Path) -> bool:
     if not rows or any(row.status != "ok" for row in rows):
         return False
     for row in rows:
-        check_made_alike([row], job.method, looked_at(job, row.fit_on, row.target), job.data_dir, path)
+        check_made_alike(row, job.method, looked_at(job, row.fit_on, row.target), job.data_dir, path)
     there = {(row.fit_on, row.target, row.labels) for row in rows}
     asked = [ALL, *(str(Budget("per_class", number)) for number in job.per_class)]
     return all((*pair, labels) in there for pair in job.pairs for labels in asked)
