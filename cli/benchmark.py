@@ -15,7 +15,7 @@ from tsjepa.cli.report import BenchmarkReport
 from tsjepa.cli.training import pick_device
 from tsjepa.evaluation.benchmark import Store, carry_out, left_to_run, plan
 from tsjepa.evaluation.benchmark_figures import Pictures, picture, pictures
-from tsjepa.evaluation.benchmark_labels import Budget
+from tsjepa.evaluation.benchmark_labels import LabelBudget
 from tsjepa.evaluation.benchmark_methods import Method, find_methods
 from tsjepa.evaluation.benchmark_suites import load_suite
 from tsjepa.evaluation.benchmark_summary import aeon_tables, means, summary
@@ -84,8 +84,8 @@ def data_names(options: BenchmarkOptions) -> tuple[str, ...]:
 def compare(options: BenchmarkOptions, names: Sequence[str], methods: Sequence[Method], device: str) -> list[Result]:
     """Make the runs of a comparison, and write its summary, pictures and tables."""
     store = Store.at(options.out)
-    budgets = tuple(Budget("share", share) for share in options.fractions)
-    budgets += tuple(Budget("per_class", number) for number in options.per_class)
+    budgets = tuple(LabelBudget("share", share) for share in options.fractions)
+    budgets += tuple(LabelBudget("per_class", number) for number in options.per_class)
     jobs = plan(names, methods, options.seeds, options.folds, budgets, options.data_dir, device)
     left = left_to_run(jobs, store)
     say(f"benchmark of {len(jobs)} runs on {len(names)} data sets; {len(jobs) - len(left)} are finished already.")

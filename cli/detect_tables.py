@@ -2,7 +2,6 @@
 
 import csv
 import io
-import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +16,7 @@ from tsjepa.cli.outdir import refuse_input, replace_file, writing
 from tsjepa.datasets.log_runs import LogRuns
 from tsjepa.events import Event
 from tsjepa.thresholds import Threshold
+from tsjepa.whole_file import whole_file
 
 EVENTS = "events.csv"
 EVENT_COLUMNS = ("event", "id", "start", "end", "peak", "score", "channels")
@@ -85,19 +85,13 @@ def check_paths(options: DetectOptions) -> None:
 
 def write_scores(out: Path, found: Found) -> None:
     """Write one row a row of the log, in its order."""
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    with writing(out):
-        try:
-            writer = None
-            for start in range(0, len(found.order), GROUP_ROWS):
-                table = score_table(found, found.order[start : start + GROUP_ROWS])
-                writer = writer or pq.ParquetWriter(temporary, table.schema, compression="zstd")
-                writer.write_table(table)
-            if writer is not None:
-                writer.close()
-            os.replace(temporary, out)
-        finally:
-            temporary.unlink(missing_ok=True)
+    first, *rest = (found.order[start : start + GROUP_ROWS] for start in range(0, len(found.order), GROUP_ROWS))
+    with writing(out), whole_file(out) as temporary:
+        table = score_table(found, first)
+        with pq.ParquetWriter(temporary, table.schema, compression="zstd") as writer:
+            writer.write_table(table)
+            for rows in rest:
+                writer.write_table(score_table(found, rows))
 
 
 def score_table(found: Found, rows: NDArray[np.int64]) -> pa.Table:

@@ -1,7 +1,6 @@
 """The folder of a run: what is refused, what is replaced, and files that are written whole or not at all."""
 
 import glob
-import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +8,7 @@ from pathlib import Path
 
 from tsjepa.cli.errors import USAGE, Failure
 from tsjepa.logs import BEST, CHECKPOINT, DIAGNOSTICS, METRICS, TEACHER
+from tsjepa.whole_file import whole_file
 
 CONFIG, PAGE = "config.yaml", "diagnose.html"
 RUN = (CHECKPOINT, CONFIG, METRICS, DIAGNOSTICS, BEST, PAGE)
@@ -56,13 +56,8 @@ def start_run(out: Path) -> None:
 
 def replace_file(path: Path, content: bytes | memoryview) -> None:
     """Write a file under a temporary name beside it, then put it in its place."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with writing(path):
-        try:
-            temporary.write_bytes(content)
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+    with writing(path), whole_file(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def refuse_input(out: Path, *sources: str | None) -> None:

@@ -16,7 +16,7 @@ from tsjepa.datasets.log_fingerprint import difference
 DEFAULT_DATA = "BasicMotions"
 
 
-class Plan(NamedTuple):
+class RunPlan(NamedTuple):
     """A resolved run; `finished` epochs are in the folder's checkpoint already."""
 
     config: Config
@@ -37,7 +37,7 @@ class Plan(NamedTuple):
         return self.out / CHECKPOINT
 
 
-def new_run(options: PretrainOptions) -> Plan:
+def new_run(options: PretrainOptions) -> RunPlan:
     """Plan a run from nothing, and refuse a folder that holds another one."""
     config = configure(options.config, options.objective, options.overrides())
     config = config.model_copy(update={"data": named_data(config)})
@@ -49,7 +49,7 @@ def new_run(options: PretrainOptions) -> Plan:
     config = config if data.log is None else config.model_copy(update={"log": data.log})
     out = options.out or default_out(data)
     check_run_folder(out, options.overwrite)
-    return Plan(config, data, out)
+    return RunPlan(config, data, out)
 
 
 def named_data(config: Config) -> str:
@@ -78,7 +78,7 @@ def default_out(data: Data) -> Path:
     return Path("runs", data.name)
 
 
-def resumed_run(options: PretrainOptions) -> Plan:
+def resumed_run(options: PretrainOptions) -> RunPlan:
     """Plan to go on: configuration and data are the checkpoint's, and only the number of epochs may change."""
     if options.overwrite:
         raise Failure("--resume goes on with a run and --overwrite replaces it: give one of them.", USAGE)
@@ -102,7 +102,7 @@ def resumed_run(options: PretrainOptions) -> Plan:
     if data is None or asked != header.data or data.log not in (None, header.config.log):
         data = load_run_data(data_of(header, path, None), header.config, options)
     check_same_data(data, header)
-    return Plan(config, data, out, finished)
+    return RunPlan(config, data, out, finished)
 
 
 def finished_epochs(content: dict[str, Any]) -> int:
@@ -110,7 +110,7 @@ def finished_epochs(content: dict[str, Any]) -> int:
     return int(content["epoch"]) + 1
 
 
-def check_unchanged(plan: Plan, options: PretrainOptions) -> None:
+def check_unchanged(plan: RunPlan, options: PretrainOptions) -> None:
     """Refuse a folder that another command wrote to since the run was planned: the plan is not for that."""
     if not options.resume:
         check_run_folder(plan.out, options.overwrite)
@@ -118,7 +118,7 @@ def check_unchanged(plan: Plan, options: PretrainOptions) -> None:
         raise Failure(f"another command went on with the run in {plan.out} meanwhile: give this one again.")
 
 
-def resumed_teacher(options: PretrainOptions, out: Path, data: Data | None) -> Plan:
+def resumed_teacher(options: PretrainOptions, out: Path, data: Data | None) -> RunPlan:
     """Plan to go on with a run that was stopped while its teacher was trained; config.yaml says what was asked for."""
     config = load_config(out / CONFIG)
     content = read_checkpoint(out / TEACHER / CHECKPOINT)
@@ -127,7 +127,7 @@ def resumed_teacher(options: PretrainOptions, out: Path, data: Data | None) -> P
         raise Failure("the teacher's epochs cannot change: leave --epochs out, or start again.", USAGE)
     data = data or load_run_data(named_data(config), config, options)
     check_same_data(data, header)
-    return Plan(config, data, out)
+    return RunPlan(config, data, out)
 
 
 def resumed_config(options: PretrainOptions, header: Header, finished: int) -> Config:

@@ -11,7 +11,7 @@ from tsjepa.cli.errors import INTERRUPTED, Failure, say, told
 from tsjepa.cli.locking import LOCK, locked
 from tsjepa.cli.options import Device, LoggerName, PretrainOptions
 from tsjepa.cli.outdir import CHECKPOINT, CONFIG, METRICS, TEACHER, make_writable, replace_file, start_run
-from tsjepa.cli.plan import Plan, check_unchanged
+from tsjepa.cli.plan import RunPlan, check_unchanged
 from tsjepa.cli.render import Report, epoch_bar
 from tsjepa.config import dump_config
 from tsjepa.embedding import resolve_device
@@ -51,7 +51,7 @@ def check_logger(name: LoggerName) -> None:
         raise Failure(f"the {name} logger is not installed: pip install 'tsjepa[{name}]'.")
 
 
-def train(plan: Plan, model: JEPA, options: PretrainOptions, device: str) -> Trained:
+def train(plan: RunPlan, model: JEPA, options: PretrainOptions, device: str) -> Trained:
     """Train in the run's folder, or load what is finished there, while no other command may."""
     make_writable(plan.out)
     with locked(plan.out / LOCK, f"another run is going on in {plan.out}"):
@@ -61,7 +61,7 @@ def train(plan: Plan, model: JEPA, options: PretrainOptions, device: str) -> Tra
         return train_alone(plan, model, options, device)
 
 
-def train_alone(plan: Plan, model: JEPA, options: PretrainOptions, device: str) -> Trained:
+def train_alone(plan: RunPlan, model: JEPA, options: PretrainOptions, device: str) -> Trained:
     """Train in a folder that is this run's own."""
     replace_file(plan.out / CONFIG, dump_config(plan.config).encode())
     if plan.finished == stages(plan.config)[1].train.epochs:
@@ -72,7 +72,7 @@ def train_alone(plan: Plan, model: JEPA, options: PretrainOptions, device: str) 
     return run_fit(plan, model, options, device)
 
 
-def summary(plan: Plan, model: JEPA, device: str) -> str:
+def summary(plan: RunPlan, model: JEPA, device: str) -> str:
     """Say what is trained on what."""
     series = plan.data.train.series
     size = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
@@ -95,7 +95,7 @@ def logged_verdict(model: JEPA, out: Path) -> Verdict | None:
     return of_both(teacher_verdict(out, dim), recorded_verdict(out, dim))
 
 
-def run_fit(plan: Plan, model: JEPA, options: PretrainOptions, device: str) -> Trained:
+def run_fit(plan: RunPlan, model: JEPA, options: PretrainOptions, device: str) -> Trained:
     """Call `fit`, and say what is kept when it does not come to its end."""
     from tsjepa.training import TrainingError, fit_stages
 
@@ -115,7 +115,7 @@ def run_fit(plan: Plan, model: JEPA, options: PretrainOptions, device: str) -> T
     return Trained(model, result.loss, result.epochs, result.seconds, result.verdict, result.kept)
 
 
-def fit_options(plan: Plan, options: PretrainOptions, device: str, report: Report | None) -> "Options":
+def fit_options(plan: RunPlan, options: PretrainOptions, device: str, report: Report | None) -> "Options":
     """Return how the run is carried out."""
     from tsjepa.trainer import Options
 
@@ -133,7 +133,7 @@ def fit_options(plan: Plan, options: PretrainOptions, device: str, report: Repor
     )
 
 
-def check_processes(plan: Plan, options: PretrainOptions, device: str) -> None:
+def check_processes(plan: RunPlan, options: PretrainOptions, device: str) -> None:
     """Refuse more processes than there are devices or series in a batch, before anything is written."""
     if options.devices * options.nodes == 1:
         return

@@ -18,7 +18,7 @@ from tsjepa.datasets.log_access import MappedArray, RunReader
 from tsjepa.datasets.log_columns import Layout
 from tsjepa.datasets.log_files import LogFile
 from tsjepa.datasets.log_place import Progress, Summary, row_fields
-from tsjepa.datasets.log_plan import Plan, file_ids
+from tsjepa.datasets.log_plan import RowPlan, file_ids
 from tsjepa.datasets.log_reading import Piece
 from tsjepa.datasets.log_rows import build_rows
 from tsjepa.datasets.log_steps import lost_steps
@@ -244,7 +244,7 @@ def median_steps(rows: RowFiles, offsets: NDArray[np.int64]) -> NDArray[np.float
 
 
 def _finish(
-    layout: Layout, plan: Plan, summary: Summary, offsets: NDArray[np.int64], folder: Path, lost: list[str]
+    layout: Layout, plan: RowPlan, summary: Summary, offsets: NDArray[np.int64], folder: Path, lost: list[str]
 ) -> None:
     """Turn what was built into a finished folder, and remove what it was built from."""
     import pyarrow as pa
@@ -268,7 +268,7 @@ def _finish(
         (folder / "sorted.json").unlink(missing_ok=True)
 
 
-def _notes(plan: Plan, summary: Summary, total: int, lost: list[str]) -> tuple[str, ...]:
+def _notes(plan: RowPlan, summary: Summary, total: int, lost: list[str]) -> tuple[str, ...]:
     """Say what is odd about the channels, and that rows had to be sorted."""
     notes = []
     if plan.unsorted is not None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tsjepa.datasets.dataset import DataError
 from tsjepa.datasets.log_columns import Layout
-from tsjepa.datasets.log_plan import Plan
+from tsjepa.datasets.log_plan import RowPlan
 from tsjepa.datasets.log_reading import Piece
 from tsjepa.datasets.log_scan import Interner, Scan, stamp
 from tsjepa.datasets.log_store import Block, Field, RowFiles, read_json, write_json
@@ -70,7 +70,7 @@ def _each(choose: Callable[..., float], ours: list[float | None], theirs: list[f
     return [b if a is None else a if b is None else choose(a, b) for a, b in pairs]
 
 
-def row_fields(layout: Layout, plan: Plan) -> dict[str, Field]:
+def row_fields(layout: Layout, plan: RowPlan) -> dict[str, Field]:
     """Return the columns that a log's rows are kept in.
 
     Values are float32; `present` tells rows with a value; a label is a class code, -1 for none, or a target.
@@ -89,7 +89,7 @@ class Placer:
     ----------
     layout : Layout
         How columns are read.
-    plan : Plan
+    plan : RowPlan
         Where each id's rows begin.
     names : dict of str to str
         Ids of files.
@@ -102,7 +102,7 @@ class Placer:
     """
 
     def __init__(
-        self, layout: Layout, plan: Plan, names: dict[str, str], folder: Path, target: RowFiles, progress: Progress
+        self, layout: Layout, plan: RowPlan, names: dict[str, str], folder: Path, target: RowFiles, progress: Progress
     ) -> None:
         self.layout, self.plan, self.names, self.folder = layout, plan, names, folder
         self.target, self.progress = target, progress
@@ -161,7 +161,7 @@ class Placer:
         self._unmarked, self._unsynced = [], 0
 
 
-def _block(plan: Plan, rows: Rows, labels: Interner, channels: Interner) -> Block:
+def _block(plan: RowPlan, rows: Rows, labels: Interner, channels: Interner) -> Block:
     assert rows.values is not None
     block: Block = {"time": rows.time, "values": rows.values, "present": present(rows.values)}
     if rows.label is not None:

@@ -24,7 +24,7 @@ UNIT_FACTORS = (1e3, 1e6, 1e9)
 
 
 @dataclass(frozen=True)
-class Plan:
+class RowPlan:
     """Where rows go.
 
     Attributes
@@ -66,7 +66,7 @@ class _Id:
         self.rows, self.last, self.ordered, self.group = 0, None, True, group
 
 
-def make_plan(layout: Layout, scanned: Iterable[tuple[Piece, Scan]]) -> Plan:
+def make_plan(layout: Layout, scanned: Iterable[tuple[Piece, Scan]]) -> RowPlan:
     """Put the findings of all pieces together.
 
     Raises
@@ -115,7 +115,7 @@ def make_plan(layout: Layout, scanned: Iterable[tuple[Piece, Scan]]) -> Plan:
     names, classes = _channel_names(layout, channels), None if labels is None else tuple(sorted(labels))
     digest = hashlib.sha256(json.dumps([ids, counts, classes, names, ordered]).encode()).hexdigest()[:16]
     groups = [known[identity].group for identity in ids]
-    return Plan(ids, offsets, groups, classes, names, ordered, unsorted, digest)
+    return RowPlan(ids, offsets, groups, classes, names, ordered, unsorted, digest)
 
 
 def _channel_names(layout: Layout, found: set[str]) -> tuple[str, ...]:

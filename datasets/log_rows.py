@@ -12,7 +12,7 @@ from tsjepa.datasets import log_place
 from tsjepa.datasets.dataset import DataError
 from tsjepa.datasets.log_columns import Layout
 from tsjepa.datasets.log_place import Placer, Progress, Summary, present, row_fields
-from tsjepa.datasets.log_plan import Plan, make_plan, twice_error
+from tsjepa.datasets.log_plan import RowPlan, make_plan, twice_error
 from tsjepa.datasets.log_reading import Piece
 from tsjepa.datasets.log_scan import Scan, Twice, scan_pieces, stamp
 from tsjepa.datasets.log_sort import sorted_blocks
@@ -26,7 +26,7 @@ def build_rows(
     folder: Path,
     progress: Progress,
     announce: Callable[[str], None],
-) -> tuple[Plan, Summary, NDArray[np.int64]]:
+) -> tuple[RowPlan, Summary, NDArray[np.int64]]:
     """Build a log's rows in a folder, going on from what an earlier run left there.
 
     Parameters
@@ -44,7 +44,7 @@ def build_rows(
 
     Returns
     -------
-    plan : Plan
+    plan : RowPlan
         Ids and classes.
     summary : Summary
         What channels hold.
@@ -90,7 +90,7 @@ def _staged_fields(layout: Layout, fields: dict[str, Field]) -> dict[str, Field]
     return staged if layout.form != "long" else staged | {"values": Field("float32", 1), "channel": Field("int32")}
 
 
-def _check_space(folder: Path, plan: Plan, copies: list[dict[str, Field]]) -> None:
+def _check_space(folder: Path, plan: RowPlan, copies: list[dict[str, Field]]) -> None:
     """Refuse at once what cannot fit; rows that an earlier run wrote count as there already."""
     need = int(plan.offsets[-1]) * sum(kept.bytes for fields in copies for kept in fields.values())
     folder.mkdir(parents=True, exist_ok=True)
@@ -108,7 +108,7 @@ class _Sorter:
     """From rows gathered by id to rows sorted by time, and from the long form to the wide one."""
 
     def __init__(
-        self, layout: Layout, plan: Plan, source: RowFiles, target: RowFiles, folder: Path, state: list[str]
+        self, layout: Layout, plan: RowPlan, source: RowFiles, target: RowFiles, folder: Path, state: list[str]
     ) -> None:
         self.layout, self.plan, self.source, self.target, self.folder = layout, plan, source, target, folder
         self.state = state  # of the files: what was sorted of other ones is of no use

@@ -10,7 +10,7 @@ import numpy as np
 
 from tsjepa.datasets.dataset import Case, DataError, Labels, Part
 from tsjepa.datasets.labels import UNLABELLED, text_labels
-from tsjepa.datasets.ts_header import Header, Lines, read_header
+from tsjepa.datasets.ts_header import Lines, TsHeader, read_header
 from tsjepa.datasets.values import parse_row, stack_cases
 
 
@@ -56,7 +56,7 @@ def read_ts(path: Path) -> Part:
     return Part(stack_cases(cases), y, numeric=header.numeric, notes=_undeclared(y, header, path))
 
 
-def _read_cases(lines: Lines, header: Header, where: str) -> tuple[list[Case], list[str]]:
+def _read_cases(lines: Lines, header: TsHeader, where: str) -> tuple[list[Case], list[str]]:
     cases: list[Case] = []
     labels: list[str] = []
     for number, line in lines:
@@ -72,7 +72,7 @@ def _read_cases(lines: Lines, header: Header, where: str) -> tuple[list[Case], l
     return cases, labels
 
 
-def _case(channels: list[str], header: Header, where: str) -> Case:
+def _case(channels: list[str], header: TsHeader, where: str) -> Case:
     if not channels:
         raise DataError(f"{where}: no ':label' at the end; the row was cut short, or write '@classLabel false'")
     rows = [parse_row(text, ",", where) for text in channels]
@@ -84,7 +84,7 @@ def _case(channels: list[str], header: Header, where: str) -> Case:
     return np.stack(rows)
 
 
-def _compare(case: Case, before: list[Case], header: Header, where: str) -> None:
+def _compare(case: Case, before: list[Case], header: TsHeader, where: str) -> None:
     channels, length = case.shape
     if before and channels != len(before[0]):
         raise DataError(f"{where}: {channels} channels where the first case has {len(before[0])}; mend the row")
@@ -99,7 +99,7 @@ def _compare(case: Case, before: list[Case], header: Header, where: str) -> None
         )
 
 
-def _labels(labels: list[str], header: Header, where: str) -> Labels | None:
+def _labels(labels: list[str], header: TsHeader, where: str) -> Labels | None:
     if not header.labelled:
         return None
     if header.numeric and not all(label in UNLABELLED for label in labels):
@@ -117,7 +117,7 @@ def _target(label: str, where: str) -> float:
     return value
 
 
-def _undeclared(y: Labels | None, header: Header, path: Path) -> tuple[str, ...]:
+def _undeclared(y: Labels | None, header: TsHeader, path: Path) -> tuple[str, ...]:
     if y is None or not header.classes:
         return ()
     # a row cut inside its label still looks whole: this is how it shows

@@ -9,7 +9,7 @@ Lines = Iterator[tuple[int, str]]
 
 
 @dataclass(frozen=True)
-class Header:
+class TsHeader:
     """What the tags promise; None where a tag is absent.
 
     Attributes
@@ -36,7 +36,7 @@ class Header:
     classes: tuple[str, ...] = ()
 
 
-def read_header(lines: Lines, where: str) -> Header:
+def read_header(lines: Lines, where: str) -> TsHeader:
     """Read tags up to and including ``@data``.
 
     Parameters
@@ -48,7 +48,7 @@ def read_header(lines: Lines, where: str) -> Header:
 
     Returns
     -------
-    Header
+    TsHeader
         What the rows have to keep.
 
     Raises
@@ -83,7 +83,7 @@ def read_header(lines: Lines, where: str) -> Header:
     raise DataError(f"{where} has no '@data' line; it was cut short or is not a .ts file")
 
 
-def _interpret(tags: dict[str, list[str]], where: str) -> Header:
+def _interpret(tags: dict[str, list[str]], where: str) -> TsHeader:
     if _flag(tags, "timestamps", where):
         raise DataError(
             f"{where} has '@timestamps true', and its time stamps would be thrown away; resample the series "
@@ -92,7 +92,7 @@ def _interpret(tags: dict[str, list[str]], where: str) -> Header:
     univariate = _flag(tags, "univariate", where)
     numeric = bool(_flag(tags, "targetlabel", where))
     equal, labelled = _flag(tags, "equallength", where), _flag(tags, "classlabel", where)
-    return Header(
+    return TsHeader(
         equal_length=equal is not False,
         length=_count(tags, "serieslength", where) if equal is not False else None,
         channels=1 if univariate else _count(tags, "dimensions", where) or _count(tags, "dimension", where),

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tsjepa.evaluation.benchmark import Store, carry_out, failed, left_to_run, plan
 from tsjepa.evaluation.benchmark_check import digest_of
-from tsjepa.evaluation.benchmark_labels import Budget
+from tsjepa.evaluation.benchmark_labels import LabelBudget
 from tsjepa.evaluation.benchmark_methods import Method, find_method, find_methods
 from tsjepa.evaluation.benchmark_process import RunError, call
 from tsjepa.evaluation.benchmark_run import Job, Outcome, load_parts, measure
@@ -158,7 +158,7 @@ def test_a_run_that_failed_is_made_again_and_replaces_its_row(tmp_path: Path) ->
 
 
 def test_rows_of_a_run_without_its_result_are_dropped(tmp_path: Path) -> None:
-    jobs, store = plan(["a"], find_methods(("raw",)), seeds=1, budgets=(Budget("share", 0.5),)), Store.at(tmp_path)
+    jobs, store = plan(["a"], find_methods(("raw",)), seeds=1, budgets=(LabelBudget("share", 0.5),)), Store.at(tmp_path)
     store.few_labels.append(finish(jobs[0]).few_labels)  # killed before the result was written
     list(carry_out(left_to_run(jobs, store), store, finish))
     assert len(store.few_labels.read()) == 2
@@ -167,12 +167,12 @@ def test_rows_of_a_run_without_its_result_are_dropped(tmp_path: Path) -> None:
 def test_draws_that_are_asked_for_later_are_made_and_rows_stay_single(tmp_path: Path) -> None:
     methods, store = find_methods(("raw",)), Store.at(tmp_path)
     list(carry_out(plan(["a"], methods, 1), store, finish))
-    more = plan(["a"], methods, 1, budgets=(Budget("per_class", 5),))
+    more = plan(["a"], methods, 1, budgets=(LabelBudget("per_class", 5),))
     assert left_to_run(more, store) == more
     list(carry_out(more, store, finish))
     assert (len(store.results.read()), len(store.few_labels.read())) == (1, 2)
     assert left_to_run(more, store) == []
-    other = plan(["a"], methods, 1, budgets=(Budget("share", 0.2),))
+    other = plan(["a"], methods, 1, budgets=(LabelBudget("share", 0.2),))
     list(carry_out(left_to_run(other, store), store, finish))
     assert left_to_run(more, store) == left_to_run(other, store) == []  # what was drawn before is still there
 
@@ -182,9 +182,11 @@ def test_a_failure_takes_no_result_away(tmp_path: Path) -> None:
         raise RunError("the file is gone.")
 
     methods, store = find_methods(("raw",)), Store.at(tmp_path)
-    list(carry_out(plan(["a"], methods, 1, budgets=(Budget("share", 0.2),)), store, finish))
+    list(carry_out(plan(["a"], methods, 1, budgets=(LabelBudget("share", 0.2),)), store, finish))
     before = [table.read() for table in store]
-    (found,) = carry_out(left_to_run(plan(["a"], methods, 1, budgets=(Budget("per_class", 1),)), store), store, broken)
+    (found,) = carry_out(
+        left_to_run(plan(["a"], methods, 1, budgets=(LabelBudget("per_class", 1),)), store), store, broken
+    )
     assert found.status == "failed"
     assert [table.read() for table in store] == before
 

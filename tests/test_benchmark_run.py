@@ -20,7 +20,7 @@ from tsjepa.datasets import load
 from tsjepa.evaluation import benchmark_features, benchmark_labels, benchmark_run
 from tsjepa.evaluation.accuracy import Labels
 from tsjepa.evaluation.benchmark_features import Features, Fitted, Levels, filled, fit_method
-from tsjepa.evaluation.benchmark_labels import Budget
+from tsjepa.evaluation.benchmark_labels import LabelBudget
 from tsjepa.evaluation.benchmark_methods import Method, find_method
 from tsjepa.evaluation.benchmark_run import Job, Outcome, load_parts, measure
 from tsjepa.finetuning import Tuning
@@ -59,8 +59,10 @@ def spy(seen: list[Any], method: Method, series: Series, y: Labels, seed: int, d
     return fitted._replace(transform=transform)
 
 
-@pytest.mark.parametrize("budgets", [(), (Budget("per_class", 2),)])
-def test_no_method_is_given_a_label_of_the_test_part_or_a_test_series_to_fit_on(budgets: tuple[Budget, ...]) -> None:
+@pytest.mark.parametrize("budgets", [(), (LabelBudget("per_class", 2),)])
+def test_no_method_is_given_a_label_of_the_test_part_or_a_test_series_to_fit_on(
+    budgets: tuple[LabelBudget, ...],
+) -> None:
     seen: list[Any] = []
     data = load("GunPoint")
     measure(job("raw", budgets=budgets), fit=partial(spy, seen))
@@ -79,7 +81,7 @@ def test_the_labels_of_the_test_part_change_scores_alone(monkeypatch: pytest.Mon
         monkeypatch.setattr(benchmark_run, "load_parts", lambda *_: parts._replace(y_test=spoil(parts.y_test)))
         real = benchmark_run.score
         monkeypatch.setattr(benchmark_run, "score", lambda predicted, y: told.append(predicted) or real(predicted, y))
-        found = measure(job("tiny", budgets=(Budget("per_class", 1),)))
+        found = measure(job("tiny", budgets=(LabelBudget("per_class", 1),)))
         monkeypatch.undo()
         return told, found
 
@@ -138,7 +140,7 @@ def test_supervised_with_few_labels_sees_no_other_labels(monkeypatch: pytest.Mon
         fitted_on.append((series.n_cases, len(y)))
         return fit_method(method, series, y, seed, device)
 
-    measure(job("supervised", budgets=(Budget("per_class", 2),)), fit)
+    measure(job("supervised", budgets=(LabelBudget("per_class", 2),)), fit)
     assert fitted_on == [(50, 50), (4, 4), (4, 4)]
 
 
@@ -256,7 +258,7 @@ def test_gaps_are_filled_and_lengths_made_equal() -> None:
 
 @given(st.lists(st.integers(0, 3), min_size=8, max_size=60), st.integers(1, 4), st.integers(0, 50))
 def test_so_many_labels_of_every_class(labels: list[int], number: int, seed: int) -> None:
-    y, budget = np.array(labels), Budget("per_class", number)
+    y, budget = np.array(labels), LabelBudget("per_class", number)
     if not budget.fits(y):
         assert np.bincount(y)[np.unique(y)].min() < number
         return
@@ -268,16 +270,13 @@ def test_so_many_labels_of_every_class(labels: list[int], number: int, seed: int
 
 def test_shares_are_the_probes_draws() -> None:
     y = np.repeat([0, 1, 2], 30)
-    np.testing.assert_array_equal(Budget("share", 0.1).draw(y, 4), draw_labels(y, 0.1, 4))
-    assert (Budget("share", 1).n_draws(), Budget("share", 0.1).n_draws(), Budget("per_class", 1).n_draws()) == (
-        1,
-        20,
-        20,
-    )
+    np.testing.assert_array_equal(LabelBudget("share", 0.1).draw(y, 4), draw_labels(y, 0.1, 4))
+    budgets = (LabelBudget("share", 1), LabelBudget("share", 0.1), LabelBudget("per_class", 1))
+    assert [budget.n_draws() for budget in budgets] == [1, 20, 20]
 
 
 def test_few_labels_are_the_same_draws_for_every_method_and_say_where_there_are_too_few() -> None:
-    budgets = (Budget("share", 0.1), Budget("share", 1), Budget("per_class", 1000))
+    budgets = (LabelBudget("share", 0.1), LabelBudget("share", 1), LabelBudget("per_class", 1000))
     found = measure(job("raw", budgets=budgets)).few_labels
     assert [(few.labels, few.n_labels, few.draw) for few in found[-2:]] == [("1", 50, 0), ("1000/class", 0, 0)]
     assert found[-1].accuracy is None

@@ -4,7 +4,6 @@ import io
 import os
 import pickle
 import signal
-import tempfile
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ import torch
 from tsjepa.build import build_model
 from tsjepa.config import Config, ConfigError, parse_config
 from tsjepa.objective import JEPA
+from tsjepa.whole_file import whole_file
 
 FORMAT, VERSION = "tsjepa", 4
 # where a checkpoint keeps the head of a classifier, if it has one
@@ -100,19 +100,14 @@ def uninterrupted() -> Iterator[None]:
 
 
 def _write(content: dict[str, Any], path: Path) -> None:
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(_packed(content))
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException as error:
-        Path(temporary).unlink(missing_ok=True)
-        if isinstance(error, RuntimeError):  # torch reports a failed write of its zip archive so
-            raise OSError(f"cannot write {path}: {str(error).splitlines()[0]}") from error
-        raise
+        packed = _packed(content)
+    except RuntimeError as error:  # torch reports a failed write of its zip archive so
+        raise OSError(f"cannot write {path}: {str(error).splitlines()[0]}") from error
+    with whole_file(path) as temporary, temporary.open("wb") as file:
+        file.write(packed)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _packed(content: dict[str, Any]) -> memoryview:
@@ -120,12 +115,6 @@ def _packed(content: dict[str, Any]) -> memoryview:
     buffer = io.BytesIO()
     torch.save(content, buffer)
     return buffer.getbuffer()
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def save_checkpoint(path: str | Path, model: JEPA, header: Header, head: dict[str, Any] | None = None) -> None:

@@ -1,10 +1,11 @@
 """Files of a run: their names, and tables that grow by a row an epoch and survive a resumed run."""
 
 import csv
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
+
+from tsjepa.whole_file import whole_file
 
 CHECKPOINT, BEST, TEACHER = "checkpoint.ckpt", "best.ckpt", "teacher"
 METRICS, DIAGNOSTICS = "metrics.csv", "diagnostics.csv"
@@ -88,12 +89,10 @@ class EpochTable:
 
     def write(self, rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> None:
         """Put these rows in the place of all."""
-        temporary = self.path.with_suffix(".csv.tmp")
-        with temporary.open("w", newline="") as file:
+        with whole_file(self.path) as temporary, temporary.open("w", newline="") as file:
             writer = csv.DictWriter(file, names)
             writer.writeheader()
             writer.writerows(rows)
-        os.replace(temporary, self.path)
 
 
 def checked(row: dict[str, str]) -> dict[str, str]:

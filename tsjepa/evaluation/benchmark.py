@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tsjepa.evaluation.benchmark_check import check_made_alike
-from tsjepa.evaluation.benchmark_labels import Budget
+from tsjepa.evaluation.benchmark_labels import LabelBudget
 from tsjepa.evaluation.benchmark_methods import Method
 from tsjepa.evaluation.benchmark_process import RunError, call
 from tsjepa.evaluation.benchmark_run import Job, Outcome, measure, versions
@@ -57,7 +57,7 @@ def plan(
     methods: Sequence[Method],
     seeds: int,
     folds: int = 1,
-    budgets: tuple[Budget, ...] = (),
+    budgets: tuple[LabelBudget, ...] = (),
     data_dir: Path | None = None,
     device: str = "auto",
 ) -> list[Job]:
@@ -98,7 +98,7 @@ def left_to_run(jobs: Sequence[Job], store: Store) -> list[Job]:
             left.append(job)
             continue
         check_made_alike(row, job.method, (job.data,), job.data_dir, store.results.path)
-        there = tuple(map(Budget.parse, drawn.get(job.key, {})))
+        there = tuple(map(LabelBudget.parse, drawn.get(job.key, {})))
         if not set(job.budgets) <= set(there):  # what is there is made again, and not lost
             left.append(job._replace(budgets=(*there, *(own for own in job.budgets if own not in there))))
     return left

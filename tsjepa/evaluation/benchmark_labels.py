@@ -11,12 +11,12 @@ from tsjepa.probe import draw_labels
 DRAWS = 20
 
 
-class Budget(NamedTuple):
+class LabelBudget(NamedTuple):
     """A number of labels: a share of the training part's, or so many a class.
 
     Examples
     --------
-    >>> str(Budget("share", 0.05)), str(Budget("per_class", 5))
+    >>> str(LabelBudget("share", 0.05)), str(LabelBudget("per_class", 5))
     ('0.05', '5/class')
     """
 
@@ -27,20 +27,20 @@ class Budget(NamedTuple):
         return f"{self.amount:g}" + ("/class" if self.kind == "per_class" else "")
 
     @classmethod
-    def parse(cls, text: str) -> "Budget":
+    def parse(cls, text: str) -> "LabelBudget":
         """Return the budget that `str` writes so.
 
         Examples
         --------
-        >>> Budget.parse("5/class") == Budget("per_class", 5), Budget.parse("0.05") == Budget("share", 0.05)
-        (True, True)
+        >>> LabelBudget.parse("5/class"), LabelBudget.parse("0.05")
+        (LabelBudget(kind='per_class', amount=5), LabelBudget(kind='share', amount=0.05))
         """
         number = float(text.removesuffix("/class"))
         return cls("per_class", int(number)) if text.endswith("/class") else cls("share", number)
 
     def n_draws(self) -> int:
         """Return how many draws there are: all labels can be drawn in one way only."""
-        return 1 if self == Budget("share", 1) else DRAWS
+        return 1 if self == LabelBudget("share", 1) else DRAWS
 
     def fits(self, y: Labels) -> bool:
         """Return whether there are as many labels: a class too small has not so many."""
@@ -51,7 +51,7 @@ class Budget(NamedTuple):
 
         Examples
         --------
-        >>> len(Budget("per_class", 2).draw(np.repeat([0, 1, 2], 9), seed=0))
+        >>> len(LabelBudget("per_class", 2).draw(np.repeat([0, 1, 2], 9), seed=0))
         6
         """
         if self.kind == "share":

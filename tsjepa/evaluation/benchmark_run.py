@@ -20,7 +20,7 @@ from tsjepa.diagnostics import effective_rank
 from tsjepa.embedding import some_cases
 from tsjepa.evaluation.accuracy import Labels
 from tsjepa.evaluation.benchmark_features import Features, Fitted, Levels, fit_method, warm_up
-from tsjepa.evaluation.benchmark_labels import Budget
+from tsjepa.evaluation.benchmark_labels import LabelBudget
 from tsjepa.evaluation.benchmark_methods import Method
 from tsjepa.evaluation.benchmark_table import BenchmarkError, FewLabels, LevelScore, Result, RunKey
 from tsjepa.evaluation.digest import content_digest
@@ -48,7 +48,7 @@ class Job(NamedTuple):
     method: Method
     seed: int
     fold: int = 0
-    budgets: tuple[Budget, ...] = ()
+    budgets: tuple[LabelBudget, ...] = ()
     data_dir: Path | None = None
     device: str = "auto"
 

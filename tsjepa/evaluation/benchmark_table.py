@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar, get_type_hints
 
+from tsjepa.whole_file import whole_file
+
 Key = tuple[Any, ...]
 RunKey = tuple[str, str, int, int]
 Row = TypeVar("Row", bound=tuple[Any, ...])
@@ -173,9 +175,8 @@ class Table(Generic[Row]):
             return next(csv.reader(file), [])
 
     def _replace(self, rows: Iterable[Row]) -> None:
-        temporary = self.path.with_name(f".{self.path.name}.tmp")
-        temporary.write_bytes(self._lines([self.columns, *rows]))
-        os.replace(temporary, self.path)
+        with whole_file(self.path) as temporary:
+            temporary.write_bytes(self._lines([self.columns, *rows]))
 
     def _mend(self) -> None:
         """Cut off a half line."""

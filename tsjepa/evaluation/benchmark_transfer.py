@@ -16,7 +16,7 @@ from tsjepa.arrays import Series
 from tsjepa.evaluation.accuracy import Labels
 from tsjepa.evaluation.benchmark_check import check_made_alike, join_digests
 from tsjepa.evaluation.benchmark_features import Fitted, fit_method, pretrain, reading, seeded
-from tsjepa.evaluation.benchmark_labels import Budget
+from tsjepa.evaluation.benchmark_labels import LabelBudget
 from tsjepa.evaluation.benchmark_methods import Method
 from tsjepa.evaluation.benchmark_process import RunError, call
 from tsjepa.evaluation.benchmark_run import Known, Parts, fit_reader, load_parts, rank_of, score, versions
@@ -193,7 +193,7 @@ def transfer_left(jobs: Sequence[Job], store: TransferStore) -> list[Job]:
 def widened(job: Job, rows: Sequence[Transferred]) -> Job:
     """Return a run with the pairs and numbers of labels that its finished rows are of: it is made again as a whole."""
     kept = [row for row in rows if row.status == "ok"]
-    budgets = (Budget.parse(row.labels) for row in kept if row.labels != ALL)
+    budgets = (LabelBudget.parse(row.labels) for row in kept if row.labels != ALL)
     per_class = dict.fromkeys([*(int(budget.amount) for budget in budgets), *job.per_class])
     pairs = dict.fromkeys([*((row.fit_on, row.target) for row in kept), *job.pairs])
     return job._replace(pairs=tuple(pairs), per_class=tuple(per_class))
@@ -206,7 +206,7 @@ def finished(job: Job, rows: Sequence[Transferred], path: Path) -> bool:
     for row in rows:
         check_made_alike(row, job.method, looked_at(job, row.fit_on, row.target), job.data_dir, path)
     there = {(row.fit_on, row.target, row.labels) for row in rows}
-    asked = [ALL, *(str(Budget("per_class", number)) for number in job.per_class)]
+    asked = [ALL, *(str(LabelBudget("per_class", number)) for number in job.per_class)]
     return all((*pair, labels) in there for pair in job.pairs for labels in asked)
 
 
@@ -298,7 +298,7 @@ def read_pair(pair: Pair, parts: Parts, series: tuple[Series, ...], y: Labels) -
 
     predicted = fit_reader(pair.fitted, Z, known.y).predict(Z_target)
     scores = [row(ALL, 0, len(known.y), score(predicted, y))]
-    for budget in (Budget("per_class", number) for number in job.per_class):
+    for budget in (LabelBudget("per_class", number) for number in job.per_class):
         if not budget.fits(known.y):
             scores.append(row(str(budget), 0, 0, None))
             continue

@@ -1,0 +1,42 @@
+"""Files that are there whole or not at all."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Give a temporary name beside `path`, and what was written under it the name `path` when the block is done.
+
+    When the block fails, what stood at `path` is there as before, and the temporary file is gone.
+
+    Parameters
+    ----------
+    path : Path
+
+    Yields
+    ------
+    Path
+
+    Raises
+    ------
+    OSError
+        If nothing was written under the temporary name, or the file cannot be given its own.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "numbers.csv"
+    >>> with whole_file(path) as temporary:
+    ...     written = temporary.write_text("1,2")
+    >>> path.read_text(), temporary.exists()
+    ('1,2', False)
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
