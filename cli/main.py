@@ -69,7 +69,7 @@ def pretrain(
     config: Annotated[
         str | None, typer.Option(metavar="NAME|FILE.yaml", help="Recipe, see `tsjepa recipes`, or own file.")
     ] = None,
-    objective: Annotated[Objective | None, typer.Option(help="What keeps latents from collapsing.")] = None,
+    objective: Annotated[Objective | None, typer.Option(help="Method; beside --config the bare one.")] = None,
     masking: Annotated[Masking | None, typer.Option(help="Which patches are hidden (mask.kind).")] = None,
     inputs: Annotated[
         str | None,

@@ -237,7 +237,11 @@ def test_recipe_names_are_the_files() -> None:
     assert recipe_names() == sorted(path.stem for path in (ROOT / "configs").glob("*.yaml"))
     assert DEFAULT_RECIPE in recipe_names()
     assert configure() == load_config(DEFAULT_RECIPE)
-    assert configure(objective="sigreg") == load_config("ts-jepa-sigreg")
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_an_objective_alone_is_its_recipe(objective: str) -> None:
+    assert configure(objective=objective) == load_config(f"ts-jepa-{objective}")
 
 
 def default(function: object, name: str) -> object:

@@ -34,7 +34,9 @@ def gen(seed: int = 0) -> torch.Generator:
 
 
 def build(objective: str, masking: str = "random", *overrides: str, n_channels: int = 1) -> JEPA:
-    config = configure(None, objective, [*SMALL, f"mask.kind={masking}", "mask.ratio=0.5", *overrides])
+    config = configure(
+        f"ts-jepa-{objective}", objective, [*SMALL, f"mask.kind={masking}", "mask.ratio=0.5", *overrides]
+    )
     return build_model(resolve(config, 60), n_channels)
 
 

@@ -6,14 +6,19 @@ from tsjepa.whole_file import whole_file
 def test_a_block_that_fails_leaves_the_file_as_it_was(tmp_path):
     path = tmp_path / "rows.csv"
     path.write_text("before")
-    with pytest.raises(KeyboardInterrupt), whole_file(path) as temporary:
-        temporary.write_text("half")
-        raise KeyboardInterrupt
+
+    def stopped():
+        with whole_file(path) as temporary:
+            temporary.write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
     assert path.read_text() == "before"
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_block_that_writes_nothing_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError), whole_file(tmp_path / "rows.csv"):
-        pass
+        assert not list(tmp_path.iterdir())
     assert not list(tmp_path.iterdir())

@@ -10,7 +10,7 @@ import torch
 
 from tsjepa.arrays import SeriesSource
 from tsjepa.calibrator import calibrate
-from tsjepa.config import Config, ConfigError, did_you_mean, load_config, parse_config, recipe_names
+from tsjepa.config import Config, ConfigError, did_you_mean, load_config, parse_config
 from tsjepa.direction import check_direction
 from tsjepa.embedding import chosen_levels
 from tsjepa.encoder import Encoder, Tokenizer, patch_values
@@ -28,7 +28,7 @@ from tsjepa.targets import EMATarget, FrozenTarget, Momentum, SelfTarget, Target
 from tsjepa.tokenizers import ConvStem, LinearPatches, SpectralPatches, n_patches
 from tsjepa.world import Dynamics, WorldModel
 
-# What an objective's name stands for: the seams of the configuration that make the method
+# What an objective's name does to a recipe that is named beside it: the seams that make the bare method
 LATENT = ("loss.kind=l1", "loss.normalize_target=true", "projector.out=0")
 PROJECTED = ("loss.kind=mse", "loss.normalize_target=false", "projector.out=64")
 MASKED = ("world.horizons=[]", "world.inputs=[]")
@@ -58,10 +58,11 @@ def configure(
     Parameters
     ----------
     recipe : str, Path or Config, optional
-        Name, file, or a configuration to change. By default the recipe of the objective, `ts-jepa-<objective>`,
-        where there is one, else the default recipe.
+        Name, file, or a configuration to change. By default the recipe of the objective, `ts-jepa-<objective>`, as it
+        is; without an objective the default recipe.
     objective : str, optional
-        A key of `OBJECTIVES`; sets target, loss, projector and regularizer.
+        A key of `OBJECTIVES`; sets target, loss, projector and regularizer of a recipe that is named beside it, to
+        those of the bare method.
     overrides : sequence of str
         ``key.path=value`` each; one of `train.epochs` takes away `train.max_steps`.
 
@@ -78,9 +79,9 @@ def configure(
     if objective is not None and objective not in OBJECTIVES:
         raise ConfigError(f"unknown objective {objective!r}{did_you_mean(objective, list(OBJECTIVES))}")
     if recipe is None:
-        own = f"ts-jepa-{objective}"
-        recipe = own if own in recipe_names() else DEFAULT_RECIPE
-    overrides = [*(OBJECTIVES[objective] if objective else ()), *overrides]
+        recipe = DEFAULT_RECIPE if objective is None else f"ts-jepa-{objective}"
+    elif objective is not None:
+        overrides = [*OBJECTIVES[objective], *overrides]
     if any(override.startswith("train.epochs=") for override in overrides):  # asked for, so not to be cut short
         overrides = ["train.max_steps=null", *overrides]
     if isinstance(recipe, Config):

@@ -41,7 +41,7 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     recipe : str, Path or Config, optional
         Name of a recipe, a YAML file, or a configuration. By default the objective's recipe, or `default`.
     objective : {"ema", "cjepa", "sigreg", "vicreg", "visreg", "deep", "distill", "salt"}, optional
-        How collapse is prevented.
+        How collapse is prevented; beside a recipe the bare method, see `tsjepa.configure`.
     masking : {"bernoulli", "random", "block", "future"}, optional
         How tokens are hidden.
     mask_ratio : float, optional
