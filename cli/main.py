@@ -1,6 +1,5 @@
 """The command `tsjepa`: options and help. Nothing heavy is imported before a command runs."""
 
-import json
 import os
 from importlib.metadata import version
 from pathlib import Path
@@ -34,6 +33,7 @@ from tsjepa.cli.options import (
     parse_layers,
     parse_names,
 )
+from tsjepa.cli.recipes_command import recipes
 
 app = typer.Typer(
     cls=SentenceGroup,
@@ -376,13 +376,7 @@ def benchmark(
         render.show_benchmark(report)
 
 
-@app.command()
-def recipes(as_json: Json = False) -> None:
-    """List the recipes that --config takes by name."""
-    from tsjepa.config import recipe_descriptions
-
-    found = recipe_descriptions()
-    typer.echo(json.dumps(found) if as_json else "\n".join(f"{name:22} {text}" for name, text in found.items()))
+app.command()(recipes)
 
 
 def share_cores() -> None:

@@ -8,10 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from tsjepa.cli.main import app
-from tsjepa.config import recipe_names
+from tsjepa.config import load_config, parse_config, recipe_names
 
 # typer itself brings pydantic
 HEAVY = ("torch", "lightning", "numpy", "pandas", "sklearn", "aeon", "rich", "yaml", "pyarrow")
@@ -88,6 +89,15 @@ def test_recipes_are_listed_with_what_they_are() -> None:
     assert all(line.endswith((".", ")")) for line in lines), "sentences are whole"
     found = json.loads(CliRunner().invoke(app, ["recipes", "--json"]).stdout)
     assert [f"{name:22} {text}" for name, text in found.items()] == lines
+
+
+def test_a_recipe_is_printed_as_a_file_of_its_own() -> None:
+    printed = CliRunner().invoke(app, ["recipes", "tiny"]).stdout
+    assert parse_config(yaml.safe_load(printed)) == load_config("tiny")
+    assert json.loads(CliRunner().invoke(app, ["recipes", "tiny", "--json"]).stdout) == yaml.safe_load(printed)
+    wrong = CliRunner().invoke(app, ["recipes", "tiyn"])
+    assert wrong.exit_code == 2
+    assert "did you mean 'tiny'?" in wrong.stderr or "did you mean tiny?" in wrong.stderr
 
 
 def test_version() -> None:
