@@ -1,7 +1,9 @@
+import ast
 import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import tomllib
 import zipfile
 from pathlib import Path
@@ -21,20 +23,37 @@ FOLDERS = {
 }
 
 
+BESIDE = ("tests", "docs", "benchmarks")
+
+
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    """Build the wheel from a copy, so that nothing is left in the checkout."""
-    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+def built(tmp_path_factory):
+    """Build wheel and source archive from a copy, so that nothing is left in the checkout."""
+    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("built")
+    for name in ("pyproject.toml", "README.md", "LICENSE", "MANIFEST.in", "constraints.txt"):
         shutil.copy(ROOT / name, source)
-    for folder in FOLDERS.values():
+    for folder in (*FOLDERS.values(), *BESIDE, ".ci"):
         shutil.copytree(
             ROOT / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True
         )
-    command = [sys.executable, "-P", "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(source)]
-    done = subprocess.run(command, capture_output=True, text=True)
+    command = [sys.executable, "-P", "-m", "build", "--sdist", "--wheel", "--no-isolation", "--outdir", str(out)]
+    done = subprocess.run([*command, str(source)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    return next(out.glob("*.whl"))
+    return out
+
+
+@pytest.fixture(scope="module")
+def wheel(built):
+    return next(built.glob("*.whl"))
+
+
+def test_the_source_archive_holds_what_its_tests_and_its_readme_name(built):
+    with tarfile.open(next(built.glob("*.tar.gz"))) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    files = [path for folder in BESIDE for path in (ROOT / folder).rglob("*") if path.suffix in (".py", ".md")]
+    expected = {str(path.relative_to(ROOT)) for path in files}
+    assert {"tests/conftest.py", "docs/collapse.md"} <= expected
+    assert expected | {"constraints.txt", ".ci/run", "README.md"} <= names
 
 
 def test_the_wheel_has_one_top_level_name_and_every_file(wheel):
@@ -103,12 +122,19 @@ def test_the_version_stands_in_one_form():
     assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == tsjepa.__version__
 
 
-def test_the_public_names_exist_and_are_listed_twice_alike():
+def test_the_public_names_exist_and_are_listed_alike():
     for name in tsjepa.__all__:
         assert getattr(tsjepa, name) is not None
     source = (ROOT / "tsjepa" / "__init__.py").read_text()
     block = source.split("if TYPE_CHECKING:")[1].split("__version__")[0]
     typed = {name.strip() for line in block.strip().splitlines() for name in line.split("import ")[1].split(",")}
     assert typed == set(tsjepa.__all__) - {"__version__"}
+    assert set(tsjepa._HOME) == typed
     with pytest.raises(AttributeError, match="no attribute 'TSJEPAEmbeder'"):
         _ = tsjepa.TSJEPAEmbeder
+
+
+def test_the_public_names_are_spelled_out_for_type_checkers():
+    tree = ast.parse((ROOT / "tsjepa" / "__init__.py").read_text())
+    values = {node.targets[0].id: node.value for node in tree.body if isinstance(node, ast.Assign)}
+    assert ast.literal_eval(values["__all__"]) == tsjepa.__all__

@@ -48,7 +48,56 @@ _HOMES = {
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
-__all__ = ["__version__", *_HOME]
+# spelled out, so that type checkers can read it
+__all__ = [
+    "JEPA",
+    "CheckpointError",
+    "CollapseWarning",
+    "Config",
+    "ConfigError",
+    "ContextLoss",
+    "ConvStem",
+    "DataWarning",
+    "EMATarget",
+    "Encoder",
+    "FrozenTarget",
+    "JEPAOutput",
+    "LinearPatches",
+    "Mask",
+    "Momentum",
+    "Options",
+    "Predictor",
+    "Projector",
+    "RampedMask",
+    "SIGReg",
+    "SelfTarget",
+    "Series",
+    "SpectralPatches",
+    "SurpriseDetector",
+    "TSJEPAClassifier",
+    "TSJEPAEmbedder",
+    "TrainingError",
+    "VICReg",
+    "VISReg",
+    "ValuesTarget",
+    "Verdict",
+    "__version__",
+    "as_series",
+    "bernoulli_mask",
+    "block_mask",
+    "build_model",
+    "configure",
+    "fit",
+    "fit_stages",
+    "future_mask",
+    "judge",
+    "load_checkpoint",
+    "load_config",
+    "random_mask",
+    "recipe_names",
+    "resolve",
+    "save_checkpoint",
+]
 
 
 def __getattr__(name: str) -> Any:
