@@ -8,7 +8,7 @@ from tsjepa.cli.data import Data, check_test_part, data_of, load_data, say_remar
 from tsjepa.cli.errors import USAGE, Failure, say
 from tsjepa.cli.log_data import trained_log
 from tsjepa.cli.options import FinetuneOptions, Layers, PretrainOptions, ProbeKind, ProbeOptions
-from tsjepa.cli.plan import new_run, resumed_run
+from tsjepa.cli.plan import named_data, new_run, resumed_run
 from tsjepa.cli.render import busy
 from tsjepa.cli.report import PretrainReport, ProbeReport
 from tsjepa.cli.training import check_logger, check_processes, pick_device, train
@@ -50,6 +50,8 @@ def pretrain(options: PretrainOptions) -> PretrainReport:
         scores,
         trained.verdict,
         options.data_dir,
+        named_data(plan.config),
+        bool(plan.config.world.horizons) and plan.data.log is not None,
     )
 
 

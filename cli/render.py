@@ -158,8 +158,7 @@ def show_pretrain(report: PretrainReport) -> None:
     if report.verdict is not None:
         print_line(f"{report.verdict.verdict}: {report.verdict.evidence}")
     print_line(f"checkpoint: {report.checkpoint}")
-    if report.scores is not None:
-        print_line(f"next: {next_command(report)}")
+    print_line(f"next: {next_command(report)}")
 
 
 def guess_name(guess: Score) -> str:
@@ -168,8 +167,14 @@ def guess_name(guess: Score) -> str:
 
 
 def next_command(report: PretrainReport) -> str:
-    """Return the command that probes the checkpoint."""
+    """Return the command that uses the checkpoint: probes it where there are labels, else scores rows or embeds."""
     words = ["tsjepa", "probe", str(report.checkpoint)]
+    if report.scores is None:
+        command, table = ("detect", "scores.parquet") if report.world else ("embed", "embeddings.parquet")
+        out = report.checkpoint.with_name(table)
+        words = ["tsjepa", command, str(report.checkpoint), "--data", report.source, "--out", str(out)]
+        if report.world:
+            return shlex.join(words)
     # what the environment says needs no repeating
     if report.data_dir is not None and str(report.data_dir) != os.environ.get("TSJEPA_DATA"):
         words += ["--data-dir", str(report.data_dir)]

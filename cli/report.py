@@ -60,7 +60,11 @@ def accuracies(scores: Scores | None) -> dict[str, Number]:
 
 
 class PretrainReport(NamedTuple):
-    """Result of `tsjepa pretrain`; checkpoint and scores are of `kept_epoch`, None where that is the last epoch."""
+    """Result of `tsjepa pretrain`; checkpoint and scores are of `kept_epoch`, None where that is the last epoch.
+
+    `source` is what --data named, and `world` says whether the model predicts what comes in a
+    sensor log.
+    """
 
     checkpoint: Path
     data: str
@@ -72,6 +76,8 @@ class PretrainReport(NamedTuple):
     scores: Scores | None
     verdict: Verdict | None
     data_dir: Path | None
+    source: str
+    world: bool
 
     def values(self) -> dict[str, Any]:
         """Return the JSON object."""

@@ -3,6 +3,7 @@
 import errno
 import json
 import math
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,15 @@ def test_the_closing_table_has_the_baselines_and_the_next_command(tmp_path: Path
         assert words in result.stdout
     assert f"next: tsjepa probe 'my run/checkpoint.ckpt' --data-dir {tmp_path}" in result.stdout
     assert "pretraining on pump" in result.stderr
+
+
+def test_without_labels_the_next_command_embeds_and_runs() -> None:
+    result = pretrain("--data", write_data("pump", y_train=None, y_test=None), "--epochs", "1", "--out", "run")
+    (command,) = (line for line in result.stdout.splitlines() if line.startswith("next: "))
+    words = shlex.split(command.removeprefix("next: tsjepa "))
+    assert words[0] == "embed"
+    assert CliRunner().invoke(app, words).exit_code == 0
+    assert Path("run/embeddings.parquet").exists()
 
 
 def test_flags_are_overrides_and_set_comes_last() -> None:
