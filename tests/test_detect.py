@@ -141,6 +141,26 @@ def test_a_label_is_no_sensor():
     np.testing.assert_array_equal(found, fitted.score_samples(X))
 
 
+@pytest.mark.parametrize("name", ["timestamp", " Time ", "cycle"])
+def test_a_time_in_numbers_is_no_sensor(name):
+    X = pd.DataFrame(plant(400), columns=["flow", "level"])
+    with pytest.warns(
+        DataWarning, match=rf"look like times are left out, .*: '{name}'; rename one that is a sensor\.$"
+    ):
+        fitted = detector(max_epochs=1).fit(X.assign(**{name: np.arange(400)}))
+    assert list(fitted.feature_names_in_) == ["flow", "level"]
+    with pytest.warns(DataWarning, match="look like times"):
+        found = fitted.score_samples(X.assign(**{name: 400 + np.arange(400)}))
+    np.testing.assert_array_equal(found, fitted.score_samples(X))
+
+
+def test_where_nothing_else_is_there_what_is_called_a_time_is_a_sensor():
+    X = pd.DataFrame(plant(400), columns=["time", "cycle"])
+    fitted = detector(max_epochs=1).fit(X)
+    assert list(fitted.feature_names_in_) == ["time", "cycle"]
+    assert np.isfinite(fitted.score_samples(X)).all()
+
+
 TABLE = pd.DataFrame(plant(), columns=["flow", "level"])
 
 

@@ -1,5 +1,6 @@
 """The scikit-learn way to detect what should not have come: an outlier detector for the rows of a sensor log."""
 
+import warnings
 from collections.abc import Sequence
 from numbers import Integral, Real
 from pathlib import Path
@@ -11,11 +12,11 @@ from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from tsjepa.arrays import Series, unmasked
+from tsjepa.arrays import DataWarning, Series, unmasked
 from tsjepa.build import build_model, configure, resolve
 from tsjepa.checkpoint import Header
 from tsjepa.config import Config, ConfigError
-from tsjepa.containers import is_table, not_measured, to_pandas, without
+from tsjepa.containers import NAMES, is_table, not_measured, to_pandas, without
 from tsjepa.held_out import fit_held_out
 from tsjepa.sight import cut_windows
 from tsjepa.stream import score_series
@@ -114,7 +115,8 @@ class SurpriseDetector(OutlierMixin, BaseEstimator):
         Parameters
         ----------
         X : array of shape (n_rows, n_channels)
-            Normal operation, NaN where nothing was measured. Columns of a table that look like labels are left out.
+            Normal operation, NaN where nothing was measured. Columns of a table that by their names are labels, ids or
+            times are left out, with a `DataWarning`.
         y : ignored
 
         Returns
@@ -244,11 +246,28 @@ class SurpriseDetector(OutlierMixin, BaseEstimator):
 
 
 def _sensors(X: Any, known: Sequence[str] | None) -> Any:
-    """Return a table without what looks like labels; times are refused, since rows are evenly spaced and in order."""
+    """Return a table without what looks like labels or times; what is a time by its type is refused.
+
+    Rows are evenly spaced and in order, so that times would not be looked at.
+    """
     frame = to_pandas(X)
     if times := [name for name, dtype in frame.dtypes.items() if dtype.kind == "M"]:
         raise ValueError(f"column {times[0]!r} of X is a time, and rows are evenly spaced here: drop it.")
-    return without(frame, not_measured(frame, (), known))
+    frame = without(frame, not_measured(frame, (), known))
+    return without(frame, _times(frame, () if known is None else known))
+
+
+def _times(frame: Any, known: Sequence[str]) -> list[str]:
+    """Return columns that are times by their names, and warn of them; none where nothing would be left."""
+    names = [name for name in frame.columns if isinstance(name, str) and name not in known]
+    times = [name for name in names if name.strip().lower() in NAMES["time"]]
+    if not times or len(times) == len(frame.columns):
+        return []
+    listed = ", ".join(map(repr, times))
+    text = "columns of X that look like times are left out, since rows are evenly spaced here"
+    # told of this place, so that a fit that takes X more than once says it once
+    warnings.warn(f"{text}: {listed}; rename one that is a sensor.", DataWarning, stacklevel=1)
+    return times
 
 
 def _check_alive(x: NDArray[np.float32], names: tuple[str, ...] | None) -> None:
