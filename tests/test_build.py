@@ -66,6 +66,13 @@ def test_an_unknown_objective_gets_neighbours() -> None:
         configure(objective="sigregg")
 
 
+def test_a_configuration_that_is_not_resolved_builds_no_model() -> None:
+    with pytest.raises(
+        ConfigError, match=r"^resolve the configuration first: tsjepa\.resolve\(config, n_timepoints\)\.$"
+    ):
+        build_model(configure("tiny"), 2)
+
+
 @pytest.mark.parametrize(
     ("kind", "function"),
     [("bernoulli", bernoulli_mask), ("random", random_mask), ("block", block_mask), ("future", future_mask)],

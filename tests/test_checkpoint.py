@@ -221,6 +221,36 @@ def test_a_damaged_header_is_refused(tmp_path, change):
         load_checkpoint(changed(path, lambda content: change(content["tsjepa"])))
 
 
+def test_a_header_that_is_not_resolved_is_not_called_damaged(tmp_path):
+    path, *_ = saved(tmp_path)
+    change = {"n_patches": 10, "patch_length": None}
+    with pytest.raises(CheckpointError, match=r"describes no model that can be built: resolve the configuration first"):
+        load_checkpoint(changed(path, lambda content: content["tsjepa"]["config"]["tokenizer"].update(change)))
+
+
+@pytest.mark.parametrize("part", ["missing", "extra", "shape"])
+def test_what_could_not_be_loaded_is_not_saved(tmp_path, part):
+    path, model, header = saved(tmp_path)
+    before = path.read_bytes()
+    if part == "missing":
+        model.encoder.norm = torch.nn.Identity()
+    elif part == "extra":
+        model.encoder.norm.register_buffer("other", torch.zeros(1))
+    else:
+        model.encoder.norm = torch.nn.LayerNorm(3)
+    with pytest.raises(CheckpointError, match=r"model.ckpt is not written, .* differs in encoder\.norm\.[a-z]+: save"):
+        save_checkpoint(path, model, header)
+    assert path.read_bytes() == before
+
+
+def test_a_model_is_not_saved_under_a_configuration_that_is_not_resolved(tmp_path):
+    path, model, header = saved(tmp_path)
+    path.unlink()
+    with pytest.raises(CheckpointError, match=r"not written, since its header describes no model: resolve the config"):
+        save_checkpoint(path, model, header._replace(config=configure("tiny")))
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("state", [None, [1], {1: torch.zeros(1)}, {"model.encoder.norm.weight": "x"}])
 def test_weights_that_are_no_tensors_with_names_are_refused(tmp_path, state):
     path, *_ = saved(tmp_path)

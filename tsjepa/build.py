@@ -197,7 +197,8 @@ def match_teacher(config: Config, teacher: Config) -> Config:
 def build_tokenizer(config: Config, n_channels: int) -> Tokenizer:
     """Build the tokenizer of a resolved configuration."""
     section = config.tokenizer
-    assert section.patch_length is not None, "resolve() comes first"
+    if section.patch_length is None:
+        raise ConfigError("resolve the configuration first: tsjepa.resolve(config, n_timepoints).")
     channels = n_channels if section.channels == "mixed" else 1
     if section.kind == "conv":
         return ConvStem(
@@ -295,6 +296,11 @@ def build_model(config: Config, n_channels: int) -> JEPA:
     """Build encoder, predictor, target and regularizer of a resolved configuration.
 
     The weights depend on `config.train.seed` only; torch's global generator is left as it was.
+
+    Raises
+    ------
+    ConfigError
+        If the configuration is not resolved, or names inputs that the series do not have.
 
     Examples
     --------

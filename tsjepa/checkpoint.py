@@ -124,18 +124,37 @@ def save_checkpoint(path: str | Path, model: JEPA, header: Header, head: dict[st
     ----------
     path : str or Path
     model : JEPA
+        As `build_model` makes it of the header's configuration. `torch.save` keeps the weights of any other.
     header : Header
     head : dict, optional
         Plain types and tensors of a classifier's head, see `tsjepa.heads`.
 
     Raises
     ------
+    CheckpointError
+        If the header's configuration does not build the model, so that the file could not be loaded.
     OSError
         If the file cannot be written.
     """
     state = {name: value.detach().cpu() for name, value in model.state_dict().items()}
+    check_buildable(path, state, header)
     content = {FORMAT: header.plain(), "state_dict": {f"model.{k}": v for k, v in state.items()}}
     write_atomically(content if head is None else {**content, HEAD: head}, path)
+
+
+def check_buildable(path: str | Path, state: dict[str, torch.Tensor], header: Header) -> None:
+    """Refuse to save weights that are not those, by name and shape, of the model that the header describes."""
+    try:
+        with torch.device("meta"):
+            built = build_model(header.config, header.n_channels).state_dict()
+    except ValueError as error:
+        raise CheckpointError(f"{path} is not written, since its header describes no model: {error}") from error
+    shapes, wanted = ({name: tuple(value.shape) for name, value in each.items()} for each in (state, built))
+    if differing := sorted({name for name, _ in shapes.items() ^ wanted.items()}):
+        raise CheckpointError(
+            f"{path} is not written, since its header's configuration builds another model, which differs in "
+            f"{differing[0]}: save the state_dict of a model of your own with torch.save."
+        )
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -260,9 +279,8 @@ def load_checkpoint(path: str | Path) -> tuple[JEPA, Header]:
         )
     try:
         model = build_model(header.config, header.n_channels)
-    except (AssertionError, ValueError) as error:
-        text = str(error) or "a part of its configuration is missing."
-        raise CheckpointError(f"the header of {path} is damaged: {text}") from error
+    except ValueError as error:
+        raise CheckpointError(f"the header of {path} describes no model that can be built: {error}") from error
     state = model_state(content)
     if version < 3:  # sketches were not whitened
         state = {name: value for name, value in model.state_dict().items() if ".whitenings." in name} | state
