@@ -174,6 +174,8 @@ def test_nothing_of_the_test_part_enters_the_checkpoint() -> None:
         (["--lr", "-1"], "train.lr"),
         (["--lr", "nan"], "train.lr"),
         (["--set", "probe.levels=9"], "probe.levels is 9"),
+        (["--set", "probe.pool=[]"], "probe.pool is empty: give at least one."),
+        (["--set", "tokenizer.dilations=[]"], "tokenizer.dilations is empty: give at least one."),
         (["--config", "tinny"], "did you mean tiny"),
         (["--config", "absent.yaml"], "absent.yaml"),
         (["--masking", "blok"], "'blok' is not one of"),

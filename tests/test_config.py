@@ -100,6 +100,11 @@ def test_wrong_values(override: str, place: str | None) -> None:
         assert place in message(MINIMAL, override)
 
 
+@pytest.mark.parametrize("key", ["tokenizer.dilations", "probe.pool", "target.levels", "log.channels"])
+def test_a_list_that_needs_an_entry_is_not_empty(key: str) -> None:
+    assert message(MINIMAL, f"{key}=[]") == f"{key} is empty: give at least one."
+
+
 def test_a_value_of_either_kind_is_explained_in_the_words_of_the_file() -> None:
     said = message(MINIMAL, "probe.levels=first")
     assert said.startswith("probe.levels: ")

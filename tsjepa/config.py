@@ -217,9 +217,11 @@ def explain(error: ValidationError) -> str:
         return f"unknown key {'.'.join(place)}{did_you_mean(place[-1], known, '.'.join([*place[:-1], '']))}"
     if first["type"] == "missing":
         return f"{'.'.join(place)} is missing: a file holds every section that has no default, as recipes do."
+    where = ".".join(place)
+    if first["type"] == "too_short":
+        return f"{where} is empty: give at least one."
     message = first["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
-    where = ".".join(place)
     got = "" if first["type"] == "value_error" else f", but got {first['input']!r}"
     return f"{where + ': ' if where else ''}{message}{got}."
 

@@ -30,7 +30,7 @@ class TokenizerConfig(Section):
     patch_length: Positive | None = None
     channels: Literal["independent", "mixed"] = "independent"
     filters: Positive = 32
-    dilations: tuple[Positive, ...] = (1, 2, 4, 8)
+    dilations: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1, 2, 4, 8)
 
     @model_validator(mode="after")
     def _one_size(self) -> "TokenizerConfig":
@@ -194,7 +194,7 @@ class ProbeConfig(Section):
     """
 
     levels: Levels = "all"
-    pool: tuple[Literal["mean", "std", "max"], ...] = ("mean", "std", "max")
+    pool: Annotated[tuple[Literal["mean", "std", "max"], ...], Field(min_length=1)] = ("mean", "std", "max")
     shares: bool = False
     sketch: Positive | None = None
     level_weight: Annotated[float, Field(gt=0)] = 0.6
@@ -225,7 +225,7 @@ class LogConfig(Section):
 
     id: str | None = None
     time: str | None = None
-    channels: tuple[str, ...] | None = None
+    channels: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     label: str | None = None
     test: str | None = None
     group: str | None = None
