@@ -22,6 +22,7 @@ from torch import Tensor
 from tsjepa.arrays import Series, as_series
 from tsjepa.build import build_model, configure, resolve
 from tsjepa.checkpoint import Header
+from tsjepa.masking import Mask, assemble
 from tsjepa.monitor import Monitor, read_history
 from tsjepa.ranks import (
     JoinedBatchNorm,
@@ -41,6 +42,7 @@ CASES = 8
 SPLITS = (3, 0)
 REGULARIZERS = ("token", "position", "series", "dual", "vicreg", "visreg")
 OBJECTIVES = ("ema", "cjepa", "sigreg", "vicreg", "visreg", "deep", "distill", "ema, centred", "sigreg, centred")
+ALONE = ("ema", "sigreg")
 TRAINED = ("ema", "sigreg", "vicreg", "visreg", "deep")
 EPOCHS = 3
 
@@ -78,10 +80,26 @@ def gradients(model: Any) -> dict[str, Tensor]:
     return {name: sum_over_ranks(grad) / world_size() for name, grad in grads.items()}
 
 
-def step(objective: str, split: int, missing: bool) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Return loss, terms and gradients of one step on this rank's part of a batch."""
+def every_other(n_rows: int, n_tokens: int, generator: torch.Generator, valid: Tensor | None) -> Mask:
+    """Hide every other valid token: of a row the same, whatever rows there are besides."""
+
+    def draw(rows: int, n: int, generator: torch.Generator) -> Tensor:
+        return (torch.arange(n) % 2 > 0).expand(rows, n)
+
+    return assemble(draw, n_rows, n_tokens, generator, valid)
+
+
+def step(
+    objective: str, split: int, missing: bool, *, alone: bool = False
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Return loss, terms and gradients of one step on this rank's part of a batch.
+
+    One that is `alone` does not say which part that is.
+    """
     model, _ = make(objective)
     model.train()
+    if alone:
+        model.draw_mask = every_other
     model.advance(3, 10)
     if world_size() == 1:
         share = Share(0, CASES, CASES)
@@ -90,7 +108,7 @@ def step(objective: str, split: int, missing: bool) -> tuple[dict[str, Tensor], 
     values, valid = share.of(torch.from_numpy(toy(CASES).values)), None
     if missing:
         values, valid = (share.of(torch.from_numpy(part)) for part in toy(CASES, missing=True))
-    out = model(values, torch.Generator().manual_seed(1), valid, share)
+    out = model(values, torch.Generator().manual_seed(1), valid, None if alone else share)
     out.loss.backward()
     buffers = {name: value.double() for name, value in model.named_buffers() if "running" in name}
     return {"loss": out.loss.detach(), **out.terms, **buffers}, gradients(model)
@@ -190,6 +208,7 @@ def work(folder: Path) -> None:
         for split in SPLITS:
             results |= {("step", name, split, masked): step(name, split, masked) for name in OBJECTIVES}
             results |= {(name, split, masked): regularize(name, split, masked) for name in REGULARIZERS}
+        results |= {("alone", name, masked): step(name, SPLITS[0], masked, alone=True) for name in ALONE}
     results |= {("norm", split): normalize(split) for split in (10, 1, 0)}
     results["mean"] = [
         float(mean_over_ranks(torch.tensor(2.0 + rank()), 1 + 2 * rank())),
@@ -247,6 +266,15 @@ def test_a_step_equals_that_of_the_joined_batch(ranks, objective: str, split: in
         assert got_grads.keys() == grads.keys()
         close(got_values, values)
         close(got_grads, grads)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("objective", ALONE)
+def test_a_step_of_ranks_that_tell_no_share_draws_for_own_rows(ranks, objective: str, masked: bool) -> None:
+    values, grads = step(objective, SPLITS[0], masked, alone=True)
+    for results in ranks:
+        close(results["alone", objective, masked][0], values)
+        close(results["alone", objective, masked][1], grads)
 
 
 @pytest.mark.parametrize("split", [10, 1, 0])

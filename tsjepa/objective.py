@@ -217,8 +217,9 @@ class JEPA(nn.Module):
         valid : bool Tensor of shape (B, C, T), optional
             Which points were measured; None means all.
         share : Share, optional
-            Which cases of the joined batch of all ranks `x` holds; None means all. Masks are drawn for the joined
-            batch, from generators that are equal on all ranks.
+            Which cases of the joined batch of all ranks `x` holds, see `tsjepa.ranks.share_of`: masks are drawn for the
+            joined batch, from generators that are equal on all ranks. Without it each rank draws for its own cases,
+            from a generator that should be its own, too.
 
         Returns
         -------
@@ -250,7 +251,7 @@ class JEPA(nn.Module):
         x, valid = self.encoder.sequences(x, valid)
         attend = None if valid is None else self.encoder.token_valid(valid)
         n_tokens = self.encoder.n_tokens(x.shape[-1])
-        joined = None if attend is None else join_rows(attend).cpu()
+        joined = None if attend is None else (attend if rows is None else join_rows(attend)).cpu()
         drawn = self.draw_mask(len(x) if rows is None else rows.total, n_tokens, generator, joined)
         mask = (drawn if rows is None else drawn.rows(rows.start, rows.stop)).to(x.device)
         levels = self.encoder(
