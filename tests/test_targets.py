@@ -13,6 +13,8 @@ from tsjepa.encoder import Encoder
 from tsjepa.masking import random_mask
 from tsjepa.objective import JEPA
 from tsjepa.predictor import Predictor
+from tsjepa.readout import Readout
+from tsjepa.shares import Shares
 from tsjepa.targets import EMATarget, FrozenTarget, Momentum, SelfTarget
 from tsjepa.tokenizers import LinearPatches
 
@@ -86,6 +88,36 @@ def test_ema_buffers_are_copied() -> None:
     target.update(encoder, 0, 10)
     assert target.module.scale.tolist() == [5.0] * 3
     assert target.module.count.item() == 7
+
+
+def test_a_compiled_encoder_is_followed_buffers_too() -> None:
+    encoder = make_encoder()
+    encoder.tokenizer.register_buffer("window", torch.ones(3))
+    target = EMATarget(encoder, Momentum("fixed", 0.5))
+    encoder.readout = Readout(Shares(1), None)  # of no target
+    wanted = [(weight + 1) for weight in encoder.parameters()]
+    with torch.no_grad():
+        encoder.tokenizer.window.fill_(5.0)
+        for weight in encoder.parameters():
+            weight.add_(2.0)
+    target.update(torch.compile(encoder, backend="eager"), 0, 10)
+    assert target.module.tokenizer.window.tolist() == [5.0] * 3
+    for got, want in zip(target.module.parameters(), wanted, strict=True):
+        torch.testing.assert_close(got, want)
+
+
+def test_an_encoder_in_half_precision_is_followed_in_full() -> None:
+    encoder = make_encoder()
+    target = EMATarget(encoder, Momentum("fixed", 0.999))
+    start = [weight.clone() for weight in target.module.parameters()]
+    encoder.bfloat16()
+    with torch.no_grad():
+        for weight in encoder.parameters():
+            weight.add_(1.0)
+    target.update(encoder, 0, 10)
+    for got, first, its in zip(target.module.parameters(), start, encoder.parameters(), strict=True):
+        assert got.dtype == torch.float32
+        torch.testing.assert_close(got, first.lerp(its.float(), 0.001))
 
 
 @still

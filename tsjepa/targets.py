@@ -129,12 +129,12 @@ class EMATarget(StillTarget):
     def update(self, encoder: nn.Module, step: int, total: int) -> None:
         """Move towards `encoder`: average = m * average + (1 - m) * encoder, m the momentum at this step."""
         with torch.no_grad():
-            torch._foreach_lerp_(
-                list(self.module.parameters()), list(encoder.parameters()), 1 - self.momentum(step, total)
-            )
-            its = dict(encoder.named_buffers())  # its readout, which the average has not, is none of its business
-            for name, mine in self.module.named_buffers():
-                mine.copy_(its[name])
+            mine: list[Tensor] = list(self.module.parameters())
+            its = [theirs.to(weight) for weight, theirs in zip(mine, encoder.parameters(), strict=True)]
+            torch._foreach_lerp_(mine, its, 1 - self.momentum(step, total))
+            # by order, since a compiled encoder has other names; its readout, which the average has not, comes last
+            for buffer, other in zip(self.module.buffers(), encoder.buffers(), strict=False):
+                buffer.copy_(other)
 
 
 class SelfTarget(nn.Module):
