@@ -209,3 +209,10 @@ def test_sequences_are_channels_or_whole_series() -> None:
     assert torch.equal(together_valid, valid)
     with pytest.raises(ValueError, match="mixes the 3 channels that it was trained on, but the series have 2"):
         make(channels=3).sequences(x[:, :2])
+
+
+def test_another_way_to_normalise_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^normalize is instance or none, but got 'instnce'\.$"):
+        make(normalize="instnce")
+    with pytest.raises(ValueError, match=r"got 'train'; by the training series it is none, and statistics=Training"):
+        make(normalize="train")

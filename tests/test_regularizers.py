@@ -195,6 +195,11 @@ def test_too_few_slices_or_knots(options: dict[str, int]) -> None:
         SIGReg(**options)
 
 
+def test_another_placement_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^placement is one of token, position, series, dual, but got 'tokens'\.$"):
+        SIGReg(placement="tokens")  # type: ignore[arg-type]
+
+
 shapes = pytest.mark.parametrize("shape", [(50, 6), (2, 3), (10, 1), (2, 1)])
 
 

@@ -168,6 +168,11 @@ def test_momentum_range(values: tuple[float, float]) -> None:
         Momentum("fixed", *values)
 
 
+def test_a_momentum_of_another_kind_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"kind is one of fixed, linear, cosine, but got 'Linear'\.$"):
+        Momentum("Linear", 0.9, 1.0)
+
+
 @kinds
 def test_state_dict_round_trip(kind: str) -> None:
     model, other = make(kind), make(kind)

@@ -1,7 +1,7 @@
 """The encoder: values in, one [B, N, D] tensor of token latents a level out."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from tsjepa.readout import Readout
 from tsjepa.tokenizers import ConvStem, LinearPatches, n_patches, to_patches
 
 Tokenizer = LinearPatches | ConvStem
+Normalize = Literal["instance", "none"]
 
 
 class Encoder(nn.Module):
@@ -51,7 +52,7 @@ class Encoder(nn.Module):
     Raises
     ------
     ValueError
-        If a causal encoder would see what comes later, or the width of tokens is odd.
+        If a causal encoder would see what comes later, the width of tokens is odd, or `normalize` is another word.
 
     Examples
     --------
@@ -66,7 +67,7 @@ class Encoder(nn.Module):
         *,
         depth: int,
         heads: int,
-        normalize: Literal["instance", "none"] = "instance",
+        normalize: Normalize = "instance",
         statistics: TrainingStatistics | None = None,
         registers: int = 0,
         conditioned: bool = False,
@@ -74,6 +75,7 @@ class Encoder(nn.Module):
         inputs: Sequence[int] = (),
     ) -> None:
         super().__init__()
+        check_normalize(normalize)
         if tokenizer.dim % 2:
             raise ValueError(
                 f"the width of tokens must be even, for sines and cosines of positions: it is {tokenizer.dim}."
@@ -279,6 +281,15 @@ class Encoder(nn.Module):
             raise ValueError("this encoder was built without scales in its sketch: pretrain it with scale_features.")
         found: Tensor = self.readout.scales(x, valid, place)
         return found
+
+
+def check_normalize(normalize: str) -> None:
+    """Raise ValueError unless this is a way in which an encoder normalises."""
+    if normalize not in get_args(Normalize):
+        hint = "; by the training series it is none, and statistics=TrainingStatistics(n_channels)"
+        raise ValueError(
+            f"normalize is {' or '.join(get_args(Normalize))}, but got {normalize!r}{hint * (normalize == 'train')}."
+        )
 
 
 def joined_flags(parts: Sequence[Tensor], there: Sequence[Tensor | None]) -> Tensor | None:

@@ -195,6 +195,8 @@ class JEPA(nn.Module):
         super().__init__()
         if weight < 0:
             raise ValueError(f"regularizer.weight must be at least 0, but is {weight}.")
+        if loss not in LOSSES:
+            raise ValueError(f"loss is one of {', '.join(LOSSES)}, but got {loss!r}.")
         self.encoder, self.predictor, self.draw_mask = encoder, predictor, mask
         self.target = EMATarget(encoder) if target is None else target
         self.levels, self.regularizer, self.weight = tuple(levels), regularizer, weight

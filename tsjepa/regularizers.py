@@ -1,6 +1,6 @@
 """What keeps latents from collapsing when no slow target does: SIGReg, VICReg, VISReg, and their atoms."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 import torch.distributed as dist
@@ -153,7 +153,7 @@ class SIGReg(nn.Module):
     Raises
     ------
     ValueError
-        If there is no slice or fewer than two knots.
+        If there is no slice or fewer than two knots, or `placement` is another word.
 
     Examples
     --------
@@ -169,6 +169,8 @@ class SIGReg(nn.Module):
         super().__init__()
         if slices < 1 or knots < 2:
             raise ValueError(f"SIGReg needs slices >= 1 and knots >= 2, but got {slices} and {knots}.")
+        if placement not in get_args(Placement):
+            raise ValueError(f"placement is one of {', '.join(get_args(Placement))}, but got {placement!r}.")
         self.slices, self.knots, self.t_max = slices, knots, t_max
         self.placement: Placement = placement
 

@@ -3,11 +3,13 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
+
+Schedule = Literal["fixed", "linear", "cosine"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class Momentum:
     Raises
     ------
     ValueError
-        If a momentum is outside [0, 1].
+        If a momentum is outside [0, 1], or `kind` is another word.
 
     Examples
     --------
@@ -33,11 +35,13 @@ class Momentum:
     (0.996, 0.998, 1.0)
     """
 
-    kind: Literal["fixed", "linear", "cosine"] = "fixed"
+    kind: Schedule = "fixed"
     start: float = 0.998
     end: float = 1.0
 
     def __post_init__(self) -> None:
+        if self.kind not in get_args(Schedule):
+            raise ValueError(f"a momentum's kind is one of {', '.join(get_args(Schedule))}, but got {self.kind!r}.")
         for value in (self.start, self.end):
             if not 0 <= value <= 1:
                 raise ValueError(f"the target's momentum must lie in [0, 1], but is {value}.")
