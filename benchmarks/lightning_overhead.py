@@ -59,7 +59,7 @@ def bare(recipe, epochs):
                 torch.nn.utils.clip_grad_norm_([*decayed, *others], section.clip)
             optimizer.step()
             schedule.step()
-            model.target.update(model.encoder, step, total)
+            model.update_target(step, total)
             step += 1
         yield model
 

@@ -58,7 +58,7 @@ class BareLoop:
         out.loss.backward()
         torch.nn.utils.clip_grad_norm_(self.parameters, self.clip)
         self.optimizer.step()
-        self.model.target.update(self.model.encoder, self.count, 10_000)
+        self.model.update_target(self.count, 10_000)
         self.count += 1
 
 

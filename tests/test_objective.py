@@ -446,3 +446,27 @@ def test_the_whole_last_level_is_what_the_target_gives_anyway(recipe: str, overr
     if branches.whole is not None:
         (want,) = model.target(x, (-1,), None, None)
         assert torch.equal(branches.whole, want)
+
+
+def test_a_loop_of_ones_own_moves_target_and_schedules() -> None:
+    model = build("ema", "random", "mask.final_ratio=0.7", "loss.context_weight=0.5", "target.momentum=0.9")
+    start = [weight.clone() for weight in model.target.parameters()]
+    optimizer, x = torch.optim.AdamW(model.parameters(), lr=1e-3), sines(4)
+    hidden, context = [], []
+    for step in range(3):
+        model.advance(step, total=3)
+        out = model(x, gen(step))
+        out.loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        model.update_target(step, total=3)
+        hidden.append(model.draw_mask.progress)
+        context.append(out.terms["context"].item())
+    assert hidden == [0, 1 / 3, 2 / 3]
+    assert context[0] == 0 < min(context[1:])
+    assert all(not torch.equal(*pair) for pair in zip(start, model.target.parameters(), strict=True))
+
+
+def test_a_loss_of_another_name_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^loss is one of l1, smooth_l1, mse, but got 'l2'\.$"):
+        plain_model(loss="l2")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import typer
 
+from tsjepa import EMATarget
 from tsjepa.cli.main import app
 
 ROOT = Path(__file__).parents[1]
@@ -30,6 +31,15 @@ def commands():
 def test_programs_run(program, tmp_path):
     done = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_training_loop_moves_the_target_and_the_schedules(monkeypatch):
+    moved, update = [], EMATarget.update
+    monkeypatch.setattr(EMATarget, "update", lambda *given: (moved.append(given[2:]), update(*given)))
+    names = {}
+    exec(compile(blocks("python")[1], "README.md", "exec"), names)
+    assert moved == [(step, names["steps"]) for step in range(names["steps"])]
+    assert names["model"].progress == (names["steps"] - 1) / names["steps"]
 
 
 def test_commands_run(tmp_path):

@@ -233,7 +233,7 @@ class RampedMask:
     Attributes
     ----------
     progress : float
-        Share of training that is done, set by whoever trains.
+        Share of training that is done; `JEPA.advance(step, total)`, called before each step, sets it.
 
     Examples
     --------

@@ -103,7 +103,8 @@ class ContextLoss(NamedTuple):
     ----------
     weight : float
     warmup : float
-        Share of training over which the weight grows from zero.
+        Share of training over which the weight grows from zero, as `JEPA.advance(step, total)` is called before each
+        step.
     """
 
     weight: float
@@ -156,12 +157,17 @@ class JEPA(nn.Module):
     Attributes
     ----------
     progress : float
-        Share of training that is done, from which schedules follow; set by whoever trains.
+        Share of training that is done, from which schedules follow; `advance` sets it.
 
     Raises
     ------
     ValueError
-        If the weight is negative.
+        If the weight is negative, or `loss` is another word.
+
+    Notes
+    -----
+    In a training loop of one's own, `advance` comes before each step and `update_target` after it: without the first,
+    schedules stand still, and without the second, so does an EMA target.
 
     Examples
     --------
@@ -171,9 +177,16 @@ class JEPA(nn.Module):
     >>> from tsjepa.tokenizers import LinearPatches
     >>> encoder = Encoder(LinearPatches(50, 16), depth=1, heads=2)
     >>> model = JEPA(encoder, Predictor(16, dim=16, depth=1, heads=2), mask=partial(random_mask, ratio=0.7))
-    >>> out = model(torch.randn(4, 1, 500), torch.Generator().manual_seed(0))
-    >>> out.loss.requires_grad, sorted(out.terms)
-    (True, ['prediction'])
+    >>> optimizer = torch.optim.AdamW(model.parameters())
+    >>> for step in range(2):
+    ...     model.advance(step, total=2)
+    ...     out = model(torch.randn(4, 1, 500), torch.Generator().manual_seed(step))
+    ...     out.loss.backward()
+    ...     optimizer.step()
+    ...     optimizer.zero_grad()
+    ...     model.update_target(step, total=2)
+    >>> sorted(out.terms)
+    ['prediction']
     """
 
     def __init__(
@@ -330,6 +343,10 @@ class JEPA(nn.Module):
         self.progress = step / max(total, 1)
         if isinstance(self.draw_mask, RampedMask):
             self.draw_mask.progress = self.progress
+
+    def update_target(self, step: int, total: int) -> None:
+        """Let the target follow the encoder, after the optimiser's step `step` of `total`; only an average moves."""
+        self.target.update(self.encoder, step, total)
 
 
 def seen_tokens(mask: Mask, attend: Tensor | None) -> Tensor | None:

@@ -91,6 +91,8 @@ class StillTarget(nn.Module):
 class EMATarget(StillTarget):
     """Exponential moving average of the encoder, without gradient and always in evaluation mode.
 
+    It moves as `JEPA.update_target(step, total)`, or `update`, is called after each step; `tsjepa.fit` does so.
+
     Parameters
     ----------
     encoder : Encoder

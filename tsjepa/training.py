@@ -92,7 +92,7 @@ class JEPATraining(pl.LightningModule):
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Let the target follow the encoder."""
-        self.model.target.update(self.model.encoder, self.global_step - 1, self.total_steps)  # that of this batch
+        self.model.update_target(self.global_step - 1, self.total_steps)  # the step of this batch
 
     def epoch_means(self) -> dict[str, float]:
         """Return the means of loss and terms over the steps of this epoch."""
