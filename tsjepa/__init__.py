@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tsjepa.arrays import DataWarning, Series, as_series
     from tsjepa.build import build_model, configure, resolve
-    from tsjepa.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+    from tsjepa.checkpoint import CheckpointError, Header, load_checkpoint, save_checkpoint
     from tsjepa.classifier import TSJEPAClassifier
     from tsjepa.config import Config, ConfigError, load_config, recipe_names
     from tsjepa.detect import SurpriseDetector
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from tsjepa.monitor import TrainingError
     from tsjepa.objective import JEPA, ContextLoss, JEPAOutput, Projector
     from tsjepa.predictor import Predictor
-    from tsjepa.regularizers import SIGReg, VICReg, VISReg
-    from tsjepa.targets import EMATarget, FrozenTarget, Momentum, SelfTarget, ValuesTarget
+    from tsjepa.regularizers import Regularizer, SIGReg, VICReg, VISReg
+    from tsjepa.targets import EMATarget, FrozenTarget, Momentum, SelfTarget, Target, ValuesTarget
     from tsjepa.tokenizers import ConvStem, LinearPatches, SpectralPatches
     from tsjepa.training import Options, fit, fit_stages
     from tsjepa.verdict import Verdict, judge
@@ -30,7 +30,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "arrays": ("DataWarning", "Series", "as_series"),
     "build": ("build_model", "configure", "resolve"),
-    "checkpoint": ("CheckpointError", "load_checkpoint", "save_checkpoint"),
+    "checkpoint": ("CheckpointError", "Header", "load_checkpoint", "save_checkpoint"),
     "classifier": ("TSJEPAClassifier",),
     "config": ("Config", "ConfigError", "load_config", "recipe_names"),
     "detect": ("SurpriseDetector",),
@@ -40,8 +40,8 @@ _HOMES = {
     "monitor": ("TrainingError",),
     "objective": ("JEPA", "ContextLoss", "JEPAOutput", "Projector"),
     "predictor": ("Predictor",),
-    "regularizers": ("SIGReg", "VICReg", "VISReg"),
-    "targets": ("EMATarget", "FrozenTarget", "Momentum", "SelfTarget", "ValuesTarget"),
+    "regularizers": ("Regularizer", "SIGReg", "VICReg", "VISReg"),
+    "targets": ("EMATarget", "FrozenTarget", "Momentum", "SelfTarget", "Target", "ValuesTarget"),
     "tokenizers": ("ConvStem", "LinearPatches", "SpectralPatches"),
     "training": ("Options", "fit", "fit_stages"),
     "verdict": ("Verdict", "judge"),
@@ -61,6 +61,7 @@ __all__ = [
     "EMATarget",
     "Encoder",
     "FrozenTarget",
+    "Header",
     "JEPAOutput",
     "LinearPatches",
     "Mask",
@@ -69,6 +70,7 @@ __all__ = [
     "Predictor",
     "Projector",
     "RampedMask",
+    "Regularizer",
     "SIGReg",
     "SelfTarget",
     "Series",
@@ -76,6 +78,7 @@ __all__ = [
     "SurpriseDetector",
     "TSJEPAClassifier",
     "TSJEPAEmbedder",
+    "Target",
     "TrainingError",
     "VICReg",
     "VISReg",

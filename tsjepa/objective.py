@@ -135,7 +135,7 @@ class JEPA(nn.Module):
         Its output is as wide as all levels together.
     mask : callable
         (rows, N, generator, valid) -> Mask, for example `functools.partial(block_mask, ratio=0.5)`.
-    target : EMATarget, SelfTarget, FrozenTarget or ValuesTarget, optional
+    target : Target, optional
         By default an EMATarget of the encoder.
     levels : sequence of int, default=(-1,)
         Encoder levels whose latents are predicted.

@@ -1,6 +1,6 @@
 """What keeps latents from collapsing when no slow target does: SIGReg, VICReg, VISReg, and their atoms."""
 
-from typing import Literal, get_args
+from typing import Literal, Protocol, get_args
 
 import torch
 import torch.distributed as dist
@@ -13,6 +13,17 @@ from tsjepa.waves import mix_of_waves, sums_of_waves
 Placement = Literal["token", "position", "series", "dual"]
 # From one knot to the next float32's rounding adds up: with more of them the statistic is computed in float64
 SINGLE_KNOTS = 33
+
+
+class Regularizer(Protocol):
+    """What keeps latents apart: any module of this shape may be the regularizer of a JEPA."""
+
+    def __call__(self, z: Tensor, generator: torch.Generator | None = None, valid: Tensor | None = None) -> Tensor:
+        """Return a scalar for latents z [B, N, D]; valid, bool [B, N], says which tokens count, None means all.
+
+        Whatever is random is drawn from `generator`.
+        """
+        ...
 
 
 class EppsPulley(torch.autograd.Function):
@@ -327,6 +338,3 @@ def sliced_wasserstein(x: Tensor) -> Tensor:
     n = x.shape[0]
     quantiles = torch.special.ndtri(torch.arange(1, n + 1, dtype=x.dtype, device=x.device) / (n + 1))
     return (x.sort(0).values - quantiles.unsqueeze(1)).square().mean()
-
-
-Regularizer = SIGReg | VICReg | VISReg

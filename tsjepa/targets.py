@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, Protocol, get_args
 
 import torch
 from torch import Tensor, nn
@@ -54,6 +54,40 @@ class Momentum:
         if self.kind == "cosine":
             return self.end - (self.end - self.start) * (math.cos(math.pi * share) + 1) / 2
         return self.start
+
+
+class Target(Protocol):
+    """What is to be predicted: any module of this shape may be the target of a JEPA.
+
+    Attributes
+    ----------
+    trains_encoder : bool
+        Whether the encoder is trained through it; a regularizer then acts on its latents, else on the context's.
+    stop_gradient : bool
+        Whether the prediction loss takes it as a constant.
+    """
+
+    trains_encoder: bool
+    stop_gradient: bool
+
+    def __call__(
+        self,
+        x: Tensor,
+        levels: Sequence[int],
+        valid: Tensor | None,
+        attend: Tensor | None,
+        hint: Tensor | None = None,
+        hint_valid: Tensor | None = None,
+    ) -> list[Tensor]:
+        """Return what is to be predicted of every token of series [B, C, T], one [B, N, E] tensor a level.
+
+        The other parameters are those of `Encoder.forward`.
+        """
+        ...
+
+    def update(self, encoder: nn.Module, step: int, total: int) -> None:
+        """Follow the encoder after the optimiser's step `step` of `total`, or do nothing."""
+        ...
 
 
 class StillTarget(nn.Module):
@@ -253,6 +287,3 @@ class ValuesTarget(nn.Module):
 
     def update(self, encoder: nn.Module, step: int, total: int) -> None:
         """Do nothing: values do not change."""
-
-
-Target = EMATarget | SelfTarget | FrozenTarget | ValuesTarget
