@@ -96,13 +96,8 @@ class Follower:
                         f"{path} exists already: replace it with --overwrite, or name another with --out.", USAGE
                     )
             self.state.save()
-        for name, size in self.state.sizes.items():
-            with writing(self.paths[name]), self.paths[name].open("ab") as file:
-                if file.tell() < size:
-                    raise Failure(
-                        f"{self.paths[name]} has lost rows since it was written: start anew with --overwrite."
-                    )
-                file.truncate(size)
+        for name in self.state.sizes:
+            self._write(name, [])
         if self.state.rows:
             say(f"going on after {self.state.rows} rows that were scored before.")
         # standard input may be sent again from its start: what was scored is known by its time
@@ -261,12 +256,17 @@ class Follower:
         self.state.sizes[name] += self._write(name, rows)
 
     def _write(self, name: str, rows: list[list[object]]) -> int:
-        """Write rows behind those that are kept, and return how long they are."""
+        """Write rows behind those that are kept, all of which must be there, and return how long they are."""
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(rows)
-        content, path = text.getvalue().encode(), self.paths[name]
+        content, path, kept = text.getvalue().encode(), self.paths[name], self.state.sizes[name]
         with writing(path), path.open("ab") as file:
-            file.truncate(self.state.sizes[name])
+            if file.tell() < kept:
+                raise Failure(
+                    f"{path} has lost rows since it was written: put it back and go on by the same command, or start "
+                    "anew with --overwrite."
+                )
+            file.truncate(kept)
             file.write(content)
         return len(content)
 

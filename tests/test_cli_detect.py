@@ -421,6 +421,24 @@ def test_what_was_written_behind_the_last_state_is_written_again() -> None:
     same(faulty())
 
 
+@pytest.mark.parametrize("name", ["scores.csv", "events.csv"])
+def test_a_table_that_was_moved_away_is_not_gone_on_with(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = live_lines()
+    Path("log.csv").write_text("".join(lines[:480]))
+
+    def go_on() -> None:
+        Path(name).rename("moved.csv")
+        Path("log.csv").write_text("".join(lines))
+
+    while_it_rests(monkeypatch, go_on)
+    for _ in range(2):
+        assert f"{name} has lost rows since it was written: put it back" in refused(1, *follow()[:-1], "1")
+        assert Path(name).read_bytes() == b""
+    Path("moved.csv").replace(name)
+    assert found(*follow())["rows"] == 600
+    same(faulty())
+
+
 def test_standard_input_may_be_sent_again() -> None:
     text = faulty().drop(columns="anomaly").to_csv(index=False)
     half = text[:20_000].rpartition("\n")[0] + "\n"
