@@ -18,7 +18,7 @@ from command_line import tsjepa
 
 from tsjepa.checkpoint import load_checkpoint
 from tsjepa.cli import detect, detect_follow, detect_tail
-from tsjepa.cli.detect_stop import Stop, stoppable
+from tsjepa.cli.detect_stop import SIGNALS, Stop, stoppable
 from tsjepa.stream import score_series
 from tsjepa.surprise import fit_scorer, refer
 from tsjepa.thresholds import Threshold, fit_threshold
@@ -545,9 +545,11 @@ def test_a_signal_waits_for_the_end_of_a_step() -> None:
             done.append(1)
         done.append(2)
 
+    before = [signal.getsignal(each) for each in SIGNALS]
     with stoppable() as stop, pytest.raises(KeyboardInterrupt):
         step(stop)
     assert done == [1]
+    assert [signal.getsignal(each) for each in SIGNALS] == before
 
 
 @pytest.mark.parametrize(
