@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tsjepa.containers import LABEL, SIDE
 from tsjepa.datasets.dataset import Case, Collection, DataError, Labels, Part
 from tsjepa.datasets.labels import array_labels
 from tsjepa.datasets.values import as_float32, stack_cases
@@ -15,9 +16,6 @@ from tsjepa.datasets.values import as_float32, stack_cases
 if TYPE_CHECKING:
     import pandas as pd
 
-LABEL_NAMES = ("label", "class", "target", "y")
-# of a table whose columns are time points, those that say which series a row is
-SIDE_NAMES = ("id", "index", "case", "fold", "split", "group")
 LOG_NAMES = ("time", "timestamp", "date", "datetime")
 
 
@@ -28,8 +26,9 @@ def read_table(path: Path) -> Part:
     ----------
     path : Path
         A .csv or .parquet file. Number columns are the time points of a univariate series, in the table's
-        order; list columns are channels. A column named label, class, target or y is the label; one named id,
-        index, case, fold, split or group is not read.
+        order; list columns are channels. A column that is called like a label (label, class, target, y, fault,
+        activity, see `tsjepa.containers.LABEL`) is the label; one that says which series a row is (id, unit, index,
+        case, fold, split, group, see `tsjepa.containers.SIDE`) is not read.
 
     Returns
     -------
@@ -60,7 +59,7 @@ def read_table(path: Path) -> Part:
     others = [str(name) for name in table.columns if name != label and name not in lists]
     if lists:
         return Part(_from_lists(table[lists], path), y, notes=_ignored(others, path, "hold no lists"))
-    aside = [name for name in others if name.strip().lower() in SIDE_NAMES]
+    aside = [name for name in others if name.strip().lower() in SIDE]
     others = [name for name in others if name not in aside]
     if not others:
         raise DataError(f"{path} has no column of values; give one column a time point, or list columns")
@@ -132,7 +131,7 @@ def _check_header(names: list[str], path: Path) -> None:
 
 
 def _label_name(table: "pd.DataFrame", lists: list[str], path: Path) -> str | None:
-    found = [name for name in table.columns if name.strip().lower() in LABEL_NAMES and name not in lists]
+    found = [name for name in table.columns if LABEL.fullmatch(name.strip().lower()) and name not in lists]
     if len(found) > 1:
         raise DataError(f"{path} has the label columns {', '.join(found)}; keep one")
     return found[0] if found else None

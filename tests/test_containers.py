@@ -256,6 +256,17 @@ def test_a_label_is_no_time_point_either():
     assert panel.series.columns.tolist() == ["t0", "t1", "t2"]
 
 
+@pytest.mark.parametrize("name", ["fold", "Index", "group", "fault", "is_anomaly", "rul"])
+def test_what_stands_beside_time_points_is_none_in_memory_and_in_a_file(name, tmp_path):
+    table = pd.DataFrame(np.zeros((3, 3)), columns=["t0", "t1", "t2"])
+    table.insert(0, name, [0, 1, 0])
+    table.to_csv(tmp_path / "table.csv", index=False)
+    with pytest.warns(DataWarning, match=f"left out: '{name}'"):
+        panel = to_panel(table)
+    assert panel.series.columns.tolist() == ["t0", "t1", "t2"]
+    assert load(tmp_path / "table.csv").X_train.shape == (3, 1, 3)
+
+
 def test_what_is_an_axis_or_all_there_is_or_is_kept_stays_a_channel():
     log = wide_log(series())
     assert to_panel(log.set_axis(["id", "time", "x", "y"], axis=1)).channels == ("x", "y")

@@ -107,13 +107,24 @@ def test_tables_of_numbers(tmp_path: Path, suffix: str) -> None:
 def test_columns_that_say_which_series_a_row_is_are_no_time_points(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"pump{suffix}"
     table = pd.DataFrame({"ID": [1, 2], "t0": [1.0, 2], "t1": [3.0, 4], "fold": [0, 1], "split": ["a", "b"]})
+    table.insert(0, "unit", [7, 8])
+    table["machine_id"] = table["unit"]
     _ = table.to_csv(path, index=False) if suffix == ".csv" else table.to_parquet(path)
     data = load(path)
     np.testing.assert_array_equal(data.X_train, [[[1, 3]], [[2, 4]]])
     assert data.notes == (
         f"pump{suffix}: each row is one series of 2 time points, 't0' to 't1'",
-        f"pump{suffix}: columns that are no time points are not read: 'ID', 'fold', 'split'",
+        f"pump{suffix}: columns that are no time points are not read: 'unit', 'ID', 'fold', 'split', 'machine_id'",
     )
+
+
+@pytest.mark.parametrize("name", ["fault", "Activity", "is_anomaly", "rul"])
+def test_labels_of_tables_are_called_as_in_logs(tmp_path: Path, name: str) -> None:
+    pd.DataFrame({name: [1, 0], "t0": [1.0, 2], "t1": [3.0, 4]}).to_csv(tmp_path / "pump.csv", index=False)
+    data = load(tmp_path / "pump.csv")
+    np.testing.assert_array_equal(data.X_train, [[[1, 3]], [[2, 4]]])
+    assert data.y_train is not None
+    assert (data.y_train.tolist(), data.classes) == ([1, 0], ("0", "1"))
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,8 @@ NAMES = {
     "channel": ("channel", "dim_id", "sensor", "variable"),
     "value": ("value",),
 }
+# of a table whose columns are time points, what says which series a row is
+SIDE = (*NAMES["id"], "index", "case", "fold", "split", "group")
 # what a column of labels is called, in lower case
 LABEL = re.compile(
     r"label|class|target|y|(is_?)?anomaly|change_?point|activity|fault|failure|attack|outlier|rul"
@@ -106,7 +108,7 @@ def to_panel(
         - a list of tables, one a series, with a row a time point and a column a channel: sktime's df-list.
 
         Everything else comes back as it is, numpy's masks as NaN: scikit-learn's tables of cases x time points among
-        it.
+        it, without columns that look like labels or say which series a row is.
     id, time, channel, value : str, optional
         Columns of a log. By default they are known by such names as id, timestamp, channel and value, and the
         time also by its type.
@@ -145,9 +147,11 @@ def to_panel(
     roles = find_columns(frame, {"id": id, "time": time, "channel": channel, "value": value})
     if any(holds_series(column) for _, column in frame.items()):
         return from_cells(frame if roles["id"] is None else frame.set_index(roles["id"]))
+    is_log = roles["time"] is not None or roles["id"] is not None or frame.index.dtype.kind == "M"
     if roles["channel"] is None or roles["value"] is None:  # what is more in a long log is refused
-        frame = without(frame, not_measured(frame, (roles["id"], roles["time"]), keep))
-    if roles["time"] is not None or roles["id"] is not None or frame.index.dtype.kind == "M":
+        ids = NAMES["id"] if is_log else SIDE
+        frame = without(frame, not_measured(frame, (roles["id"], roles["time"]), keep, ids))
+    if is_log:
         return from_log(frame, **roles)
     refuse_text(frame, lambda row: f"row {row}")
     return Panel(frame)
@@ -199,15 +203,17 @@ def find_columns(frame: "pd.DataFrame", given: dict[str, str | None]) -> dict[st
     return roles
 
 
-def not_measured(frame: "pd.DataFrame", taken: Sequence[Any], keep: Sequence[str] | None) -> list[str]:
-    """Return columns that look like labels or ids, and warn of them; none where nothing would be left."""
+def not_measured(
+    frame: "pd.DataFrame", taken: Sequence[Any], keep: Sequence[str] | None, ids: Sequence[str] = NAMES["id"]
+) -> list[str]:
+    """Return columns called like labels or `ids`, and warn of them; none where nothing would be left."""
     names = {name: name.strip().lower() for name in frame.columns if isinstance(name, str)}
     axis = "y" if {"x", "z"} & set(names.values()) else None
     given = {*taken, *(() if keep is None else keep)}
     aside = [
         name
         for name, lower in names.items()
-        if name not in given and (lower in NAMES["id"] or (LABEL.fullmatch(lower) and lower != axis))
+        if name not in given and (lower in ids or (LABEL.fullmatch(lower) and lower != axis))
     ]
     if not aside or set(frame.columns) <= {*aside, *taken}:
         return []
