@@ -98,7 +98,8 @@ def refuse_long(source: str, names: list[str]) -> None:
 def read_rows(source: str, lines: list[tuple[int, str]], layout: Layout, counted: int) -> Rows:
     """Read ids, times and values of lines; without a column of time, rows are counted on from `counted`."""
     need = 1 + max(layout.channels + [at for at in (layout.id, layout.time) if at is not None])
-    cells = [(number, row) for number, text in lines if (row := read_cells(source, number, text, layout.mark, need))]
+    found = read_cells(source, lines, layout.mark, need)
+    cells = [(number, row) for (number, _), row in zip(lines, found, strict=True) if row]
     ids = [row[layout.id] if layout.id is not None else "" for _, row in cells]
     numbers = [number for number, _ in cells]
     if layout.time is None:
@@ -110,8 +111,20 @@ def read_rows(source: str, lines: list[tuple[int, str]], layout: Layout, counted
     )
 
 
-def read_cells(source: str, number: int, text: str, mark: str, need: int) -> list[str]:
-    """Return what stands in a line, nothing where it is empty."""
+def read_cells(source: str, lines: list[tuple[int, str]], mark: str, need: int) -> list[list[str]]:
+    """Return what stands in each line, nothing where one is empty."""
+    try:
+        found = list(csv.reader([text for _, text in lines], delimiter=mark))
+    except csv.Error:
+        found = []
+    # a quote that does not end takes the next line, too
+    if len(found) == len(lines) and all(len(row) >= need or not row for row in found):
+        return found
+    return [read_line(source, number, text, mark, need) for number, text in lines]
+
+
+def read_line(source: str, number: int, text: str, mark: str, need: int) -> list[str]:
+    """Return what stands in a line, and tell it where it is bad."""
     try:
         row = next(csv.reader([text], delimiter=mark))
     except csv.Error as error:

@@ -1,16 +1,18 @@
 """What stands in lines that are followed means what it means to pyarrow, which reads logs otherwise."""
 
+import csv
+
 import numpy as np
 import pyarrow as pa
 import pytest
-from pyarrow import csv
+from pyarrow.csv import ConvertOptions
 
-from tsjepa.cli.detect_lines import BadLine, Layout, read_rows, read_times
+from tsjepa.cli.detect_lines import BadLine, Layout, read_cells, read_rows, read_times
 
 LAYOUT = Layout(None, 0, [1], None, ",")
 
 
-@pytest.mark.parametrize("word", [*csv.ConvertOptions().null_values, "None", " "])
+@pytest.mark.parametrize("word", [*ConvertOptions().null_values, "None", " "])
 def test_what_is_missing_elsewhere_is_missing_here(word: str) -> None:
     assert np.isnan(read_rows("live.csv", [(2, f"1,{word}")], LAYOUT, 0).values).all()
 
@@ -33,7 +35,20 @@ def test_a_quote_that_does_not_end_takes_no_other_line() -> None:
     assert rows.time.tolist() == [1, 2]
 
 
-@pytest.mark.parametrize("text", ["1,2,a\rb", "1,nothing"])
+def test_lines_of_all_kinds_are_read_as_each_alone() -> None:
+    texts = ["1,2", "", '"2",3\r', '3,"4"', '4,5,"a', '5,"6', "6,7", '7,8,"b"', '8,9,"c']
+    found = read_cells("live.csv", list(enumerate(texts)), ",", 2)
+    assert found == [next(csv.reader([text])) for text in texts]
+
+
+def test_whole_lines_are_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines, read, asked = [(at, f"{at},0.5") for at in range(100)], csv.reader, list[int]()
+    monkeypatch.setattr(csv, "reader", lambda texts, **named: asked.append(len(texts)) or read(texts, **named))
+    assert len(read_rows("live.csv", lines, LAYOUT, 0).time) == 100
+    assert asked == [100]
+
+
+@pytest.mark.parametrize("text", ["1,2,a\rb", "1,nothing", "1", '1,"x'])
 def test_a_bad_line_is_known_by_its_number(text: str) -> None:
     with pytest.raises(BadLine, match=r"live\.csv, line 3") as caught:
         read_rows("live.csv", [(2, "1,2"), (3, text)], LAYOUT, 0)
