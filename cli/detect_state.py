@@ -4,6 +4,7 @@ import io
 import json
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,11 +91,13 @@ class State:
         try:
             with np.load(io.BytesIO(self.path.read_bytes())) as arrays:
                 content = json.loads(arrays["content"].tobytes())
-                count = len(content["runs"])
-                states = [{part: arrays[f"{part}{at}"] for part in ("rows", "last")} for at in range(count)]
+                states = parted(arrays["rows"], arrays["lengths"], arrays["last"])
             place = Place(content["offset"], content["line"], content["head"].encode("latin-1"))
-        except (ValueError, OSError, KeyError) as error:
-            raise Failure(f"{self.path} is damaged, or of another version: start anew with --overwrite.") from error
+        except (ValueError, OSError, KeyError, EOFError, BadZipFile) as error:
+            raise Failure(
+                f"{self.path} is damaged, or of another version: start anew with --overwrite, or name another file "
+                "with --out."
+            ) from error
         if content["key"] != self.key:
             raise Failure(
                 "the scores that are there were made with another checkpoint, normal data, budget or log: start anew "
@@ -122,8 +125,23 @@ class State:
             "runs": [(name, run.plain()) for name, run in self.runs.items()],
         }
         arrays = {"content": np.frombuffer(json.dumps(content).encode(), np.uint8)}
-        for at, run in enumerate(self.runs.values()):
-            arrays |= {f"{part}{at}": array for part, array in run.stream.state().items()}
+        arrays |= joined([run.stream.state() for run in self.runs.values()])
         stream = io.BytesIO()
         np.savez(stream, **arrays)  # type: ignore[arg-type]
         replace_file(self.path, stream.getbuffer())
+
+
+def joined(states: list[dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    """Return what streams know as three arrays, since a file with two for each run takes three times as long."""
+    rows = [state["rows"] for state in states]
+    return {
+        "rows": np.concatenate(rows, 1) if rows else np.empty((0, 0), np.float32),
+        "lengths": np.array([part.shape[1] for part in rows], np.int64),
+        "last": np.array([state["last"] for state in states]),
+    }
+
+
+def parted(rows: NDArray[Any], lengths: NDArray[np.int64], last: NDArray[np.float32]) -> list[dict[str, NDArray[Any]]]:
+    """Return what was joined, of each stream alone."""
+    parts = np.split(rows, np.cumsum(lengths), 1)[:-1]
+    return [{"rows": part.copy(), "last": own} for part, own in zip(parts, last, strict=True)]

@@ -1,5 +1,6 @@
 """`tsjepa detect`: its tables, its thresholds, its picture, and the sentences of what cannot be done."""
 
+import io
 import json
 import os
 import shutil
@@ -436,6 +437,34 @@ def test_a_table_that_was_moved_away_is_not_gone_on_with(name: str, monkeypatch:
         assert Path(name).read_bytes() == b""
     Path("moved.csv").replace(name)
     assert found(*follow())["rows"] == 600
+    same(faulty())
+
+
+def test_many_runs_are_gone_on_with() -> None:
+    # each has another number of rows of its last patches; one has none that make a patch
+    frame = pd.concat([log(n, n, run) for run, n in zip("abcd", (100, 37, 3, 50), strict=True)])
+    frame = frame.sort_values("timestamp", kind="stable")
+    lines = frame.to_csv(index=False).splitlines(keepends=True)
+    for stop in (1, 60, len(lines)):
+        Path("log.csv").write_text("".join(lines[:stop]))
+        found(*follow())
+    same(frame)
+    with np.load(io.BytesIO(Path(".scores.csv.state").read_bytes())) as state:
+        assert len(state.files) == 4
+
+
+def test_a_state_that_cannot_be_read_is_told() -> None:
+    Path("log.csv").write_text("".join(live_lines()))
+    found(*follow())
+    state = Path(".scores.csv.state")
+    content = state.read_bytes()
+    with np.load(io.BytesIO(content)) as arrays:
+        np.savez(other := io.BytesIO(), content=arrays["content"], rows0=arrays["rows"], last0=arrays["last"])
+    for bad in (content[:1000], b"", other.getvalue()):
+        state.write_bytes(bad)
+        sentence = refused(1, *follow())
+        assert ".scores.csv.state is damaged, or of another version: start anew with --overwrite, or name" in sentence
+    found(*follow(), "--overwrite")
     same(faulty())
 
 
