@@ -60,22 +60,31 @@ class RunReader:
             If the file cannot be read, or ends too early.
         """
         found = np.empty((len(start), *self.field.shape(longest)), self.field.dtype)
-        buffer = found.reshape(-1).view(np.uint8).data
-        size, each = self.field.bytes, self.field.bytes * longest
+        self._fill(found, np.arange(len(start)) * longest, start, length)
+        return found
+
+    def rows(self, index: NDArray[np.int64]) -> NDArray[Any]:
+        """Read single rows, neighbours at once: an array of shape (n,) or (n, width)."""
+        found = np.empty(self.field.shape(len(index)), self.field.dtype)
+        first = np.flatnonzero(np.diff(index, prepend=-2) != 1)
+        self._fill(found, first, index[first], np.diff(first, append=len(index)))
+        return found
+
+    def _fill(
+        self, found: NDArray[Any], place: NDArray[np.int64], start: NDArray[np.int64], length: NDArray[np.int64]
+    ) -> None:
+        """Read runs of rows to their places in an array."""
+        buffer, size = found.reshape(-1).view(np.uint8).data, self.field.bytes
+        edges = ((each * size).tolist() for each in (place, place + length, start))
         try:
-            for at, (first, rows) in enumerate(zip((start * size).tolist(), (length * size).tolist(), strict=True)):
-                self._fill(buffer[at * each : at * each + rows], first)
+            for low, high, offset in zip(*edges, strict=True):
+                self._read(buffer[low:high], offset)
         except OSError as error:
             raise DataError(
                 f"{self.path} cannot be read ({error.strerror}); remove its folder and start again"
             ) from error
-        return found
 
-    def rows(self, index: NDArray[np.int64]) -> NDArray[Any]:
-        """Read single rows: an array of shape (n,) or (n, width)."""
-        return np.asarray(self.runs(index, np.ones_like(index), 1)[:, 0])
-
-    def _fill(self, view: memoryview, offset: int) -> None:
+    def _read(self, view: memoryview, offset: int) -> None:
         if self._file is None:
             self._file = self.path.open("rb", buffering=0)
         while len(view):

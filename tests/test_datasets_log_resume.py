@@ -159,3 +159,14 @@ def test_rows_at_random(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         monkeypatch.delattr(os, "preadv", raising=False)
     with pytest.raises(DataError, match="shorter than it should be"):
         read.rows(np.array([500]))
+
+
+@pytest.mark.skipif(not hasattr(os, "preadv"), reason="files are read otherwise here")
+def test_rows_that_are_neighbours_are_read_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    values, read, asked = np.arange(500), os.preadv, list[int]()
+    values.tofile(tmp_path / "values")
+    monkeypatch.setattr(os, "preadv", lambda file, views, at: asked.append(at // 8) or read(file, views, at))
+    rows = RunReader(tmp_path / "values", Field("int64"))
+    for index in ([3, 4, 5, 9, 8, 8, 9, 10], [0], []):
+        np.testing.assert_array_equal(rows.rows(np.array(index, np.int64)), index)
+    assert asked == [3, 9, 8, 8, 0]
