@@ -3,7 +3,7 @@
 import glob
 import os
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ from urllib.parse import unquote
 from tsjepa.datasets.dataset import DataError
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     import pyarrow.dataset as pads
     import pyarrow.fs as pafs
 
@@ -44,6 +45,8 @@ class LogFile:
         Columns that the names of its folders give, as in ``machine=3/part-0.parquet``.
     repeated : tuple of (str, str)
         Those of them that the file has itself, too.
+    schema : pyarrow.Schema, optional
+        Columns of a CSV file, once they were read: that takes its first rows.
     """
 
     shown: str
@@ -53,6 +56,7 @@ class LogFile:
     mtime: int
     partition: tuple[tuple[str, str], ...] = ()
     repeated: tuple[tuple[str, str], ...] = ()
+    schema: "pa.Schema | None" = field(default=None, compare=False, repr=False)
 
     @property
     def kind(self) -> str:

@@ -83,6 +83,8 @@ def read_schema(file: LogFile) -> "pa.Schema | None":
     DataError
         If the file cannot be read.
     """
+    if file.schema is not None:
+        return file.schema
     with reading(file):
         if file.kind == "parquet":
             with _parquet(file) as opened:
@@ -113,6 +115,8 @@ def _with_folders(schema: "pa.Schema", partition: tuple[tuple[str, str], ...]) -
 def with_schema(file: LogFile) -> "tuple[LogFile, pa.Schema | None]":
     """Read the columns of a file as `read_schema` does, and tell those that its folders only repeat.
 
+    A CSV file keeps its columns.
+
     Raises
     ------
     DataError
@@ -123,7 +127,8 @@ def with_schema(file: LogFile) -> "tuple[LogFile, pa.Schema | None]":
         return file, None
     repeated = tuple(pair for pair in file.partition if pair[0] in schema.names)
     file = replace(file, partition=tuple(pair for pair in file.partition if pair not in repeated), repeated=repeated)
-    return file, _with_folders(schema, file.partition)
+    schema = _with_folders(schema, file.partition)
+    return replace(file, schema=schema if file.kind == "csv" else None), schema
 
 
 def _finer_times(schema: "pa.Schema") -> "pa.Schema":

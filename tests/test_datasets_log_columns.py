@@ -11,7 +11,8 @@ import pytest
 from pyarrow.csv import write_csv
 from pyarrow.feather import write_feather
 
-from tsjepa.datasets import DataError
+from tsjepa.datasets import DataError, log_reading
+from tsjepa.datasets.log_runs import load_runs
 from tsjepa.datasets.logs import Columns, LogWindows, Windowing, load_log
 
 ROWS = 8
@@ -97,6 +98,16 @@ def test_decimal_commas_are_read(tmp_path: Path) -> None:
     log.write_text("\n".join(["time;n;x;y", *lines, ""]))
     with pytest.raises(DataError, match="row 6: column 'x' holds 'ERR', which is not a number; mend it"):
         logged(log)
+
+
+def test_columns_of_a_csv_file_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "log").mkdir()
+    for name in "abc":
+        (tmp_path / f"log/{name}.csv").write_text("time,x\n" + "".join(f"{at},{at}.5\n" for at in range(ROWS)))
+    asked, finer = list[pa.Schema](), log_reading._finer_times
+    monkeypatch.setattr(log_reading, "_finer_times", lambda schema: asked.append(schema) or finer(schema))
+    assert load_runs(tmp_path / "log", cache_dir=tmp_path / "cache").file_order().tolist() == list(range(3 * ROWS))
+    assert len(asked) == 3
 
 
 @pytest.mark.parametrize("text", ["time;x\n0;12,500\n1;13,000\n", "time;x;y\n0;0,5;0.5\n", 'time,x\n0,"0,5"\n'])
