@@ -140,7 +140,7 @@ def make_layout(schemas: Schemas, columns: Columns) -> Layout:
         label_is_number=is_target(schemas, label),
         channel=channel or "",
         value=value or "",
-        notes=(*_said(chosen, columns, id_by), *found_notes, *_said_of_decimals(schemas[0][0])),
+        notes=(*_said(chosen, columns, id_by), *found_notes, *_said_of_decimals(schemas)),
     )
 
 
@@ -311,9 +311,13 @@ def _said(chosen: Columns, given: Columns, id_by: str) -> list[str]:
     return notes
 
 
-def _said_of_decimals(file: LogFile) -> list[str]:
-    commas = file.kind == "csv" and dialect(file).decimal == ","
-    return [f"{file.shown} writes decimals with a comma: they are read as such"] if commas else []
+def _said_of_decimals(schemas: Schemas) -> list[str]:
+    found = [file.shown for file, _ in schemas if file.kind == "csv" and dialect(file).decimal == ","]
+    if not found:
+        return []
+    others = f"{len(found) - 1} other{'s' if len(found) > 2 else ''}"
+    who = f"{found[0]} writes" if len(found) == 1 else f"{found[0]} and {others} write"
+    return [f"{who} decimals with a comma: they are read as such"]
 
 
 def _left_out(names: Sequence[str]) -> list[str]:

@@ -110,6 +110,18 @@ def test_columns_of_a_csv_file_are_read_once(tmp_path: Path, monkeypatch: pytest
     assert len(asked) == 3
 
 
+def test_all_files_are_asked_how_they_write_decimals(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.mkdir()
+    for name, point in zip("abcd", ".,,,", strict=True):
+        (log / f"{name}.csv").write_text("time;x\n" + "".join(f"{at};0{point}{at}25\n" for at in range(ROWS)))
+        found = logged(log).notes
+        assert any("decimals" in note for note in found) == (name > "a")
+        if name == "b":
+            assert f"{log}/b.csv writes decimals with a comma: they are read as such" in found
+    assert f"{log}/b.csv and 2 others write decimals with a comma: they are read as such" in found
+
+
 @pytest.mark.parametrize("text", ["time;x\n0;12,500\n1;13,000\n", "time;x;y\n0;0,5;0.5\n", 'time,x\n0,"0,5"\n'])
 def test_commas_that_may_be_something_else_are_told(tmp_path: Path, text: str) -> None:
     (tmp_path / "log.csv").write_text(text)
