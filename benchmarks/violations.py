@@ -35,26 +35,33 @@ def motor(rows, seed):
     return list(record(MOTOR, np.stack(told, 1), seed=seed).swapaxes(0, 1))
 
 
-def noticed(scorer, threshold, places, event, seed):
+def noticed(scorer, threshold, places, event, rng):
     """Return the share of events that are noticed."""
-    rng, found = np.random.default_rng(seed), []
+    found = []
     for site in places:
         score = score_series(scorer, event(site, rng).astype(np.float32)).score
         found.append((score[site.start :] > threshold).any())
     return float(np.mean(found))
 
 
-def table(scorer, threshold, places, events):
-    """Return the share of each event that is noticed."""
-    return {
-        name: noticed(scorer, threshold, places[name], event, at) for at, (name, event) in enumerate(events.items())
-    }
+def table(scorer, threshold, logs, events, count, key):
+    """Return the share of each event that is noticed in the log of its name; `key` are numbers to draw by."""
+    measured, before, found = np.array(scorer.channels), scorer.context + LENGTH, {}
+    for at, (name, event) in enumerate(events.items()):
+        rng = np.random.default_rng([*key, at])
+        places = sites(logs[name], measured, count, before, LENGTH, rng)
+        found[name] = noticed(scorer, threshold, places, event, rng)
+    return found
 
 
-def places_in(log, scorer, names, count, seed):
-    """Return places for events of each name."""
-    measured, before = np.array(scorer.channels), scorer.context + LENGTH
-    return {name: sites(log, measured, count, before, LENGTH, seed + at) for at, name in enumerate(names)}
+def in_blocks(scorers, threshold, blocks, events, options):
+    """Return the share of each event that is noticed in blocks of a log, each with a scorer of its own."""
+    count = options.events // len(blocks)
+    found = [
+        table(scorer, threshold, dict.fromkeys(events, block), events, count, (options.seed, at))
+        for at, (scorer, block) in enumerate(zip(scorers, blocks, strict=True))
+    ]
+    return {name: float(np.mean([part[name] for part in found])) for name in events}
 
 
 def alarms_in(scorer, threshold, logs):
@@ -87,10 +94,9 @@ def simulated(options):
     # sites of events are in a run with short holds; another level is one that is held for long
     short, long = normal[half + half % 2], normal[half + 1 - half % 2]
     events = IMPOSSIBLE | HARMLESS | {"another normal level": nothing}
-    places = places_in(short, scorer, events, options.events, options.seed)
-    places |= places_in(long, scorer, ["another normal level"], options.events, options.seed)
+    logs = dict.fromkeys(events, short) | {"another normal level": long}
     return {
-        "noticed": table(scorer, threshold.value, places, events),
+        "noticed": table(scorer, threshold.value, logs, events, options.events, (options.seed,)),
         "normal_rows": threshold.rows + known,
         "rows_per_false_alarm": known / max(alarms, 1),
     }
@@ -108,13 +114,8 @@ def skab(options):
         scores.append(score_series(scorers[-1], block.astype(np.float32)).score)
     threshold = fit_threshold(scores, INTERVAL, model.patch_length)
     alarms = len(peaks_over(scores, threshold.value, 4 * model.patch_length))
-    events, count = IMPOSSIBLE | HARMLESS, options.events // BLOCKS
-    found = [
-        table(scorer, threshold.value, places_in(block, scorer, events, count, options.seed), events)
-        for scorer, block in zip(scorers, blocks, strict=True)
-    ]
     return {
-        "noticed": {name: float(np.mean([part[name] for part in found])) for name in events},
+        "noticed": in_blocks(scorers, threshold.value, blocks, IMPOSSIBLE | HARMLESS, options),
         "normal_rows": threshold.rows,
         "rows_per_false_alarm": threshold.rows / max(alarms, 1),
     }

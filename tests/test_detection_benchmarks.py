@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -27,6 +28,27 @@ def baselines(monkeypatch):
     import skab_baselines
 
     return skab_baselines
+
+
+@pytest.fixture
+def violations(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import violations
+
+    monkeypatch.setattr(violations, "score_series", lambda scorer, x: SimpleNamespace(score=np.zeros(x.shape[1])))
+    return violations
+
+
+def test_each_event_is_drawn_on_its_own(violations):
+    log, drawn = np.arange(4000.0)[None], []
+    events = dict.fromkeys(("jump", "noise"), lambda site, rng: (drawn.append((site.x[0, 0], rng.random())), site.x)[1])
+    scorer = SimpleNamespace(channels=(0,), context=16)
+    for seed in (0, 1, 0):
+        options = SimpleNamespace(events=50, seed=seed)
+        violations.in_blocks([scorer] * 5, 1.0, [log] * 5, events, options)
+    assert drawn[:100] == drawn[200:]
+    for values in zip(*drawn[:200], strict=True):  # of 200 places of 3,700 some five fall together
+        assert len(set(values)) > 180
 
 
 @needs_logs

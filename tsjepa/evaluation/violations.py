@@ -131,7 +131,9 @@ def scatter(log: Floats) -> Floats:
     return np.diff(log, axis=1).std(1) / np.sqrt(2)
 
 
-def sites(log: Floats, measured: NDArray[np.int64], n: int, before: int, length: int, seed: int) -> list[Site]:
+def sites(
+    log: Floats, measured: NDArray[np.int64], n: int, before: int, length: int, seed: int | np.random.Generator
+) -> list[Site]:
     """Return n places in a log [C, T] for events of some rows, each behind `before` normal ones.
 
     Examples
