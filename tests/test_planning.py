@@ -12,7 +12,7 @@ from tsjepa.build import build_model, configure, resolve
 from tsjepa.checkpoint import Header
 from tsjepa.evaluation.plants import MOTOR, record, simulate, steps
 from tsjepa.evidence import decode, ridge
-from tsjepa.planning import Search, plan
+from tsjepa.planning import Search, foreseen, plan
 from tsjepa.sight import cut_windows, see
 from tsjepa.training import fit
 from tsjepa.world import WorldModel
@@ -70,6 +70,37 @@ def test_the_search_finds_the_optimum_of_a_world_that_is_known() -> None:
     np.testing.assert_allclose(found.inputs, [[1.5, 0, 0, 0]], atol=0.05)
     np.testing.assert_allclose(found.expected[:, 0], 1.5, atol=0.05)
     assert found.cost == pytest.approx(float(np.square(found.expected - 1.5).mean()))
+
+
+class Square(Integrator):
+    """A world whose only latent is the square of what it was told."""
+
+    def rollout(self, belief: Tensor, inputs: Tensor | None = None, *, steps: int) -> Tensor:
+        assert inputs is not None
+        return inputs[:, 0, ::PATCH].square().unsqueeze(-1)
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_of_two_plans_that_are_as_good_it_is_one_and_not_their_mean(
+    steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[float] = []
+    model = small()
+    model.__class__ = Square
+
+    def spy(*given: Any) -> Tensor:
+        expected = foreseen(*given)
+        drawn.extend((expected - 25).square().mean((1, 2)).tolist())
+        return expected
+
+    monkeypatch.setattr("tsjepa.planning.foreseen", spy)
+    for seed in range(6):
+        drawn.clear()
+        bounds = np.array([[-12.0, 12.0]])
+        found = plan(model, np.zeros((3, CONTEXT)), IDENTITY, np.array([25.0]), bounds, steps=steps, seed=seed)
+        assert found.cost == min(drawn)
+        assert found.cost == pytest.approx(float(np.square(found.expected - 25).mean()), rel=1e-5)
+        assert len(drawn) == 6 * 257 + 2
 
 
 def test_a_single_best_plan_is_a_law_of_its_own() -> None:

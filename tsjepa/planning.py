@@ -1,5 +1,6 @@
 """Planning in latent space: inputs under which a world model expects a plant to reach a target."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +13,8 @@ from tsjepa.world import WorldModel
 
 class Search(NamedTuple):
     """How the cross-entropy method searches (Rubinstein 1999, Methodol. Comput. Appl. Probab. 1, 127).
+
+    The cheapest plan so far is a candidate in each round, beside those that are drawn.
 
     Attributes
     ----------
@@ -59,6 +62,9 @@ def plan(
 ) -> Plan:
     """Find inputs, constant over each patch, under which decoded values come and stay near a target.
 
+    Of the cheapest plan of all rounds and the mean of the last elites it is the one that costs less: where two plans
+    are as good, their mean may be far off.
+
     Parameters
     ----------
     model : WorldModel
@@ -98,20 +104,31 @@ def plan(
     _check_start(context, steps, search)
     _check_bounds(bounds, len(model.encoder.inputs))
     _check_target(target, decoder)
-    low, high = torch.tensor(bounds, dtype=torch.float32).T[..., None]
     weights, wanted = torch.tensor(decoder, dtype=torch.float32), torch.tensor(target, dtype=torch.float32)
-    belief = model.belief(torch.from_numpy(context.astype(np.float32))[None]).expand(search.samples, -1)
-    mean, spread = ((low + high) / 2).expand(-1, steps), ((high - low) / 2).expand(-1, steps)
+    belief = model.belief(torch.from_numpy(context.astype(np.float32))[None])
+
+    def foresee(plans: Tensor) -> tuple[Tensor, Tensor]:
+        expected = foreseen(model, belief.expand(len(plans), -1), plans, weights)
+        return expected, (expected - wanted).square()[..., wanted.isfinite()].mean((1, 2))
+
+    limits = torch.tensor(bounds, dtype=torch.float32)[:, None].expand(-1, steps, -1)
+    plans = _searched(lambda plans: foresee(plans)[1], limits, search, generator)
+    expected, cost = foresee(plans)
+    best = cost.argsort()[0]
+    return Plan(plans[best].numpy(), expected[best].numpy(), float(cost[best]))
+
+
+def _searched(price: Callable[[Tensor], Tensor], limits: Tensor, search: Search, generator: torch.Generator) -> Tensor:
+    """Return the cheapest plan of all rounds and the mean of the last elites [2, U, steps], by limits [U, steps, 2]."""
+    low, high = limits.unbind(-1)
+    mean, spread = (low + high) / 2, (high - low) / 2
+    best = mean[None]
     for _ in range(search.rounds):
         noise = torch.randn(search.samples, *mean.shape, generator=generator)
-        drawn = torch.minimum(torch.maximum(mean + spread * noise, low), high)
-        expected = foreseen(model, belief, drawn, weights)
-        cost = (expected - wanted).square()[..., wanted.isfinite()].mean((1, 2))
-        best = cost.argsort()[: search.elites]
-        mean, spread = drawn[best].mean(0), drawn[best].std(0, correction=0)
-    expected = foreseen(model, belief[:1], mean[None], weights)[0]
-    final = (expected - wanted).square()[:, wanted.isfinite()].mean()
-    return Plan(mean.numpy(), expected.numpy(), float(final))
+        candidates = torch.cat([best, torch.minimum(torch.maximum(mean + spread * noise, low), high)])
+        elites = candidates[price(candidates).argsort()[: search.elites]]
+        best, mean, spread = elites[:1], elites.mean(0), elites.std(0, correction=0)
+    return torch.cat([best, mean[None]])
 
 
 def foreseen(model: WorldModel, belief: Tensor, inputs: Tensor, weights: Tensor) -> Tensor:
