@@ -279,6 +279,14 @@ def test_what_does_not_fit_is_refused(override: str, words: str) -> None:
         small("world.inputs=[valve]", override, names=("flow", "valve", "speed"))
 
 
+@pytest.mark.parametrize(
+    ("inputs", "twice"), [("[valve, valve]", "'valve'"), ("[0, 0]", "0"), ("[1, flow, valve]", "'valve'")]
+)
+def test_an_input_stands_once(inputs: str, twice: str) -> None:
+    with pytest.raises(ConfigError, match=f"^world.inputs holds channel {twice} twice: give each input once"):
+        small(f"world.inputs={inputs}", names=("flow", "valve", "speed"))
+
+
 def test_inputs_by_name_become_numbers() -> None:
     config = small("world.inputs=[valve, 0]", names=("flow", "valve", "speed"))
     assert config.world.inputs == (1, 0)

@@ -103,7 +103,7 @@ def resolve(
     ConfigError
         If a patch is longer than the series, fewer than two patches are left to mask, no patch lies the largest horizon
         ahead of another, the mask leaves nothing to see or nothing to predict at the start or at the end of training,
-        an input is no channel, or settings contradict each other (`tsjepa.direction`).
+        an input is no channel or stands twice, or settings contradict each other (`tsjepa.direction`).
 
     Examples
     --------
@@ -165,7 +165,7 @@ def bounded(section: TrainConfig, n_cases: int | None) -> TrainConfig:
 
 
 def numbered(channels: Sequence[int | str], names: Sequence[str]) -> tuple[int, ...]:
-    """Return channels by their numbers, those that are named by their place among `names`.
+    """Return channels by their numbers, those that are named by their place among `names`; none may stand twice.
 
     Examples
     --------
@@ -177,7 +177,11 @@ def numbered(channels: Sequence[int | str], names: Sequence[str]) -> tuple[int, 
         raise ConfigError(f"world.inputs names {unknown[0]!r}, but the data name no channels: give its number.")
     if unknown:
         raise ConfigError(f"world.inputs names no channel: {unknown[0]!r}{did_you_mean(unknown[0], names)}")
-    return tuple(names.index(channel) if isinstance(channel, str) else channel for channel in channels)
+    found = tuple(names.index(channel) if isinstance(channel, str) else channel for channel in channels)
+    for at, channel in enumerate(channels):
+        if found[at] in found[:at]:
+            raise ConfigError(f"world.inputs holds channel {channel!r} twice: give each input once.")
+    return found
 
 
 def match_teacher(config: Config, teacher: Config) -> Config:
@@ -216,10 +220,10 @@ def build_tokenizer(config: Config, n_channels: int) -> Tokenizer:
 def build_encoder(config: Config, n_channels: int) -> Encoder:
     """Build the encoder of a resolved configuration, its weights drawn from torch's generator."""
     section, inputs = config.encoder, numbered(config.world.inputs, ())
-    if inputs and (max(inputs) >= n_channels or len(set(inputs)) >= n_channels):
+    if inputs and (max(inputs) >= n_channels or len(inputs) >= n_channels):
         raise ConfigError(f"world.inputs are the channels {list(inputs)}, but the series have {n_channels} channel(s).")
     return Encoder(
-        build_tokenizer(config, n_channels - len(set(inputs))),
+        build_tokenizer(config, n_channels - len(inputs)),
         depth=section.depth,
         heads=section.heads,
         normalize="instance" if config.normalize == "instance" else "none",
