@@ -42,7 +42,7 @@ def waves(n: int, channels: int = 1, length: int = 60, missing: bool = False) ->
     return as_series(X), y
 
 
-WORLD = ("encoder.causal=true", "normalize=none", "tokenizer.channels=mixed", "world.horizons=[1, 2]")
+WORLD = ("encoder.causal=true", "normalize=none", "tokenizer.channels=mixed", "world.horizons=[1, 2]", "mask={}")
 
 
 def models(channels: int = 1, **changed: Any) -> list[Any]:

@@ -104,7 +104,7 @@ def test_what_a_model_does_not_have_is_not_recorded():
     alone = Monitor(make("sigreg")[0], series)
     alone.measure(0)
     assert math.isnan(alone.history[0].parameter_mismatch)
-    settings = ("encoder.causal=true", "normalize=none", "tokenizer.channels=mixed", "world.horizons=[1]")
+    settings = ("encoder.causal=true", "normalize=none", "tokenizer.channels=mixed", "world.horizons=[1]", "mask={}")
     world = Monitor(make(None, *settings)[0], series)
     world.measure(0)
     assert all(math.isnan(getattr(world.history[0], k)) for k in ("lidar", "alignment", "predictor_sensitivity"))

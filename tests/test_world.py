@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from tsjepa.arrays import as_series
 from tsjepa.build import build_model, configure, resolve
 from tsjepa.checkpoint import Header, load_checkpoint, save_checkpoint
-from tsjepa.config import Config, ConfigError
+from tsjepa.config import Config, ConfigError, parse_config
 from tsjepa.layers import Block, sincos_positions
 from tsjepa.masking import Mask, next_mask
 from tsjepa.normalization import TrainingStatistics, channel_moments
@@ -272,11 +273,27 @@ def test_the_mask_goes_where_the_series_are(monkeypatch: pytest.MonkeyPatch) -> 
         ("world.horizons=[8]", "8 patches"),
         ("world.inputs=[vlave]", "did you mean valve"),
         ("train.shift=true", "train.shift=false"),
+        ("predictor.residual=true", "predictor.residual=false"),
+        ("target.perturbation=5", "target.perturbation=0 unless target.kind=ema"),
+        ("mask.ratio=0.2", r"no masking \(mask={}\)"),
+        ("mask.kind=block", r"no masking \(mask={}\)"),
     ],
 )
 def test_what_does_not_fit_is_refused(override: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words.replace("[", r"\[")):
         small("world.inputs=[valve]", override, names=("flow", "valve", "speed"))
+
+
+def test_settings_that_a_world_model_reads_are_taken() -> None:
+    assert small("target.perturbation=5", recipe="lewm-sensor-ema").target.perturbation == 5
+    assert small("mask.ratio=0.2", "mask={}") == small()
+
+
+@pytest.mark.parametrize("setting", ["predictor.residual=true", "target.perturbation=5", "mask.ratio=0.2"])
+def test_a_checkpoint_with_settings_that_a_world_model_does_not_read_is_loaded(setting: str, tmp_path: Path) -> None:
+    old = parse_config(small().model_dump(mode="json"), [setting])
+    save_checkpoint(tmp_path / "old.ckpt", build_model(old, 3), Header(old, None, 3, 32))
+    assert load_checkpoint(tmp_path / "old.ckpt")[1].config == old
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """What a configuration must say so that no token sees a later one, and the next ones can be predicted."""
 
 from tsjepa.config import Config, ConfigError
+from tsjepa.sections import MaskConfig
 
 
 def check_direction(config: Config) -> None:
@@ -38,6 +39,9 @@ def check_direction(config: Config) -> None:
             "loss.normalize_target=false": not config.loss.normalize_target,
             "loss.centre_target=false": not config.loss.centre_target,
             "loss.context_weight=0": not config.loss.context_weight,
+            "predictor.residual=false": not config.predictor.residual,
+            "target.perturbation=0 unless target.kind=ema": target.kind == "ema" or not target.perturbation,
+            "no masking (mask={})": config.mask == MaskConfig(),
         }
         refuse("world.horizons go with", fits)
 
