@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from tsjepa import DataWarning, SurpriseDetector
+from tsjepa import CheckpointError, DataWarning, SurpriseDetector, TSJEPAEmbedder
 
 SMALL = (
     *("tokenizer.patch_length=4", "encoder.dim=16", "encoder.depth=1", "encoder.heads=2", "predictor.dim=16"),
@@ -184,6 +184,27 @@ TABLE = pd.DataFrame(plant(), columns=["flow", "level"])
 def test_bad_input_is_said_in_a_sentence(parameters, X, sentence):
     with pytest.raises(ValueError, match=sentence):
         detector(**parameters).fit(X)
+
+
+@pytest.mark.parametrize("share", [None, 0.05])
+def test_a_world_model_is_saved_and_judges_by_what_it_is_given_as_normal(tmp_path, share):
+    X = pd.DataFrame(plant(), columns=["flow", "pressure"])
+    first = detector(contamination=share).fit(X)
+    first.save(tmp_path / "plant.ckpt")
+    again = SurpriseDetector.load(tmp_path / "plant.ckpt", X[["pressure", "flow"]], contamination=share)
+    np.testing.assert_array_equal(again.score_samples(X), first.score_samples(X))
+    assert (again.offset_, list(again.feature_names_in_)) == (first.offset_, ["flow", "pressure"])
+    with pytest.raises(ValueError, match="X has no column 'flow'"):
+        SurpriseDetector.load(tmp_path / "plant.ckpt", X[["pressure"]])
+    with pytest.raises(ValueError, match="X has 1 columns, but the model of "):
+        SurpriseDetector.load(tmp_path / "plant.ckpt", X.to_numpy()[:, :1])
+
+
+def test_another_checkpoint_is_no_detector(tmp_path):
+    encoder = TSJEPAEmbedder("tiny", max_epochs=1, random_state=0, diagnose=False).fit(plant(320).T.reshape(8, 1, 80))
+    encoder.save(tmp_path / "encoder.ckpt")
+    with pytest.raises(CheckpointError, match="holds no world model: pretrain one, as by the recipe lewm-sensor"):
+        SurpriseDetector.load(tmp_path / "encoder.ckpt", plant())
 
 
 def test_clone_is_unfitted(fitted):

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from tsjepa.arrays import DataWarning, Series, unmasked
 from tsjepa.build import build_model, configure, resolve
-from tsjepa.checkpoint import Header
+from tsjepa.checkpoint import CheckpointError, Header, load_checkpoint, save_checkpoint
 from tsjepa.config import Config, ConfigError
 from tsjepa.containers import NAMES, is_table, not_measured, to_pandas, without
 from tsjepa.held_out import fit_held_out
@@ -131,10 +131,101 @@ class SurpriseDetector(OutlierMixin, BaseEstimator):
         """
         _check_budget(self.contamination, self.false_alarms)
         x = self._series(X, reset=True)
-        names = tuple(map(str, self.feature_names_in_)) if hasattr(self, "feature_names_in_") else None
-        _check_alive(x, names)
         config = self._config()
         window, stride = _points(config, "window"), _points(config, "stride")
+        self._check_normal(x, window)
+        windows = cut_windows([x], window, stride)
+        self.config_ = resolve(config, window, self._names(), windows.n_cases)
+        return self._learn_normal(self._train(windows), x, window)
+
+    def _train(self, windows: Series) -> WorldModel:
+        from tsjepa.training import Options, fit_stages  # Lightning takes seconds to import, and only training needs it
+
+        model = build_model(self.config_, windows.n_channels)
+        assert isinstance(model, WorldModel)
+        header = self._header(windows.n_timepoints)
+        fit_stages(model, windows, header, Options(device=self.device, diagnose=False))
+        return model.cpu().eval()
+
+    def _learn_normal(self, model: WorldModel, x: NDArray[np.float32], context: int) -> "SurpriseDetector":
+        """Fit what scores rows, and the threshold, to a log (n_channels, n_rows)."""
+        self.threshold_: Threshold | None = None
+        if self.contamination is None:
+            self.scorer_, held_out = fit_held_out(model, [x], context=context)
+            self.threshold_ = fit_threshold(held_out, self.false_alarms, self.scorer_.patch_length)
+            self.offset_ = -self.threshold_.value
+        else:
+            self.scorer_ = fit_scorer(model, [x], context=context)
+            known = -score_series(self.scorer_, x).score.astype(np.float64)
+            # rows that cannot be judged are no outliers
+            known[np.isnan(known)] = np.nanmax(known)
+            self.offset_ = float(np.quantile(known, self.contamination))
+        return self
+
+    def save(self, path: str | Path) -> None:
+        """Save the world model as a checkpoint, the same kind as the command line's.
+
+        What is normal is no part of it: `load`, or `tsjepa detect --normal`, learns that from a log.
+
+        Parameters
+        ----------
+        path : str or Path
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written.
+        """
+        check_is_fitted(self)
+        save_checkpoint(path, self.scorer_.model, self._header(self.scorer_.context))
+
+    @classmethod
+    def load(
+        cls, path: str | Path, X: Any, *, false_alarms: int = 10_000, contamination: float | None = None
+    ) -> "SurpriseDetector":
+        """Load a world model, of `save` or of the command line, and learn from a log what is normal.
+
+        Parameters
+        ----------
+        path : str or Path
+        X : array of shape (n_rows, n_channels)
+            Normal operation, as `fit` takes it, at the time step of training; a table by the names of the sensors.
+        false_alarms, contamination
+            As of the class.
+
+        Returns
+        -------
+        SurpriseDetector
+            Fitted; a further fit trains a new model by the same configuration.
+
+        Raises
+        ------
+        CheckpointError
+            If the file is no usable checkpoint, or none of a world model.
+        ValueError
+            If X is too short, or has other sensors.
+        """
+        model, header = load_checkpoint(path)
+        if not isinstance(model, WorldModel):
+            raise CheckpointError(f"{path} holds no world model: pretrain one, as by the recipe lewm-sensor.")
+        _check_budget(contamination, false_alarms)
+        detector = cls(
+            header.config,
+            window=header.n_timepoints,
+            false_alarms=false_alarms,
+            contamination=contamination,
+            overrides=(f"train.seed={header.config.train.seed}",),
+        )
+        detector.config_ = header.config
+        x = detector._series(_in_order(X, header.channel_names, path), reset=True)
+        if len(x) != header.n_channels:
+            raise ValueError(f"X has {len(x)} columns, but the model of {path} was trained on {header.n_channels}.")
+        detector._check_normal(x, header.n_timepoints)
+        return detector._learn_normal(model, x, header.n_timepoints)
+
+    def _check_normal(self, x: NDArray[np.float32], window: int) -> None:
+        """Refuse a log (n_channels, n_rows) from which what is normal cannot be learnt."""
+        _check_alive(x, self._names())
         parts = 2 if self.contamination is None else 1
         if x.shape[1] < parts * (window + 4):
             raise ValueError(
@@ -142,30 +233,12 @@ class SurpriseDetector(OutlierMixin, BaseEstimator):
                 f"the {window} of a window and 4 more{', in either half' * (parts - 1)}. Give more, or a smaller "
                 "window."
             )
-        windows = cut_windows([x], window, stride)
-        self.config_ = resolve(config, window, names, windows.n_cases)
-        model = self._train(windows, names)
-        self.threshold_: Threshold | None = None
-        if self.contamination is None:
-            self.scorer_, held_out = fit_held_out(model, [x], context=window)
-            self.threshold_ = fit_threshold(held_out, self.false_alarms, self.scorer_.patch_length)
-            self.offset_ = -self.threshold_.value
-        else:
-            self.scorer_ = fit_scorer(model, [x], context=window)
-            known = -score_series(self.scorer_, x).score.astype(np.float64)
-            # rows that cannot be judged are no outliers
-            known[np.isnan(known)] = np.nanmax(known)
-            self.offset_ = float(np.quantile(known, self.contamination))
-        return self
 
-    def _train(self, windows: Series, names: tuple[str, ...] | None) -> WorldModel:
-        from tsjepa.training import Options, fit_stages  # Lightning takes seconds to import, and only training needs it
+    def _names(self) -> tuple[str, ...] | None:
+        return tuple(map(str, self.feature_names_in_)) if hasattr(self, "feature_names_in_") else None
 
-        model = build_model(self.config_, windows.n_channels)
-        assert isinstance(model, WorldModel)
-        header = Header(self.config_, None, windows.n_channels, windows.n_timepoints, names)
-        fit_stages(model, windows, header, Options(device=self.device, diagnose=False))
-        return model.cpu().eval()
+    def _header(self, window: int) -> Header:
+        return Header(self.config_, None, self.n_features_in_, window, self._names())
 
     def scores(self, X: Any) -> Scores:
         """Return all that is known of rows: larger is more surprising, NaN is not known.
@@ -268,6 +341,16 @@ def _times(frame: Any, known: Sequence[str]) -> list[str]:
     # told of this place, so that a fit that takes X more than once says it once
     warnings.warn(f"{text}: {listed}; rename one that is a sensor.", DataWarning, stacklevel=1)
     return times
+
+
+def _in_order(X: Any, names: Sequence[str] | None, path: str | Path) -> Any:
+    """Return a table's columns of these names, in their order; anything else as it is."""
+    if names is None or not is_table(X):
+        return X
+    frame = to_pandas(X)
+    if missing := [name for name in names if name not in frame.columns]:
+        raise ValueError(f"X has no column {missing[0]!r}, which the model of {path} was trained on.")
+    return frame[list(names)]
 
 
 def _check_alive(x: NDArray[np.float32], names: tuple[str, ...] | None) -> None:
