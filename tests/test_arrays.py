@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
@@ -79,6 +80,24 @@ def test_what_numpy_masks_is_missing(dtype: type) -> None:
         assert series.valid is not None
         assert np.array_equal(series.valid[1:], ~X.mask[1:])
         assert np.array_equal(series.values[1:], np.where(X.mask, 0, data)[1:].astype(np.float32))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64, torch.int32])
+def test_tensors_are_arrays(dtype: torch.dtype) -> None:
+    X = torch.arange(12).reshape(2, 2, 3).to(dtype)
+    if dtype.is_floating_point:
+        X.requires_grad_()
+    for form in (X, list(X), [list(x) for x in X]):
+        assert as_series(form).values.tolist() == X.tolist()
+    assert as_series([X[0], X[1, :, :2]]).valid is not None
+
+
+def test_series_stay_what_they_are() -> None:
+    series = as_series([[1.0, 2.0], [NAN, 3.0]])
+    assert as_series(series) is series
+    assert np.array_equal(series.with_nan(), [[[1, 2]], [[NAN, 3]]], equal_nan=True)
+    whole = as_series([[1.0, 2.0]])
+    assert np.array_equal(whole.with_nan(), whole.values)
 
 
 def test_an_array_of_series_is_a_list_of_them() -> None:

@@ -50,6 +50,16 @@ class Series(NamedTuple):
         """
         return Series(self.values[cases], None if self.valid is None else self.valid[cases])
 
+    def with_nan(self) -> NDArray[np.float32]:
+        """Return the values, NaN where nothing was measured.
+
+        Examples
+        --------
+        >>> as_series([[1.0, float("nan")]]).with_nan().tolist()
+        [[[1.0, nan]]]
+        """
+        return self.values if self.valid is None else np.where(self.valid, self.values, np.float32(np.nan))
+
     def measured(self) -> NDArray[np.int64]:
         """Return the cases that hold a value at all.
 
@@ -90,7 +100,8 @@ def as_series(X: Any, name: str = "X") -> Series:
     ----------
     X : array of shape (n_cases, n_timepoints) or (n_cases, n_channels, n_timepoints), or list of arrays
         A list holds series of shape (n_channels, n_timepoints) or (n_timepoints,) that may differ in length;
-        shorter ones are filled up at their end with missing points. NaN is missing, and so is what numpy masks.
+        shorter ones are filled up at their end with missing points. NaN is missing, and so is what numpy masks. A
+        `Series` comes back as it is.
     name : str, default="X"
         What an error calls it.
 
@@ -109,6 +120,8 @@ def as_series(X: Any, name: str = "X") -> Series:
     >>> series.values.shape, int(series.valid.sum())
     ((2, 1, 3), 4)
     """
+    if isinstance(X, Series):
+        return X
     X = unmasked(X)
     if isinstance(X, Sequence):
         X = pad(X, name)
@@ -126,13 +139,20 @@ def as_series(X: Any, name: str = "X") -> Series:
 
 
 def unmasked(X: Any) -> Any:
-    """Return arrays with NaN where numpy masks them, and an array of series as the list of them; else X as it is.
+    """Return what is no plain array as one: masked points are NaN, a tensor is numpy's, an array of series a list.
+
+    Everything else, lists of arrays among it, comes back as it is.
 
     Examples
     --------
     >>> unmasked(np.ma.masked_equal([1, 99], 99)).tolist()
     [1.0, nan]
     """
+    if isinstance(X, Series):
+        return X.with_nan()
+    if hasattr(X, "detach"):  # a tensor, whose narrow types numpy may not know
+        X = X.detach().cpu()
+        return (X.double() if X.is_floating_point() and X.element_size() < 4 else X).numpy()
     if isinstance(X, np.ma.MaskedArray):
         X = X.astype(np.float64) if X.dtype.kind in "biu" else X
         return X.filled(np.nan) if X.dtype.kind in "fO" else X.data  # other types are refused by their name
