@@ -9,9 +9,11 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.compose import ColumnTransformer
+from sklearn.preprocessing import OneHotEncoder
 from sktime.datatypes import convert
 
-from tsjepa import DataWarning, TSJEPAEmbedder
+from tsjepa import DataWarning, TSJEPAEmbedder, as_series
 from tsjepa.containers import to_panel
 from tsjepa.datasets import DataError, load
 from tsjepa.datasets.log_runs import load_runs
@@ -206,6 +208,77 @@ def test_a_log_without_ids_is_one_series_and_needs_no_known_name_of_a_timestamp(
     assert len(to_panel(log.assign(id=3).set_index("when")).series) == 1
 
 
+TIMES = {
+    "datetime": lambda n: pd.date_range("2024-01-01", periods=n, freq="s"),
+    "period": lambda n: pd.period_range("2024-01-01", periods=n, freq="s"),
+    "timedelta": lambda n: pd.timedelta_range("0s", periods=n, freq="s"),
+    "arrow": lambda n: pd.array(pd.date_range("2024-01-01", periods=n), pd.ArrowDtype(pa.timestamp("ns"))),
+}
+
+
+@pytest.mark.parametrize("name", [None, "when", "timestamp"])
+@pytest.mark.parametrize("times", TIMES)
+def test_an_index_of_times_makes_one_series_of_a_log(times, name):
+    x = series()["fan"]
+    log = tables({"fan": x})[0].set_index(pd.Index(TIMES[times](x.shape[1]), name=name))
+    for table in (log, log[::-1], [log[::-1]]):
+        panel = to_panel(table)
+        assert (panel.channels, panel.ids) == (("flow", "heat"), None)
+        np.testing.assert_array_equal(panel.series, [x])
+
+
+def test_an_index_whose_name_is_a_time_is_one_like_the_column():
+    log = wide_log(series()).assign(Cycle=lambda log: log.index[::-1]).drop(columns=["id", "timestamp"])
+    expected = to_panel(log)
+    assert expected.channels == ("flow", "heat")
+    np.testing.assert_array_equal(to_panel(log.set_index("Cycle")).series, expected.series)
+    named = to_panel(log.rename(columns={"Cycle": "n"}).set_index("n"), time="n")
+    np.testing.assert_array_equal(named.series, expected.series)
+    categories = log.set_index("Cycle")
+    categories.columns = pd.CategoricalIndex(categories.columns)
+    np.testing.assert_array_equal(to_panel(categories).series, expected.series)
+
+
+@pytest.mark.parametrize("container", [wide_log, long_log])
+def test_an_index_of_ids_is_one_like_the_column(container):
+    log = container(series()).rename(columns={"id": "Machine"})
+    log["timestamp"] = pd.date_range("2024-01-01", periods=len(log), freq="s")  # one clock that runs on
+    if container is long_log:
+        log["timestamp"] = log["timestamp"].to_numpy()[log.groupby("channel").cumcount()]
+    expected, panel = to_panel(log), to_panel(log.set_index("Machine"))
+    assert list(panel.ids) == list(LENGTHS)
+    for found, wanted in zip(panel.series, expected.series, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+    named = to_panel(log.rename(columns={"Machine": "plant"}).set_index("plant"), id="plant")
+    assert list(named.ids) == list(LENGTHS)
+
+
+def test_rows_that_are_numbered_are_those_of_one_series_and_cases_stay_cases():
+    log = wide_log(series()).query("id == 'fan'").drop(columns="id").rename_axis("id")
+    np.testing.assert_array_equal(to_panel(log).series, [series()["fan"]])
+    cases = pd.DataFrame(np.zeros((3, 4)), index=pd.Index([7, 8, 8], name="case_id"))
+    assert to_panel(cases).series is cases
+    kept = wide_log(series()).set_index("id", drop=False)
+    assert list(to_panel(kept).ids) == list(LENGTHS)
+
+
+@pytest.mark.parametrize("names", [("timestamp", "machine"), ("Time", "unit_id"), ("when", "id"), ("when", "plant")])
+def test_levels_of_an_index_are_taken_by_name_where_they_are_the_other_way_round(names):
+    swapped = wide_log(series()).set_index(["timestamp", "id"]).rename_axis(names)
+    panel = to_panel(swapped, id=names[1])
+    assert list(panel.ids) == list(LENGTHS)
+    for found, expected in zip(panel.series, series().values(), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_levels_of_an_index_of_other_names_are_instance_and_time():
+    days = pd.DataFrame(
+        {"load": np.arange(6.0)},
+        index=pd.MultiIndex.from_product([pd.date_range("2024-01-01", periods=2), range(3)], names=["date", "hour"]),
+    )
+    np.testing.assert_array_equal(to_panel(days).series, [[[0, 1, 2]], [[3, 4, 5]]])
+
+
 def test_nullable_and_missing_values_become_nan_and_time_zones_are_kept_apart():
     log = pd.DataFrame({"id": [1, 1, 1], "time": pd.date_range("2024-03-31", periods=3, freq="h", tz="Europe/Paris")})
     log["a"], log["b"] = pd.array([1, None, 3], dtype="Int64"), [None, 2.5, True]
@@ -217,10 +290,56 @@ def test_channels_of_different_length_are_not_cut():
     np.testing.assert_array_equal(to_panel(nested).series[0], [[1, 2, np.nan], [1, 2, 3]])
 
 
+COLUMNS = {
+    "arrays": lambda values: pd.Series(values),
+    "tuples": lambda values: pd.Series([tuple(x) for x in values]),
+    "series": lambda values: pd.Series([pd.Series(x) for x in values]),
+    "arrow lists in pandas": lambda values: pd.Series(pd.array(values, pd.ArrowDtype(pa.list_(pa.float64())))),
+    "polars": lambda values: pytest.importorskip("polars", reason="polars is not installed").Series(values),
+    "pyarrow": pa.array,
+    "pyarrow in chunks": lambda values: pa.chunked_array([values[:1], values[1:]]),
+}
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_a_column_of_series_is_a_table_of_one_channel(name):
+    values = [x[0].tolist() for x in series().values()]
+    column = COLUMNS[name](values)
+    panel = to_panel(column)
+    assert panel.channels is None
+    for found, expected in zip(panel.series, values, strict=True):
+        np.testing.assert_array_equal(found, [expected])
+    if hasattr(column, "iloc"):
+        column.index = pd.Index(list(LENGTHS))
+        assert list(to_panel(column).ids) == list(LENGTHS)
+        assert to_panel(column.to_frame("flow")).channels == to_panel(column.rename("flow")).channels == ("flow",)
+        assert to_panel(column.rename("series")).channels == ("series",)
+
+
+def test_a_column_of_series_goes_through_a_column_transformer():
+    table = pd.DataFrame({"flow": [x[0] for x in series().values()], "kind": list("aba")})
+    columns = ColumnTransformer([("flow", embedder(), "flow"), ("kind", OneHotEncoder(), ["kind"])], sparse_threshold=0)
+    Z = columns.fit_transform(table)
+    np.testing.assert_array_equal(Z[:, :-2], embedder().fit_transform(list(table["flow"])))
+
+
+def test_series_with_their_mask_are_taken_again():
+    values = list(series().values())
+    ready = as_series(values)
+    assert as_series(ready) is ready
+    Z = embedder().fit_transform(ready)
+    assert Z.dtype == np.float32
+    np.testing.assert_array_equal(Z, embedder().fit_transform(values))
+
+
 def test_what_is_no_container_of_series_comes_back_as_it_is():
     wide = pd.DataFrame(np.zeros((3, 4)), columns=list("abcd"))
-    for X in (np.zeros((3, 4)), [np.zeros((1, 4))], [], wide, [pd.Series([1.0, 2.0])]):
+    for X in (np.zeros((3, 4)), [np.zeros((1, 4))], [], wide, [pd.Series([1.0, 2.0])], pd.Series([1.0, 2.0])):
         assert to_panel(X).series is X
+
+
+def cells_with_ids(values):
+    return arrays_in_cells(values).rename_axis("id").reset_index()
 
 
 def with_label(make):
@@ -238,6 +357,9 @@ ASIDE = {
     "df-list": lambda values: [table.assign(label=1.0) for table in tables(values)],
     "two ids": lambda values: wide_log(values).assign(Machine=1, label=1),
     "groups": lambda values: [group for _, group in wide_log(values).groupby("id", sort=False)],
+    "cells": with_label(arrays_in_cells),
+    "cells with ids": with_label(cells_with_ids),
+    "polars list columns": polars_of(with_label(cells_with_ids)),
 }
 
 
@@ -248,6 +370,13 @@ def test_what_looks_like_a_label_or_an_id_never_becomes_a_channel(name):
     assert panel.channels == ("flow", "heat")
     for found, expected in zip(panel.series, series().values(), strict=True):
         np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("time", [pd.Timestamp("2024-01-01"), 5])
+def test_one_time_a_series_is_left_out_beside_cells(time):
+    with pytest.warns(DataWarning, match="column 'timestamp' of X, one time a series, is left out"):
+        panel = to_panel(arrays_in_cells(series()).assign(timestamp=time))
+    assert panel.channels == ("flow", "heat")
 
 
 def test_a_label_is_no_time_point_either():
@@ -303,7 +432,11 @@ BAD = {
     "no rows": (LOG[:0], "no rows"),
     "two of a name": (LOG.set_axis(["id", "timestamp", "flow", "flow"], axis=1), "two columns 'flow'"),
     "three levels": (LOG.set_index(["id", "timestamp", "flow"]), "two levels instance and time, but has 3"),
-    "label beside cells": (arrays_in_cells(series()).assign(label=1), "'label' of X must hold a series in every row"),
+    "number beside cells": (arrays_in_cells(series()).assign(load=1), "'load' of X must hold a series in every row"),
+    "text as times in the index": (
+        LOG.astype({"timestamp": str}).set_index("timestamp"),
+        "times of X must be numbers or timestamps",
+    ),
     "other columns": (
         [tables(series())[0], tables(series())[1][["flow"]]],
         "'heat' is in only one of the tables 0 and",
@@ -361,6 +494,16 @@ def test_pandas_output_names_the_series_and_plain_output_is_an_array(fitted):
     assert frame.index.name == "id"
     assert frame.columns[0] == "tsjepaembedder0"
     assert isinstance(fitted.transform(wide_log(series())), np.ndarray)
+
+
+@pytest.mark.parametrize("index", [True, False])
+def test_pandas_output_of_one_log_has_one_row(index):
+    log = wide_log(series()).query("id == 'fan'").drop(columns="id")
+    fitted = embedder().set_output(transform="pandas").fit(log)
+    frame = fitted.transform(log.set_index("timestamp") if index else log)
+    assert (frame.shape[0], frame.index.tolist()) == (1, [0])
+    cases = pd.DataFrame(np.random.default_rng(0).normal(size=(3, 30)), index=list("abc"))
+    assert fitted.fit(cases).transform(cases).index.tolist() == list("abc")
 
 
 def test_channels_are_taken_by_name():

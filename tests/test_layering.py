@@ -18,6 +18,7 @@ PLACES = {"tsjepa": ROOT / "tsjepa", "tsjepa.cli": ROOT / "cli", "tsjepa.dataset
 NOT_IN_CORE = ("tsjepa.datasets", "tsjepa.cli", "aeon", "sktime", "pandas", "polars", "pyarrow", "typer", "rich")
 # what else these may import, besides what every file of the core may
 ALLOWED = {
+    "tsjepa.columns": ("pandas",),
     "tsjepa.containers": ("pandas", "polars", "sktime"),
     "tsjepa.evaluation": ("aeon", "tsjepa.datasets"),
     "tsjepa.adapters.aeon": ("aeon",),
@@ -28,6 +29,7 @@ ALLOWED = {
 # a file imports from files further left only
 ORDER = (
     "arrays",
+    "columns",
     "containers",
     "layers",
     "tokenizers",

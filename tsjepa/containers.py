@@ -2,7 +2,7 @@
 
 import re
 import warnings
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from decimal import Decimal
 from numbers import Real
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,22 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsjepa.arrays import DataWarning, unmasked
+from tsjepa.columns import NAMES, find_columns, id_first, is_time, with_index
 
 if TYPE_CHECKING:
     import pandas as pd
 
-# of what one series is, in logs
-THINGS = ("machine", "unit", "run", "device", "asset", "equipment", "engine", "trial", "session", "experiment")
-# what a column is taken for by its name, in any case; the first that is there counts
-NAMES = {
-    "id": (
-        *("id", "case_id", "series_id", "unique_id", "instance", "instances", "series"),
-        *(name for thing in THINGS for name in (f"{thing}_id", thing)),
-    ),
-    "time": ("timestamp", "time", "datetime", "date", "timepoint", "timepoints", "reading_id", "cycle", "cycles", "ts"),
-    "channel": ("channel", "dim_id", "sensor", "variable"),
-    "value": ("value",),
-}
 # of a table whose columns are time points, what says which series a row is
 SIDE = (*NAMES["id"], "index", "case", "fold", "split", "group")
 # what a column of labels is called, in lower case
@@ -41,6 +30,7 @@ TABLES = (
     ("pyarrow", "Table"),
     ("pyarrow", "RecordBatch"),
 )
+COLUMNS = (("pandas", "Series"), ("polars", "Series"), ("pyarrow", "Array"), ("pyarrow", "ChunkedArray"))
 POLARS_INDEX = "__index__"  # sktime's mark of a polars column that is a level of the index
 
 
@@ -100,21 +90,24 @@ def to_panel(
 
     Parameters
     ----------
-    X : pandas, polars or pyarrow table, list of tables, array or list of arrays
-        - a table with the index (instance, time), a column a channel: sktime's pd-multiindex;
-        - a table whose cells are series, a row a case and a column a channel: sktime's nested_univ, list columns;
-        - a log with a time column, one column a channel, and an id column where there is more than one series;
+    X : pandas, polars or pyarrow table or column, list of tables, array or list of arrays
+        - a table with the index (instance, time), a column a channel: sktime's pd-multiindex; levels that are named
+          the other way round, as (timestamp, machine), are taken by their names;
+        - a table whose cells are series, a row a case and a column a channel: sktime's nested_univ, list columns; one
+          such column alone is a table, too;
+        - a log with a time column, one column a channel, and an id column where there is more than one series; the
+          index may stand for one of the two, ids that occur once excepted;
         - a long log with columns for id, time, channel and value: also sktime's pd-long;
         - a list of tables, one a series, with a row a time point and a column a channel: sktime's df-list.
 
-        Everything else comes back as it is, numpy's masks as NaN: scikit-learn's tables of cases x time points among
-        it, without columns that look like labels or say which series a row is.
+        Everything else comes back as it is, numpy's masks as NaN, a tensor or a `Series` as an array: scikit-learn's
+        tables of cases x time points among it, without columns that look like labels or say which series a row is.
     id, time, channel, value : str, optional
         Columns of a log. By default they are known by such names as id, timestamp, channel and value, and the
         time also by its type.
     keep : sequence of str, optional
         Channels, whatever they are called. Other columns that look like labels or further ids are left out with a
-        `DataWarning`, unless there is nothing else.
+        `DataWarning`, unless there is nothing else, and so are times beside series in cells.
 
     Returns
     -------
@@ -139,26 +132,29 @@ def to_panel(
         frames = [by_time(to_pandas(x)) for x in X]
         aside = not_measured(frames[0], (), keep)
         return from_frames([without(frame, aside) for frame in frames])
+    X = as_table(X)
     if not is_table(X):
         return Panel(unmasked(X))
     frame = to_pandas(X)
+    given = {"id": id, "time": time, "channel": channel, "value": value}
     if frame.index.nlevels > 1:
-        return from_index(without(frame, not_measured(frame, (), keep)))
-    roles = find_columns(frame, {"id": id, "time": time, "channel": channel, "value": value})
+        return from_index(id_first(without(frame, not_measured(frame, (), keep)), given))
     if any(holds_series(column) for _, column in frame.items()):
-        return from_cells(frame if roles["id"] is None else frame.set_index(roles["id"]))
-    is_log = roles["time"] is not None or roles["id"] is not None or frame.index.dtype.kind == "M"
+        return from_cells(only_cells(frame, given, keep))
+    frame = with_index(frame, given)
+    roles = find_columns(frame, given)
+    is_log = roles["time"] is not None or roles["id"] is not None
     if roles["channel"] is None or roles["value"] is None:  # what is more in a long log is refused
         ids = NAMES["id"] if is_log else SIDE
         frame = without(frame, not_measured(frame, (roles["id"], roles["time"]), keep, ids))
     if is_log:
         return from_log(frame, **roles)
     refuse_text(frame, lambda row: f"row {row}")
-    return Panel(frame)
+    return Panel(frame, None, frame.index)
 
 
-def with_ids(rows: NDArray[Any], ids: "pd.Index[Any]") -> "pd.DataFrame":
-    """Return embeddings as a pandas table, its index the ids of the series.
+def with_ids(rows: NDArray[Any], ids: "pd.Index[Any] | None") -> "pd.DataFrame":
+    """Return embeddings as a pandas table, its index the ids of the series where they have some.
 
     Examples
     --------
@@ -173,8 +169,21 @@ def with_ids(rows: NDArray[Any], ids: "pd.Index[Any]") -> "pd.DataFrame":
 
 def is_table(X: Any) -> bool:
     """Return whether X is a table, without importing what it would be of."""
+    return is_one_of(X, TABLES)
+
+
+def is_one_of(X: Any, kinds: Sequence[tuple[str, str]]) -> bool:
+    """Return whether X is of a class, each given as its library and its name."""
     of = {(base.__module__.partition(".")[0], base.__name__) for base in type(X).__mro__}
-    return not of.isdisjoint(TABLES)
+    return not of.isdisjoint(kinds)
+
+
+def as_table(X: Any) -> Any:
+    """Return a column whose cells are series as a table, everything else as it is."""
+    if not is_one_of(X, COLUMNS):
+        return X
+    column = X if hasattr(X, "iloc") else X.to_pandas()
+    return column.rename(column.name or None).to_frame() if holds_series(column) else X
 
 
 def to_pandas(X: Any) -> "pd.DataFrame":
@@ -187,20 +196,6 @@ def to_pandas(X: Any) -> "pd.DataFrame":
     if any(name.startswith(POLARS_INDEX) for name in table.columns):
         return convert(table, "polars_panel", "pd-multiindex")
     return table.to_pandas()
-
-
-def find_columns(frame: "pd.DataFrame", given: dict[str, str | None]) -> dict[str, Any]:
-    """Return the column of every role, None where there is none."""
-    lower = {name.lower(): name for name in reversed(frame.columns) if isinstance(name, str)}
-    roles: dict[str, Any] = {}
-    for role, named in given.items():
-        if named is not None and named not in frame.columns:
-            raise ValueError(f"X has no column {named!r} for {role}: its columns are {', '.join(map(str, frame))}.")
-        known = [lower[name] for name in NAMES[role] if name in lower and lower[name] not in given.values()]
-        roles[role] = named if named is not None else next(iter(known), None)
-    if roles["time"] is None:
-        roles["time"] = next((name for name, dtype in frame.dtypes.items() if dtype.kind == "M"), None)
-    return roles
 
 
 def not_measured(
@@ -232,17 +227,28 @@ def without(frame: "pd.DataFrame", columns: list[str]) -> "pd.DataFrame":
 def by_time(frame: "pd.DataFrame") -> "pd.DataFrame":
     """Return one series with its times as the index."""
     time = find_columns(frame, dict.fromkeys(NAMES))["time"]
-    return frame if time is None or frame.index.dtype.kind == "M" else frame.set_index(time)
+    return frame if time is None or is_time(frame.index.dtype) else frame.set_index(time)
 
 
 def is_series(cell: Any) -> bool:
     """Return whether a cell of a table is a series."""
-    return isinstance(cell, list | np.ndarray) or (hasattr(cell, "iloc") and cell.ndim == 1)
+    return isinstance(cell, list | tuple | np.ndarray) or (hasattr(cell, "iloc") and cell.ndim == 1)
 
 
 def holds_series(column: "pd.Series[Any]") -> bool:
     """Return whether the cells of a column are series."""
-    return column.dtype == object and any(map(is_series, column.dropna()[:1]))
+    return column.dtype.kind == "O" and any(map(is_series, column.dropna()[:1]))
+
+
+def only_cells(frame: "pd.DataFrame", given: Mapping[str, str | None], keep: Sequence[str] | None) -> "pd.DataFrame":
+    """Return a table of series in cells with its ids as the index, without labels and times beside them."""
+    scalars = frame.loc[:, [not holds_series(column) for _, column in frame.items()]]
+    roles = find_columns(scalars, {role: given[role] for role in ("id", "time")})
+    frame = without(frame, not_measured(frame, tuple(roles.values()), keep))
+    if roles["time"] is not None:
+        warnings.warn(f"column {roles['time']!r} of X, one time a series, is left out.", DataWarning, stacklevel=1)
+        frame = frame.drop(columns=roles["time"])
+    return frame if roles["id"] is None else frame.set_index(roles["id"])
 
 
 def from_cells(frame: "pd.DataFrame") -> Panel:
@@ -280,16 +286,15 @@ def from_log(frame: "pd.DataFrame", id: Hashable, time: Hashable, channel: Hasha
     """Take series out of a log, wide or long."""
     import pandas as pd
 
-    if time is None and not isinstance(frame.index, pd.DatetimeIndex):
+    if time is None:
         raise ValueError(
             f"X has the id column {id!r} but no time: name its time column timestamp, or drop {id!r} where each row "
             "is a series."
         )
     ids = pd.Series(0, frame.index) if id is None else frame[id]
-    times = frame.index.to_series() if time is None else frame[time]
     values = frame[[name for name in frame.columns if name not in (id, time)]]
     long = channel is not None and value is not None
-    panel = from_long(values, ids, times, channel, value) if long else in_order(values, ids, times)
+    panel = from_long(values, ids, frame[time], channel, value) if long else in_order(values, ids, frame[time])
     return panel if id is not None else panel._replace(ids=None)
 
 
@@ -333,7 +338,7 @@ def check_keys(
     """Return the ids as numbers in order of first appearance; keys that are missing or there twice are refused."""
     import pandas as pd
 
-    if times.dtype.kind not in "iufMm" and not isinstance(times.dtype, pd.PeriodDtype):
+    if times.dtype.kind not in "iuf" and not is_time(times.dtype):
         raise ValueError(
             f"the times of X must be numbers or timestamps, but their type is {times.dtype}: convert them, as with "
             "pandas.to_datetime."

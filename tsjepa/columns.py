@@ -1,0 +1,74 @@
+"""Which column or level of the index of a table means what: by its name, by its type, or as it was said."""
+
+from collections.abc import Hashable, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# of what one series is, in logs
+THINGS = ("machine", "unit", "run", "device", "asset", "equipment", "engine", "trial", "session", "experiment")
+# what a column is taken for by its name, in any case; the first that is there counts
+NAMES = {
+    "id": (
+        *("id", "case_id", "series_id", "unique_id", "instance", "instances", "series"),
+        *(name for thing in THINGS for name in (f"{thing}_id", thing)),
+    ),
+    "time": ("timestamp", "time", "datetime", "date", "timepoint", "timepoints", "reading_id", "cycle", "cycles", "ts"),
+    "channel": ("channel", "dim_id", "sensor", "variable"),
+    "value": ("value",),
+}
+
+
+def find_columns(frame: "pd.DataFrame", given: Mapping[str, str | None]) -> dict[str, Any]:
+    """Return the column of every role, None where there is none."""
+    lower = {name.lower(): name for name in reversed(frame.columns) if isinstance(name, str)}
+    roles: dict[str, Any] = {}
+    for role, named in given.items():
+        if named is not None and named not in frame.columns:
+            raise ValueError(f"X has no column {named!r} for {role}: its columns are {', '.join(map(str, frame))}.")
+        known = [lower[name] for name in NAMES[role] if name in lower and lower[name] not in given.values()]
+        roles[role] = named if named is not None else next(iter(known), None)
+    if roles["time"] is None:
+        roles["time"] = next((name for name, dtype in frame.dtypes.items() if is_time(dtype)), None)
+    return roles
+
+
+def is_time(dtype: Any) -> bool:
+    """Return whether a type of pandas is one of times.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> is_time(np.dtype("M8[s]")), is_time(np.dtype(int))
+    (True, False)
+    """
+    return dtype.kind in "Mm" or type(dtype).__name__ == "PeriodDtype"
+
+
+def is_called(name: Hashable, role: str, given: Mapping[str, str | None]) -> bool:
+    """Return whether a name is that of a role."""
+    return isinstance(name, str) and (name == given[role] or name.lower() in NAMES[role])
+
+
+def with_index(frame: "pd.DataFrame", given: Mapping[str, str | None]) -> "pd.DataFrame":
+    """Return a log with its index as a column where that is its id or its time, every other table as it is."""
+    index = frame.index
+    known = is_time(index.dtype) or any(is_called(index.name, role, given) for role in ("id", "time"))
+    if not known or index.name in frame.columns:
+        return frame
+    # categories as names of columns take no further one
+    log = frame.set_axis(frame.columns.astype(object), axis=1).reset_index()
+    name, roles = log.columns[0], find_columns(log, given)
+    # a table of cases has one row an id, and so has a log whose rows are numbered
+    names_series = name == roles["id"] and roles["time"] is not None and index.has_duplicates
+    return log if names_series or name == roles["time"] else frame
+
+
+def id_first(frame: "pd.DataFrame", given: Mapping[str, str | None]) -> "pd.DataFrame":
+    """Return a table with its index in the order id, time, where its levels say that they are in the other one."""
+    if frame.index.nlevels != 2:
+        return frame
+    first, second = frame.index.names
+    is_swapped = is_called(first, "time", given) or is_time(frame.index.get_level_values(0).dtype)
+    return frame.swaplevel() if is_swapped and is_called(second, "id", given) else frame
