@@ -94,6 +94,12 @@ def test_a_frozen_classifier_is_the_ridge_probe_of_the_embedder():
     assert not classifier.tuned_
 
 
+@pytest.mark.parametrize("tune", [True, False])
+def test_whether_to_tune_may_be_numpys(tune):
+    X, y = series()
+    assert tiny(tune=np.bool_(tune)).fit(X, y).tuned_ is tune
+
+
 def test_auto_says_what_it_went_by():
     X, y = series()
     classifier = tiny(tune="auto").fit(X, y)

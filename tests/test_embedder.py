@@ -14,7 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from tsjepa import CheckpointError, ConfigError, DataWarning, TSJEPAEmbedder
+from tsjepa import CheckpointError, ConfigError, DataWarning, TrainingError, TSJEPAEmbedder, training
 from tsjepa.checkpoint import load_checkpoint
 
 
@@ -122,8 +122,19 @@ def test_a_longer_or_shorter_series_than_in_fit_is_embedded():
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_dtype_is_kept(dtype):
-    X, _ = series()
-    assert tiny().fit_transform(X.astype(dtype)).dtype == dtype
+    X = series()[0].astype(dtype)
+    embedder = tiny().fit(X)
+    for form in (X, list(X), torch.from_numpy(X), list(torch.from_numpy(X))):
+        assert embedder.transform(form).dtype == dtype
+    assert tiny(max_epochs=1).fit_transform(pd.DataFrame(X[:, 0])).dtype == dtype
+
+
+def test_tensors_of_any_kind_are_arrays():
+    X = torch.from_numpy(series()[0]).bfloat16()
+    embedder = tiny().fit(X)
+    Z = embedder.transform(X.double().numpy())
+    for form in (X, X.double().requires_grad_(), list(X), [X[0].requires_grad_(), *X[1:].half()]):
+        np.testing.assert_array_equal(embedder.transform(form), Z)
 
 
 def test_set_output_and_names():
@@ -162,11 +173,51 @@ def test_warm_start_goes_on_and_a_cold_start_begins_again():
     loss = cold.loss_
     assert cold.fit(X).loss_ == loss
     warm = tiny(warm_start=True).fit(X)
-    weights = warm.model_
-    assert warm.fit(X).model_ is weights
-    assert warm.loss_ < loss
+    weights = weights_of(warm)
+    assert warm.fit(X).loss_ < loss
+    assert any(not torch.equal(a, b) for a, b in zip(weights, weights_of(warm), strict=True))
+    weights = weights_of(warm)
+    for before, after in zip(weights, weights_of(warm.set_params(lr=1e-9).fit(X)), strict=True):
+        torch.testing.assert_close(after, before, rtol=0, atol=1e-6)
     with pytest.raises(ValueError, match="warm_start"):
         warm.fit(X[:, :1])
+
+
+def weights_of(embedder):
+    return [parameter.detach().clone() for parameter in embedder.model_.encoder.parameters()]
+
+
+def test_a_warm_fit_takes_channels_by_name():
+    X = frame(["flow", "heat"])
+    swapped = X[["id", "time", "heat", "flow"]]
+    one, other = (tiny(warm_start=True, overrides=["tokenizer.channels=mixed"]).fit(X) for _ in range(2))
+    Z = one.fit(X).transform(X)
+    np.testing.assert_array_equal(other.fit(swapped).transform(X), Z)
+    assert other.feature_names_in_.tolist() == ["flow", "heat"]
+    with pytest.raises(ValueError, match="X has no channel 'heat': its channels are flow, power"):
+        other.fit(X.rename(columns={"heat": "power"}))
+    np.testing.assert_array_equal(other.transform(swapped), Z)
+    arrays = X[["flow", "heat"]].to_numpy().reshape(6, 60, 2).transpose(0, 2, 1)
+    np.testing.assert_array_equal(other.fit(arrays).transform(swapped), other.transform(arrays))
+
+
+@pytest.mark.parametrize("error", [TrainingError, KeyboardInterrupt])
+def test_a_warm_fit_that_fails_leaves_what_was_fitted(error, monkeypatch):
+    X, _ = series()
+    embedder = tiny(warm_start=True).fit(X)
+    Z, config, verdict = embedder.transform(X), embedder.config_, embedder.verdict_
+    if error is KeyboardInterrupt:
+        fit_stages = training.fit_stages
+
+        def interrupted(model, *rest):
+            fit_stages(model, *rest)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(training, "fit_stages", interrupted)
+    with pytest.raises(error):
+        embedder.set_params(lr=1e3 if error is TrainingError else 1e-3).fit(X)
+    np.testing.assert_array_equal(embedder.transform(X), Z)
+    assert (embedder.config_, embedder.verdict_, embedder.model_.training) == (config, verdict, False)
 
 
 def test_save_and_load(tmp_path):

@@ -22,6 +22,7 @@ from tsjepa.embedding import resolve_device
 from tsjepa.finetuning import Tuning
 from tsjepa.heads import LinearHead, read_head
 from tsjepa.probe import check_labels
+from tsjepa.threads import threads
 
 
 class TSJEPAClassifier(ClassifierMixin, BaseEstimator):
@@ -160,10 +161,11 @@ class TSJEPAClassifier(ClassifierMixin, BaseEstimator):
         model, config = embedder.model_, embedder.config_
         tuning = Tuning(epochs=self.finetune_epochs, lr=self.finetune_lr)
         seed = check_random_state(self.random_state).randint(2**31 - 1)
-        with embedder._threads():
+        tune: Tune = "auto" if self.tune == "auto" else bool(self.tune)
+        with threads(self.n_jobs):
             device = resolve_device(self.device)
             fitted, comparison = fit_classifier(
-                model.encoder, series, codes, config.probe, tuning, tune=self.tune, device=device, seed=seed
+                model.encoder, series, codes, config.probe, tuning, tune=tune, device=device, seed=seed
             )
         self.tuned_, self.comparison_ = fitted.encoder is not model.encoder, comparison
         model.encoder.load_state_dict(fitted.encoder.state_dict())
@@ -237,7 +239,7 @@ class TSJEPAClassifier(ClassifierMixin, BaseEstimator):
 
     def _check_parameters(self, more: bool) -> None:
         """Refuse what would fail or be ignored after a long pretraining."""
-        if not isinstance(self.tune, bool) and self.tune != "auto":
+        if not isinstance(self.tune, bool | np.bool_) and self.tune != "auto":
             raise ValueError(f"tune must be True, False or 'auto', but is {self.tune!r}.")
         if self.finetune_epochs < 1 or not self.finetune_lr > 0:
             raise ValueError(
@@ -306,8 +308,5 @@ def joined(X: Any, more: Any) -> list[NDArray[np.float32]]:
     """
     first, second = to_panel(X), to_panel(more)
     second = second if first.channels is None else second.select(first.channels)
-    rows = []
-    for series in (as_series(first.series), as_series(second.series, "X_unlabelled")):
-        values = series.values if series.valid is None else np.where(series.valid, series.values, np.float32("nan"))
-        rows += list(values)
-    return rows
+    both = (as_series(first.series), as_series(second.series, "X_unlabelled"))
+    return [values for series in both for values in series.with_nan()]

@@ -1,14 +1,13 @@
 """The scikit-learn way: an estimator that learns embeddings of series without labels."""
 
-import contextlib
+import copy
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import Tags, check_array, check_random_state
 from sklearn.utils._set_output import _get_output_config
@@ -21,6 +20,7 @@ from tsjepa.config import Config
 from tsjepa.containers import Panel, to_panel, with_ids
 from tsjepa.embedding import embed, n_features, resolve_device
 from tsjepa.objective import JEPA
+from tsjepa.threads import threads
 from tsjepa.verdict import HOPELESS
 
 if TYPE_CHECKING:
@@ -65,7 +65,8 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     diagnose : bool, default=True
         Whether to watch for collapse while training, at the cost of some per cent of its time.
     warm_start : bool, default=False
-        Whether a second fit goes on from the weights of the first; only how it trains (``train.``) may change.
+        Whether a second fit goes on from the weights of the first; only how it trains (``train.``) may change. Where
+        it fails, what was fitted stays as it was.
     verbose : int, default=0
         1 writes a line an epoch to standard error.
 
@@ -87,8 +88,9 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     Notes
     -----
     Input is (n_cases, n_timepoints), (n_cases, n_channels, n_timepoints) or a list of (n_channels, n_timepoints)
-    arrays, or a table of pandas, polars or pyarrow that holds series in one of the ways that
-    `tsjepa.containers.to_panel` knows; NaN is missing. An embedding never depends on what else is in the call.
+    arrays, what `tsjepa.as_series` makes of them, or a table of pandas, polars or pyarrow that holds series in one of
+    the ways that `tsjepa.containers.to_panel` knows; NaN is missing. An embedding never depends on what else is in the
+    call.
 
     Examples
     --------
@@ -155,16 +157,17 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         ValueError, TrainingError
             If X or a parameter does not fit; if there is nothing to learn, or the loss is not finite.
         """
-        series = self._series(to_panel(X), reset=True)
         warm = self.warm_start and hasattr(self, "model_")
+        series = self._series(self._known_channels(X) if warm else to_panel(X), reset=True)
         n_timepoints = self._n_timepoints if warm else series.n_timepoints  # for which patches are cut
         config = self._config(n_timepoints, series.n_cases)
         if warm:
             self._check_same(config, series)
-        model = self.model_ if warm else build_model(config, series.n_channels)
+        # what training leaves when it fails is not what was fitted
+        model = copy.deepcopy(self.model_) if warm else build_model(config, series.n_channels)
         self._announce(series, config, self._names())
         header = Header(config, None, series.n_channels, n_timepoints, self._names())
-        with self._threads():
+        with threads(self.n_jobs):
             result = self._pretrain(model, series, header)
         self._take(model, header)
         self.loss_, self.verdict_ = result.loss, result.verdict
@@ -205,12 +208,12 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         device = resolve_device(self.device)
         encoder = self.model_.encoder.to(device)
         try:
-            with self._threads():
+            with threads(self.n_jobs):
                 embedding = embed(encoder, series, self.config_.probe, device)
         finally:
             self.model_.cpu()
         rows = embedding.astype(np.float64) if self._is_double(panel.series) else embedding
-        if panel.ids is not None and _get_output_config("transform", self)["dense"] == "pandas":
+        if _get_output_config("transform", self)["dense"] == "pandas":
             return with_ids(rows, panel.ids)  # scikit-learn would label them with the rows of X
         return rows
 
@@ -327,6 +330,12 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         free = self._any_channels() and not self._known_names(panel)
         return panel if names is None or free else panel.select(list(names))
 
+    def _known_channels(self, X: Any) -> Panel:
+        """Return series to train on further, their channels those of the fit before."""
+        names = self._names()
+        panel = self._by_name(to_panel(X, keep=names))
+        return panel if panel.channels is not None else panel._replace(channels=names)
+
     def _known_names(self, panel: Panel) -> bool:
         """Return whether a panel has the channels of `fit` by name, each of which has a usual level of its own."""
         readout = self.model_.encoder.readout
@@ -361,22 +370,12 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     def _report(self, progress: Any) -> None:
         sys.stderr.write(f"epoch {progress.epoch}/{progress.epochs}: loss {progress.loss:.4f}\n")
 
-    @contextlib.contextmanager
-    def _threads(self) -> Iterator[None]:
-        """Run with `n_jobs` threads."""
-        before = torch.get_num_threads()
-        if self.n_jobs is not None:
-            torch.set_num_threads(cpu_threads(self.n_jobs))
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before)
-
     @staticmethod
     def _is_double(X: Any) -> bool:
-        """Return whether X counts as float64: everything but float32 arrays, as in scikit-learn."""
+        """Return whether X counts as float64: everything but float32 arrays and tables, as in scikit-learn."""
         first = X[0] if isinstance(X, list | tuple) else X
-        return getattr(first, "dtype", None) != np.float32
+        types = first.dtypes if hasattr(first, "columns") else [getattr(first, "dtype", None)]
+        return any(dtype != np.float32 for dtype in types)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -391,10 +390,3 @@ def _ndim(X: Any) -> int | None:
     if isinstance(X, list | tuple) and len({np.shape(x) for x in X}) > 1:
         return None
     return X.ndim if hasattr(X, "ndim") else np.asarray(X).ndim
-
-
-def cpu_threads(n_jobs: int) -> int:
-    """Return joblib's reading of `n_jobs` as a number of threads."""
-    from joblib import effective_n_jobs
-
-    return int(effective_n_jobs(n_jobs))
