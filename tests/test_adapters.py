@@ -10,6 +10,7 @@ from aeon.pipeline import make_pipeline as aeon_pipeline
 from aeon.testing.estimator_checking import check_estimator as check_aeon
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
+from sklearn import config_context
 from sklearn.linear_model import RidgeClassifier
 from sktime.classification.compose import SklearnClassifierPipeline
 from sktime.datatypes import convert
@@ -111,6 +112,17 @@ def test_pipelines_of_sktime_fit_and_predict(name):
     pipeline.fit(as_multiindex(X), y)
     assert set(pipeline.predict(as_multiindex(load(name, "test")[0]))) <= set(y)
     assert np.mean(pipeline.predict(as_multiindex(X)) == y) > majority(y)
+
+
+@pytest.mark.parametrize("output", ["pandas", "polars"])
+def test_aeon_has_arrays_whatever_scikit_learn_is_set_to(output):
+    X, y = load("BasicMotions", "train", 12)
+    Z = TSJEPACollectionTransformer(**TINY).fit_transform(X)
+    with config_context(transform_output=output):
+        found = TSJEPACollectionTransformer(**TINY).fit_transform(X)
+        aeon_pipeline(TSJEPACollectionTransformer(**TINY), RidgeClassifier()).fit(X, y).predict(X)
+    assert isinstance(found, np.ndarray)
+    np.testing.assert_array_equal(found, Z)
 
 
 @pytest.mark.parametrize("mtype", ["nested_univ", "pd-multiindex", "df-list", "numpy3D"])

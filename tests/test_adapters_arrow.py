@@ -89,6 +89,49 @@ def test_what_is_no_series_is_said(values: list[list[float]]) -> None:
         embedder()(batch)
 
 
+def test_lists_may_be_encoded_nested_or_tensors() -> None:
+    X = drawn(3, 2, 20)
+    flat, nested = to_lists(X.reshape(3, -1)), pa.array(X.tolist())
+    want = as_series(X)
+    for column in (
+        nested,
+        nested.cast(pa.large_list(pa.list_(pa.float32(), 20))),
+        pa.DictionaryArray.from_arrays(pa.array([0, 1, 2]), flat),
+        pa.FixedShapeTensorArray.from_numpy_ndarray(X),
+        pa.FixedShapeTensorArray.from_numpy_ndarray(X.reshape(3, -1)),
+    ):
+        found = to_series(column, 2)
+        assert np.array_equal(found.with_nan(), want.with_nan(), equal_nan=True)
+    assert np.array_equal(to_series(nested.slice(1, 1), 2).values, want.values[1:2])
+    ragged = to_series(pa.array([[[1.0], [2.0]], [[3.0, 4.0], [5.0, 6.0]]]), 2)
+    assert ragged.values.tolist() == [[[1, 0], [2, 0]], [[3, 4], [5, 6]]]
+
+
+TENSORS = pa.FixedShapeTensorArray.from_numpy_ndarray
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        (pa.array([[[1.0], [2.0]], [[1.0]]]), "row 1 of the batch holds 1 lists, but a series has 2"),
+        (pa.array([None, [[1.0], [2.0]]]), "row 0 of the batch holds 0 lists, but a series has 2"),
+        (pa.array([[[1.0], [2.0, 3.0]]]), "row 0 of the batch holds lists of different length"),
+        (pa.array(["1, 2"]), "column 'values' of the batch must hold lists of numbers, but its type is string"),
+        (TENSORS(np.zeros((1, 20, 2))), r"tensors of the batch must be \(2, n_timepoints\)"),
+        (TENSORS(np.zeros((1, 20, 2)).transpose(0, 2, 1)), r"tensors of the batch must be \(2, n_timepoints\)"),
+    ],
+)
+def test_what_holds_no_series_is_refused(values: pa.Array, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        embedder()(pa.RecordBatch.from_pydict({"values": values}))
+
+
+def test_a_batch_with_embeddings_already_is_refused() -> None:
+    batch = pa.RecordBatch.from_pydict({"embedding": [1.0], "values": [[1.0, 2.0]]})
+    with pytest.raises(ValueError, match="the batch has a column 'embedding' already: rename or drop it"):
+        embedder()(batch)
+
+
 def test_it_travels_and_loads(tmp_path: Path) -> None:
     batch = pa.RecordBatch.from_pydict({"values": to_lists(drawn(3, 2, 40).reshape(3, -1))})
     assert pickle.loads(pickle.dumps(embedder()))(batch) == embedder()(batch)

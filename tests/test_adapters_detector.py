@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from aeon.benchmarking.metrics.anomaly_detection import range_roc_auc_score
 from aeon.testing.estimator_checking import check_estimator
+from sklearn import config_context
 
 from tsjepa import DataWarning, SurpriseDetector
 from tsjepa.adapters.aeon import EmbeddingAnomalyDetector, SurpriseAnomalyDetector
@@ -63,6 +64,16 @@ def test_a_planted_anomaly_is_farthest_from_normal_windows():
         assert range_roc_auc_score(y, scores) > 0.95
         # it is told where it is, not a window later
         assert y[scores.argmax()] == 1
+
+
+@pytest.mark.parametrize("output", ["pandas", "polars"])
+@pytest.mark.parametrize("wide", [2048, 16])
+def test_distances_are_of_arrays_whatever_scikit_learn_is_set_to(monkeypatch, output, wide):
+    monkeypatch.setattr("tsjepa.adapters.aeon_anomalies.WIDE", wide)
+    X = planted()[0][:400]
+    scores = EmbeddingAnomalyDetector(**TINY).fit_predict(X)
+    with config_context(transform_output=output):
+        np.testing.assert_array_equal(EmbeddingAnomalyDetector(**TINY).fit_predict(X), scores)
 
 
 def test_channels_are_rows_or_columns():

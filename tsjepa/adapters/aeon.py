@@ -123,7 +123,8 @@ class TSJEPACollectionTransformer(BaseCollectionTransformer):
         super().__init__()
 
     def _fit(self, X: Any, y: Any = None) -> "TSJEPACollectionTransformer":
-        self.embedder_ = TSJEPAEmbedder(**self.get_params(deep=False)).fit(X)
+        embedder = TSJEPAEmbedder(**self.get_params(deep=False))
+        self.embedder_ = embedder.set_output(transform="default").fit(X)  # arrays, whatever scikit-learn is set to
         return self
 
     def _transform(self, X: Any, y: Any = None) -> NDArray[Any]:

@@ -217,17 +217,20 @@ class EmbeddingAnomalyDetector(BaseSeriesAnomalyDetector):
         starts = some_cases(len(windows), MOST)
         # before training: it tells a series that is too short
         apart = list(elsewhere(len(windows), starts, self.window))
-        self.embedder_ = TSJEPAEmbedder(
+        embedder = TSJEPAEmbedder(
             for_windows(self.recipe),
             overrides=self.overrides,
             max_epochs=self.max_epochs,
             device=self.device,
             random_state=self.random_state,
             diagnose=False,
-        ).fit(windows[:: self.stride])
+        )
+        # arrays, whatever scikit-learn is set to
+        self.embedder_ = embedder.set_output(transform="default").fit(windows[:: self.stride])
         self.spread_ = usual_spread(self._read(windows[some_cases(len(windows), SAMPLE)]))
         wide = len(self.spread_) > WIDE
-        self.projection_ = SparseRandomProjection(WIDE, random_state=0).fit(self.spread_[None]) if wide else None
+        projection = SparseRandomProjection(WIDE, random_state=0).set_output(transform="default")
+        self.projection_ = projection.fit(self.spread_[None]) if wide else None
         self.reference_ = np.concatenate(list(self._embed(windows[starts])))
         whole = len(starts) == len(windows)  # then these are the embeddings of all windows
         self.usual_ = np.concatenate(

@@ -69,7 +69,8 @@ class BatchEmbedder(NamedTuple):
         Parameters
         ----------
         batch : pyarrow.RecordBatch
-            `values` are lists of C * T numbers, channel after channel; NaN and null are missing, and T may differ.
+            `values` are lists of C * T numbers, channel after channel, lists of C lists, or tensors (C, T); NaN and
+            null are missing, and T may differ.
 
         Returns
         -------
@@ -79,8 +80,10 @@ class BatchEmbedder(NamedTuple):
         Raises
         ------
         ValueError
-            If a list does not fit the channels, or the encoder does not take as many.
+            If a list does not fit the channels, the encoder does not take as many, or there is an `embedding` already.
         """
+        if EMBEDDING in batch.schema.names:
+            raise ValueError(f"the batch has a column {EMBEDDING!r} already: rename or drop it.")
         Z = np.zeros((0, n_features(self.encoder, self.probe, self.n_channels)), np.float32)
         if batch.num_rows:
             series = to_series(batch.column(VALUES), self.n_channels)
@@ -94,24 +97,64 @@ class BatchEmbedder(NamedTuple):
 
 
 def to_series(lists: pa.Array, n_channels: int) -> Series:
-    """Return lists of C * T numbers as series.
+    """Return lists of C * T numbers or of C lists, or tensors, as series.
 
     Examples
     --------
     >>> to_series(pa.array([[1.0, 2.0, 3.0, 4.0], [5.0, 6.0]]), n_channels=2).values.tolist()
     [[[1.0, 2.0], [3.0, 4.0]], [[5.0, 0.0], [6.0, 0.0]]]
     """
-    lengths = np.array([0 if size is None else size for size in lists.value_lengths().to_pylist()])
+    lists = plain_lists(lists, n_channels)
+    lengths, flat = sizes(lists), lists.flatten()
+    if is_lists(flat):
+        lengths, flat = joined_sizes(lengths, sizes(flat), n_channels), flat.flatten()
     odd = np.flatnonzero((lengths % n_channels != 0) | (lengths == 0))
     if len(odd):
         raise ValueError(
             f"row {odd[0]} of the batch holds {lengths[odd[0]]} values, which is no series of {n_channels} channel(s)."
         )
-    flat = lists.flatten().to_numpy(zero_copy_only=False)
+    flat = flat.to_numpy(zero_copy_only=False)
     if (lengths == lengths[0]).all():
         return as_series(flat.reshape(len(lengths), n_channels, -1), VALUES)
     parts = np.split(flat, np.cumsum(lengths)[:-1])
     return as_series([part.reshape(n_channels, -1) for part in parts], VALUES)
+
+
+def plain_lists(column: pa.Array, n_channels: int) -> pa.Array:
+    """Return a column as lists, whether it is encoded by a dictionary or holds tensors."""
+    kind = column.type
+    if isinstance(column, pa.DictionaryArray):
+        return plain_lists(column.dictionary_decode(), n_channels)
+    if isinstance(column, pa.FixedShapeTensorArray):
+        in_order = kind.permutation in (None, list(range(len(kind.shape))))
+        if not in_order or (kind.shape[0] != n_channels and len(kind.shape) > 1):
+            raise ValueError(f"tensors of the batch must be ({n_channels}, n_timepoints), but they are {kind}.")
+        return column.storage
+    if not is_lists(column):
+        raise ValueError(f"the column {VALUES!r} of the batch must hold lists of numbers, but its type is {kind}.")
+    return column
+
+
+def is_lists(column: pa.Array) -> bool:
+    """Return whether a column holds lists, of whatever kind."""
+    return hasattr(column, "value_lengths")
+
+
+def sizes(lists: pa.Array) -> NDArray[np.int64]:
+    """Return the lengths of lists, 0 where there is none."""
+    return np.array([0 if size is None else size for size in lists.value_lengths().to_pylist()], np.int64)
+
+
+def joined_sizes(channels: NDArray[np.int64], points: NDArray[np.int64], n_channels: int) -> NDArray[np.int64]:
+    """Return the number of values of each row, given its number of channels, and the points of all channels."""
+    odd = np.flatnonzero(channels != n_channels)
+    if len(odd):
+        raise ValueError(f"row {odd[0]} of the batch holds {channels[odd[0]]} lists, but a series has {n_channels}.")
+    rows = points.reshape(-1, n_channels)
+    odd = np.flatnonzero((rows != rows[:, :1]).any(1))
+    if len(odd):
+        raise ValueError(f"row {odd[0]} of the batch holds lists of different length: fill them up with null.")
+    return rows.sum(1)
 
 
 def to_lists(rows: NDArray[np.float32]) -> pa.ListArray:
