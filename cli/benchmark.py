@@ -14,11 +14,12 @@ from tsjepa.cli.render import count_bar
 from tsjepa.cli.report import BenchmarkReport
 from tsjepa.cli.training import pick_device
 from tsjepa.evaluation.benchmark import Store, carry_out, left_to_run, plan
+from tsjepa.evaluation.benchmark_aeon import aeon_tables
 from tsjepa.evaluation.benchmark_figures import Pictures, picture, pictures
 from tsjepa.evaluation.benchmark_labels import LabelBudget
 from tsjepa.evaluation.benchmark_methods import Method, find_methods
 from tsjepa.evaluation.benchmark_suites import load_suite
-from tsjepa.evaluation.benchmark_summary import aeon_tables, means, summary
+from tsjepa.evaluation.benchmark_summary import means, summary
 from tsjepa.evaluation.benchmark_table import Result
 from tsjepa.evaluation.benchmark_transfer import (
     PER_CLASS,
@@ -30,7 +31,7 @@ from tsjepa.evaluation.benchmark_transfer import (
     transfer_left,
 )
 from tsjepa.evaluation.benchmark_transfer_summary import transfer_figures, transfer_means, transfer_summary
-from tsjepa.evaluation.study_figures import safe
+from tsjepa.evaluation.study_figures import file_names
 
 DEFAULT_METHODS = ("default", "random-init", "minirocket", "majority")
 Row = TypeVar("Row")
@@ -93,8 +94,10 @@ def compare(options: BenchmarkOptions, names: Sequence[str], methods: Sequence[M
     results, few, levels = store.results.read(), store.few_labels.read(), store.levels.read()
     drawn = pictures(results, few)
     write(options.out, summary(results, few, levels, drawn.missing), drawn)
-    for method, table in aeon_tables(results).items():
-        path = options.out / TASK / "accuracy" / f"{safe(method)}_accuracy.csv"
+    tables = aeon_tables(results)
+    files = file_names(tables)
+    for method, table in tables.items():
+        path = options.out / TASK / "accuracy" / f"{files[method]}_accuracy.csv"
         make_writable(path.parent)
         replace_file(path, table.encode())
     return results

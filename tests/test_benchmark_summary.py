@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tsjepa.evaluation.benchmark_aeon import aeon_tables
 from tsjepa.evaluation.benchmark_figures import picture, pictures
 from tsjepa.evaluation.benchmark_summary import (
-    aeon_tables,
     board_of,
     few_labels_means,
     interval,
@@ -72,6 +72,23 @@ def test_a_rank_counts_who_is_better_and_half_of_who_is_equal(cells: list[list[i
     equal = (accuracy[:, None, :] == accuracy[:, :, None]).sum(2)
     np.testing.assert_allclose(mean_ranks(accuracy), (better + (equal + 1) / 2).mean(0))
     assert all(sum(wins(accuracy, column)) == len(cells) for column in range(3))
+
+
+def test_methods_with_the_same_accuracies_are_equal_whatever_the_order_of_their_seeds() -> None:
+    rows = [row(data, method, accuracy + shift, seed=seed)
+            for data, shift in (("a", 0.0), ("b", 0.4))
+            for method, several in (("first", (0.1, 0.2, 0.3)), ("second", (0.3, 0.2, 0.1)), ("third", (0.1,) * 3))
+            for seed, accuracy in enumerate(several)]  # fmt: skip
+    text = summary(rows, [], [])
+    assert "| first | 0.4000 | 1.50 |" in text
+    assert "| second | 0.4000 | 1.50 | 0/2/0 |" in text
+    assert "| a | **0.2000** | **0.2000** | 0.1000 |" in text
+    tables = aeon_tables(rows)
+    assert tables["first"] == tables["second"]
+
+
+def test_a_bar_in_a_name_opens_no_cell() -> None:
+    assert r"| a\|b | **0.9000** |" in summary([row("a|b", "first", 0.9)], [], [])
 
 
 def test_the_summary_tells_partial_sets_and_failures() -> None:
@@ -156,12 +173,15 @@ def test_aeons_reader_reads_the_tables(tmp_path: Path) -> None:
     from aeon.benchmarking.results_loaders import _load_to_dict
 
     rows = [*ROWS[:3], row("a", "first", 0.6, fold=1), row("b", "first", 0.5), row("b", "first", 0.25, fold=1)]
+    rows.append(row("a", "second", 0.7, fold=1))
     tables = aeon_tables(rows)
     (tmp_path / "first_accuracy.csv").write_text(tables["first"])
     found = _load_to_dict(f"{tmp_path}/", ["first"], None, None, "_accuracy.csv", est_alias=False)
-    np.testing.assert_allclose(found["first"]["a"], [0.8, 0.6])
+    np.testing.assert_allclose(found["first"]["a"], [0.9, 0.6])  # second has no seed 1, as in the summary
+    assert "| a | **0.7500** | **0.7500** |" in summary(rows, [], [])
     np.testing.assert_allclose(found["first"]["b"], [0.5, 0.25])
-    assert "a,0.8," in tables["second"]
+    assert "a,0.8,0.7" in tables["second"]
+    assert aeon_tables(rows[:4])["first"] == "Resamples:,0\na,0.9\n"  # nor another fold
 
 
 def test_pictures_are_those_that_mean_something() -> None:
@@ -178,6 +198,14 @@ def test_pictures_are_those_that_mean_something() -> None:
     assert [axes.get_xlabel() for axes in figure.axes] == ["share of the training labels", "labels a class"]
     assert picture(drawn.figures["time"], "png").startswith(b"\x89PNG")
     assert b"<svg" in picture(drawn.figures["time"], "svg")
+
+
+def test_names_that_differ_in_punctuation_have_pictures_of_their_own() -> None:
+    rows = [row(data, name, 0.5) for data in ("p/q", "p_q") for name in ("raw", "c.1", "c_1")]
+    few = [draw("raw", k, 0.5, data=data) for data in ("p/q", "p_q") for k in range(2)]
+    drawn = set(pictures(rows, few).figures)
+    assert len([name for name in drawn if name.startswith("scatter-c_1-")]) == 2
+    assert len([name for name in drawn if name.startswith("few-labels-p_q-")]) == 2
 
 
 @pytest.mark.parametrize("rows", [ROWS[:2], ROWS[:3], [row("a", "raw", None)]])

@@ -364,6 +364,13 @@ def test_figures_are_the_same_bytes_each_time() -> None:
     assert safe("../a b") == "___a_b"
 
 
+def test_two_data_sets_have_figures_of_their_own_however_alike_their_names() -> None:
+    runs = [make_run(Arm(0.9), **dip(2))._replace(data=name) for name in ("p/q.npz", "p_q.npz", "pump")]
+    drawn = set(figures(runs))
+    assert len([name for name in drawn if name.startswith("curves-p_q_npz-")]) == 2
+    assert "curves-pump" in drawn
+
+
 def test_the_page_escapes_names_and_needs_nothing_beside_it() -> None:
     run = make_run(data="<b>&pump")
     text = page([run, make_run(Arm(0.9999))], judge_claims([run]), {"phase": b"<svg/>"})

@@ -19,7 +19,7 @@ from tsjepa.evaluation.benchmark_summary import (
     sort_labels,
 )
 from tsjepa.evaluation.benchmark_table import FewLabels, Result
-from tsjepa.evaluation.study_figures import image, safe
+from tsjepa.evaluation.study_figures import file_names, image
 
 # aeon's default for critical-difference diagrams
 ALPHA = 0.1
@@ -112,21 +112,21 @@ def scatters(board: Board) -> dict[str, Figure]:
     from aeon.visualisation import plot_pairwise_scatter
 
     names, first = board.methods, board.accuracy[:, 0]
-    figures = {}
+    figures, files = {}, file_names(names)
     for name, second in zip(names[1:], board.accuracy.T[1:], strict=True):
         tested = not np.array_equal(first, second)
         with pyplot():
             figure, _ = plot_pairwise_scatter(first, second, names[0], name, statistic_tests=tested)
-        figures[f"scatter-{safe(name)}"] = figure
+        figures[f"scatter-{files[name]}"] = figure
     return figures
 
 
 def few_labels_figures(few: Sequence[FewLabels]) -> dict[str, Figure]:
     """Draw accuracy against labels: a figure a data set, and one of the mean over data sets."""
     figures = {}
-    data = list(dict.fromkeys(row.data for row in few if row.accuracy is not None))
-    for name in data:
-        figures[f"few-labels-{safe(name)}"] = curves([row for row in few if row.data == name], name)
+    data = file_names(row.data for row in few if row.accuracy is not None)
+    for name, file in data.items():
+        figures[f"few-labels-{file}"] = curves([row for row in few if row.data == name], name)
     shared = shared_draws(few)
     if len(data) > 1 and shared:
         figures["few-labels"] = curves(shared, "mean over data sets, their number in brackets")

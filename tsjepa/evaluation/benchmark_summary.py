@@ -46,6 +46,7 @@ def board_of(results: Sequence[Result]) -> Board:
     """Gather the results of finished runs; methods that failed everywhere on a data set have no number there.
 
     Of a data set only the seeds and folds count that all others have: means over different splits do not compare.
+    Means are rounded where the order of a sum would tell: methods of the same accuracies are equal.
 
     Examples
     --------
@@ -55,16 +56,22 @@ def board_of(results: Sequence[Result]) -> Board:
     """
     data = tuple(dict.fromkeys(row.data for row in results))
     methods = tuple(dict.fromkeys(row.method for row in results))
-    scored = [row for row in results if row.accuracy is not None]
-    shared, found = shared_runs(scored), dict[tuple[str, str], list[float]]()
-    for row in scored:
-        if (row.seed, row.fold) in shared[row.data] and row.accuracy is not None:
+    kept, found = compared(results), dict[tuple[str, str], list[float]]()
+    for row in kept:
+        if row.accuracy is not None:
             found.setdefault((row.data, row.method), []).append(row.accuracy)
-    cells = [[mean(found.get((name, method), [])) for method in methods] for name in data]
-    left_out = {row.data for row in scored if (row.seed, row.fold) not in shared[row.data]}
+    cells = [[rounded(found.get((name, method), [])) for method in methods] for name in data]
+    left_out = {row.data for row in {row for row in results if row.accuracy is not None} - set(kept)}
     partial = frozenset(row.data for row in results if row.partial)
     accuracy = np.array(cells, np.float64).reshape(len(data), len(methods))
     return Board(data, methods, accuracy, partial, tuple(name for name in data if name in left_out))
+
+
+def compared(results: Sequence[Result]) -> list[Result]:
+    """Return the results that count: of each data set those of the seeds and folds that every method there has."""
+    scored = [row for row in results if row.accuracy is not None]
+    shared = shared_runs(scored)
+    return [row for row in scored if (row.seed, row.fold) in shared[row.data]]
 
 
 def shared_runs(rows: Sequence[Result] | Sequence[LevelScore]) -> dict[str, set[tuple[int, int]]]:
@@ -87,6 +94,17 @@ def mean(values: Sequence[float]) -> float:
     return float(np.mean(values)) if len(values) else float("nan")
 
 
+def rounded(values: Sequence[float]) -> float:
+    """Return the mean without the last digits, which depend on the order of the values.
+
+    Examples
+    --------
+    >>> rounded([0.1, 0.2, 0.3]) == rounded([0.3, 0.2, 0.1])
+    True
+    """
+    return round(mean(values), 12)
+
+
 def mean_ranks(accuracy: Scores) -> Scores:
     """Return each method's mean rank over data sets, 1 the best, ties sharing theirs.
 
@@ -107,7 +125,7 @@ def wins(accuracy: Scores, column: int) -> tuple[int, int, int]:
     >>> wins(np.array([[0.9, 0.8], [0.7, 0.7], [0.5, 0.6]]), 1)
     (1, 1, 1)
     """
-    difference = np.round(accuracy[:, column] - accuracy[:, 0], 12)
+    difference = accuracy[:, column] - accuracy[:, 0]
     return int((difference > 0).sum()), int((difference == 0).sum()), int((difference < 0).sum())
 
 
@@ -348,7 +366,7 @@ def levels_table(levels: Sequence[LevelScore]) -> str:
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    r"""Return a table in Markdown.
+    r"""Return a table in Markdown; a path may hold the sign that parts its cells.
 
     Examples
     --------
@@ -356,31 +374,9 @@ def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     | method | accuracy |
     |---|---|
     | raw | 0.5 |
+    >>> print(markdown(["a|b"], []).splitlines()[0])
+    | a\|b |
     """
-    lines = ["|".join(["", *(f" {cell} " for cell in row), ""]) for row in (head, *rows)]
+    escaped = ([cell.replace("|", r"\|") for cell in row] for row in (head, *rows))
+    lines = ["|".join(["", *(f" {cell} " for cell in row), ""]) for row in escaped]
     return "\n".join([lines[0], "|---" * len(head) + "|", *lines[1:]])
-
-
-def aeon_tables(results: Sequence[Result]) -> dict[str, str]:
-    """Return the accuracy tables that aeon's readers expect, by method: a row a data set, a column a resample.
-
-    Examples
-    --------
-    >>> row = Result("pump", "raw", 0, 0, 0.5, *[None] * 8, False, "ok", "", "", "")
-    >>> print(aeon_tables([row])["raw"], end="")
-    Resamples:,0
-    pump,0.5
-    """
-    folds = sorted({row.fold for row in results})
-    tables = {}
-    for method in dict.fromkeys(row.method for row in results):
-        lines = [",".join(["Resamples:", *map(str, folds)])]
-        for name in dict.fromkeys(row.data for row in results if row.method == method):
-            cells = []
-            for fold in folds:
-                key = (name, method, fold)
-                own = [r.accuracy for r in results if (r.data, r.method, r.fold) == key and r.accuracy is not None]
-                cells.append(repr(mean(own)) if own else "")
-            lines.append(",".join([name.replace(",", " "), *cells]))
-        tables[method] = "\n".join(lines) + "\n"
-    return tables

@@ -1,7 +1,9 @@
 """The figures of a collapse study, drawn without a display."""
 
+import hashlib
 import io
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
 import matplotlib as mpl
@@ -41,9 +43,9 @@ def figures(runs: Sequence[Run]) -> dict[str, Figure]:
     """
     if not runs:
         return {}
-    found = {}
+    found, names = {}, file_names(run.data for run in runs)
     for group in grouped(runs, lambda run: run.data):
-        name, data = safe(group[0].data), group[0].data
+        name, data = names[group[0].data], group[0].data
         found[f"curves-{name}"] = curves(decay_arms(group), f"{data}: each EMA decay", lambda arm: f"{arm.decay:g}")
         title = f"{data}: each mask at decay {BASE.decay:g}"
         found[f"masks-{name}"] = curves(at_base(group), title, lambda arm: f"{arm.masking} {arm.ratio:g}")
@@ -59,6 +61,27 @@ def safe(name: str) -> str:
     'pump_7_a'
     """
     return "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in name)
+
+
+def file_names(names: Iterable[str]) -> dict[str, str]:
+    """Return what each name is called in a file; where two would be called alike, each ends in a digest of its name.
+
+    Examples
+    --------
+    >>> file_names(["pump 7", "fan", "fan"])
+    {'pump 7': 'pump_7', 'fan': 'fan'}
+    """
+    each = list(dict.fromkeys(names))
+    # some file systems do not tell capitals from small letters
+    alike = Counter(safe(name).casefold() for name in each)
+    return {
+        name: safe(name) if alike[safe(name).casefold()] == 1 else f"{safe(name)}-{short_digest(name)}" for name in each
+    }
+
+
+def short_digest(name: str) -> str:
+    """Return a few signs that another name does not share."""
+    return hashlib.sha256(name.encode()).hexdigest()[:6]
 
 
 def image(figure: Figure, kind: Literal["png", "svg"]) -> bytes:
