@@ -12,9 +12,12 @@ from tsjepa.evaluation.benchmark_methods import Method, find_method
 from tsjepa.evaluation.benchmark_run import Known, Parts, content_digest
 from tsjepa.evaluation.benchmark_table import BenchmarkError
 from tsjepa.evaluation.benchmark_transfer import (
+    ALL,
     BEARINGS,
     Job,
     Outcome,
+    Recording,
+    Transferred,
     TransferStore,
     bearing_jobs,
     failures,
@@ -135,7 +138,7 @@ def test_failures_are_rows_and_run_again(tmp_path: Path) -> None:
     assert transfer_left([one], store) == [one]
     rows = store.scores.read()
     assert transfer_means(rows) == {"tiny": {"mean_accuracy": None, "n_data": 0}}
-    assert "- a, tiny, seed 0: no data." in transfer_summary(rows, [])
+    assert "- a, head on b, target b, tiny, seed 0: no data." in transfer_summary(rows, [])
 
 
 def test_the_summary_has_means_pairs_and_recordings(loaded: list[str]) -> None:
@@ -150,3 +153,48 @@ def test_the_summary_has_means_pairs_and_recordings(loaded: list[str]) -> None:
     few = measure_transfer(job(find_method("raw"))).scores
     assert set(transfer_figures(few).figures) == {"few-labels-b"}
     assert "1/class (1)" in transfer_summary(few, [])
+
+
+def scored(
+    method: str, accuracy: float, source: str = "a", pair: str = "bb", seed: int = 0, labels: str = ALL, draw: int = 0
+) -> Transferred:
+    where = (source, method, seed, pair[0], pair[1], labels, draw)
+    return Transferred(*where, 10, 20, accuracy, 100 * accuracy, 1.0, "ok", "", "digest", "tsjepa 0")
+
+
+def test_sources_are_not_mixed() -> None:
+    rows = [scored(method, accuracy, source, labels=labels)
+            for source, tiny, raw in (("a", 0.9, 0.8), ("c", 0.3, 0.5))
+            for method, accuracy in (("tiny", tiny), ("raw", raw))
+            for labels in (ALL, "1/class")]  # fmt: skip
+    text = transfer_summary(rows, [])
+    first, second = text.split("## Pretrained on c\n")
+    assert "## Pretrained on a\n" in first
+    for part, tiny, raw, gain in ((first, 0.9, 0.8, "+0.1000"), (second, 0.3, 0.5, "-0.2000")):
+        assert f"| tiny | {tiny:.4f} | 1 |" in part
+        assert f"| tiny | {tiny:.4f} |\n| raw | {raw:.4f} |" in part
+        assert f"| raw | {gain} ± 0.0000 |" in part
+    assert transfer_means(rows)["tiny"] == {"mean_accuracy": pytest.approx(0.6), "n_data": 2}
+    assert set(transfer_figures(rows).figures) == {"few-labels-b-from-a", "few-labels-b-from-c"}
+
+
+def test_the_bearing_protocol_is_one_section() -> None:
+    text = transfer_summary([scored("raw", 0.5, "b", "ba"), scored("raw", 0.7, "a", "ab")], [])
+    assert "| raw | 0.6000 | 2 | 60.0 |" in text
+    assert "Pretrained on" not in text
+
+
+def test_methods_are_compared_on_the_pairs_and_seeds_that_all_have() -> None:
+    rows = [scored("tiny", 0.9), scored("tiny", 0.5, seed=1), scored("tiny", 0.1, pair="cc"), scored("raw", 0.8)]
+    rows += [scored("tiny", 0.2, labels="1/class", draw=draw) for draw in range(20)]
+    rows.append(scored("catch22", 0.0)._replace(accuracy=None, effective_rank=None, status="failed", reason="no."))
+    assert transfer_means(rows)["catch22"] == {"mean_accuracy": None, "n_data": 0}
+    text = transfer_summary(rows, [])
+    assert "| tiny | 0.9000 | 1 | 90.0 |\n| raw | 0.8000 | 1 | 80.0 |" in text
+    assert "| a | b | b | 0.9000 | 0.8000 | - |\n| a | c | c | 0.1000 | - | - |" in text
+    even = [scored("tiny", 0.4, seed=seed) for seed in range(3)] + [scored("tiny", 0.8, pair="cc")]
+    assert transfer_means(even)["tiny"]["mean_accuracy"] == pytest.approx(0.6)  # pairs count alike
+    recordings = [Recording("b", method, seed, "b", "a", 0, 8, 0.5 + 0.2 * seed)
+                  for method, seed in (("tiny", 0), ("tiny", 1), ("raw", 0))]  # fmt: skip
+    bearing = [scored(method, 0.5, "b", "ba") for method in ("tiny", "raw")]
+    assert "| b | a | 0 | 8 | 0.500 | 0.500 |" in transfer_summary(bearing, recordings)

@@ -121,15 +121,15 @@ def scatters(board: Board) -> dict[str, Figure]:
     return figures
 
 
-def few_labels_figures(few: Sequence[FewLabels]) -> dict[str, Figure]:
-    """Draw accuracy against labels: a figure a data set, and one of the mean over data sets."""
+def few_labels_figures(few: Sequence[FewLabels], of: str = "") -> dict[str, Figure]:
+    """Draw accuracy against labels: a figure a data set, and one of the mean over data sets; `of` ends their titles."""
     figures = {}
     data = file_names(row.data for row in few if row.accuracy is not None)
     for name, file in data.items():
-        figures[f"few-labels-{file}"] = curves([row for row in few if row.data == name], name)
+        figures[f"few-labels-{file}"] = curves([row for row in few if row.data == name], f"{name}{of}")
     shared = shared_draws(few)
     if len(data) > 1 and shared:
-        figures["few-labels"] = curves(shared, "mean over data sets, their number in brackets")
+        figures["few-labels"] = curves(shared, f"mean over data sets, their number in brackets{of}")
     return figures
 
 

@@ -1,17 +1,81 @@
 """What the rows of a transfer say: means by method, by pair, by number of labels and by recording."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from tsjepa.evaluation.benchmark_figures import Pictures, few_labels_figures
 from tsjepa.evaluation.benchmark_summary import few_labels_table, markdown, mean, paired_table, shared_draws
 from tsjepa.evaluation.benchmark_table import FewLabels
 from tsjepa.evaluation.benchmark_transfer import ALL, Recording, Transferred
+from tsjepa.evaluation.study_figures import file_names
+
+Row = TypeVar("Row", Transferred, Recording)
+# What was pretrained on, what the head was fitted on, and the target
+Pair = tuple[str, str, str]
+
+
+def pair_of(row: Transferred | Recording) -> Pair:
+    """Return the pair of a row, with the source."""
+    return row.pretrain_on, row.fit_on, row.target
+
+
+def sections(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """Return rows by the source that they compare methods on.
+
+    Heads that were fitted on another set than the target are one section: in the bearing protocol each target has
+    sources of its own.
+    """
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        own = f"Pretrained on {row.pretrain_on}" if row.fit_on == row.target else "Head fitted on another set"
+        found.setdefault(own, []).append(row)
+    return found
+
+
+def shared_seeds(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows of the seeds that, on their pair, every method has which is there at all."""
+    seeds: dict[Pair, dict[str, set[int]]] = {}
+    for row in rows:
+        seeds.setdefault(pair_of(row), {}).setdefault(row.method, set()).add(row.seed)
+    return [row for row in rows if all(row.seed in own for own in seeds[pair_of(row)].values())]
+
+
+def scored(rows: Sequence[Transferred]) -> list[Transferred]:
+    """Return the rows of all labels that have an accuracy, of seeds that compare."""
+    return shared_seeds([row for row in rows if row.labels == ALL and row.accuracy is not None])
+
+
+def shared_pairs(rows: Sequence[Transferred]) -> list[Transferred]:
+    """Return those of them whose pair every method has that has a result at all."""
+    methods = {row.method for row in rows if row.labels == ALL and row.accuracy is not None}
+    there: dict[Pair, set[str]] = {}
+    for row in scored(rows):
+        there.setdefault(pair_of(row), set()).add(row.method)
+    return [row for row in scored(rows) if there[pair_of(row)] == methods]
+
+
+def over_pairs(values: Iterable[tuple[Pair, float | None]]) -> float | None:
+    """Return the mean over pairs of the mean over seeds, None where there is no value.
+
+    Examples
+    --------
+    >>> over_pairs([(("a", "b", "b"), 0.5), (("a", "b", "b"), 1.0), (("a", "c", "c"), 0.25)])
+    0.5
+    """
+    found: dict[Pair, list[float]] = {}
+    for pair, value in values:
+        if value is not None:
+            found.setdefault(pair, []).append(value)
+    return mean([mean(of_pair) for of_pair in found.values()]) if found else None
 
 
 def transfer_means(rows: Sequence[Transferred]) -> dict[str, dict[str, float | int | None]]:
     """Return `{method: {mean_accuracy, n_data}}` with all labels; `n_data` counts pairs of a head's data and target.
+
+    Only pairs and seeds count that every method has; a method without any result is left aside.
 
     Examples
     --------
@@ -19,11 +83,11 @@ def transfer_means(rows: Sequence[Transferred]) -> dict[str, dict[str, float | i
     {}
     """
     found: dict[str, dict[str, float | int | None]] = {}
+    kept = shared_pairs(rows)
     for method in dict.fromkeys(row.method for row in rows):
-        own = [row for row in rows if (row.method, row.labels) == (method, ALL) and row.accuracy is not None]
-        pairs = {(row.fit_on, row.target) for row in own}
-        accuracy = mean([row.accuracy for row in own if row.accuracy is not None])
-        found[method] = {"mean_accuracy": None if np.isnan(accuracy) else accuracy, "n_data": len(pairs)}
+        own = [row for row in kept if row.method == method]
+        accuracy = over_pairs((pair_of(row), row.accuracy) for row in own)
+        found[method] = {"mean_accuracy": accuracy, "n_data": len({pair_of(row) for row in own})}
     return found
 
 
@@ -37,17 +101,23 @@ def draws_of(rows: Sequence[Transferred]) -> list[FewLabels]:
 
 
 def transfer_figures(rows: Sequence[Transferred]) -> Pictures:
-    """Draw the few-label curves of each target.
+    """Draw the few-label curves of each target, of several sources each by itself.
 
     Examples
     --------
     >>> transfer_figures([]).missing
     ('no few-label curve: no head was fitted on few labels of its own target.',)
     """
-    few = draws_of(rows)
-    if not few:
+    by_source = {own[0].pretrain_on: few for own in sections(rows).values() if (few := draws_of(own))}
+    if not by_source:
         return Pictures({}, ("no few-label curve: no head was fitted on few labels of its own target.",))
-    return Pictures(few_labels_figures(few), ())
+    figures: dict[str, Figure] = {}
+    files = file_names(by_source)
+    for source, few in by_source.items():
+        ending = f"-from-{files[source]}" if len(by_source) > 1 else ""
+        drawn = few_labels_figures(few, f", pretrained on {source}")
+        figures |= {f"{name}{ending}": figure for name, figure in drawn.items()}
+    return Pictures(figures, ())
 
 
 def transfer_summary(rows: Sequence[Transferred], recordings: Sequence[Recording], remarks: Sequence[str] = ()) -> str:
@@ -63,13 +133,17 @@ def transfer_summary(rows: Sequence[Transferred], recordings: Sequence[Recording
     -------
     str
     """
-    parts = ["# Transfer", means_table(rows), "## By pair", pairs_table(rows)]
-    few = shared_draws(draws_of(rows))
-    if few:
-        parts += ["## Few labels a class", few_labels_table(few), paired_table(few)]
-    if recordings:
-        parts += ["## By recording", recordings_note(), recordings_table(recordings)]
-    failed = {f"- {row.pretrain_on}, {row.method}, seed {row.seed}: {row.reason}": None for row in rows if row.reason}
+    apart, of_recordings = sections(rows), sections(recordings)
+    parts = ["# Transfer"]
+    for name, own in apart.items():
+        several = len(apart) > 1
+        parts.append(f"## {name}" if several else "")
+        parts += section(own, of_recordings.get(name, []), "###" if several else "##")
+    failed = [
+        f"- {row.pretrain_on}, head on {row.fit_on}, target {row.target}, {row.method}, seed {row.seed}: {row.reason}"
+        for row in rows
+        if row.reason
+    ]
     if failed:
         parts += ["## Failed", "\n".join(failed)]
     parts += [f"- {remark}" for remark in remarks]
@@ -77,30 +151,40 @@ def transfer_summary(rows: Sequence[Transferred], recordings: Sequence[Recording
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
+def section(rows: Sequence[Transferred], recordings: Sequence[Recording], level: str) -> list[str]:
+    """Return the tables of rows that compare, under headings of a level."""
+    parts = [means_table(rows), f"{level} By pair", pairs_table(rows)]
+    few = shared_draws(draws_of(rows))
+    if few:
+        parts += [f"{level} Few labels a class", few_labels_table(few), paired_table(few)]
+    if recordings:
+        parts += [f"{level} By recording", recordings_note(), recordings_table(recordings)]
+    return parts
+
+
 def means_table(rows: Sequence[Transferred]) -> str:
     """Return the table of methods."""
-    lines = []
+    lines, kept = [], shared_pairs(rows)
     for method, found in transfer_means(rows).items():
-        ranks = [row.effective_rank for row in rows if row.method == method and row.effective_rank is not None]
+        rank = over_pairs((pair_of(row), row.effective_rank) for row in kept if row.method == method)
         accuracy = found["mean_accuracy"]
         texts = ["-" if accuracy is None else f"{accuracy:.4f}", str(found["n_data"])]
-        lines.append([method, *texts, f"{mean(ranks):.1f}" if ranks else "-"])
-    said = "All labels of the set that the head is fitted on; means over pairs and seeds."
+        lines.append([method, *texts, "-" if rank is None else f"{rank:.1f}"])
+    said = (
+        "All labels of the set that the head is fitted on; means over seeds, then over pairs. Only pairs and seeds "
+        "count that every method has; a method without any result is left aside."
+    )
     return f"{said}\n\n{markdown(['method', 'mean accuracy', 'pairs', 'effective rank'], lines)}"
 
 
 def pairs_table(rows: Sequence[Transferred]) -> str:
     """Return the table of pairs, one column a method."""
     methods = list(dict.fromkeys(row.method for row in rows))
-    own = [row for row in rows if row.labels == ALL]
-    lines = []
-    for key in dict.fromkeys((row.pretrain_on, row.fit_on, row.target) for row in own):
-        cells = []
-        for method in methods:
-            here = [row for row in own if (row.pretrain_on, row.fit_on, row.target, row.method) == (*key, method)]
-            value = mean([row.accuracy for row in here if row.accuracy is not None])
-            cells.append("-" if np.isnan(value) else f"{value:.4f}")
-        lines.append([*key, *cells])
+    kept, lines = scored(rows), []
+    for pair in dict.fromkeys(pair_of(row) for row in rows if row.labels == ALL):
+        own = [row for row in kept if pair_of(row) == pair]
+        values = [over_pairs((pair, row.accuracy) for row in own if row.method == method) for method in methods]
+        lines.append([*pair, *("-" if value is None else f"{value:.4f}" for value in values)])
     return markdown(["pretrained on", "head fitted on", "target", *methods], lines)
 
 
@@ -115,7 +199,7 @@ def recordings_note() -> str:
 def recordings_table(recordings: Sequence[Recording]) -> str:
     """Return the table of pairs and recordings, one column a method."""
     methods = list(dict.fromkeys(row.method for row in recordings))
-    lines = []
+    recordings, lines = shared_seeds(recordings), []
     for key in dict.fromkeys((row.fit_on, row.target, row.recording, row.n_windows) for row in recordings):
         cells = []
         for method in methods:
