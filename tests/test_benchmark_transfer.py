@@ -20,6 +20,7 @@ from tsjepa.evaluation.benchmark_transfer import (
     Transferred,
     TransferStore,
     bearing_jobs,
+    carry_out_transfers,
     failures,
     join,
     measure_transfer,
@@ -198,3 +199,46 @@ def test_methods_are_compared_on_the_pairs_and_seeds_that_all_have() -> None:
                   for method, seed in (("tiny", 0), ("tiny", 1), ("raw", 0))]  # fmt: skip
     bearing = [scored(method, 0.5, "b", "ba") for method in ("tiny", "raw")]
     assert "| b | a | 0 | 8 | 0.500 | 0.500 |" in transfer_summary(bearing, recordings)
+
+
+@pytest.fixture
+def broken(loaded: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make runs in this process; the data set `bad` cannot be loaded."""
+    load = benchmark_transfer.load_parts
+
+    def refuse(name: str, **more: Any) -> Parts:
+        if name == "bad":
+            raise BenchmarkError("bad has one class.")
+        return load(name, **more)
+
+    monkeypatch.setattr(benchmark_transfer, "load_parts", refuse)
+    monkeypatch.setattr(benchmark_transfer, "call", lambda function, one, fork: function(one))
+
+
+@pytest.mark.usefixtures("broken")
+def test_a_pair_that_fails_leaves_the_others_and_its_reason_is_its_own(tmp_path: Path) -> None:
+    store, raw = TransferStore.at(tmp_path), find_method("raw")
+    jobs = transfer_jobs(("a",), ["bad", "b"], [raw], seeds=1, per_class=(1,), device="cpu")
+    assert [row.status for row in carry_out_transfers(jobs, store)] == ["failed", "ok"]
+    (left,) = transfer_left(jobs, store)
+    assert left.pairs == (("bad", "bad"),)
+    text = transfer_summary(store.scores.read(), [])
+    assert text.count("head on bad, target bad, raw, seed 0: bad has one class.") == 1
+    assert "head on b," not in text
+
+
+@pytest.mark.usefixtures("broken")
+def test_a_failure_is_stored_beside_results_and_takes_none_away(tmp_path: Path) -> None:
+    store, raw = TransferStore.at(tmp_path), find_method("raw")
+    (good,) = transfer_jobs(("a",), ["b"], [raw], seeds=1, per_class=(1,), device="cpu")
+    list(carry_out_transfers([good], store))
+    before = store.scores.read()
+    (bad,) = transfer_left([good._replace(pairs=(("bad", "bad"),))], store)
+    assert [row.target for row in carry_out_transfers([bad], store)] == ["bad"]
+    store.commit(Outcome(tuple(failures(good, "no data."))))
+    rows = store.scores.read()
+    assert rows[:-1] == before
+    assert (rows[-1].target, rows[-1].reason) == ("bad", "bad has one class.")
+    (more,) = transfer_left([good._replace(pairs=(("bad", "bad"), ("b", "b")), per_class=(2,))], store)
+    assert more.per_class == (1, 2)  # what is there is made again, and not lost
+    assert {row.labels for row in measure_transfer(more).scores if row.target == "b"} == {"all", "1/class", "2/class"}

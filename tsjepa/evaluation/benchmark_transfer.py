@@ -18,7 +18,7 @@ from tsjepa.evaluation.benchmark_check import check_made_alike, join_digests
 from tsjepa.evaluation.benchmark_features import Fitted, fit_method, pretrain, reading, seeded
 from tsjepa.evaluation.benchmark_labels import LabelBudget
 from tsjepa.evaluation.benchmark_methods import Method
-from tsjepa.evaluation.benchmark_process import RunError, call
+from tsjepa.evaluation.benchmark_process import RunError, call, sentence
 from tsjepa.evaluation.benchmark_run import Known, Parts, fit_reader, load_parts, rank_of, score, versions
 from tsjepa.evaluation.benchmark_table import BenchmarkError, Key, Table
 
@@ -106,7 +106,7 @@ class Outcome(NamedTuple):
 
 
 class TransferStore(NamedTuple):
-    """The tables of a transfer; a run is in them once its rows of scores are, which are written last, in one write."""
+    """The tables of a transfer; a pair is in them once its rows of scores are, which are written last, in one write."""
 
     scores: Table[Transferred]
     recordings: Table[Recording]
@@ -114,12 +114,17 @@ class TransferStore(NamedTuple):
     @classmethod
     def at(cls, folder: Path) -> "TransferStore":
         """Return the tables in a folder."""
-        return cls(Table(folder / TRANSFER, Transferred, 3), Table(folder / RECORDINGS, Recording, 3))
+        return cls(Table(folder / TRANSFER, Transferred, 5), Table(folder / RECORDINGS, Recording, 5))
 
-    def drop(self, key: Key) -> None:
-        """Drop the rows of a run."""
+    def commit(self, outcome: Outcome) -> None:
+        """Write the rows of a run in place of the old ones of its pairs; a failure takes no result away."""
+        good = {row[:5] for row in self.scores.read() if row.status == "ok"}
+        scores = [row for row in outcome.scores if row.status == "ok" or row[:5] not in good]
+        made = {row[:5] for row in scores}
         for table in (self.scores, self.recordings):
-            table.keep(lambda other: other != key)
+            table.keep(lambda key: key not in made)
+        self.recordings.append(outcome.recordings)
+        self.scores.append(scores)
 
 
 def transfer_jobs(
@@ -176,38 +181,31 @@ def bearing_jobs(
 
 
 def transfer_left(jobs: Sequence[Job], store: TransferStore) -> list[Job]:
-    """Return the runs that are not finished: not there, failed, or without rows that are asked for.
+    """Return the runs that are not finished, each with the pairs that are not there, failed, or lack rows.
 
     Raises
     ------
     BenchmarkError
-        If a finished run was made with another recipe or of other data, or a table is damaged.
+        If a finished pair was made with another recipe or of other data, or a table is damaged.
     """
     rows: dict[Key, list[Transferred]] = {}
     for row in store.scores.read():
-        rows.setdefault(row[:3], []).append(row)
-    left = [job for job in jobs if not finished(job, rows.get(job.key, []), store.scores.path)]
-    return [widened(job, rows.get(job.key, [])) for job in left]
+        if row.status == "ok":
+            rows.setdefault(row[:3], []).append(row)
+    left = [still_asked(job, rows.get(job.key, []), store.scores.path) for job in jobs]
+    return [job for job in left if job.pairs]
 
 
-def widened(job: Job, rows: Sequence[Transferred]) -> Job:
-    """Return a run with the pairs and numbers of labels that its finished rows are of: it is made again as a whole."""
-    kept = [row for row in rows if row.status == "ok"]
-    budgets = (LabelBudget.parse(row.labels) for row in kept if row.labels != ALL)
-    per_class = dict.fromkeys([*(int(budget.amount) for budget in budgets), *job.per_class])
-    pairs = dict.fromkeys([*((row.fit_on, row.target) for row in kept), *job.pairs])
-    return job._replace(pairs=tuple(pairs), per_class=tuple(per_class))
-
-
-def finished(job: Job, rows: Sequence[Transferred], path: Path) -> bool:
-    """Return whether a run's rows are all there."""
-    if not rows or any(row.status != "ok" for row in rows):
-        return False
+def still_asked(job: Job, rows: Sequence[Transferred], path: Path) -> Job:
+    """Return a run with the pairs that are not finished, and with the labels that are there already of these."""
     for row in rows:
         check_made_alike(row, job.method, looked_at(job, row.fit_on, row.target), job.data_dir, path)
     there = {(row.fit_on, row.target, row.labels) for row in rows}
     asked = [ALL, *(str(LabelBudget("per_class", number)) for number in job.per_class)]
-    return all((*pair, labels) in there for pair in job.pairs for labels in asked)
+    pairs = tuple(pair for pair in job.pairs if any((*pair, labels) not in there for labels in asked))
+    budgets = [LabelBudget.parse(row.labels) for row in rows if row.labels != ALL and (row.fit_on, row.target) in pairs]
+    per_class = dict.fromkeys([*(int(budget.amount) for budget in budgets), *job.per_class])
+    return job._replace(pairs=pairs, per_class=tuple(per_class))
 
 
 def looked_at(job: Job, fit_on: str, target: str) -> tuple[str, ...]:
@@ -231,40 +229,47 @@ def carry_out_transfers(jobs: Sequence[Job], store: TransferStore) -> Iterator[T
             outcome = call(measure_transfer, job, fork=job.device == "cpu")
         except RunError as error:
             outcome = Outcome(tuple(failures(job, str(error))))
-        failed = all(row.status == "failed" for row in outcome.scores)
-        if not failed or not any(row[:3] == job.key and row.status == "ok" for row in store.scores.read()):
-            store.drop(job.key)
-            store.recordings.append(outcome.recordings)
-            store.scores.append(outcome.scores)
+        store.commit(outcome)
         yield from (row for row in outcome.scores if row.labels == ALL)
 
 
 def failures(job: Job, reason: str) -> Iterator[Transferred]:
     """Yield the rows of a run that failed, one a pair."""
-    for fit_on, target in job.pairs:
-        where = (*job.key, fit_on, target, ALL, 0)
+    for pair in job.pairs:
+        where = (*job.key, *pair, ALL, 0)
         yield Transferred(*where, None, None, None, None, None, "failed", reason, job.method.digest(), versions())
 
 
 def measure_transfer(job: Job) -> Outcome:
-    """Carry out one run: one pretraining, and every pair that is read from it."""
+    """Carry out one run: one pretraining, and every pair that is read from it; one that fails leaves the others."""
     started, digests = time.perf_counter(), dict[str, str]()
     shared = pretrained(job, digests)
     seconds = time.perf_counter() - started
     scores: list[Transferred] = []
     recordings: list[Recording] = []
-    for fit_on, target in job.pairs:
-        parts = load_noted(fit_on, job, digests)
-        known, begun = parts.known, time.perf_counter()
-        fitted = shared or fit_method(job.method, known.train, known.y, job.seed, job.device)
-        fit_seconds = seconds if shared else time.perf_counter() - begun
-        goal = parts if target == fit_on else load_noted(target, job, digests)
-        data_digest = join_digests([digests[name] for name in looked_at(job, fit_on, target)])
-        pair = Pair(job, fit_on, target, fitted, round(fit_seconds, 4), data_digest)
-        found = read_pair(pair, parts, *scored_part(goal, whole=job.whole_target))
+    for pair in job.pairs:
+        try:
+            found = measure_pair(job, pair, shared, seconds, digests)
+        except (ValueError, OSError, MemoryError) as error:
+            found = Outcome(tuple(failures(job._replace(pairs=(pair,)), sentence(error))))
         scores += found.scores
         recordings += found.recordings
     return Outcome(tuple(scores), tuple(recordings))
+
+
+def measure_pair(
+    job: Job, pair: tuple[str, str], shared: Fitted | None, seconds: float, digests: dict[str, str]
+) -> Outcome:
+    """Load a pair and read it, with the encoder that all pairs share and the seconds that it took, if there is one."""
+    fit_on, target = pair
+    parts = load_noted(fit_on, job, digests)
+    known, begun = parts.known, time.perf_counter()
+    fitted = shared or fit_method(job.method, known.train, known.y, job.seed, job.device)
+    fit_seconds = seconds if shared else time.perf_counter() - begun
+    goal = parts if target == fit_on else load_noted(target, job, digests)
+    data_digest = join_digests([digests[name] for name in looked_at(job, fit_on, target)])
+    fitted_pair = Pair(job, fit_on, target, fitted, round(fit_seconds, 4), data_digest)
+    return read_pair(fitted_pair, parts, *scored_part(goal, whole=job.whole_target))
 
 
 class Pair(NamedTuple):
