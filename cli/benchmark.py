@@ -1,9 +1,10 @@
 """`tsjepa benchmark`: runs one after another, each kept as it ends, then the summary, pictures and aeon's tables."""
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from tsjepa.cli.data import check_data_dir
 from tsjepa.cli.errors import INTERRUPTED, USAGE, Failure, say, told
@@ -13,6 +14,8 @@ from tsjepa.cli.outdir import make_writable, replace_file
 from tsjepa.cli.render import count_bar
 from tsjepa.cli.report import BenchmarkReport
 from tsjepa.cli.training import pick_device
+from tsjepa.datasets.files import looks_like_path
+from tsjepa.datasets.loading import full_name
 from tsjepa.evaluation.benchmark import Store, carry_out, left_to_run, plan
 from tsjepa.evaluation.benchmark_aeon import aeon_tables
 from tsjepa.evaluation.benchmark_figures import Pictures, picture, pictures
@@ -20,7 +23,7 @@ from tsjepa.evaluation.benchmark_labels import LabelBudget
 from tsjepa.evaluation.benchmark_methods import Method, find_methods
 from tsjepa.evaluation.benchmark_suites import load_suite
 from tsjepa.evaluation.benchmark_summary import means, summary
-from tsjepa.evaluation.benchmark_table import Result
+from tsjepa.evaluation.benchmark_table import Key, Result
 from tsjepa.evaluation.benchmark_transfer import (
     PER_CLASS,
     Transferred,
@@ -35,7 +38,16 @@ from tsjepa.evaluation.study_figures import file_names
 
 DEFAULT_METHODS = ("default", "random-init", "minirocket", "majority")
 Row = TypeVar("Row")
+Means = dict[str, dict[str, float | int | None]]
 SUMMARY, TASK = "summary.md", "classification"
+
+
+class Runs(NamedTuple):
+    """How many runs a command asked for, in how many something failed, and whether there is anything good."""
+
+    asked: int
+    failed: int
+    good: bool
 
 
 def benchmark(options: BenchmarkOptions) -> BenchmarkReport:
@@ -49,14 +61,13 @@ def benchmark(options: BenchmarkOptions) -> BenchmarkReport:
     make_writable(options.out)
     with locked(options.out / LOCK, f"another benchmark is running in {options.out}"), told():
         if names:
-            results = compare(options, names, methods, device)
-            found, runs = means(results), [row.status for row in results]
+            found, runs = compare(options, names, methods, device)
         else:
-            rows = transfer(options, methods, device)
-            found, runs = transfer_means(rows), [row.status for row in rows]
-    if "ok" not in runs:
-        raise Failure(f"every run failed; the reasons are in {options.out / SUMMARY}.")
-    return BenchmarkReport(options.out, found, len(runs), runs.count("failed"), time.monotonic() - started)
+            found, runs = transfer(options, methods, device)
+    if not runs.good:
+        raise Failure(f"every run failed, for the reasons above; {options.out / SUMMARY} sums up the folder.")
+    seconds = time.monotonic() - started
+    return BenchmarkReport(options.out, found, runs.asked, runs.failed, seconds, "data sets" if names else "pairs")
 
 
 def check_kind(options: BenchmarkOptions) -> None:
@@ -79,10 +90,21 @@ def check_kind(options: BenchmarkOptions) -> None:
 
 def data_names(options: BenchmarkOptions) -> tuple[str, ...]:
     """Return the data sets that are asked for, each once."""
-    return load_suite(options.suite) if options.suite else tuple(dict.fromkeys(options.data))
+    return each_once(load_suite(options.suite) if options.suite else options.data, options.data_dir)
 
 
-def compare(options: BenchmarkOptions, names: Sequence[str], methods: Sequence[Method], device: str) -> list[Result]:
+def each_once(names: Sequence[str], data_dir: Path | None) -> tuple[str, ...]:
+    """Return the names of data sets in full, each set once, however its name or path was spelled."""
+    found: dict[str, str] = {}
+    for name in names:
+        full = full_name(name, data_dir)
+        found.setdefault(os.path.abspath(full) if looks_like_path(full) else full, full)
+    return tuple(found.values())
+
+
+def compare(
+    options: BenchmarkOptions, names: Sequence[str], methods: Sequence[Method], device: str
+) -> tuple[Means, Runs]:
     """Make the runs of a comparison, and write its summary, pictures and tables."""
     store = Store.at(options.out)
     budgets = tuple(LabelBudget("share", share) for share in options.fractions)
@@ -90,7 +112,7 @@ def compare(options: BenchmarkOptions, names: Sequence[str], methods: Sequence[M
     jobs = plan(names, methods, options.seeds, options.folds, budgets, options.data_dir, device)
     left = left_to_run(jobs, store)
     say(f"benchmark of {len(jobs)} runs on {len(names)} data sets; {len(jobs) - len(left)} are finished already.")
-    carry_on(carry_out(left, store), len(left), options.out, told_result)
+    made = carry_on(carry_out(left, store), len(left), options.out, told_result)
     results, few, levels = store.results.read(), store.few_labels.read(), store.levels.read()
     drawn = pictures(results, few)
     write(options.out, summary(results, few, levels, drawn.missing), drawn)
@@ -100,38 +122,51 @@ def compare(options: BenchmarkOptions, names: Sequence[str], methods: Sequence[M
         path = options.out / TASK / "accuracy" / f"{files[method]}_accuracy.csv"
         make_writable(path.parent)
         replace_file(path, table.encode())
-    return results
+    return means(results), judged(len(jobs), len(left) < len(jobs), [(row.status, row[:4]) for row in made])
 
 
-def transfer(options: BenchmarkOptions, methods: Sequence[Method], device: str) -> list[Transferred]:
+def transfer(options: BenchmarkOptions, methods: Sequence[Method], device: str) -> tuple[Means, Runs]:
     """Make the runs of a transfer, and write its summary and pictures."""
     store, per_class = TransferStore.at(options.out), options.per_class
     if options.transfer:
         jobs = bearing_jobs(methods, options.seeds, per_class, options.data_dir, device)
     else:
         per_class = per_class or PER_CLASS
-        sources, targets = options.pretrain_on, options.probe_on
+        sources, targets = (each_once(own, options.data_dir) for own in (options.pretrain_on, options.probe_on))
         jobs = transfer_jobs(sources, targets, methods, options.seeds, per_class, options.data_dir, device)
     left = transfer_left(jobs, store)
     say(f"transfer of {len(jobs)} runs; {len(jobs) - len(left)} are finished already.")
-    carry_on(carry_out_transfers(left, store), len(left), options.out, told_transfer)
+    n_pairs = sum(len(job.pairs) for job in left)
+    made = carry_on(carry_out_transfers(left, store), n_pairs, options.out, told_transfer)
     rows, recordings = store.scores.read(), store.recordings.read()
     drawn = transfer_figures(rows)
     write(options.out, transfer_summary(rows, recordings, drawn.missing), drawn)
-    return rows
+    of_sources = {job.key[0] for job in jobs}
+    found = transfer_means([row for row in rows if row.pretrain_on in of_sources])
+    some = n_pairs < sum(len(job.pairs) for job in jobs)
+    return found, judged(len(jobs), some, [(row.status, row[:3]) for row in made])
 
 
-def carry_on(runs: Iterator[Row], total: int, out: Path, sentence: Callable[[Row], str]) -> None:
-    """Make runs, and tell of each."""
+def judged(asked: int, some: bool, made: Sequence[tuple[str, Key]]) -> Runs:
+    """Return how the runs of a command went: whether some was finished before, and status and key of what was made."""
+    failed = {key for status, key in made if status == "failed"}
+    return Runs(asked, len(failed), some or any(status == "ok" for status, _ in made))
+
+
+def carry_on(runs: Iterator[Row], total: int, out: Path, sentence: Callable[[Row], str]) -> list[Row]:
+    """Make runs or pairs of them, tell of each, and return them."""
+    made = []
     try:
         with count_bar("runs", total) as report:
-            for done, row in enumerate(runs, 1):
+            for row in runs:
+                made.append(row)
                 say(sentence(row))
                 if report is not None:
-                    report(done)
+                    report(len(made))
     except KeyboardInterrupt as error:
         kept = f"all finished runs are kept in {out}, and the same command goes on from there."
         raise Failure(f"stopped: {kept}", INTERRUPTED) from error
+    return made
 
 
 def told_result(row: Result) -> str:

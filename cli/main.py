@@ -358,7 +358,7 @@ def benchmark(
     """Compare methods on many data sets: data sets x methods x seeds to one table, with summary and pictures.
 
     One ridge head reads the features of all. Rows are kept as they come: a stopped benchmark goes on when the same
-    command is given again. A data set that fails is reported, and the rest goes on.
+    command is given again. A data set that fails is reported, and the rest goes on. Exit code 1: every run failed.
     """
     shares = () if labels is None else parse_fractions(labels)
     options = BenchmarkOptions(

@@ -269,7 +269,7 @@ def show_study(report: StudyReport) -> None:
 
 def show_benchmark(report: BenchmarkReport) -> None:
     """Print the methods with their mean accuracies, and where the rest is."""
-    table = Table("method", "mean accuracy", "data sets")
+    table = Table("method", "mean accuracy", report.counted)
     for method, row in report.means.items():
         accuracy = row["mean_accuracy"]
         table.add_row(method, "-" if accuracy is None else f"{accuracy:.4f}", str(row["n_data"]))

@@ -225,17 +225,18 @@ class StudyReport(NamedTuple):
 
 
 class BenchmarkReport(NamedTuple):
-    """Result of `tsjepa benchmark`; `means` are `{method: {mean_accuracy, n_data}}`."""
+    """Result of `tsjepa benchmark`; `means` are `{method: {mean_accuracy, n_data}}`, `counted` what `n_data` counts."""
 
     out: Path
     means: dict[str, dict[str, Number]]
     n_runs: int
     n_failed: int
     seconds: float
+    counted: str = "data sets"
 
     def values(self) -> dict[str, Any]:
         """Return the JSON object."""
-        return self.means
+        return {"out": str(self.out), "n_runs": self.n_runs, "n_failed": self.n_failed, "methods": self.means}
 
 
 class TuneReport(NamedTuple):

@@ -83,10 +83,32 @@ def load(
     return _assemble(pair, place)
 
 
-def _find(text: str, data_dir: Path | None, announce: Callable[[str], None]) -> tuple[Pair, str]:
+def full_name(text: str, data_dir: str | os.PathLike[str] | None = None) -> str:
+    """Spell the name of a data set as its files or its archive do; a path or an unknown name stays as it is.
+
+    Examples
+    --------
+    >>> full_name("gunpoint"), full_name("pump.csv")
+    ('GunPoint', 'pump.csv')
+    """
+    try:
+        if _is_path(text):
+            return text
+        found = find_local(text, data_folder(data_dir))
+    except (OSError, ValueError, RuntimeError):  # no file can be called so, as loading it will say
+        return text
+    return found[0].name if found is not None else match_name(text, downloadable()) or text
+
+
+def _is_path(text: str) -> bool:
     path = Path(text).expanduser()
     # a folder of results may well be called like the data set: without data in it, the name is meant
-    if looks_like_path(text) or path.is_file() or folder_pair(path) is not None:
+    return looks_like_path(text) or path.is_file() or folder_pair(path) is not None
+
+
+def _find(text: str, data_dir: Path | None, announce: Callable[[str], None]) -> tuple[Pair, str]:
+    if _is_path(text):
+        path = Path(text).expanduser()
         return find_path(path), str(path)
     found = find_local(text, data_dir)
     if found is not None:

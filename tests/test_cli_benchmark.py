@@ -63,7 +63,9 @@ def test_the_contract(tmp_path: Path, suite: str) -> None:
     result = tsjepa(*words, "--labels", "0.1,1", "--json", "--device", "cpu")
     assert result.exit_code == 0, result.output
     assert result.stdout.count("\n") == 1
-    found = json.loads(result.stdout)
+    printed = json.loads(result.stdout)
+    found = printed.pop("methods")
+    assert printed == {"out": str(out), "n_runs": 12, "n_failed": 4}
     assert set(found) == {"raw", "majority"}
     assert found["raw"]["n_data"] == found["majority"]["n_data"] == 2
     assert found["raw"]["mean_accuracy"] > found["majority"]["mean_accuracy"]
@@ -82,7 +84,7 @@ def test_the_contract(tmp_path: Path, suite: str) -> None:
     assert table[1].startswith("GunPoint,0.8333")
     again = tsjepa(*words, "--labels", "0.1,1", "--json", "--device", "cpu")
     assert "8 are finished already" in again.stderr
-    assert json.loads(again.stdout) == found
+    assert json.loads(again.stdout) == {**printed, "methods": found}
     assert len(rows(out)) == 12
 
 
@@ -104,12 +106,16 @@ def test_transfer(tmp_path: Path) -> None:
     result = tsjepa(*words, "--json")
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
-    assert {method: one["n_data"] for method, one in found.items()} == {"tiny": 1, "raw": 1}
+    assert (found["n_runs"], found["n_failed"]) == (2, 0)
+    assert {method: one["n_data"] for method, one in found["methods"].items()} == {"tiny": 1, "raw": 1}
     written = rows(tmp_path, "transfer.csv")
     assert len(written) == 2 * 21
     assert {row["pretrain_on"] for row in written} == {"GunPoint+ItalyPowerDemand"}
     assert {"summary.md", "few-labels-GunPoint.png"} <= {path.name for path in tmp_path.iterdir()}
-    assert "2 are finished already" in tsjepa(*words).stderr
+    again = tsjepa(*words)
+    assert "2 are finished already" in again.stderr
+    assert "pairs" in again.stdout
+    assert "2 runs (" in again.stdout
 
 
 @pytest.mark.usefixtures("here")
@@ -119,6 +125,35 @@ def test_a_benchmark_of_failures_alone_fails(tmp_path: Path) -> None:
     said = refused(1, "--data", str(tmp_path / "broken.ts"), "--method", "raw", "--out", str(out), "--device", "cpu")
     assert "every run failed" in said
     assert "## Failed" in (out / "summary.md").read_text()
+
+
+@pytest.mark.usefixtures("here")
+def test_what_was_asked_for_is_judged_and_not_what_the_folder_held_before(tmp_path: Path) -> None:
+    (tmp_path / "broken.ts").write_text("@problemName broken\n@data\nno number:1\n")
+    broken, words = str(tmp_path / "broken.ts"), ("--method", "raw", "--out", str(tmp_path / "out"), "--device", "cpu")
+    assert tsjepa("--data", "GunPoint", *words).exit_code == 0
+    assert "every run failed" in refused(1, "--data", broken, *words)
+    found = json.loads(tsjepa("--data", "GunPoint", *words, "--json").stdout)
+    assert (found["n_runs"], found["n_failed"]) == (1, 0)  # broken.ts was not asked for
+    words = ("--pretrain-on", "GunPoint", *words, "--per-class", "1")
+    assert tsjepa("--probe-on", "GunPoint", *words).exit_code == 0
+    assert "every run failed" in refused(1, "--probe-on", broken, *words)
+    assert "target " + broken in (tmp_path / "out" / "summary.md").read_text()
+    found = json.loads(tsjepa("--probe-on", f"GunPoint,{broken}", *words, "--json").stdout)
+    assert (found["n_runs"], found["n_failed"]) == (1, 1)  # a pair of it failed
+
+
+@pytest.mark.usefixtures("here")
+def test_a_data_set_in_two_spellings_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ("--method", "majority", "--out", "out", "--device", "cpu")
+    assert tsjepa("--data", "gunpoint", "--data", "GunPoint", *words).exit_code == 0
+    assert tsjepa("--data", "GUNPOINT", *words).exit_code == 0
+    assert [row["data"] for row in rows(tmp_path / "out")] == ["GunPoint"]
+    (tmp_path / "broken.ts").write_text("@problemName broken\n@data\nno number:1\n")
+    refused(1, "--data", "broken.ts", "--data", "./broken.ts", *words)
+    refused(1, "--data", "x" * 300, *words)
+    assert [row["data"] for row in rows(tmp_path / "out")] == ["GunPoint", "broken.ts", "x" * 300]
 
 
 @pytest.mark.usefixtures("here")
