@@ -10,6 +10,8 @@ from tsjepa.cli.errors import Failure
 from tsjepa.cli.outdir import writing
 
 LOCK = ".lock"
+# A lock whose holder removes it just now is none, and is tried again
+PATIENCE_SECONDS = 0.1
 
 
 @contextmanager
@@ -18,7 +20,7 @@ def locked(path: Path, taken: str) -> Iterator[None]:
     lock = FileLock(path)
     with writing(path.parent):
         try:
-            lock.acquire(blocking=False)
+            lock.acquire(timeout=PATIENCE_SECONDS)
         except Timeout:  # an OSError, too
             raise Failure(f"{taken}: wait for it, or give another --out.") from None
     try:
