@@ -2,11 +2,13 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from tsjepa.cli.data import load_data, say_remarks
 from tsjepa.cli.errors import INTERRUPTED, USAGE, Failure, say, told
+from tsjepa.cli.locking import LOCK, locked
 from tsjepa.cli.options import StudyOptions
 from tsjepa.cli.outdir import make_writable, replace_file, writing
 from tsjepa.cli.render import count_bar
@@ -16,7 +18,7 @@ from tsjepa.datasets.lookup import data_folder, find_local
 from tsjepa.evaluation.claims import Claim, judge_claims
 from tsjepa.evaluation.recorder import Job, Subject
 from tsjepa.evaluation.rows import Measurement, Run, StudyError, from_csv, runs_of, to_csv
-from tsjepa.evaluation.study import FULL, QUICK, Settings, carry_out, plan
+from tsjepa.evaluation.study import FULL, QUICK, Settings, carry_out, check_names, plan
 from tsjepa.evaluation.study_figures import figures, image
 from tsjepa.evaluation.study_page import page, without_probe
 from tsjepa.monitor import TrainingError
@@ -31,23 +33,37 @@ def collapse_study(options: StudyOptions) -> StudyReport:
     """Carry out a study, or go on with the one in the folder."""
     started = time.monotonic()
     device = pick_device(options.device)
-    settings = choose_settings(options)
-    rows = finished_rows(options.out)
+    finished_rows(options.out)  # what is no study is refused before anything is downloaded
     subjects = [load_subject(name, options.data_dir) for name in data_names(options)]
-    try:
-        jobs = plan(subjects, settings, rows)
-    except StudyError as error:
-        raise Failure(str(error), USAGE) from error
+    with usage():
+        check_names(subjects)
     make_writable(options.out)
-    say(summary(jobs, rows))
-    rows = carry_on(jobs, rows, options.out, device)
-    runs = runs_of(rows)
-    claims = write_results(options.out, runs)
+    with locked(options.out / LOCK, f"another study is running in {options.out}"):
+        runs = study_alone(subjects, options, device)
+        claims = write_results(options.out, runs)
     if blind := without_probe(runs):
         say(f"note: {blind[0].lower()}{blind[1:]}")
     data = tuple(dict.fromkeys(run.data for run in runs))
     seconds = time.monotonic() - started
     return StudyReport(options.out, data, len(runs), seconds, [claim._asdict() for claim in claims])
+
+
+def study_alone(subjects: Sequence[Subject], options: StudyOptions, device: str) -> list[Run]:
+    """Train what is left in a folder that no other study writes into, and return all its runs."""
+    rows = finished_rows(options.out)
+    with usage():
+        jobs = plan(subjects, choose_settings(options), rows)
+    say(summary(jobs, rows))
+    return runs_of(carry_on(jobs, rows, options.out, device))
+
+
+@contextmanager
+def usage() -> Iterator[None]:
+    """Let the sentence of a study that cannot be carried out stand, as a mistake in what was asked for."""
+    try:
+        yield
+    except StudyError as error:
+        raise Failure(str(error), USAGE) from error
 
 
 def choose_settings(options: StudyOptions) -> Settings:

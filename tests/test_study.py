@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from typer.testing import CliRunner, Result
 
 from tsjepa.arrays import as_series
 from tsjepa.build import build_model
 from tsjepa.cli import study as command
+from tsjepa.cli.locking import LOCK
 from tsjepa.cli.main import app
 from tsjepa.evaluation import study
 from tsjepa.evaluation.claims import NO_PROBE, Claim, judge_claims
@@ -447,6 +449,33 @@ def test_a_stopped_study_goes_on_without_losing_or_repeating_a_row(
     assert invoke("--out", "s", *words).exit_code == 0
     assert len(calls) == 3 + 2
     assert Path("s/study.csv").read_bytes() == Path("whole/study.csv").read_bytes()
+
+
+def test_a_second_study_in_the_folder_is_refused(pump: str) -> None:
+    Path("s").mkdir()
+    with FileLock(Path("s") / LOCK):
+        result = invoke("--out", "s", "--quick", "--steps", "2", "--data", pump)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "another study is running in s: wait for it, or give another --out" in result.stderr
+    assert not Path("s/study.csv").exists()
+
+
+def test_runs_that_another_study_finished_meanwhile_are_kept(pump: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "QUICK", QUICK._replace(arms=(Arm(0.9), Arm(0.99))))
+    monkeypatch.setattr(command, "figures", lambda runs: {})
+    words = ("--out", "s", "--quick", "--steps", "2", "--data", pump)
+    assert invoke(*words).exit_code == 0
+    table = Path("s/study.csv").read_bytes()
+    Path("s/study.csv").unlink()
+    load = command.load_subject
+
+    def while_another_ends(name: str, data_dir: Path | None) -> Subject:
+        Path("s/study.csv").write_bytes(table)
+        return load(name, data_dir)
+
+    monkeypatch.setattr(command, "load_subject", while_another_ends)
+    assert "nothing is left to train; 2 are finished already." in invoke(*words).stderr
+    assert Path("s/study.csv").read_bytes() == table
 
 
 def test_what_cannot_be_studied_is_refused(pump: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,9 +80,7 @@ def plan(subjects: Sequence[Subject], settings: Settings, rows: Sequence[Measure
     StudyError
         If two data sets have one name, or a finished run was of another length or on other data of that name.
     """
-    names = [subject.name for subject in subjects]
-    if len(set(names)) < len(names):
-        raise StudyError(f"two data sets have the same name in {', '.join(names)}: give each of them once.")
+    check_names(subjects)
     schedules = {subject.name: make_schedule(subject, settings) for subject in subjects}
     finished = runs_of(rows)
     digests = {subject.name: data_digest(subject) for subject in subjects}
@@ -97,6 +95,13 @@ def plan(subjects: Sequence[Subject], settings: Settings, rows: Sequence[Measure
         for arm in settings.arms
         if (subject.name, arm, seed) not in done
     ]
+
+
+def check_names(subjects: Sequence[Subject]) -> None:
+    """Refuse two data sets of one name, whose runs the table would not tell apart."""
+    names = [subject.name for subject in subjects]
+    if len(set(names)) < len(names):
+        raise StudyError(f"two data sets have the same name in {', '.join(names)}: give each of them once.")
 
 
 def check_length(run: Run, schedules: dict[str, Schedule]) -> None:
