@@ -106,11 +106,42 @@ def _is_path(text: str) -> bool:
     return looks_like_path(text) or path.is_file() or folder_pair(path) is not None
 
 
-def _find(text: str, data_dir: Path | None, announce: Callable[[str], None]) -> tuple[Pair, str]:
+def at_hand(text: str, data_dir: Path | None) -> tuple[Pair, str] | None:
+    """Find what a name or path means on this machine, without any download.
+
+    Parameters
+    ----------
+    text : str
+        Name or path.
+    data_dir : Path or None
+        The user's folder.
+
+    Returns
+    -------
+    tuple of Pair and str, or None
+        The files, and where they are in words; None for a name that no folder has.
+
+    Raises
+    ------
+    DataError
+        If a path does not lead to data.
+    OSError
+        If it cannot be looked up.
+
+    Examples
+    --------
+    >>> pair, source = at_hand("GunPoint", None)
+    >>> pair.name, at_hand("no such set", None)
+    ('GunPoint', None)
+    """
     if _is_path(text):
         path = Path(text).expanduser()
         return find_path(path), str(path)
-    found = find_local(text, data_dir)
+    return find_local(text, data_dir)
+
+
+def _find(text: str, data_dir: Path | None, announce: Callable[[str], None]) -> tuple[Pair, str]:
+    found = at_hand(text, data_dir)
     if found is not None:
         return found
     name = match_name(text, downloadable())

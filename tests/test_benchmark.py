@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tsjepa.datasets import DataError
 from tsjepa.evaluation.benchmark import Store, carry_out, failed, left_to_run, plan
 from tsjepa.evaluation.benchmark_check import digest_of
 from tsjepa.evaluation.benchmark_labels import LabelBudget
@@ -104,6 +105,52 @@ def test_rows_of_other_data_are_refused(tmp_path: Path) -> None:
     path.unlink()
     digest_of.cache_clear()
     assert left_to_run(jobs, store) == jobs[1:]  # what is not there is not compared
+
+
+def save_parts(path: Path, seed: int) -> str:
+    rng, y = np.random.default_rng(seed), np.arange(12) % 2
+    np.savez(path, **{f"X_{part}": rng.normal(size=(12, 1, 20)) for part in ("train", "test")}, y_train=y, y_test=y)
+    digest_of.cache_clear()
+    return str(path)
+
+
+def test_a_method_that_is_added_later_is_not_measured_on_other_data(tmp_path: Path) -> None:
+    store, name = Store.at(tmp_path), save_parts(tmp_path / "parts.npz", 0)
+    raw, majority = (plan([name], [find_method(method)], seeds=1) for method in ("raw", "majority"))
+    list(carry_out(majority, store, measure))
+    before = store.results.read()
+    assert left_to_run(raw, store) == raw
+    save_parts(tmp_path / "parts.npz", 1)
+    with pytest.raises(BenchmarkError, match=r"holds majority on .*parts.npz as the data were then"):
+        left_to_run(raw, store)
+    assert left_to_run(plan(["GunPoint"], find_methods(("raw",)), 1), store) != []  # other sets are not in question
+    (found,) = carry_out(raw, store, measure)  # as of data that were not there before they were measured
+    assert (found.status, found.accuracy) == ("failed", None)
+    assert "holds rows on" in found.reason
+    assert store.results.read() == [*before, found]
+
+
+def test_data_that_would_have_to_be_downloaded_are_not_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    def refuse(*where: Any, **_: Any) -> Any:
+        asked.append(where)
+        raise OSError("offline")
+
+    monkeypatch.setattr("socket.getaddrinfo", refuse)
+    monkeypatch.delenv("TSJEPA_DATA", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    digest_of.cache_clear()
+    jobs, store = plan(["FordA"], [find_method("raw")], seeds=3), Store.at(tmp_path)
+    store.results.append([finish(one).result._replace(data_digest="0a1b") for one in jobs])
+    assert left_to_run(jobs, store) == []
+    assert not asked
+    with pytest.raises(DataError, match="could not be downloaded"):
+        load_parts("FordA")
+    assert asked
+    digest_of.cache_clear()
 
 
 def test_rows_of_a_run_can_be_dropped(tmp_path: Path) -> None:

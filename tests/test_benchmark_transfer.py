@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tsjepa.arrays import Series
-from tsjepa.evaluation import benchmark_transfer
+from tsjepa.evaluation import benchmark_check, benchmark_transfer
 from tsjepa.evaluation.benchmark_methods import Method, find_method
 from tsjepa.evaluation.benchmark_run import Known, Parts, content_digest
 from tsjepa.evaluation.benchmark_table import BenchmarkError
@@ -131,6 +131,31 @@ def test_a_transfer_goes_on_and_does_not_mix_recipes(tmp_path: Path, loaded: lis
     assert transfer_left([jobs[0]._replace(per_class=(1, 2))], store) != []
     with pytest.raises(BenchmarkError, match="made with another recipe"):
         transfer_left([jobs[0]._replace(method=Method("raw", "catch22"))], store)
+
+
+def test_a_transfer_is_not_mixed_with_one_of_other_data(
+    tmp_path: Path, loaded: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def now(seeds: dict[str, int]) -> None:
+        digests = {name: parts(seed=seed).digest for name, seed in seeds.items()}
+        monkeypatch.setattr(benchmark_check, "digest_of", lambda name, _: digests.get(name))
+
+    store, raw = TransferStore.at(tmp_path), job(find_method("raw"))
+    store.scores.append(measure_transfer(job()).scores)
+    same = {"a": ord("a"), "b": ord("b")}
+    for known in (same, {"a": ord("a")}, {"b": 0}):  # where one is not at hand, nothing is compared
+        now(known)
+        assert transfer_left([raw], store) == [raw]
+    for changed in ("a", "b"):
+        now({**same, changed: 0})
+        with pytest.raises(BenchmarkError, match="holds tiny on a, b as the data were then"):
+            transfer_left([raw], store)
+        assert transfer_left([raw._replace(pairs=(("c", "c"),))], store) != []
+    (tmp_path / "other").mkdir()
+    other = TransferStore.at(tmp_path / "other")
+    other.scores.append(measure_transfer(raw).scores)
+    now({**same, "a": 0})
+    assert transfer_left([job(), raw], other) == [job()]  # raw values do not look at the source
 
 
 def test_failures_are_rows_and_run_again(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tsjepa.evaluation.benchmark_check import check_made_alike
+from tsjepa.evaluation.benchmark_check import check_alike, check_data, check_recipe
 from tsjepa.evaluation.benchmark_labels import LabelBudget
 from tsjepa.evaluation.benchmark_methods import Method
 from tsjepa.evaluation.benchmark_process import RunError, call
@@ -85,19 +85,23 @@ def left_to_run(jobs: Sequence[Job], store: Store) -> list[Job]:
     Raises
     ------
     BenchmarkError
-        If a finished run was made with another recipe or of other data, or a table is damaged.
+        If a finished run was made with another recipe, any run of other data of the same name, or a table is damaged.
     """
     results = {row[:4]: row for row in store.results.read()}
+    asked = {job.data: job.data_dir for job in jobs}
+    for row in results.values():
+        if row.data in asked:
+            check_data(row, (row.data,), asked[row.data], store.results.path)
     drawn: dict[Key, dict[str, None]] = {}  # in the order in which they were asked for
     for few in store.few_labels.read():
         drawn.setdefault(few[:4], {})[few.labels] = None
     left = []
     for job in jobs:
-        row = results.get(job.key)
-        if row is None or row.status != "ok":
+        made = results.get(job.key)
+        if made is None or made.status != "ok":
             left.append(job)
             continue
-        check_made_alike(row, job.method, (job.data,), job.data_dir, store.results.path)
+        check_recipe(made, job.method, (job.data,), store.results.path)
         there = tuple(map(LabelBudget.parse, drawn.get(job.key, {})))
         if not set(job.budgets) <= set(there):  # what is there is made again, and not lost
             left.append(job._replace(budgets=(*there, *(own for own in job.budgets if own not in there))))
@@ -124,6 +128,7 @@ def carry_out(jobs: Sequence[Job], store: Store, carry: Carry | None = None) -> 
     for job in jobs:
         try:
             outcome = (carry or in_own_process)(job)
+            check_alike(outcome.result, store.results.read(), store.results.path)
         except RunError as error:
             outcome = Outcome(failed(job, str(error)))
         if before.get(job.key) != "ok" or outcome.result.status == "ok":  # a failure takes no result away

@@ -14,13 +14,13 @@ import numpy as np
 
 from tsjepa.arrays import Series
 from tsjepa.evaluation.accuracy import Labels
-from tsjepa.evaluation.benchmark_check import check_made_alike, join_digests
+from tsjepa.evaluation.benchmark_check import check_data, check_recipe, join_digests
 from tsjepa.evaluation.benchmark_features import Fitted, fit_method, pretrain, reading, seeded
 from tsjepa.evaluation.benchmark_labels import LabelBudget
 from tsjepa.evaluation.benchmark_methods import Method
 from tsjepa.evaluation.benchmark_process import RunError, call, sentence
 from tsjepa.evaluation.benchmark_run import Known, Parts, fit_reader, load_parts, rank_of, score, versions
-from tsjepa.evaluation.benchmark_table import BenchmarkError, Key, Table
+from tsjepa.evaluation.benchmark_table import BenchmarkError, Table
 
 TRANSFER, RECORDINGS, ALL = "transfer.csv", "recordings.csv", "all"
 PER_CLASS = (1, 5, 20)
@@ -186,20 +186,21 @@ def transfer_left(jobs: Sequence[Job], store: TransferStore) -> list[Job]:
     Raises
     ------
     BenchmarkError
-        If a finished pair was made with another recipe or of other data, or a table is damaged.
+        If a finished pair was made with another recipe, any pair of other data of the same name, or a table is damaged.
     """
-    rows: dict[Key, list[Transferred]] = {}
-    for row in store.scores.read():
-        if row.status == "ok":
-            rows.setdefault(row[:3], []).append(row)
-    left = [still_asked(job, rows.get(job.key, []), store.scores.path) for job in jobs]
+    rows = [row for row in store.scores.read() if row.status == "ok"]
+    asked = {(job.key[0], *pair): job for job in jobs for pair in job.pairs}
+    for row in rows:
+        if job := asked.get((row.pretrain_on, row.fit_on, row.target)):
+            check_data(row, (row.fit_on, row.target), job.data_dir, store.scores.path, job.pretrain_on)
+    left = [still_asked(job, [row for row in rows if row[:3] == job.key], store.scores.path) for job in jobs]
     return [job for job in left if job.pairs]
 
 
 def still_asked(job: Job, rows: Sequence[Transferred], path: Path) -> Job:
     """Return a run with the pairs that are not finished, and with the labels that are there already of these."""
     for row in rows:
-        check_made_alike(row, job.method, looked_at(job, row.fit_on, row.target), job.data_dir, path)
+        check_recipe(row, job.method, looked_at(job, row.fit_on, row.target), path)
     there = {(row.fit_on, row.target, row.labels) for row in rows}
     asked = [ALL, *(str(LabelBudget("per_class", number)) for number in job.per_class)]
     pairs = tuple(pair for pair in job.pairs if any((*pair, labels) not in there for labels in asked))
