@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -52,7 +53,7 @@ def row(data: str = "pump", method: str = "raw", seed: int = 0, accuracy: float 
 )
 @settings(max_examples=50)
 def test_a_table_survives_a_cut_at_any_byte(tmp_path_factory: pytest.TempPathFactory, pairs: Any, cut: int) -> None:
-    rows = [row(" ".join(name.split()), seed=k, accuracy=value) for k, (name, value) in enumerate(pairs)]
+    rows = [row(re.sub("[\r\n]+", " ", name), seed=k, accuracy=value) for k, (name, value) in enumerate(pairs)]
     table = Table(tmp_path_factory.mktemp("table") / "results.csv", Result)
     table.append(rows)
     assert table.read() == rows
@@ -68,7 +69,7 @@ def test_a_table_survives_a_cut_at_any_byte(tmp_path_factory: pytest.TempPathFac
 def test_values_go_through_text_and_others_are_refused(tmp_path: Path) -> None:
     for value, kind in ((None, float | None), (True, bool), (3, int), (0.1, float), ("a", str), (None, int | None)):
         assert from_text(as_text(value), kind) == value
-    assert as_text("two\nlines") == "two lines"
+    assert as_text("two\nlines") == as_text("two\r\nlines") == "two lines"
     path = tmp_path / "results.csv"
     path.write_text("a,b\n1,2\n")
     with pytest.raises(BenchmarkError, match="columns are not those"):
@@ -222,6 +223,26 @@ def test_draws_that_are_asked_for_later_are_made_and_rows_stay_single(tmp_path: 
     other = plan(["a"], methods, 1, budgets=(LabelBudget("share", 0.2),))
     list(carry_out(left_to_run(other, store), store, finish))
     assert left_to_run(more, store) == left_to_run(other, store) == []  # what was drawn before is still there
+
+
+@pytest.mark.parametrize("budget", [LabelBudget("share", 0.3333333), LabelBudget("per_class", 1234567)])
+def test_draws_of_a_number_of_many_digits_are_made_once(tmp_path: Path, budget: LabelBudget) -> None:
+    assert LabelBudget.parse(str(budget)) == budget
+    jobs, store = plan(["a"], find_methods(("raw",)), 1, budgets=(budget,)), Store.at(tmp_path)
+    store.results.append([finish(jobs[0]).result])
+    old = FewLabels(*jobs[0].key, "0.333333", 4, 0, 0.5)  # as it was written before
+    store.few_labels.append([old])
+    (left,) = left_to_run(jobs, store)
+    assert left.budgets == (LabelBudget("share", 0.333333), budget)
+    list(carry_out([left], store, finish))
+    assert left_to_run(jobs, store) == []
+    assert len(store.few_labels.read()) == 4
+
+
+def test_data_are_told_apart_by_blanks_in_their_paths(tmp_path: Path) -> None:
+    jobs, store = plan(["pump  a.npz", "pump a.npz"], find_methods(("raw",)), 1), Store.at(tmp_path)
+    list(carry_out(jobs[:1], store, finish))
+    assert left_to_run(jobs, store) == jobs[1:]
 
 
 def test_a_failure_takes_no_result_away(tmp_path: Path) -> None:

@@ -18,13 +18,17 @@ class LabelBudget(NamedTuple):
     --------
     >>> str(LabelBudget("share", 0.05)), str(LabelBudget("per_class", 5))
     ('0.05', '5/class')
+    >>> str(LabelBudget("share", 0.3333333)), str(LabelBudget("share", 1.0))
+    ('0.3333333', '1')
     """
 
     kind: Literal["share", "per_class"]
     amount: float
 
     def __str__(self) -> str:
-        return f"{self.amount:g}" + ("/class" if self.kind == "per_class" else "")
+        short = f"{self.amount:g}"
+        number = short if float(short) == self.amount else repr(self.amount)
+        return number + ("/class" if self.kind == "per_class" else "")
 
     @classmethod
     def parse(cls, text: str) -> "LabelBudget":

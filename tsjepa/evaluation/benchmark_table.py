@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar, get_type_hints
@@ -28,7 +29,7 @@ class Result(NamedTuple):
     accuracy, balanced_accuracy : float, optional
         On the test part; None where the run failed.
     log_loss : float, optional
-        None for a head without probabilities, such as ridge.
+        None for a head without probabilities, such as ridge, and where it has not seen a class of the test part.
     fit_seconds : float, optional
         Of the method and of its head.
     transform_seconds : float, optional
@@ -203,7 +204,7 @@ class Table(Generic[Row]):
 
 
 def as_text(value: Any) -> str:
-    """Return a value as it stands in a table, on one line.
+    """Return a value as it stands in a table, on one line; blanks stay, since paths are told apart by them.
 
     Examples
     --------
@@ -212,7 +213,7 @@ def as_text(value: Any) -> str:
     """
     if isinstance(value, bool):
         return "true" if value else "false"
-    return "" if value is None else " ".join(str(value).split())
+    return "" if value is None else " ".join(re.split(r"[\r\n]+", str(value)))
 
 
 def from_text(text: str, kind: Any) -> Any:
