@@ -2,13 +2,15 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from tsjepa.build import DEFAULT_RECIPE, configure
-from tsjepa.checkpoint import CheckpointError
+from tsjepa.build import DEFAULT_RECIPE, build_model, configure, resolve
+from tsjepa.checkpoint import CheckpointError, Header, save_checkpoint
 from tsjepa.config import ConfigError
 from tsjepa.evaluation.benchmark_methods import Method, find_method
 from tsjepa.evaluation.benchmark_suites import load_suite, suite_names
+from tsjepa.heads import fit_linear_head
 
 
 def test_methods_are_found_by_their_names(tmp_path: Path) -> None:
@@ -24,6 +26,17 @@ def test_methods_are_found_by_their_names(tmp_path: Path) -> None:
     other.write_text("no checkpoint")
     with pytest.raises(CheckpointError):
         find_method(str(other))
+
+
+def test_a_fine_tuned_checkpoint_is_refused(tmp_path: Path) -> None:
+    config, path = resolve(configure("tiny"), 40), tmp_path / "checkpoint.ckpt"
+    model, header = build_model(config, 1), Header(config, None, 1, 40)
+    save_checkpoint(path, model, header)
+    assert find_method(str(path)) == Method(str(path), "checkpoint", config, path)
+    head = fit_linear_head(np.arange(4.0)[:, None], np.array(["calm", "calm", "worn", "worn"]))
+    save_checkpoint(path, model, header, head.plain())
+    with pytest.raises(CheckpointError, match="is fine-tuned on labels, and a benchmark reads encoders that have seen"):
+        find_method(str(path))
 
 
 def test_a_digest_names_what_a_method_depends_on() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from tsjepa.build import configure
-from tsjepa.checkpoint import read_checkpoint, read_header
+from tsjepa.checkpoint import HEAD, CheckpointError, read_checkpoint, read_header
 from tsjepa.config import Config, ConfigError, did_you_mean, recipe_names
 
 Kind = Literal["pretrained", "checkpoint", "random-init", "supervised", "raw", "catch22", "minirocket", "majority"]
@@ -22,7 +22,7 @@ class Method(NamedTuple):
     name : str
         What tables call it.
     kind : str
-        "pretrained" trains a recipe without labels, "checkpoint" reads a trained one, "random-init" does not train and
+        "pretrained" trains a recipe without labels, "checkpoint" reads one trained so, "random-init" does not train and
         "supervised" trains the same architecture on the labels. "raw" are the values, "catch22" and "minirocket" are
         aeon's, and "majority" makes no features at all.
     config : Config, optional
@@ -67,7 +67,7 @@ def find_method(name: str, recipe: str | None = None, epochs: int | None = None)
     ConfigError
         If the name means nothing, or a recipe cannot be used.
     CheckpointError
-        If a file is no checkpoint.
+        If a file is no checkpoint, or a fine-tuned one.
 
     Examples
     --------
@@ -87,9 +87,20 @@ def find_method(name: str, recipe: str | None = None, epochs: int | None = None)
         return Method(name, "pretrained", configure(name, None, changed))
     path = Path(name)
     if path.suffix == ".ckpt" or path.exists():
-        return Method(name, "checkpoint", read_header(read_checkpoint(path), path).config, path)
+        return Method(name, "checkpoint", pretrained_config(path), path)
     known = [*UNTRAINED, *PLAIN, *recipe_names()]
     raise ConfigError(f"there is no method {name!r}{did_you_mean(name, known)} A recipe's file ends in .yaml.")
+
+
+def pretrained_config(path: Path) -> Config:
+    """Return the configuration in a checkpoint, and refuse a fine-tuned one, whose encoder has seen all labels."""
+    content = read_checkpoint(path)
+    if HEAD in content:
+        raise CheckpointError(
+            f"{path} is fine-tuned on labels, and a benchmark reads encoders that have seen none: give the checkpoint "
+            "that it was tuned from; `tsjepa finetune` tells what tuning adds."
+        )
+    return read_header(content, path).config
 
 
 def find_methods(names: tuple[str, ...], recipe: str | None = None, epochs: int | None = None) -> list[Method]:
