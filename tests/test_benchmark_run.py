@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.linear_model import RidgeClassifierCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from torch.nn import functional as F
 
 from tsjepa.arrays import Series, as_series
 from tsjepa.build import build_model, configure, resolve
@@ -22,7 +24,8 @@ from tsjepa.evaluation.accuracy import Labels
 from tsjepa.evaluation.benchmark_features import Features, Fitted, Levels, filled, fit_method
 from tsjepa.evaluation.benchmark_labels import LabelBudget
 from tsjepa.evaluation.benchmark_methods import Method, find_method
-from tsjepa.evaluation.benchmark_run import Job, Outcome, load_parts, measure
+from tsjepa.evaluation.benchmark_run import Job, Outcome, load_parts, log_loss, measure
+from tsjepa.evaluation.benchmark_table import BenchmarkError
 from tsjepa.finetuning import Tuning
 from tsjepa.probe import draw_labels
 
@@ -168,6 +171,19 @@ def test_majority_guesses_the_largest_class() -> None:
     assert (found.balanced_accuracy, found.effective_rank) == (0.5, None)
 
 
+def test_log_loss_is_of_heads_with_probabilities() -> None:
+    data = load("GunPoint")
+    shares = np.bincount(data.y_train) / len(data.y_train)
+    assert measure(job("majority")).result.log_loss == pytest.approx(-np.log(shares[data.y_test]).mean())
+    known, y_test = load_parts("GunPoint").known, data.y_test
+    fitted = fit_method(tiny("supervised"), known.train, known.y, 0, "cpu")
+    assert fitted.head is not None
+    logits = fitted.head.logits(fitted.transform(known.test))
+    found = measure(job("supervised"), fit=lambda *_: fitted).result.log_loss
+    assert found == pytest.approx(F.cross_entropy(torch.from_numpy(logits), torch.from_numpy(y_test)).item())
+    assert log_loss(fitted.head, fitted.transform(known.test), y_test + 1) is None  # a class that it has not seen
+
+
 def test_levels_are_those_of_the_encoder() -> None:
     found = measure(job("random-init"))
     assert [level.level for level in found.levels] == ["0", "1", "all"]
@@ -231,6 +247,14 @@ def test_folds_follow_aeons_convention(tmp_path: Path, n_classes: int) -> None:
     for ours, aeons in zip(found, expected, strict=True):
         np.testing.assert_array_equal(ours.astype(aeons.dtype), aeons)
     np.testing.assert_array_equal(load_parts(str(tmp_path / "d.npz"), 0).known.train.values, X_train)
+
+
+def test_a_class_in_one_part_only_cannot_be_drawn_anew(tmp_path: Path) -> None:
+    X, y = np.random.default_rng(0).normal(size=(6, 1, 8)), np.array(["calm", "calm", "worn", "worn", "hot", "hot"])
+    np.savez(tmp_path / "pump.npz", X_train=X, y_train=y, X_test=X[:4], y_test=y[:4])
+    with pytest.raises(BenchmarkError, match=r"pump cannot be drawn anew for fold 1: of class hot .* without --folds"):
+        load_parts(str(tmp_path / "pump.npz"), 1)
+    assert load_parts(str(tmp_path / "pump.npz")).known.test.n_cases == 4
 
 
 @pytest.mark.parametrize("name", ["raw", "catch22", "minirocket", "tiny", "supervised"])

@@ -24,6 +24,7 @@ from tsjepa.evaluation.benchmark_labels import LabelBudget
 from tsjepa.evaluation.benchmark_methods import Method
 from tsjepa.evaluation.benchmark_table import BenchmarkError, FewLabels, LevelScore, Result, RunKey
 from tsjepa.evaluation.digest import content_digest
+from tsjepa.heads import LinearHead
 from tsjepa.memory import peak_megabytes
 from tsjepa.probe import check_labels, is_numeric, make_head
 
@@ -127,12 +128,24 @@ def load_parts(name: str, fold: int = 0, data_dir: Path | None = None) -> Parts:
 
 
 def resample(data: Dataset, fold: int) -> tuple[object, Labels, object, Labels]:
-    """Return both parts of a fold; aeon draws class by class in the order of names, in which '10' is before '2'."""
+    """Return both parts of a fold; aeon draws class by class in the order of names, in which '10' is before '2'.
+
+    Raises
+    ------
+    BenchmarkError
+        If a class is in one part only, of which a fold cannot have as many in each part.
+    """
     assert data.y_train is not None
     assert data.y_test is not None
     assert data.classes is not None
     if fold == 0:
         return data.X_train, data.y_train, data.X_test, data.y_test
+    lone = [data.classes[code] for code in np.setxor1d(data.y_train, data.y_test)]
+    if lone:
+        raise BenchmarkError(
+            f"{data.name} cannot be drawn anew for fold {fold}: of class {', '.join(lone)} there are series in one "
+            "part only. Ask for it without --folds."
+        )
     from aeon.benchmarking.resampling import stratified_resample_data
 
     names = np.array(data.classes)
@@ -182,7 +195,7 @@ def measure(job: Job, fit: Fit = fit_method) -> Outcome:
             fold=job.fold,
             accuracy=score(predicted, y_test),
             balanced_accuracy=balanced_accuracy(predicted, y_test),
-            log_loss=None,
+            log_loss=log_loss(head, Z_test, y_test),
             fit_seconds=round(fit_seconds, 4),
             transform_seconds=round(embedded - trained, 4),
             peak_mb=peak_megabytes(),
@@ -204,11 +217,11 @@ def measure(job: Job, fit: Fit = fit_method) -> Outcome:
 def fit_reader(fitted: Fitted, Z: Features, y: Labels) -> Head:
     """Return the head, fitted: ridge on standardised features, or the method's own.
 
-    Where there are no features it is the most frequent class.
+    Where there are no features it is the most frequent class, with the classes' shares as probabilities.
     """
     if fitted.head is not None:
         return fitted.head
-    head: Head = (make_head("ridge") if Z.shape[1] else DummyClassifier(strategy="most_frequent")).fit(Z, y)
+    head: Head = (make_head("ridge") if Z.shape[1] else DummyClassifier(strategy="prior")).fit(Z, y)
     return head
 
 
@@ -226,6 +239,28 @@ def balanced_accuracy(predicted: Labels, y_test: Labels) -> float:
     0.5
     """
     return float(recall_score(y_test, predicted, labels=np.unique(y_test), average="macro"))
+
+
+def log_loss(head: Head, Z: Features, y_test: Labels) -> float | None:
+    """Return the mean of -log of the probability of the right class.
+
+    None for a head without probabilities, such as ridge, and where it has not seen a class of the test part.
+
+    Examples
+    --------
+    >>> head = DummyClassifier(strategy="prior").fit(np.zeros((4, 0)), [0, 0, 1, 1])
+    >>> round(log_loss(head, np.zeros((2, 0)), np.array([0, 1])), 4)
+    0.6931
+    """
+    if isinstance(head, LinearHead):
+        classes, logs = head.classes, torch.from_numpy(head.logits(Z)).log_softmax(1).numpy()
+    elif isinstance(head, DummyClassifier):
+        classes, logs = head.classes_, head.predict_log_proba(Z)
+    else:
+        return None
+    if not np.isin(y_test, classes).all():
+        return None
+    return float(-logs[np.arange(len(y_test)), np.searchsorted(classes, y_test)].mean())
 
 
 def few_labels(
