@@ -17,6 +17,7 @@ import pytest
 import torch
 from command_line import tsjepa
 
+from tsjepa import surprise
 from tsjepa.checkpoint import load_checkpoint
 from tsjepa.cli import detect, detect_follow, detect_tail
 from tsjepa.cli.detect_stop import SIGNALS, Stop, stoppable
@@ -152,6 +153,12 @@ def test_reference_rows_take_a_run_to_the_level_of_training() -> None:
     score = pd.read_parquet("scores.parquet")["score"]
     np.testing.assert_array_equal(score, score_series(refer(scorer, x[:, :300]), x).score)
     assert report["f1"] > 0.8
+
+
+def test_a_threshold_rests_on_all_rows_of_a_long_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    faulty().to_parquet("test.parquet", index=False)
+    monkeypatch.setattr(surprise, "MOST", 150)
+    assert "from 369 normal rows" in tsjepa(*WORDS, "--reference-rows", "400").stderr
 
 
 def test_nothing_behind_the_reference_moves_the_threshold() -> None:

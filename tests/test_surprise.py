@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from tsjepa import surprise
 from tsjepa.arrays import as_series
 from tsjepa.build import build_model, configure, resolve
 from tsjepa.checkpoint import Header
@@ -200,6 +201,18 @@ def test_usual_scores_are_those_of_normal_windows(scorer: Scorer) -> None:
     usual, scores = Scores.of(scorer.usual), score_series(scorer, run_plant(commands(2000, seed=2)).log())
     assert scorer.usual.shape == (2000 - CONTEXT + 1, 4)
     same(usual.score[::PATCH], scores.score[CONTEXT - 1 :: PATCH][: len(usual.score[::PATCH])])
+
+
+def test_all_windows_of_a_long_reference_say_what_is_usual(scorer: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = run_plant(commands(700, seed=7)).log()
+    run[1, 300:310] = np.nan
+    every = refer(scorer, run)
+    monkeypatch.setattr(surprise, "MOST", 200)
+    long = refer(scorer, run)
+    assert len(long.usual) == len(every.usual)
+    # in the order of time
+    np.testing.assert_allclose(long.usual, every.usual, atol=1.5)
+    assert np.abs(long.usual - every.usual).mean() < 0.2
 
 
 def test_a_reference_makes_another_level_and_scale_normal(scorer: Scorer) -> None:

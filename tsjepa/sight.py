@@ -99,18 +99,23 @@ def see(model: WorldModel, windows: Array) -> Sight:
     return Sight(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
-def windows_of(x: Array, length: int, patch: int, hop: int) -> Iterator[Array]:
-    """Yield windows [n, C, length] of a series [C, T], one every `hop` points, those without a blind patch.
+def windows_of(
+    x: Array, length: int, patch: int, hop: int, first: int = 0
+) -> Iterator[tuple[NDArray[np.int64], Array]]:
+    """Yield where windows begin, and the windows [n, C, length], of a series [C, T]: those without a blind patch.
+
+    There is one every `hop` points from the point `first` on.
 
     Examples
     --------
-    >>> [part.shape for part in windows_of(np.zeros((2, 10), np.float32), length=4, patch=2, hop=3)]
-    [(3, 2, 4)]
+    >>> starts, windows = next(windows_of(np.zeros((2, 10), np.float32), length=4, patch=2, hop=3))
+    >>> starts.tolist(), windows.shape
+    ([0, 3, 6], (3, 2, 4))
     """
-    starts = np.arange(0, x.shape[1] - length + 1, hop)
+    starts = np.arange(first, x.shape[1] - length + 1, hop)
     for some in np.array_split(starts, len(starts) // (8 * BATCH) + 1) if len(starts) else ():
         cut = np.stack([x[:, start : start + length] for start in some], 1)
         bridged, blind = bridge_patches(cut.reshape(len(x), -1, patch))
         kept = ~blind.reshape(len(some), -1).any(1)
         if kept.any():
-            yield bridged.reshape(cut.shape).transpose(1, 0, 2)[kept]
+            yield some[kept], bridged.reshape(cut.shape).transpose(1, 0, 2)[kept]

@@ -15,7 +15,8 @@ from tsjepa.normality import SMALLEST, Floats, Law, fit_law
 from tsjepa.sight import Array, Sight, see, windows_of
 from tsjepa.world import WorldModel
 
-# Windows that laws and decoders are fitted on, spread evenly over the normal data: memory does not grow with these
+# Windows that laws and decoders are fitted on, spread evenly over the normal data: memory does not grow with these, nor
+# with a reference, whose further windows have laws of their own
 MOST = 8192
 # Windows without a blind patch that a law needs at least
 FEWEST = 4
@@ -77,7 +78,8 @@ class Scorer:
         See `tsjepa.evidence.fit_decoders`.
     laws : Laws
     usual : float32 array of shape (n, 2 + C)
-        Scores of normal windows by laws that were not fitted on them, in the order of time; see `Scores.of`.
+        Scores of normal windows by laws that were not fitted on them, in the order of time; see `Scores.of`. Those of a
+        reference are all of its windows.
     unit : float64 array of shape (2 + C,)
         Spread of these scores before they were divided by it.
     gain, offset : float64 array of shape (n_channels,)
@@ -157,9 +159,9 @@ def fit_scorer(
     """
     n_channels = len(normal[0])
     context -= context % model.encoder.tokenizer.patch_length
-    seen = see_series(model, normal, context)
+    seen, _ = see_series(model, normal, context)
     decoders = fit_decoders(seen)
-    held_out = None if calibration is None else see_series(model, calibration, context)
+    held_out = None if calibration is None else see_series(model, calibration, context)[0]
     laws, usual, unit = fit_laws(seen, decoders, held_out)
     return Scorer(model, context, decoders, laws, usual, unit, np.ones(n_channels), np.zeros(n_channels))
 
@@ -189,9 +191,14 @@ def refer(scorer: Scorer, reference: NDArray[Any]) -> Scorer:
             if len(known):
                 gain[channel] = scale[channel] / max(known.std(), SCALE_LEFT * scale[channel])
                 offset[channel] = mean[channel] - gain[channel] * known.mean()
-    seen = see_series(scorer.model, [adjusted(reference, gain, offset)], scorer.context)
-    laws, usual, unit = fit_laws(seen, scorer.decoders, prior=scorer.laws)
-    return Scorer(scorer.model, scorer.context, scorer.decoders, laws, usual, unit, gain, offset)
+    series = [adjusted(reference, gain, offset)]
+    parts = []
+    for first in range(hop_over(series, scorer.context)):
+        seen, starts = see_series(scorer.model, series, scorer.context, first)
+        parts.append((starts, *fit_laws(seen, scorer.decoders, prior=scorer.laws)))
+    begun, laws, usual, unit = zip(*parts, strict=True)
+    in_order = np.concatenate(usual)[np.argsort(np.concatenate(begun))]
+    return Scorer(scorer.model, scorer.context, scorer.decoders, laws[0], in_order, unit[0], gain, offset)
 
 
 def adjusted(x: NDArray[Any], gain: Floats, offset: Floats) -> Array:
@@ -201,16 +208,24 @@ def adjusted(x: NDArray[Any], gain: Floats, offset: Floats) -> Array:
     return np.clip(x * gain[:, None] + offset[:, None], -LARGEST, LARGEST).astype(np.float32)
 
 
-def see_series(model: WorldModel, series: Sequence[NDArray[Any]], context: int) -> Sight:
-    """Return what is seen of windows spread evenly over series [C, T]."""
-    rows = sum(max(x.shape[1] - context + 1, 0) for x in series)
-    hop, patch = max(-(-rows // MOST), 1), model.encoder.tokenizer.patch_length
-    seen = [see(model, some) for x in series for some in windows_of(np.asarray(x, np.float32), context, patch, hop)]
-    if sum(len(part.latents) for part in seen) < FEWEST:
+def hop_over(series: Sequence[NDArray[Any]], context: int) -> int:
+    """Return the rows from one window to the next, so that no more than `MOST` are looked at."""
+    return max(-(-sum(max(x.shape[1] - context + 1, 0) for x in series) // MOST), 1)
+
+
+def see_series(
+    model: WorldModel, series: Sequence[NDArray[Any]], context: int, first: int = 0
+) -> tuple[Sight, NDArray[np.int64]]:
+    """Return what is seen of windows spread evenly over series [C, T], from a point on, and where each begins."""
+    hop, patch = hop_over(series, context), model.encoder.tokenizer.patch_length
+    cut = (part for x in series for part in windows_of(np.asarray(x, np.float32), context, patch, hop, first))
+    found = [(starts, see(model, windows)) for starts, windows in cut]
+    if sum(len(starts) for starts, _ in found) < FEWEST:
         raise ValueError(
             f"normal data must hold {context + FEWEST} rows without a gap: the {context} of a context and some more."
         )
-    return Sight(*(np.concatenate(part) for part in zip(*seen, strict=True)))
+    begun, seen = zip(*found, strict=True)
+    return Sight(*(np.concatenate(part) for part in zip(*seen, strict=True))), np.concatenate(begun)
 
 
 def fit_laws(
