@@ -3,6 +3,8 @@
 import csv
 import io
 import time
+from operator import attrgetter
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +22,7 @@ from tsjepa.cli.part_files import file_hash
 from tsjepa.cli.report import DetectReport
 from tsjepa.datasets.log_time import NANOSECONDS
 from tsjepa.events import Event
+from tsjepa.surprise import Scores
 from tsjepa.thresholds import Budget, fit_threshold
 
 
@@ -59,6 +62,38 @@ def follow_log(options: DetectOptions, budget: Budget, started: float) -> Detect
     )
 
 
+class Part(NamedTuple):
+    """Rows of a run without a gap that were scored at a time.
+
+    Attributes
+    ----------
+    name : str
+        Of the run.
+    rows : array of shape (n,)
+        Their places among all rows that were read.
+    found : Scores
+    numbers : array of shape (n,)
+        Of events, 0 for none; those of new ones only tell the events of the run apart.
+    """
+
+    name: str
+    rows: NDArray[np.intp]
+    found: Scores
+    numbers: NDArray[np.int64]
+
+
+class Ended(NamedTuple):
+    """An event of a run that has ended, and the row that shows it, among all that were read."""
+
+    row: int
+    name: str
+    event: Event
+
+
+# Of a run's name and what tells its events apart: their numbers
+Numbers = dict[tuple[str, int], int]
+
+
 class Follower:
     """Scores lines, appends what it finds to files, and saves where it is.
 
@@ -80,7 +115,7 @@ class Follower:
         )
         self.columns = (identity or None, moment or None, normal.runs.channels)
         self.longest = normal.runs.longest_step(normal.max_gap, normal.step)
-        key = [file_hash(options.checkpoint), threshold, options.data, self.columns]
+        key = [file_hash(options.checkpoint), threshold, options.data, self.columns, self.longest]
         self.state = State(options.out, {"key": key})
         self._open(options.overwrite)
 
@@ -121,13 +156,17 @@ class Follower:
 
     def _push(self, lines: Lines) -> None:
         rows = read_rows(self.options.data, self._under_header(lines), self._known_layout(), self.state.rows)
-        parts = {name: self._in_order(name, rows) for name in dict.fromkeys(rows.ids)}
-        scored: dict[int, list[object]] = {}
-        events: list[list[object]] = []
-        for name, chosen in parts.items():
-            scored |= self._follow(name, rows, chosen, events)
-        self._append("scores", [scored[at] for at in sorted(scored)])
-        self._append("events", events)
+        chosen = {name: self._in_order(name, rows) for name in dict.fromkeys(rows.ids)}
+        parts, ended = list[Part](), list[Ended]()
+        for name, own in chosen.items():
+            self._follow(name, rows, own, parts, ended)
+        numbers = self._number(parts)
+        self._append("scores", self._written(rows, parts, numbers))
+        # in the order in which they end, whatever is read at a time
+        ended.sort(key=attrgetter("row"))
+        self._append("events", [self._shown(name, event, numbers) for _, name, event in ended])
+        for name in chosen:
+            self._settle(name, numbers)
         # a line that has not ended may be a part of one: the next follower reads it again
         if lines.whole:
             self.state.place = lines.end
@@ -158,23 +197,33 @@ class Follower:
             self.layout = self._find_columns(self.state.header)
         return self.layout
 
-    def _follow(
-        self, name: str, rows: Rows, chosen: NDArray[np.intp], events: list[list[object]]
-    ) -> dict[int, list[object]]:
-        """Score the rows of a run, return them as they are written, by their number, and add the events that ended."""
+    def _follow(self, name: str, rows: Rows, chosen: NDArray[np.intp], parts: list[Part], ended: list[Ended]) -> None:
+        """Score the rows of a run, and add its parts, and the events that ended."""
         run, times = self.state.runs.setdefault(name, Run(self.scorer, self.threshold)), rows.time.astype(np.float64)
         self.again -= {name} if len(chosen) else set()
         self._check_rate(name, run, times[chosen])
         steps = np.diff(np.concatenate([[run.last], times[chosen]]))
         gaps = np.flatnonzero((steps > self.longest) & np.isfinite(steps))
-        scored: dict[int, list[object]] = {}
+        run.alarms.number = self.state.events
         for at, part in enumerate(np.split(chosen, gaps)):
             if at:
-                events += self._shown(name, run, run.restart())
+                ended += [Ended(int(part[0]), name, event) for event in run.restart()]
             if len(part):
-                scored |= self._score(name, run, rows, part)
-                events += self._ended(name, run)
-        return scored
+                first = run.rows
+                parts.append(self._score(name, run, rows, part))
+                over = [(run.alarms.over(event), event) for event in run.alarms.take()]
+                ended += [Ended(int(part[row - first]), name, event) for row, event in over]
+
+    def _number(self, parts: list[Part]) -> Numbers:
+        """Return the numbers of new events, in the order of their first rows, whatever is read at a time."""
+        begun = []
+        for part in parts:
+            own, first = np.unique(part.numbers, return_index=True)
+            begun += [(int(part.rows[at]), part.name, int(x)) for x, at in zip(own, first, strict=True)]
+        new = [(name, own) for _, name, own in sorted(begun) if own > self.state.events]
+        numbers = {key: at for at, key in enumerate(dict.fromkeys(new), self.state.events + 1)}
+        self.state.events += len(numbers)
+        return numbers
 
     def _find_columns(self, header: str) -> Layout:
         tick = self.normal.runs.tick
@@ -222,34 +271,38 @@ class Follower:
                 f"every {trained}: send such rows, or train on these."
             )
 
-    def _score(self, name: str, run: Run, rows: Rows, part: NDArray[np.intp]) -> dict[int, list[object]]:
-        """Score a stretch without a gap, and return its rows as they are written, by their number."""
+    def _score(self, name: str, run: Run, rows: Rows, part: NDArray[np.intp]) -> Part:
+        """Score a stretch without a gap."""
         found = run.stream.push(rows.values[:, part])
         run.shown |= {run.rows + at: rows.shown[row] for at, row in enumerate(part)}
-        run.alarms.number = self.state.events
         numbers = run.alarms.push(found.score, found.channels)
-        self.state.events = run.alarms.number
         run.rows += len(part)
         run.last = float(rows.time[part[-1]])
         self.state.rows += len(part)
+        self.state.scored += int(np.isfinite(found.score).sum())
+        return Part(name, part, found, numbers)
+
+    def _written(self, rows: Rows, parts: list[Part], numbers: Numbers) -> list[list[object]]:
+        """Return scored rows as they are written, in the order in which they were read."""
         assert self.layout is not None
-        places, scored = (self.layout.id, self.layout.time), {}
-        for at, row in enumerate(part):
-            keys = [text for text, place in zip((name, rows.shown[row]), places, strict=True) if place is not None]
-            scored[int(row)] = [*keys, number(found.score[at]), numbers[at] or "", *map(number, found.channels[:, at])]
-        return scored
+        places, written = (self.layout.id, self.layout.time), {}
+        for name, chosen, found, own in parts:
+            for at, row in enumerate(chosen):
+                keys = [text for text, place in zip((name, rows.shown[row]), places, strict=True) if place is not None]
+                event = numbers.get((name, int(own[at])), own[at]) or ""
+                written[int(row)] = [*keys, number(found.score[at]), event, *map(number, found.channels[:, at])]
+        return [written[row] for row in sorted(written)]
 
-    def _ended(self, name: str, run: Run) -> list[list[object]]:
-        """Return the events that have ended, and forget what their rows are called."""
-        ended, event = self._shown(name, run, run.alarms.take()), run.alarms.open
+    def _shown(self, name: str, event: Event, numbers: Numbers) -> list[object]:
+        """Return an event as it is written."""
+        event, shown = numbered(event, name, numbers), self.state.runs[name].shown
+        return event_row(event, name, [shown[at] for at in event[1:4]], self.names, self.threshold)
+
+    def _settle(self, name: str, numbers: Numbers) -> None:
+        """Give the event that is open its number, and forget what the rows of others are called."""
+        run = self.state.runs[name]
+        event = run.alarms.open = None if run.alarms.open is None else numbered(run.alarms.open, name, numbers)
         run.shown = {} if event is None else {at: run.shown[at] for at in (event.start, event.end, event.peak)}
-        return ended
-
-    def _shown(self, name: str, run: Run, events: list[Event]) -> list[list[object]]:
-        """Return events as they are written."""
-        return [
-            event_row(event, name, [run.shown[at] for at in event[1:4]], self.names, self.threshold) for event in events
-        ]
 
     def _append(self, name: str, rows: list[list[object]]) -> None:
         """Append rows to a file, and keep how long it is then."""
@@ -272,8 +325,13 @@ class Follower:
 
     def _write_open(self) -> None:
         """Write the events that are still open, without keeping that: they may go on when rows do."""
-        runs = [(name, run, run.alarms.open) for name, run in self.state.runs.items()]
-        self._write("events", [row for name, run, event in runs if event for row in self._shown(name, run, [event])])
+        open_ones = [(name, run.alarms.open) for name, run in self.state.runs.items()]
+        self._write("events", [self._shown(name, event, {}) for name, event in open_ones if event is not None])
+
+
+def numbered(event: Event, name: str, numbers: Numbers) -> Event:
+    """Return an event of a run with its number, if it has got one."""
+    return event._replace(number=numbers.get((name, event.number), event.number))
 
 
 def number(value: np.float32) -> str:

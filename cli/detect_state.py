@@ -38,8 +38,9 @@ class Run:
 
     def restart(self) -> list[Event]:
         """Start anew behind a gap in time; return the events before it."""
-        closed = self.alarms.take(last=True)
+        closed, number = self.alarms.take(last=True), self.alarms.number
         self.stream, self.alarms = self._fresh()
+        self.alarms.number = number
         return closed
 
     def plain(self) -> dict[str, Any]:
@@ -80,7 +81,7 @@ class State:
         self.path = out.with_name(f".{out.name}.state")
         self.key = json.loads(json.dumps(key))
         self.header: str | None = None
-        self.place, self.rows, self.events = Place(), 0, 0
+        self.place, self.rows, self.scored, self.events = Place(), 0, 0, 0
         self.sizes = {"scores": 0, "events": 0}
         self.runs: dict[str, Run] = {}
 
@@ -100,12 +101,12 @@ class State:
             ) from error
         if content["key"] != self.key:
             raise Failure(
-                "the scores that are there were made with another checkpoint, normal data, budget or log: start anew "
-                "with --overwrite, or name another file with --out.",
+                "the scores that are there were made with another checkpoint, normal data, budget, --max-gap or log: "
+                "start anew with --overwrite, or name another file with --out.",
                 USAGE,
             )
         self.header, self.place, self.sizes = content["header"], place, content["sizes"]
-        self.rows, self.events = content["rows"], content["events"]
+        self.rows, self.scored, self.events = content["rows"], content["scored"], content["events"]
         for (name, plain), state in zip(content["runs"], states, strict=True):
             self.runs[name] = Run(scorer, threshold).take(plain, state)
         return True
@@ -121,6 +122,7 @@ class State:
             "head": self.place.head.decode("latin-1"),
             "sizes": self.sizes,
             "rows": self.rows,
+            "scored": self.scored,
             "events": self.events,
             "runs": [(name, run.plain()) for name, run in self.runs.items()],
         }

@@ -491,6 +491,39 @@ def test_following_starts_anew_behind_a_gap() -> None:
     same(frame)
 
 
+def machines() -> pd.DataFrame:
+    """Two machines whose rows alternate, each with two faults."""
+    frames = [log(400, seed=3, run="a"), log(400, seed=4, run="b")]
+    for frame, starts in zip(frames, ((120, 250), (100, 270)), strict=True):
+        for start in starts:
+            frame.loc[start : start + 30, "level"] = 3.0
+    return pd.concat(frames).sort_values(["timestamp", "run"], ignore_index=True)
+
+
+@pytest.mark.parametrize("cuts", [(), (250, 251, 310, 520), (211, 560)])
+def test_events_of_several_machines_have_the_same_numbers_whatever_the_pieces(cuts: tuple[int, ...]) -> None:
+    lines = machines().to_csv(index=False).splitlines(keepends=True)
+    for start, stop in pairwise((0, *cuts, len(lines))):
+        with open("log.csv", "a") as file:
+            file.writelines(lines[start:stop])
+        found(*follow())
+    events, scores = pd.read_csv("events.csv"), pd.read_csv("scores.csv")
+    assert events["event"].tolist() == [1, 2, 3, 4]
+    assert events["id"].tolist() == ["b", "a", "a", "b"]
+    first = scores.dropna(subset="event").drop_duplicates("event")
+    assert first["event"].tolist() == [1, 2, 3, 4]
+    assert first["run"].tolist() == events["id"].tolist()
+    assert first["timestamp"].tolist() == events["start"].tolist()
+
+
+def test_a_follower_does_not_go_on_with_other_gaps() -> None:
+    Path("log.csv").write_text("".join(live_lines()[:60]))
+    found(*follow())
+    assert "made with another checkpoint, normal data, budget, --max-gap or log" in refused(
+        2, *follow(), "--max-gap", "3"
+    )
+
+
 def live_lines() -> list[str]:
     return faulty().drop(columns="anomaly").to_csv(index=False).splitlines(keepends=True)
 

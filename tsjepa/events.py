@@ -111,9 +111,13 @@ class Alarms:
             self._closed.append(self.open)
             self.open = None
 
+    def over(self, event: Event) -> int:
+        """Return the row that shows that an event is over, if the series goes on so far."""
+        return event.end + self.gap + 1
+
     def take(self, *, last: bool = False) -> list[Event]:
         """Return the events that are over since the last call; the `last` one ends with the series."""
-        if last or (self.open is not None and self.row - self.open.end > self.gap + 1):
+        if last or (self.open is not None and self.row > self.over(self.open)):
             self._close()
         taken, self._closed = self._closed, []
         return taken
