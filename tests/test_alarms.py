@@ -48,6 +48,18 @@ def test_picture_has_channels_score_threshold_events_and_labels(n: int) -> None:
     figure.savefig(io.BytesIO(), format="png")
 
 
+def test_events_and_labels_of_few_rows_are_seen_in_a_long_log() -> None:
+    n, label = 60_000, np.zeros(60_000)
+    label[20_000:20_008] = 1
+    figure = draw(detection(n, events=[(20_000, 20_007), (0, 3), (n - 2, n - 1)], abnormal=label), "pump")
+    figure.draw_without_rendering()
+    for axis in figure.axes:
+        boxes, inside = [patch.get_window_extent() for patch in axis.patches], axis.get_window_extent()
+        assert len(boxes) == (1 if axis is figure.axes[-1] else 3)
+        assert all(box.width >= 2 for box in boxes)
+        assert all(inside.x0 - 0.01 <= box.x0 <= box.x1 <= inside.x1 + 0.01 for box in boxes)
+
+
 def test_times_are_an_axis_of_dates() -> None:
     times = np.datetime64("2024-01-01") + np.arange(100).astype("timedelta64[s]")
     figure = draw(detection(100, x=times, abnormal=None), "pump")

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 # Points of a curve that a picture shows: more rows are drawn from the lowest to the highest of each bin
 COLUMNS = 2000
+# Least width of what is marked, as a share of the axis: about three pixels, however long the log
+LEAST = 1 / 400
 CHANNEL, SCORE, ALARM, LABEL = "#4c72b0", "#333333", "#d62728", "#2ca02c"
 
 
@@ -96,10 +98,29 @@ def score_curve(axis: Axes, found: Detection) -> None:
 def marks(axis: Axes, found: Detection) -> None:
     """Mark events, and where runs begin."""
     for start, end in found.events:
-        axis.axvspan(found.x[start], found.x[end], color=ALARM, alpha=0.2, lw=0)
+        ends = span(found.x, start, end)
+        axis.axvspan(*ends, color=ALARM, alpha=0.2, lw=0)
+        top = axis.get_xaxis_transform()
+        axis.plot(ends, (1, 1), transform=top, color=ALARM, lw=6, solid_capstyle="butt")
     for start in found.runs:
         axis.axvline(found.x[start], color="0.6", lw=0.6)
     axis.spines[["top", "right"]].set_visible(False)
+
+
+def span(x: NDArray[Any], start: int, end: int) -> tuple[Any, Any]:
+    """Return where the mark of some rows begins and ends: inside the axis, and wide enough to be seen.
+
+    Examples
+    --------
+    >>> x = np.arange(6001.0)
+    >>> [[float(at) for at in span(x, *rows)] for rows in ((3000, 3002), (0, 2), (2000, 4000))]
+    [[2993.5, 3008.5], [0.0, 15.0], [2000.0, 4000.0]]
+    """
+    nothing = 0 * (x[-1] - x[0])
+    wider = max(LEAST * (x[-1] - x[0]) - (x[end] - x[start]), nothing) / 2
+    low, high = x[start] - wider, x[end] + wider
+    moved = max(x[0] - low, nothing) - max(high - x[-1], nothing)
+    return low + moved, high + moved
 
 
 def rows_or_dates(axis: Axes, x: NDArray[Any]) -> None:
@@ -117,7 +138,7 @@ def label_strip(axis: Axes, found: Detection) -> None:
     assert found.abnormal is not None
     edges = np.flatnonzero(np.diff(np.concatenate([[0], found.abnormal == 1, [0]]).astype(int)))
     for start, stop in edges.reshape(-1, 2):
-        axis.axvspan(found.x[start], found.x[stop - 1], color=LABEL, alpha=0.6, lw=0)
+        axis.axvspan(*span(found.x, start, stop - 1), color=LABEL, alpha=0.6, lw=0)
     axis.set_yticks([])
     axis.set_ylabel("labels", rotation=0, ha="right", va="center", fontsize=8)
     axis.spines[["top", "right", "left"]].set_visible(False)
