@@ -29,6 +29,9 @@ from tsjepa.stream import PIECE, Stream
 from tsjepa.surprise import Scorer, Scores, refer
 from tsjepa.thresholds import Budget, Threshold, fit_threshold
 
+# Share of the rows behind a whole context that may be without a score before this is said
+UNSCORED = 0.1
+
 
 class Cut(NamedTuple):
     """The stretches of a run, which has a scorer of its own where it has a reference."""
@@ -56,6 +59,7 @@ def detect(options: DetectOptions) -> DetectReport:
     cuts = [cut_run(runs, run, normal, options.reference_rows) for run in range(len(runs.ids))]
     check_lengths(runs, cuts, normal)
     score, channels = score_runs(runs, cuts)
+    scored = check_scored(runs, cuts, score)
     threshold = find_threshold(normal, cuts, budget, options.reference_rows)
     say(f"note: {threshold.sentence()}.")
     numbers, events = find_events(cuts, score, channels, threshold, normal.scorer.patch_length)
@@ -68,7 +72,7 @@ def detect(options: DetectOptions) -> DetectReport:
         draw_picture(options.picture, found)
     known = judge(runs, numbers)
     return DetectReport(
-        len(score), len(events), threshold.value, budget.text, *known, time.monotonic() - started, options.out
+        len(score), scored, len(events), threshold.value, budget.text, *known, time.monotonic() - started, options.out
     )
 
 
@@ -122,6 +126,31 @@ def score_runs(runs: LogRuns, cuts: list[Cut]) -> tuple[NDArray[np.float32], NDA
                     if report is not None:
                         report(rows.stop)
     return score, channels
+
+
+def check_scored(runs: LogRuns, cuts: list[Cut], score: NDArray[np.float32]) -> int:
+    """Return how many rows have a score; refuse a log without any, and say so where many have none."""
+    context, scored = cuts[0].scorer.context, int(np.isfinite(score).sum())
+    lengths = np.concatenate([np.diff(cut.edges) for cut in cuts])
+    full = int(np.maximum(lengths - context + 1, 0).sum())
+    if scored >= (1 - UNSCORED) * full:
+        return scored
+    missing = missing_shares(runs)
+    share = missing.max()
+    names = ", ".join(repr(runs.channels[at]) for at in np.flatnonzero(missing == share))
+    known = f"{names} is missing in {100 * share:.0f} % of all rows"
+    why = f"a score needs every channel in the {context} rows before it, and {known}"
+    if not scored:
+        raise Failure(f"{runs.source}: no row has a score: {why}; fill it in, or train without it.")
+    say(f"note: {runs.source}: {full - scored} of {full} rows behind a whole context have no score: {why}.")
+    return scored
+
+
+def missing_shares(runs: LogRuns) -> NDArray[np.float64]:
+    """Return the share of rows in which each channel is missing."""
+    total = int(runs.offsets[-1])
+    parts = (runs.values(low, min(low + PIECE, total)) for low in range(0, total, PIECE))
+    return np.sum([np.isnan(part).sum(1) for part in parts], axis=0) / total
 
 
 def find_threshold(normal: Normal, cuts: list[Cut], budget: Budget, reference_rows: int | None) -> Threshold:

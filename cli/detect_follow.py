@@ -49,8 +49,12 @@ def follow_log(options: DetectOptions, budget: Budget, started: float) -> Detect
                     follower.push(lines)
     except KeyboardInterrupt:
         say("stopped: what is scored is kept, and the same command goes on.")
+    if state.rows and not state.scored:
+        needed = f"a score needs every channel in the {normal.scorer.context} rows before it"
+        say(f"note: no row has a score yet: {needed}.")
     return DetectReport(
         state.rows,
+        state.scored,
         state.events,
         threshold.value,
         budget.text,

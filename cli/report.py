@@ -255,6 +255,7 @@ class DetectReport(NamedTuple):
     """Result of `tsjepa detect`; F1, false-alarm and missed-alarm rate are None without labels."""
 
     rows: int
+    scored: int
     events: int
     threshold: float
     false_alarm_budget: str
@@ -268,6 +269,7 @@ class DetectReport(NamedTuple):
         """Return the JSON object."""
         return {
             "rows": self.rows,
+            "scored": self.scored,
             "events": self.events,
             "threshold": plain(self.threshold),
             "false_alarm_budget": self.false_alarm_budget,

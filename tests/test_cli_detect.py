@@ -91,7 +91,7 @@ def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, trained: Path) -> No
 
 
 def test_table_has_one_row_a_row_of_the_log_in_its_order() -> None:
-    assert list(found(*WORDS)) == ["rows", "events", "threshold", "false_alarm_budget", "f1", "far", "mar"]
+    assert list(found(*WORDS)) == ["rows", "scored", "events", "threshold", "false_alarm_budget", "f1", "far", "mar"]
     table, source = pq.read_table("scores.parquet"), pq.read_table("test.parquet")
     assert table.column_names == ["run", "timestamp", "score", "event", "score_flow", "score_level"]
     assert table["run"].to_pylist() == source["run"].to_pylist()  # c comes before b
@@ -188,13 +188,29 @@ def test_missing_values_are_no_alarm() -> None:
     frame = log(600, seed=3)
     frame.loc[200:219, CHANNELS] = np.nan
     frame.to_parquet("test.parquet", index=False)
-    found(*WORDS)
+    report = found(*WORDS)
     table = pd.read_parquet("scores.parquet")
     blind = table["score"].isna()
+    assert (report["rows"], report["scored"]) == (600, 600 - blind.sum())
     assert blind[204:246].all()
     assert not blind[CONTEXT : 200 - PATCH].any()
     assert not blind[256:].any()
     assert table["event"][blind].isna().all()
+
+
+def test_a_log_that_cannot_be_scored_is_told() -> None:
+    frame = log(600, seed=3)
+    frame.assign(level=np.nan).to_parquet("test.parquet", index=False)
+    sentence = refused(1, *WORDS)
+    assert "test.parquet: no row has a score: a score needs every channel in the 32 rows before it" in sentence
+    assert "'level' is missing in 100 % of all rows" in sentence
+    assert not Path("scores.parquet").exists()
+    frame.loc[100:399, "flow"] = np.nan
+    frame.to_parquet("test.parquet", index=False)
+    result = tsjepa(*WORDS)
+    assert result.exit_code == 0, result.output
+    assert "328 of 569 rows behind a whole context have no score" in result.stderr
+    assert "'flow' is missing in 50 % of all rows" in result.stderr
 
 
 def test_scores_start_anew_behind_a_gap_in_time() -> None:
@@ -391,8 +407,8 @@ def test_following_gives_what_a_batch_gives() -> None:
     frame.iloc[100:120, 2:] = np.nan
     frame.to_csv("log.csv", index=False)
     report = found(*follow())
-    assert report["rows"] == 1100
-    assert report["f1"] is None
+    assert (report["rows"], report["f1"]) == (1100, None)
+    assert report["scored"] == pd.read_csv("scores.csv")["score"].notna().sum()
     same(frame)
 
 
@@ -514,6 +530,13 @@ def test_events_of_several_machines_have_the_same_numbers_whatever_the_pieces(cu
     assert first["event"].tolist() == [1, 2, 3, 4]
     assert first["run"].tolist() == events["id"].tolist()
     assert first["timestamp"].tolist() == events["start"].tolist()
+
+
+def test_a_follower_says_that_no_row_has_a_score() -> None:
+    log(100, seed=3).assign(level="").to_csv("log.csv", index=False)
+    result = tsjepa(*follow())
+    assert result.exit_code == 0, result.output
+    assert "no row has a score yet: a score needs every channel in the 32 rows before it" in result.stderr
 
 
 def test_a_follower_does_not_go_on_with_other_gaps() -> None:
