@@ -277,7 +277,7 @@ def _notes(plan: RowPlan, summary: Summary, total: int, lost: list[str]) -> tupl
     empty = [name for name, low, _ in pairs if low is None]
     constant = [f"{name} ({low:g})" for name, low, high in pairs if low is not None and low == high]
     if len(empty) == len(pairs):
-        raise DataError("no channel of the log has a value; check the export, or name others by --channels")
+        raise DataError("no channel of the log has a value; check the export, or take other channels")
     if empty:
         notes.append(f"channels without any value: {', '.join(empty)}")
     if constant:

@@ -129,7 +129,7 @@ def make_layout(schemas: Schemas, columns: Columns) -> Layout:
         id_by = "file" if columns.id is None and len(schemas) > 1 else "none"
     chosen = Columns(identity, time, channels, label, columns.group)
     needed = [*taken, *(channels or ()), *([value] if value else [])] if channel is None else [*taken, str(value)]
-    _check_everywhere(schemas, needed)
+    _check_everywhere(schemas, needed, columns.channels or ())
     return Layout(
         form="wide" if channel is None else "long",
         columns=chosen,
@@ -150,7 +150,7 @@ def _list_layout(schemas: Schemas, columns: Columns, lists: list[str]) -> Layout
     label = _given(columns.label, lambda: _label(first, (identity,)))
     channels = columns.channels or tuple(lists)
     taken = [name for name in (identity, label, group) if name is not None]
-    _check_everywhere(schemas, [*taken, *channels])
+    _check_everywhere(schemas, [*taken, *channels], columns.channels or ())
     chosen = Columns(identity, None, channels, label, group)
     left = [name for name in first.names if name not in {*taken, *channels}]
     notes = [f"each row is one series: list columns {_listed(channels)}", *_left_out(left)]
@@ -182,7 +182,7 @@ def _check_named(schemas: Schemas, columns: Columns) -> None:
         raise DataError(f"one column cannot be two of --id, --time and --label: {_listed(used)}")
     for name in used:
         if columns.channels is not None and name in columns.channels:
-            raise DataError(f"column '{name}' cannot be a channel as well; take it out of --channels")
+            raise DataError(f"column '{name}' is one of the channels and cannot be --id, --time or --label as well")
     if columns.channels is not None and len(set(columns.channels)) < len(columns.channels):
         raise DataError(f"--channels names a column twice: {_listed(columns.channels)}")
     for file, schema in schemas:
@@ -191,7 +191,7 @@ def _check_named(schemas: Schemas, columns: Columns) -> None:
             raise DataError(f"{file.shown} has two columns '{twice}'; rename one")
 
 
-def _check_everywhere(schemas: Schemas, names: Sequence[str]) -> None:
+def _check_everywhere(schemas: Schemas, names: Sequence[str], asked: Sequence[str]) -> None:
     held = [(file, set(schema.names)) for file, schema in schemas]
     for name in names:
         lacking = [at for at, (_, found) in enumerate(held) if name not in found]
@@ -200,7 +200,10 @@ def _check_everywhere(schemas: Schemas, names: Sequence[str]) -> None:
         file, schema = schemas[lacking[0]]
         holder = next((file.shown for file, found in held if name in found), None)
         other = f"; it has {_listed(schema.names)}" if holder is None else f", which {holder} has"
-        raise DataError(f"{file.shown} has no column '{name}'{other}; add it, or leave it out by --channels")
+        # those asked for may be a checkpoint's, which not every command can leave out
+        advice = "it is one of the channels that were named or trained on: add it"
+        advice = advice if name in asked else "add it, or leave it out by --channels"
+        raise DataError(f"{file.shown} has no column '{name}'{other}; {advice}")
 
 
 def _lists(schema: "pa.Schema") -> list[str]:
