@@ -31,7 +31,8 @@ def detect(
         str, typer.Option(metavar="N/TIME|N/ROWS", help="Budget of false alarms, as in 2/week or 1/10000.")
     ] = "1/day",
     label: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="Labels to score on, by default anomaly or label; '' for none.")
+        str | None,
+        typer.Option(metavar="COLUMN", help="Labels of abnormal rows, by default anomaly or label; '' for none."),
     ] = None,
     picture: Annotated[
         Path | None, typer.Option(metavar="FILE.png|FILE.svg", help="Draw log, score, threshold and events.")

@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from tsjepa.checkpoint import Header, load_checkpoint
 from tsjepa.cli.errors import Failure, say, told
+from tsjepa.cli.log_data import TEST_SHARE
 from tsjepa.cli.options import DetectOptions
 from tsjepa.cli.render import busy, phase_bar
 from tsjepa.datasets.log_files import is_address
 from tsjepa.datasets.log_fingerprint import difference
 from tsjepa.datasets.log_runs import LogRuns, load_runs
-from tsjepa.datasets.logs import Columns, column_names
+from tsjepa.datasets.logs import Columns, column_names, in_test_part
 from tsjepa.held_out import fit_held_out
 from tsjepa.surprise import Scorer, fit_scorer
 from tsjepa.thresholds import Budget
@@ -80,8 +81,11 @@ def open_data(header: Header, options: DetectOptions) -> LogRuns:
 
 def open_normal(source: str, header: Header, options: DetectOptions) -> LogRuns:
     """Open a normal log, read like the one of training."""
-    log = header.config.log
-    return open_runs(source, Columns(log.id, log.time, header.channel_names, ""), options.cache_dir)
+    log, names = header.config.log, column_names(source)
+    group = log.group if source == header.data and log.group in names else None
+    named = [name for name in names if name not in (header.channel_names or ())]
+    label = normal_label(named, log.label, options)
+    return open_runs(source, Columns(log.id, log.time, header.channel_names, label, group), options.cache_dir)
 
 
 def open_runs(source: str, columns: Columns, cache_dir: Path | None) -> LogRuns:
@@ -108,6 +112,14 @@ def label_column(source: str, options: DetectOptions) -> str:
     return next((name for name in names if name.lower() in LABELS), "")
 
 
+def normal_label(names: list[str], trained: str | None, options: DetectOptions) -> str:
+    """Return the column that may call rows of a normal log abnormal, "" for none."""
+    if options.label == "":
+        return ""
+    wanted = [options.label, *(name for name in names if name.lower() in LABELS), trained]
+    return next((name for name in wanted if name in names), "")
+
+
 def fit_normal(options: DetectOptions) -> Normal:
     """Fit a scorer to the data that the checkpoint was trained on, and hold normal data against it."""
     model, header = load_world(options.checkpoint)
@@ -117,7 +129,8 @@ def fit_normal(options: DetectOptions) -> Normal:
     for log in logs[1:]:
         check_step(log, logs[0], header.n_timepoints)
     max_gap = header.config.log.max_gap if options.max_gap is None else options.max_gap
-    parts = [stretches_of(log, max_gap, step_in(log, logs[0])) for log in logs]
+    outs = [left_out(log, header.config.train.seed) for log in logs]
+    parts = [stretches_of(log, max_gap, step_in(log, logs[0]), out) for log, out in zip(logs, outs, strict=True)]
     context = header.n_timepoints
     with busy("scoring normal data"), told():
         if options.reference_rows is not None:
@@ -150,6 +163,23 @@ def is_here(source: str) -> bool:
     return is_address(source) or path.exists() or any(glob.iglob(str(path), recursive=True))
 
 
+def left_out(runs: LogRuns, seed: int) -> NDArray[np.bool_]:
+    """Return which rows of a normal log are not to say what is normal: abnormal ones, and groups of the test part."""
+    label, group, found = runs.columns.label, runs.columns.group, runs.told_abnormal()
+    if label is not None and found is None:
+        say(f"note: {runs.source}: {label!r} does not say which rows are normal, so that all are taken for it.")
+    out = np.zeros(int(runs.offsets[-1]), bool) if found is None else found
+    if out.any():
+        say(f"note: {runs.source}: {out.sum()} rows that are abnormal by {label!r} are left out of what is normal.")
+    if group is not None:
+        test = np.repeat(in_test_part(runs.groups, TEST_SHARE, seed), np.diff(runs.offsets))
+        say(f"note: {runs.source}: {test.sum()} rows of the groups of {group!r} that were the test part are left out.")
+        out = out | test
+    if out.all():
+        raise Failure(f"{runs.source}: no row is left that is normal: name normal data by --normal, or add --label ''.")
+    return out
+
+
 def say_source(sources: list[str], *, trained: bool) -> None:
     """Say which normal data the threshold comes from."""
     if len(sources) > 1:
@@ -171,10 +201,23 @@ def step_in(runs: LogRuns, trained: LogRuns) -> float:
     return usual_step(trained) * trained.tick / runs.tick
 
 
-def stretches_of(runs: LogRuns, max_gap: float | str | None, step: float) -> list[NDArray[Any]]:
-    """Return the stretches without a gap of all runs, as channels (C, T)."""
+def stretches_of(runs: LogRuns, max_gap: float | str | None, step: float, out: NDArray[np.bool_]) -> list[NDArray[Any]]:
+    """Return the stretches of all runs without a gap, and without rows that are left out, as channels (C, T)."""
     cuts = (cut_at_gaps(runs, run, max_gap, step) for run in range(len(runs.ids)))
-    return [runs.values(start, stop) for edges in cuts for start, stop in pairwise(edges)]
+    whole = (part for edges in cuts for part in pairwise(edges))
+    return [runs.values(*part) for start, stop in whole for part in kept_parts(out[start:stop], start)]
+
+
+def kept_parts(out: NDArray[np.bool_], first: int) -> list[tuple[int, int]]:
+    """Return where rows begin and end that are not left out, counted from a first row.
+
+    Examples
+    --------
+    >>> kept_parts(np.array([False, False, True, False]), 100)
+    [(100, 102), (103, 104)]
+    """
+    edges = np.flatnonzero(np.diff(out, prepend=True, append=True)) + first
+    return [(int(start), int(stop)) for start, stop in edges.reshape(-1, 2)]
 
 
 def cut_at_gaps(runs: LogRuns, run: int, max_gap: float | str | None, step: float) -> list[int]:

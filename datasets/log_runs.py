@@ -65,6 +65,11 @@ class LogRuns:
         """The id of each run; a log without ids is one run, named after its file."""
         return self._rows.series().combine_chunks()["id"].combine_chunks()
 
+    @property
+    def groups(self) -> NDArray[Any]:
+        """The group of each run, where the log was read with a column of groups."""
+        return np.array(self._rows.series()["group"].to_pylist())
+
     @cached_property
     def steps(self) -> NDArray[np.float64]:
         """The median step of time of each run, in the unit of `times`; NaN where it has one row."""
@@ -122,6 +127,18 @@ class LogRuns:
         guess = self.guessed_normal
         normal = named_normal(classes) if guess is None else [classes.index(guess)]
         return np.where(label < 0, np.nan, ~np.isin(label, normal))
+
+    def told_abnormal(self) -> NDArray[np.bool_] | None:
+        """Return of each row whether a label tells that it is abnormal; None where labels do not say what is normal.
+
+        Words say it by themselves, a 0 where no more labels are others: else they are what a probe is to predict.
+        """
+        abnormal, classes = self.abnormal(), self._rows.classes
+        if abnormal is None:
+            return None
+        normal = {"0"} if classes is None else {classes[code].strip() for code in named_normal(classes)}
+        few = (abnormal == 1).sum() <= (abnormal == 0).sum()
+        return abnormal == 1 if normal - {"0"} or (normal and few) else None
 
     @property
     def guessed_normal(self) -> str | None:

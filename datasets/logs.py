@@ -277,10 +277,22 @@ def split_by_group(windows: LogWindows, test_share: float, seed: int = 0) -> tup
     names = np.unique(groups)
     if len(names) < 2:
         raise DataError(f"column '{windows.columns.group}' has one group only; a split needs two")
+    test = in_test_part(groups, test_share, seed)[windows.series]
+    return windows.subset(np.flatnonzero(~test)), windows.subset(np.flatnonzero(test))
+
+
+def in_test_part(groups: NDArray[Any], test_share: float, seed: int) -> NDArray[np.bool_]:
+    """Tell which of some series, of at least two groups, `split_by_group` puts into the test part.
+
+    Examples
+    --------
+    >>> in_test_part(np.array(["a", "b", "a", "c"]), test_share=0.3, seed=0).tolist()
+    [False, False, False, True]
+    """
+    names = np.unique(groups)
     count = min(max(round(test_share * len(names)), 1), len(names) - 1)
     chosen = np.random.default_rng(seed).permutation(len(names))[:count]
-    test = np.isin(groups, names[chosen])[windows.series]
-    return windows.subset(np.flatnonzero(~test)), windows.subset(np.flatnonzero(test))
+    return np.isin(groups, names[chosen])
 
 
 def encode_labels(train: LogWindows, test: LogWindows | None) -> Encoded:

@@ -178,6 +178,33 @@ def test_normal_data_set_the_threshold() -> None:
     assert "95 % interval" in result.stderr
 
 
+def test_rows_labelled_abnormal_do_not_say_what_is_normal() -> None:
+    faulty(900, seed=7).to_parquet("normal.parquet", index=False)
+    log(800, seed=1).assign(anomaly=["fault"] * 100 + ["normal"] * 700).to_parquet("train.parquet", index=False)
+    words = ("--normal", "normal.parquet", "--overwrite")
+    said = tsjepa(*WORDS, *words).stderr
+    assert "normal.parquet: 100 rows that are abnormal by 'anomaly' are left out of what is normal" in said
+    assert "train.parquet: 100 rows that are abnormal by 'anomaly' are left out" in said
+    assert f"from {2 * (400 - CONTEXT + 1)} normal rows" in said
+    words = (*words, "--label")
+    assert f"from {900 - CONTEXT + 1} normal rows" in tsjepa(*WORDS, *words, "").stderr
+    log(800, seed=1).assign(kind=["idle", "busy"] * 400).to_parquet("train.parquet", index=False)
+    faulty().assign(kind="busy").to_parquet("test.parquet", index=False)
+    said = tsjepa(*WORDS, *words, "kind").stderr
+    assert "train.parquet: 'kind' does not say which rows are normal, so that all are taken for it" in said
+
+
+def test_groups_of_the_test_part_do_not_say_what_is_normal() -> None:
+    runs = [log(400, seed, run=name).assign(site=name) for seed, name in enumerate("abcd")]
+    pd.concat(runs).to_parquet("train.parquet", index=False)
+    content = torch.load(CKPT, weights_only=True)
+    content["tsjepa"]["config"]["log"]["group"], content["tsjepa"]["fingerprint"] = "site", None
+    torch.save(content, CKPT)
+    said = tsjepa(*WORDS).stderr
+    assert "train.parquet: 400 rows of the groups of 'site' that were the test part are left out" in said
+    assert f"from {3 * 5 * (80 - CONTEXT + 1)} normal rows" in said  # three runs, in five blocks each
+
+
 def test_without_labels_there_is_no_rate() -> None:
     faulty().drop(columns="anomaly").to_parquet("test.parquet", index=False)
     report = found(*WORDS)
@@ -266,11 +293,7 @@ def test_bad_logs_are_told_in_a_sentence(frame: pd.DataFrame, sentence: str) -> 
         (1, ("--reference-rows", "20"), "the first 20 rows of b are no reference"),
         (1, ("--normal", "none.parquet"), "none.parquet"),
         (1, ("--label", "state"), "has no column 'state'"),
-        (
-            1,
-            ("--label", "level"),
-            "column 'level' is one of the channels and cannot be --id, --time or --label",
-        ),
+        (1, ("--label", "level"), "column 'level' is one of the channels and cannot be --id, --time or --label"),
     ],
 )
 def test_bad_options_are_told_in_a_sentence(code: int, words: tuple[str, ...], sentence: str) -> None:

@@ -101,6 +101,28 @@ def test_labels_tell_normal_rows(tmp_path: Path, labels: list[object], abnormal:
     np.testing.assert_array_equal(runs.abnormal()[runs.file_order()], abnormal * 20)
 
 
+@pytest.mark.parametrize(
+    ("labels", "told"),
+    [
+        (["0", "leak"] * 20, [False, True]),
+        ([0, 1] * 20, [False, True]),
+        (["normal", "leak", "leak", "leak"] * 10, [False, True, True, True]),
+        ([0.0, 0.0, 1.0, np.nan] * 10, [False, False, True, False]),
+        ([0, 1, 2, 3] * 10, None),
+        ([0.0, 31.5, 12.5, 7.0] * 10, None),
+        (["idle", "idle", "busy", None] * 10, None),
+        (["busy"] * 40, None),
+    ],
+)
+def test_labels_that_call_nothing_normal_tell_nothing(tmp_path: Path, labels: list[object], told: list[bool]) -> None:
+    runs = opened(frame().assign(anomaly=labels), tmp_path, label="anomaly")
+    found = runs.told_abnormal()
+    if told is None:
+        assert found is None
+    else:
+        np.testing.assert_array_equal(found[runs.file_order()], told * (40 // len(told)))
+
+
 def test_one_series_a_row_is_refused(tmp_path: Path) -> None:
     table = pd.DataFrame({"x": [[1.0, 2.0], [3.0, 4.0]]})
     with pytest.raises(DataError, match="one series a row"):
