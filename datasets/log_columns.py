@@ -129,7 +129,7 @@ def make_layout(schemas: Schemas, columns: Columns) -> Layout:
         id_by = "file" if columns.id is None and len(schemas) > 1 else "none"
     chosen = Columns(identity, time, channels, label, columns.group)
     needed = [*taken, *(channels or ()), *([value] if value else [])] if channel is None else [*taken, str(value)]
-    _check_everywhere(schemas, needed, columns.channels or ())
+    _check_everywhere(schemas, needed, replace(chosen, channels=columns.channels))
     return Layout(
         form="wide" if channel is None else "long",
         columns=chosen,
@@ -150,8 +150,8 @@ def _list_layout(schemas: Schemas, columns: Columns, lists: list[str]) -> Layout
     label = _given(columns.label, lambda: _label(first, (identity,)))
     channels = columns.channels or tuple(lists)
     taken = [name for name in (identity, label, group) if name is not None]
-    _check_everywhere(schemas, [*taken, *channels], columns.channels or ())
     chosen = Columns(identity, None, channels, label, group)
+    _check_everywhere(schemas, [*taken, *channels], replace(chosen, channels=columns.channels))
     left = [name for name in first.names if name not in {*taken, *channels}]
     notes = [f"each row is one series: list columns {_listed(channels)}", *_left_out(left)]
     return Layout(
@@ -191,7 +191,7 @@ def _check_named(schemas: Schemas, columns: Columns) -> None:
             raise DataError(f"{file.shown} has two columns '{twice}'; rename one")
 
 
-def _check_everywhere(schemas: Schemas, names: Sequence[str], asked: Sequence[str]) -> None:
+def _check_everywhere(schemas: Schemas, names: Sequence[str], asked: Columns) -> None:
     held = [(file, set(schema.names)) for file, schema in schemas]
     for name in names:
         lacking = [at for at, (_, found) in enumerate(held) if name not in found]
@@ -200,9 +200,10 @@ def _check_everywhere(schemas: Schemas, names: Sequence[str], asked: Sequence[st
         file, schema = schemas[lacking[0]]
         holder = next((file.shown for file, found in held if name in found), None)
         other = f"; it has {_listed(schema.names)}" if holder is None else f", which {holder} has"
+        advice = "add it, or leave it out by " + ("--label ''" if name == asked.label else "--channels")
         # those asked for may be a checkpoint's, which not every command can leave out
-        advice = "it is one of the channels that were named or trained on: add it"
-        advice = advice if name in asked else "add it, or leave it out by --channels"
+        if name in (asked.channels or ()):
+            advice = "it is one of the channels that were named or trained on: add it"
         raise DataError(f"{file.shown} has no column '{name}'{other}; {advice}")
 
 

@@ -144,6 +144,12 @@ def test_files_that_disagree(tmp_path: Path, change: Callable[[pd.DataFrame], pd
     assert refused(folder).startswith(sentence.format(a=folder / "a.parquet", b=folder / "b.parquet"))
 
 
+def test_labels_that_only_the_first_file_has(tmp_path: Path) -> None:
+    folder = two_files(tmp_path, lambda log: log)
+    saved(steady().assign(unit="a", anomaly=0)[:5], folder / "a.parquet")
+    assert refused(folder).endswith("add it, or leave it out by --label ''")
+
+
 def test_a_column_that_only_the_second_file_has(tmp_path: Path) -> None:
     folder = two_files(tmp_path, lambda log: log.assign(heat=1.0))
     assert refused(folder).startswith(f"{folder / 'a.parquet'} has no column 'heat', which {folder / 'b.parquet'} has")
