@@ -3,6 +3,8 @@
 import csv
 import io
 import time
+from collections import defaultdict
+from collections.abc import Sequence
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -160,7 +162,7 @@ class Follower:
 
     def _push(self, lines: Lines) -> None:
         rows = read_rows(self.options.data, self._under_header(lines), self._known_layout(), self.state.rows)
-        chosen = {name: self._in_order(name, rows) for name in dict.fromkeys(rows.ids)}
+        chosen = {name: self._in_order(name, rows, own) for name, own in places(rows.ids).items()}
         parts, ended = list[Part](), list[Ended]()
         for name, own in chosen.items():
             self._follow(name, rows, own, parts, ended)
@@ -241,10 +243,9 @@ class Follower:
             self._append("events", [list(EVENT_COLUMNS)])
         return layout
 
-    def _in_order(self, name: str, rows: Rows) -> NDArray[np.intp]:
-        """Return the rows of a run that are new, and refuse a time that does not go on."""
+    def _in_order(self, name: str, rows: Rows, chosen: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Return those of the rows of a run that are new, and refuse a time that does not go on."""
         last = self.state.runs[name].last if name in self.state.runs else -np.inf
-        chosen = np.array([at for at, other in enumerate(rows.ids) if other == name])
         times = rows.time.astype(np.float64)
         if name in self.again:
             chosen = chosen[times[chosen] > last]
@@ -336,6 +337,20 @@ class Follower:
 def numbered(event: Event, name: str, numbers: Numbers) -> Event:
     """Return an event of a run with its number, if it has got one."""
     return event._replace(number=numbers.get((name, event.number), event.number))
+
+
+def places(names: Sequence[str]) -> dict[str, NDArray[np.intp]]:
+    """Return the places of each name, in the order in which names first come.
+
+    Examples
+    --------
+    >>> places(["b", "a", "b"])
+    {'b': array([0, 2]), 'a': array([1])}
+    """
+    found = defaultdict[str, list[int]](list)
+    for place, name in enumerate(names):
+        found[name].append(place)
+    return {name: np.array(own) for name, own in found.items()}
 
 
 def number(value: np.float32) -> str:

@@ -164,9 +164,10 @@ class LogRuns:
         for piece in self._pieces:
             for rows in read_rows(self._layout, piece, with_values=False):
                 names, codes = _ids_in(rows, named[piece.file.shown])
-                place = np.empty(len(codes), np.int64)
+                place, order = np.empty(len(codes), np.int64), np.argsort(codes, kind="stable")
+                edges = np.searchsorted(codes[order], np.arange(len(names) + 1))
                 for code, name in enumerate(names):
-                    chosen, run = np.flatnonzero(codes == code), number.get(name, 0)
+                    chosen, run = order[edges[code] : edges[code + 1]], number.get(name, 0)
                     start, stop = self.offsets[run : run + 2]
                     # no run has two rows of one time
                     place[chosen] = start + np.searchsorted(times[start:stop], rows.time[chosen])

@@ -1,5 +1,6 @@
 """The accuracies of a benchmark in the files that aeon's own tools read."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 from tsjepa.evaluation.benchmark_summary import compared, rounded
@@ -19,15 +20,13 @@ def aeon_tables(results: Sequence[Result]) -> dict[str, str]:
     pump,0.5
     """
     kept = compared(results)
-    folds, tables = sorted({row.fold for row in kept}), {}
-    for method in dict.fromkeys(row.method for row in results):
-        lines = [",".join(["Resamples:", *map(str, folds)])]
-        for name in dict.fromkeys(row.data for row in results if row.method == method):
-            cells = []
-            for fold in folds:
-                key = (name, method, fold)
-                own = [r.accuracy for r in kept if (r.data, r.method, r.fold) == key and r.accuracy is not None]
-                cells.append(repr(rounded(own)) if own else "")
-            lines.append(",".join([name.replace(",", " "), *cells]))
-        tables[method] = "\n".join(lines) + "\n"
-    return tables
+    folds, tables = sorted({row.fold for row in kept}), dict[str, list[str]]()
+    cells = defaultdict[tuple[str, str, int], list[float]](list)
+    for row in kept:
+        if row.accuracy is not None:
+            cells[row.method, row.data, row.fold].append(row.accuracy)
+    for method, name in dict.fromkeys((row.method, row.data) for row in results):
+        lines = tables.setdefault(method, [",".join(["Resamples:", *map(str, folds)])])
+        own = [cells.get((method, name, fold)) for fold in folds]
+        lines.append(",".join([name.replace(",", " "), *("" if of is None else repr(rounded(of)) for of in own)]))
+    return {method: "\n".join(lines) + "\n" for method, lines in tables.items()}

@@ -102,8 +102,7 @@ def marks(axis: Axes, found: Detection) -> None:
         axis.axvspan(*ends, color=ALARM, alpha=0.2, lw=0)
         top = axis.get_xaxis_transform()
         axis.plot(ends, (1, 1), transform=top, color=ALARM, lw=6, solid_capstyle="butt")
-    for start in found.runs:
-        axis.axvline(found.x[start], color="0.6", lw=0.6)
+    axis.vlines(found.x[list(found.runs)], 0, 1, transform=axis.get_xaxis_transform(), color="0.6", lw=0.6)
     axis.spines[["top", "right"]].set_visible(False)
 
 
