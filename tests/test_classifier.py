@@ -177,6 +177,16 @@ def test_save_and_load(tmp_path):
         TSJEPAClassifier.load(tmp_path / "bare.ckpt")
 
 
+def test_days_are_labels_after_loading_too(tmp_path):
+    X, y = series()
+    days = np.where(y == "calm", np.datetime64("2020-01-01"), np.datetime64("2020-01-02"))
+    classifier = tiny(tune=False).fit(X, days)
+    classifier.save(tmp_path / "model.ckpt")
+    again = TSJEPAClassifier.load(tmp_path / "model.ckpt", device="cpu")
+    np.testing.assert_array_equal(again.predict(X), classifier.predict(X))
+    assert again.predict(X).dtype == days.dtype
+
+
 def test_a_checkpoint_is_taken_and_left_alone(tmp_path):
     X, y = series()
     embedder = TSJEPAEmbedder("tiny", max_epochs=1, random_state=7, device="cpu").fit(X)

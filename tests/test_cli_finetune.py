@@ -85,7 +85,8 @@ def test_test_labels_have_no_part_in_what_is_trained() -> None:
     assert other["accuracy"] <= 0.2
     one, two = (torch.load(f"{name}/finetuned.ckpt", weights_only=True) for name in "ab")
     torch.testing.assert_close(one["state_dict"], two["state_dict"], rtol=0, atol=0)
-    assert one["head"].pop("classes") == two["head"].pop("classes")
+    for name in ("classes", "dtype"):
+        assert one["head"].pop(name) == two["head"].pop(name)
     torch.testing.assert_close(one["head"], two["head"], rtol=0, atol=0)
 
 

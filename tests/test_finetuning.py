@@ -104,6 +104,39 @@ def test_a_damaged_head_is_told():
             read_head({"head": {**whole, name: wrong}}, "a.ckpt")
 
 
+@pytest.mark.parametrize(
+    "classes",
+    [
+        *(np.array(["2020-01-01", "2020-01-02"], f"datetime64[{unit}]") for unit in ("D", "ns")),
+        np.array([60, 90], "timedelta64[s]"),
+        *(np.array(["calm", "worn"], kind) for kind in (str, object)),
+        np.array([np.str_("calm"), np.str_("worn")], object),
+        *(np.array([0, 3], kind) for kind in (bool, np.int8, ">i4", np.uint64, np.float16)),
+    ],
+)
+def test_classes_come_back_from_a_file_as_they_were(classes, tmp_path):
+    Z, y = blobs(classes=2)
+    torch.save({"head": fit_linear_head(Z, classes[y]).plain()}, tmp_path / "a.ckpt")
+    again = read_head(torch.load(tmp_path / "a.ckpt", weights_only=True), "a.ckpt").classes
+    assert again.dtype == classes.dtype
+    np.testing.assert_array_equal(again, classes)
+
+
+def test_a_head_of_a_checkpoint_without_the_type_of_its_classes_is_read():
+    Z, y = blobs()
+    older = fit_linear_head(Z, np.array(["ash", "birch", "cedar"])[y]).plain()
+    del older["dtype"]
+    assert read_head({"head": older}, "a.ckpt").classes.tolist() == ["ash", "birch", "cedar"]
+
+
+def test_classes_that_no_file_holds_are_told():
+    Z, y = blobs(classes=2)
+    head = fit_linear_head(Z, y)
+    for classes in (np.array([0, 1], np.longdouble), np.array([(0,), (1,)], [("state", int)])):
+        with pytest.raises(ValueError, match=r"labels of type .* cannot be saved: fit with labels that are text"):
+            head._replace(classes=classes).plain()
+
+
 def test_numbers_are_no_classes():
     with pytest.raises(ProbeError, match="numeric"):
         check_classes(np.array([0.5, 1.5]))

@@ -208,6 +208,8 @@ class TSJEPAClassifier(ClassifierMixin, BaseEstimator):
         ------
         OSError
             If the file cannot be written.
+        ValueError
+            If the labels are something else than text, numbers and times.
         """
         check_is_fitted(self)
         save_checkpoint(path, self.embedder_.model_, self.embedder_._header(), self.head_.plain())

@@ -16,6 +16,8 @@ FOLDS = 5
 # Factors of the ridge's decisions, which aim at -1 and 1, and the one where no label can be held out to find it
 SCALES, COLD_SCALE = np.geomspace(0.1, 10, 41), 2.0
 PARTS = ("mean", "scale", "weight", "bias")
+# Types of classes that a checkpoint holds
+PLAIN = (bool, int, float, str)
 
 
 class LinearHead(NamedTuple):
@@ -46,8 +48,43 @@ class LinearHead(NamedTuple):
         return self.classes[self.logits(Z).argmax(1)]
 
     def plain(self) -> dict[str, Any]:
-        """Return it as plain types and tensors, as a checkpoint holds it."""
-        return {"classes": self.classes.tolist(), **{name: torch.tensor(getattr(self, name)) for name in PARTS}}
+        """Return it as plain types and tensors, as a checkpoint holds it.
+
+        Raises
+        ------
+        ValueError
+            If the classes are something else than text, numbers and times.
+        """
+        names = {"classes": plain_classes(self.classes), "dtype": self.classes.dtype.str}
+        return {**names, **{name: torch.tensor(getattr(self, name)) for name in PARTS}}
+
+
+def plain_classes(classes: Array) -> list[Any]:
+    """Return classes as plain types, times as whole numbers: what a checkpoint holds of another type is not loaded.
+
+    Examples
+    --------
+    >>> plain_classes(np.array(["1970-01-01", "1970-01-03"], "datetime64[D]"))
+    [0, 2]
+    """
+    if classes.dtype.kind in "mM":
+        classes = classes.astype(np.int64)
+    elif all(isinstance(name, str) for name in classes):
+        classes = classes.astype(str)
+    plain = classes.tolist()
+    if not all(type(name) in PLAIN for name in plain):
+        raise ValueError(
+            f"labels of type {classes.dtype} cannot be saved: fit with labels that are text, numbers or datetime64."
+        )
+    return list(plain)
+
+
+def read_classes(values: dict[str, Any]) -> Array:
+    """Return the classes of `LinearHead.plain`, those of older checkpoints without their type."""
+    classes, dtype = values["classes"], values.get("dtype", "")
+    if not isinstance(classes, list) or not isinstance(dtype, str):
+        raise TypeError(f"its classes are {type(classes).__name__} of type {dtype!r}")
+    return np.array(classes, dtype or None)
 
 
 def read_head(content: dict[str, Any], path: str | Path) -> LinearHead:
@@ -71,9 +108,7 @@ def read_head(content: dict[str, Any], path: str | Path) -> LinearHead:
         )
     try:
         values = content[HEAD]
-        if not isinstance(values["classes"], list):
-            raise TypeError(f"its classes are {type(values['classes']).__name__}")
-        head = LinearHead(np.array(values["classes"]), *(values[name].double().numpy() for name in PARTS))
+        head = LinearHead(read_classes(values), *(values[name].double().numpy() for name in PARTS))
         n_classes, n_features = head.weight.shape
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise CheckpointError(f"the head of {path} is damaged: {error!r}.") from error
