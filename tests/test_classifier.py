@@ -9,7 +9,7 @@ from sklearn.base import clone
 from sklearn.model_selection import cross_val_score
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from tsjepa import CheckpointError, TSJEPAClassifier, TSJEPAEmbedder
+from tsjepa import CheckpointError, DataWarning, TSJEPAClassifier, TSJEPAEmbedder
 from tsjepa.checkpoint import load_checkpoint
 from tsjepa.classifier import joined
 from tsjepa.finetuning import Tuning
@@ -141,6 +141,23 @@ def test_a_prediction_does_not_depend_on_the_rest_of_the_call():
     together = classifier.predict_proba(X)
     for case in (0, 3, 29):
         np.testing.assert_allclose(classifier.predict_proba(X[[case]])[0], together[case], rtol=1e-9)
+
+
+@pytest.mark.filterwarnings("ignore:2 of 48 channels are without any value")
+def test_a_series_without_any_value_gets_the_shares_of_the_classes(tmp_path):
+    X, y = series()
+    y[:6] = "worn"
+    classifier = tiny().fit(X, y)
+    sure = classifier.predict_proba(X)
+    X[4] = np.nan
+    with pytest.warns(DataWarning, match="1 of 24 series without any value: the answer is the shares of the classes"):
+        found = classifier.predict_proba(X)
+    np.testing.assert_allclose(found[4], [np.mean(y == name) for name in classifier.classes_])
+    np.testing.assert_array_equal(np.delete(found, 4, 0), np.delete(sure, 4, 0))
+    classifier.save(tmp_path / "model.ckpt")
+    with pytest.warns(DataWarning, match="the answer is"):
+        again = TSJEPAClassifier.load(tmp_path / "model.ckpt", device="cpu").predict_proba(X)
+    np.testing.assert_array_equal(again, found)
 
 
 def test_same_seed_same_classifier_and_generators_left_alone():

@@ -137,6 +137,17 @@ def test_classes_that_no_file_holds_are_told():
             head._replace(classes=classes).plain()
 
 
+def test_without_a_value_the_shares_of_the_classes_are_all_that_is_known():
+    Z, y = blobs(classes=2)
+    y[:12] = 1
+    head = fit_linear_head(50 + Z, y)
+    shares = torch.from_numpy(head.logits(np.concatenate([np.zeros((1, 5)), 50 + Z]))).softmax(1).numpy()
+    np.testing.assert_allclose(shares[0], np.bincount(y) / len(y))
+    np.testing.assert_array_equal(shares[1:].argmax(1), head.predict(50 + Z))
+    older = {name: part for name, part in head.plain().items() if name != "prior"}
+    np.testing.assert_array_equal(read_head({"head": older}, "a.ckpt").logits(np.zeros((1, 5)))[0], head.bias)
+
+
 def test_numbers_are_no_classes():
     with pytest.raises(ProbeError, match="numeric"):
         check_classes(np.array([0.5, 1.5]))

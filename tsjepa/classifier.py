@@ -1,5 +1,6 @@
 """The scikit-learn way to labels: an encoder that is pretrained without them, a head on it, and both fine-tuned."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from sklearn.utils import Tags, assert_all_finite, check_consistent_length, chec
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
-from tsjepa.arrays import Series, as_series
+from tsjepa.arrays import DataWarning, Series, as_series
 from tsjepa.checkpoint import read_checkpoint, save_checkpoint
 from tsjepa.choice import Tune, fit_classifier
 from tsjepa.config import Config
@@ -20,7 +21,7 @@ from tsjepa.containers import to_panel
 from tsjepa.embedder import TSJEPAEmbedder
 from tsjepa.embedding import resolve_device
 from tsjepa.finetuning import Tuning
-from tsjepa.heads import LinearHead, read_head
+from tsjepa.heads import LinearHead, read_head, without_values
 from tsjepa.probe import check_labels
 from tsjepa.threads import threads
 
@@ -189,7 +190,10 @@ class TSJEPAClassifier(ClassifierMixin, BaseEstimator):
         return logits[:, 1] - logits[:, 0] if len(self.classes_) == 2 else logits
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
-        """Return the probability of each class, shape (n_cases, n_classes); X as for `decision_function`."""
+        """Return the probability of each class, shape (n_cases, n_classes); X as for `decision_function`.
+
+        Of a series without any value it is the share of the class among the labels of `fit`.
+        """
         return torch.from_numpy(self._logits(X)).softmax(1).numpy()
 
     def predict(self, X: Any) -> NDArray[Any]:
@@ -273,7 +277,11 @@ class TSJEPAClassifier(ClassifierMixin, BaseEstimator):
     def _logits(self, X: Any) -> NDArray[np.float64]:
         """Return the logits [n_cases, n_classes]."""
         check_is_fitted(self)
-        return self.head_.logits(np.asarray(self.embedder_.transform(X)))
+        Z = np.asarray(self.embedder_.transform(X))
+        if empty := int(without_values(Z).sum()):
+            text = f"{empty} of {len(Z)} series without any value: the answer is the shares of the classes in fit."
+            warnings.warn(text, DataWarning, stacklevel=3)
+        return self.head_.logits(Z)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

@@ -80,7 +80,7 @@ class EncoderClassifier(nn.Module):
     --------
     >>> from tsjepa.tokenizers import LinearPatches
     >>> encoder, probe = Encoder(LinearPatches(5, 4), depth=1, heads=1), ProbeConfig(pool=("mean",))
-    >>> head = LinearHead(np.array(["a", "b"]), np.zeros(8), np.ones(8), np.zeros((2, 8)), np.zeros(2))
+    >>> head = LinearHead(np.array(["a", "b"]), np.zeros(8), np.ones(8), np.zeros((2, 8)), *np.zeros((2, 2)))
     >>> EncoderClassifier(encoder, probe, head)(torch.randn(3, 1, 20)).shape
     torch.Size([3, 2])
     """

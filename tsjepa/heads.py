@@ -15,7 +15,7 @@ Floats = NDArray[np.float64]
 FOLDS = 5
 # Factors of the ridge's decisions, which aim at -1 and 1, and the one where no label can be held out to find it
 SCALES, COLD_SCALE = np.geomspace(0.1, 10, 41), 2.0
-PARTS = ("mean", "scale", "weight", "bias")
+PARTS = ("mean", "scale", "weight", "bias", "prior")
 # Types of classes that a checkpoint holds
 PLAIN = (bool, int, float, str)
 
@@ -31,6 +31,8 @@ class LinearHead(NamedTuple):
         By which features are standardised.
     weight : float64 array of shape (n_classes, F)
     bias : float64 array of shape (n_classes,)
+    prior : float64 array of shape (n_classes,)
+        Logarithm of the classes' shares of the training labels: the logits of what has no value.
     """
 
     classes: Array
@@ -38,10 +40,12 @@ class LinearHead(NamedTuple):
     scale: Floats
     weight: Floats
     bias: Floats
+    prior: Floats
 
     def logits(self, Z: Array) -> Floats:
-        """Return the logits [n_cases, n_classes] of embeddings Z [n_cases, F]."""
-        return (Z.astype(np.float64) - self.mean) / self.scale @ self.weight.T + self.bias
+        """Return the logits [n_cases, n_classes] of embeddings Z [n_cases, F]; without a value, those of the prior."""
+        found = (Z.astype(np.float64) - self.mean) / self.scale @ self.weight.T + self.bias
+        return np.where(without_values(Z)[:, None], self.prior, found)
 
     def predict(self, Z: Array) -> Array:
         """Return the most probable classes [n_cases] of embeddings Z [n_cases, F]."""
@@ -57,6 +61,17 @@ class LinearHead(NamedTuple):
         """
         names = {"classes": plain_classes(self.classes), "dtype": self.classes.dtype.str}
         return {**names, **{name: torch.tensor(getattr(self, name)) for name in PARTS}}
+
+
+def without_values(Z: Array) -> NDArray[np.bool_]:
+    """Return which embeddings [n_cases, F] are those of series without any value, which are zeros: no others are.
+
+    Examples
+    --------
+    >>> without_values(np.array([[0.0, 0.0], [0.0, 0.5]]))
+    array([ True, False])
+    """
+    return np.asarray(~Z.any(1))
 
 
 def plain_classes(classes: Array) -> list[Any]:
@@ -108,11 +123,12 @@ def read_head(content: dict[str, Any], path: str | Path) -> LinearHead:
         )
     try:
         values = content[HEAD]
-        head = LinearHead(read_classes(values), *(values[name].double().numpy() for name in PARTS))
+        parts = {"prior": values["bias"], **values}  # older checkpoints have none
+        head = LinearHead(read_classes(values), *(parts[name].double().numpy() for name in PARTS))
         n_classes, n_features = head.weight.shape
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise CheckpointError(f"the head of {path} is damaged: {error!r}.") from error
-    wanted = [(n_classes,), (n_features,), (n_features,), (n_classes, n_features), (n_classes,)]
+    wanted = [(n_classes,), (n_features,), (n_features,), (n_classes, n_features), (n_classes,), (n_classes,)]
     if [part.shape for part in head] != wanted:
         raise CheckpointError(f"the head of {path} is damaged: its parts differ in classes or features.")
     return head
@@ -158,13 +174,13 @@ def fit_linear_head(Z: Array, y: Array, *, seed: int = 0) -> LinearHead:
     >>> fit_linear_head(Z, y).predict(np.array([[2.5]]))
     array(['b'], dtype='<U1')
     """
-    classes, codes = np.unique(y, return_inverse=True)
+    classes, codes, counts = np.unique(y, return_inverse=True, return_counts=True)
     scaler, ridge = (step for _, step in make_head("ridge").fit(Z, codes).steps)
     scale = held_out_scale(Z, codes, seed)
     weight, bias = np.atleast_2d(ridge.coef_), np.atleast_1d(ridge.intercept_)
     if len(classes) == 2:  # scikit-learn gives the second class alone
         weight, bias = np.concatenate([-weight, weight]), np.concatenate([-bias, bias])
-    return LinearHead(classes, scaler.mean_, scaler.scale_, scale * weight, scale * bias)
+    return LinearHead(classes, scaler.mean_, scaler.scale_, scale * weight, scale * bias, np.log(counts / len(y)))
 
 
 def held_out_scale(Z: Array, codes: Array, seed: int) -> float:
