@@ -122,6 +122,11 @@ def test_cross_validation_needs_two_of_each_class():
     assert cross_validate(Z, y.astype(float)) is None
 
 
+def test_a_class_of_one_case_is_left_out_of_the_cross_validation():
+    Z, y = clusters(60, 2)
+    assert cross_validate(np.concatenate([Z, 9 + Z[:1]]), np.append(y, 2)) == cross_validate(Z, y)
+
+
 def test_a_test_class_unseen_in_training_counts_as_wrong():
     Z, y = clusters(60)
     keep = y < 2

@@ -102,7 +102,7 @@ def test_without_labels_claims_about_a_probe_say_so_and_nothing_is_nan() -> None
     assert about == {"gap_over_time", "gap_over_arms", "decay_matters", "block_varies"}
     assert {found[name].verdict for name in about} == {"undecided"}
     text = page(blind, list(found.values()), {})
-    assert "There is no probe on data without classes (pump)" in text
+    assert "There is no probe on data without two classes of two series or more (pump)" in text
     assert "<td>-</td><td>-</td>" in text
     seen = [make_run(Arm(decay), seed, data="fan") for decay in DECAYS for seed in range(3)]
     both = [*blind, *seen]
@@ -119,7 +119,7 @@ def test_a_study_without_labels_says_so(pump: str, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(command, "figures", lambda runs: {})
     np.save("bare.npy", np.load(pump)["X_train"])
     result = invoke("--out", "s", "--quick", "--steps", "2", "--data", "bare.npy")
-    assert "note: there is no probe on data without classes (bare)" in result.stderr
+    assert "note: there is no probe on data without two classes of two series or more (bare)" in result.stderr
 
 
 def test_rank_correlation_equals_scipys() -> None:
@@ -321,6 +321,24 @@ def test_the_probe_looks_at_so_many_series() -> None:
     chosen = choose(many)
     assert chosen.labels is not None
     assert (chosen.series.n_cases, len(set(chosen.labels))) == (PROBED, PROBED)
+
+
+def test_a_rare_class_is_among_the_series_that_the_probe_looks_at() -> None:
+    labels = np.repeat(["calm", "worn", "torn"], [6 * PROBED - 12, 10, 2])
+    many = Subject("many", as_series(np.zeros((len(labels), 4))), labels)
+    chosen, again = choose(many), choose(many)
+    assert chosen.labels is not None
+    assert again.labels is not None
+    assert [int((chosen.labels == name).sum()) for name in ("calm", "worn", "torn")] == [PROBED - 3, 2, 1]
+    np.testing.assert_array_equal(chosen.labels, again.labels)
+
+
+def test_a_class_of_one_series_does_not_end_the_probe() -> None:
+    made = subject()
+    assert made.labels is not None
+    labels = np.where(np.arange(len(made.labels)) == 3, 2, made.labels)
+    (rows,) = carry_out(plan([made._replace(labels=labels)], TINY._replace(seeds=1, arms=(BASE,), steps=1)))
+    assert all(0 < row.probe <= 1 for row in rows)
 
 
 def test_finished_runs_are_not_planned_again() -> None:

@@ -231,9 +231,10 @@ def majority(y_train: Array, y_test: Array) -> Score:
 
 
 def cross_validate(Z: Array, y: Array, *, folds: int = 5) -> float | None:
-    """Return the ridge probe's accuracy by cross-validation inside the training part, None where a class is too small.
+    """Return the ridge probe's accuracy by cross-validation inside the training part.
 
-    This is what choices may look at; the test part is scored once, after training.
+    This is what choices may look at; the test part is scored once, after training. A class of one case cannot be held
+    out and fitted on, and is left out; where fewer than two classes are left, there is nothing to tell apart: None.
 
     Examples
     --------
@@ -241,8 +242,11 @@ def cross_validate(Z: Array, y: Array, *, folds: int = 5) -> float | None:
     >>> cross_validate(Z, y)
     1.0
     """
-    if is_numeric(y) or len(np.unique(y)) < 2 or np.unique(y, return_counts=True)[1].min() < 2:
+    names, counts = np.unique(y, return_counts=True)
+    if is_numeric(y) or (counts > 1).sum() < 2:
         return None
-    folds = min(folds, int(np.unique(y, return_counts=True)[1].min()))
-    split = StratifiedKFold(folds, shuffle=True, random_state=0)
+    if counts.min() < 2:
+        kept = np.isin(y, names[counts > 1])
+        Z, y, counts = Z[kept], y[kept], counts[counts > 1]
+    split = StratifiedKFold(min(folds, int(counts.min())), shuffle=True, random_state=0)
     return float(cross_val_score(make_head(), Z, y, cv=split).mean())

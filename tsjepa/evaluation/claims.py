@@ -50,7 +50,7 @@ APART, ALIKE = 3.0, 1.5
 WIDER = 1.5
 # Share of a run that counts as early
 EARLY = 0.25
-NO_PROBE = "Not known: it is about a probe, and there are no classes for one to tell apart."
+NO_PROBE = "Not known: it is about a probe, which needs two classes of two series or more to tell apart."
 
 
 class Claim(NamedTuple):

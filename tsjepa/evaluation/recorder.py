@@ -13,7 +13,7 @@ from tsjepa.evaluation.digest import content_digest
 from tsjepa.evaluation.rows import Arm, Measurement
 from tsjepa.monitor import Monitor, measuring
 from tsjepa.objective import JEPA
-from tsjepa.probe import cross_validate
+from tsjepa.probe import cross_validate, draw_labels
 from tsjepa.sections import ProbeConfig
 
 # The paper probes the last level, mean over tokens, as the recipe does
@@ -94,7 +94,7 @@ class Recorder:
         )
 
     def probe(self) -> float:
-        """Return the cross-validated accuracy; nan where there are no classes to tell apart."""
+        """Return the cross-validated accuracy; nan where there are no two classes of two series to tell apart."""
         if self.probed.labels is None:
             return math.nan
         device = next(self.model.parameters()).device
@@ -110,8 +110,10 @@ def data_digest(subject: Subject) -> str:
 
 
 def choose(subject: Subject) -> Subject:
-    """Return the part of the training series that the probe looks at, the same for all runs."""
-    if subject.labels is None or subject.series.n_cases <= PROBED:
+    """Return the part of the training series that the probe looks at, drawn by class, the same for all runs."""
+    n_cases = subject.series.n_cases
+    if subject.labels is None or n_cases <= PROBED:
         return subject
-    chosen = some_cases(subject.series.n_cases, PROBED)
+    drawn = draw_labels(subject.labels, (PROBED + 0.5) / n_cases, seed=0)  # a share that rounds down to so many
+    chosen = drawn[some_cases(len(drawn), PROBED)]  # there may be more classes than that
     return Subject(subject.name, subject.series.take(chosen), subject.labels[chosen])

@@ -105,7 +105,10 @@ def without_probe(runs: Sequence[Run]) -> str:
     blind = [run for run in runs if not run.probed]
     if not blind:
         return ""
-    return f"There is no probe on data without classes ({names(blind)}): what claims ask of one is not known there."
+    return (
+        f"There is no probe on data without two classes of two series or more ({names(blind)}): what claims ask of one "
+        "is not known there."
+    )
 
 
 def too_short(runs: Sequence[Run]) -> str:
