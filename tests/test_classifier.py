@@ -143,6 +143,18 @@ def test_a_prediction_does_not_depend_on_the_rest_of_the_call():
         np.testing.assert_allclose(classifier.predict_proba(X[[case]])[0], together[case], rtol=1e-9)
 
 
+@pytest.mark.parametrize("tune", [False, True])
+def test_rare_classes_are_found_where_they_count_as_much(tune):
+    X, _ = series(60)
+    X = 0.2 * X + np.random.default_rng(1).normal(size=X.shape)
+    y = np.where(np.arange(60) % 10 == 1, "worn", "calm")
+    found = {
+        name: (tiny(tune=tune, class_weight=weight).fit(X, y).predict(X) == "worn").sum()
+        for name, weight in (("none", None), ("balanced", "balanced"), ("dict", {"worn": 5.0, "calm": 5 / 9}))
+    }
+    assert found["none"] < found["balanced"] == found["dict"]
+
+
 @pytest.mark.filterwarnings("ignore:2 of 48 channels are without any value")
 def test_a_series_without_any_value_gets_the_shares_of_the_classes(tmp_path):
     X, y = series()
@@ -255,6 +267,7 @@ def test_joined_series_keep_gaps_and_order_channels_by_name():
         ({"tune": "yes"}, "tune must be"),
         ({"finetune_epochs": 0}, "finetune_epochs"),
         ({"finetune_lr": 0.0}, "finetune_lr"),
+        ({"class_weight": {"calm": -1.0}}, "finite number above 0"),
         ({"checkpoint": "missing.ckpt"}, "no checkpoint missing.ckpt"),
         ({"recipe": "tinny"}, "did you mean tiny"),
     ],

@@ -8,6 +8,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.linear_model import RidgeClassifierCV
+from sklearn.preprocessing import StandardScaler
 from torch.nn import functional as F
 
 from tsjepa.arrays import Series, as_series
@@ -15,9 +17,9 @@ from tsjepa.build import build_model, configure, resolve
 from tsjepa.checkpoint import CheckpointError
 from tsjepa.choice import Comparison, compare, fit_classifier
 from tsjepa.embedding import embed
-from tsjepa.finetuning import EncoderClassifier, Tuning, embed_batch, finetune, make_optimizer
-from tsjepa.heads import check_classes, fit_linear_head, read_head
-from tsjepa.probe import ProbeError, make_head
+from tsjepa.finetuning import EncoderClassifier, Tuned, Tuning, embed_batch, finetune, make_optimizer, train
+from tsjepa.heads import LinearHead, check_classes, fit_linear_head, read_head, weigh_classes
+from tsjepa.probe import PENALTIES, ProbeError, make_head
 from tsjepa.sections import ProbeConfig
 
 SHORT = Tuning(epochs=2, min_steps=4)
@@ -135,6 +137,60 @@ def test_classes_that_no_file_holds_are_told():
     for classes in (np.array([0, 1], np.longdouble), np.array([(0,), (1,)], [("state", int)])):
         with pytest.raises(ValueError, match=r"labels of type .* cannot be saved: fit with labels that are text"):
             head._replace(classes=classes).plain()
+
+
+def test_classes_are_weighed_as_scikit_learn_does():
+    Z, y = blobs(60, 3)
+    y[:45] = 0
+    balanced = RidgeClassifierCV(PENALTIES, class_weight="balanced").fit(StandardScaler().fit_transform(Z), y)
+    weights = weigh_classes("balanced", np.unique(y), y)
+    np.testing.assert_allclose(weights * np.bincount(y), 20)
+    head = fit_linear_head(Z, y, weights=weights)
+    np.testing.assert_array_equal(head.predict(Z), balanced.predict(StandardScaler().fit_transform(Z)))
+    np.testing.assert_allclose(np.exp(head.prior), 1 / 3)
+    assert not np.array_equal(head.predict(Z), fit_linear_head(Z, y).predict(Z))
+    names = np.array(["ash", "birch", "cedar"])
+    assert weigh_classes({"cedar": 3.0}, names, names[y]).tolist() == [1, 1, 3]
+    assert weigh_classes(None, names, names[y]) is None
+
+
+@pytest.mark.parametrize(
+    ("class_weight", "part"),
+    [("even", "'balanced'"), ({"oak": 2.0}, "'birch'.* are not in"), ({"ash": 0.0}, "finite number above 0")],
+)
+def test_weights_of_no_class_are_told(class_weight, part):
+    y = np.array(["ash", "birch"])
+    with pytest.raises(ValueError, match=part):
+        weigh_classes(class_weight, y, y)
+
+
+def test_the_fine_tuning_weighs_classes_in_its_loss():
+    encoder, (series, _) = encoder_of(), waves()
+    rare = np.arange(24) % 4 // 3
+    start = LinearHead(np.arange(2), np.zeros(128), np.ones(128), np.zeros((2, 128)), *np.zeros((2, 2)))
+    turned = []
+    for weights in (None, np.array([1.0, 9.0])):
+        module = EncoderClassifier(encoder_of(), MEAN, start)
+        train(module, series, rare, SHORT, 0, weights)
+        turned.append(np.diff(module.head().bias)[0])
+    assert turned[0] < 0 < turned[1]
+    even = [finetune(encoder, series, rare, MEAN, SHORT, weights=w).head.weight for w in (None, np.ones(2))]
+    np.testing.assert_array_equal(*even)
+
+
+def test_a_comparison_counts_labels_by_the_weight_of_their_class(monkeypatch):
+    encoder, (series, _) = encoder_of(), waves()
+    y = np.repeat(["calm", "worn"], [18, 6])
+
+    def calm(encoder, rows, labels, *_, **__):
+        head = fit_linear_head(embed(encoder, rows, MEAN), labels)
+        return Tuned(encoder, head._replace(weight=0 * head.weight, bias=np.array([1.0, 0.0])))
+
+    monkeypatch.setattr("tsjepa.choice.finetune", calm)
+    assert compare(encoder, series, y, MEAN).tuned == 18 / 24
+    assert compare(encoder, series, y, MEAN, weights=weigh_classes("balanced", np.unique(y), y)).tuned == pytest.approx(
+        0.5
+    )
 
 
 def test_without_a_value_the_shares_of_the_classes_are_all_that_is_known():

@@ -10,7 +10,7 @@ from tsjepa.arrays import Series
 from tsjepa.embedding import embed
 from tsjepa.encoder import Encoder
 from tsjepa.finetuning import DEFAULT, Tuned, Tuning, finetune
-from tsjepa.heads import fit_linear_head
+from tsjepa.heads import Floats, fit_linear_head
 from tsjepa.probe import Array
 from tsjepa.sections import ProbeConfig
 
@@ -19,7 +19,7 @@ Tune = Literal["auto"] | bool
 
 
 class Comparison(NamedTuple):
-    """Accuracy of the frozen and of the fine-tuned encoder on held-out training labels."""
+    """Accuracy of the frozen and of the fine-tuned encoder on held-out training labels, as their classes count."""
 
     frozen: float
     tuned: float
@@ -34,12 +34,13 @@ def compare(
     *,
     device: str | torch.device = "cpu",
     seed: int = 0,
+    weights: Floats | None = None,
 ) -> Comparison | None:
     """Compare fine-tuning with the frozen encoder by 3-fold stratified cross-validation.
 
     Parameters
     ----------
-    encoder, series, y, probe, tuning, device, seed
+    encoder, series, y, probe, tuning, device, seed, weights
         See `tsjepa.finetuning.finetune`.
 
     Returns
@@ -58,15 +59,17 @@ def compare(
     if np.unique(y, return_counts=True)[1].min() < FOLDS:
         return None
     Z = embed(encoder.to(device), series, probe, device)
+    counted = np.ones(len(y)) if weights is None else weights[np.unique(y, return_inverse=True)[1]]
     right = np.zeros(2)
     for fitted, held_out in StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(Z, y):
-        frozen = fit_linear_head(Z[fitted], y[fitted], seed=seed)
-        tuned = finetune(encoder, series.take(fitted), y[fitted], probe, tuning, device=device, seed=seed)
+        frozen = fit_linear_head(Z[fitted], y[fitted], seed=seed, weights=weights)
+        rows, labels = series.take(fitted), y[fitted]
+        tuned = finetune(encoder, rows, labels, probe, tuning, device=device, seed=seed, weights=weights)
         Z_tuned = embed(tuned.encoder.to(device), series.take(held_out), probe, device)
         for arm, predicted in enumerate((frozen.predict(Z[held_out]), tuned.head.predict(Z_tuned))):
-            right[arm] += np.sum(predicted == y[held_out])
+            right[arm] += np.sum(counted[held_out], where=predicted == y[held_out])
     encoder.cpu()
-    return Comparison(*(right / len(y)).tolist())
+    return Comparison(*(right / counted.sum()).tolist())
 
 
 def fit_classifier(
@@ -79,12 +82,13 @@ def fit_classifier(
     tune: Tune = True,
     device: str | torch.device = "cpu",
     seed: int = 0,
+    weights: Floats | None = None,
 ) -> tuple[Tuned, Comparison | None]:
     """Fit a head on an encoder, fine-tuned or frozen.
 
     Parameters
     ----------
-    encoder, series, y, probe, tuning, device, seed
+    encoder, series, y, probe, tuning, device, seed, weights
         See `tsjepa.finetuning.finetune`.
     tune : {True, False, "auto"}, default=True
         Whether to fine-tune. "auto" keeps the encoder frozen where `compare` does not find fine-tuning better, and
@@ -106,9 +110,11 @@ def fit_classifier(
     >>> fitted.encoder is encoder, found
     (True, None)
     """
-    found = compare(encoder, series, y, probe, tuning, device=device, seed=seed) if tune == "auto" else None
+    found = None
+    if tune == "auto":
+        found = compare(encoder, series, y, probe, tuning, device=device, seed=seed, weights=weights)
     wanted = tune is not False if found is None else found.tuned > found.frozen
     if wanted:
-        return finetune(encoder, series, y, probe, tuning, device=device, seed=seed), found
+        return finetune(encoder, series, y, probe, tuning, device=device, seed=seed, weights=weights), found
     Z = embed(encoder.to(device), series, probe, device)
-    return Tuned(encoder.cpu(), fit_linear_head(Z, y, seed=seed)), found
+    return Tuned(encoder.cpu(), fit_linear_head(Z, y, seed=seed, weights=weights)), found

@@ -21,7 +21,7 @@ from tsjepa.containers import to_panel
 from tsjepa.embedder import TSJEPAEmbedder
 from tsjepa.embedding import resolve_device
 from tsjepa.finetuning import Tuning
-from tsjepa.heads import LinearHead, read_head, without_values
+from tsjepa.heads import ClassWeight, LinearHead, read_head, weigh_classes, without_values
 from tsjepa.probe import check_labels
 from tsjepa.threads import threads
 
@@ -46,6 +46,9 @@ class TSJEPAClassifier(ClassifierMixin, BaseEstimator):
         Passes over the labelled series, more where these would be fewer than 100 steps.
     finetune_lr : float, default=1e-3
         Largest learning rate of the head; the encoder has a tenth of it.
+    class_weight : {"balanced"}, dict of class to float, or None, default=None
+        How much a label counts in the head, in the fine-tuning and in the accuracies that "auto" compares: "balanced"
+        gives rare classes as much weight as frequent ones, and a class that a dict leaves out counts 1.
     device : {"auto", "cpu", "cuda", "mps"}, default="auto"
         Where to train and to predict.
     random_state : int, RandomState instance or None, default=None
@@ -68,7 +71,8 @@ class TSJEPAClassifier(ClassifierMixin, BaseEstimator):
     tuned_ : bool
         Whether the encoder was fine-tuned; not there after `load`.
     comparison_ : Comparison or None
-        Accuracies by cross-validation that "auto" went by; not there after `load`.
+        Accuracies by cross-validation that "auto" went by, labels counted as `class_weight` says; not there after
+        `load`.
     n_features_in_ : int
         Time points of 2-D input, channels of 3-D input.
     feature_names_in_ : array of str
@@ -105,6 +109,7 @@ class TSJEPAClassifier(ClassifierMixin, BaseEstimator):
         tune: Tune = True,
         finetune_epochs: int = 20,
         finetune_lr: float = 1e-3,
+        class_weight: ClassWeight = None,
         device: str = "auto",
         random_state: int | np.random.RandomState | None = None,
         n_jobs: int | None = None,
@@ -125,6 +130,7 @@ class TSJEPAClassifier(ClassifierMixin, BaseEstimator):
         self.tune = tune
         self.finetune_epochs = finetune_epochs
         self.finetune_lr = finetune_lr
+        self.class_weight = class_weight
         self.device = device
         self.random_state = random_state
         self.n_jobs = n_jobs
@@ -158,6 +164,7 @@ class TSJEPAClassifier(ClassifierMixin, BaseEstimator):
         y = column_or_1d(y, warn=True)
         check_consistent_length(to_panel(X).series, y)
         classes, codes = encode(y)
+        weights = weigh_classes(self.class_weight, classes, y)
         embedder, series = self._pretrained(X, X_unlabelled)
         model, config = embedder.model_, embedder.config_
         tuning = Tuning(epochs=self.finetune_epochs, lr=self.finetune_lr)
@@ -166,7 +173,11 @@ class TSJEPAClassifier(ClassifierMixin, BaseEstimator):
         with threads(self.n_jobs):
             device = resolve_device(self.device)
             fitted, comparison = fit_classifier(
-                model.encoder, series, codes, config.probe, tuning, tune=tune, device=device, seed=seed
+                *(model.encoder, series, codes, config.probe, tuning),
+                tune=tune,
+                device=device,
+                seed=seed,
+                weights=weights,
             )
         self.tuned_, self.comparison_ = fitted.encoder is not model.encoder, comparison
         model.encoder.load_state_dict(fitted.encoder.state_dict())
@@ -192,7 +203,7 @@ class TSJEPAClassifier(ClassifierMixin, BaseEstimator):
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Return the probability of each class, shape (n_cases, n_classes); X as for `decision_function`.
 
-        Of a series without any value it is the share of the class among the labels of `fit`.
+        Of a series without any value it is the share of the class among the labels of `fit`, as they count.
         """
         return torch.from_numpy(self._logits(X)).softmax(1).numpy()
 

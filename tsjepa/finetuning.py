@@ -16,7 +16,7 @@ from tsjepa.arrays import Series
 from tsjepa.batches import Batches, ShuffledBatches
 from tsjepa.embedding import embed, embed_sequences, join_rows, places
 from tsjepa.encoder import Encoder
-from tsjepa.heads import LinearHead, fit_linear_head
+from tsjepa.heads import Floats, LinearHead, fit_linear_head
 from tsjepa.normalization import level_and_scale
 from tsjepa.probe import Array
 from tsjepa.schedule import lr_factor
@@ -137,6 +137,7 @@ def finetune(
     *,
     device: str | torch.device = "cpu",
     seed: int = 0,
+    weights: Floats | None = None,
     report: Callable[[int, int], None] | None = None,
 ) -> Tuned:
     """Train a copy of an encoder together with a linear head by cross-entropy.
@@ -160,6 +161,8 @@ def finetune(
         Where to train.
     seed : int, default=0
         Of the order of the series.
+    weights : array of shape (n_classes,), optional
+        How much a label of each class counts, see `tsjepa.heads.weigh_classes`.
     report : callable, optional
         Called with the number of finished epochs and of all.
 
@@ -183,9 +186,9 @@ def finetune(
     array([0, 1])
     """
     trained = copy.deepcopy(encoder).to(device)
-    head = fit_linear_head(embed(trained, series, probe, device), y, seed=seed)
+    head = fit_linear_head(embed(trained, series, probe, device), y, seed=seed, weights=weights)
     module = EncoderClassifier(trained, probe, head).to(device)
-    train(module, series, np.searchsorted(head.classes, y), tuning, seed, report)
+    train(module, series, np.searchsorted(head.classes, y), tuning, seed, weights, report)
     if not all(torch.isfinite(parameter).all() for parameter in module.parameters()):
         raise ValueError("fine-tuning diverged: its weights are not finite. Choose a smaller learning rate.")
     return Tuned(module.encoder.cpu().eval(), module.head())
@@ -197,9 +200,10 @@ def train(
     codes: NDArray[np.int64],
     tuning: Tuning,
     seed: int,
+    weights: Floats | None = None,
     report: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Train in place, on the device of the module; `codes` [n_cases] number the classes."""
+    """Train in place, on the device of the module; `codes` [n_cases] number the classes, `weights` are theirs."""
     batches = Batches(series)
     order = ShuffledBatches(len(batches), tuning.batch_size, seed)
     epochs = max(tuning.epochs, math.ceil(tuning.min_steps / len(order)))
@@ -207,6 +211,7 @@ def train(
     factor = partial(lr_factor, total=epochs * len(order), warmup=tuning.warmup)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
     device, goals = module.mean.device, torch.from_numpy(codes[batches.cases])
+    counted = None if weights is None else torch.from_numpy(weights).float().to(device)
     module.train()
     for epoch in range(epochs):
         order.set_epoch(epoch)
@@ -214,7 +219,7 @@ def train(
             batch = batches[index]
             logits = module(batch.x.to(device), None if batch.valid is None else batch.valid.to(device))
             optimizer.zero_grad()
-            F.cross_entropy(logits, goals[index].to(device)).backward()
+            F.cross_entropy(logits, goals[index].to(device), counted).backward()
             nn.utils.clip_grad_norm_(module.parameters(), tuning.clip)
             optimizer.step()
             schedule.step()

@@ -1,17 +1,21 @@
 """The linear head of a classifier: fitted on frozen embeddings, trained on with the encoder, kept in its checkpoint."""
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.pipeline import Pipeline
+from sklearn.utils.class_weight import compute_class_weight
 
 from tsjepa.checkpoint import HEAD, CheckpointError
 from tsjepa.probe import Array, ProbeError, check_labels, is_numeric, make_head
 
 Floats = NDArray[np.float64]
+# What scikit-learn calls so: how much a label counts, by its class
+ClassWeight = Literal["balanced"] | dict[Any, float] | None
 FOLDS = 5
 # Factors of the ridge's decisions, which aim at -1 and 1, and the one where no label can be held out to find it
 SCALES, COLD_SCALE = np.geomspace(0.1, 10, 41), 2.0
@@ -32,7 +36,7 @@ class LinearHead(NamedTuple):
     weight : float64 array of shape (n_classes, F)
     bias : float64 array of shape (n_classes,)
     prior : float64 array of shape (n_classes,)
-        Logarithm of the classes' shares of the training labels: the logits of what has no value.
+        Logarithm of the classes' shares of the training labels, as they count: the logits of what has no value.
     """
 
     classes: Array
@@ -148,7 +152,38 @@ def check_classes(y: Array | None) -> Array:
     return y
 
 
-def fit_linear_head(Z: Array, y: Array, *, seed: int = 0) -> LinearHead:
+def weigh_classes(class_weight: ClassWeight, classes: Array, y: Array) -> Floats | None:
+    """Return how much a label of each class counts, None where all count the same.
+
+    Parameters
+    ----------
+    class_weight : {"balanced"}, dict of class to float, or None
+        "balanced" weighs a class by n_cases / (n_classes * its labels); a class that a dict leaves out counts 1.
+    classes : array of shape (n_classes,)
+        Sorted.
+    y : array of shape (n_cases,)
+        Labels.
+
+    Raises
+    ------
+    ValueError
+        If it is something else, names what is no class, or a weight is not a finite number above 0.
+
+    Examples
+    --------
+    >>> y = np.array(["calm", "calm", "calm", "worn"])
+    >>> weigh_classes("balanced", np.unique(y), y)
+    array([0.66666667, 2.        ])
+    """
+    if class_weight is None:
+        return None
+    weights = np.asarray(compute_class_weight(class_weight, classes=classes, y=y), np.float64)
+    if not (np.isfinite(weights) & (weights > 0)).all():
+        raise ValueError(f"a class_weight is a finite number above 0, but they are {weights.tolist()}.")
+    return weights
+
+
+def fit_linear_head(Z: Array, y: Array, *, seed: int = 0, weights: Floats | None = None) -> LinearHead:
     """Fit the ridge probe as a linear head whose logits are its decisions times one scale.
 
     It predicts what the ridge probe predicts. The scale makes the cross-entropy of held-out labels smallest, in
@@ -163,6 +198,8 @@ def fit_linear_head(Z: Array, y: Array, *, seed: int = 0) -> LinearHead:
         Two classes or more.
     seed : int, default=0
         Of the folds.
+    weights : array of shape (n_classes,), optional
+        How much a label of each class counts, see `weigh_classes`.
 
     Returns
     -------
@@ -175,22 +212,31 @@ def fit_linear_head(Z: Array, y: Array, *, seed: int = 0) -> LinearHead:
     array(['b'], dtype='<U1')
     """
     classes, codes, counts = np.unique(y, return_inverse=True, return_counts=True)
-    scaler, ridge = (step for _, step in make_head("ridge").fit(Z, codes).steps)
-    scale = held_out_scale(Z, codes, seed)
+    scaler, ridge = (step for _, step in make_ridge(weights).fit(Z, codes).steps)
+    scale = held_out_scale(Z, codes, seed, weights)
     weight, bias = np.atleast_2d(ridge.coef_), np.atleast_1d(ridge.intercept_)
     if len(classes) == 2:  # scikit-learn gives the second class alone
         weight, bias = np.concatenate([-weight, weight]), np.concatenate([-bias, bias])
-    return LinearHead(classes, scaler.mean_, scaler.scale_, scale * weight, scale * bias, np.log(counts / len(y)))
+    counted = counts if weights is None else counts * weights
+    prior = np.log(counted / counted.sum())
+    return LinearHead(classes, scaler.mean_, scaler.scale_, scale * weight, scale * bias, prior)
 
 
-def held_out_scale(Z: Array, codes: Array, seed: int) -> float:
+def make_ridge(weights: Floats | None) -> Pipeline:
+    """Return the ridge probe of labels that are numbers of classes, each class with its weight."""
+    by_class = None if weights is None else dict(enumerate(weights.tolist()))
+    return make_head("ridge").set_params(ridgeclassifiercv__class_weight=by_class)
+
+
+def held_out_scale(Z: Array, codes: Array, seed: int, weights: Floats | None) -> float:
     """Return the factor of the ridge's decisions under which labels that it has not seen are most probable."""
     folds = min(FOLDS, int(np.bincount(codes).min()))
     if folds < 2:
         return COLD_SCALE
     split = StratifiedKFold(folds, shuffle=True, random_state=seed)
-    decisions = cross_val_predict(make_head("ridge"), Z, codes, cv=split, method="decision_function")
+    decisions = cross_val_predict(make_ridge(weights), Z, codes, cv=split, method="decision_function")
     if decisions.ndim == 1:
         decisions = np.stack([-decisions, decisions], 1)
     log_probabilities = torch.from_numpy(SCALES[:, None, None] * decisions).log_softmax(-1).numpy()
-    return float(SCALES[log_probabilities[:, np.arange(len(codes)), codes].mean(1).argmax()])
+    counted = None if weights is None else weights[codes]
+    return float(SCALES[np.average(log_probabilities[:, np.arange(len(codes)), codes], 1, counted).argmax()])
