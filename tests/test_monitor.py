@@ -18,8 +18,8 @@ from tsjepa.masking import Mask
 from tsjepa.monitor import DIAGNOSTICS, VIEWS_KEY, Monitor, compare_means, measuring, read_history, teacher_verdict
 from tsjepa.positional import cross_series_share, position_share, predictor_sensitivity
 from tsjepa.spread import alignment, dead_dimensions, self_cluster, uniformity
-from tsjepa.training import Options, TrainingError, check_teacher, fit
-from tsjepa.verdict import Verdict, of_both
+from tsjepa.training import FitResult, Options, TrainingError, check_teacher, fit, fit_stages
+from tsjepa.verdict import Verdict, of_both, to_be_ended
 from tsjepa.views import Views, sensitivity
 
 
@@ -230,6 +230,14 @@ def test_series_that_are_all_the_same_end_no_run():
     assert (result.verdict.verdict, result.epochs, result.kept) == ("positional-collapse", 8, None)
 
 
+def test_series_that_are_all_the_same_end_no_run_behind_a_teacher():
+    model, header = make("distill", "train.epochs=4", "encoder.dim=8", "predictor.dim=8")
+    series = as_series(np.repeat(toy(1)[0].values, 20, 0))
+    result = fit_stages(model, series, header, Options(device="cpu", stop_on_collapse=True))
+    assert (result.verdict.verdict, result.epochs) == ("positional-collapse", 4)
+    assert result.verdict.evidence.startswith("Of the teacher: position explains all of the latents, from the start on")
+
+
 def test_a_run_whose_diagnostics_are_lost_has_no_verdict(tmp_path):
     series, _ = toy(40)
     options = Options(tmp_path, device="cpu")
@@ -308,6 +316,7 @@ def test_a_collapsed_teacher_is_told(tmp_path):
     for record in (start, later):
         table.append(record._asdict())
     taught = teacher_verdict(tmp_path, 32)
+    teacher = FitResult(0.5, 1, 0.0, taught, to_be_ended=to_be_ended([start, later], dim=32))
     assert taught.verdict == "collapsed"
     own = Verdict("healthy", None, None, "All is well.")
     assert of_both(taught, own).verdict == "collapsed"
@@ -315,8 +324,8 @@ def test_a_collapsed_teacher_is_told(tmp_path):
     with pytest.raises(
         TrainingError, match=r"the teacher has collapsed, so no student was trained \(collapsed\): The last"
     ):
-        check_teacher(taught, Options(stop_on_collapse=True))
-    check_teacher(taught, Options())
+        check_teacher(teacher, Options(stop_on_collapse=True))
+    check_teacher(teacher, Options())
 
 
 def test_the_estimator_warns_of_a_collapse_and_keeps_the_verdict():

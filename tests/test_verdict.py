@@ -296,6 +296,16 @@ def test_series_that_are_all_the_same_are_never_healthy(epochs: int) -> None:
     assert "nan" not in found.evidence
 
 
+@pytest.mark.parametrize("same", [{"position_share": 1.0}, {"relative_spread": 0.0, "position_share": math.nan}])
+def test_a_run_is_ended_for_what_training_did_and_not_for_its_data(same: dict[str, float]) -> None:
+    broken = {"loss": 0.1, "relative_spread": 0.0, "latent_spread": 0.0}
+    for start, ended in ((START, True), (START._replace(**same), False)):
+        history = [start, *(start._replace(epoch=epoch, **broken) for epoch in (1, 2))]
+        assert judge(history, dim=DIM).verdict == "collapsed"
+        assert verdict.to_be_ended(history, dim=DIM) is ended
+    assert not verdict.to_be_ended([START, START._replace(epoch=1)], dim=DIM)
+
+
 def stepped(history: list[EpochDiagnostics], steps: int) -> list[EpochDiagnostics]:
     return [record._replace(step=steps * record.epoch) for record in history]
 

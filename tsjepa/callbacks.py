@@ -16,7 +16,7 @@ from tsjepa.checkpoint import write_atomically
 from tsjepa.logs import BEST, CHECKPOINT, METRICS, EpochTable
 from tsjepa.monitor import Monitor, TrainingError
 from tsjepa.objective import JEPA
-from tsjepa.verdict import HOPELESS, Verdict
+from tsjepa.verdict import Verdict
 
 # For how many epochs a state that runs do not come back from has to last before a run is ended
 PATIENCE = 5
@@ -92,10 +92,8 @@ class EpochEnd(pl.Callback):
         verdict = self.monitor.verdict()
         if verdict is None:
             return None
-        # data that never told anything apart do so before the first step, and training changes nothing in that
-        lasts = verdict.verdict in HOPELESS and epoch - (verdict.onset_epoch or epoch) >= PATIENCE
-        hopeless = lasts and not self.monitor.alike()
-        if self.stop_on_collapse and hopeless:
+        lasts = epoch - (verdict.onset_epoch or epoch) >= PATIENCE
+        if self.stop_on_collapse and lasts and self.monitor.to_be_ended():
             trainer.should_stop = True
         return verdict
 

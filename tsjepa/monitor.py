@@ -38,7 +38,7 @@ from tsjepa.spread import (
     uniformity,
 )
 from tsjepa.targets import EMATarget
-from tsjepa.verdict import Verdict, alike, judge
+from tsjepa.verdict import Verdict, judge, to_be_ended
 from tsjepa.views import Views, masked_views, sensitivity
 from tsjepa.world import WorldModel
 
@@ -155,9 +155,9 @@ class Monitor:
         """Return the trained epoch to keep, see `tsjepa.best.best_epoch`; None where the beginning was lost."""
         return best_epoch(self.history, dim=self.model.encoder.dim) if self.begins() else None
 
-    def alike(self) -> bool:
-        """Return whether the series are the same to the encoder, whatever training does."""
-        return bool(alike(self.history[0], self.history[-1], self.model.encoder.dim))
+    def to_be_ended(self) -> bool:
+        """Return whether the run is to be ended, see `tsjepa.verdict.to_be_ended`; not where its beginning was lost."""
+        return self.begins() and to_be_ended(self.history, dim=self.model.encoder.dim)
 
     def record(self, epoch: int, loss: float) -> EpochDiagnostics:
         """Measure the model as it is."""

@@ -34,14 +34,15 @@ from tsjepa.schedule import lr_factor
 from tsjepa.sections import TrainConfig
 from tsjepa.stages import find_teacher, primary_epochs, stages, take_teacher
 from tsjepa.trainer import Options, check_processes, make_trainer, run
-from tsjepa.verdict import HOPELESS, Verdict, of_both
+from tsjepa.verdict import Verdict, of_both
 
 
 class FitResult(NamedTuple):
     """What a run ended with: the last epoch's mean loss, epochs trained, seconds spent, and the verdict.
 
     `kept` is the epoch, of the last stage, that the model and its checkpoint are of where the run was ended for a
-    collapse. In a distributed run every rank has one, and the first rank's counts.
+    collapse, and `to_be_ended` whether the verdict is a reason for that. In a distributed run every rank has one, and
+    the first rank's counts.
     """
 
     loss: float
@@ -49,6 +50,7 @@ class FitResult(NamedTuple):
     seconds: float
     verdict: Verdict | None = None
     kept: int | None = None
+    to_be_ended: bool = False
 
 
 class JEPATraining(pl.LightningModule):
@@ -192,7 +194,8 @@ def fit(
         monitor.start(trainer.current_epoch)
     verdict = None if monitor is None else monitor.verdict()
     loss, seconds = final_loss(end, options.out), time.monotonic() - started
-    return FitResult(loss, int(trainer.current_epoch), seconds, verdict, kept)
+    hopeless = monitor is not None and monitor.to_be_ended()
+    return FitResult(loss, int(trainer.current_epoch), seconds, verdict, kept, hopeless)
 
 
 def final_loss(end: EpochEnd, out: Path | None) -> float:
@@ -240,7 +243,7 @@ def fit_stages(model: JEPA, series: SeriesSource, header: Header, options: Optio
         teacher = find_teacher(header.config)
         if teacher is None and first is not None:
             teacher, before = fit_teacher(first, series, header, options)
-            check_teacher(before.verdict, options)
+            check_teacher(before, options)
         assert teacher is not None
         take_teacher(model, teacher)
     result = fit(model, series, header, shifted(options, before.epochs, total), epochs=own.train.epochs)
@@ -252,11 +255,12 @@ def fit_stages(model: JEPA, series: SeriesSource, header: Header, options: Optio
     )
 
 
-def check_teacher(verdict: Verdict | None, options: Options) -> None:
+def check_teacher(taught: FitResult, options: Options) -> None:
     """End a run whose teacher has collapsed, where runs are to be ended for that."""
-    if options.stop_on_collapse and verdict is not None and verdict.verdict in HOPELESS:
+    if options.stop_on_collapse and taught.to_be_ended and taught.verdict is not None:
         raise TrainingError(
-            f"the teacher has collapsed, so no student was trained ({verdict.verdict}): {verdict.evidence}"
+            f"the teacher has collapsed, so no student was trained ({taught.verdict.verdict}): "
+            f"{taught.verdict.evidence}"
         )
 
 

@@ -285,6 +285,29 @@ def ratio(now: float, start: float) -> float:
     return now / start if start > 0 else math.nan
 
 
+def to_be_ended(history: Sequence[EpochDiagnostics], *, dim: int) -> bool:
+    """Tell whether training has brought a run into a state that runs do not come back from.
+
+    Data that never told anything apart do so before the first step, and training changes nothing in that.
+
+    Parameters
+    ----------
+    history : sequence of EpochDiagnostics
+        In the order of training, the initialisation first.
+    dim : int
+        Width D of the encoder's last level.
+
+    Examples
+    --------
+    >>> start = EpochDiagnostics(0, effective_rank=20, relative_spread=0.8, latent_spread=0.8)
+    >>> to_be_ended([start, start._replace(epoch=1, relative_spread=0.01)], dim=128)
+    True
+    """
+    start, now = history[0], history[-1]
+    nothing = start.relative_spread == now.relative_spread == 0 or alike(start, now, dim)
+    return judge(history, dim=dim).verdict in HOPELESS and not nothing
+
+
 def of_both(teacher: Verdict | None, own: Verdict | None) -> Verdict | None:
     """Return the verdict on a run in two stages: the teacher's where it has collapsed, for a student learns it.
 
