@@ -6,6 +6,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 from rich.cells import cell_len
@@ -175,10 +176,14 @@ def next_command(report: PretrainReport) -> str:
         words = ["tsjepa", command, str(report.checkpoint), "--data", report.source, "--out", str(out)]
         if report.world:
             return shlex.join(words)
-    # what the environment says needs no repeating
-    if report.data_dir is not None and str(report.data_dir) != os.environ.get("TSJEPA_DATA"):
-        words += ["--data-dir", str(report.data_dir)]
-    return shlex.join(words)
+    return shlex.join([*words, *data_dir_words(report.data_dir)])
+
+
+def data_dir_words(data_dir: Path | None) -> list[str]:
+    """Return the option that names the folder of data sets; what the environment says needs no repeating."""
+    if data_dir is None or str(data_dir) == os.environ.get("TSJEPA_DATA"):
+        return []
+    return ["--data-dir", str(data_dir)]
 
 
 def show_probe(report: ProbeReport) -> None:

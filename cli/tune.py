@@ -8,7 +8,7 @@ from tsjepa.cli.data import load_data, say_remarks
 from tsjepa.cli.errors import USAGE, Failure, say
 from tsjepa.cli.options import TuneOptions
 from tsjepa.cli.plan import named_data
-from tsjepa.cli.render import count_bar
+from tsjepa.cli.render import count_bar, data_dir_words
 from tsjepa.cli.report import TuneReport, plain
 from tsjepa.cli.training import pick_device
 from tsjepa.config import Config
@@ -45,10 +45,15 @@ def tune_lambda(options: TuneOptions) -> TuneReport:
     found = search(options, config, series, device)
     if found.weight == options.low:
         say(f"note: the low end, {options.low:g}, is enough already: smaller weights may be, too.")
-    command = ["tsjepa", "pretrain", "--data", name, "--config", recipe]
+    return TuneReport(found.weight, [values(t) for t in found.trials], next_command(options, name, recipe, found))
+
+
+def next_command(options: TuneOptions, name: str, recipe: str, found: Tuned) -> str:
+    """Return the command that pretrains with the weight, at the recipe's length: the runs of a search are short."""
+    command = ["tsjepa", "pretrain", "--data", name, "--config", recipe, *data_dir_words(options.data_dir)]
+    command += [] if options.seed is None else ["--seed", str(options.seed)]
     command += [word for setting in options.settings for word in ("--set", setting)]
-    command += ["--set", f"regularizer.weight={found.weight:.3g}"]
-    return TuneReport(found.weight, [values(trial) for trial in found.trials], shlex.join(command))
+    return shlex.join([*command, "--set", f"regularizer.weight={found.weight:.3g}"])
 
 
 def summary(options: TuneOptions, config: Config) -> str:

@@ -120,6 +120,17 @@ def test_the_command_prints_lambda_and_runs(monkeypatch: pytest.MonkeyPatch) -> 
     assert "--config tiny --set encoder.dim=16 --set regularizer.weight=1" in other.stdout
 
 
+def test_the_next_command_finds_the_same_data_and_starts_from_the_same_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "try_weight", lambda config, series, weight, device, tell: enough_from(0.05)(weight))
+    Path("my data/wave").mkdir(parents=True)
+    np.savetxt("my data/wave/wave_TRAIN.tsv", np.insert(wave()[:, 0], 0, 1.0, axis=1), delimiter="\t")
+    words = ("--runs", "3", "--data", "wave", "--data-dir", "my data", "--seed", "7")
+    said = "next: tsjepa pretrain --data wave --config tiny --data-dir 'my data' --seed 7 --set regularizer.weight=1"
+    assert said in invoke(*words).stdout
+    monkeypatch.setenv("TSJEPA_DATA", "my data")
+    assert "--config tiny --seed 7 --set" in invoke(*words).stdout
+
+
 def test_the_low_end_may_be_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "try_weight", lambda config, series, weight, device, tell: enough_from(1e-9)(weight))
     result = invoke("--low", "0.5", "--json")
