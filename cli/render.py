@@ -131,9 +131,9 @@ def show_score(scores: list[Score]) -> str:
     """Write the mean over seeds, with the standard deviation where there are several."""
     key = "r2" if scores[0].accuracy is None else "accuracy"
     mean, deviation = spread(scores, key)
-    if mean is None or deviation is None:
+    if mean is None:
         return "-"
-    text = f"{mean:.3f}" + (f" ± {deviation:.3f}" if len(scores) > 1 else "")
+    text = f"{mean:.3f}" + ("" if deviation is None else f" ± {deviation:.3f}")
     rmse = spread(scores, "rmse")[0]
     return text if rmse is None else f"{text}, RMSE {rmse:.3g}"
 

@@ -37,11 +37,11 @@ def plain(value: float | None) -> Number:
 
 
 def spread(scores: list[Score], key: str = "accuracy") -> tuple[Number, Number]:
-    """Return mean and standard deviation over seeds, None where there is no such score."""
+    """Return mean and standard deviation over seeds, None where there is no such score; one has no deviation."""
     values = [getattr(score, key) for score in scores]
     if None in values:
         return None, None
-    return plain(np.mean(values)), plain(np.std(values))
+    return plain(np.mean(values)), plain(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
 def mean_scores(row: Row, keys: tuple[str, ...]) -> dict[str, Number]:

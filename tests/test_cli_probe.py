@@ -15,8 +15,9 @@ from command_line import arrays, found, refused, tsjepa, write_data
 from tsjepa.arrays import as_series
 from tsjepa.build import build_model
 from tsjepa.checkpoint import load_checkpoint
+from tsjepa.cli.report import spread
 from tsjepa.embedding import embed
-from tsjepa.probe import make_head
+from tsjepa.probe import Score, make_head
 
 KEYS = {
     "checkpoint", "data", "probe", "n_train", "n_test", "accuracy", "random_init_accuracy", "majority_accuracy",
@@ -91,10 +92,16 @@ def test_shares_of_labels_are_drawn_five_times() -> None:
     assert all(set(row) == FRACTION_KEYS for row in rows)
     assert [(row["fraction"], row["n_labels"], row["seeds"]) for row in rows] == [(0.1, 4, 5), (0.5, 20, 5), (1, 40, 1)]
     assert values["accuracy"] == rows[-1]["accuracy"]
-    assert rows[-1]["accuracy_std"] == 0
+    assert rows[-1]["accuracy_std"] is rows[-1]["random_init_std"] is None
     assert rows[0]["random_init_std"] >= 0 <= rows[0]["accuracy_std"]
     few = found("probe", CKPT, "--labels", "0.1", "--seeds", "2")
     assert [(row["fraction"], row["seeds"]) for row in few["fractions"]] == [(0.1, 2)]
+
+
+def test_a_deviation_is_that_of_a_sample_and_one_draw_has_none() -> None:
+    assert spread([Score(0.5), Score(0.6), Score(0.7)]) == (pytest.approx(0.6), pytest.approx(0.1))
+    assert spread([Score(0.5)]) == (0.5, None)
+    assert spread([Score(None), Score(None)]) == (None, None)
 
 
 def test_the_table_and_what_is_said_of_it() -> None:
