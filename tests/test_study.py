@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from filelock import FileLock
+from matplotlib.axes import Axes
 from typer.testing import CliRunner, Result
 
 from tsjepa.arrays import as_series
@@ -389,6 +390,28 @@ def test_two_data_sets_have_figures_of_their_own_however_alike_their_names() -> 
     drawn = set(figures(runs))
     assert len([name for name in drawn if name.startswith("curves-p_q_npz-")]) == 2
     assert "curves-pump" in drawn
+
+
+def test_runs_of_two_measurements_are_drawn_and_empty_panels_say_why() -> None:
+    def short(decay: float, gap: float) -> Run:
+        curves = {"probe": (0.8, 0.7), "gap": (0.0, gap), "loss": (math.nan, 0.5), "rank": (9.0, 8.0)}
+        return make_run(Arm(decay), every=20, **curves)
+
+    drawn = figures([short(0.9, 8.9), short(0.998, 9.1)])
+    loss, probe, gap, _ = drawn["curves-pump"].axes
+    assert [line.get_marker() for line in (*loss.lines, *gap.lines)] == ["o"] * 4
+    assert [line.get_marker() for line in probe.lines] == [""] * 2
+    drawn["curves-pump"].canvas.draw()
+    written = [text.get_text() for text in (*gap.get_yticklabels(), *gap.get_yticklabels(minor=True))]
+    assert any(written)
+    assert not any("10^" in text for text in written)
+    assert said(drawn["phase"].axes[0]) == []
+    assert said(drawn["masking"].axes[0]) == ["no such run was as long as the memory of its EMA"]
+    assert [said(axes) for axes in figures([short(0.9, 8.9)])["masks-pump"].axes] == [["no such run"]] * 4
+
+
+def said(axes: Axes) -> list[str]:
+    return [text.get_text() for text in axes.texts]
 
 
 def test_the_page_escapes_names_and_needs_nothing_beside_it() -> None:

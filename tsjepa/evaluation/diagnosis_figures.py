@@ -59,10 +59,11 @@ def over_epochs(axes: Axes, epochs: list[int], history: Sequence[EpochDiagnostic
     return True
 
 
-def say_nothing(axes: Axes) -> None:
-    """Say that there is nothing to draw."""
-    axes.text(0.5, 0.5, "not measured", ha="center", va="center", transform=axes.transAxes)
+def say_nothing(axes: Axes, text: str = "not measured") -> None:
+    """Say that, or why, there is nothing to draw."""
+    axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes)
     axes.set(xticks=[], yticks=[])
+    axes.minorticks_off()  # a scale of logarithms has some
 
 
 def spectrum(found: Diagnosis) -> Figure:

@@ -10,6 +10,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from tsjepa.evaluation.curves import escape_step, phase_steps
 from tsjepa.evaluation.diagnosis_figures import say_nothing
@@ -102,9 +103,12 @@ def curves(runs: Sequence[Run], title: str, label: Callable[[Arm], str]) -> Figu
             colour = mpl.colormaps["viridis"](0.9 * place / max(len(arms) - 1, 1))
             draw_curve(axes, arm, name, label(arm[0].arm), colour)
         axes.set(xlabel="steps", title=measure, yscale=scale)
+        axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
         axes.grid(alpha=0.3)
-        if name == "probe" and runs and not any(run.probed for run in runs):
-            say_nothing(axes)
+        if empty(axes):
+            say_nothing(axes, "not measured" if runs else "no such run")
+        elif scale == "log":
+            write_plainly(axes)
     if arms:
         figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside right center")
     return figure
@@ -118,9 +122,22 @@ def draw_curve(
     start = 1 if name in ("loss", "gap") else 0
     steps = [row.step for row in runs[0].curve[start:]]
     values = np.array([[getattr(row, name) for row in run.curve[start:]] for run in runs])
-    line = "-" if runs[0].decided else "--"
-    axes.plot(steps, values.mean(0), line, color=colour, label=label)
+    line, marker = "-" if runs[0].decided else "--", "o" if len(steps) == 1 else ""  # one point makes no line
+    axes.plot(steps, values.mean(0), line, marker=marker, markersize=4, color=colour, label=label)
     axes.fill_between(steps, values.min(0), values.max(0), color=colour, alpha=0.15, linewidth=0)
+
+
+def empty(axes: Axes) -> bool:
+    """Tell whether nothing is to be seen, since nothing was drawn, or what is no number."""
+    return not any(np.isfinite(np.asarray(line.get_ydata(), float)).any() for line in axes.lines)
+
+
+def write_plainly(axes: Axes) -> None:
+    """Write numbers without powers of ten on a scale of logarithms that spans less than one."""
+    low, high = axes.get_ylim()
+    if high < 10 * low:
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.yaxis.set_minor_formatter(StrMethodFormatter("{x:g}"))
 
 
 def phase_figure(runs: Sequence[Run]) -> Figure:
@@ -158,8 +175,10 @@ def points(axes: Axes, runs: Sequence[Run], x: Callable[[Arm], float], y: Callab
 
 
 def finish(axes: Axes, title: str) -> None:
-    """Add title and grid, and a legend if there is something to name."""
+    """Add title and grid, and a legend if there is something to name, else the reason why there is not."""
     axes.set_title(title)
     axes.grid(alpha=0.3)
+    if empty(axes):
+        say_nothing(axes, "no such run was as long as the memory of its EMA")
     if axes.get_legend_handles_labels()[1]:
         axes.legend(fontsize="small")
