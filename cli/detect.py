@@ -17,7 +17,7 @@ from tsjepa.cli.detect_normal import (
     step_in,
 )
 from tsjepa.cli.detect_tables import Found, check_events, check_paths, draw_picture, write_events, write_scores
-from tsjepa.cli.errors import Failure, say, told
+from tsjepa.cli.errors import USAGE, Failure, say, told
 from tsjepa.cli.options import DetectOptions
 from tsjepa.cli.outdir import make_writable
 from tsjepa.cli.render import count_bar
@@ -44,7 +44,7 @@ class Cut(NamedTuple):
 def detect(options: DetectOptions) -> DetectReport:
     """Score a log and find its events."""
     started = time.monotonic()
-    with told():
+    with told(USAGE):
         budget = Budget.parse(options.false_alarms)
     check_paths(options)
     if options.follow:

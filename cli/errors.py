@@ -20,12 +20,12 @@ class Failure(Exception):
 
 
 @contextmanager
-def told() -> Iterator[None]:
+def told(code: int = FAILURE) -> Iterator[None]:
     """Let the sentence of a ValueError stand, around calls that refuse what the user gave with one."""
     try:
         yield
     except ValueError as error:
-        raise Failure(str(error)) from error
+        raise Failure(str(error), code) from error
 
 
 def exit_code(error: Exception) -> int | None:

@@ -286,7 +286,7 @@ def test_bad_logs_are_told_in_a_sentence(frame: pd.DataFrame, sentence: str) -> 
 @pytest.mark.parametrize(
     ("code", "words", "sentence"),
     [
-        (1, ("--false-alarms", "often"), "'often' is no budget of false alarms"),
+        (2, ("--false-alarms", "often"), "'often' is no budget of false alarms"),
         (2, ("--out", "scores.csv"), "scores are written as .parquet"),
         (2, ("--picture", "a.gif"), "--picture ends in .png or .svg"),
         (1, ("--reference-rows", "550"), "c has 500 rows, and --reference-rows takes its first 550"),
