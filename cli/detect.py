@@ -59,7 +59,7 @@ def detect(options: DetectOptions) -> DetectReport:
     cuts = [cut_run(runs, run, normal, options.reference_rows) for run in range(len(runs.ids))]
     check_lengths(runs, cuts, normal)
     score, channels = score_runs(runs, cuts)
-    scored = check_scored(runs, cuts, score)
+    check_scored(runs, cuts, score)
     threshold = find_threshold(normal, cuts, budget, options.reference_rows)
     say(f"note: {threshold.sentence()}.")
     numbers, events = find_events(cuts, score, channels, threshold, normal.scorer.patch_length)
@@ -72,7 +72,7 @@ def detect(options: DetectOptions) -> DetectReport:
         draw_picture(options.picture, found)
     known = judge(runs, numbers)
     return DetectReport(
-        len(score), scored, len(events), threshold.value, budget.text, *known, time.monotonic() - started, options.out
+        len(score), len(events), threshold.value, budget.text, *known, time.monotonic() - started, options.out
     )
 
 
@@ -128,13 +128,13 @@ def score_runs(runs: LogRuns, cuts: list[Cut]) -> tuple[NDArray[np.float32], NDA
     return score, channels
 
 
-def check_scored(runs: LogRuns, cuts: list[Cut], score: NDArray[np.float32]) -> int:
-    """Return how many rows have a score; refuse a log without any, and say so where many have none."""
+def check_scored(runs: LogRuns, cuts: list[Cut], score: NDArray[np.float32]) -> None:
+    """Refuse a log of which no row has a score, and say so where many have none."""
     context, scored = cuts[0].scorer.context, int(np.isfinite(score).sum())
     lengths = np.concatenate([np.diff(cut.edges) for cut in cuts])
     full = int(np.maximum(lengths - context + 1, 0).sum())
     if scored >= (1 - UNSCORED) * full:
-        return scored
+        return
     missing = missing_shares(runs)
     share = missing.max()
     names = ", ".join(repr(runs.channels[at]) for at in np.flatnonzero(missing == share))
@@ -143,7 +143,6 @@ def check_scored(runs: LogRuns, cuts: list[Cut], score: NDArray[np.float32]) -> 
     if not scored:
         raise Failure(f"{runs.source}: no row has a score: {why}; fill it in, or train without it.")
     say(f"note: {runs.source}: {full - scored} of {full} rows behind a whole context have no score: {why}.")
-    return scored
 
 
 def missing_shares(runs: LogRuns) -> NDArray[np.float64]:

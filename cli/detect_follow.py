@@ -56,7 +56,6 @@ def follow_log(options: DetectOptions, budget: Budget, started: float) -> Detect
         say(f"note: no row has a score yet: {needed}.")
     return DetectReport(
         state.rows,
-        state.scored,
         state.events,
         threshold.value,
         budget.text,

@@ -236,7 +236,7 @@ class BenchmarkReport(NamedTuple):
 
     def values(self) -> dict[str, Any]:
         """Return the JSON object."""
-        return {"out": str(self.out), "n_runs": self.n_runs, "n_failed": self.n_failed, "methods": self.means}
+        return self.means
 
 
 class TuneReport(NamedTuple):
@@ -255,7 +255,6 @@ class DetectReport(NamedTuple):
     """Result of `tsjepa detect`; F1, false-alarm and missed-alarm rate are None without labels."""
 
     rows: int
-    scored: int
     events: int
     threshold: float
     false_alarm_budget: str
@@ -269,7 +268,6 @@ class DetectReport(NamedTuple):
         """Return the JSON object."""
         return {
             "rows": self.rows,
-            "scored": self.scored,
             "events": self.events,
             "threshold": plain(self.threshold),
             "false_alarm_budget": self.false_alarm_budget,

@@ -91,7 +91,7 @@ def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, trained: Path) -> No
 
 
 def test_table_has_one_row_a_row_of_the_log_in_its_order() -> None:
-    assert list(found(*WORDS)) == ["rows", "scored", "events", "threshold", "false_alarm_budget", "f1", "far", "mar"]
+    assert list(found(*WORDS)) == ["rows", "events", "threshold", "false_alarm_budget", "f1", "far", "mar"]
     table, source = pq.read_table("scores.parquet"), pq.read_table("test.parquet")
     assert table.column_names == ["run", "timestamp", "score", "event", "score_flow", "score_level"]
     assert table["run"].to_pylist() == source["run"].to_pylist()  # c comes before b
@@ -218,7 +218,7 @@ def test_missing_values_are_no_alarm() -> None:
     report = found(*WORDS)
     table = pd.read_parquet("scores.parquet")
     blind = table["score"].isna()
-    assert (report["rows"], report["scored"]) == (600, 600 - blind.sum())
+    assert report["rows"] == 600
     assert blind[204:246].all()
     assert not blind[CONTEXT : 200 - PATCH].any()
     assert not blind[256:].any()
@@ -440,7 +440,6 @@ def test_following_gives_what_a_batch_gives() -> None:
     frame.to_csv("log.csv", index=False)
     report = found(*follow())
     assert (report["rows"], report["f1"]) == (1100, None)
-    assert report["scored"] == pd.read_csv("scores.csv")["score"].notna().sum()
     same(frame)
 
 
