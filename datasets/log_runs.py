@@ -150,7 +150,13 @@ class LogRuns:
         return classes[int(np.bincount(label[label >= 0]).argmax())]
 
     def file_order(self) -> NDArray[np.int64]:
-        """Return the place of each row of the files, counted over all runs."""
+        """Return the place of each row of the files, counted over all runs.
+
+        Raises
+        ------
+        DataError
+            If time runs backwards within a run, naming the row.
+        """
         return np.concatenate(list(self._places()))
 
     def _places(self) -> Iterator[NDArray[np.int64]]:
@@ -160,7 +166,7 @@ class LogRuns:
         files = {piece.file.shown: piece.file for piece in self._pieces}
         named = file_ids(list(files.values()), stem(self.source))
         number = {name: at for at, name in enumerate(self.ids.to_pylist())}
-        times = self._rows.mapped("time").whole()
+        next_row, last = self.offsets[:-1].copy(), np.full(len(number), -np.inf)
         for piece in self._pieces:
             for rows in read_rows(self._layout, piece, with_values=False):
                 names, codes = _ids_in(rows, named[piece.file.shown])
@@ -168,10 +174,20 @@ class LogRuns:
                 edges = np.searchsorted(codes[order], np.arange(len(names) + 1))
                 for code, name in enumerate(names):
                     chosen, run = order[edges[code] : edges[code + 1]], number.get(name, 0)
-                    start, stop = self.offsets[run : run + 2]
-                    # no run has two rows of one time
-                    place[chosen] = start + np.searchsorted(times[start:stop], rows.time[chosen])
+                    time = np.concatenate([[last[run]], rows.time[chosen].astype(np.float64)])
+                    self._check_order(time, rows.number[chosen], piece, name)
+                    place[chosen] = next_row[run] + np.arange(len(chosen))
+                    next_row[run], last[run] = next_row[run] + len(chosen), time[-1]
                 yield place
+
+    def _check_order(self, time: NDArray[np.float64], number: NDArray[np.int64], piece: Piece, name: Any) -> None:
+        back = np.flatnonzero(np.diff(time) < 0)
+        if len(back):
+            of = "" if self.columns.id is None else f" in {self.columns.id} {name!r}"
+            raise DataError(
+                f"{piece.file.shown}, row {number[back[0]]}: time runs backwards{of}; sort the log by time, or leave "
+                "such rows out"
+            )
 
 
 def _ids_in(rows: Rows, file_id: str) -> tuple[list[Any], NDArray[np.int64]]:

@@ -258,20 +258,16 @@ def test_picture_is_drawn(name: str) -> None:
     assert content[:8] == b"\x89PNG\r\n\x1a\n" if name.endswith("png") else b"<svg" in content
 
 
-def test_rows_need_not_be_in_the_order_of_time() -> None:
-    frame = pd.concat([log(500, seed=3, run="c"), faulty()])
-    found(*WORDS, "--out", "sorted/scores.parquet")
-    order = np.random.default_rng(0).permutation(len(frame))
-    frame.iloc[order].to_parquet("test.parquet", index=False)
-    found(*WORDS)
-    expected = pd.read_parquet("sorted/scores.parquet").iloc[order].reset_index(drop=True)
-    pd.testing.assert_frame_equal(pd.read_parquet("scores.parquet"), expected)
-    assert Path("events.csv").read_text() == Path("sorted/events.csv").read_text()
+def backwards() -> pd.DataFrame:
+    frame = faulty()
+    frame.loc[50, "timestamp"] = frame.loc[10, "timestamp"] - pd.Timedelta("500ms")
+    return frame
 
 
 @pytest.mark.parametrize(
     ("frame", "sentence"),
     [
+        (backwards(), "error: test.parquet, row 51: time runs backwards in run 'b'"),
         (faulty().drop(columns="level"), "'anomaly'; it is one of the channels that were named or trained on: add it"),
         (log(600, 0, step="2s"), "has a row every 2s, but the checkpoint was trained on one every 1s"),
         (log(30, 0), "test.parquet has 30 rows without a gap in time at most, and a score needs the 32"),

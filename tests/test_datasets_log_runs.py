@@ -1,4 +1,4 @@
-"""A log run by run: rows, times and labels as they stand in the file, whatever their order there."""
+"""A log run by run: rows, times and labels as they stand in the file, and time that runs backwards."""
 
 from pathlib import Path
 
@@ -54,14 +54,11 @@ def test_file_order_leads_back_to_the_file(tmp_path: Path) -> None:
     np.testing.assert_array_equal(runs.values(0, 40)[:, order], table[["flow", "level"]].to_numpy().T)
 
 
-@pytest.mark.parametrize("name", ["log.parquet", "log.csv"])
-def test_file_order_leads_back_to_a_file_whose_time_runs_backwards(tmp_path: Path, name: str) -> None:
-    table = frame().sample(frac=1, random_state=0)
-    runs = opened(table, tmp_path, name, label="anomaly")
-    order = runs.file_order()
-    np.testing.assert_allclose(runs.values(0, 40)[:, order], table[["flow", "level"]].to_numpy().T)
-    np.testing.assert_array_equal(runs.abnormal()[order], table["anomaly"])
-    assert (runs.shown_times(order).to_pandas().to_numpy() == table["time"].to_numpy()).all()
+def test_time_that_runs_backwards_is_told(tmp_path: Path) -> None:
+    table = frame()
+    table.loc[[6, 10]] = table.loc[[10, 6]].to_numpy()
+    with pytest.raises(DataError, match=r"log.parquet, row 9: time runs backwards in unit 'b'; sort the log by time"):
+        opened(table, tmp_path).file_order()
 
 
 def test_files_of_one_run_each_keep_their_order(tmp_path: Path) -> None:
@@ -71,7 +68,8 @@ def test_files_of_one_run_each_keep_their_order(tmp_path: Path) -> None:
         part.to_parquet(tmp_path / name) if step > 0 else part.to_csv(tmp_path / name, index=False)
     runs = load_runs(f"{tmp_path}/?.*", Columns(label="anomaly"), cache_dir=tmp_path / "cache")
     assert runs.ids.to_pylist() == ["a.parquet", "b.csv"]
-    np.testing.assert_array_equal(runs.file_order(), [*range(20), *range(39, 19, -1)])
+    with pytest.raises(DataError, match=r"b.csv, row 2: time runs backwards; sort the log by time"):
+        runs.file_order()
     table.to_csv(tmp_path / "b.csv", index=False)
     runs = load_runs(f"{tmp_path}/?.*", Columns(label="anomaly"), cache_dir=tmp_path / "cache")
     np.testing.assert_array_equal(runs.file_order(), np.arange(40))
