@@ -238,6 +238,15 @@ def test_recipes_are_headed_by_their_command(name: str) -> None:
     assert re.search(rf"^# tsjepa pretrain .*--config {name}\b(?!-)", header, re.MULTILINE)
 
 
+def test_the_number_at_a_recipes_head_is_that_of_the_docs() -> None:
+    page = (ROOT / "docs" / "collapse.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(ts-jepa-[a-z-]+)` \|.*?(0\.\d{3}) ± 0\.\d{3} \| (0\.\d{3}) ±", page, re.MULTILINE)
+    assert len(rows) == 18
+    for name, accuracy, few in rows:
+        number = f"# FordA with 577 training series: accuracy {accuracy}, with 28 labels {few} (three seeds)."
+        assert number in (ROOT / "configs" / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
+
+
 def test_recipe_names_are_the_files() -> None:
     assert recipe_names() == sorted(path.stem for path in (ROOT / "configs").glob("*.yaml"))
     assert DEFAULT_RECIPE in recipe_names()
