@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
+from tsjepa import held_out
 from tsjepa.build import build_model, configure, resolve
 from tsjepa.held_out import BLOCKS, LONG, fit_held_out
 from tsjepa.stream import score_series
-from tsjepa.surprise import fit_scorer
+from tsjepa.surprise import fit_scorer, see_part
 from tsjepa.world import WorldModel
 
 CONTEXT = 16
@@ -33,6 +34,15 @@ def test_a_block_is_scored_by_what_is_usual_in_the_others(model: WorldModel) -> 
         np.testing.assert_array_equal(score, score_series(others, blocks[at]).score)
     whole = score_series(fit_scorer(model, [x], context=CONTEXT), x).score
     np.testing.assert_array_equal(score_series(scorer, x).score, whole)
+
+
+def test_a_block_is_looked_at_once_for_all_that_is_fitted_to_it(
+    model: WorldModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[int] = []
+    monkeypatch.setattr(held_out, "see_part", lambda *given: (looked.append(given[1].shape[1]), see_part(*given))[1])
+    fit_held_out(model, [normal(BLOCKS * LONG * CONTEXT)], context=CONTEXT)
+    assert looked == [LONG * CONTEXT] * BLOCKS
 
 
 def test_short_runs_are_halved_and_none_is_lost(model: WorldModel) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsjepa.stream import score_series
-from tsjepa.surprise import FEWEST, Scorer, fit_scorer
+from tsjepa.surprise import FEWEST, Look, Pieces, Scorer, fit_scorer, see_part
 from tsjepa.world import WorldModel
 
 Runs = Sequence[NDArray[Any]]
@@ -56,13 +56,26 @@ def fit_held_out(
         scorer = fit_scorer(model, normal, held_out, context=context)
         return scorer, [score_series(scorer, x).score for x in held_out]
     folded = cut_in_folds(normal, context)
-    scores = []
+    scores, look = [], remembering(see_part)  # each block is fitted to in all folds but its own
     for left_out in range(max(fold for fold, _ in folded) + 1):
         others = [part for fold, part in folded if fold != left_out]
         check_others(others, context)
-        scorer = fit_scorer(model, others, context=context)
+        scorer = fit_scorer(model, others, context=context, look=look)
         scores += [score_series(scorer, part).score for fold, part in folded if fold == left_out]
     return fit_scorer(model, normal, context=context), scores
+
+
+def remembering(look: Look) -> Look:
+    """Return what looks at the same series, by the same steps, once; the series have to be kept meanwhile."""
+    known: dict[tuple[int, ...], Pieces] = {}
+
+    def again(model: WorldModel, x: NDArray[Any], context: int, hop: int, first: int) -> Pieces:
+        key = id(x), context, hop, first
+        if key not in known:
+            known[key] = look(model, x, context, hop, first)
+        return known[key]
+
+    return again
 
 
 def cut_in_folds(normal: Runs, context: int) -> list[tuple[int, NDArray[Any]]]:

@@ -4,7 +4,7 @@ What a world model sees of a patch gives evidence of several kinds (`tsjepa.evid
 normal patches (`tsjepa.normality`), so that all are in one unit: 0 is usual, 1 one standard deviation more than usual.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -63,6 +63,16 @@ class Laws(NamedTuple):
     levels: tuple[Law, ...]
     residuals: tuple[Law, ...]
     offsets: tuple[Law, ...]
+
+
+Pieces = list[tuple[NDArray[np.int64], Sight]]
+Look = Callable[[WorldModel, NDArray[Any], int, int, int], Pieces]
+
+
+def see_part(model: WorldModel, x: NDArray[Any], context: int, hop: int, first: int) -> Pieces:
+    """Return where windows of a series [C, T] begin, and what is seen of them, piece by piece; see `windows_of`."""
+    cut = windows_of(np.asarray(x, np.float32), context, model.encoder.tokenizer.patch_length, hop, first)
+    return [(starts, see(model, windows)) for starts, windows in cut]
 
 
 class Scorer:
@@ -125,6 +135,7 @@ def fit_scorer(
     calibration: Sequence[NDArray[Any]] | None = None,
     *,
     context: int,
+    look: Look = see_part,
 ) -> Scorer:
     """Learn from normal series what is usual.
 
@@ -139,6 +150,8 @@ def fit_scorer(
         `normal` is held against the others.
     context : int
         Length in points of the windows that the model was trained on; of these the whole patches are looked at.
+    look : callable, default=see_part
+        What looks at a series; one that remembers saves time where several scorers are fitted to the same ones.
 
     Returns
     -------
@@ -159,7 +172,7 @@ def fit_scorer(
     """
     n_channels = len(normal[0])
     context -= context % model.encoder.tokenizer.patch_length
-    seen, _ = see_series(model, normal, context)
+    seen, _ = see_series(model, normal, context, look=look)
     decoders = fit_decoders(seen)
     held_out = None if calibration is None else see_series(model, calibration, context)[0]
     laws, usual, unit = fit_laws(seen, decoders, held_out)
@@ -214,12 +227,11 @@ def hop_over(series: Sequence[NDArray[Any]], context: int) -> int:
 
 
 def see_series(
-    model: WorldModel, series: Sequence[NDArray[Any]], context: int, first: int = 0
+    model: WorldModel, series: Sequence[NDArray[Any]], context: int, first: int = 0, look: Look = see_part
 ) -> tuple[Sight, NDArray[np.int64]]:
     """Return what is seen of windows spread evenly over series [C, T], from a point on, and where each begins."""
-    hop, patch = hop_over(series, context), model.encoder.tokenizer.patch_length
-    cut = (part for x in series for part in windows_of(np.asarray(x, np.float32), context, patch, hop, first))
-    found = [(starts, see(model, windows)) for starts, windows in cut]
+    hop = hop_over(series, context)
+    found = [piece for x in series for piece in look(model, x, context, hop, first)]
     if sum(len(starts) for starts, _ in found) < FEWEST:
         raise ValueError(
             f"normal data must hold {context + FEWEST} rows without a gap: the {context} of a context and some more."
