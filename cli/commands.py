@@ -51,7 +51,7 @@ def pretrain(options: PretrainOptions) -> PretrainReport:
         trained.verdict,
         options.data_dir,
         named_data(plan.config),
-        bool(plan.config.world.horizons) and plan.data.log is not None,
+        bool(plan.config.world.horizons) and plan.data.log is not None and plan.data.log.resample is None,
     )
 
 

@@ -63,6 +63,7 @@ def detect(options: DetectOptions) -> DetectReport:
     threshold = find_threshold(normal, cuts, budget, options.reference_rows)
     say(f"note: {threshold.sentence()}.")
     numbers, events = find_events(cuts, score, channels, threshold, normal.scorer.patch_length)
+    numbers, events = by_beginning(numbers, events, order)
     names = [normal.runs.channels[at] for at in normal.scorer.channels]
     found = Found(runs, order, names, score, channels, numbers, events, threshold)
     check_events(options.out)  # of another command that was as fast
@@ -138,7 +139,7 @@ def check_scored(runs: LogRuns, cuts: list[Cut], score: NDArray[np.float32]) -> 
     missing = missing_shares(runs)
     share = missing.max()
     names = ", ".join(repr(runs.channels[at]) for at in np.flatnonzero(missing == share))
-    known = f"{names} is missing in {100 * share:.0f} % of all rows"
+    known = f"{names} is missing in {100 * share:.3g} % of all rows"
     why = f"a score needs every channel in the {context} rows before it, and {known}"
     if not scored:
         raise Failure(f"{runs.source}: no row has a score: {why}; fill it in, or train without it.")
@@ -178,6 +179,25 @@ def find_events(
             numbers[start:stop] = alarms.push(score[start:stop], channels[:, start:stop])
             events += alarms.take(last=True)
     return numbers, events
+
+
+def by_beginning(
+    numbers: NDArray[np.int64], events: list[Event], order: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], list[Event]]:
+    """Return events, and the number of each row's, numbered in the order in which they begin in the files.
+
+    Examples
+    --------
+    >>> late, soon = (Event(number, row, row, row, 9.0, np.zeros(1)) for number, row in ((1, 0), (2, 1)))
+    >>> numbers, events = by_beginning(np.array([1, 2]), [late, soon], order=np.array([1, 0]))
+    >>> numbers.tolist(), [(event.number, event.start) for event in events]
+    ([2, 1], [(1, 1), (2, 0)])
+    """
+    line = np.argsort(order)
+    first = sorted(events, key=lambda event: line[event.start])
+    renamed = np.zeros(len(events) + 1, np.int64)
+    renamed[[event.number for event in first]] = np.arange(1, len(events) + 1)
+    return renamed[numbers], [event._replace(number=int(renamed[event.number])) for event in first]
 
 
 def judge(runs: LogRuns, numbers: NDArray[np.int64]) -> AlarmScore:

@@ -30,7 +30,11 @@ from tsjepa.thresholds import Budget, fit_threshold
 
 def follow_log(options: DetectOptions, budget: Budget, started: float) -> DetectReport:
     """Score rows as they come, until they end, rest for too long, or Ctrl-C or SIGTERM."""
-    refused = {"--reference-rows": options.reference_rows, "--picture": options.picture, "--label": options.label}
+    refused = {
+        "--reference-rows": options.reference_rows,
+        "--picture": options.picture,
+        "--label": options.label or None,
+    }
     for flag, value in refused.items():
         if value is not None:
             raise Failure(f"{flag} needs the whole log: leave it out, or leave out --follow.", USAGE)

@@ -75,7 +75,7 @@ def open_data(header: Header, options: DetectOptions) -> LogRuns:
     log = header.config.log
     identity = log.id if options.id is None else options.id
     time = log.time if options.time is None else options.time
-    label = label_column(options.data, options)
+    label = label_column(options.data, header, options)
     return open_runs(options.data, Columns(identity, time, header.channel_names, label), options.cache_dir)
 
 
@@ -104,17 +104,17 @@ def open_runs(source: str, columns: Columns, cache_dir: Path | None) -> LogRuns:
     return runs
 
 
-def label_column(source: str, options: DetectOptions) -> str:
-    """Return the column of labels, "" for none."""
+def label_column(source: str, header: Header, options: DetectOptions) -> str:
+    """Return the column of labels, which is no channel, "" for none."""
     if options.label is not None:
         return options.label
-    names = column_names(source)
+    names = [name for name in column_names(source) if name not in (header.channel_names or ())]
     return next((name for name in names if name.lower() in LABELS), "")
 
 
 def normal_label(names: list[str], trained: str | None, options: DetectOptions) -> str:
-    """Return the column that may call rows of a normal log abnormal, "" for none."""
-    if options.label == "":
+    """Return the column that may call rows of a normal log abnormal, "" for none, as training may have asked for."""
+    if options.label == "" or (options.label is None and trained == ""):
         return ""
     wanted = [options.label, *(name for name in names if name.lower() in LABELS), trained]
     return next((name for name in wanted if name in names), "")

@@ -141,6 +141,8 @@ def save_finetuned(path: Path, task: Task, header: Header, fitted: Tuned) -> Non
     name = data_of(header, task.options.checkpoint, task.options.data)
     names = data.channel_names or (header.channel_names if series.n_channels == header.n_channels else None)
     task.model.encoder.load_state_dict(fitted.encoder.state_dict())
+    if task.model.encoder.readout is not None:
+        task.model.encoder.readout.take_channels(series.n_channels)
     classes = fitted.head.classes
     head = fitted.head._replace(classes=classes if data.classes is None else np.array(data.classes)[classes])
     header = Header(config, name, series.n_channels, series.n_timepoints, names, data.fingerprint)

@@ -69,7 +69,9 @@ def pretrain(
     config: Annotated[
         str | None, typer.Option(metavar="NAME|FILE.yaml", help="Recipe, see `tsjepa recipes`, or own file.")
     ] = None,
-    objective: Annotated[Objective | None, typer.Option(help="Method; beside --config the bare one.")] = None,
+    objective: Annotated[
+        Objective | None, typer.Option(help="Method: recipe ts-jepa-NAME; beside --config its bare form.")
+    ] = None,
     masking: Annotated[Masking | None, typer.Option(help="Which patches are hidden (mask.kind).")] = None,
     inputs: Annotated[
         str | None,

@@ -132,11 +132,13 @@ def resumed_teacher(options: PretrainOptions, out: Path, data: Data | None) -> R
 
 def resumed_config(options: PretrainOptions, header: Header, finished: int) -> Config:
     """Return the checkpoint's configuration with the epochs that are asked for; refuse any other change."""
-    base = header.config if options.config is None else load_config(options.config)
     overrides = options.overrides()
-    asked = resolve(configure(base, options.objective, overrides), header.n_timepoints, header.channel_names)
-    changed = changes(header.config, asked)
-    if changed:
+    for base, objective in meant(options, header.config):
+        asked = resolve(configure(base, objective, overrides), header.n_timepoints, header.channel_names)
+        changed = changes(header.config, asked)
+        if not changed:
+            break
+    else:
         raise Failure(
             f"--resume goes on with the configuration of the checkpoint, but {changed[0]}: leave that out, or start "
             "a new run in another --out.",
@@ -154,6 +156,20 @@ def resumed_config(options: PretrainOptions, header: Header, finished: int) -> C
             "changes, so the result is not that of an uninterrupted run."
         )
     return header.config.model_copy(update={"train": trained.model_copy(update={"epochs": epochs})})
+
+
+def meant(options: PretrainOptions, trained: Config) -> list[tuple[Config, str | None]]:
+    """Return configurations, and objectives laid over them, that flags of a run that goes on may stand for.
+
+    An objective alone is that of its recipe, and in older runs the bare one.
+    """
+    if options.config is not None:
+        return [(load_config(options.config), options.objective)]
+    if options.objective is None:
+        return [(trained, None)]
+    own = configure(None, options.objective)
+    parts = {name: getattr(own, name) for name in ("target", "regularizer", "projector", "loss")}
+    return [(trained, options.objective), (trained.model_copy(update=parts), None)]
 
 
 def changes(old: Config, new: Config) -> list[str]:

@@ -258,3 +258,16 @@ def test_what_cannot_be_resumed_is_told(run: str) -> None:
     assert "without its optimizer state" in refused(1, "--out", run)
     path.write_bytes(path.read_bytes()[:1000])
     assert "cannot be read as a checkpoint" in refused(1, "--out", run)
+
+
+@pytest.mark.parametrize("objective", ["ema", "cjepa", "sigreg", "deep"])
+def test_a_run_of_an_objective_alone_goes_on_by_the_same_command(objective: str) -> None:
+    small = ("encoder.dim=16", "encoder.depth=2", "encoder.heads=2", "predictor.dim=16", "predictor.heads=2")
+    sizes = [word for name in (*small, "tokenizer.filters=4", "projector.hidden=16") for word in ("--set", name)]
+    words = ("--data", write_data("pump"), "--objective", objective, *sizes, "--device", "cpu", "--out", "run")
+    assert pretrain(*words, "--epochs", "1").exit_code == 0
+    result = pretrain(*words, "--epochs", "2", "--resume")
+    assert result.exit_code == 0, result.output
+    bare = pretrain("--config", "tiny", *words[:4], "--device", "cpu", "--out", "bare", "--epochs", "1")
+    assert bare.exit_code == 0, bare.output
+    assert pretrain(*words[:4], "--device", "cpu", "--out", "bare", "--epochs", "1", "--resume").exit_code == 0

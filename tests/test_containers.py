@@ -555,3 +555,16 @@ def test_no_container_warns():
         warnings.simplefilter("error")
         for container in (wide_log, long_log, multiindex, series_in_cells, tables):
             to_panel(container(series()))
+
+
+@pytest.mark.parametrize("name", ["cycle", "time", "date"])
+def test_rows_of_time_points_stay_cases_whatever_their_index_is_called(name):
+    X = pd.DataFrame(np.random.default_rng(0).normal(size=(5, 8))).rename_axis(index=name)
+    assert len(to_panel(X).series) == 5
+
+
+def test_columns_of_series_are_channels_whatever_they_are_called():
+    values = series().values()
+    frame = pd.DataFrame({"x": [row[0] for row in values], "target": [row[1] for row in values]}).assign(label="calm")
+    with pytest.warns(DataWarning, match="'label'"):
+        assert to_panel(frame).channels == ("x", "target")

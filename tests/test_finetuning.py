@@ -151,12 +151,21 @@ def test_classes_are_weighed_as_scikit_learn_does():
     assert not np.array_equal(head.predict(Z), fit_linear_head(Z, y).predict(Z))
     names = np.array(["ash", "birch", "cedar"])
     assert weigh_classes({"cedar": 3.0}, names, names[y]).tolist() == [1, 1, 3]
+    numbers, days = np.array(["1", "2"]), np.array(["2020-01-01", "2020-01-02"], "datetime64[D]")
+    assert weigh_classes({"2": 5.0}, numbers, numbers).tolist() == [1, 5]
+    assert weigh_classes({days[0]: 2.0}, days, days).tolist() == [2, 1]
     assert weigh_classes(None, names, names[y]) is None
 
 
 @pytest.mark.parametrize(
     ("class_weight", "part"),
-    [("even", "'balanced'"), ({"oak": 2.0}, "'birch'.* are not in"), ({"ash": 0.0}, "finite number above 0")],
+    [
+        ("even", "'balanced'"),
+        (3, "'balanced'"),
+        ({"oak": 2.0}, "names 'oak', which is no class: there are"),
+        ({"ash": 1.0, "birch": 1.0, "oak": 2.0}, "names 'oak', which is no class: there are"),
+        ({"ash": 0.0}, "finite number above 0"),
+    ],
 )
 def test_weights_of_no_class_are_told(class_weight, part):
     y = np.array(["ash", "birch"])
@@ -200,6 +209,8 @@ def test_without_a_value_the_shares_of_the_classes_are_all_that_is_known():
     shares = torch.from_numpy(head.logits(np.concatenate([np.zeros((1, 5)), 50 + Z]))).softmax(1).numpy()
     np.testing.assert_allclose(shares[0], np.bincount(y) / len(y))
     np.testing.assert_array_equal(shares[1:].argmax(1), head.predict(50 + Z))
+    more = fit_linear_head(np.concatenate([np.zeros((6, 5)), 50 + Z]), np.concatenate([np.zeros(6, int), y]))
+    np.testing.assert_array_equal(more.mean, head.mean)
     older = {name: part for name, part in head.plain().items() if name != "prior"}
     np.testing.assert_array_equal(read_head({"head": older}, "a.ckpt").logits(np.zeros((1, 5)))[0], head.bias)
 

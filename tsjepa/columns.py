@@ -51,10 +51,24 @@ def is_called(name: Hashable, role: str, given: Mapping[str, str | None]) -> boo
     return isinstance(name, str) and (name == given[role] or name.lower() in NAMES[role])
 
 
+def are_numbered(names: "pd.Index[Any]") -> bool:
+    """Return whether all names of columns are whole numbers.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> are_numbered(pd.RangeIndex(3)), are_numbered(pd.Index(["0", "1"])), are_numbered(pd.Index(["flow", 1]))
+    (True, True, False)
+    """
+    return all(str(name).isdecimal() for name in names)
+
+
 def with_index(frame: "pd.DataFrame", given: Mapping[str, str | None]) -> "pd.DataFrame":
     """Return a log with its index as a column where that is its id or its time, every other table as it is."""
     index = frame.index
-    known = is_time(index.dtype) or any(is_called(index.name, role, given) for role in ("id", "time"))
+    # columns that are numbered are the time points of cases, whatever these are called
+    named = any(is_called(index.name, role, given) for role in ("id", "time")) and not are_numbered(frame.columns)
+    known = is_time(index.dtype) or named
     if not known or index.name in frame.columns:
         return frame
     # categories as names of columns take no further one

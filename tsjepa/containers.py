@@ -244,7 +244,9 @@ def only_cells(frame: "pd.DataFrame", given: Mapping[str, str | None], keep: Seq
     """Return a table of series in cells with its ids as the index, without labels and times beside them."""
     scalars = frame.loc[:, [not holds_series(column) for _, column in frame.items()]]
     roles = find_columns(scalars, {role: given[role] for role in ("id", "time")})
-    frame = without(frame, not_measured(frame, tuple(roles.values()), keep))
+    channels = [name for name in frame.columns if name not in scalars.columns]
+    # columns of series are channels, whatever they are called
+    frame = without(frame, not_measured(frame, tuple(roles.values()), [*channels, *(keep or ())]))
     if roles["time"] is not None:
         warnings.warn(f"column {roles['time']!r} of X, one time a series, is left out.", DataWarning, stacklevel=1)
         frame = frame.drop(columns=roles["time"])

@@ -15,8 +15,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from tsjepa.arrays import DataWarning, Series, unmasked
 from tsjepa.build import build_model, configure, resolve
 from tsjepa.checkpoint import CheckpointError, Header, load_checkpoint, save_checkpoint
+from tsjepa.columns import NAMES, is_time
 from tsjepa.config import Config, ConfigError
-from tsjepa.containers import NAMES, is_table, not_measured, to_pandas, without
+from tsjepa.containers import is_table, not_measured, to_pandas, without
 from tsjepa.held_out import fit_held_out
 from tsjepa.sight import cut_windows
 from tsjepa.stream import score_series
@@ -324,7 +325,7 @@ def _sensors(X: Any, known: Sequence[str] | None) -> Any:
     Rows are evenly spaced and in order, so that times would not be looked at.
     """
     frame = to_pandas(X)
-    if times := [name for name, dtype in frame.dtypes.items() if dtype.kind == "M"]:
+    if times := [name for name, dtype in frame.dtypes.items() if is_time(dtype)]:
         raise ValueError(f"column {times[0]!r} of X is a time, and rows are evenly spaced here: drop it.")
     frame = without(frame, not_measured(frame, (), known))
     return without(frame, _times(frame, () if known is None else known))

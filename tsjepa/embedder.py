@@ -67,7 +67,7 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         series, as much again as one of a few dozens.
     warm_start : bool, default=False
         Whether a second fit goes on from the weights of the first; only how it trains (``train.``) may change. Where
-        it fails, what was fitted stays as it was.
+        training fails, what was fitted stays as it was.
     verbose : int, default=0
         1 writes a line an epoch to standard error.
 
@@ -305,6 +305,8 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         panel, encoder = to_panel(X, keep=self._names()), self.model_.encoder
         tied = encoder.channels > 1 or encoder.statistics is not None or self._known_names(panel)
         series = self._series(self._by_name(panel) if tied else panel, reset=True)
+        if encoder.readout is not None:
+            encoder.readout.take_channels(series.n_channels)
         self._take(self.model_, Header(self.config_, None, series.n_channels, series.n_timepoints, self._names()))
         return series
 

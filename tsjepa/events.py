@@ -15,7 +15,7 @@ class Event(NamedTuple):
     Attributes
     ----------
     number : int
-        From 1, in the order of time.
+        From 1, in the order in which they begin.
     start, end, peak : int
         First and last row over the threshold, and the row of the highest score, from 0.
     score : float

@@ -1,5 +1,6 @@
 """The linear head of a classifier: fitted on frozen embeddings, trained on with the encoder, kept in its checkpoint."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -68,7 +69,7 @@ class LinearHead(NamedTuple):
 
 
 def without_values(Z: Array) -> NDArray[np.bool_]:
-    """Return which embeddings [n_cases, F] are those of series without any value, which are zeros: no others are.
+    """Return which embeddings [n_cases, F] are zeros, as those of series without any value are, and hardly another.
 
     Examples
     --------
@@ -177,7 +178,13 @@ def weigh_classes(class_weight: ClassWeight, classes: Array, y: Array) -> Floats
     """
     if class_weight is None:
         return None
-    weights = np.asarray(compute_class_weight(class_weight, classes=classes, y=y), np.float64)
+    if isinstance(class_weight, str) and class_weight == "balanced":
+        return np.asarray(compute_class_weight(class_weight, classes=classes, y=y), np.float64)
+    if not isinstance(class_weight, Mapping):
+        raise ValueError(f"class_weight is 'balanced', a dict of class to weight, or None, but got {class_weight!r}.")
+    if unknown := [name for name in class_weight if name not in set(classes)]:
+        raise ValueError(f"class_weight names {unknown[0]!r}, which is no class: there are {classes.tolist()}.")
+    weights = np.array([class_weight.get(name, 1.0) for name in classes], np.float64)
     if not (np.isfinite(weights) & (weights > 0)).all():
         raise ValueError(f"a class_weight is a finite number above 0, but they are {weights.tolist()}.")
     return weights
@@ -212,6 +219,9 @@ def fit_linear_head(Z: Array, y: Array, *, seed: int = 0, weights: Floats | None
     array(['b'], dtype='<U1')
     """
     classes, codes, counts = np.unique(y, return_inverse=True, return_counts=True)
+    there = ~without_values(Z)
+    if len(np.unique(codes[there])) == len(classes):  # what has no value is answered by the prior, and not by a fit
+        Z, codes = Z[there], codes[there]
     scaler, ridge = (step for _, step in make_ridge(weights).fit(Z, codes).steps)
     scale = held_out_scale(Z, codes, seed, weights)
     weight, bias = np.atleast_2d(ridge.coef_), np.atleast_1d(ridge.intercept_)

@@ -31,3 +31,8 @@ class Readout(nn.Module):
     def __init__(self, shares: Shares | None, sketch: Sketch | None, scales: Scales | None = None) -> None:
         super().__init__()
         self.shares, self.sketch, self.scales = shares, sketch, scales
+
+    def take_channels(self, n_channels: int) -> None:
+        """Make series of so many channels the usual ones: where they were not, nothing is known of their levels."""
+        if self.scales is not None and self.scales.n_channels != n_channels:
+            self.scales = Scales(n_channels)

@@ -27,6 +27,10 @@ LARGEST = float(np.finfo(np.float32).max)
 SCALE_LEFT = 1e-2
 
 
+class TooFewWindows(ValueError):
+    """Series that hold too few windows without blind patches to say what is usual."""
+
+
 class Scores(NamedTuple):
     """Scores of T rows, larger is more surprising; NaN where nothing is known.
 
@@ -205,10 +209,16 @@ def refer(scorer: Scorer, reference: NDArray[Any]) -> Scorer:
                 gain[channel] = scale[channel] / max(known.std(), SCALE_LEFT * scale[channel])
                 offset[channel] = mean[channel] - gain[channel] * known.mean()
     series = [adjusted(reference, gain, offset)]
-    parts = []
+    parts, few = [], None
     for first in range(hop_over(series, scorer.context)):
-        seen, starts = see_series(scorer.model, series, scorer.context, first)
+        try:
+            seen, starts = see_series(scorer.model, series, scorer.context, first)
+        except TooFewWindows as error:
+            few = error
+            continue
         parts.append((starts, *fit_laws(seen, scorer.decoders, prior=scorer.laws)))
+    if few is not None and not parts:
+        raise few
     begun, laws, usual, unit = zip(*parts, strict=True)
     in_order = np.concatenate(usual)[np.argsort(np.concatenate(begun))]
     return Scorer(scorer.model, scorer.context, scorer.decoders, laws[0], in_order, unit[0], gain, offset)
@@ -233,7 +243,7 @@ def see_series(
     hop = hop_over(series, context)
     found = [piece for x in series for piece in look(model, x, context, hop, first)]
     if sum(len(starts) for starts, _ in found) < FEWEST:
-        raise ValueError(
+        raise TooFewWindows(
             f"normal data must hold {context + FEWEST} rows without a gap: the {context} of a context and some more."
         )
     begun, seen = zip(*found, strict=True)

@@ -252,6 +252,7 @@ def fit_stages(model: JEPA, series: SeriesSource, header: Header, options: Optio
         epochs=before.epochs + result.epochs,
         seconds=before.seconds + result.seconds,
         verdict=of_both(taught, result.verdict),
+        to_be_ended=before.to_be_ended or result.to_be_ended,
     )
 
 

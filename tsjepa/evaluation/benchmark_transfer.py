@@ -251,7 +251,7 @@ def measure_transfer(job: Job) -> Outcome:
     for pair in job.pairs:
         try:
             found = measure_pair(job, pair, shared, seconds, digests)
-        except (ValueError, OSError, MemoryError) as error:
+        except (ValueError, OSError, MemoryError, RuntimeError) as error:
             found = Outcome(tuple(failures(job._replace(pairs=(pair,)), sentence(error))))
         scores += found.scores
         recordings += found.recordings
