@@ -236,6 +236,8 @@ def test_recipes_are_headed_by_their_command(name: str) -> None:
     lines = (ROOT / "configs" / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
     header = "\n".join(lines[: next(i for i, line in enumerate(lines) if not line.startswith("#"))])
     assert re.search(rf"^# tsjepa pretrain .*--config {name}\b(?!-)", header, re.MULTILINE)
+    number = header.splitlines()[-1]
+    assert re.search(r"\b0\.\d\d", number), f"{name} does not say what it reached"
 
 
 def test_the_number_at_a_recipes_head_is_that_of_the_docs() -> None:

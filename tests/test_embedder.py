@@ -215,7 +215,7 @@ def test_a_warm_fit_that_fails_leaves_what_was_fitted(error, monkeypatch):
 
         monkeypatch.setattr(training, "fit_stages", interrupted)
     with pytest.raises(error):
-        embedder.set_params(lr=1e3 if error is TrainingError else 1e-3).fit(X)
+        embedder.set_params(lr=1e30 if error is TrainingError else 1e-3).fit(X)
     np.testing.assert_array_equal(embedder.transform(X), Z)
     assert (embedder.config_, embedder.verdict_, embedder.model_.training) == (config, verdict, False)
 
