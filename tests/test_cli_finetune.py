@@ -172,3 +172,16 @@ def test_a_checkpoint_is_never_replaced_unasked() -> None:
     assert "no checkpoint absent.ckpt" in refused(1, "absent.ckpt", "--out", "tuned", "--overwrite")
     found("--no-supervised", "--out", "tuned", "--overwrite")
     assert load_checkpoint("tuned/finetuned.ckpt")
+
+
+def test_levels_of_another_number_of_channels_are_no_part_of_what_is_saved() -> None:
+    words = ("--config", "tiny", "--set", "probe.sketch=16", "--set", "probe.scale_features=true", "--epochs", "1")
+    result = tsjepa("pretrain", "--data", "pump.npz", *words, "--device", "cpu", "--out", "levels")
+    assert result.exit_code == 0, result.output
+    data = arrays()
+    more = {name: np.concatenate([data[name], data[name][:, :1]], 1) for name in ("X_train", "X_test")}
+    np.savez("more.npz", **{**data, **more})
+    ckpt = "levels/checkpoint.ckpt"
+    command_line.found("finetune", ckpt, *QUICK, "--data", "more.npz", "--no-supervised", "--out", "tuned")
+    classifier = TSJEPAClassifier.load("tuned/finetuned.ckpt", device="cpu")
+    assert classifier.predict(more["X_test"]).shape == (20,)

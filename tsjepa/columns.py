@@ -75,7 +75,7 @@ def with_index(frame: "pd.DataFrame", given: Mapping[str, str | None]) -> "pd.Da
     log = frame.set_axis(frame.columns.astype(object), axis=1).reset_index()
     name, roles = log.columns[0], find_columns(log, given)
     # a table of cases has one row an id, and so has a log whose rows are numbered
-    names_series = name == roles["id"] and roles["time"] is not None and index.has_duplicates
+    names_series = name == roles["id"] and roles["time"] is not None and (index.has_duplicates or name == given["id"])
     return log if names_series or name == roles["time"] else frame
 
 
