@@ -118,6 +118,7 @@ TENSORS = pa.FixedShapeTensorArray.from_numpy_ndarray
         (pa.array([[[1.0], [2.0, 3.0]]]), "row 0 of the batch holds lists of different length"),
         (pa.array(["1, 2"]), "column 'values' of the batch must hold lists of numbers, but its type is string"),
         (TENSORS(np.zeros((1, 20, 2))), r"tensors of the batch must be \(2, n_timepoints\)"),
+        (TENSORS(np.zeros((2, 2, 3, 2))), r"tensors of the batch must be \(2, n_timepoints\)"),
         (TENSORS(np.zeros((1, 20, 2)).transpose(0, 2, 1)), r"tensors of the batch must be \(2, n_timepoints\)"),
     ],
 )

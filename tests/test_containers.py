@@ -568,3 +568,9 @@ def test_columns_of_series_are_channels_whatever_they_are_called():
     frame = pd.DataFrame({"x": [row[0] for row in values], "target": [row[1] for row in values]}).assign(label="calm")
     with pytest.warns(DataWarning, match="'label'"):
         assert to_panel(frame).channels == ("x", "target")
+
+
+def test_times_in_the_index_and_in_a_column_are_no_channel_in_a_list_either():
+    times = pd.date_range("2024-01-01", periods=4, freq="s")
+    frame = pd.DataFrame({"timestamp": times, "flow": np.arange(4.0)}, index=times)
+    assert to_panel([frame]).channels == to_panel(frame).channels == ("flow",)

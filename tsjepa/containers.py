@@ -227,7 +227,10 @@ def without(frame: "pd.DataFrame", columns: list[str]) -> "pd.DataFrame":
 def by_time(frame: "pd.DataFrame") -> "pd.DataFrame":
     """Return one series with its times as the index."""
     time = find_columns(frame, dict.fromkeys(NAMES))["time"]
-    return frame if time is None or is_time(frame.index.dtype) else frame.set_index(time)
+    # of two the column is it, as in a table alone, unless it only counts
+    if time is None or (is_time(frame.index.dtype) and not is_time(frame[time].dtype)):
+        return frame
+    return frame.set_index(time)
 
 
 def is_series(cell: Any) -> bool:

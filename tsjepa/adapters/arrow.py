@@ -127,7 +127,7 @@ def plain_lists(column: pa.Array, n_channels: int) -> pa.Array:
         return plain_lists(column.dictionary_decode(), n_channels)
     if isinstance(column, pa.FixedShapeTensorArray):
         in_order = kind.permutation in (None, list(range(len(kind.shape))))
-        if not in_order or (kind.shape[0] != n_channels and len(kind.shape) > 1):
+        if not in_order or len(kind.shape) > 2 or (kind.shape[0] != n_channels and len(kind.shape) > 1):
             raise ValueError(f"tensors of the batch must be ({n_channels}, n_timepoints), but they are {kind}.")
         return column.storage
     if not is_lists(column):
