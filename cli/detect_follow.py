@@ -293,10 +293,10 @@ class Follower:
     def _written(self, rows: Rows, parts: list[Part], numbers: Numbers) -> list[list[object]]:
         """Return scored rows as they are written, in the order in which they were read."""
         assert self.layout is not None
-        places, written = (self.layout.id, self.layout.time), {}
+        columns, written = (self.layout.id, self.layout.time), {}
         for name, chosen, found, own in parts:
             for at, row in enumerate(chosen):
-                keys = [text for text, place in zip((name, rows.shown[row]), places, strict=True) if place is not None]
+                keys = [text for text, place in zip((name, rows.shown[row]), columns, strict=True) if place is not None]
                 event = numbers.get((name, int(own[at])), own[at]) or ""
                 written[int(row)] = [*keys, number(found.score[at]), event, *map(number, found.channels[:, at])]
         return [written[row] for row in sorted(written)]

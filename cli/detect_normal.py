@@ -1,6 +1,7 @@
 """What detection rests on: a world model, the normal log that says what is usual, and how logs have to be sampled."""
 
 import glob
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -83,8 +84,7 @@ def open_normal(source: str, header: Header, options: DetectOptions) -> LogRuns:
     """Open a normal log, read like the one of training."""
     log, names = header.config.log, column_names(source)
     group = log.group if source == header.data and log.group in names else None
-    named = [name for name in names if name not in (header.channel_names or ())]
-    label = normal_label(named, log.label, options)
+    label = normal_label(beside_channels(names, header), log.label, options)
     return open_runs(source, Columns(log.id, log.time, header.channel_names, label, group), options.cache_dir)
 
 
@@ -108,16 +108,25 @@ def label_column(source: str, header: Header, options: DetectOptions) -> str:
     """Return the column of labels, which is no channel, "" for none."""
     if options.label is not None:
         return options.label
-    names = [name for name in column_names(source) if name not in (header.channel_names or ())]
-    return next((name for name in names if name.lower() in LABELS), "")
+    return next(called_labels(beside_channels(column_names(source), header)), "")
 
 
 def normal_label(names: list[str], trained: str | None, options: DetectOptions) -> str:
     """Return the column that may call rows of a normal log abnormal, "" for none, as training may have asked for."""
     if options.label == "" or (options.label is None and trained == ""):
         return ""
-    wanted = [options.label, *(name for name in names if name.lower() in LABELS), trained]
+    wanted = [options.label, *called_labels(names), trained]
     return next((name for name in wanted if name in names), "")
+
+
+def beside_channels(names: Sequence[str], header: Header) -> list[str]:
+    """Return those columns of a log that are no channels of the model."""
+    return [name for name in names if name not in (header.channel_names or ())]
+
+
+def called_labels(names: list[str]) -> Iterator[str]:
+    """Yield the columns that are called like labels."""
+    return (name for name in names if name.lower() in LABELS)
 
 
 def fit_normal(options: DetectOptions) -> Normal:

@@ -54,8 +54,7 @@ def to_batch(series: Series) -> pa.RecordBatch:
     >>> to_batch(as_series([[1.0, 2.0]])).to_pylist()
     [{'row': 0, 'values': [1.0, 2.0]}]
     """
-    values = series.values if series.valid is None else np.where(series.valid, series.values, np.float32(np.nan))
-    lists = to_lists(values.reshape(series.n_cases, -1))
+    lists = to_lists(series.with_nan().reshape(series.n_cases, -1))
     return pa.RecordBatch.from_pydict({ROW: np.arange(series.n_cases), VALUES: lists})
 
 

@@ -139,8 +139,8 @@ def to_panel(
     given = {"id": id, "time": time, "channel": channel, "value": value}
     if frame.index.nlevels > 1:
         return from_index(id_first(without(frame, not_measured(frame, (), keep)), given))
-    if any(holds_series(column) for _, column in frame.items()):
-        return from_cells(only_cells(frame, given, keep))
+    if cells := [name for name, column in frame.items() if holds_series(column)]:
+        return from_cells(only_cells(frame, cells, given, keep))
     frame = with_index(frame, given)
     roles = find_columns(frame, given)
     is_log = roles["time"] is not None or roles["id"] is not None
@@ -210,12 +210,16 @@ def not_measured(
         for name, lower in names.items()
         if name not in given and (lower in ids or (LABEL.fullmatch(lower) and lower != axis))
     ]
+    text = "columns of X that look like labels or ids are left out: {}; rename one that is a channel."
+    return left_aside(frame, aside, taken, text)
+
+
+def left_aside(frame: "pd.DataFrame", aside: list[str], taken: Sequence[Any], text: str) -> list[str]:
+    """Return columns that are left out, and warn of them by a text; none where nothing would be left."""
     if not aside or set(frame.columns) <= {*aside, *taken}:
         return []
-    listed = ", ".join(map(repr, aside))
-    text = f"columns of X that look like labels or ids are left out: {listed}; rename one that is a channel."
     # told of this place, so that a fit that takes X more than once says it once
-    warnings.warn(text, DataWarning, stacklevel=1)
+    warnings.warn(text.format(", ".join(map(repr, aside))), DataWarning, stacklevel=1)
     return aside
 
 
@@ -243,13 +247,15 @@ def holds_series(column: "pd.Series[Any]") -> bool:
     return column.dtype.kind == "O" and any(map(is_series, column.dropna()[:1]))
 
 
-def only_cells(frame: "pd.DataFrame", given: Mapping[str, str | None], keep: Sequence[str] | None) -> "pd.DataFrame":
-    """Return a table of series in cells with its ids as the index, without labels and times beside them."""
-    scalars = frame.loc[:, [not holds_series(column) for _, column in frame.items()]]
-    roles = find_columns(scalars, {role: given[role] for role in ("id", "time")})
-    channels = [name for name in frame.columns if name not in scalars.columns]
-    # columns of series are channels, whatever they are called
-    frame = without(frame, not_measured(frame, tuple(roles.values()), [*channels, *(keep or ())]))
+def only_cells(
+    frame: "pd.DataFrame", cells: Sequence[Any], given: Mapping[str, str | None], keep: Sequence[str] | None
+) -> "pd.DataFrame":
+    """Return a table of series in cells with its ids as the index, without labels and times beside them.
+
+    `cells` are the columns of series: channels, whatever they are called.
+    """
+    roles = find_columns(frame.drop(columns=list(cells)), {role: given[role] for role in ("id", "time")})
+    frame = without(frame, not_measured(frame, tuple(roles.values()), [*cells, *(keep or ())]))
     if roles["time"] is not None:
         warnings.warn(f"column {roles['time']!r} of X, one time a series, is left out.", DataWarning, stacklevel=1)
         frame = frame.drop(columns=roles["time"])

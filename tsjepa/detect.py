@@ -1,6 +1,5 @@
 """The scikit-learn way to detect what should not have come: an outlier detector for the rows of a sensor log."""
 
-import warnings
 from collections.abc import Sequence
 from numbers import Integral, Real
 from pathlib import Path
@@ -12,12 +11,12 @@ from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from tsjepa.arrays import DataWarning, Series, unmasked
+from tsjepa.arrays import Series, unmasked
 from tsjepa.build import build_model, configure, resolve
 from tsjepa.checkpoint import CheckpointError, Header, load_checkpoint, save_checkpoint
 from tsjepa.columns import NAMES, is_time
 from tsjepa.config import Config, ConfigError
-from tsjepa.containers import is_table, not_measured, to_pandas, without
+from tsjepa.containers import is_table, left_aside, not_measured, to_pandas, without
 from tsjepa.held_out import fit_held_out
 from tsjepa.sight import cut_windows
 from tsjepa.stream import score_series
@@ -335,13 +334,10 @@ def _times(frame: Any, known: Sequence[str]) -> list[str]:
     """Return columns that are times by their names, and warn of them; none where nothing would be left."""
     names = [name for name in frame.columns if isinstance(name, str) and name not in known]
     times = [name for name in names if name.strip().lower() in NAMES["time"]]
-    if not times or len(times) == len(frame.columns):
-        return []
-    listed = ", ".join(map(repr, times))
-    text = "columns of X that look like times are left out, since rows are evenly spaced here"
-    # told of this place, so that a fit that takes X more than once says it once
-    warnings.warn(f"{text}: {listed}; rename one that is a sensor.", DataWarning, stacklevel=1)
-    return times
+    since = "since rows are evenly spaced here"
+    return left_aside(
+        frame, times, (), f"columns of X that look like times are left out, {since}: {{}}; rename one that is a sensor."
+    )
 
 
 def _in_order(X: Any, names: Sequence[str] | None, path: str | Path) -> Any:

@@ -5,6 +5,7 @@ normal patches (`tsjepa.normality`), so that all are in one unit: 0 is usual, 1 
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,7 +29,12 @@ SCALE_LEFT = 1e-2
 
 
 class TooFewWindows(ValueError):
-    """Series that hold too few windows without blind patches to say what is usual."""
+    """Series that hold too few windows of a context without blind patches to say what is usual."""
+
+    def __init__(self, context: int) -> None:
+        super().__init__(
+            f"normal data must hold {context + FEWEST} rows without a gap: the {context} of a context and some more."
+        )
 
 
 class Scores(NamedTuple):
@@ -209,16 +215,13 @@ def refer(scorer: Scorer, reference: NDArray[Any]) -> Scorer:
                 gain[channel] = scale[channel] / max(known.std(), SCALE_LEFT * scale[channel])
                 offset[channel] = mean[channel] - gain[channel] * known.mean()
     series = [adjusted(reference, gain, offset)]
-    parts, few = [], None
+    parts = []
     for first in range(hop_over(series, scorer.context)):
-        try:
+        with suppress(TooFewWindows):  # others may hold enough
             seen, starts = see_series(scorer.model, series, scorer.context, first)
-        except TooFewWindows as error:
-            few = error
-            continue
-        parts.append((starts, *fit_laws(seen, scorer.decoders, prior=scorer.laws)))
-    if few is not None and not parts:
-        raise few
+            parts.append((starts, *fit_laws(seen, scorer.decoders, prior=scorer.laws)))
+    if not parts:
+        raise TooFewWindows(scorer.context)
     begun, laws, usual, unit = zip(*parts, strict=True)
     in_order = np.concatenate(usual)[np.argsort(np.concatenate(begun))]
     return Scorer(scorer.model, scorer.context, scorer.decoders, laws[0], in_order, unit[0], gain, offset)
@@ -243,9 +246,7 @@ def see_series(
     hop = hop_over(series, context)
     found = [piece for x in series for piece in look(model, x, context, hop, first)]
     if sum(len(starts) for starts, _ in found) < FEWEST:
-        raise TooFewWindows(
-            f"normal data must hold {context + FEWEST} rows without a gap: the {context} of a context and some more."
-        )
+        raise TooFewWindows(context)
     begun, seen = zip(*found, strict=True)
     return Sight(*(np.concatenate(part) for part in zip(*seen, strict=True))), np.concatenate(begun)
 

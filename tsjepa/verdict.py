@@ -160,7 +160,7 @@ def judge_phase(history: Sequence[EpochDiagnostics], dim: int) -> Verdict:
 
 def collapsed(start: EpochDiagnostics, now: EpochDiagnostics, dim: int) -> str:
     """Return the evidence that last level or latents have lost their spread, whichever has less of it left."""
-    if start.relative_spread == 0 and now.relative_spread == 0:
+    if never_spread(start, now):
         return "all tokens of the last level are the same, from the start on: look at the data"
     shares = {
         "last level": ratio(now.relative_spread, start.relative_spread),
@@ -173,6 +173,11 @@ def collapsed(start: EpochDiagnostics, now: EpochDiagnostics, dim: int) -> str:
     if left < SHRUNK and blind(now) and not still(start, now):
         return f"the {where} kept {left:.1%} of the spread at the start, and predictions carry nothing of the series"
     return ""
+
+
+def never_spread(start: EpochDiagnostics, now: EpochDiagnostics) -> bool:
+    """Return whether all tokens of the last level are the same, and were so before training."""
+    return start.relative_spread == now.relative_spread == 0
 
 
 def alike(start: EpochDiagnostics, now: EpochDiagnostics, dim: int) -> str:
@@ -304,7 +309,7 @@ def to_be_ended(history: Sequence[EpochDiagnostics], *, dim: int) -> bool:
     True
     """
     start, now = history[0], history[-1]
-    nothing = start.relative_spread == now.relative_spread == 0 or alike(start, now, dim)
+    nothing = never_spread(start, now) or alike(start, now, dim)
     return judge(history, dim=dim).verdict in HOPELESS and not nothing
 
 

@@ -124,15 +124,17 @@ def carry_out(jobs: Sequence[Job], store: Store, carry: Carry | None = None) -> 
         As it was written.
     """
     store.mend()
-    before = {row[:4]: row.status for row in store.results.read()}
+    rows = store.results.read()
+    before = {row[:4]: row.status for row in rows}
     for job in jobs:
         try:
             outcome = (carry or in_own_process)(job)
-            check_alike(outcome.result, store.results.read(), store.results.path)
+            check_alike(outcome.result, rows, store.results.path)
         except RunError as error:
             outcome = Outcome(failed(job, str(error)))
         if before.get(job.key) != "ok" or outcome.result.status == "ok":  # a failure takes no result away
             store.commit(outcome, again=job.key in before)
+            rows = [*(row for row in rows if row[:4] != job.key), outcome.result]
         yield outcome.result
 
 

@@ -61,7 +61,7 @@ def board_of(results: Sequence[Result]) -> Board:
         if row.accuracy is not None:
             found.setdefault((row.data, row.method), []).append(row.accuracy)
     cells = [[rounded(found.get((name, method), [])) for method in methods] for name in data]
-    left_out = {row.data for row in {row for row in results if row.accuracy is not None} - set(kept)}
+    left_out = {row.data for row in set(results) - set(kept) if row.accuracy is not None}
     partial = frozenset(row.data for row in results if row.partial)
     accuracy = np.array(cells, np.float64).reshape(len(data), len(methods))
     return Board(data, methods, accuracy, partial, tuple(name for name in data if name in left_out))

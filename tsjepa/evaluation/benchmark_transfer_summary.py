@@ -14,10 +14,10 @@ from tsjepa.evaluation.study_figures import file_names
 
 Row = TypeVar("Row", Transferred, Recording)
 # What was pretrained on, what the head was fitted on, and the target
-Pair = tuple[str, str, str]
+PairName = tuple[str, str, str]
 
 
-def pair_of(row: Transferred | Recording) -> Pair:
+def pair_of(row: Transferred | Recording) -> PairName:
     """Return the pair of a row, with the source."""
     return row.pretrain_on, row.fit_on, row.target
 
@@ -37,27 +37,32 @@ def sections(rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 def shared_seeds(rows: Sequence[Row]) -> list[Row]:
     """Return the rows of the seeds that, on their pair, every method has which is there at all."""
-    seeds: dict[Pair, dict[str, set[int]]] = {}
+    seeds: dict[PairName, dict[str, set[int]]] = {}
     for row in rows:
         seeds.setdefault(pair_of(row), {}).setdefault(row.method, set()).add(row.seed)
     return [row for row in rows if all(row.seed in own for own in seeds[pair_of(row)].values())]
 
 
+def with_result(rows: Sequence[Transferred]) -> list[Transferred]:
+    """Return the rows of all labels that have an accuracy."""
+    return [row for row in rows if row.labels == ALL and row.accuracy is not None]
+
+
 def scored(rows: Sequence[Transferred]) -> list[Transferred]:
-    """Return the rows of all labels that have an accuracy, of seeds that compare."""
-    return shared_seeds([row for row in rows if row.labels == ALL and row.accuracy is not None])
+    """Return those of them whose seeds compare."""
+    return shared_seeds(with_result(rows))
 
 
 def shared_pairs(rows: Sequence[Transferred]) -> list[Transferred]:
     """Return those of them whose pair every method has that has a result at all."""
-    methods = {row.method for row in rows if row.labels == ALL and row.accuracy is not None}
-    there: dict[Pair, set[str]] = {}
-    for row in scored(rows):
+    methods, kept = {row.method for row in with_result(rows)}, scored(rows)
+    there: dict[PairName, set[str]] = {}
+    for row in kept:
         there.setdefault(pair_of(row), set()).add(row.method)
-    return [row for row in scored(rows) if there[pair_of(row)] == methods]
+    return [row for row in kept if there[pair_of(row)] == methods]
 
 
-def over_pairs(values: Iterable[tuple[Pair, float | None]]) -> float | None:
+def over_pairs(values: Iterable[tuple[PairName, float | None]]) -> float | None:
     """Return the mean over pairs of the mean over seeds, None where there is no value.
 
     Examples
@@ -65,7 +70,7 @@ def over_pairs(values: Iterable[tuple[Pair, float | None]]) -> float | None:
     >>> over_pairs([(("a", "b", "b"), 0.5), (("a", "b", "b"), 1.0), (("a", "c", "c"), 0.25)])
     0.5
     """
-    found: dict[Pair, list[float]] = {}
+    found: dict[PairName, list[float]] = {}
     for pair, value in values:
         if value is not None:
             found.setdefault(pair, []).append(value)
