@@ -8,10 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from tsjepa.loops import compiled, divided
+from tsjepa.loops import TAPS, compiled, divided
 
-# Taps of a filter: their loop is written out
-TAPS = 9
 # Series that are worth a thread of their own
 GRAIN = 8
 Floats = NDArray[np.float32]

@@ -1,25 +1,53 @@
-"""A bank of dilated filters pooled inside patches, value and gradient in blocks that stay in the processor's cache."""
+"""A bank of dilated filters pooled inside patches: value and gradient without ever holding all responses."""
 
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from tsjepa.elementwise import in_place
-from tsjepa.loops import by_loop
+from tsjepa.loops import TAPS, by_loop
 
 # Responses that are held at a time: about the second-level cache of a core; a GPU wants few large kernels
 BLOCK = {"cpu": 2**17, "cuda": 2**26, "mps": 2**26}
 
 
+class LoopedResponses(torch.autograd.Function):
+    """Share of positive values, smoothed by a sigmoid, and maximum of each filter's responses inside each patch.
+
+    By compiled loops, for filters of nine taps, in float32 on a CPU. Inputs have no gradient.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, windows: Tensor, weight: Tensor, dilations: tuple[int, ...], patch_length: int) -> Tensor:
+        """Return share and maximum [R, 2, G, F]; weight [G, F, C * 9 + 1], see `pooled_responses`."""
+        from tsjepa.filter_loops import pool_patches, side_by_side  # compile
+
+        x, rows = side_by_side(windows), len(windows)
+        pooled = pool_patches(x, weight, dilations, patch_length)
+        ctx.save_for_backward(x, weight, pooled)
+        ctx.dilations, ctx.patch_length = dilations, patch_length
+        return pooled.permute(0, 4, 3, 1, 2).flatten(0, 1)[:rows]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None, None]:
+        """Return the gradient with respect to the weights; equal maxima share theirs evenly."""
+        from tsjepa.filter_loops import LANES, weight_gradients
+
+        x, weight, pooled = ctx.saved_tensors
+        lanes = torch.nn.functional.pad(grad, (0, 0) * 3 + (0, -len(grad) % LANES)).unflatten(0, (-1, LANES))
+        given = lanes.permute(0, 3, 4, 2, 1).contiguous()
+        return None, weight_gradients(x, weight, ctx.dilations, pooled, given, ctx.patch_length), None, None
+
+
 class PooledResponses(torch.autograd.Function):
     """Share of positive values, smoothed by a sigmoid, and maximum of each filter's responses inside each patch.
 
-    The responses, by far the largest array, are never held whole: the backward pass computes them again. Inputs have
-    no gradient.
+    By products of what all taps see in blocks that stay in the processor's cache. The responses, by far the largest
+    array, are never held whole: the backward pass computes them again. Inputs have no gradient.
     """
 
     @staticmethod
@@ -72,9 +100,9 @@ def pooled_responses(
 
     Returns
     -------
-    share : Tensor of shape (G, R, F)
+    share : Tensor of shape (R, G, F)
         Mean sigmoid of the responses of a patch.
-    peak : Tensor of shape (G, R, F)
+    peak : Tensor of shape (R, G, F)
         Their maximum.
 
     Examples
@@ -85,10 +113,14 @@ def pooled_responses(
     tensor([[[2.]]])
     """
     # the bias is the weight of a tap that is always 1
-    joined = torch.cat([weight.flatten(2), bias.unsqueeze(2)], 2).transpose(1, 2).contiguous()
+    joined = torch.cat([weight.flatten(2), bias.unsqueeze(2)], 2)
     with torch.autocast(windows.device.type, enabled=False):
-        share, peak = PooledResponses.apply(windows.to(joined.dtype), joined, dilations, patch_length)
-    return share, peak
+        windows = windows.to(joined.dtype)
+        if weight.shape[3] == TAPS and by_loop(windows, joined):
+            share, peak = LoopedResponses.apply(windows, joined, dilations, patch_length).unbind(1)
+            return share, peak
+        share, peak = PooledResponses.apply(windows, joined.transpose(1, 2).contiguous(), dilations, patch_length)
+    return share.transpose(0, 1), peak.transpose(0, 1)
 
 
 def blocks(
@@ -109,11 +141,6 @@ def fill(taps: Tensor, windows: Tensor, dilations: tuple[int, ...]) -> None:
     """Write what each tap of each dilation sees into the first rows of taps [G, R, P, C * K + 1]; the last stays 1."""
     channels, patch_length = windows.shape[1], taps.shape[2]
     size = (taps.shape[3] - 1) // channels
-    if by_loop(taps):
-        from tsjepa.tap_loops import fill_taps  # compiles
-
-        fill_taps(windows.contiguous().numpy(), np.array(dilations), (0,) * size, taps.numpy())
-        return
     reach = (windows.shape[2] - patch_length) // 2
     for seen, dilation in zip(taps[:, : len(windows)], dilations, strict=True):
         start, length = reach - dilation * (size // 2), patch_length + dilation * (size - 1)

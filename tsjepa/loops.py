@@ -13,6 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+# Taps of the filters that loops take: what they do with each is written out
+TAPS = 9
+
 
 def by_loop(*tensors: Tensor) -> bool:
     """Return whether compiled loops take tensors; else a GPU, float64 or a graph of torch's own is asked for."""

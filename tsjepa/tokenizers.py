@@ -197,7 +197,7 @@ class ConvStem(nn.Module):
         weight = SLOPE * torch.stack([conv.get_parameter("weight") for conv in self.convs])
         bias = SLOPE * torch.stack([conv.get_parameter("bias") for conv in self.convs])
         share, peak = pooled_responses(rows, weight, bias, self.dilations, self.patch_length)
-        statistics = torch.cat([share, peak / SLOPE]).transpose(0, 1).flatten(1)
+        statistics = torch.cat([share.flatten(1), peak.flatten(1) / SLOPE], 1)
         return self.proj(statistics).unflatten(0, (windows.shape[0], windows.shape[2]))
 
     def plain_statistics(self, x: Tensor) -> Tensor:
