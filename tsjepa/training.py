@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from tsjepa.arrays import SeriesSource
@@ -61,7 +61,8 @@ class JEPATraining(pl.LightningModule):
         self.model, self.header = model, header
         self.train_config: TrainConfig = header.config.train
         self.sums: dict[str, Tensor] = {}
-        self.total_steps = 0  # known once Lightning asks for the optimiser
+        # both are known once Lightning asks for the optimiser; to look for what is trained at each step takes a while
+        self.total_steps, self.trained = 0, list[nn.Parameter]()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of one batch, joined over ranks, and add its terms to the epoch's sums."""
@@ -103,11 +104,11 @@ class JEPATraining(pl.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return AdamW without decay on vectors, as biases, norms and the mask token are, and the schedule by step."""
-        parameters = [p for p in self.model.parameters() if p.requires_grad]
+        self.trained = [p for p in self.model.parameters() if p.requires_grad]
         section = self.train_config
         groups = [
-            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": section.weight_decay},
-            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+            {"params": [p for p in self.trained if p.ndim > 1], "weight_decay": section.weight_decay},
+            {"params": [p for p in self.trained if p.ndim <= 1], "weight_decay": 0.0},
         ]
         # float16 is scaled, and a fused step would undo that only after clipping
         fused = self.device.type in ("cpu", "cuda") and section.precision != "16"
@@ -127,7 +128,7 @@ class JEPATraining(pl.LightningModule):
     ) -> None:
         """Bring the gradient's norm down to `clip`; Lightning itself refuses to where a fused optimiser meets bf16."""
         if gradient_clip_val:
-            torch.nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
+            nn.utils.clip_grad_norm_(self.trained, gradient_clip_val)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Make the checkpoint say what it is."""
