@@ -173,11 +173,33 @@ def test_the_largest_mismatch_is_found_without_all_norms(monkeypatch) -> None:
     still, asked = {name: torch.zeros_like(weight) for name, weight in weights.items()}, []
     monkeypatch.setattr(bounds, "operator_norm", lambda weight: (asked.append(weight), operator_norm(weight))[1])
     assert bounds.largest_mismatch(weights, still) == 5
-    assert [float(weight.norm()) for weight in asked] == [6, 5]  # nothing that is smaller by its Frobenius norm
+    assert [float(weight.norm()) for weight in asked] == [5]  # not even the one with the largest Frobenius norm
     assert bounds.largest_mismatch(still, still) == 0
     assert math.isnan(bounds.largest_mismatch({"a": torch.tensor([math.inf])}, {"a": torch.zeros(1)}))
     with pytest.raises(ValueError, match="differ in"):
         bounds.largest_mismatch(weights, {})
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("scale", [1.0, 1e-12, 1e9, 1e30])
+def test_the_largest_mismatch_is_that_of_all_norms(dtype: torch.dtype, scale: float) -> None:
+    shapes = [(9, 40), (40, 9), (24, 24), (5, 3, 7), (6,), (), (300, 1)]
+    for seed in range(5):
+        generator = torch.Generator().manual_seed(seed)
+        sides = [
+            {str(k): (scale * torch.randn(shape, generator=generator)).to(dtype) for k, shape in enumerate(shapes)}
+            for _ in range(2)
+        ]
+        assert bounds.largest_mismatch(*sides) == max(map(float, parameter_mismatch(*sides).values()))
+
+
+@pytest.mark.parametrize("shape", [(30, 200), (200, 30), (4, 3, 5), (1, 7)])
+@pytest.mark.parametrize("decay", [0.0, 0.1, 3.0])
+def test_the_upper_bound_lies_between_both_norms(shape: tuple[int, ...], decay: float) -> None:
+    weight = torch.randn(shape) * torch.exp(-decay * torch.arange(shape[-1]))
+    norm, size = float(operator_norm(weight)), float(weight.norm())
+    assert norm <= bounds.MARGIN * bounds.upper_bound(weight, size)
+    assert bounds.upper_bound(weight, size) <= bounds.MARGIN * size
 
 
 def test_what_makes_no_sense_is_refused() -> None:
