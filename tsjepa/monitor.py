@@ -25,7 +25,7 @@ from tsjepa.history import EpochDiagnostics
 from tsjepa.logs import DIAGNOSTICS, TEACHER, EpochTable
 from tsjepa.masking import RampedMask
 from tsjepa.objective import JEPA
-from tsjepa.positional import cross_series_gap, cross_series_share, position_share
+from tsjepa.positional import cross_series, position_share
 from tsjepa.probe import cross_validate
 from tsjepa.ranks import Share, from_first_rank, join_rows, rank, share_of
 from tsjepa.spread import (
@@ -261,12 +261,12 @@ def across(sample: Sample) -> dict[str, float]:
     """Return what compares series; nothing where there is one only."""
     if len(sample.latents) < 2:
         return {}
-    arguments = (sample.predicted, sample.goal, sample.target, sample.target_valid, sample.attend)
+    gap, share = cross_series(sample.predicted, sample.goal, sample.target, sample.target_valid, sample.attend)
     views = None if sample.views is None else sample.views.means
     return {
         **compare_means(pool(sample.last, sample.attend, "mean"), views, sample.attend),
-        "cross_series_share": float(cross_series_share(*arguments)),
-        "cross_series_gap": float(cross_series_gap(*arguments)),
+        "cross_series_share": float(share),
+        "cross_series_gap": float(gap),
     }
 
 

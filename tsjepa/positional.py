@@ -59,20 +59,7 @@ def cross_series_gap(
     >>> cross_series_gap(target, target, index).item(), cross_series_gap(torch.ones(2, 1, 2), target, index).item()
     (1.0, 0.0)
     """
-    rows = target.shape[0]
-    if rows < 2:
-        raise ValueError(f"the cross-series gap compares series and needs at least 2, but got {rows}.")
-    index = index.cpu()
-    there = torch.ones(target.shape[:2], dtype=torch.bool) if token_valid is None else token_valid.cpu()
-    unit = torch.where(there.unsqueeze(-1), normalize(target), 0.0)
-    own = unit.gather(1, index.unsqueeze(-1).expand(-1, -1, target.shape[-1]))
-    n_others = there.sum(0)[index] - 1
-    others = (unit.sum(0)[index] - own) / n_others.clamp(min=1).unsqueeze(-1)
-    gap = (normalize(predicted) * (own - others)).sum(-1)
-    counted = n_others > 0
-    if valid is not None:
-        counted &= valid.cpu()
-    return gap[counted].mean()
+    return cross_series(predicted, target, index, valid, token_valid)[0]
 
 
 def cross_series_share(
@@ -110,11 +97,55 @@ def cross_series_share(
     >>> round(cross_series_share(target, target, index).item(), 6)
     1.0
     """
-    gap = cross_series_gap(predicted, target, index, valid, token_valid)
-    rows = torch.arange(target.shape[0], device=target.device).unsqueeze(1)
-    possible = cross_series_gap(target[rows, index.to(target.device)], target, index, valid, token_valid)
+    return cross_series(predicted, target, index, valid, token_valid)[1]
+
+
+def cross_series(
+    predicted: Tensor,
+    target: Tensor,
+    index: Tensor,
+    valid: Tensor | None = None,
+    token_valid: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Return `cross_series_gap` and `cross_series_share`, what both need computed once.
+
+    Parameters
+    ----------
+    predicted, target, index, valid, token_valid
+        See `cross_series_gap`.
+
+    Returns
+    -------
+    gap, share : Tensor of shape ()
+
+    Raises
+    ------
+    ValueError
+        If there is only one series.
+
+    Examples
+    --------
+    >>> target = torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]])
+    >>> [value.item() for value in cross_series(2 * target, target, torch.zeros(2, 1, dtype=torch.int64))]
+    [1.0, 1.0]
+    """
+    rows = target.shape[0]
+    if rows < 2:
+        raise ValueError(f"the cross-series gap compares series and needs at least 2, but got {rows}.")
+    index = index.cpu()
+    there = torch.ones(target.shape[:2], dtype=torch.bool) if token_valid is None else token_valid.cpu()
+    whole, places = normalize(target), index.unsqueeze(-1).expand(-1, -1, target.shape[-1])
+    unit = whole if token_valid is None else torch.where(there.unsqueeze(-1), whole, 0.0)
+    own = unit.gather(1, places)
+    n_others = there.sum(0)[index] - 1
+    others = (unit.sum(0)[index] - own) / n_others.clamp(min=1).unsqueeze(-1)
+    counted = n_others > 0
+    if valid is not None:
+        counted &= valid.cpu()
+    best = own if token_valid is None else whole.gather(1, places)
+    gap, possible = (((guess * (own - others)).sum(-1))[counted].mean() for guess in (normalize(predicted), best))
     # a cosine is off by its rounding, and 1 - cosine is of second order in the angle
-    return torch.where(possible > rounding(target), gap / possible, torch.nan)
+    return gap, torch.where(possible > rounding(target), gap / possible, torch.nan)
 
 
 def position_share(target: Tensor, valid: Tensor | None = None) -> Tensor:
