@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from sklearn.linear_model import RidgeClassifierCV
+from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
@@ -120,6 +121,18 @@ def test_cross_validation_needs_two_of_each_class():
     assert cross_validate(Z, y) > 0.9
     assert cross_validate(Z[:4], np.array([0, 0, 1, 2])) is None
     assert cross_validate(Z, y.astype(float)) is None
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize(("n", "features", "classes"), [(40, 90, 2), (90, 40, 2), (60, 60, 4), (30, 1, 3)])
+def test_cross_validation_is_that_of_scikit_learn(n, features, classes, dtype):
+    rng = np.random.default_rng(n)
+    for _ in range(3):
+        y = rng.integers(0, classes, n)
+        Z = (rng.normal(size=(n, features)) * 10.0 ** rng.uniform(-2, 2, features) + 0.5 * y[:, None]).astype(dtype)
+        Z[:, 1::3] = 7  # constant features
+        split = StratifiedKFold(3, shuffle=True, random_state=0)
+        assert cross_validate(Z, y, folds=3) == cross_val_score(make_head(), Z, y, cv=split).mean()
 
 
 def test_a_class_of_one_case_is_left_out_of_the_cross_validation():
