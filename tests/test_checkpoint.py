@@ -1,6 +1,8 @@
 import errno
+import os
 import pickle
 import resource
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from tsjepa.calibrator import calibrate
 from tsjepa.checkpoint import (
     CheckpointError,
     Header,
+    copy_atomically,
     load_checkpoint,
     read_checkpoint,
     save_checkpoint,
@@ -321,6 +324,28 @@ def test_what_the_disk_refuses_is_told_in_its_words(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert error.value.errno == errno.EFBIG
     assert not list(tmp_path.iterdir())
+
+
+def test_a_copy_is_whole_or_not_there_and_a_file_of_its_own(tmp_path, monkeypatch):
+    path, *_ = saved(tmp_path)
+    before, synced, fsync = path.read_bytes(), [], os.fsync
+    monkeypatch.setattr(os, "fsync", lambda number: (synced.append(os.fstat(number).st_ino), fsync(number)))
+    copy_atomically(path, tmp_path / "best.ckpt")
+    assert (tmp_path / "best.ckpt").read_bytes() == before
+    assert synced == [(tmp_path / "best.ckpt").stat().st_ino]
+    with path.open("rb+") as file:
+        file.write(b"damaged")
+    assert (tmp_path / "best.ckpt").read_bytes() == before
+
+    def full(source, target):
+        Path(target).write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    with pytest.raises(OSError, match="No space left"):
+        copy_atomically(path, tmp_path / "best.ckpt")
+    assert (tmp_path / "best.ckpt").read_bytes() == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["best.ckpt", "model.ckpt"]
 
 
 def test_the_file_has_ordinary_permissions(tmp_path):

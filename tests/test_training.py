@@ -9,10 +9,11 @@ import pytest
 import torch
 
 import tsjepa.training
+from tsjepa import checkpoint
 from tsjepa.arrays import Series, as_series
 from tsjepa.batches import Batches, ShuffledBatches, circular_shift, keyed_generator
 from tsjepa.build import SEEDING, build_model, configure, resolve
-from tsjepa.checkpoint import Header, load_checkpoint
+from tsjepa.checkpoint import Header, load_checkpoint, read_checkpoint
 from tsjepa.schedule import lr_factor
 from tsjepa.targets import Momentum
 from tsjepa.training import Options, TrainingError, fit
@@ -90,6 +91,16 @@ def test_metrics_hold_a_row_an_epoch(tmp_path):
         assert float(row["loss"]) == pytest.approx(weighted, rel=1e-5)
     names = ["best.ckpt", "checkpoint.ckpt", "diagnostics.csv", "metrics.csv"]
     assert sorted(p.name for p in tmp_path.iterdir()) == names
+
+
+def test_an_epoch_that_is_last_and_best_is_packed_once(tmp_path, monkeypatch):
+    packed, pack = [], checkpoint._packed
+    monkeypatch.setattr(checkpoint, "_packed", lambda content: packed.append(bytes(pack(content))) or packed[-1])
+    run(tmp_path)
+    assert len(packed) == 4
+    assert (tmp_path / "checkpoint.ckpt").read_bytes() == packed[-1]
+    best = read_checkpoint(tmp_path / "best.ckpt")["epoch"]
+    assert (tmp_path / "best.ckpt").read_bytes() == packed[best]
 
 
 def test_the_loss_falls():

@@ -12,7 +12,7 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from tsjepa.checkpoint import write_atomically
+from tsjepa.checkpoint import copy_atomically, write_atomically
 from tsjepa.logs import BEST, CHECKPOINT, METRICS, EpochTable
 from tsjepa.monitor import Monitor, TrainingError
 from tsjepa.objective import JEPA
@@ -112,8 +112,9 @@ class SaveEpoch(pl.Callback):
         """Write the checkpoint, of which `prepare` is done before."""
         self.prepare(module.device)
         trainer.save_checkpoint(self.out / CHECKPOINT)
-        if self.monitor is not None and self.monitor.best_epoch() == trainer.current_epoch + 1:
-            trainer.save_checkpoint(self.out / BEST)
+        best = None if self.monitor is None else self.monitor.best_epoch()
+        if best == trainer.current_epoch + 1 and trainer.is_global_zero:
+            copy_atomically(self.out / CHECKPOINT, self.out / BEST)
 
 
 class Cooldown(pl.Callback):

@@ -3,6 +3,7 @@
 import io
 import os
 import pickle
+import shutil
 import signal
 import threading
 import zipfile
@@ -108,6 +109,22 @@ def _write(content: dict[str, Any], path: Path) -> None:
         file.write(packed)
         file.flush()
         os.fsync(file.fileno())
+
+
+def copy_atomically(source: str | Path, path: str | Path) -> None:
+    """Copy a checkpoint's file as it is, whole or not at all as by `write_atomically`.
+
+    A copy, not a link: what damages or changes one of them leaves the other as it was.
+
+    Raises
+    ------
+    OSError
+        If a file cannot be read or written.
+    """
+    with uninterrupted(), whole_file(Path(path)) as temporary:
+        shutil.copyfile(source, temporary)
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
 
 
 def _packed(content: dict[str, Any]) -> memoryview:
