@@ -18,6 +18,7 @@ from tsjepa.masking import Mask
 from tsjepa.monitor import DIAGNOSTICS, VIEWS_KEY, Monitor, compare_means, measuring, read_history, teacher_verdict
 from tsjepa.positional import cross_series_share, position_share, predictor_sensitivity
 from tsjepa.spread import alignment, dead_dimensions, self_cluster, uniformity
+from tsjepa.threads import threads
 from tsjepa.training import FitResult, Options, TrainingError, check_teacher, fit, fit_stages
 from tsjepa.verdict import Verdict, of_both, to_be_ended
 from tsjepa.views import Views, sensitivity
@@ -97,6 +98,20 @@ def test_every_diagnostic_is_recorded_as_direct_calls_give_it():
     for name, value in wanted.items():
         assert getattr(record, name) == pytest.approx(float(value), rel=1e-5), name
     assert record.parameter_mismatch > 0
+
+
+def test_numbers_are_taken_by_one_thread(monkeypatch):
+    used = []
+
+    def noted(*samples, **how):
+        used.append(torch.get_num_threads())
+        return effective_rank(*samples, **how)
+
+    monkeypatch.setattr("tsjepa.monitor.effective_rank", noted)
+    with threads(2):
+        Monitor(make("ema")[0], toy(20)[0]).measure(0)
+        assert torch.get_num_threads() == 2
+    assert set(used) == {1}
 
 
 def test_what_a_model_does_not_have_is_not_recorded():

@@ -14,6 +14,7 @@ from tsjepa.encoder import Encoder, normalized
 from tsjepa.normalization import level_and_scale
 from tsjepa.precision import fast_float32
 from tsjepa.sections import ProbeConfig
+from tsjepa.threads import threads
 from tsjepa.whitening import scatter_within
 
 # Series, all their channels, that a sketch is calibrated on
@@ -108,12 +109,13 @@ class Calibrator:
                 self.shares = [joined([self.share_block(batch) for batch in placed])]
                 self.sketch.whiten(0, [combined(block) for block in self.shares])
             own = [joined(parts) for parts in zip(*map(self.blocks, placed), strict=True)]
-            self.sketch.whiten(len(self.shares), [combined(block) for block in own])
-            self.scaled = self.scaled or self.scale_blocks(placed)
-            blocks = self.shares + own + self.scaled
-            rows = torch.cat([block.rows.to(device) for block in blocks], 1)  # some were measured on another one
-            weights = block_weights(self.probe, len(blocks), self.source.n_cases)
-            self.sketch.measure(rows, weights, [self.encoder.channels**0.5] * 2 * self.probe.scale_features)
+            with threads(1):  # of matrices as small as these a second thread takes longer to wake than it saves
+                self.sketch.whiten(len(self.shares), [combined(block) for block in own])
+                self.scaled = self.scaled or self.scale_blocks(placed)
+                blocks = self.shares + own + self.scaled
+                rows = torch.cat([block.rows.to(device) for block in blocks], 1)  # some were measured on another one
+                weights = block_weights(self.probe, len(blocks), self.source.n_cases)
+                self.sketch.measure(rows, weights, [self.encoder.channels**0.5] * 2 * self.probe.scale_features)
         self.encoder.train(training)
 
     @cached_property

@@ -38,6 +38,7 @@ from tsjepa.spread import (
     uniformity,
 )
 from tsjepa.targets import EMATarget
+from tsjepa.threads import threads
 from tsjepa.verdict import Verdict, judge, to_be_ended
 from tsjepa.views import Views, masked_views, sensitivity
 from tsjepa.world import WorldModel
@@ -197,23 +198,24 @@ class Monitor:
 
     def numbers(self, sample: Sample) -> dict[str, float]:
         """Return what a record holds besides epoch and loss."""
-        tokens, latents = chosen_tokens(sample.last, sample.attend), chosen_tokens(sample.latents, sample.attend)
-        return {
-            "effective_rank": float(effective_rank(tokens, centred=True)),
-            "relative_spread": float(relative_spread(tokens)),
-            "latent_spread": float(spread(latents)),
-            "latent_effective_rank": float(effective_rank(latents, centred=True)),
-            "position_share": float(position_share(sample.latents, sample.attend)),
-            "normalized_std": float(normalized_std(tokens)),
-            # fewer samples that are zero are not told from a normal law
-            "sigreg_score": float(sigreg_score(latents, keyed_generator(*KEY))) if len(latents) >= 3 else math.nan,
-            "probe": self.probe(sample.last, sample.attend),
-            "dead_dimensions": float(dead_dimensions(tokens)),
-            **across(sample),
-            **gaps(sample),
-            **self.mismatch(),
-            **self.answer(sample),
-        }
+        with threads(1):  # of matrices as small as these a second thread takes longer to wake than it saves
+            tokens, latents = chosen_tokens(sample.last, sample.attend), chosen_tokens(sample.latents, sample.attend)
+            found = {
+                "effective_rank": float(effective_rank(tokens, centred=True)),
+                "relative_spread": float(relative_spread(tokens)),
+                "latent_spread": float(spread(latents)),
+                "latent_effective_rank": float(effective_rank(latents, centred=True)),
+                "position_share": float(position_share(sample.latents, sample.attend)),
+                "normalized_std": float(normalized_std(tokens)),
+                # fewer samples that are zero are not told from a normal law
+                "sigreg_score": float(sigreg_score(latents, keyed_generator(*KEY))) if len(latents) >= 3 else math.nan,
+                "probe": self.probe(sample.last, sample.attend),
+                "dead_dimensions": float(dead_dimensions(tokens)),
+                **across(sample),
+                **gaps(sample),
+                **self.mismatch(),
+            }
+        return {**found, **self.answer(sample)}
 
     def mismatch(self) -> dict[str, float]:
         """Return the largest norm of a weight of the encoder less the EMA target's; other targets have none."""
