@@ -16,6 +16,7 @@ from tsjepa.layers import (
     instance_normalize,
     plain_attention,
     sincos_positions,
+    softmax,
 )
 
 
@@ -102,6 +103,34 @@ def test_position_code_is_that_of_vaswani() -> None:
     np.testing.assert_allclose(sincos_positions(torch.from_numpy(positions), dim).numpy(), want, atol=1e-4)
 
 
+def test_positions_that_come_more_than_once_have_the_code_of_each_alone() -> None:
+    positions = torch.arange(12).repeat(5, 1)
+    want = sincos_positions(positions[0], 64)
+    assert torch.equal(sincos_positions(positions, 64), want.expand(5, -1, -1))
+    assert torch.equal(sincos_positions(positions[:, 3:] - 3, 64), want[:9].expand(5, -1, -1))
+    below = positions - 4  # are no rows of a table
+    torch.testing.assert_close(sincos_positions(below, 64), sincos_positions(below[0], 64).expand(5, -1, -1))
+
+
+@pytest.mark.parametrize("n", [1, 3, 8, 10, 25, 31, 32, 40])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_softmax_equals_torchs(n: int, dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(n)
+    logits = (4 * torch.randn(6, 2, 5, n, generator=generator)).to(dtype)
+    logits[..., 1:][torch.rand(6, 2, 5, n - 1, generator=generator) < 0.2] = -torch.inf
+    weights, upstream = softmax(logits.requires_grad_()), torch.randn(6, 2, 5, n, generator=generator)
+    weights.backward(upstream.to(dtype))
+    exact = logits.detach().double().requires_grad_()
+    want = torch.softmax(exact, -1)
+    want.backward(upstream.to(dtype).double())
+    assert weights.dtype == dtype
+    close = {"rtol": 2e-2, "atol": 1e-2} if dtype == torch.bfloat16 else {"rtol": 1e-5, "atol": 1e-6}
+    torch.testing.assert_close(weights.double(), want, **close)
+    torch.testing.assert_close(logits.grad.double(), exact.grad, **close)
+    if dtype == torch.float32:
+        assert torch.equal(weights, torch.softmax(logits, -1))
+
+
 def reference_block(block: Block, x: Tensor, attend: Tensor | None) -> Tensor:
     """Run a block head by head and query by query."""
     dim, size = x.shape[-1], x.shape[-1] // block.heads
@@ -155,6 +184,15 @@ def test_gathered_rows_come_from_their_own_row(data: st.DataObject) -> None:
     for b in range(rows):
         for i in range(k):
             assert got[b, i].tolist() == [b * 100 + index[b, i].item() * 10 + d for d in range(3)]
+
+
+def test_gathered_rows_and_their_gradients_are_those_of_gather() -> None:
+    tokens, index = torch.randn(4, 6, 3, requires_grad=True), torch.tensor([[5, 0, 5], [1, 1, 1], [2, 3, 4], [0, 1, 2]])
+    upstream = torch.randn(4, 3, 3)
+    want = tokens.gather(1, index.unsqueeze(-1).expand(-1, -1, 3))
+    assert torch.equal(gather_tokens(tokens, index), want)
+    (mine,) = torch.autograd.grad(gather_tokens(tokens, index), tokens, upstream)
+    assert torch.equal(mine, torch.autograd.grad(want, tokens, upstream)[0])
 
 
 @pytest.mark.parametrize("masked", [False, True])

@@ -13,6 +13,8 @@ SCALE_FLOOR = 1e-4
 # Up to this many tokens attention as plain products is quicker on a CPU than torch's fused kernel, whose products are
 # small ones that oneDNN is slow at, the more so backward in bfloat16; beyond, its logits would fill the memory
 SHORT = 512
+# So many bfloat16 numbers make a vector of AVX-512
+HALF_VECTOR = 32
 
 
 def instance_normalize(x: Tensor, valid: Tensor | None = None) -> Tensor:
@@ -74,6 +76,11 @@ def sincos_positions(positions: Tensor, dim: int) -> Tensor:
     >>> sincos_positions(torch.tensor([0]), 4)
     tensor([[0., 0., 1., 1.]])
     """
+    if positions.ndim > 1 and positions.is_cpu and positions.numel() and not torch.compiler.is_compiling():
+        first, last = (int(bound) for bound in positions.aminmax())  # a GPU would be waited for
+        if first >= 0 and last + 1 < positions.numel():  # sines are dear, and most positions come more than once
+            codes = sincos_positions(torch.arange(last + 1), dim)
+            return codes.index_select(0, positions.flatten()).unflatten(0, positions.shape)
     half = dim // 2
     exponent = torch.arange(half, dtype=torch.float32, device=positions.device) / half
     angle = positions.unsqueeze(-1).float() * torch.pow(10_000.0, -exponent)
@@ -160,7 +167,9 @@ class Block(nn.Module):
 
     def split(self, x: Tensor, parts: int) -> tuple[Tensor, ...]:
         """Return [B, N, parts * D] as `parts` tensors [B, H, N, D/H]."""
-        return x.unflatten(-1, (parts, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        heads = x.unflatten(-1, (parts, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        # one copy of all parts, where plain products would make one of each
+        return (heads.contiguous() if x.is_cpu else heads).unbind(0)
 
 
 def plain_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -174,7 +183,25 @@ def plain_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | No
     logits = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
     if mask is not None:
         logits = logits.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else logits + mask
-    return torch.softmax(logits, -1) @ value
+    return softmax(logits) @ value
+
+
+def softmax(logits: Tensor) -> Tensor:
+    """Softmax over the last dimension, also of short rows of bfloat16 numbers at the processor's speed.
+
+    Torch computes a row at a time, and one that is shorter than a vector number by number. Rows of float32 are left to
+    it: as columns they would be summed in another order.
+
+    Examples
+    --------
+    >>> softmax(torch.zeros(2, 2, dtype=torch.bfloat16)).tolist()
+    [[0.5, 0.5], [0.5, 0.5]]
+    """
+    n, half = logits.shape[-1], logits.dtype == torch.bfloat16
+    if not (half and n < HALF_VECTOR and logits.is_cpu) or torch.compiler.is_compiling():
+        return torch.softmax(logits, -1)
+    columns = torch.softmax(logits.reshape(-1, n).t().contiguous(), 0)
+    return columns.t().reshape(logits.shape)
 
 
 def causal_mask(n_tokens: int, device: torch.device, mask: Tensor | None = None) -> Tensor:
@@ -218,4 +245,7 @@ def gather_tokens(tokens: Tensor, index: Tensor) -> Tensor:
     >>> gather_tokens(torch.tensor([[[1], [2]], [[3], [4]]]), torch.tensor([[1], [0]])).flatten()
     tensor([2, 3])
     """
-    return tokens.gather(1, index.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))
+    # whole rows are copied several times as fast as the single numbers that `gather` looks up
+    starts = torch.arange(len(tokens), device=tokens.device) * tokens.shape[1]
+    rows = (index + starts.unsqueeze(1)).flatten()
+    return tokens.flatten(0, 1).index_select(0, rows).unflatten(0, index.shape)

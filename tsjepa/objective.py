@@ -286,7 +286,7 @@ class JEPA(nn.Module):
         goal = self.target(x, self.levels, valid, attend, mask.context, seen)
         return Branches(
             mask,
-            torch.cat(levels[1:] or levels, -1),
+            side_by_side(levels[1:] or levels),
             self.project(predicted[:, n_context:], mask.target_valid),
             self.project(predicted[:, :n_context], seen) if everywhere else None,
             self.project(self.joined(goal), attend),
@@ -318,7 +318,7 @@ class JEPA(nn.Module):
         """Return levels of the target [B, N, D] side by side, each layer-normed where that is asked for."""
         if self.normalize_target:
             levels = [F.layer_norm(level, level.shape[-1:]) for level in levels]
-        return torch.cat(levels, -1)
+        return side_by_side(levels)
 
     def project(self, tokens: Tensor, valid: Tensor | None) -> Tensor:
         """Map tokens to the space of loss and regularizer; without a projector that is their own."""
@@ -347,6 +347,11 @@ class JEPA(nn.Module):
     def update_target(self, step: int, total: int) -> None:
         """Let the target follow the encoder, after the optimiser's step `step` of `total`; only an average moves."""
         self.target.update(self.encoder, step, total)
+
+
+def side_by_side(levels: list[Tensor]) -> Tensor:
+    """Return levels [B, N, D] as one tensor [B, N, L * D]; a single one as it is, without a copy."""
+    return torch.cat(levels, -1) if len(levels) > 1 else levels[0]
 
 
 def seen_tokens(mask: Mask, attend: Tensor | None) -> Tensor | None:
