@@ -41,6 +41,8 @@ class Layout(NamedTuple):
         Of times that are dates, as numpy calls it; None for numbers.
     mark : str
         What stands between two values.
+    names : list of str
+        Of all columns, so that a line with more or fewer values is known.
     """
 
     id: int | None
@@ -48,6 +50,7 @@ class Layout(NamedTuple):
     channels: list[int]
     unit: str | None
     mark: str
+    names: list[str]
 
 
 class Rows(NamedTuple):
@@ -82,7 +85,7 @@ def find_columns(
             refuse_long(source, names)
             raise Failure(f"{source} has no column {name!r}{flag}, which the log of training had: {header.strip()}")
     at_id, at_time = (None if name is None else names.index(name) for name in (identity, moment))
-    return Layout(at_id, at_time, [names.index(name) for name in channels], unit, mark)
+    return Layout(at_id, at_time, [names.index(name) for name in channels], unit, mark, names)
 
 
 def refuse_long(source: str, names: list[str]) -> None:
@@ -97,8 +100,7 @@ def refuse_long(source: str, names: list[str]) -> None:
 
 def read_rows(source: str, lines: list[tuple[int, str]], layout: Layout, counted: int) -> Rows:
     """Read ids, times and values of lines; without a column of time, rows are counted on from `counted`."""
-    need = 1 + max(layout.channels + [at for at in (layout.id, layout.time) if at is not None])
-    found = read_cells(source, lines, layout.mark, need)
+    found = read_cells(source, lines, layout.mark, len(layout.names))
     cells = [(number, row) for (number, _), row in zip(lines, found, strict=True) if row]
     ids = [row[layout.id] if layout.id is not None else "" for _, row in cells]
     numbers = [number for number, _ in cells]
@@ -111,26 +113,26 @@ def read_rows(source: str, lines: list[tuple[int, str]], layout: Layout, counted
     )
 
 
-def read_cells(source: str, lines: list[tuple[int, str]], mark: str, need: int) -> list[list[str]]:
+def read_cells(source: str, lines: list[tuple[int, str]], mark: str, width: int) -> list[list[str]]:
     """Return what stands in each line, nothing where one is empty."""
     try:
         found = list(csv.reader([text for _, text in lines], delimiter=mark))
     except csv.Error:
         found = []
     # a quote that does not end takes the next line, too
-    if len(found) == len(lines) and all(len(row) >= need or not row for row in found):
+    if len(found) == len(lines) and all(len(row) == width or not row for row in found):
         return found
-    return [read_line(source, number, text, mark, need) for number, text in lines]
+    return [read_line(source, number, text, mark, width) for number, text in lines]
 
 
-def read_line(source: str, number: int, text: str, mark: str, need: int) -> list[str]:
+def read_line(source: str, number: int, text: str, mark: str, width: int) -> list[str]:
     """Return what stands in a line, and tell it where it is bad."""
     try:
         row = next(csv.reader([text], delimiter=mark))
     except csv.Error as error:
         raise BadLine(source, number, f" cannot be read ({error}).") from error
-    if row and len(row) < need:
-        raise BadLine(source, number, f" has {len(row)} values, and {need} are needed.")
+    if row and len(row) != width:
+        raise BadLine(source, number, f" has {len(row)} values, and the first line names {width}.")
     return row
 
 

@@ -612,7 +612,8 @@ def test_a_rotated_log_is_followed(restarted: bool, header: bool, monkeypatch: p
         ("b,2024-01-01 00:06:51,0.5,0.5\n", "line 414: there is a row in b at 2024-01-01 00:06:51 already"),
         ("b,2024-01-01 00:06:40,0.5,0.5\n", "line 414: time runs backwards in b"),
         ("b,2024-01-01 00:06:52,much,0.5\n", "line 414: 'much' is no number"),
-        ("b,2024-01-01 00:06:52\n", "line 414 has 2 values, and 4 are needed"),
+        ("b,2024-01-01 00:06:52\n", "line 414 has 2 values, and the first line names 4"),
+        ("b,2024-01-01 00:06:52,0,5,0,5\n", "line 414 has 6 values, and the first line names 4"),
     ],
 )
 def test_rows_before_a_bad_line_are_scored(bad: str, sentence: str) -> None:
@@ -684,7 +685,7 @@ def test_a_signal_waits_for_the_end_of_a_step() -> None:
         ("run,timestamp,flow,level\na,2024-01-01,1.0,much\n", "line 2: 'much' is no number"),
         ("run,timestamp,flow,level\na,2024-01-01,1.0,inf\n", "line 2: 'inf' is too large"),
         ("run,timestamp,flow,level\na,yesterday,1.0,2.0\n", "line 2: 'yesterday' is no time"),
-        ("run,timestamp,flow,level\na,2024-01-01\n", "line 2 has 2 values, and 4 are needed"),
+        ("run,timestamp,flow,level\na,2024-01-01\n", "line 2 has 2 values, and the first line names 4"),
     ],
 )  # fmt: skip
 def test_bad_lines_are_told_in_a_sentence(text: str, sentence: str) -> None:

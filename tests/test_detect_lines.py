@@ -9,7 +9,8 @@ from pyarrow.csv import ConvertOptions
 
 from tsjepa.cli.detect_lines import BadLine, Layout, read_cells, read_rows, read_times
 
-LAYOUT = Layout(None, 0, [1], None, ",")
+LAYOUT = Layout(None, 0, [1], None, ",", ["time", "flow"])
+NOTED = LAYOUT._replace(names=["time", "flow", "note"])
 
 
 @pytest.mark.parametrize("word", [*ConvertOptions().null_values, "None", " "])
@@ -31,12 +32,12 @@ def test_dates_may_say_how_far_they_are_off(unit: str) -> None:
 
 
 def test_a_quote_that_does_not_end_takes_no_other_line() -> None:
-    rows = read_rows("live.csv", [(2, '1,2,"a'), (3, "2,3,b")], LAYOUT, 0)
+    rows = read_rows("live.csv", [(2, '1,2,"a'), (3, "2,3,b")], NOTED, 0)
     assert rows.time.tolist() == [1, 2]
 
 
 def test_lines_of_all_kinds_are_read_as_each_alone() -> None:
-    texts = ["1,2", "", '"2",3\r', '3,"4"', '4,5,"a', '5,"6', "6,7", '7,8,"b"', '8,9,"c']
+    texts = ["1,2", "", '"2",3\r', '3,"4"', '4,"5,a', '5,"6', "6,7", '7,"8,b"', '8,"9,c']
     found = read_cells("live.csv", list(enumerate(texts)), ",", 2)
     assert found == [next(csv.reader([text])) for text in texts]
 
@@ -48,7 +49,7 @@ def test_whole_lines_are_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert asked == [100]
 
 
-@pytest.mark.parametrize("text", ["1,2,a\rb", "1,nothing", "1", '1,"x'])
+@pytest.mark.parametrize("text", ["1,2\rb", "1,nothing", '1,"x'])
 def test_a_bad_line_is_known_by_its_number(text: str) -> None:
     with pytest.raises(BadLine, match=r"live\.csv, line 3") as caught:
         read_rows("live.csv", [(2, "1,2"), (3, text)], LAYOUT, 0)
@@ -58,3 +59,10 @@ def test_a_bad_line_is_known_by_its_number(text: str) -> None:
 def test_decimals_with_a_comma_are_refused() -> None:
     with pytest.raises(BadLine, match="'0,6251' is no number; write decimals with a point"):
         read_rows("live.csv", [(2, "1;0,6251")], LAYOUT._replace(mark=";"), 0)
+
+
+@pytest.mark.parametrize(("text", "values"), [("1", 1), ("1,2", 2), ("1,0,5,a", 4), ("1,2,a,", 4), ('1,"2,a', 2)])
+def test_a_line_with_other_columns_than_the_first_is_refused(text: str, values: int) -> None:
+    with pytest.raises(BadLine, match=f"live.csv, line 3 has {values} values, and the first line names 3") as caught:
+        read_rows("live.csv", [(2, "1,2,a"), (3, text), (4, "2,3,b")], NOTED, 0)
+    assert caught.value.number == 3
