@@ -93,7 +93,7 @@ def cut(content: bytes, start: Place) -> tuple[Lines, bytes]:
 def read_lines(source: str, place: Place, idle_timeout: float | None) -> Iterator[Lines]:
     """Yield lines as they come: standard input until it ends, a file for ever, both until they rest for too long.
 
-    A last line that has not ended is yielded when a file ends by that, or by another one that takes its place.
+    A last line that has not ended is yielded as it is when the reading ends, or another file takes the place of one.
     """
     return stdin_lines(idle_timeout) if source == STDIN else file_lines(Path(source), place, idle_timeout)
 
@@ -101,12 +101,7 @@ def read_lines(source: str, place: Place, idle_timeout: float | None) -> Iterato
 def stdin_lines(idle_timeout: float | None) -> Iterator[Lines]:
     """Yield lines of standard input."""
     stream, place, left = cast(BufferedReader, sys.stdin.buffer), Place(), b""
-    while ready(stream, idle_timeout):
-        new = stream.read1(CHUNK_BYTES)
-        if not new:
-            if left:
-                yield Lines(left + b"\n", place)
-            return
+    while ready(stream, idle_timeout) and (new := stream.read1(CHUNK_BYTES)):
         lines, left = cut(left + new, place)
         if lines.content:
             yield lines

@@ -528,6 +528,19 @@ def test_standard_input_may_be_sent_again() -> None:
     same(faulty())
 
 
+@pytest.mark.parametrize("end", ["b,2024-01-01 00:06:51,0.5,0.", "b,2024-01-01 00:0"])
+def test_half_a_line_of_standard_input_is_read_again(end: str) -> None:
+    frame = faulty().drop(columns="anomaly")
+    frame.loc[411, CHANNELS] = 0.5
+    lines = frame.to_csv(index=False).splitlines(keepends=True)
+    assert lines[412].startswith(end)
+    result = tsjepa(*follow("-"), text="".join([*lines[:412], end]))
+    assert result.exit_code == 0, result.output
+    assert ("the last line has no end and is not scored" in result.stderr) == (end[-2:] == ":0")
+    assert found(*follow("-"), text="".join(lines))["rows"] == 600
+    same(frame)
+
+
 def test_following_starts_anew_behind_a_gap() -> None:
     frame = faulty()
     frame.loc[450:, "timestamp"] += pd.Timedelta("1h")

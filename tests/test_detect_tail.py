@@ -1,5 +1,6 @@
 """Lines of a log as they come, also when the log is rotated, cut off or written anew meanwhile."""
 
+import io
 import os
 import shutil
 import subprocess
@@ -154,6 +155,14 @@ def test_lines_before_one_keep_their_bytes() -> None:
     assert lines.before(10).content == "a\r\n\u00e9\n".encode("latin-1")
     assert lines.before(10).end[:2] == (55, 9)
     assert [number for number, _ in lines.numbered()] == [8, 9, 10, 11]
+
+
+def test_a_last_line_of_standard_input_that_is_cut_off_has_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"time,flow\n1,2\n2,3.4")))
+    assert [(lines.content, lines.whole, lines.start.line) for lines in read_lines("-", Place(), None)] == [
+        (b"time,flow\n1,2\n", True, 0),
+        (b"2,3.4", False, 2),
+    ]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="its pipes cannot be waited for")
