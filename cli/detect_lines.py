@@ -19,7 +19,12 @@ WORDS = {
     **dict.fromkeys(["none", *(text.lower() for text in ConvertOptions().null_values)], float("nan")),
     **{"true": 1.0, "false": 0.0},
 }
-ZONE = re.compile(r"([+-])(\d\d):?(\d\d)?$")
+# what pyarrow takes for a date; numpy takes plain numbers for years, and words such as now, too
+DATE = re.compile(
+    r"(\d{4}-\d\d-\d\d([ T]\d\d(?::\d\d(?::\d\d(?:\.\d{1,9})?)?)?)?)"
+    r"(?(2)(?:Z|([+-])([01]\d|2[0-3])(?::?([0-5]\d))?)?)",
+    re.ASCII,
+)
 
 
 class BadLine(Failure):
@@ -144,8 +149,6 @@ def read_times(source: str, shown: list[str], numbers: list[int], unit: str | No
             if not np.isfinite(found).all():
                 raise ValueError("a time is not finite")
             return found
-        if not all(text[:1].isdigit() for text in shown):  # numpy takes words such as now for a time, too
-            raise ValueError("a date begins with its year")
         return read_dates(shown, unit)
     except ValueError as error:
         if len(shown) == 1:
@@ -158,9 +161,11 @@ def read_times(source: str, shown: list[str], numbers: list[int], unit: str | No
 
 def read_dates(shown: list[str], unit: str) -> NDArray[np.int64]:
     """Return dates in ticks; all are taken for UTC but those that say how far they are off it."""
-    zones = [ZONE.search(text, 10) for text in shown]
-    bare = [text[: zone.start()] if zone else text.removesuffix("Z") for text, zone in zip(shown, zones, strict=True)]
-    minutes = [int(f"{zone[1]}1") * (60 * int(zone[2]) + int(zone[3] or 0)) if zone else 0 for zone in zones]
+    found = [match for text in shown if (match := DATE.fullmatch(text))]
+    if len(found) < len(shown):
+        raise ValueError("a date is written as in ISO 8601")
+    bare = [match[1] for match in found]
+    minutes = [int(f"{date[3]}1") * (60 * int(date[4]) + int(date[5] or 0)) if date[3] else 0 for date in found]
     dates = np.array(bare, f"datetime64[{unit}]").astype(np.int64)
     return np.asarray(dates - np.array(minutes, np.int64) * (60 * NANOSECONDS["s"] // NANOSECONDS[unit]))
 

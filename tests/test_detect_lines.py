@@ -1,6 +1,7 @@
 """What stands in lines that are followed means what it means to pyarrow, which reads logs otherwise."""
 
 import csv
+import re
 
 import numpy as np
 import pyarrow as pa
@@ -29,6 +30,28 @@ def test_dates_may_say_how_far_they_are_off(unit: str) -> None:
     texts += ["2026-03-05 02:00:03+02", "2026-03-05 00:00:04Z"]
     expected = pa.array(texts).cast(pa.timestamp(unit, "UTC")).cast(pa.int64())
     assert read_times("live.csv", texts, [2, 3, 4, 5, 6], unit).tolist() == expected.to_pylist()
+
+
+NO_DATES = (
+    *("1769904000", "20260201", "26-02-01", "2026-02", "12026-02-01", "now", "2026-02-01 24:00", "2026-02-01Z"),
+    *("2026-02-01 00:00:00+99:99", "2026-02-01 00:00:00+24:00", "2026-02-01 00:00:00z", "\uff12026-02-01", " "),
+)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("text", NO_DATES)
+@pytest.mark.parametrize("unit", ["s", "us"])
+def test_what_is_no_date_elsewhere_is_none_here(text: str, unit: str) -> None:
+    with pytest.raises(pa.ArrowInvalid):
+        pa.array([text]).cast(pa.timestamp(unit, "UTC" if text[10:] else None))
+    with pytest.raises(BadLine, match=re.escape(f"line 3: {text!r} is no time")):
+        read_times("live.csv", ["2026-02-01", text, "2026-02-03"], [2, 3, 4], unit)
+
+
+def test_dates_are_written_as_elsewhere() -> None:
+    texts = ["2026-03-05", "2026-03-05 01", "2026-03-05T01:02", "2026-03-05 01:02:03", "2026-03-05 01:02:03.25"]
+    expected = pa.array(texts).cast(pa.timestamp("us")).cast(pa.int64())
+    assert read_times("live.csv", texts, [2, 3, 4, 5, 6], "us").tolist() == expected.to_pylist()
 
 
 def test_a_quote_that_does_not_end_takes_no_other_line() -> None:
