@@ -82,6 +82,7 @@ def find_columns(
     source: str, header: str, columns: tuple[str | None, str | None, tuple[str, ...]], unit: str | None
 ) -> Layout:
     """Find id, time and channels in the first line."""
+    check_utf8(source, 1, header)
     mark = delimiter_of(header)
     names = [name.strip().removeprefix("\ufeff") for name in next(csv.reader([header], delimiter=mark))]
     identity, moment, channels = columns
@@ -103,8 +104,19 @@ def refuse_long(source: str, names: list[str]) -> None:
         )
 
 
+def check_utf8(source: str, number: int, text: str) -> None:
+    """Refuse a line with bytes that are no text: two names must not become one."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # they are decoded to what cannot be encoded
+        raise BadLine(source, number, " is not UTF-8: export it as such.") from None
+
+
 def read_rows(source: str, lines: list[tuple[int, str]], layout: Layout, counted: int) -> Rows:
     """Read ids, times and values of lines; without a column of time, rows are counted on from `counted`."""
+    for number, text in lines:
+        if not text.isascii():
+            check_utf8(source, number, text)
     found = read_cells(source, lines, layout.mark, len(layout.names))
     cells = [(number, row) for (number, _), row in zip(lines, found, strict=True) if row]
     ids = [row[layout.id] if layout.id is not None else "" for _, row in cells]

@@ -66,8 +66,8 @@ class Lines(NamedTuple):
         return self.start.behind(self.content)
 
     def numbered(self) -> list[tuple[int, str]]:
-        """Return them with their numbers in the file, from 1."""
-        text = self.content.decode(errors="replace").removesuffix("\n").split("\n")
+        """Return them with their numbers in the file, from 1; bytes that are not UTF-8 stay what they are."""
+        text = self.content.decode(errors="surrogateescape").removesuffix("\n").split("\n")
         return list(enumerate(text, self.start.line + 1))
 
     def before(self, number: int) -> "Lines":

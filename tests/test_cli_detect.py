@@ -452,6 +452,15 @@ def test_appended_rows_are_scored_once_each(cuts: tuple[int, ...]) -> None:
     same(frame)
 
 
+def test_machines_with_names_in_another_encoding_are_not_one() -> None:
+    frame = pd.concat([log(40, 0, run="P\u00fcmpe"), log(40, 1, run="P\u00f6mpe")])
+    frame.to_csv("log.csv", index=False, encoding="latin-1")
+    assert "log.csv, line 2 is not UTF-8: export it as such" in refused(1, *follow())
+    frame.to_csv("log.csv", index=False)
+    found(*follow())
+    same(frame)
+
+
 def test_half_a_line_waits_for_the_rest() -> None:
     text = faulty().drop(columns="anomaly").to_csv(index=False)
     Path("log.csv").write_text(text[:10_000])

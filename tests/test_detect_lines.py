@@ -8,7 +8,8 @@ import pyarrow as pa
 import pytest
 from pyarrow.csv import ConvertOptions
 
-from tsjepa.cli.detect_lines import BadLine, Layout, read_cells, read_rows, read_times
+from tsjepa.cli.detect_lines import BadLine, Layout, find_columns, read_cells, read_rows, read_times
+from tsjepa.cli.detect_tail import Lines, Place
 
 LAYOUT = Layout(None, 0, [1], None, ",", ["time", "flow"])
 NOTED = LAYOUT._replace(names=["time", "flow", "note"])
@@ -89,3 +90,19 @@ def test_a_line_with_other_columns_than_the_first_is_refused(text: str, values: 
     with pytest.raises(BadLine, match=f"live.csv, line 3 has {values} values, and the first line names 3") as caught:
         read_rows("live.csv", [(2, "1,2,a"), (3, text), (4, "2,3,b")], NOTED, 0)
     assert caught.value.number == 3
+
+
+@pytest.mark.parametrize("content", [b"P\xfcmpe,1,0.5", b"P\xf6mpe,1,0.5", b"a,1,0.5,\xff"])
+def test_what_is_not_utf8_is_refused(content: bytes) -> None:
+    layout = Layout(0, 1, [2], None, ",", ["machine", "time", "flow", "note"][: content.count(b",") + 1])
+    lines = Lines("P\u00fcmpe,0,0.5\n".encode() + content + b"\n", Place(9, 1)).numbered()
+    assert read_rows("live.csv", lines[:1], layout._replace(names=layout.names[:3]), 0).ids == ["P\u00fcmpe"]
+    with pytest.raises(BadLine, match=r"live\.csv, line 3 is not UTF-8: export it as such") as caught:
+        read_rows("live.csv", lines[1:], layout, 0)
+    assert caught.value.number == 3
+
+
+def test_names_that_are_not_utf8_are_refused() -> None:
+    (_, header), *_ = Lines(b"time,flow,Stra\xdfe\n", Place()).numbered()
+    with pytest.raises(BadLine, match=r"live\.csv, line 1 is not UTF-8"):
+        find_columns("live.csv", header, (None, "time", ("flow",)), None)
