@@ -15,8 +15,9 @@ from tsjepa.datasets.log_time import NANOSECONDS
 
 LARGEST = float(np.finfo(np.float32).max)
 # what is read elsewhere by pyarrow means the same here
+EMPTY = frozenset(ConvertOptions().null_values)
 WORDS = {
-    **dict.fromkeys(["none", *(text.lower() for text in ConvertOptions().null_values)], float("nan")),
+    **dict.fromkeys(["none", *(text.lower() for text in EMPTY)], float("nan")),
     **{"true": 1.0, "false": 0.0},
 }
 # what pyarrow takes for a date; numpy takes plain numbers for years, and words such as now, too
@@ -119,8 +120,11 @@ def read_rows(source: str, lines: list[tuple[int, str]], layout: Layout, counted
             check_utf8(source, number, text)
     found = read_cells(source, lines, layout.mark, len(layout.names))
     cells = [(number, row) for (number, _), row in zip(lines, found, strict=True) if row]
-    ids = [row[layout.id] if layout.id is not None else "" for _, row in cells]
     numbers = [number for number, _ in cells]
+    if layout.id is None:
+        ids = [""] * len(cells)
+    else:
+        ids = read_ids(source, [row[layout.id] for _, row in cells], numbers, layout.names[layout.id])
     if layout.time is None:
         time: NDArray[np.generic] = np.arange(counted, counted + len(cells))
         return Rows(ids, list(map(str, time)), time, read_values(source, cells, layout), numbers)
@@ -151,6 +155,14 @@ def read_line(source: str, number: int, text: str, mark: str, width: int) -> lis
     if row and len(row) != width:
         raise BadLine(source, number, f" has {len(row)} values, and the first line names {width}.")
     return row
+
+
+def read_ids(source: str, ids: list[str], numbers: list[int], name: str) -> list[str]:
+    """Return ids, of which none may be empty."""
+    if not EMPTY.isdisjoint(ids):
+        first = next(number for number, text in zip(numbers, ids, strict=True) if text in EMPTY)
+        raise BadLine(source, first, f": column {name!r} is empty; fill it or take this line out.")
+    return ids
 
 
 def read_times(source: str, shown: list[str], numbers: list[int], unit: str | None) -> NDArray[np.generic]:

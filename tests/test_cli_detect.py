@@ -707,6 +707,8 @@ def test_a_signal_waits_for_the_end_of_a_step() -> None:
         ("run,timestamp,flow,level\na,2024-01-01,1.0,much\n", "line 2: 'much' is no number"),
         ("run,timestamp,flow,level\na,2024-01-01,1.0,inf\n", "line 2: 'inf' is too large"),
         ("run,timestamp,flow,level\na,yesterday,1.0,2.0\n", "line 2: 'yesterday' is no time"),
+        ("run,timestamp,flow,level\n,2024-01-01,1.0,2.0\n", "line 2: column 'run' is empty; fill it or take this line"),
+        ("run,timestamp,flow,level\nNA,2024-01-01,1.0,2.0\n", "line 2: column 'run' is empty"),
         ("run,timestamp,flow,level\na,2024-01-01\n", "line 2 has 2 values, and the first line names 4"),
     ],
 )  # fmt: skip

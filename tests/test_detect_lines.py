@@ -1,10 +1,12 @@
 """What stands in lines that are followed means what it means to pyarrow, which reads logs otherwise."""
 
 import csv
+import io
 import re
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv
 import pytest
 from pyarrow.csv import ConvertOptions
 
@@ -106,3 +108,27 @@ def test_names_that_are_not_utf8_are_refused() -> None:
     (_, header), *_ = Lines(b"time,flow,Stra\xdfe\n", Place()).numbered()
     with pytest.raises(BadLine, match=r"live\.csv, line 1 is not UTF-8"):
         find_columns("live.csv", header, (None, "time", ("flow",)), None)
+
+
+MACHINES = Layout(0, 1, [2], None, ",", ["machine", "time", "flow"])
+
+
+def ids_of(lines: list[str]) -> list[str | None]:
+    """Return the ids of lines as a log is read otherwise."""
+    options = ConvertOptions(column_types={"machine": pa.string()}, strings_can_be_null=True)
+    text = "\n".join([",".join(MACHINES.names), *lines])
+    return pyarrow.csv.read_csv(io.BytesIO(text.encode()), convert_options=options)["machine"].to_pylist()
+
+
+@pytest.mark.parametrize("text", [*ConvertOptions().null_values, '""', '"NA"'])
+def test_ids_that_are_empty_elsewhere_are_refused(text: str) -> None:
+    lines = ["a,1,0.5", f"{text},2,0.5"]
+    assert ids_of(lines) == ["a", None]
+    with pytest.raises(BadLine, match=r"line 3: column 'machine' is empty; fill it or take this line out\.") as caught:
+        read_rows("live.csv", list(enumerate(lines, 2)), MACHINES, 0)
+    assert caught.value.number == 3
+
+
+def test_other_ids_are_what_they_are_elsewhere() -> None:
+    lines = [f"{text},1,0.5" for text in ("none", " ", "0", "Na", '"a,b"')]
+    assert read_rows("live.csv", list(enumerate(lines, 2)), MACHINES, 0).ids == ids_of(lines)
