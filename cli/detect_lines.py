@@ -170,8 +170,8 @@ def read_times(source: str, shown: list[str], numbers: list[int], unit: str | No
     try:
         if unit is None:
             found = np.array(shown, np.float64)
-            if not np.isfinite(found).all():
-                raise ValueError("a time is not finite")
+            if not np.isfinite(found).all() or not are_plain(*shown):
+                raise ValueError("a time is finite, and written in digits")
             return found
         return read_dates(shown, unit)
     except ValueError as error:
@@ -196,17 +196,40 @@ def read_dates(shown: list[str], unit: str) -> NDArray[np.int64]:
 
 def read_values(source: str, cells: list[tuple[int, list[str]]], layout: Layout) -> NDArray[np.float32]:
     """Return the channels' values; what is empty is missing."""
-    values = np.empty((len(layout.channels), len(cells)), np.float32)
-    for at, (number, row) in enumerate(cells):
-        for channel, place in enumerate(layout.channels):
-            try:
-                value = float(row[place])
-            except ValueError:
-                value = read_word(source, number, row[place])
-            if abs(value) > LARGEST:
-                raise BadLine(source, number, f": {row[place]!r} is too large; leave it empty if it is missing.")
-            values[channel, at] = value
-    return values
+    places = layout.channels
+    found = [read_numbers(source, number, [row[place] for place in places]) for number, row in cells]
+    values = np.array(found, np.float64).reshape(-1, len(places))
+    large = np.argwhere(np.abs(values) > LARGEST)
+    if len(large):
+        at, channel = large[0]
+        number, row = cells[at]
+        text = row[places[channel]]
+        raise BadLine(source, number, f": {text!r} is too large; leave it empty if it is missing.")
+    return np.ascontiguousarray(values.T, np.float32)
+
+
+def read_numbers(source: str, number: int, texts: list[str]) -> list[float]:
+    """Return the values that stand in a line, all at once where they are plain numbers."""
+    try:
+        values = list(map(float, texts))
+    except ValueError:
+        return [read_number(source, number, text) for text in texts]
+    return values if are_plain(*texts) else [read_number(source, number, text) for text in texts]
+
+
+def are_plain(*texts: str) -> bool:
+    """Tell whether numbers in texts are those of pyarrow, too: Python also reads 1_0, and digits of other scripts."""
+    joined = "".join(texts)
+    return joined.isascii() and "_" not in joined
+
+
+def read_number(source: str, number: int, text: str) -> float:
+    """Return a number, or what a word stands for."""
+    try:
+        value = float(text)
+    except ValueError:
+        return read_word(source, number, text)
+    return value if are_plain(text) else read_word(source, number, text)
 
 
 def read_word(source: str, number: int, text: str) -> float:

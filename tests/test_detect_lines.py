@@ -132,3 +132,28 @@ def test_ids_that_are_empty_elsewhere_are_refused(text: str) -> None:
 def test_other_ids_are_what_they_are_elsewhere() -> None:
     lines = [f"{text},1,0.5" for text in ("none", " ", "0", "Na", '"a,b"')]
     assert read_rows("live.csv", list(enumerate(lines, 2)), MACHINES, 0).ids == ids_of(lines)
+
+
+@pytest.mark.parametrize("text", ["1_0", "1_000.5", "\uff11", "\u0663.5", "\u00a01", "1__0", "0x1A", "1d5"])
+@pytest.mark.parametrize("others", ["0.5", "true", ""])
+def test_what_is_no_number_elsewhere_is_none_here(text: str, others: str) -> None:
+    with pytest.raises(pa.ArrowInvalid):
+        pa.array([text]).cast(pa.float32())
+    layout = Layout(0, 1, [2, 3], None, ",", ["machine", "time", "flow", "level"])
+    lines = [(2, f"a_\uff11,1,{others},0.5"), (3, f"a_\uff11,2,{others},{text}")]
+    assert read_rows("live.csv", lines[:1], layout, 0).ids == ["a_\uff11"]
+    with pytest.raises(BadLine, match=re.escape(f"line 3: {text!r} is no number")):
+        read_rows("live.csv", lines, layout, 0)
+
+
+@pytest.mark.parametrize("text", ["1_0", "\uff11"])
+def test_times_in_numbers_are_those_of_elsewhere(text: str) -> None:
+    with pytest.raises(BadLine, match=re.escape(f"line 3: {text!r} is no time; a number is needed")):
+        read_rows("live.csv", [(2, "1,0.5"), (3, f"{text},0.5")], LAYOUT, 0)
+
+
+@pytest.mark.parametrize("text", ["inf", "-1e39", "1e400"])
+def test_the_first_value_that_is_too_large_is_told(text: str) -> None:
+    lines = [(2, "1,0.5"), (3, f"2,{text}"), (4, "3,1e300")]
+    with pytest.raises(BadLine, match=re.escape(f"line 3: {text!r} is too large")):
+        read_rows("live.csv", lines, LAYOUT, 0)
