@@ -95,14 +95,11 @@ def write_scores(out: Path, found: Found) -> None:
 
 
 def score_table(found: Found, rows: NDArray[np.int64]) -> pa.Table:
-    """Return id and time in the log's own types, score, event and the channels' scores of rows.
-
-    Runs that no column tells apart, but their files, have their names in a column id.
-    """
-    columns = found.runs.columns
+    """Return id and time in the log's own types, score, event and the channels' scores of rows."""
+    columns, name = found.runs.columns, id_name(found.runs)
     table: dict[str, pa.Array] = {}
-    if columns.id is not None or len(found.runs.ids) > 1:
-        table[columns.id or "id"] = found.runs.ids.take(pa.array(run_of(found.runs, rows)))
+    if name is not None:
+        table[name] = found.runs.ids.take(pa.array(run_of(found.runs, rows)))
     if columns.time is not None:
         table[columns.time] = found.runs.shown_times(rows)
     numbers = found.numbers[rows]
@@ -110,6 +107,12 @@ def score_table(found: Found, rows: NDArray[np.int64]) -> pa.Table:
     table["event"] = pa.array(numbers, mask=numbers == 0)
     table |= {f"score_{name}": pa.array(part[rows]) for name, part in zip(found.names, found.channels, strict=True)}
     return pa.table(table)
+
+
+def id_name(runs: LogRuns) -> str | None:
+    """Return the column that ids are written in: id for names of several files; None for a log that is one run."""
+    several = "id" if len(runs.ids) > 1 else None
+    return several if runs.columns.id is None else runs.columns.id
 
 
 def run_of(runs: LogRuns, rows: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -123,7 +126,8 @@ def write_events(out: Path, found: Found) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(EVENT_COLUMNS)
-    ids = found.runs.ids.take(pa.array(run_of(found.runs, rows[:, 0]))).to_pylist()
+    named = id_name(found.runs) is not None
+    ids = found.runs.ids.take(pa.array(run_of(found.runs, rows[:, 0]))).to_pylist() if named else [""] * len(rows)
     times = found.runs.shown_times(rows.ravel()).cast(pa.string()).to_pylist()
     for at, event in enumerate(found.events):
         writer.writerow(event_row(event, ids[at], times[3 * at : 3 * at + 3], found.names, found.threshold.value))

@@ -312,7 +312,9 @@ def test_a_log_without_ids_is_one_run() -> None:
 def test_files_of_one_machine_each_are_told_apart() -> None:
     Path("machines").mkdir()
     for seed, name in enumerate("AB"):
-        log(300, seed).drop(columns="run").to_csv(f"machines/{name}.csv", index=False)
+        frame = log(300, seed).drop(columns="run")
+        frame.loc[200:220, "level"] += 3.0 * (name == "B")
+        frame.to_csv(f"machines/{name}.csv", index=False)
     content = torch.load(CKPT, weights_only=True)
     content["tsjepa"]["config"]["log"]["id"] = None  # as if it had been trained on such files
     torch.save(content, CKPT)
@@ -320,6 +322,7 @@ def test_files_of_one_machine_each_are_told_apart() -> None:
     table = pd.read_parquet("scores.parquet")
     assert list(table)[:3] == ["id", "timestamp", "score"]
     assert table["id"].tolist() == ["A.csv"] * 300 + ["B.csv"] * 300
+    assert "B.csv" in pd.read_csv("events.csv")["id"].tolist()
 
 
 def test_the_step_of_a_run_that_is_too_short_for_a_score_does_not_matter() -> None:
@@ -418,6 +421,12 @@ def batch_rows(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.read_parquet("batch/scores.parquet")
 
 
+def same_events(expected: str) -> None:
+    """Check that events are those of a batch; a follower lists them as they end."""
+    events = [pd.read_csv(path, parse_dates=["start", "end", "peak"]) for path in ("events.csv", expected)]
+    pd.testing.assert_frame_equal(events[0].sort_values("event", ignore_index=True), events[1])
+
+
 def same(frame: pd.DataFrame) -> None:
     """Check that what was followed is what a batch gives."""
     expected, followed = batch_rows(frame), pd.read_csv("scores.csv", parse_dates=["timestamp"])
@@ -427,9 +436,7 @@ def same(frame: pd.DataFrame) -> None:
     for name in ("score", "score_flow", "score_level"):
         np.testing.assert_array_equal(followed[name].astype(np.float32), expected[name])
     np.testing.assert_array_equal(followed["event"], expected["event"].astype(float))
-    events = [pd.read_csv(path, parse_dates=["start", "end", "peak"]) for path in ("events.csv", "batch/events.csv")]
-    # a follower lists them as they end
-    pd.testing.assert_frame_equal(events[0].sort_values("event", ignore_index=True), events[1])
+    same_events("batch/events.csv")
 
 
 def test_following_gives_what_a_batch_gives() -> None:
@@ -439,6 +446,14 @@ def test_following_gives_what_a_batch_gives() -> None:
     report = found(*follow())
     assert (report["rows"], report["f1"]) == (1100, None)
     same(frame)
+
+
+def test_events_of_a_log_without_ids_have_none() -> None:
+    faulty().drop(columns=["run", "anomaly"]).to_csv("log.csv", index=False)
+    found(*follow(), "--id", "")
+    found(*WORDS, "--data", "log.csv", "--id", "", "--out", "batch/scores.parquet")
+    same_events("batch/events.csv")
+    assert pd.read_csv("batch/events.csv")["id"].isna().all()
 
 
 @pytest.mark.parametrize("cuts", [(7, 8, 450), (399, 405, 460)])
