@@ -162,6 +162,7 @@ def test_where_nothing_else_is_there_what_is_called_a_time_is_a_sensor():
 
 
 TABLE = pd.DataFrame(plant(), columns=["flow", "level"])
+TIMED = TABLE.set_axis(pd.date_range("2024", periods=1500, freq="1s"))
 
 
 @pytest.mark.parametrize(
@@ -178,12 +179,24 @@ TABLE = pd.DataFrame(plant(), columns=["flow", "level"])
         ({"window": "10s"}, plant(), "window is a number of points here, but it is '10s': give window as a whole"),
         ({}, np.c_[plant(), np.full(1500, np.nan)], "X has no value at all in column 2: leave it out"),
         ({}, TABLE.assign(spare=np.nan, dead=np.nan), "no value at all in column 'spare', 'dead': leave"),
+        ({}, TIMED[::-1], "times in the index of X do not increase from row to row: sort X, and drop duplicates"),
+        ({}, TIMED.iloc[[0, *range(1500)]], "times in the index of X do not increase"),
+        ({}, TIMED.to_period("s").iloc[[1, 0, *range(2, 1500)]], "times in the index of X do not increase"),
+        ({}, TIMED.rename({TIMED.index[7]: pd.NaT}), "times in the index of X do not increase"),
         ({}, TABLE.assign(time=pd.date_range("2024", periods=1500, tz="CET")), "column 'time' of X is a time"),
     ],
 )
 def test_bad_input_is_said_in_a_sentence(parameters, X, sentence):
     with pytest.raises(ValueError, match=sentence):
         detector(**parameters).fit(X)
+
+
+def test_times_in_the_index_have_to_increase():
+    model = detector(max_epochs=1).fit(TIMED)
+    np.testing.assert_array_equal(model.score_samples(TIMED), model.score_samples(TABLE))
+    for frame in (TIMED[::-1], TIMED.iloc[[0, *range(1500)]]):
+        with pytest.raises(ValueError, match="the times in the index of X do not increase from row to row: sort X"):
+            model.predict(frame)
 
 
 @pytest.mark.parametrize("share", [None, 0.05])

@@ -321,9 +321,12 @@ class SurpriseDetector(OutlierMixin, BaseEstimator):
 def _sensors(X: Any, known: Sequence[str] | None) -> Any:
     """Return a table without what looks like labels or times; what is a time by its type is refused.
 
-    Rows are evenly spaced and in order, so that times would not be looked at.
+    Rows are evenly spaced and in order, so that times would not be looked at; those of an index have to increase.
     """
     frame = to_pandas(X)
+    index = frame.index
+    if is_time(index.dtype) and not (index.is_monotonic_increasing and index.is_unique):
+        raise ValueError("the times in the index of X do not increase from row to row: sort X, and drop duplicates.")
     if times := [name for name, dtype in frame.dtypes.items() if is_time(dtype)]:
         raise ValueError(f"column {times[0]!r} of X is a time, and rows are evenly spaced here: drop it.")
     frame = without(frame, not_measured(frame, (), known))
