@@ -123,7 +123,9 @@ class Follower:
             own if own is not None else of for own, of in ((options.id, columns.id), (options.time, columns.time))
         )
         self.columns = (identity or None, moment or None, normal.runs.channels)
-        self.longest = normal.runs.longest_step(normal.max_gap, normal.step)
+        # without times rows are counted, and have neither a gap nor a step that may be another one
+        self.timed = self.columns[1] is not None
+        self.longest = normal.runs.longest_step(normal.max_gap, normal.step) if self.timed else float("inf")
         key = [file_hash(options.checkpoint), threshold, options.data, self.columns, self.longest]
         self.state = State(options.out, {"key": key})
         self._open(options.overwrite)
@@ -264,7 +266,7 @@ class Follower:
     def _check_rate(self, name: str, run: Run, times: NDArray[np.float64]) -> None:
         """Refuse a run whose first rows are not as far apart as the model knows."""
         wanted = self.scorer.context - run.rows
-        if wanted > 0 and not self.normal.runs.counted:
+        if wanted > 0 and self.timed and not self.normal.runs.counted:
             run.early += times[:wanted].tolist()
             if len(run.early) >= self.scorer.context:
                 self._check_step(name, float(np.median(np.diff(run.early))))

@@ -309,6 +309,28 @@ def test_a_log_without_ids_is_one_run() -> None:
     assert "log.csv has no column 'run' (--id)" in refused(1, *follow(), "--out", "other/scores.csv")
 
 
+@pytest.mark.parametrize("names", ["bc", "b"])
+def test_where_there_is_no_time_rows_are_counted(names: str) -> None:
+    other = log(200, seed=3, run="c", step="7s")
+    other.loc[100:, "timestamp"] += pd.Timedelta("1h")
+    frame = pd.concat([faulty().drop(columns="anomaly"), other]).sort_index(kind="stable")
+    frame[frame["run"].isin([*names])].to_csv("log.csv", index=False)
+    words = ("--time", "", *(("--id", "") if names == "b" else ()))
+    found(*follow(), *words)
+    same_counted(*words)
+
+
+def same_counted(*words: str) -> None:
+    """Check that what was followed without times is what a batch gives."""
+    found(*WORDS, "--data", "log.csv", "--out", "batch/scores.parquet", *words)
+    followed, expected = pd.read_csv("scores.csv"), pd.read_parquet("batch/scores.parquet")
+    assert list(followed) == list(expected)
+    np.testing.assert_array_equal(followed["score"].astype(np.float32), expected["score"])
+    np.testing.assert_array_equal(followed["event"], expected["event"].astype(float))
+    events = pd.read_csv("events.csv").sort_values("event", ignore_index=True)
+    pd.testing.assert_frame_equal(events, pd.read_csv("batch/events.csv"))
+
+
 def test_files_of_one_machine_each_are_told_apart() -> None:
     Path("machines").mkdir()
     for seed, name in enumerate("AB"):
