@@ -50,7 +50,7 @@ def follow_log(options: DetectOptions, budget: Budget, started: float) -> Detect
     state = follower.state
     try:
         with stoppable() as stop:
-            for lines in read_lines(options.data, state.place, options.idle_timeout):
+            for lines in read_lines(options.data, state.place, options.idle_timeout, state.sent.values()):
                 with stop.later():
                     follower.push(lines)
     except KeyboardInterrupt:
@@ -146,10 +146,11 @@ class Follower:
             self._write(name, [])
         if self.state.rows:
             say(f"going on after {self.state.rows} rows that were scored before.")
-        # standard input may be sent again from its start: what was scored is known by its time
+        # standard input may be sent again from its start: what was scored is known by its time, or by its number
         self.again = set(self.state.runs) if self.options.data == STDIN else set()
         if self.options.data == STDIN:
             self.state.header = None
+        self.begin: int | None = None
         self._write_open()
 
     def push(self, lines: Lines) -> None:
@@ -166,7 +167,9 @@ class Follower:
             raise
 
     def _push(self, lines: Lines) -> None:
-        rows = read_rows(self.options.data, self._under_header(lines), self._known_layout(), self.state.rows)
+        if self.begin is None:
+            self.begin = self.counted = self._first_row(lines)
+        rows = read_rows(self.options.data, self._under_header(lines), self._known_layout(), self.counted)
         chosen = {name: self._in_order(name, rows, own) for name, own in places(rows.ids).items()}
         parts, ended = list[Part](), list[Ended]()
         for name, own in chosen.items():
@@ -179,10 +182,20 @@ class Follower:
         for name in chosen:
             self._settle(name, numbers)
         # a line that has not ended may be a part of one: the next follower reads it again
+        self.counted += len(rows.numbers)
         if lines.whole:
             self.state.place = lines.end
+            if self.options.data == STDIN and not self.timed and self.counted > self.begin:
+                self.state.keep_beginning(self.begin)
             self.state.save()
         self._write_open()
+
+    def _first_row(self, lines: Lines) -> int:
+        """Return the number of the first row, which how the lines begin tells where they may be sent again."""
+        row = self.state.begin_of(lines.content)
+        if row < self.state.rows:
+            say(f"note: standard input begins as before: its first {self.state.rows - row} rows are scored already.")
+        return row
 
     def _under_header(self, lines: Lines) -> list[tuple[int, str]]:
         """Return numbered lines without the header that a file begins with."""

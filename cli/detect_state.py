@@ -84,6 +84,17 @@ class State:
         self.place, self.rows, self.scored, self.events = Place(), 0, 0, 0
         self.sizes = {"scores": 0, "events": 0}
         self.runs: dict[str, Run] = {}
+        self.sent: dict[int, bytes] = {}
+
+    def begin_of(self, content: bytes) -> int:
+        """Return the number of the row that lines begin with: of what they send again, else the next one."""
+        again = (row for row, head in self.sent.items() if content.startswith(head) or head.startswith(content))
+        return next(again, self.rows)
+
+    def keep_beginning(self, row: int) -> None:
+        """Keep how what begins with a row was sent, and how the very first one was; it may be sent again."""
+        kept = self.sent if row in self.sent else {at: head for at, head in self.sent.items() if at == 0}
+        self.sent = kept | {row: max(self.place.head, kept.get(row, b""), key=len)}
 
     def load(self, scorer: Scorer, threshold: float) -> bool:
         """Take over what an earlier follower saved; return whether there was one."""
@@ -94,6 +105,7 @@ class State:
                 content = json.loads(arrays["content"].tobytes())
                 states = parted(arrays["rows"], arrays["lengths"], arrays["last"])
             place = Place(content["offset"], content["line"], content["head"].encode("latin-1"))
+            sent = {row: head.encode("latin-1") for row, head in content["sent"]}
         except (ValueError, OSError, KeyError, EOFError, BadZipFile) as error:
             raise Failure(
                 f"{self.path} is damaged, or of another version: start anew with --overwrite, or name another file "
@@ -105,7 +117,7 @@ class State:
                 "start anew with --overwrite, or name another file with --out.",
                 USAGE,
             )
-        self.header, self.place, self.sizes = content["header"], place, content["sizes"]
+        self.header, self.place, self.sizes, self.sent = content["header"], place, content["sizes"], sent
         self.rows, self.scored, self.events = content["rows"], content["scored"], content["events"]
         for (name, plain), state in zip(content["runs"], states, strict=True):
             self.runs[name] = Run(scorer, threshold).take(plain, state)
@@ -120,6 +132,7 @@ class State:
             "line": self.place.line,
             # any byte has its own letter there
             "head": self.place.head.decode("latin-1"),
+            "sent": [(row, head.decode("latin-1")) for row, head in self.sent.items()],
             "sizes": self.sizes,
             "rows": self.rows,
             "scored": self.scored,

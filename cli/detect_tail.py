@@ -5,7 +5,7 @@ import os
 import select
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing
 from io import BufferedReader
 from pathlib import Path
@@ -90,12 +90,13 @@ def cut(content: bytes, start: Place) -> tuple[Lines, bytes]:
     return Lines(whole + mark, start), left
 
 
-def read_lines(source: str, place: Place, idle_timeout: float | None) -> Iterator[Lines]:
+def read_lines(source: str, place: Place, idle_timeout: float | None, heads: Collection[bytes] = ()) -> Iterator[Lines]:
     """Yield lines as they come: standard input until it ends, a file for ever, both until they rest for too long.
 
     A last line that has not ended is yielded as it is when the reading ends, or another file takes the place of one.
+    The first lines of standard input come together, so that they tell whether it begins as one of `heads`.
     """
-    return stdin_lines(idle_timeout) if source == STDIN else file_lines(Path(source), place, idle_timeout)
+    return held(stdin_lines(idle_timeout), heads) if source == STDIN else file_lines(Path(source), place, idle_timeout)
 
 
 def stdin_lines(idle_timeout: float | None) -> Iterator[Lines]:
@@ -108,6 +109,30 @@ def stdin_lines(idle_timeout: float | None) -> Iterator[Lines]:
             place = lines.end
     if left:
         yield Lines(left, place)
+
+
+def held(lines: Iterator[Lines], heads: Collection[bytes]) -> Iterator[Lines]:
+    r"""Yield lines, those of a beginning that is also the beginning of a head together with the next ones.
+
+    Examples
+    --------
+    >>> parts = [Lines(b"a\n", Place(0, 0)), Lines(b"b\n", Place(2, 1)), Lines(b"b\n", Place(4, 2))]
+    >>> [part.content for part in held(iter(parts), [b"a\nc\n"])]
+    [b'a\nb\n', b'b\n']
+    """
+    kept = b""
+    for new in lines:
+        content = kept + new.content
+        if new.whole and new.start.offset == len(kept) and any(head.startswith(content) for head in heads):
+            kept = content
+        elif kept and new.whole:
+            yield Lines(content, Place())
+            kept = b""
+        else:  # a line without an end stays alone
+            yield from [Lines(kept, Place()), new] if kept else [new]
+            kept = b""
+    if kept:
+        yield Lines(kept, Place())
 
 
 def ready(stream: BufferedReader, idle_timeout: float | None) -> bool:

@@ -574,6 +574,33 @@ def test_standard_input_may_be_sent_again() -> None:
     same(faulty())
 
 
+SENT_AGAIN = {
+    "from the start": [(0, 200), (0, 600)],
+    "more than once": [(0, 1), (0, 200), (0, 50), (0, 600)],
+    "the last part": [(0, 200), (200, 400), (200, 500), (200, 600)],
+    "from the start, behind a part": [(0, 3), (3, 300), (0, 500), (3, 600)],
+    "no part": [(0, 200), (200, 201), (201, 600)],
+}
+
+
+@pytest.mark.parametrize("parts", SENT_AGAIN.values(), ids=list(SENT_AGAIN))
+def test_rows_without_times_that_are_sent_again_are_known(parts: list[tuple[int, int]]) -> None:
+    frame = pd.concat([faulty().drop(columns="anomaly"), log(400, seed=3, run="c")]).sort_index(kind="stable")
+    frame[:600].to_csv("log.csv", index=False)
+    first, *lines = Path("log.csv").read_text().splitlines(keepends=True)
+    for start, stop in parts:
+        rows = found(*follow("-"), "--time", "", text="".join([first, *lines[start:stop]]))["rows"]
+    assert rows == 600
+    same_counted("--time", "")
+
+
+def test_rows_without_times_that_are_skipped_are_told() -> None:
+    lines = live_lines()
+    found(*follow("-"), "--time", "", text="".join(lines[:201]))
+    result = tsjepa(*follow("-"), "--time", "", text="".join(lines[:301]))
+    assert "note: standard input begins as before: its first 200 rows are scored already.\n" in result.stderr
+
+
 @pytest.mark.parametrize("end", ["b,2024-01-01 00:06:51,0.5,0.", "b,2024-01-01 00:0"])
 def test_half_a_line_of_standard_input_is_read_again(end: str) -> None:
     frame = faulty().drop(columns="anomaly")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tsjepa.cli import detect_tail
-from tsjepa.cli.detect_tail import Lines, Place, read_lines
+from tsjepa.cli.detect_tail import Lines, Place, held, read_lines
 from tsjepa.cli.errors import Failure
 
 HEADER = "time,flow\n"
@@ -163,6 +163,29 @@ def test_a_last_line_of_standard_input_that_is_cut_off_has_no_end(monkeypatch: p
         (b"time,flow\n1,2\n", True, 0),
         (b"2,3.4", False, 2),
     ]
+
+
+HEADS = [b"t,x\n1,2\n3,4\n", b"t,x\n5,6\n"]
+
+
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [
+        ([b"t,x\n", b"1,2\n", b"3,4\n", b"7,8\n", b"9,9\n"], [b"t,x\n1,2\n3,4\n7,8\n", b"9,9\n"]),
+        ([b"t,x\n", b"1,2\n", b"7,8\n", b"9,9\n"], [b"t,x\n1,2\n7,8\n", b"9,9\n"]),
+        ([b"t,x\n", b"1,2\n"], [b"t,x\n1,2\n"]),
+        ([b"t,x\n", b"1,2\n", b"3,"], [b"t,x\n1,2\n", b"3,"]),
+        ([b"7,8\n", b"t,x\n", b"1,2\n"], [b"7,8\n", b"t,x\n", b"1,2\n"]),
+        ([b"t,"], [b"t,"]),
+    ],
+)
+def test_lines_wait_until_they_tell_which_head_they_begin_with(parts: list[bytes], expected: list[bytes]) -> None:
+    places = [Place()]
+    for part in parts:
+        places.append(places[-1].behind(part))
+    lines = [*held(map(Lines, parts, places), HEADS)]
+    assert [each.content for each in lines] == expected
+    assert [each.start.offset for each in lines] == [len(b"".join(expected[:at])) for at in range(len(expected))]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="its pipes cannot be waited for")
