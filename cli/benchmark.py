@@ -1,6 +1,5 @@
 """`tsjepa benchmark`: runs one after another, each kept as it ends, then the summary, pictures and aeon's tables."""
 
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -14,13 +13,12 @@ from tsjepa.cli.outdir import make_writable, replace_file
 from tsjepa.cli.render import count_bar
 from tsjepa.cli.report import BenchmarkReport
 from tsjepa.cli.training import pick_device
-from tsjepa.datasets.files import looks_like_path
-from tsjepa.datasets.loading import full_name
 from tsjepa.evaluation.benchmark import Store, carry_out, left_to_run, plan
 from tsjepa.evaluation.benchmark_aeon import aeon_tables
 from tsjepa.evaluation.benchmark_figures import Pictures, picture, pictures
 from tsjepa.evaluation.benchmark_labels import LabelBudget
 from tsjepa.evaluation.benchmark_methods import Method, find_methods
+from tsjepa.evaluation.benchmark_names import each_once, named_before, transfers_named_before
 from tsjepa.evaluation.benchmark_suites import load_suite
 from tsjepa.evaluation.benchmark_summary import means, summary
 from tsjepa.evaluation.benchmark_table import Key, Result
@@ -93,15 +91,6 @@ def data_names(options: BenchmarkOptions) -> tuple[str, ...]:
     return each_once(load_suite(options.suite) if options.suite else options.data, options.data_dir)
 
 
-def each_once(names: Sequence[str], data_dir: Path | None) -> tuple[str, ...]:
-    """Return the names of data sets in full, each set once, however its name or path was spelled."""
-    found: dict[str, str] = {}
-    for name in names:
-        full = full_name(name, data_dir)
-        found.setdefault(os.path.abspath(full) if looks_like_path(full) else full, full)
-    return tuple(found.values())
-
-
 def compare(
     options: BenchmarkOptions, names: Sequence[str], methods: Sequence[Method], device: str
 ) -> tuple[Means, Runs]:
@@ -110,6 +99,7 @@ def compare(
     budgets = tuple(LabelBudget("share", share) for share in options.fractions)
     budgets += tuple(LabelBudget("per_class", number) for number in options.per_class)
     jobs = plan(names, methods, options.seeds, options.folds, budgets, options.data_dir, device)
+    jobs = named_before(jobs, store.results.read())
     left = left_to_run(jobs, store)
     say(f"benchmark of {len(jobs)} runs on {len(names)} data sets; {len(jobs) - len(left)} are finished already.")
     made = carry_on(carry_out(left, store), len(left), options.out, told_result)
@@ -134,6 +124,7 @@ def transfer(options: BenchmarkOptions, methods: Sequence[Method], device: str) 
         per_class = per_class or PER_CLASS
         sources, targets = (each_once(own, options.data_dir) for own in (options.pretrain_on, options.probe_on))
         jobs = transfer_jobs(sources, targets, methods, options.seeds, per_class, options.data_dir, device)
+    jobs = transfers_named_before(jobs, store.scores.read())
     left = transfer_left(jobs, store)
     say(f"transfer of {len(jobs)} runs; {len(jobs) - len(left)} are finished already.")
     n_pairs = sum(len(job.pairs) for job in left)

@@ -140,6 +140,25 @@ def at_hand(text: str, data_dir: Path | None) -> tuple[Pair, str] | None:
     return find_local(text, data_dir)
 
 
+def identity(text: str, data_dir: str | os.PathLike[str] | None = None) -> str:
+    """Return what all spellings of a data set share: its files where they are on this machine, else name or path.
+
+    Examples
+    --------
+    >>> identity("gunpoint") == identity("GUNPOINT"), identity("no such.csv") == identity("./no such.csv")
+    (True, True)
+    """
+    try:
+        found = at_hand(text, data_folder(data_dir))
+    except (OSError, ValueError, RuntimeError):  # no data are there, as loading will say
+        found = None
+    if found is not None:  # by the test part, too: links may give several sets the same training part
+        files = (path.resolve() for path in (found[0].train, found[0].test) if path is not None)
+        return os.pathsep.join(map(str, files))
+    full = full_name(text, data_dir)
+    return os.path.abspath(full) if looks_like_path(full) else full
+
+
 def _find(text: str, data_dir: Path | None, announce: Callable[[str], None]) -> tuple[Pair, str]:
     found = at_hand(text, data_dir)
     if found is not None:

@@ -1,14 +1,16 @@
 """What methods and suites are called."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from tsjepa.build import DEFAULT_RECIPE, build_model, configure, resolve
 from tsjepa.checkpoint import CheckpointError, Header, save_checkpoint
 from tsjepa.config import ConfigError
-from tsjepa.evaluation.benchmark_methods import Method, find_method
+from tsjepa.evaluation.benchmark_methods import Method, find_method, find_methods
 from tsjepa.evaluation.benchmark_suites import load_suite, suite_names
 from tsjepa.heads import fit_linear_head
 
@@ -26,6 +28,16 @@ def test_methods_are_found_by_their_names(tmp_path: Path) -> None:
     other.write_text("no checkpoint")
     with pytest.raises(CheckpointError):
         find_method(str(other))
+
+
+def test_a_file_is_one_method_however_its_path_is_spelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = resolve(configure("tiny"), 40)
+    save_checkpoint(Path("a.ckpt"), build_model(config, 1), Header(config, None, 1, 40))
+    shutil.copy("a.ckpt", "b.ckpt")
+    Path("mine.yaml").write_text(yaml.safe_dump(configure("tiny").model_dump(mode="json")))
+    names = ("a.ckpt", "raw", "./a.ckpt", str(tmp_path / "a.ckpt"), "b.ckpt", "mine.yaml", "./mine.yaml", "raw")
+    assert [method.name for method in find_methods(names)] == ["a.ckpt", "raw", "b.ckpt", "mine.yaml"]
 
 
 def test_a_fine_tuned_checkpoint_is_refused(tmp_path: Path) -> None:

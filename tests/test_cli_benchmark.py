@@ -5,10 +5,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 from filelock import FileLock
 from typer.testing import CliRunner, Result
 
+from tsjepa.build import build_model, configure, resolve
+from tsjepa.checkpoint import Header, save_checkpoint
 from tsjepa.cli.locking import LOCK
 from tsjepa.cli.main import app
 from tsjepa.evaluation import benchmark as engine
@@ -149,6 +153,74 @@ def test_a_data_set_in_two_spellings_is_one(tmp_path: Path, monkeypatch: pytest.
     refused(1, "--data", "broken.ts", "--data", "./broken.ts", *words)
     refused(1, "--data", "x" * 300, *words)
     assert [row["data"] for row in rows(tmp_path / "out")] == ["GunPoint", "broken.ts", "x" * 300]
+
+
+def write_waves(folder: Path, *names: str, classes: tuple[str, ...] = ("calm", "worn")) -> None:
+    """Write sine waves in noise, 30 training and 40 test series a set, as one table a part."""
+    rng = np.random.default_rng(0)
+    for number, name in enumerate(names):
+        for part, n in (("TRAIN", 30), ("TEST", 40)):
+            y = np.arange(n) % len(classes)
+            X = rng.normal(size=(n, 60)) + np.sin(np.arange(60) * (0.3 + 0.1 * number) * (1 + y[:, None]))
+            table = pd.DataFrame(X.round(4)).add_prefix("t")
+            table.insert(0, "label", np.array(classes)[y])
+            table.to_csv(folder / f"{name}_{part}.csv", index=False)
+
+
+@pytest.mark.usefixtures("here")
+def test_a_data_set_is_one_by_its_files_and_a_finished_run_is_found_by_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("pump", "fan"):
+        (tmp_path / "sets" / name).mkdir(parents=True)
+        write_waves(tmp_path / "sets" / name, name)
+    words = ("--method", "majority", "--out", "out", "--device", "cpu", "--data-dir", "sets", "--json")
+    several = ("PUMP", "pump", "sets/pump", str(tmp_path / "sets/pump/pump_TRAIN.csv"), "./sets/fan")
+    first = tsjepa(*(word for name in several for word in ("--data", name)), *words)
+    assert [row["data"] for row in rows(tmp_path / "out")] == ["pump", "./sets/fan"]
+    again = tsjepa("--data", "sets/pump/pump_TRAIN.csv", "--data", str(tmp_path / "sets" / "fan"), *words)
+    assert "benchmark of 2 runs on 2 data sets; 2 are finished already" in again.stderr
+    assert json.loads(again.stdout) == json.loads(first.stdout)
+    assert json.loads(again.stdout)["majority"]["n_data"] == 2
+
+
+@pytest.mark.usefixtures("here")
+def test_a_checkpoint_is_one_by_its_file_and_its_finished_run_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_waves(tmp_path, "pump")
+    config = resolve(configure("tiny"), 60)
+    save_checkpoint(Path("a.ckpt"), build_model(config, 1), Header(config, None, 1, 60))
+    Path("b.ckpt").symlink_to("a.ckpt")
+    words = ("--data", "pump_TRAIN.csv", "--out", "out", "--device", "cpu", "--json")
+    first = tsjepa("--method", "a.ckpt", "--method", "./a.ckpt", "--method", "b.ckpt", *words)
+    again = tsjepa("--method", str(tmp_path / "a.ckpt"), *words)
+    assert "1 are finished already" in again.stderr
+    assert set(json.loads(first.stdout)) == set(json.loads(again.stdout)) == {"a.ckpt"}
+
+
+@pytest.mark.usefixtures("here")
+def test_sources_of_a_transfer_are_one_in_any_order_and_spelling(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a+b").mkdir()  # the sign that joins sources in the table
+    write_waves(tmp_path, "pump", "belt")
+    write_waves(tmp_path / "a+b", "fan")
+    words = ("--method", "tiny", "--epochs", "1", "--per-class", "1", "--out", "out", "--device", "cpu", "--json")
+    pump, belt, fan = "pump_TRAIN.csv", "belt_TRAIN.csv", str(Path("a+b", "fan_TRAIN.csv"))
+    first = tsjepa("--pretrain-on", f"{pump},{belt}", "--probe-on", fan, *words)
+    again = tsjepa("--pretrain-on", f"{tmp_path / belt},./{pump},{belt}", "--probe-on", str(tmp_path / fan), *words)
+    assert "1 are finished already" in again.stderr
+    assert json.loads(again.stdout) == json.loads(first.stdout)
+    assert json.loads(first.stdout)["tiny"]["n_data"] == 1
+    assert "Pretrained on" not in Path("out", "summary.md").read_text()  # one section
+    assert {row["pretrain_on"] for row in rows(Path("out"), "transfer.csv")} == {f"{pump}+{belt}"}
+    for source in (fan, "./" + fan):
+        assert tsjepa("--pretrain-on", source, "--probe-on", pump, *words).exit_code == 0
+    assert {row["status"] for row in rows(Path("out"), "transfer.csv")} == {"ok"}
 
 
 @pytest.mark.usefixtures("here")

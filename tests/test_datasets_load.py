@@ -14,6 +14,7 @@ import pytest
 import tsjepa.datasets
 from tsjepa.datasets import DataError, archive_size, load
 from tsjepa.datasets.archives import size_notes
+from tsjepa.datasets.loading import identity
 
 REAL = os.environ.get("TSJEPA_DATA")
 needs_data = pytest.mark.skipif(REAL is None, reason="TSJEPA_DATA does not name a folder of data sets")
@@ -179,3 +180,15 @@ def test_examples() -> None:
         assert result.failed == 0, module.name
         tried += result.attempted
     assert tried > 40
+
+
+def test_all_spellings_of_a_data_set_share_its_identity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder, test in (("pump", "0"), ("other", "1")):
+        Path("sets", folder).mkdir(parents=True)
+        Path("sets", folder, f"{folder}_TEST.csv").write_text(test)
+    Path("sets/pump/pump_TRAIN.csv").write_text("0")
+    Path("sets/other/other_TRAIN.csv").symlink_to(tmp_path / "sets/pump/pump_TRAIN.csv")
+    spelled = ("pump", "PUMP", "sets/pump", "./sets/pump/pump_TRAIN.csv", str(tmp_path / "sets/pump"))
+    assert len({identity(text, "sets") for text in spelled}) == 1
+    assert len({identity(text, "sets") for text in ("pump", "other", "absent", "FordA", "x" * 300)}) == 5

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -104,11 +105,25 @@ def pretrained_config(path: Path) -> Config:
 
 
 def find_methods(names: tuple[str, ...], recipe: str | None = None, epochs: int | None = None) -> list[Method]:
-    """Return the methods in the order of their names, each once; see `find_method`.
+    """Return the methods in the order of their names, each once, however its path was spelled; see `find_method`.
 
     Examples
     --------
     >>> [method.name for method in find_methods(("raw", "majority", "raw"))]
     ['raw', 'majority']
     """
-    return [find_method(name, recipe, epochs) for name in dict.fromkeys(names)]
+    found: dict[str, str] = {}
+    for name in names:
+        found.setdefault(method_identity(name), name)
+    return [find_method(name, recipe, epochs) for name in found.values()]
+
+
+def method_identity(name: str) -> str:
+    """Return what all spellings of a method share: its name, or the file of a recipe or checkpoint.
+
+    Examples
+    --------
+    >>> method_identity("raw"), method_identity("runs/a.ckpt") == method_identity("./runs/a.ckpt")
+    ('raw', True)
+    """
+    return name if name in (*UNTRAINED, *PLAIN, *recipe_names()) else os.path.realpath(name)
