@@ -112,6 +112,22 @@ def test_a_summary_of_failures_alone_is_one() -> None:
     assert "| a | - |" in text
 
 
+def test_a_method_without_any_result_leaves_the_comparison_of_the_others() -> None:
+    rng = np.random.default_rng(0)
+    rows = [row(f"set{k}", "six-channels", None) for k in range(6)]  # the first, which others are compared with
+    rows += [row(f"set{k}", name, rng.uniform(0.5, 1)) for name in ("raw", "tiny", "majority") for k in range(6)]
+    text, without = summary(rows, [], []), summary(rows[6:], [], [])
+    assert "Means over 6 data sets" in text
+    assert "Wins, draws and losses are against raw;" in text
+    assert "Left aside, without a result on any data set: six-channels." in text
+    assert "Left aside" not in without
+    table = without[without.index("| method |") : without.index("## Accuracy by data set")]
+    assert table in text
+    assert "six-channels" not in table
+    assert "| set0 | - |" in text
+    assert set(pictures(rows, []).figures) == {"scatter-tiny", "scatter-majority", "critical-difference", "time"}
+
+
 def test_seeds_that_share_their_draws_make_no_interval_narrower() -> None:
     rows = [draw("first", k, 0.5 + 0.1 * k) for k in range(4)] + [draw("second", k, 0.4) for k in range(4)]
     thrice = [one._replace(seed=seed) for one in rows for seed in range(3)]

@@ -27,7 +27,7 @@ from tsjepa.evaluation.benchmark_transfer import (
     transfer_jobs,
     transfer_left,
 )
-from tsjepa.evaluation.benchmark_transfer_summary import transfer_figures, transfer_means, transfer_summary
+from tsjepa.evaluation.benchmark_transfer_summary import draws_of, transfer_figures, transfer_means, transfer_summary
 
 TINY = find_method("tiny", epochs=1)
 
@@ -208,6 +208,20 @@ def test_the_bearing_protocol_is_one_section() -> None:
     text = transfer_summary([scored("raw", 0.5, "b", "ba"), scored("raw", 0.7, "a", "ab")], [])
     assert "| raw | 0.6000 | 2 | 60.0 |" in text
     assert "Pretrained on" not in text
+
+
+def test_few_labels_of_the_bearing_protocol_are_told_by_pair() -> None:
+    rows = [scored(method, accuracy, source, pair, labels=labels, draw=draw)
+            for source, pair, shift in (("b+c", "ba", 0.0), ("b+c", "ca", 0.1), ("a+c", "ab", 0.2))
+            for method, of_method in (("tiny", 0.5), ("raw", 0.4))
+            for labels, draws in ((ALL, 1), ("1/class", 4), ("5/class", 4))
+            for draw, accuracy in enumerate([of_method + shift] * draws)]  # fmt: skip
+    text = transfer_summary(rows, [])
+    few = text[text.index("## Few labels a class") :]
+    assert "| method | 1/class (3) | 5/class (3) |" in few
+    assert "| tiny | 0.6000 | 0.6000 |\n| raw | 0.5000 | 0.5000 |" in few
+    assert "| raw | +0.1000 ± 0.0000 | +0.1000 ± 0.0000 |" in few
+    assert {row.data for row in draws_of(rows)} == {"b to a", "c to a", "a to b"}
 
 
 def test_methods_are_compared_on_the_pairs_and_seeds_that_all_have() -> None:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from itertools import compress
 from typing import NamedTuple
 
 import numpy as np
@@ -36,10 +37,12 @@ class Board(NamedTuple):
     uneven: tuple[str, ...] = ()
 
     def common(self) -> "Board":
-        """Return the data sets that every method has an accuracy on."""
-        whole = np.array([not np.isnan(cells).any() for cells in self.accuracy], bool)
-        kept = tuple(name for name, there in zip(self.data, whole, strict=True) if there)
-        return self._replace(data=kept, accuracy=self.accuracy[whole])
+        """Return the data sets that every method has an accuracy on; methods without any are left aside."""
+        some = ~np.isnan(self.accuracy).all(0)
+        methods = tuple(compress(self.methods, some))
+        accuracy = self.accuracy[:, some]
+        whole = ~np.isnan(accuracy).any(1) & some.any()
+        return self._replace(data=tuple(compress(self.data, whole)), methods=methods, accuracy=accuracy[whole])
 
 
 def board_of(results: Sequence[Result]) -> Board:
@@ -188,13 +191,17 @@ def overview(results: Sequence[Result], board: Board) -> str:
     numbers = f"{count(len(common.data), 'data set')}, {count(seeds, 'seed')} and {count(folds, 'fold')}"
     said = (
         f"Means over {numbers}. One ridge head reads the features of all, but supervised has a head of its own, and "
-        f"majority no features. Wins, draws and losses are against {board.methods[0]}; seconds are of one run."
+        f"majority no features. Wins, draws and losses are against {(common.methods or board.methods)[0]}; seconds are "
+        "of one run."
     )
     if board.uneven:
         said += f" Only seeds and folds that every method has count on {', '.join(board.uneven)}."
     left_out = [name for name in board.data if name not in common.data]
     if left_out:
         said += f" Left out here, since not every method has a result on them: {', '.join(left_out)}."
+    aside = [name for name in board.methods if name not in common.methods]
+    if aside:
+        said += f" Left aside, without a result on any data set: {', '.join(aside)}."
     if not common.data:
         return said
     ranks = mean_ranks(common.accuracy)
