@@ -9,19 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tsjepa.evaluation.benchmark_aeon import aeon_tables
-from tsjepa.evaluation.benchmark_figures import picture, pictures
-from tsjepa.evaluation.benchmark_summary import (
-    board_of,
+from tsjepa.evaluation.benchmark_few_labels import (
     few_labels_means,
     interval,
-    mean_ranks,
-    means,
     paired_table,
     shared_draws,
     sort_labels,
-    summary,
-    wins,
 )
+from tsjepa.evaluation.benchmark_figures import picture, pictures
+from tsjepa.evaluation.benchmark_summary import board_of, mean_ranks, means, summary, wins
 from tsjepa.evaluation.benchmark_table import FewLabels, LevelScore, Result
 
 

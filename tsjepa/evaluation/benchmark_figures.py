@@ -9,15 +9,9 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from tsjepa.evaluation.benchmark_summary import (
-    Board,
-    board_of,
-    few_labels_means,
-    interval,
-    mean,
-    shared_draws,
-    sort_labels,
-)
+from tsjepa.evaluation.benchmark_few_labels import few_labels_means, interval, shared_draws, sort_labels
+from tsjepa.evaluation.benchmark_markdown import mean
+from tsjepa.evaluation.benchmark_summary import Board, board_of
 from tsjepa.evaluation.benchmark_table import FewLabels, Result
 from tsjepa.evaluation.study_figures import file_names, image
 

@@ -1,7 +1,6 @@
 """What the rows of a benchmark say: means, ranks, wins and losses, as numbers and as Markdown."""
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import compress
 from typing import NamedTuple
 
@@ -9,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata  # type: ignore[import-untyped]
 
+from tsjepa.evaluation.benchmark_few_labels import few_labels_note, few_labels_table, paired_table, shared_draws
+from tsjepa.evaluation.benchmark_markdown import count, markdown, mean
 from tsjepa.evaluation.benchmark_table import FewLabels, LevelScore, Result
 
 Scores = NDArray[np.float64]
-# Fold, and number of the draw of labels within it
-Draw = tuple[int, int]
 
 
 class Board(NamedTuple):
@@ -38,10 +37,9 @@ class Board(NamedTuple):
 
     def common(self) -> "Board":
         """Return the data sets that every method has an accuracy on; methods without any are left aside."""
-        some = ~np.isnan(self.accuracy).all(0)
-        methods = tuple(compress(self.methods, some))
-        accuracy = self.accuracy[:, some]
-        whole = ~np.isnan(accuracy).any(1) & some.any()
+        some = [not np.isnan(column).all() for column in self.accuracy.T]
+        methods, accuracy = tuple(compress(self.methods, some)), self.accuracy[:, some]
+        whole = [any(some) and not np.isnan(cells).any() for cells in accuracy]
         return self._replace(data=tuple(compress(self.data, whole)), methods=methods, accuracy=accuracy[whole])
 
 
@@ -90,11 +88,6 @@ def shared_runs(rows: Sequence[Result] | Sequence[LevelScore]) -> dict[str, set[
     for row in rows:
         runs.setdefault(row.data, {}).setdefault(row.method, set()).add((row.seed, row.fold))
     return {data: set.intersection(*of_methods.values()) for data, of_methods in runs.items()}
-
-
-def mean(values: Sequence[float]) -> float:
-    """Return the mean, nan of nothing."""
-    return float(np.mean(values)) if len(values) else float("nan")
 
 
 def rounded(values: Sequence[float]) -> float:
@@ -217,17 +210,6 @@ def overview(results: Sequence[Result], board: Board) -> str:
     return f"{said}\n\n{markdown(head, rows)}"
 
 
-def count(number: int, thing: str) -> str:
-    """Return a number of things.
-
-    Examples
-    --------
-    >>> count(1, "seed"), count(3, "seed")
-    ('1 seed', '3 seeds')
-    """
-    return f"{number} {thing}{'s' * (number != 1)}"
-
-
 def by_data(board: Board) -> str:
     """Return the table of data sets, partial ones marked with a star, the best of each in bold."""
     rows = []
@@ -243,115 +225,6 @@ def partial_note(board: Board) -> str:
     if not board.partial:
         return ""
     return "\\* Fewer training series than the archive's: not comparable with published numbers."
-
-
-def few_labels_note(few: Sequence[FewLabels]) -> str:
-    """Say how few labels were drawn."""
-    draws = max(row.draw for row in few) + 1
-    return (
-        f"Means over data sets, seeds and {draws} draws, stratified, at least one a class, the same for every method. "
-        "In brackets, how many data sets have so many labels of every class and a result of every method."
-    )
-
-
-def shared_draws(few: Sequence[FewLabels]) -> list[FewLabels]:
-    """Return the rows of draws of labels that every method has an accuracy of."""
-    there: dict[tuple[str, str, int, int, int], set[str]] = {}
-    for row in few:
-        if row.accuracy is not None:
-            there.setdefault((row.data, row.labels, row.seed, row.fold, row.draw), set()).add(row.method)
-    n_methods = len({row.method for row in few})
-    shared = {draw for draw, methods in there.items() if len(methods) == n_methods}
-    return [row for row in few if (row.data, row.labels, row.seed, row.fold, row.draw) in shared]
-
-
-def few_labels_means(few: Iterable[FewLabels]) -> dict[str, dict[str, dict[str, list[float]]]]:
-    """Return the accuracies of all draws by method, number of labels as it was asked for, and data set.
-
-    A draw of labels is the same for every seed, so that of several seeds there is the mean.
-
-    Examples
-    --------
-    >>> row = FewLabels("pump", "raw", 0, 0, "5/class", 10, 0, 0.5)
-    >>> few_labels_means([row, row._replace(seed=1, accuracy=1.0)])
-    {'raw': {'5/class': {'pump': [0.75]}}}
-    """
-    found: dict[str, dict[str, dict[str, dict[Draw, list[float]]]]] = {}
-    for row in few:
-        if row.accuracy is not None:
-            by_data = found.setdefault(row.method, {}).setdefault(row.labels, {})
-            by_data.setdefault(row.data, {}).setdefault((row.fold, row.draw), []).append(row.accuracy)
-    return {
-        method: {labels: {data: over_seeds(draws) for data, draws in by.items()} for labels, by in asked.items()}
-        for method, asked in found.items()
-    }
-
-
-def over_seeds(draws: dict[Draw, list[float]]) -> list[float]:
-    """Return the mean over seeds of each draw of labels."""
-    return [mean(values) for values in draws.values()]
-
-
-def interval(by_data: dict[str, list[float]]) -> tuple[float, float]:
-    """Return the mean over data sets of the mean over draws, and the half width of its 95 % interval over draws.
-
-    Examples
-    --------
-    >>> interval({"pump": [0.25, 0.75], "fan": [1.0, 1.0]})[0]
-    0.75
-    """
-    several = [values for values in by_data.values() if len(values) > 1]
-    variances = [float(np.var(values, ddof=1)) / len(values) for values in several]
-    middle = mean([mean(values) for values in by_data.values()])
-    return middle, 1.96 * math.sqrt(sum(variances)) / len(by_data)
-
-
-def few_labels_table(few: Sequence[FewLabels]) -> str:
-    """Return the table of methods by number of labels."""
-    found = few_labels_means(few)
-    asked = sort_labels({row.labels for row in few})
-    n_data = [len({row.data for row in few if row.labels == labels}) for labels in asked]
-    head = ["method", *(f"{labels} ({n})" for labels, n in zip(asked, n_data, strict=True))]
-    rows = [[method, *(f"{interval(by[labels])[0]:.4f}" for labels in asked)] for method, by in found.items()]
-    return markdown(head, rows)
-
-
-def paired_table(few: Sequence[FewLabels]) -> str:
-    """Return by how much the first method is above each other on the same draws, with its 95 % interval."""
-    methods = list(dict.fromkeys(row.method for row in few))
-    if len(methods) < 2:
-        return ""
-    draws: dict[tuple[str, str], dict[tuple[str, int, int, int], float]] = {}
-    for row in few:
-        if row.accuracy is not None:
-            draw = row.data, row.seed, row.fold, row.draw
-            draws.setdefault((row.method, row.labels), {})[draw] = row.accuracy
-    asked, rows = sort_labels({row.labels for row in few}), []
-    for other in methods[1:]:
-        cells = []
-        for labels in asked:
-            first, second = draws.get((methods[0], labels), {}), draws.get((other, labels), {})
-            by_data: dict[str, dict[Draw, list[float]]] = {}
-            for shared in sorted(first.keys() & second.keys()):
-                data, _, *drawn = shared
-                of_data = by_data.setdefault(data, {})
-                of_data.setdefault((drawn[0], drawn[1]), []).append(first[shared] - second[shared])
-            gains = {data: over_seeds(of_draws) for data, of_draws in by_data.items()}
-            cells.append("{:+.4f} ± {:.4f}".format(*interval(gains)) if gains else "-")
-        rows.append([other, *cells])
-    said = f"By how much {methods[0]} is above each other method, paired over draws, with the 95 % interval:"
-    return f"{said}\n\n{markdown(['method', *asked], rows)}"
-
-
-def sort_labels(asked: Iterable[str]) -> list[str]:
-    """Return shares by size, then numbers a class by size.
-
-    Examples
-    --------
-    >>> sort_labels(["5/class", "0.1", "1/class", "0.05"])
-    ['0.05', '0.1', '1/class', '5/class']
-    """
-    return sorted(asked, key=lambda text: (text.endswith("/class"), float(text.removesuffix("/class"))))
 
 
 def levels_table(levels: Sequence[LevelScore]) -> str:
@@ -370,20 +243,3 @@ def levels_table(levels: Sequence[LevelScore]) -> str:
         cells = [mean([mean(of_data) for of_data in found.get((method, name), {}).values()]) for name in names]
         rows.append([method, *("-" if np.isnan(cell) else f"{cell:.4f}" for cell in cells)])
     return markdown(["method", *names], rows)
-
-
-def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    r"""Return a table in Markdown; a path may hold the sign that parts its cells.
-
-    Examples
-    --------
-    >>> print(markdown(["method", "accuracy"], [["raw", "0.5"]]))
-    | method | accuracy |
-    |---|---|
-    | raw | 0.5 |
-    >>> print(markdown(["a|b"], []).splitlines()[0])
-    | a\|b |
-    """
-    escaped = ([cell.replace("|", r"\|") for cell in row] for row in (head, *rows))
-    lines = ["|".join(["", *(f" {cell} " for cell in row), ""]) for row in escaped]
-    return "\n".join([lines[0], "|---" * len(head) + "|", *lines[1:]])

@@ -6,8 +6,9 @@ from typing import TypeVar
 import numpy as np
 from matplotlib.figure import Figure
 
+from tsjepa.evaluation.benchmark_few_labels import few_labels_table, paired_table, shared_draws
 from tsjepa.evaluation.benchmark_figures import Pictures, few_labels_figures
-from tsjepa.evaluation.benchmark_summary import few_labels_table, markdown, mean, paired_table, shared_draws
+from tsjepa.evaluation.benchmark_markdown import markdown, mean
 from tsjepa.evaluation.benchmark_table import FewLabels
 from tsjepa.evaluation.benchmark_transfer import ALL, Recording, Transferred
 from tsjepa.evaluation.study_figures import file_names
@@ -97,12 +98,17 @@ def transfer_means(rows: Sequence[Transferred]) -> dict[str, dict[str, float | i
 
 
 def draws_of(rows: Sequence[Transferred]) -> list[FewLabels]:
-    """Return the draws of few labels in the form of a benchmark's, by target."""
+    """Return the draws of few labels in the form of a benchmark's; see `few_data` for what they call their data."""
     return [
-        FewLabels(row.target, row.method, row.seed, 0, row.labels, row.n_labels or 0, row.draw, row.accuracy)
+        FewLabels(few_data(row), row.method, row.seed, 0, row.labels, row.n_labels or 0, row.draw, row.accuracy)
         for row in rows
-        if row.labels != ALL and row.fit_on == row.target
+        if row.labels != ALL
     ]
+
+
+def few_data(row: Transferred) -> str:
+    """Return what tables of few labels call the data of a row: the target, or the pair where they are two sets."""
+    return row.target if row.fit_on == row.target else f"{row.fit_on} to {row.target}"
 
 
 def transfer_figures(rows: Sequence[Transferred]) -> Pictures:
@@ -113,7 +119,8 @@ def transfer_figures(rows: Sequence[Transferred]) -> Pictures:
     >>> transfer_figures([]).missing
     ('no few-label curve: no head was fitted on few labels of its own target.',)
     """
-    by_source = {own[0].pretrain_on: few for own in sections(rows).values() if (few := draws_of(own))}
+    of_target = [row for row in rows if row.fit_on == row.target]
+    by_source = {own[0].pretrain_on: few for own in sections(of_target).values() if (few := draws_of(own))}
     if not by_source:
         return Pictures({}, ("no few-label curve: no head was fitted on few labels of its own target.",))
     figures: dict[str, Figure] = {}

@@ -1,0 +1,38 @@
+"""What tables of a benchmark are written with: means, numbers of things, Markdown."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+
+def mean(values: Sequence[float]) -> float:
+    """Return the mean, nan of nothing."""
+    return float(np.mean(values)) if len(values) else float("nan")
+
+
+def count(number: int, thing: str) -> str:
+    """Return a number of things.
+
+    Examples
+    --------
+    >>> count(1, "seed"), count(3, "seed")
+    ('1 seed', '3 seeds')
+    """
+    return f"{number} {thing}{'s' * (number != 1)}"
+
+
+def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    r"""Return a table in Markdown; a path may hold the sign that parts its cells.
+
+    Examples
+    --------
+    >>> print(markdown(["method", "accuracy"], [["raw", "0.5"]]))
+    | method | accuracy |
+    |---|---|
+    | raw | 0.5 |
+    >>> print(markdown(["a|b"], []).splitlines()[0])
+    | a\|b |
+    """
+    escaped = ([cell.replace("|", r"\|") for cell in row] for row in (head, *rows))
+    lines = ["|".join(["", *(f" {cell} " for cell in row), ""]) for row in escaped]
+    return "\n".join([lines[0], "|---" * len(head) + "|", *lines[1:]])
