@@ -16,7 +16,7 @@ from tsjepa.evaluation.benchmark_few_labels import (
     shared_draws,
     sort_labels,
 )
-from tsjepa.evaluation.benchmark_figures import picture, pictures
+from tsjepa.evaluation.benchmark_figures import curves, picture, pictures
 from tsjepa.evaluation.benchmark_summary import board_of, mean_ranks, means, summary, wins
 from tsjepa.evaluation.benchmark_table import FewLabels, LevelScore, Result
 
@@ -152,6 +152,38 @@ def test_few_labels_are_compared_on_what_all_methods_have_and_in_pairs() -> None
     assert paired_table(shared[:3]) == ""
 
 
+def test_numbers_of_labels_that_nothing_is_told_of_are_said() -> None:
+    small = [draw(name, 0, None, "50/class") for name in ("first", "second")]
+    text = summary(ROWS, small, [])
+    assert "## Few labels\n\nNo data set has so many labels of every class: 50/class." in text
+    apart = [draw("first", k, 0.5, "5/class") for k in range(3)] + [draw("second", k, 0.5, "0.1") for k in range(3)]
+    said = "No data set has draws of so many labels of every method: 0.1, 5/class."
+    text = summary(ROWS, apart, [])
+    assert f"## Few labels\n\n{said}\n" in text
+    both = [*apart, *small, *(draw(name, k, 0.5, "1/class") for name in ("first", "second") for k in range(3))]
+    text = summary(ROWS, both, [])
+    assert "| method | 1/class (1) |" in text
+    assert f"No data set has so many labels of every class: 50/class. {said}" in text
+    assert "No data set" not in summary(ROWS, both[-6:], [])
+    assert "## Few labels" not in summary(ROWS, [], [])
+
+
+def test_one_draw_has_no_interval() -> None:
+    few = [draw(name, k, 0.5 + 0.1 * k + shift, labels, data) for name, shift in (("first", 0.1), ("second", 0.0))
+           for data in ("a", "b") for labels, draws in (("0.1", 3), ("1", 1)) for k in range(draws)]  # fmt: skip
+    text = summary(ROWS, few, [])
+    assert "| second | +0.1000 ± 0.0000 | +0.1000 |" in text
+    assert "3 draws (one of all labels), stratified" in text
+    alone = summary(ROWS, [one for one in few if one.labels == "1"], [])
+    assert "| second | +0.1000 |" in alone
+    assert "and 1 draw, stratified" in alone
+    (axes,) = curves(few, "").axes
+    for band in axes.collections:
+        assert band.get_paths()[0].vertices[:, 0].max() == pytest.approx(0.1)  # ends where all labels are drawn once
+    (axes,) = curves([one for one in few if one.labels == "1"], "").axes
+    assert not any(band.get_paths() for band in axes.collections)
+
+
 def test_few_labels_and_levels_compare_no_other_folds_and_seeds_than_all_have() -> None:
     few = [draw("first", k, 0.9) for k in range(3)] + [draw("first", k, 0.3)._replace(fold=1) for k in range(3)]
     few += [draw("second", k, 0.8) for k in range(3)]
@@ -174,7 +206,9 @@ def test_an_interval_is_that_of_the_mean_of_means() -> None:
     errors = [np.std(values, ddof=1) / np.sqrt(20) for values in draws.values()]
     assert middle == pytest.approx(np.mean([np.mean(values) for values in draws.values()]))
     assert half == pytest.approx(1.96 * np.hypot(*errors) / 2)
-    assert interval({"a": [0.5]}) == (0.5, 0.0)
+    for single in ({"a": [0.5]}, {"a": [0.4, 0.8], "b": [0.4]}):
+        middle, half = interval(single)
+        assert (middle, np.isnan(half)) == (pytest.approx(0.5), True)
 
 
 def test_labels_are_sorted_by_size() -> None:

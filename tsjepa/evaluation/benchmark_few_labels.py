@@ -5,7 +5,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from tsjepa.evaluation.benchmark_markdown import markdown, mean
+from tsjepa.evaluation.benchmark_labels import LabelBudget
+from tsjepa.evaluation.benchmark_markdown import count, markdown, mean
 from tsjepa.evaluation.benchmark_table import FewLabels
 
 # Fold, and number of the draw of labels within it
@@ -15,10 +16,31 @@ Draw = tuple[int, int]
 def few_labels_note(few: Sequence[FewLabels]) -> str:
     """Say how few labels were drawn."""
     draws = max(row.draw for row in few) + 1
+    once = draws > 1 and any(LabelBudget.parse(row.labels).n_draws() == 1 for row in few)
+    numbers = count(draws, "draw") + " (one of all labels)" * once
     return (
-        f"Means over data sets, seeds and {draws} draws, stratified, at least one a class, the same for every method. "
+        f"Means over data sets, seeds and {numbers}, stratified, at least one a class, the same for every method. "
         "In brackets, how many data sets have so many labels of every class and a result of every method."
     )
+
+
+def few_labels_gaps(few: Sequence[FewLabels]) -> str:
+    """Say which numbers of labels were asked for and are in no table, nothing where all are.
+
+    Examples
+    --------
+    >>> few_labels_gaps([FewLabels("pump", "raw", 0, 0, "50/class", 0, 0, None)])
+    'No data set has so many labels of every class: 50/class.'
+    """
+    asked = sort_labels({row.labels for row in few})
+    drawn = {row.labels for row in few if row.accuracy is not None}
+    shared = {row.labels for row in shared_draws(few)}
+    said = []
+    if absent := [labels for labels in asked if labels not in drawn]:
+        said.append(f"No data set has so many labels of every class: {', '.join(absent)}.")
+    if apart := [labels for labels in asked if labels in drawn - shared]:
+        said.append(f"No data set has draws of so many labels of every method: {', '.join(apart)}.")
+    return " ".join(said)
 
 
 def shared_draws(few: Sequence[FewLabels]) -> list[FewLabels]:
@@ -62,14 +84,17 @@ def over_seeds(draws: dict[Draw, list[float]]) -> list[float]:
 def interval(by_data: dict[str, list[float]]) -> tuple[float, float]:
     """Return the mean over data sets of the mean over draws, and the half width of its 95 % interval over draws.
 
+    The half width is nan where a data set has one draw only, which does not say how draws differ.
+
     Examples
     --------
     >>> interval({"pump": [0.25, 0.75], "fan": [1.0, 1.0]})[0]
     0.75
     """
-    several = [values for values in by_data.values() if len(values) > 1]
-    variances = [float(np.var(values, ddof=1)) / len(values) for values in several]
     middle = mean([mean(values) for values in by_data.values()])
+    if any(len(values) < 2 for values in by_data.values()):
+        return middle, math.nan
+    variances = [float(np.var(values, ddof=1)) / len(values) for values in by_data.values()]
     return middle, 1.96 * math.sqrt(sum(variances)) / len(by_data)
 
 
@@ -104,10 +129,21 @@ def paired_table(few: Sequence[FewLabels]) -> str:
                 of_data = by_data.setdefault(data, {})
                 of_data.setdefault((drawn[0], drawn[1]), []).append(first[shared] - second[shared])
             gains = {data: over_seeds(of_draws) for data, of_draws in by_data.items()}
-            cells.append("{:+.4f} ± {:.4f}".format(*interval(gains)) if gains else "-")
+            cells.append(with_interval(*interval(gains)) if gains else "-")
         rows.append([other, *cells])
     said = f"By how much {methods[0]} is above each other method, paired over draws, with the 95 % interval:"
     return f"{said}\n\n{markdown(['method', *asked], rows)}"
+
+
+def with_interval(middle: float, half: float) -> str:
+    """Return a difference with the half width of its interval, if there is one.
+
+    Examples
+    --------
+    >>> with_interval(0.1, 0.02), with_interval(-0.1, math.nan)
+    ('+0.1000 ± 0.0200', '-0.1000')
+    """
+    return f"{middle:+.4f}" + ("" if math.isnan(half) else f" ± {half:.4f}")
 
 
 def sort_labels(asked: Iterable[str]) -> list[str]:

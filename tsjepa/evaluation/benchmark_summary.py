@@ -8,7 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata  # type: ignore[import-untyped]
 
-from tsjepa.evaluation.benchmark_few_labels import few_labels_note, few_labels_table, paired_table, shared_draws
+from tsjepa.evaluation.benchmark_few_labels import (
+    few_labels_gaps,
+    few_labels_note,
+    few_labels_table,
+    paired_table,
+    shared_draws,
+)
 from tsjepa.evaluation.benchmark_markdown import count, markdown, mean
 from tsjepa.evaluation.benchmark_table import FewLabels, LevelScore, Result
 
@@ -159,8 +165,10 @@ def summary(
     board = board_of(results)
     parts = ["# Benchmark", overview(results, board), "## Accuracy by data set", by_data(board), partial_note(board)]
     shared = shared_draws(few)
+    parts.append("## Few labels" if few else "")
     if shared:
-        parts += ["## Few labels", few_labels_note(shared), few_labels_table(shared), paired_table(shared)]
+        parts += [few_labels_note(shared), few_labels_table(shared), paired_table(shared)]
+    parts.append(few_labels_gaps(few))
     if levels:
         parts += ["## Accuracy by level", "Level 0 is the tokenizer; means over data sets.", levels_table(levels)]
     failures = [

@@ -6,7 +6,7 @@ from typing import TypeVar
 import numpy as np
 from matplotlib.figure import Figure
 
-from tsjepa.evaluation.benchmark_few_labels import few_labels_table, paired_table, shared_draws
+from tsjepa.evaluation.benchmark_few_labels import few_labels_gaps, few_labels_table, paired_table, shared_draws
 from tsjepa.evaluation.benchmark_figures import Pictures, few_labels_figures
 from tsjepa.evaluation.benchmark_markdown import markdown, mean
 from tsjepa.evaluation.benchmark_table import FewLabels
@@ -166,9 +166,12 @@ def transfer_summary(rows: Sequence[Transferred], recordings: Sequence[Recording
 def section(rows: Sequence[Transferred], recordings: Sequence[Recording], level: str) -> list[str]:
     """Return the tables of rows that compare, under headings of a level."""
     parts = [means_table(rows), f"{level} By pair", pairs_table(rows)]
-    few = shared_draws(draws_of(rows))
-    if few:
-        parts += [f"{level} Few labels a class", few_labels_table(few), paired_table(few)]
+    few = draws_of(rows)
+    shared = shared_draws(few)
+    parts.append(f"{level} Few labels a class" if few else "")
+    if shared:
+        parts += [few_labels_table(shared), paired_table(shared)]
+    parts.append(few_labels_gaps(few))
     if recordings:
         parts += [f"{level} By recording", recordings_note(), recordings_table(recordings)]
     return parts
