@@ -3,13 +3,13 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 from tsjepa.cli.data import check_data_dir
 from tsjepa.cli.errors import INTERRUPTED, USAGE, Failure, say, told
 from tsjepa.cli.locking import LOCK, locked
 from tsjepa.cli.options import BenchmarkOptions
-from tsjepa.cli.outdir import make_writable, replace_file
+from tsjepa.cli.outdir import make_writable, replace_file, writing
 from tsjepa.cli.render import count_bar
 from tsjepa.cli.report import BenchmarkReport
 from tsjepa.cli.training import pick_device
@@ -37,6 +37,8 @@ from tsjepa.evaluation.study_figures import file_names
 DEFAULT_METHODS = ("default", "random-init", "minirocket", "majority")
 Row = TypeVar("Row")
 Means = dict[str, dict[str, float | int | None]]
+KINDS: tuple[Literal["png", "svg"], ...] = ("png", "svg")
+PICTURES = ("critical-difference", "scatter-*", "few-labels*", "time")
 SUMMARY, TASK = "summary.md", "classification"
 
 
@@ -176,8 +178,14 @@ def told_transfer(row: Transferred) -> str:
 
 
 def write(out: Path, text: str, drawn: Pictures) -> None:
-    """Write summary and pictures, whole or not at all."""
+    """Write summary and pictures, whole or not at all, and take away pictures of before that are not drawn any more."""
+    kept = {f"{name}.{kind}" for name in drawn.figures for kind in KINDS}
+    before = {path for name in PICTURES for kind in KINDS for path in out.glob(f"{name}.{kind}")}
+    with writing(out):
+        for path in before:
+            if path.name not in kept:
+                path.unlink()
     for name, figure in drawn.figures.items():
-        replace_file(out / f"{name}.png", picture(figure, "png"))
-        replace_file(out / f"{name}.svg", picture(figure, "svg"))
+        for kind in KINDS:
+            replace_file(out / f"{name}.{kind}", picture(figure, kind))
     replace_file(out / SUMMARY, text.encode())

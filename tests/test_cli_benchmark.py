@@ -102,6 +102,19 @@ def test_the_table_on_a_terminal_and_one_data_set(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("here")
+def test_pictures_of_an_earlier_state_do_not_stay_beside_a_summary_without_them(tmp_path: Path) -> None:
+    words = ("--data", "GunPoint", "--out", str(tmp_path), "--device", "cpu")
+    (tmp_path / "notes.png").write_text("not the benchmark's")
+    tsjepa(*words, "--data", "ItalyPowerDemand", "--method", "raw", "--method", "majority", "--per-class", "1")
+    before = {path.name for path in tmp_path.iterdir()}
+    tsjepa(*words, "--method", "random-init", "--config", "tiny", "--per-class", "2")  # nothing that all have on both
+    left = {path.name for path in tmp_path.iterdir()}
+    gone = {f"{name}.{kind}" for name in ("scatter-majority", "few-labels") for kind in ("png", "svg")}
+    assert before - left == gone
+    assert {"notes.png", "time.png", "few-labels-GunPoint.svg"} <= left
+
+
+@pytest.mark.usefixtures("here")
 def test_transfer(tmp_path: Path) -> None:
     words = ["--pretrain-on", "GunPoint,ItalyPowerDemand", "--probe-on", "GunPoint", "--per-class", "1"]
     words += ["--method", "tiny", "--method", "raw", "--epochs", "1", "--out", str(tmp_path), "--device", "cpu"]
