@@ -3,8 +3,11 @@
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -66,6 +69,56 @@ def test_a_failure_is_one_sentence_on_standard_error(tmp_path: Path) -> None:
     result = tsjepa("probe", "absent.ckpt", cwd=tmp_path)
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr == "error: there is no checkpoint absent.ckpt.\n"
+
+
+def serving(group: int) -> bool:
+    """Return whether a process of the group is the server that runs are forked from, and has loaded numpy already."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if os.getpgid(int(folder.name)) == group and b"forkserver" in (folder / "cmdline").read_bytes():
+                return "numpy" in (folder / "maps").read_text()
+    return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="other processes cannot be looked into")
+def test_a_benchmark_that_is_stopped_while_its_runs_still_import_says_so_in_a_sentence(tmp_path: Path) -> None:
+    words = ["benchmark", "--data", "GunPoint", "--method", "catch22", "--out", "out", "--device", "cpu"]
+    command = [sys.executable, "-P", "-m", "tsjepa.cli", *words]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path, start_new_session=True) as started:
+        assert started.stderr is not None
+        while started.poll() is None and not serving(started.pid):
+            time.sleep(0.01)
+        os.killpg(started.pid, signal.SIGINT)  # as a terminal does on Ctrl-C
+        said = started.stderr.read()  # until the last process of the group has closed it
+    assert started.returncode == 130, said
+    assert said.startswith("benchmark of 1 runs")
+    assert "stopped: all finished runs are kept" in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="the system blocks no signals")
+@pytest.mark.parametrize("fork", [True, False])
+def test_what_the_process_of_a_run_imports_is_not_interrupted(tmp_path: Path, fork: bool) -> None:
+    (tmp_path / "slow.py").write_text(
+        "import os, pathlib, time\npathlib.Path('pid').write_text(f'{os.getpid()}.')\ntime.sleep(1)\n"
+    )
+    (tmp_path / "caller.py").write_text(
+        "from tsjepa.evaluation import benchmark_process as process\n"
+        "if __name__ == '__main__':\n"
+        "    process.PRELOAD[:] = ['slow']\n"
+        f"    print(process.call(abs, -3, fork={fork}))\n"
+        f"elif not {fork}:\n"
+        "    import slow\n"
+    )
+    command, environment = [sys.executable, "caller.py"], os.environ | {"PYTHONPATH": str(tmp_path)}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=tmp_path, env=environment
+    ) as caller:
+        pid = tmp_path / "pid"
+        while caller.poll() is None and not (pid.exists() and pid.read_text().endswith(".")):
+            time.sleep(0.01)
+        os.kill(int(pid.read_text()[:-1]), signal.SIGINT)
+        assert caller.communicate()[0] == "3\n"
 
 
 def test_help_names_the_data_sets_and_every_command() -> None:

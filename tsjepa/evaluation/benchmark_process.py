@@ -9,8 +9,9 @@ import os
 import signal
 import threading
 import traceback
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, SpawnContext
 from typing import Any, TypeVar
@@ -63,7 +64,13 @@ def call(function: Callable[[Argument], Found], argument: Argument, *, fork: boo
         context.set_forkserver_preload(PRELOAD)
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=serve, args=(theirs, function, argument))
-    process.start()
+    if isinstance(context, ForkServerContext):
+        with interrupts_held():
+            forkserver.ensure_running()
+        process.start()  # waits until the server has imported everything, and may be interrupted
+    else:
+        with interrupts_held():
+            process.start()
     theirs.close()
     try:
         good, found = ours.recv()
@@ -78,6 +85,20 @@ def call(function: Callable[[Argument], Found], argument: Argument, *, fork: boo
     if not good:
         raise RunError(found)
     return found
+
+
+@contextmanager
+def interrupts_held() -> Iterator[None]:
+    """Hold Ctrl-C back here; processes that are launched meanwhile never see it, even while they import."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # before, since it lets Ctrl-C through once it has started
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def serve(connection: Connection, function: Callable[[Any], Any], argument: Any) -> None:
