@@ -215,8 +215,8 @@ def test_labels_are_sorted_by_size() -> None:
     assert sort_labels(["10/class", "5/class", "1", "0.05"]) == ["0.05", "1", "5/class", "10/class"]
 
 
-def test_aeons_reader_reads_the_tables(tmp_path: Path) -> None:
-    from aeon.benchmarking.results_loaders import _load_to_dict
+def test_aeons_reader_reads_the_tables_of_names_that_it_knows(tmp_path: Path) -> None:
+    from aeon.benchmarking.results_loaders import _load_to_dict, get_estimator_results
 
     rows = [*ROWS[:3], row("a", "first", 0.6, fold=1), row("b", "first", 0.5), row("b", "first", 0.25, fold=1)]
     rows.append(row("a", "second", 0.7, fold=1))
@@ -228,6 +228,14 @@ def test_aeons_reader_reads_the_tables(tmp_path: Path) -> None:
     np.testing.assert_allclose(found["first"]["b"], [0.5, 0.25])
     assert "a,0.8,0.7" in tables["second"]
     assert aeon_tables(rows[:4])["first"] == "Resamples:,0\na,0.9\n"  # nor another fold
+    folder = tmp_path / "classification" / "accuracy"
+    folder.mkdir(parents=True)
+    (folder / "Catch22_accuracy.csv").write_text(tables["first"])
+    (folder / "raw_accuracy.csv").write_text(tables["first"])
+    public = get_estimator_results(["Catch22"], num_resamples=None, path=str(tmp_path))
+    np.testing.assert_allclose(public["Catch22"]["a"], [0.9, 0.6])
+    with pytest.raises(ValueError, match="Unknown estimator name raw"):  # so that statistics are called on arrays
+        get_estimator_results(["raw"], path=str(tmp_path))
 
 
 def test_pictures_are_those_that_mean_something() -> None:

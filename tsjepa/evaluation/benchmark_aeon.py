@@ -1,4 +1,4 @@
-"""The accuracies of a benchmark in the files that aeon's own tools read."""
+"""The accuracies of a benchmark in aeon's layout; its readers take only names of methods that they know."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from tsjepa.evaluation.benchmark_table import Result
 
 
 def aeon_tables(results: Sequence[Result]) -> dict[str, str]:
-    """Return the accuracy tables that aeon's readers expect, by method: a row a data set, a column a resample.
+    """Return accuracy tables in aeon's layout, by method: a row a data set, a column a resample.
 
     Of each data set the same seeds and folds count as in a `Board`.
 
