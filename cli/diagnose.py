@@ -13,6 +13,8 @@ from tsjepa.cli.outdir import CHECKPOINT, METRICS, PAGE, make_writable, replace_
 from tsjepa.cli.render import busy
 from tsjepa.cli.report import DiagnoseReport
 from tsjepa.cli.training import pick_device
+from tsjepa.datasets.loading import identity
+from tsjepa.datasets.log_fingerprint import difference
 from tsjepa.encoder import Encoder
 from tsjepa.evaluation.accuracy import Split
 from tsjepa.evaluation.diagnosis import diagnose as find
@@ -42,7 +44,7 @@ def diagnose(options: DiagnoseOptions) -> DiagnoseReport:
     make_writable(out.parent)
     history = run_history(checkpoint)
     verdict, kept = run_verdict(history, checkpoint.parent, model.encoder.dim), kept_epoch(checkpoint, history)
-    other = header.data if history and options.data not in (None, header.data) else None
+    other = run_data(header, data, options) if history else None
     remarks = run_remarks(history, kept, other)
     for remark in remarks:
         say(f"note: {remark}")
@@ -126,6 +128,17 @@ def kept_epoch(checkpoint: Path, history: list[EpochDiagnostics]) -> int | None:
     """Return the epoch that a model is of where its run went on from it, as where that was ended for a collapse."""
     epoch, last = read_checkpoint(checkpoint).get("epoch"), history[-1].epoch if history else 0
     return None if epoch is None or epoch + 1 >= last else int(epoch) + 1
+
+
+def run_data(header: Header, data: Data, options: DiagnoseOptions) -> str | None:
+    """Return what a run was on, where other data were asked for: by what is in them, or else by their files."""
+    if header.data is None or options.data is None:
+        return None
+    if header.fingerprint is not None:
+        same = difference(header.fingerprint, data.fingerprint) is None
+    else:
+        same = identity(header.data, options.data_dir) == identity(options.data, options.data_dir)
+    return None if same else header.data
 
 
 def run_remarks(history: list[EpochDiagnostics], kept: int | None, other: str | None) -> tuple[str, ...]:

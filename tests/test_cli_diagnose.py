@@ -121,13 +121,32 @@ def test_the_verdict_and_the_curves_are_told_from_other_data(run: str) -> None:
     said = "verdict and the curves over epochs are those of the run on pump.npz."
     result = tsjepa("diagnose", run, "--no-supervised")
     assert said not in result.stderr + Path("run/diagnose.html").read_text()
-    assert said in tsjepa("diagnose", run, "--no-supervised", "--data", save_data("b", labels=False)).stderr
+    assert said in tsjepa("diagnose", run, "--no-supervised", "--data", save_data("b", n=44, labels=False)).stderr
     text = Path("run/diagnose.html").read_text()
     assert f"The {said}" in text
     assert "a fixed sample of training series of pump.npz." in text
     Path("run/diagnostics.csv").unlink()
     Path("run/metrics.csv").unlink()
     assert said not in tsjepa("diagnose", run, "--no-supervised", "--data", "b.npz").stderr
+
+
+def test_the_runs_own_data_are_known_however_they_are_spelled(run: str, tmp_path: Path) -> None:
+    def told(*words: str) -> bool:
+        result = tsjepa("diagnose", run, "--no-supervised", *words)
+        assert result.exit_code == 0, result.output
+        return "are those of the run on pump.npz" in result.stderr
+
+    Path("link.npz").symlink_to("pump.npz")
+    shutil.copy("pump.npz", "copy.npz")
+    own = ("./pump.npz", str(tmp_path / "pump.npz"), "link.npz")
+    assert not any(told("--data", data) for data in (*own, "copy.npz"))
+    model, header = load_checkpoint("run/checkpoint.ckpt")
+    save_checkpoint(Path("run/checkpoint.ckpt"), model, header._replace(fingerprint=None))  # as older ones are
+    assert not any(told("--data", data) for data in own)
+    assert told("--data", "copy.npz")
+    save_checkpoint(Path("run/checkpoint.ckpt"), model, header)
+    save_data("pump", n=60)  # other data under the same name
+    assert told("--data", "./pump.npz")
 
 
 def test_the_verdict_on_a_collapsed_teacher_is_that_of_training(run: str) -> None:
