@@ -27,7 +27,7 @@ from tsjepa.evaluation.benchmark_methods import Method, find_method
 from tsjepa.evaluation.benchmark_run import Job, Outcome, load_parts, log_loss, measure
 from tsjepa.evaluation.benchmark_table import BenchmarkError
 from tsjepa.finetuning import Tuning
-from tsjepa.probe import draw_labels
+from tsjepa.probe import ProbeError, draw_labels
 
 METHODS = ("tiny", "random-init", "raw", "catch22", "minirocket", "supervised", "majority")
 NEEDS_LABELS = ("supervised",)
@@ -255,6 +255,17 @@ def test_a_class_in_one_part_only_cannot_be_drawn_anew(tmp_path: Path) -> None:
     with pytest.raises(BenchmarkError, match=r"pump cannot be drawn anew for fold 1: of class hot .* without --folds"):
         load_parts(str(tmp_path / "pump.npz"), 1)
     assert load_parts(str(tmp_path / "pump.npz")).known.test.n_cases == 4
+
+
+@pytest.mark.parametrize("fold", [0, 1])
+@pytest.mark.parametrize(("y", "said"), [(["calm"] * 6, "hold one class only"), (["calm"], "one training case only")])
+def test_labels_that_no_head_can_be_fitted_on_are_refused_alike_in_every_fold(
+    tmp_path: Path, fold: int, y: list[str], said: str
+) -> None:
+    X = np.random.default_rng(0).normal(size=(len(y), 1, 8))
+    np.savez(tmp_path / "pump.npz", X_train=X, y_train=np.array(y), X_test=X, y_test=np.array(y))
+    with pytest.raises(ProbeError, match=said):
+        load_parts(str(tmp_path / "pump.npz"), fold)
 
 
 @pytest.mark.parametrize("name", ["raw", "catch22", "minirocket", "tiny", "supervised"])

@@ -106,6 +106,8 @@ def load_parts(name: str, fold: int = 0, data_dir: Path | None = None) -> Parts:
         If the data cannot be loaded.
     BenchmarkError
         If they are not labelled with classes in both parts.
+    ProbeError
+        If the training part has one class or one series only.
     """
     data = load(name, data_dir, announce=_say)
     if data.X_test is None:
@@ -117,6 +119,7 @@ def load_parts(name: str, fold: int = 0, data_dir: Path | None = None) -> Parts:
         raise BenchmarkError(f"{name} cannot be scored: both parts need labels.")
     if is_numeric(data.y_train):
         raise BenchmarkError(f"{name} has a numeric target, and a benchmark compares accuracies of classes.")
+    check_labels(data.y_train)
     full = archive_size(data.name)
     partial = full is not None and len(data.X_train) < full[0]
     train, test = as_series(data.X_train, "the training part"), as_series(data.X_test, "the test part")
@@ -124,7 +127,7 @@ def load_parts(name: str, fold: int = 0, data_dir: Path | None = None) -> Parts:
     X_train, y_train, X_test, y_test = resample(data, fold)
     if fold:
         train, test = as_series(X_train, "the training part"), as_series(X_test, "the test part")
-    return Parts(Known(train, check_labels(y_train), test), y_test, partial, digest)
+    return Parts(Known(train, y_train, test), y_test, partial, digest)
 
 
 def resample(data: Dataset, fold: int) -> tuple[object, Labels, object, Labels]:
