@@ -150,6 +150,18 @@ def test_unusable_files(tmp_path: Path, text: str, said: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_a_section_may_be_merged_into_another_and_keys_still_stand_once(tmp_path: Path) -> None:
+    shared = "tokenizer: {n_patches: 5}\nencoder: &size {dim: 32, depth: 1, heads: 2}\n"
+    config = load_config(write(tmp_path, shared + "predictor: {<<: *size, depth: 2}\n"))
+    assert (config.predictor.dim, config.predictor.depth, config.predictor.heads) == (32, 2, 2)
+    for twice in ("{<<: *size, depth: 2, depth: 3}", "{<<: *size, <<: *size}"):
+        with pytest.raises(ConfigError, match="stands twice, the second time in line 3"):
+            load_config(write(tmp_path, shared + f"predictor: {twice}\n"))
+    # a merge that is merged itself stands in its mapping by then
+    nested = "tokenizer: {n_patches: 5}\nencoder: &all {<<: {dim: 32, heads: 2}, dim: 64}\npredictor: {<<: *all}\n"
+    assert load_config(write(tmp_path, nested)).predictor.dim == 64
+
+
 def test_missing_files_folders_and_other_encodings(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"cannot read the configuration .*none\.yaml"):
         load_config(tmp_path / "none.yaml")

@@ -78,14 +78,15 @@ class Config(Section):
 class _StrictLoader(yaml.SafeLoader):
     """The safe loader, which also refuses a key that stands twice."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Build a mapping whose keys are all different."""
-        keys = [self.construct_object(key, deep=deep) for key, _ in node.value]
+    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+        """Compose a mapping whose keys, as they are written, are all different; a merge may bring one of them again."""
+        node = super().compose_mapping_node(anchor)
+        keys = [(key.tag, str(key.value)) for key, _ in node.value]
         for i, key in enumerate(keys):
             if key in keys[:i]:
                 line = node.value[i][0].start_mark.line + 1
-                raise ConfigError(f"the key {key!r} stands twice, the second time in line {line}")
-        return super().construct_mapping(node, deep)
+                raise ConfigError(f"the key {key[1]!r} stands twice, the second time in line {line}")
+        return node
 
 
 def recipe_names() -> list[str]:
