@@ -261,6 +261,19 @@ def test_joined_series_keep_gaps_and_order_channels_by_name():
     np.testing.assert_array_equal(rows[0], [[1, np.nan], [3, 4]])
 
 
+def test_unlabelled_series_with_other_channels_are_called_so():
+    X, y = series(6)
+    more = series(5, n_channels=3)[0]
+    for values in (more, list(more)):
+        with pytest.raises(ValueError, match=r"^X_unlabelled has 3 channel\(s\), but X has 2: give it the same ones"):
+            tiny().fit(X, y, X_unlabelled=values)
+    a = pd.DataFrame({"id": [0, 0], "time": [0, 1], "flow": [1.0, 2.0], "heat": [3.0, 4.0]})
+    with pytest.raises(ValueError, match=r"^X_unlabelled has no channel 'heat': its channels are flow"):
+        joined(a, a.drop(columns="heat"))
+    with pytest.warns(DataWarning, match="channels of X_unlabelled that X does not have are left out: heat"):
+        joined(a.drop(columns="heat"), a)
+
+
 @pytest.mark.parametrize(
     ("parameters", "sentence"),
     [

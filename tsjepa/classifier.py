@@ -322,12 +322,21 @@ def encode(y: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
 def joined(X: Any, more: Any) -> list[NDArray[np.float32]]:
     """Return the series of two containers as one list, channels by name where both name them.
 
+    Raises
+    ------
+    ValueError
+        If one is no series, or they differ in their channels.
+
     Examples
     --------
     >>> [x.shape for x in joined(np.zeros((2, 1, 5)), [np.zeros((1, 7))])]
     [(1, 5), (1, 5), (1, 7)]
     """
     first, second = to_panel(X), to_panel(more)
-    second = second if first.channels is None else second.select(first.channels)
-    both = (as_series(first.series), as_series(second.series, "X_unlabelled"))
-    return [values for series in both for values in series.with_nan()]
+    second = second if first.channels is None else second.select(first.channels, "X_unlabelled", "X does not have")
+    one, other = as_series(first.series), as_series(second.series, "X_unlabelled")
+    if other.n_channels != one.n_channels:
+        raise ValueError(
+            f"X_unlabelled has {other.n_channels} channel(s), but X has {one.n_channels}: give it the same ones."
+        )
+    return [values for series in (one, other) for values in series.with_nan()]

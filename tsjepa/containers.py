@@ -51,8 +51,10 @@ class Panel(NamedTuple):
     channels: tuple[str, ...] | None = None
     ids: Any = None
 
-    def select(self, names: Sequence[str]) -> "Panel":
+    def select(self, names: Sequence[str], name: str = "X", others: str = "fit has not seen") -> "Panel":
         """Return the named channels in this order; without names of its own, the panel as it is.
+
+        What is said of other channels calls the panel `name`, and them those that `others`.
 
         Raises
         ------
@@ -67,13 +69,13 @@ class Panel(NamedTuple):
         """
         if self.channels is None or self.channels == tuple(names):
             return self
-        places = {name: place for place, name in enumerate(self.channels)}
-        missing = [name for name in names if name not in places]
+        places = {channel: place for place, channel in enumerate(self.channels)}
+        missing = [channel for channel in names if channel not in places]
         if missing:
-            raise ValueError(f"X has no channel {missing[0]!r}: its channels are {', '.join(self.channels)}.")
-        if left := [name for name in places if name not in names]:
-            warnings.warn(f"channels of X that fit has not seen are left out: {', '.join(left)}.", DataWarning, 3)
-        order = [places[name] for name in names]
+            raise ValueError(f"{name} has no channel {missing[0]!r}: its channels are {', '.join(self.channels)}.")
+        if left := [channel for channel in places if channel not in names]:
+            warnings.warn(f"channels of {name} that {others} are left out: {', '.join(left)}.", DataWarning, 3)
+        order = [places[channel] for channel in names]
         return Panel([x[order] for x in self.series], tuple(names), self.ids)
 
 
