@@ -48,7 +48,7 @@ class Options(NamedTuple):
         An existing folder for `checkpoint.ckpt`, `best.ckpt`, `metrics.csv` and `diagnostics.csv`, written after each
         epoch; None writes nothing.
     resume : bool
-        Whether to go on from the checkpoint in `out`.
+        Whether to go on from the checkpoint in `out`, one of the same settings and series.
     device : str
         "auto", "cpu", "cuda" or "mps".
     logger : {"csv", "tensorboard", "wandb"}

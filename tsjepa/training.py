@@ -23,13 +23,14 @@ from tsjepa.callbacks import (
     SaveEpoch,
     TrainingError,
 )
-from tsjepa.checkpoint import FORMAT, Header, model_state, read_checkpoint, read_header, write_atomically
+from tsjepa.checkpoint import FORMAT, Header, model_state, read_checkpoint, write_atomically
 from tsjepa.config import Config
 from tsjepa.logs import BEST, CHECKPOINT, METRICS, TEACHER, EpochTable
 from tsjepa.monitor import Monitor, teacher_verdict
 from tsjepa.normalization import take_statistics
 from tsjepa.objective import JEPA, JEPAOutput
 from tsjepa.ranks import rank
+from tsjepa.resuming import check_same_run, finished_epochs
 from tsjepa.schedule import lr_factor
 from tsjepa.sections import TrainConfig
 from tsjepa.stages import find_teacher, primary_epochs, stages, take_teacher
@@ -159,7 +160,10 @@ def fit(
     ------
     TrainingError
         If the loss is not finite, no series has a value, an optional logger is not installed, or there are not the
-        devices or series in a batch for the processes that are asked for.
+        devices or series in a batch for the processes that are asked for. With `resume` also if the checkpoint is of
+        other settings or series, or has more epochs.
+    CheckpointError
+        If there is no checkpoint to go on from, or it is not usable for that.
     KeyboardInterrupt
         If the user stops the run; the last finished epoch is kept.
     """
@@ -168,9 +172,15 @@ def fit(
     if not len(batches):
         raise TrainingError("no series holds a single value, so there is nothing to train on.")
     check_processes(options, section.batch_size)
+    epochs = section.epochs if epochs is None else epochs
+    order = ShuffledBatches(len(batches), section.batch_size, section.seed)
+    checkpoint = options.out / CHECKPOINT if options.resume and options.out is not None else None
+    if checkpoint is not None:
+        content = read_checkpoint(checkpoint)
+        check_same_run(content, checkpoint, header, model.state_dict(), epochs, len(order))
     loader = DataLoader(
         batches,
-        sampler=ShuffledBatches(len(batches), section.batch_size, section.seed),
+        sampler=order,
         batch_size=None,
         collate_fn=whole,
         generator=torch.Generator(),  # the loader draws a seed, and must not draw it from the user's generator
@@ -178,13 +188,9 @@ def fit(
     module = JEPATraining(model, header)
     monitor = Monitor(model, series, options.labels, options.out) if options.diagnose else None
     end = EpochEnd(module.epoch_means, options.out, monitor, options.report, stop_on_collapse=options.stop_on_collapse)
-    epochs = section.epochs if epochs is None else epochs
     prepare = Calibrator(model.encoder, series, header.config.probe)
     trainer = make_trainer(section, epochs, make_callbacks(model, section, epochs, end, options, prepare), options)
-    checkpoint = options.out / CHECKPOINT if options.resume and options.out is not None else None
-    if checkpoint is not None:
-        read_header(read_checkpoint(checkpoint), checkpoint)
-    else:
+    if checkpoint is None:
         take_statistics(model, series)
     model.train()
     run(trainer, module, loader, checkpoint)
@@ -214,7 +220,7 @@ def keep_best(model: JEPA, out: Path | None) -> int | None:
     content = read_checkpoint(out / BEST)
     write_atomically(content, out / CHECKPOINT)
     model.load_state_dict(model_state(content))
-    return int(content["epoch"]) + 1
+    return finished_epochs(content)
 
 
 def fit_stages(model: JEPA, series: SeriesSource, header: Header, options: Options | None = None) -> FitResult:
