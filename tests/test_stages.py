@@ -104,6 +104,20 @@ def test_a_distillation_that_stops_where_its_cooldown_begins_goes_on_bit_for_bit
     assert len(EpochTable(halves / METRICS).rows()) == 3
 
 
+def test_a_new_run_in_the_folder_of_another_takes_nothing_over_from_it(tmp_path):
+    for name in ("used", "fresh"):
+        (tmp_path / name).mkdir()
+    run(tmp_path / "used")
+    other = (*COOLDOWN, "train.lr=0.01")
+    fresh = run(tmp_path / "fresh", overrides=other)
+    assert equal(fresh, run(tmp_path / "used", overrides=other))
+    third = (*COOLDOWN, "train.lr=0.02")
+    with pytest.raises(RuntimeError, match="stopped"):
+        run(tmp_path / "used", overrides=third, stop=2)  # in its teacher's stage
+    resumed = run(tmp_path / "used", overrides=third, resume=True)
+    assert equal(run(overrides=third), resumed)
+
+
 def weights(model):
     return [p.detach().double() for part in (model.encoder, model.predictor) for p in part.parameters()]
 

@@ -227,7 +227,8 @@ def fit_stages(model: JEPA, series: SeriesSource, header: Header, options: Optio
     """Train a model in place, a frozen teacher first where its configuration asks for one.
 
     A teacher that is trained here has a run of its own in the folder `teacher` of `out`; with `resume` each stage goes
-    on from its own checkpoint, if it has one. See `fit` for the parameters.
+    on from its own checkpoint, if it has one, and without it none of an earlier run is left. See `fit` for the
+    parameters.
 
     Returns
     -------
@@ -241,20 +242,19 @@ def fit_stages(model: JEPA, series: SeriesSource, header: Header, options: Optio
     CheckpointError
         If a teacher that is named is no usable checkpoint, or of another architecture.
     """
-    options = options or Options()
-    started, total = has_checkpoint(options.out), header.config.train.epochs
-    options = options._replace(resume=options.resume and started)
+    asked = options or Options()
+    options, total = asked._replace(resume=asked.resume and has_checkpoint(asked.out)), header.config.train.epochs
     first, own = stages(header.config)
     before = FitResult(math.nan, 0 if first is None else first.train.epochs, 0.0)
     if header.config.target.kind == "frozen" and not options.resume:
         teacher = find_teacher(header.config)
         if teacher is None and first is not None:
-            teacher, before = fit_teacher(first, series, header, options)
+            teacher, before = fit_teacher(first, series, header, asked)
             check_teacher(before, options)
         assert teacher is not None
         take_teacher(model, teacher)
     result = fit(model, series, header, shifted(options, before.epochs, total), epochs=own.train.epochs)
-    taught = before.verdict or teacher_verdict(options.out, model.encoder.dim)
+    taught = None if first is None else before.verdict or teacher_verdict(options.out, model.encoder.dim)
     return result._replace(
         epochs=before.epochs + result.epochs,
         seconds=before.seconds + result.seconds,
@@ -278,12 +278,14 @@ def has_checkpoint(folder: Path | None) -> bool:
 
 
 def fit_teacher(config: Config, series: SeriesSource, header: Header, options: Options) -> tuple[JEPA, FitResult]:
-    """Train the teacher's stage, or go on with it."""
+    """Train the teacher's stage, or go on with it where that is asked for and it was begun."""
     own = None if options.out is None else options.out / TEACHER
     if own is not None:
+        (own.parent / CHECKPOINT).unlink(missing_ok=True)  # a student of another teacher is nothing to go on with
         own.mkdir(exist_ok=True)
     teacher = build_model(config, series.n_channels)
-    options = shifted(options, 0, header.config.train.epochs)._replace(out=own, resume=has_checkpoint(own))
+    resume = options.resume and has_checkpoint(own)
+    options = shifted(options, 0, header.config.train.epochs)._replace(out=own, resume=resume)
     return teacher, fit(teacher, series, header._replace(config=config), options)
 
 
