@@ -7,7 +7,6 @@ from tsjepa.build import build_model
 from tsjepa.cli.options import PretrainOptions
 from tsjepa.cli.plan import new_run, resumed_run
 from tsjepa.cli.training import fit_options, pick_device
-from tsjepa.stages import stages
 
 # Where Lightning, torchrun and SLURM tell a process its number; only the first process has none above 0
 NUMBERS = ("RANK", "NODE_RANK", "LOCAL_RANK", "SLURM_PROCID")
@@ -26,7 +25,7 @@ def follow(options: PretrainOptions) -> None:
     with open(os.devnull, "w") as nowhere, redirect_stderr(nowhere):
         # the folder that must not hold a run is the first process's business, and holds its run by now
         plan = resumed_run(options) if options.resume else new_run(options._replace(overwrite=True))
-    if plan.finished == stages(plan.config)[1].train.epochs:
+    if plan.finished == plan.config.train.epochs:
         return
     series = plan.data.train.series
     model = build_model(plan.config, series.n_channels).eval()

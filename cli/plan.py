@@ -1,9 +1,10 @@
 """What a pretraining run is going to do: a new run, or one that goes on from its checkpoint."""
 
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from tsjepa.build import configure, match_teacher, resolve
+from tsjepa.build import bounded, configure, match_teacher, resolve
 from tsjepa.checkpoint import Header, read_checkpoint, read_header
 from tsjepa.cli.data import Data, data_of, load_data
 from tsjepa.cli.errors import USAGE, Failure, say
@@ -11,13 +12,15 @@ from tsjepa.cli.options import PretrainOptions
 from tsjepa.cli.outdir import CHECKPOINT, CONFIG, TEACHER, check_run_folder
 from tsjepa.config import Config, load_config
 from tsjepa.datasets.log_fingerprint import difference
+from tsjepa.resuming import LENGTH, changes, check_resumable, finished_epochs, flat
+from tsjepa.stages import stages, taught_epochs
 
 # Real smartwatch sensors that ship inside aeon: nothing is downloaded
 DEFAULT_DATA = "BasicMotions"
 
 
 class RunPlan(NamedTuple):
-    """A resolved run; `finished` epochs are in the folder's checkpoint already."""
+    """A resolved run, of which `finished` epochs are in its folder already, those of a teacher among them."""
 
     config: Config
     data: Data
@@ -47,6 +50,7 @@ def new_run(options: PretrainOptions) -> RunPlan:
     series = data.train.series
     config = resolve(with_architecture(config), series.n_timepoints, data.channel_names, series.n_cases)
     config = config if data.log is None else config.model_copy(update={"log": data.log})
+    stages(config)  # refuses epochs that are too few for both
     out = options.out or default_out(data)
     check_run_folder(out, options.overwrite)
     return RunPlan(config, data, out)
@@ -88,54 +92,51 @@ def resumed_run(options: PretrainOptions) -> RunPlan:
     if out is None:
         data = load_run_data(asked, wished, options)
         out = default_out(data)
-    path = out / CHECKPOINT
-    if not path.exists() and (out / TEACHER / CHECKPOINT).exists():
-        return resumed_teacher(options, out, data)
+    path, teacher = out / CHECKPOINT, out / TEACHER / CHECKPOINT
+    taught = path.exists() or not teacher.exists()  # or the run was stopped in its teacher's stage
+    path = path if taught else teacher
     if not path.exists():
         raise Failure(f"there is no checkpoint in {out} to resume: leave --resume out to start a run there.")
     content = read_checkpoint(path)
-    if "optimizer_states" not in content or "epoch" not in content:
-        raise Failure(f"{path} holds a model without its optimizer state, so training cannot go on from it.")
+    check_resumable(content, path)
     header = read_header(content, path)
-    finished = finished_epochs(content)
-    config = resumed_config(options, header, finished)
+    if not taught:  # config.yaml says what was asked for
+        header = header._replace(config=load_config(out / CONFIG))
+    config, finished = resumed_config(options, header), finished_in(out, header.config)
     if data is None or asked != header.data or data.log not in (None, header.config.log):
         data = load_run_data(data_of(header, path, None), header.config, options)
     check_same_data(data, header)
+    config = config.model_copy(update={"train": bounded(config.train, data.train.series.n_cases)})
+    check_epochs(config, header.config, finished, taught)
     return RunPlan(config, data, out, finished)
 
 
-def finished_epochs(content: dict[str, Any]) -> int:
-    """Return how many epochs are finished in a run's checkpoint."""
-    return int(content["epoch"]) + 1
+def finished_in(out: Path, config: Config) -> int:
+    """Return how many epochs a run in a folder has finished, those of both its stages."""
+    run, teacher = out / CHECKPOINT, out / TEACHER / CHECKPOINT
+    if run.exists():
+        return taught_epochs(config, out) + finished_epochs(read_checkpoint(run))
+    return finished_epochs(read_checkpoint(teacher)) if teacher.exists() else 0
 
 
 def check_unchanged(plan: RunPlan, options: PretrainOptions) -> None:
     """Refuse a folder that another command wrote to since the run was planned: the plan is not for that."""
     if not options.resume:
         check_run_folder(plan.out, options.overwrite)
-    elif plan.checkpoint.exists() and finished_epochs(read_checkpoint(plan.checkpoint)) != plan.finished:
+    elif finished_in(plan.out, plan.config) != plan.finished:
         raise Failure(f"another command went on with the run in {plan.out} meanwhile: give this one again.")
 
 
-def resumed_teacher(options: PretrainOptions, out: Path, data: Data | None) -> RunPlan:
-    """Plan to go on with a run that was stopped while its teacher was trained; config.yaml says what was asked for."""
-    config = load_config(out / CONFIG)
-    content = read_checkpoint(out / TEACHER / CHECKPOINT)
-    header = read_header(content, out / TEACHER / CHECKPOINT)
-    if options.epochs not in (None, config.train.epochs):
-        raise Failure("the teacher's epochs cannot change: leave --epochs out, or start again.", USAGE)
-    data = data or load_run_data(named_data(config), config, options)
-    check_same_data(data, header)
-    return RunPlan(config, data, out)
-
-
-def resumed_config(options: PretrainOptions, header: Header, finished: int) -> Config:
-    """Return the checkpoint's configuration with the epochs that are asked for; refuse any other change."""
+def resumed_config(options: PretrainOptions, header: Header) -> Config:
+    """Return the run's configuration with the epochs that are asked for; refuse any other change."""
     overrides = options.overrides()
+    wished = {override.partition("=")[0] for override in overrides} & set(LENGTH)
     for base, objective in meant(options, header.config):
-        asked = resolve(configure(base, objective, overrides), header.n_timepoints, header.channel_names)
-        changed = changes(header.config, asked)
+        asked = configure(base, objective, overrides)
+        if options.config is not None and asked.target.teacher is not None and asked.target == header.config.target:
+            asked = match_teacher(asked, header.config)  # as when the run was started
+        asked = resolve(asked, header.n_timepoints, header.channel_names)
+        changed = changes(header.config, asked, free(asked, wished))
         if not changed:
             break
     else:
@@ -144,18 +145,34 @@ def resumed_config(options: PretrainOptions, header: Header, finished: int) -> C
             "a new run in another --out.",
             USAGE,
         )
-    trained = header.config.train
     # a recipe's epochs are no wish of the user's: they may have been overridden when the run was started
-    wished = any(override.startswith("train.epochs=") for override in overrides)
-    epochs = asked.train.epochs if wished else trained.epochs
+    if "train.epochs" not in wished:
+        return header.config
+    length = {"epochs": asked.train.epochs, "max_steps": asked.train.max_steps}
+    return header.config.model_copy(update={"train": header.config.train.model_copy(update=length)})
+
+
+def free(asked: Config, wished: Collection[str]) -> set[str]:
+    """Return the keys that may differ: epochs, steps where no number is wished for, and what is not asked of data."""
+    values = flat(asked)
+    unasked = {key for key in values if values[key] is None and (key == "data" or key.startswith("log."))}
+    steps = "train.max_steps" in wished and asked.train.max_steps is not None
+    return {*unasked, *(LENGTH[:1] if steps else LENGTH)}
+
+
+def check_epochs(config: Config, planned: Config, finished: int, taught: bool) -> None:
+    """Refuse fewer epochs than there are, and others for a teacher that is not done, and say what others change."""
+    epochs, before = config.train.epochs, planned.train.epochs
     if epochs < finished:
         raise Failure(f"{finished} epochs are finished already, so --epochs {epochs} cannot be resumed.", USAGE)
-    if epochs != trained.epochs:
-        say(
-            f"note: the run was planned for {trained.epochs} epochs and now for {epochs}: its learning-rate schedule "
-            "changes, so the result is not that of an uninterrupted run."
-        )
-    return header.config.model_copy(update={"train": trained.model_copy(update={"epochs": epochs})})
+    if epochs == before:
+        return
+    if not taught:
+        raise Failure("the teacher's epochs cannot change: leave --epochs out, or start again.", USAGE)
+    say(
+        f"note: the run was planned for {before} epochs and now for {epochs}: its learning-rate schedule "
+        "changes, so the result is not that of an uninterrupted run."
+    )
 
 
 def meant(options: PretrainOptions, trained: Config) -> list[tuple[Config, str | None]]:
@@ -170,26 +187,6 @@ def meant(options: PretrainOptions, trained: Config) -> list[tuple[Config, str |
     own = configure(None, options.objective)
     parts = {name: getattr(own, name) for name in ("target", "regularizer", "projector", "loss")}
     return [(trained, options.objective), (trained.model_copy(update=parts), None)]
-
-
-def changes(old: Config, new: Config) -> list[str]:
-    """Say which keys would change; epochs may, and what is not asked of the data is none."""
-    before, after = flat(old), flat(new)
-    free = {"train.epochs", *(key for key in after if after[key] is None and (key == "data" or key.startswith("log.")))}
-    return [
-        f"{key} would change from {before[key]!r} to {after[key]!r}"
-        for key in before
-        if key not in free and before[key] != after[key]
-    ]
-
-
-def flat(config: Config) -> dict[str, Any]:
-    """Return the values of a configuration by their full keys."""
-    values: dict[str, Any] = {}
-    for name, value in config.model_dump(mode="json").items():
-        inner = value.items() if isinstance(value, dict) else ()
-        values.update({f"{name}.{key}": one for key, one in inner} if inner else {name: value})
-    return values
 
 
 def check_same_data(data: Data, header: Header) -> None:

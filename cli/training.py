@@ -18,7 +18,6 @@ from tsjepa.embedding import resolve_device
 from tsjepa.logs import EpochTable
 from tsjepa.monitor import recorded_verdict, teacher_verdict
 from tsjepa.objective import JEPA
-from tsjepa.stages import stages
 from tsjepa.verdict import Verdict, of_both
 
 if TYPE_CHECKING:
@@ -64,7 +63,7 @@ def train(plan: RunPlan, model: JEPA, options: PretrainOptions, device: str) -> 
 def train_alone(plan: RunPlan, model: JEPA, options: PretrainOptions, device: str) -> Trained:
     """Train in a folder that is this run's own."""
     replace_file(plan.out / CONFIG, dump_config(plan.config).encode())
-    if plan.finished == stages(plan.config)[1].train.epochs:
+    if plan.finished == plan.config.train.epochs:
         say(f"nothing is left to train: all {plan.finished} epochs are in {plan.checkpoint}.")
         model = load_checkpoint(plan.checkpoint)[0]
         return Trained(model, logged_loss(plan.out / METRICS), plan.finished, 0.0, logged_verdict(model, plan.out))

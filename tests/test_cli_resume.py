@@ -179,6 +179,28 @@ def test_the_same_command_goes_on_where_a_recipe_counts_steps() -> None:
     assert pretrain(*words, "--resume").exit_code == 0
 
 
+def test_a_recipe_that_counts_steps_is_extended_and_goes_on_without_its_epochs() -> None:
+    steps = ("--data", write_data("pump"), "--device", "cpu", "--set", "train.batch_size=4")
+    assert pretrain(*steps, "--config", "tiny", "--set", "train.max_steps=6", "--out", "counted").exit_code == 0
+    assert load_config("counted/config.yaml").train.epochs == 2
+    assert "train.max_steps would change from 6 to 9" in refused(2, "--out", "counted", "--set", "train.max_steps=9")
+    assert "nothing is left" in pretrain("--out", "counted", "--resume").stderr
+    result = pretrain(*steps, "--out", "counted", "--epochs", "3", "--resume", "--json")
+    assert json.loads(result.stdout)["epochs"] == 3
+    section = load_config("counted/config.yaml").train
+    assert (section.epochs, section.max_steps) == (3, None)
+    Path("steps.yaml").write_text(dump_config(configure("tiny", None, ["train.max_steps=2000"])))
+    words = (*steps, "--config", "steps.yaml", "--out", "short")
+    assert pretrain(*words, "--epochs", "2").exit_code == 0
+    assert "all 2 epochs are in" in pretrain(*words, "--resume").stderr
+
+
+def test_epochs_are_cut_short_by_steps_that_are_asked_for_after_a_resume_too() -> None:
+    words = ("--data", write_data("pump"), *TINY, "--epochs", "5", "--set", "train.max_steps=2", "--out", "run")
+    assert json.loads(pretrain(*words, "--json").stdout)["epochs"] == 2
+    assert "all 2 epochs are in" in pretrain(*words, "--resume").stderr
+
+
 @pytest.mark.parametrize(
     ("words", "part"),
     [

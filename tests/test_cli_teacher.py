@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 import tsjepa.training
 from tsjepa.checkpoint import load_checkpoint
 from tsjepa.cli.main import app
+from tsjepa.config import load_config
 
 
 @pytest.fixture(autouse=True)
@@ -45,10 +46,8 @@ def test_a_teacher_is_trained_first(objective):
     assert "nothing is left to train" in again.stderr
 
 
-@pytest.mark.parametrize("stop", [2, 4])
-def test_a_run_that_stops_in_either_stage_goes_on_bit_for_bit(monkeypatch, stop):
-    words = ("--objective", "distill", "--epochs", "6")
-    assert pretrain(*words, "--out", "whole").exit_code == 0
+def stopped(monkeypatch, stop, *words):
+    """Stop a run in its folder as its epoch behind `stop` ends."""
 
     def stopping(options, finished, total):
         def report(progress):
@@ -59,22 +58,97 @@ def test_a_run_that_stops_in_either_stage_goes_on_bit_for_bit(monkeypatch, stop)
 
     with monkeypatch.context() as patch:
         patch.setattr(tsjepa.training, "shifted", stopping)
-        stopped = pretrain(*words, "--out", "halves")
-    assert stopped.exit_code == 130, stopped.stderr
-    assert "--resume" in stopped.stderr
-    resumed = pretrain(*words, "--out", "halves", "--resume")
+        result = pretrain(*words)
+    assert result.exit_code == 130, result.stderr
+    assert "--resume" in result.stderr
+
+
+def content(folder):
+    return {path: path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("stop", [2, 3, 4])
+def test_a_run_that_stops_in_either_stage_goes_on_bit_for_bit(monkeypatch, stop):
+    words = ("--objective", "distill", "--epochs", "6")
+    assert pretrain(*words, "--out", "whole").exit_code == 0
+    stopped(monkeypatch, stop, *words, "--out", "halves")
+    resumed = pretrain(*words, "--out", "halves", "--resume", "--json")
     assert resumed.exit_code == 0, resumed.stderr
     assert equal("whole", "halves")
+    assert f"epochs {stop + 1} to 6" in resumed.stderr
+    assert json.loads(resumed.stdout)["epochs"] == 6
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--lr", "0.5"), "train.lr would change from"),
+        (("--seed", "7"), "train.seed would change from 0 to 7"),
+        (("--set", "encoder.dim=64"), "encoder.dim would change from 32 to 64"),
+        (("--objective", "sigreg"), "target.kind would change from 'frozen' to 'self'"),
+        (("--epochs", "8"), "the teacher's epochs cannot change"),
+        (("--set", "train.epochs=8"), "the teacher's epochs cannot change"),
+    ],
+)
+def test_other_changes_are_refused_in_the_teachers_stage_too(monkeypatch, words, said):
+    stopped(monkeypatch, 2, "--objective", "distill", "--epochs", "6", "--out", "run")
+    before = content("run")
+    result = CliRunner().invoke(app, ["pretrain", "--resume", "--out", "run", *words])
+    assert result.exit_code == 2, result.output
+    assert said in " ".join(result.stderr.split())
+    assert content("run") == before
+
+
+def test_more_epochs_behind_a_teacher_are_the_students():
+    words = ("--objective", "distill", "--out", "run", "--json")
+    first = pretrain(*words, "--epochs", "2")
+    teacher = content("run/teacher")
+    for before, epochs in ((2, 3), (3, 7)):
+        result = pretrain(*words, "--epochs", str(epochs), "--resume")
+        assert result.exit_code == 0, result.output
+        assert f"planned for {before} epochs and now for {epochs}" in result.stderr
+        assert f"epochs {before + 1} to {epochs}" in result.stderr
+        assert json.loads(result.stdout)["epochs"] == epochs
+        assert torch.load("run/checkpoint.ckpt", weights_only=True)["epoch"] == epochs - 2
+        assert load_config("run/config.yaml").train.epochs == epochs
+    assert content("run/teacher") == teacher
+    before = content("run")
+    fewer = pretrain(*words, "--epochs", "6", "--resume")
+    assert (fewer.exit_code, fewer.stdout) == (2, "")
+    assert "7 epochs are finished already, so --epochs 6 cannot be resumed" in fewer.stderr
+    assert content("run") == before
+    again = pretrain(*words, "--resume")
+    assert "all 7 epochs are in" in again.stderr
+    assert json.loads(again.stdout)["epochs"] == 7
+    assert json.loads(first.stdout).keys() == json.loads(again.stdout).keys()
+
+
+def test_a_finished_run_goes_on_without_its_teachers_checkpoint():
+    words = ("--objective", "salt", "--out", "run")
+    assert pretrain(*words, "--epochs", "6").exit_code == 0
+    Path("run/teacher/checkpoint.ckpt").unlink()
+    result = pretrain(*words, "--epochs", "8", "--resume", "--json")
+    assert json.loads(result.stdout)["epochs"] == 8
+    assert torch.load("run/checkpoint.ckpt", weights_only=True)["epoch"] == 8 - 1 - 1
+
+
+def test_one_epoch_is_too_few_for_two_stages_and_nothing_is_written():
+    result = pretrain("--objective", "distill", "--epochs", "1", "--out", "run")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "must be at least 2 where a teacher is trained first" in result.stderr
+    assert not Path("run").exists()
 
 
 def test_a_teacher_of_a_checkpoint_gives_its_architecture():
     assert pretrain("--objective", "ema", "--epochs", "2", "--out", "teacher").exit_code == 0
-    result = CliRunner().invoke(
-        app,
+    words = (
         "pretrain --data pump.npz --config ts-jepa-paper --objective distill --epochs 2 --out student --json "
-        "--teacher teacher/checkpoint.ckpt",
+        "--teacher teacher/checkpoint.ckpt"
     )
+    result = CliRunner().invoke(app, words)
     assert result.exit_code == 0, result.stderr
+    again = CliRunner().invoke(app, f"{words} --resume")
+    assert "nothing is left to train: all 2 epochs" in again.stderr
     model, header = load_checkpoint("student/checkpoint.ckpt")
     assert header.config.encoder.dim == 32
     teacher = load_checkpoint("teacher/checkpoint.ckpt")[0].target.module.state_dict()

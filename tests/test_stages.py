@@ -118,6 +118,20 @@ def test_a_new_run_in_the_folder_of_another_takes_nothing_over_from_it(tmp_path)
     assert equal(run(overrides=third), resumed)
 
 
+def test_a_run_that_is_made_longer_keeps_its_teacher_and_gives_the_student_the_rest(tmp_path):
+    run(tmp_path)
+    seen = []
+    longer = ("train.epochs=9", *COOLDOWN[1:])
+    run(tmp_path, resume=True, overrides=longer, report=lambda model, progress: seen.append(progress[:2]))
+    assert seen == [(7, 9), (8, 9), (9, 9)]
+    assert (len(EpochTable(tmp_path / "teacher" / METRICS).rows()), len(EpochTable(tmp_path / METRICS).rows())) == (
+        3,
+        6,
+    )
+    with pytest.raises(ConfigError, match="at least 4 where a teacher is trained first: that has had 3"):
+        run(tmp_path, resume=True, overrides=("train.epochs=3", *COOLDOWN[1:]))
+
+
 def weights(model):
     return [p.detach().double() for part in (model.encoder, model.predictor) for p in part.parameters()]
 

@@ -78,7 +78,7 @@ class Config(Section):
 class _StrictLoader(yaml.SafeLoader):
     """The safe loader, which also refuses a key that stands twice."""
 
-    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         """Compose a mapping whose keys, as they are written, are all different; a merge may bring one of them again."""
         node = super().compose_mapping_node(anchor)
         keys = [(key.tag, str(key.value)) for key, _ in node.value]

@@ -63,8 +63,8 @@ def check_same_run(
     own, finished = read_header(content, path), finished_epochs(content)
     if changed := changes(own.config, header.config, LENGTH):
         raise TrainingError(f"{path} is of a run with other settings: {changed[0]}.")
-    if changed := other_series(own, header):
-        raise TrainingError(f"{path} is of a run on other series: {changed}.")
+    if told := other_series(own, header):
+        raise TrainingError(f"{path} is of a run on other series: {told}.")
     if content["global_step"] != finished * steps:
         raise TrainingError(
             f"{path} is of a run on other series: an epoch of these has {steps} steps, and {finished} epochs had "

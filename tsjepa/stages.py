@@ -1,13 +1,16 @@
 """Training in stages: a frozen teacher first, from a checkpoint or of the same run; a cooldown last."""
 
+from pathlib import Path
 from typing import Any
 
-from tsjepa.checkpoint import CheckpointError, load_checkpoint
+from tsjepa.checkpoint import CheckpointError, load_checkpoint, read_checkpoint, read_header
 from tsjepa.config import Config, ConfigError
 from tsjepa.encoder import Encoder
+from tsjepa.logs import CHECKPOINT, TEACHER
 from tsjepa.normalization import copy_statistics
 from tsjepa.objective import JEPA
 from tsjepa.readout import PREFIX
+from tsjepa.resuming import finished_epochs
 from tsjepa.targets import EMATarget, FrozenTarget
 
 
@@ -16,10 +19,10 @@ def needs_teacher(config: Config) -> bool:
     return config.target.kind == "frozen" and config.target.teacher is None
 
 
-def teacher_config(config: Config) -> Config:
+def teacher_config(config: Config, taught: int | None = None) -> Config:
     """Return the configuration of the teacher's stage: the same encoder, trained for `teacher_share` of the epochs.
 
-    It has no cooldown: that is the student's.
+    It has no cooldown: that is the student's. A stage that is over has the epochs that it had, `taught`.
 
     Examples
     --------
@@ -29,7 +32,7 @@ def teacher_config(config: Config) -> Config:
     ('values', 10)
     """
     section, epochs = config.target, config.train.epochs
-    share = min(max(round(section.teacher_share * epochs), 1), max(epochs - 1, 1))
+    share = min(max(round(section.teacher_share * epochs), 1), max(epochs - 1, 1)) if taught is None else taught
     changes: dict[str, Any] = {
         "target": section.model_copy(update={"kind": section.teacher_kind, "levels": (-1,)}),
         "train": config.train.model_copy(update={"epochs": share, "cooldown_share": 0.0}),
@@ -41,17 +44,20 @@ def teacher_config(config: Config) -> Config:
     return config.model_copy(update=changes)
 
 
-def student_config(config: Config) -> Config:
+def student_config(config: Config, taught: int | None = None) -> Config:
     """Return the configuration of the student's stage: the epochs that the teacher leaves.
 
     Raises
     ------
     ConfigError
-        If there are not two epochs to share.
+        If none is left.
     """
-    left = config.train.epochs - teacher_config(config).train.epochs
+    teacher = teacher_config(config, taught).train.epochs
+    left = config.train.epochs - teacher
     if left < 1:
-        raise ConfigError("train.epochs must be at least 2 where a teacher is trained first: one for each stage.")
+        least = f"at least {teacher + 1} where a teacher is trained first: "
+        why = "one for each stage." if taught is None else f"that has had {teacher}."
+        raise ConfigError(f"train.epochs must be {least}{why}")
     return config.model_copy(update={"train": config.train.model_copy(update={"epochs": left})})
 
 
@@ -99,8 +105,11 @@ def find_teacher(config: Config) -> JEPA | None:
     return load_checkpoint(name)[0] if config.target.kind == "frozen" and name is not None else None
 
 
-def stages(config: Config) -> tuple[Config | None, Config]:
+def stages(config: Config, taught: int | None = None) -> tuple[Config | None, Config]:
     """Return the configurations of the teacher's stage, where there is one, and of the run's own.
+
+    Of a run that goes on behind its teacher, `taught` are the epochs that the teacher has had: its share is not drawn
+    again where the run is to be longer than it was planned.
 
     Examples
     --------
@@ -108,10 +117,22 @@ def stages(config: Config) -> tuple[Config | None, Config]:
     >>> teacher, student = stages(configure("tiny", "distill", ["train.epochs=30"]))
     >>> teacher.train.epochs, student.train.epochs
     (15, 15)
+    >>> stages(configure("tiny", "distill", ["train.epochs=40"]), taught=15)[1].train.epochs
+    25
     """
     if not needs_teacher(config):
         return None, config
-    return teacher_config(config), student_config(config)
+    return teacher_config(config, taught), student_config(config, taught)
+
+
+def taught_epochs(config: Config, out: Path) -> int:
+    """Return the epochs that the teacher of the run in `out` has had: by its checkpoint, or what was its share."""
+    if not needs_teacher(config):
+        return 0
+    teacher, run = out / TEACHER / CHECKPOINT, out / CHECKPOINT
+    if teacher.exists():
+        return finished_epochs(read_checkpoint(teacher))
+    return teacher_config(read_header(read_checkpoint(run), run).config).train.epochs
 
 
 def primary_epochs(epochs: int, cooldown_share: float) -> int:

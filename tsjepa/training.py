@@ -33,7 +33,7 @@ from tsjepa.ranks import rank
 from tsjepa.resuming import check_same_run, finished_epochs
 from tsjepa.schedule import lr_factor
 from tsjepa.sections import TrainConfig
-from tsjepa.stages import find_teacher, primary_epochs, stages, take_teacher
+from tsjepa.stages import find_teacher, primary_epochs, stages, take_teacher, taught_epochs
 from tsjepa.trainer import Options, check_processes, make_trainer, run
 from tsjepa.verdict import Verdict, of_both
 
@@ -244,7 +244,8 @@ def fit_stages(model: JEPA, series: SeriesSource, header: Header, options: Optio
     """
     asked = options or Options()
     options, total = asked._replace(resume=asked.resume and has_checkpoint(asked.out)), header.config.train.epochs
-    first, own = stages(header.config)
+    taught = taught_epochs(header.config, options.out) if options.resume and options.out is not None else None
+    first, own = stages(header.config, taught)
     before = FitResult(math.nan, 0 if first is None else first.train.epochs, 0.0)
     if header.config.target.kind == "frozen" and not options.resume:
         teacher = find_teacher(header.config)
@@ -254,11 +255,11 @@ def fit_stages(model: JEPA, series: SeriesSource, header: Header, options: Optio
         assert teacher is not None
         take_teacher(model, teacher)
     result = fit(model, series, header, shifted(options, before.epochs, total), epochs=own.train.epochs)
-    taught = None if first is None else before.verdict or teacher_verdict(options.out, model.encoder.dim)
+    learnt = None if first is None else before.verdict or teacher_verdict(options.out, model.encoder.dim)
     return result._replace(
         epochs=before.epochs + result.epochs,
         seconds=before.seconds + result.seconds,
-        verdict=of_both(taught, result.verdict),
+        verdict=of_both(learnt, result.verdict),
         to_be_ended=before.to_be_ended or result.to_be_ended,
     )
 
