@@ -1,13 +1,17 @@
 """What a user may pass, and what is said about the rest."""
 
+import warnings
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from tsjepa.arrays import as_series, last_valid, remarks
+from tsjepa import TSJEPAEmbedder
+from tsjepa.arrays import DataWarning, as_series, last_valid, remarks
 
 NAN, INF = float("nan"), float("inf")
 floats = st.floats(-(2.0**100), 2.0**100, width=32) | st.just(NAN)
@@ -252,3 +256,39 @@ def test_remarks_name_channels_that_are_dead_throughout() -> None:
     assert remarks(as_series(X[:, [0, 3]]), channels=["flow", "power"]) == [
         "1 of 6 channels is constant, the first in case 0: instance normalisation leaves zeros of it."
     ]
+
+
+def test_what_float32_flattens_is_not_called_constant() -> None:
+    X = np.sin(np.arange(120).reshape(4, 2, 15))
+    X[:3, 1] += 1e9
+    X[3, 1] = 7.0
+    X[0, 1, :4] = NAN
+    fine = "3 of 8 channels are too fine for 32-bit floats, which hold seven digits, the first in case 0: subtract "
+    constant = "1 of 8 channels is constant, the first in case 3: instance normalisation leaves zeros of it."
+    for container in (X, list(X), np.ma.masked_invalid(X), [np.array(x, object) for x in X]):
+        assert remarks(as_series(container), given=container) == [
+            constant,
+            fine + "their level, or take differences, before.",
+        ]
+    assert len(remarks(as_series(X))) == 1  # where that is all there is to see
+    assert remarks(as_series(X), channels=["flow", "valve"], normalize="train", given=X) == [
+        fine + "their level, or take differences, before."
+    ]
+    assert remarks(as_series(X.astype(np.float32)), given=X.astype(np.float32))[0].startswith("4 of 8 channels are con")
+    counts = np.arange(10) + 2**40
+    assert "1 of 1 channels is too fine" in remarks(as_series(counts[None]), given=counts[None])[0]
+    assert remarks(as_series([[2.0, 2.0], []]), given=[[2.0, 2.0], []])[1].startswith("1 of 2 channels is constant")
+
+
+def test_the_embedder_tells_what_float32_flattens() -> None:
+    X = 1e8 + np.sin(np.arange(24 * 60).reshape(24, 60))
+    told = "24 of 24 channels are too fine for 32-bit floats"
+    with pytest.warns(DataWarning, match=told):
+        embedder = TSJEPAEmbedder("tiny", max_epochs=1, random_state=0, device="cpu", diagnose=False).fit(X)
+    for container in (X, pd.DataFrame(X, columns=[f"t{i}" for i in range(60)]), [x[None] for x in X]):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            embedder.transform(container)
+        assert [str(warning.message).startswith(told) for warning in caught if warning.category is DataWarning] == [
+            True
+        ]

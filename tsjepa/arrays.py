@@ -218,6 +218,7 @@ def remarks(
     channels: Sequence[str] | None = None,
     normalize: str = "instance",
     scale_features: bool = False,
+    given: Any = None,
 ) -> list[str]:
     """Say what a user should know of the data: series without a value, constant channels, very short series.
 
@@ -233,6 +234,8 @@ def remarks(
         unless it has the same one in every series.
     scale_features : bool, default=False
         Whether the embedding holds level and scale of channels besides.
+    given : as X for `as_series`, optional
+        What the series were before: channels that varied there are constant by the digits of float32 only.
 
     Returns
     -------
@@ -252,6 +255,7 @@ def remarks(
     high = np.max(values, -1, initial=-np.inf, where=True if valid is None else valid)
     found = []
     constant, because = measured & np.equal(low, high), "instance normalisation leaves zeros of {them}."
+    flattened = varying(given, constant)
     if scale_features:
         because = "the embedding holds {whose} level only."
     if normalize != "instance":  # a level of its own does say something
@@ -259,7 +263,12 @@ def remarks(
         constant, because = constant & np.equal(lowest, highest), "a value that is the same in all series says nothing."
     for chosen, text in (
         (~measured, "without any value, {where}: {whose} embedding is zeros."),
-        (constant, "constant, {where}: " + because),
+        (constant & ~flattened, "constant, {where}: " + because),
+        (
+            flattened,
+            "too fine for 32-bit floats, which hold seven digits, {where}: subtract {whose} level, or take "
+            "differences, before.",
+        ),
     ):
         if chosen.any():
             whose, them = ("its", "it") if chosen.sum() == 1 else ("their", "them")
@@ -274,6 +283,28 @@ def remarks(
                 f"{int(short.sum())} of {series.n_cases} series {'is' if one else 'are'} shorter than a patch "
                 f"({patch_length} points): {'it is' if one else 'they are'} filled up with missing points."
             )
+    return found
+
+
+def varying(X: Any, chosen: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return which of the chosen channels [n_cases, n_channels] vary in X, which is as `as_series` takes it, or None.
+
+    Examples
+    --------
+    >>> varying(np.array([[2.0**40, 2.0**40 + 1], [3.0, 3.0]]), np.array([[True], [True]])).tolist()
+    [[True], [False]]
+    """
+    found = np.zeros_like(chosen)
+    if X is None or not chosen.any():
+        return found
+    X = unmasked(X)
+    X = X if isinstance(X, Sequence) else np.asarray(X)
+    for case in np.flatnonzero(chosen.any(1)):
+        values = np.atleast_2d(np.asarray(X[case]))[chosen[case]]
+        if values.shape[-1]:
+            values = values if values.dtype.kind in "biuf" else values.astype(np.float64)
+            # not by NaN, which is missing
+            found[case, chosen[case]] = np.fmin.reduce(values, -1) < np.fmax.reduce(values, -1)
     return found
 
 

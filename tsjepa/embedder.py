@@ -159,14 +159,14 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             If X or a parameter does not fit; if there is nothing to learn, or the loss is not finite.
         """
         warm = self.warm_start and hasattr(self, "model_")
-        series = self._series(self._known_channels(X) if warm else to_panel(X), reset=True)
+        series, given = self._series(self._known_channels(X) if warm else to_panel(X), reset=True)
         n_timepoints = self._n_timepoints if warm else series.n_timepoints  # for which patches are cut
         config = self._config(n_timepoints, series.n_cases)
         if warm:
             self._check_same(config, series)
         # what training leaves when it fails is not what was fitted
         model = copy.deepcopy(self.model_) if warm else build_model(config, series.n_channels)
-        self._announce(series, config, self._names())
+        self._announce(series, given, config, self._names())
         header = Header(config, None, series.n_channels, n_timepoints, self._names())
         with threads(self.n_jobs):
             result = self._pretrain(model, series, header)
@@ -204,8 +204,8 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         """
         check_is_fitted(self)
         panel = to_panel(X, keep=self._names())
-        series = self._series(panel, reset=False)
-        self._announce(series, self.config_, None if self._any_channels() else self._names())
+        series, given = self._series(panel, reset=False)
+        self._announce(series, given, self.config_, None if self._any_channels() else self._names())
         device = resolve_device(self.device)
         encoder = self.model_.encoder.to(device)
         try:
@@ -277,8 +277,8 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         config = configure(self.recipe, self.objective, overrides)
         return resolve(config, n_timepoints, self._names(), n_cases)
 
-    def _series(self, panel: Panel, *, reset: bool) -> Series:
-        """Validate series as scikit-learn does where it can, and bring them into one array."""
+    def _series(self, panel: Panel, *, reset: bool) -> tuple[Series, Any]:
+        """Validate series as scikit-learn does where it can; return them in one array, and what that was made of."""
         X = panel.series if reset else self._by_name(panel).series
         two_d = _ndim(X) == 2
         if _ndim(X) is not None:
@@ -298,13 +298,13 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
                 f"X has {series.n_channels} channels, but {type(self).__name__} was fitted with {self._n_channels}: "
                 'give the same ones, or fit with overrides=["probe.channels=mean", "normalize=instance"].'
             )
-        return series
+        return series, X
 
     def _adopt(self, X: Any) -> Series:
         """Take over the form of X, dimensions and channels, where the model was trained on something else."""
         panel, encoder = to_panel(X, keep=self._names()), self.model_.encoder
         tied = encoder.channels > 1 or encoder.statistics is not None or self._known_names(panel)
-        series = self._series(self._by_name(panel) if tied else panel, reset=True)
+        series, _ = self._series(self._by_name(panel) if tied else panel, reset=True)
         if encoder.readout is not None:
             encoder.readout.take_channels(series.n_channels)
         self._take(self.model_, Header(self.config_, None, series.n_channels, series.n_timepoints, self._names()))
@@ -364,10 +364,10 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         self._n_channels, self._n_timepoints = header.n_channels, header.n_timepoints
         self._n_features_out = n_features(model.encoder, header.config.probe, header.n_channels)
 
-    def _announce(self, series: Series, config: Config, channels: tuple[str, ...] | None) -> None:
+    def _announce(self, series: Series, given: Any, config: Config, channels: tuple[str, ...] | None) -> None:
         """Warn of what a user should know of the data."""
         patch, scale = config.tokenizer.patch_length, config.probe.scale_features
-        for remark in remarks(series, patch, channels, config.normalize, scale):
+        for remark in remarks(series, patch, channels, config.normalize, scale, given):
             warnings.warn(remark, DataWarning, stacklevel=3)
 
     def _report(self, progress: Any) -> None:
