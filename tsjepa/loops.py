@@ -1,9 +1,11 @@
 """Loops that numba compiles, and how their work is divided among threads.
 
-numba's own threads are not used: beside torch's they wait for each other. Ours are plain ones, and the loops let go of
-the interpreter.
+numba's own threads are not used: beside torch's they wait for each other. Threads of any other kind would, too, since
+those that OpenMP keeps for torch look for work for a while after an operation. So the loops, which let go of the
+interpreter, run in these.
 """
 
+import ctypes
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +17,10 @@ from torch import Tensor
 
 # Taps of the filters that loops take: what they do with each is written out
 TAPS = 9
+# What a thread of a parallel region calls
+WORK = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+# Processes in which loops have run in torch's threads: one that was forked from another of them has lost these threads
+RUN_IN: set[int] = set()
 
 
 def by_loop(*tensors: Tensor) -> bool:
@@ -42,9 +48,46 @@ def divided(run: Callable[[slice], None], count: int, grain: int) -> None:
     workers = min(most, count // grain)
     if workers < 2:
         run(slice(0, count))
+        return
+    edges = [count * worker // workers for worker in range(workers + 1)]
+    parts, process, parallel = list(map(slice, edges, edges[1:])), os.getpid(), parallel_region()
+    if parallel is None or RUN_IN - {process}:
+        list(threads(process, most).map(run, parts))
     else:
-        edges = [count * worker // workers for worker in range(workers + 1)]
-        list(threads(os.getpid(), most).map(run, map(slice, edges, edges[1:])))
+        RUN_IN.add(process)
+        in_team(parallel, run, parts)
+
+
+def in_team(parallel: Any, run: Callable[[slice], None], parts: list[slice]) -> None:
+    """Run on each part, in the threads that OpenMP keeps for torch."""
+    left, failed = iter(parts), list[BaseException]()
+
+    def work(_: None = None) -> None:
+        try:
+            for part in left:  # each thread takes the next one
+                run(part)
+        except BaseException as error:  # Ctrl-C, too: nothing is raised through C
+            failed.append(error)
+
+    parallel(WORK(work), None, len(parts), 0)
+    if not failed:
+        work()  # what no thread took, should there have been fewer
+    if failed:
+        raise failed[0]
+
+
+@cache
+def parallel_region() -> Any:
+    """Return OpenMP's entry to a parallel region, of the runtime that torch uses; None where it has none.
+
+    `GOMP_parallel(function, data, threads, flags)` is what GCC compiles a region to; LLVM's runtime has it, too.
+    """
+    try:
+        found = ctypes.CDLL(torch._C.__file__).GOMP_parallel
+    except (AttributeError, OSError):
+        return None
+    found.restype, found.argtypes = None, [WORK, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
+    return found
 
 
 @cache
