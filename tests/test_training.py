@@ -1,7 +1,9 @@
 import csv
+import errno
 import os
 import subprocess
 import sys
+import time
 
 import lightning.pytorch as pl
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 import torch
 
 import tsjepa.training
-from tsjepa import checkpoint
+from tsjepa import callbacks
 from tsjepa.arrays import Series, as_series
 from tsjepa.batches import Batches, ShuffledBatches, circular_shift, keyed_generator
 from tsjepa.build import SEEDING, build_model, configure, resolve
@@ -148,13 +150,64 @@ def test_metrics_hold_a_row_an_epoch(tmp_path):
 
 
 def test_an_epoch_that_is_last_and_best_is_packed_once(tmp_path, monkeypatch):
-    packed, pack = [], checkpoint._packed
-    monkeypatch.setattr(checkpoint, "_packed", lambda content: packed.append(bytes(pack(content))) or packed[-1])
+    written, pack = [], callbacks.packed
+    monkeypatch.setattr(callbacks, "packed", lambda *asked: written.append(bytes(pack(*asked))) or written[-1])
     run(tmp_path)
-    assert len(packed) == 4
-    assert (tmp_path / "checkpoint.ckpt").read_bytes() == packed[-1]
+    assert len(written) == 4
+    assert (tmp_path / "checkpoint.ckpt").read_bytes() == written[-1]
     best = read_checkpoint(tmp_path / "best.ckpt")["epoch"]
-    assert (tmp_path / "best.ckpt").read_bytes() == packed[best]
+    assert (tmp_path / "best.ckpt").read_bytes() == written[best]
+
+
+def slow_writing(monkeypatch):
+    write = callbacks.write_packed
+    monkeypatch.setattr(callbacks, "write_packed", lambda *asked: (time.sleep(0.2), write(*asked)))
+
+
+def test_an_epoch_is_on_the_disk_before_another_one_is_reported(tmp_path, monkeypatch):
+    slow_writing(monkeypatch)
+    seen = []
+
+    def look(progress):
+        if progress.epoch > 1:
+            seen.append((read_checkpoint(tmp_path / "checkpoint.ckpt")["epoch"], (tmp_path / "best.ckpt").exists()))
+
+    model, series, header = make("train.epochs=3")
+    fit(model, series, header, Options(tmp_path, device="cpu", report=look))
+    assert seen == [(0, True), (1, True)]
+    assert read_checkpoint(tmp_path / "checkpoint.ckpt")["epoch"] == 2
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_the_last_epoch_is_on_the_disk_when_a_run_is_stopped(tmp_path, monkeypatch, error):
+    slow_writing(monkeypatch)
+    model, series, header = make("train.epochs=3")
+    steps, update = [], type(model).update_target
+
+    def stop(self, step, total):
+        steps.append(step)
+        if step == total // 3:  # the first one of the second epoch
+            raise error
+        update(self, step, total)
+
+    monkeypatch.setattr(type(model), "update_target", stop)
+    with pytest.raises(error):
+        fit(model, series, header, Options(tmp_path, device="cpu"))
+    assert read_checkpoint(tmp_path / "checkpoint.ckpt")["epoch"] == 0
+    assert sorted(p.name for p in tmp_path.iterdir() if p.suffix != ".csv") == ["best.ckpt", "checkpoint.ckpt"]
+
+
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_what_could_not_be_written_ends_the_run(tmp_path, monkeypatch, epochs):
+    def full(content, path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(callbacks, "write_packed", full)
+    reported = []
+    model, series, header = make(f"train.epochs={epochs}")
+    with pytest.raises(OSError, match="No space left"):
+        fit(model, series, header, Options(tmp_path, device="cpu", report=reported.append))
+    assert len(reported) == 1
 
 
 def test_the_loss_falls():

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from tsjepa.checkpoint import copy_atomically, write_atomically
+from tsjepa.checkpoint import copy_atomically, packed, write_packed
 from tsjepa.logs import BEST, CHECKPOINT, METRICS, EpochTable
 from tsjepa.monitor import Monitor, TrainingError
 from tsjepa.objective import JEPA
@@ -33,11 +34,38 @@ class Progress(NamedTuple):
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Lightning's checkpoint files, written whole or not at all."""
+    """Lightning's checkpoint files, written whole or not at all by a thread, for which training does not wait.
+
+    What a file holds is fixed when it is saved. Before another epoch is reported, and at the end of a run however it
+    ends, `finish` is called: then the file is on the disk, or what went wrong is raised.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writer, self.waiting = ThreadPoolExecutor(1, "checkpoint"), list[Future[None]]()
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         """Write under a temporary name and rename."""
-        write_atomically(checkpoint, path)
+        self.finish()
+        self.waiting.append(self.writer.submit(write_packed, packed(checkpoint, Path(path)), Path(path)))
+
+    def copy(self, path: Path, other: Path) -> None:
+        """Copy a file once it is written."""
+        self.waiting.append(self.writer.submit(copy_atomically, path, other))
+
+    def finish(self) -> None:
+        """Wait until all is written, and raise what went wrong."""
+        wait(self.waiting)
+        written, self.waiting = self.waiting, []
+        for file in written:
+            file.result()
+
+
+def files_of(trainer: pl.Trainer) -> AtomicCheckpointIO:
+    """Return what writes the checkpoints of a Trainer that `tsjepa.trainer.make_trainer` made."""
+    files = trainer.strategy.checkpoint_io
+    assert isinstance(files, AtomicCheckpointIO)
+    return files
 
 
 class EpochEnd(pl.Callback):
@@ -70,7 +98,8 @@ class EpochEnd(pl.Callback):
             self.monitor.start(trainer.current_epoch)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Do all of it."""
+        """Do all of it, once the epoch before is on the disk."""
+        files_of(trainer).finish()
         terms, epoch = self.means(), trainer.current_epoch + 1
         self.loss = terms.pop("loss")
         check_finite(epoch, self.loss, terms)
@@ -114,7 +143,7 @@ class SaveEpoch(pl.Callback):
         trainer.save_checkpoint(self.out / CHECKPOINT)
         best = None if self.monitor is None else self.monitor.best_epoch()
         if best == trainer.current_epoch + 1 and trainer.is_global_zero:
-            copy_atomically(self.out / CHECKPOINT, self.out / BEST)
+            files_of(trainer).copy(self.out / CHECKPOINT, self.out / BEST)
 
 
 class Cooldown(pl.Callback):

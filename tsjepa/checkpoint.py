@@ -81,7 +81,7 @@ def write_atomically(content: dict[str, Any], path: str | Path) -> None:
     """
     path = Path(path)
     with uninterrupted():
-        _write(content, path)
+        write_packed(packed(content, path), path)
 
 
 @contextmanager
@@ -100,13 +100,20 @@ def uninterrupted() -> Iterator[None]:
             handler(*waiting[0])
 
 
-def _write(content: dict[str, Any], path: Path) -> None:
+def packed(content: dict[str, Any], path: Path) -> memoryview:
+    """Return the bytes of a checkpoint: torch writes them into memory, since it hides why a disk takes no more."""
+    buffer = io.BytesIO()
     try:
-        packed = _packed(content)
+        torch.save(content, buffer)
     except RuntimeError as error:  # torch reports a failed write of its zip archive so
         raise OSError(f"cannot write {path}: {str(error).splitlines()[0]}") from error
+    return buffer.getbuffer()
+
+
+def write_packed(content: memoryview, path: Path) -> None:
+    """Write what `packed` returned, whole or not at all, and have it on the disk when this returns."""
     with whole_file(path) as temporary, temporary.open("wb") as file:
-        file.write(packed)
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())
 
@@ -125,13 +132,6 @@ def copy_atomically(source: str | Path, path: str | Path) -> None:
         shutil.copyfile(source, temporary)
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-
-
-def _packed(content: dict[str, Any]) -> memoryview:
-    """Return the bytes of a checkpoint: torch writes them into memory, since it hides why a disk takes no more."""
-    buffer = io.BytesIO()
-    torch.save(content, buffer)
-    return buffer.getbuffer()
 
 
 def save_checkpoint(path: str | Path, model: JEPA, header: Header, head: dict[str, Any] | None = None) -> None:

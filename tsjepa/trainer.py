@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from tsjepa.build import SEEDING
-from tsjepa.callbacks import AtomicCheckpointIO, Progress, TrainingError
+from tsjepa.callbacks import AtomicCheckpointIO, Progress, TrainingError, files_of
 from tsjepa.embedding import resolve_device
 from tsjepa.memory import keep_freed_memory
 from tsjepa.precision import fast_float32
@@ -195,8 +195,11 @@ def run(trainer: pl.Trainer, module: pl.LightningModule, loader: DataLoader[Any]
             # Lightning 2.6 asks torch 2.13 in a way that torch is about to retire
             warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
             keep_freed_memory()
-            with fast_float32():
-                trainer.fit(module, loader, ckpt_path=checkpoint, weights_only=True)
+            try:
+                with fast_float32():
+                    trainer.fit(module, loader, ckpt_path=checkpoint, weights_only=True)
+            finally:
+                files_of(trainer).finish()
     except SystemExit as error:
         if not trainer.interrupted:
             raise
