@@ -19,7 +19,7 @@ from tsjepa.checkpoint import CheckpointError, Header, load_checkpoint, read_che
 from tsjepa.resuming import other_series
 from tsjepa.schedule import lr_factor
 from tsjepa.targets import Momentum
-from tsjepa.training import Options, TrainingError, fit
+from tsjepa.training import JEPATraining, Options, TrainingError, fit
 
 
 def toy(n=40, channels=1, seed=0):
@@ -381,3 +381,20 @@ def test_half_precision_trains_and_clips():
 
     # a step of Adam is of the same size for gradients of every size but those near its epsilon
     assert moved("train.clip=1e-12") < 0.1 * moved("train.clip=1")
+
+
+@pytest.mark.parametrize("clip", [1e-3, 0.5, 1e6])
+def test_gradients_are_clipped_as_torch_clips_them_bit_for_bit(clip):
+    model, series, header = make()
+    module = JEPATraining(model, header)
+    module.trained = [p for p in model.parameters() if p.requires_grad]
+    model(torch.from_numpy(series.values), torch.Generator().manual_seed(0)).loss.backward()
+    grads = [p.grad.clone() for p in module.trained if p.grad is not None]
+    torch.nn.utils.clip_grad_norm_(module.trained, clip)
+    wanted = [p.grad.clone() for p in module.trained if p.grad is not None]
+    for parameter, grad in zip((p for p in module.trained if p.grad is not None), grads, strict=True):
+        parameter.grad = grad
+    module.configure_gradient_clipping(None, clip)
+    found = [p.grad for p in module.trained if p.grad is not None]
+    assert all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True))
+    assert any(p.grad is None for p in model.parameters())  # the target's

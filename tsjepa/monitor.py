@@ -207,15 +207,15 @@ class Monitor:
                 "latent_effective_rank": float(effective_rank(latents, centred=True)),
                 "position_share": float(position_share(sample.latents, sample.attend)),
                 "normalized_std": float(normalized_std(tokens)),
-                # fewer samples that are zero are not told from a normal law
-                "sigreg_score": float(sigreg_score(latents, keyed_generator(*KEY))) if len(latents) >= 3 else math.nan,
                 "probe": self.probe(sample.last, sample.attend),
                 "dead_dimensions": float(dead_dimensions(tokens)),
                 **across(sample),
                 **gaps(sample),
                 **self.mismatch(),
             }
-        return {**found, **self.answer(sample)}
+        # fewer samples that are zero are not told from a normal law
+        score = float(sigreg_score(latents, keyed_generator(*KEY))) if len(latents) >= 3 else math.nan
+        return {**found, "sigreg_score": score, **self.answer(sample)}
 
     def mismatch(self) -> dict[str, float]:
         """Return the largest norm of a weight of the encoder less the EMA target's; other targets have none."""

@@ -37,6 +37,9 @@ from tsjepa.stages import find_teacher, primary_epochs, stages, take_teacher, ta
 from tsjepa.trainer import Options, check_processes, make_trainer, run
 from tsjepa.verdict import Verdict, of_both
 
+# What torch adds to a norm before it divides by it
+CLIP_ROUNDING = 1e-6
+
 
 class FitResult(NamedTuple):
     """What a run ended with: the last epoch's mean loss, epochs trained, seconds spent, and the verdict.
@@ -128,8 +131,12 @@ class JEPATraining(pl.LightningModule):
         gradient_clip_algorithm: str | None = None,
     ) -> None:
         """Bring the gradient's norm down to `clip`; Lightning itself refuses to where a fused optimiser meets bf16."""
-        if gradient_clip_val:
-            nn.utils.clip_grad_norm_(self.trained, gradient_clip_val)
+        if not gradient_clip_val:
+            return
+        norm = nn.utils.get_total_norm([p.grad for p in self.trained if p.grad is not None])
+        # on a CPU it is known by now whether all would be multiplied by 1, and a GPU is not waited for
+        if not (norm.is_cpu and norm + CLIP_ROUNDING <= gradient_clip_val):
+            nn.utils.clip_grads_with_norm_(self.trained, gradient_clip_val, norm)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Make the checkpoint say what it is."""
