@@ -1,6 +1,5 @@
 """The command `tsjepa`: options and help. Nothing heavy is imported before a command runs."""
 
-import os
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
@@ -33,6 +32,7 @@ from tsjepa.cli.options import (
     parse_layers,
     parse_names,
 )
+from tsjepa.cli.process import collect_seldom, share_cores
 from tsjepa.cli.recipes_command import recipes
 
 app = typer.Typer(
@@ -381,16 +381,8 @@ def benchmark(
 app.command()(recipes)
 
 
-def share_cores() -> None:
-    """Let threads that wait for each other go to sleep soon, before the library that they belong to is loaded.
-
-    By default they spin for milliseconds, and beside other busy programs a command takes four times as long.
-    """
-    if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & set(os.environ):
-        os.environ["GOMP_SPINCOUNT"] = "20000"
-
-
 def main() -> None:
     """Run the command line."""
     share_cores()
+    collect_seldom()
     app(prog_name="tsjepa")

@@ -176,3 +176,13 @@ def test_waiting_threads_sleep_soon_unless_told_otherwise(given: dict[str, str],
     without = {k: v for k, v in os.environ.items() if k not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=without | given, check=True)
     assert done.stdout.split() == ["True", found]
+
+
+def test_a_command_looks_for_garbage_less_often() -> None:
+    code = (
+        "import gc, sys; from tsjepa.cli.main import main; sys.argv = ['tsjepa', 'recipes']\n"
+        "try: main()\n"
+        "except SystemExit: print(gc.isenabled(), *gc.get_threshold(), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.split()[:2] == ["True", "20000"]
