@@ -32,7 +32,7 @@ from tsjepa.evaluation.benchmark_transfer import (
     transfer_left,
 )
 from tsjepa.evaluation.benchmark_transfer_summary import transfer_figures, transfer_means, transfer_summary
-from tsjepa.evaluation.study_figures import file_names
+from tsjepa.evaluation.study_figures import DRAWN_BY, file_names
 
 DEFAULT_METHODS = ("default", "random-init", "minirocket", "majority")
 Row = TypeVar("Row")
@@ -178,12 +178,11 @@ def told_transfer(row: Transferred) -> str:
 
 
 def write(out: Path, text: str, drawn: Pictures) -> None:
-    """Write summary and pictures, whole or not at all, and take away pictures of before that are not drawn any more."""
+    """Write summary and pictures, whole or not at all, and take away those of before that are not drawn any more."""
     kept = {f"{name}.{kind}" for name in drawn.figures for kind in KINDS}
-    before = {path for name in PICTURES for kind in KINDS for path in out.glob(f"{name}.{kind}")}
     with writing(out):
-        for path in before:
-            if path.name not in kept:
+        for path in [path for name in PICTURES for kind in KINDS for path in out.glob(f"{name}.{kind}")]:
+            if path.name not in kept and DRAWN_BY.encode() in path.read_bytes():
                 path.unlink()
     for name, figure in drawn.figures.items():
         for kind in KINDS:

@@ -292,3 +292,9 @@ def test_the_embedder_tells_what_float32_flattens() -> None:
         assert [str(warning.message).startswith(told) for warning in caught if warning.category is DataWarning] == [
             True
         ]
+
+
+def test_a_channel_that_varies_within_its_own_rounding_is_constant() -> None:
+    X = np.array([[0.1 + 0.2, 0.3] * 30])
+    (said,) = remarks(as_series(X), given=X)
+    assert "constant" in said

@@ -104,14 +104,14 @@ def test_the_table_on_a_terminal_and_one_data_set(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("here")
 def test_pictures_of_an_earlier_state_do_not_stay_beside_a_summary_without_them(tmp_path: Path) -> None:
     words = ("--data", "GunPoint", "--out", str(tmp_path), "--device", "cpu")
-    (tmp_path / "notes.png").write_text("not the benchmark's")
+    (tmp_path / "scatter-mine.png").write_text("not the benchmark's")
     tsjepa(*words, "--data", "ItalyPowerDemand", "--method", "raw", "--method", "majority", "--per-class", "1")
     before = {path.name for path in tmp_path.iterdir()}
     tsjepa(*words, "--method", "random-init", "--config", "tiny", "--per-class", "2")  # nothing that all have on both
     left = {path.name for path in tmp_path.iterdir()}
     gone = {f"{name}.{kind}" for name in ("scatter-majority", "few-labels") for kind in ("png", "svg")}
     assert before - left == gone
-    assert {"notes.png", "time.png", "few-labels-GunPoint.svg"} <= left
+    assert {"scatter-mine.png", "time.png", "few-labels-GunPoint.svg"} <= left
 
 
 @pytest.mark.usefixtures("here")

@@ -219,3 +219,26 @@ def test_plain_attention_is_that_of_torch(mask: str | None) -> None:
         given[..., 0] = True
     expected = torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=given)
     torch.testing.assert_close(plain_attention(query, key, value, given), expected)
+
+
+@pytest.mark.parametrize("n", [3, 10, 31])
+def test_a_row_has_the_same_weights_wherever_it_stands_and_however_many_threads_there_are(n: int) -> None:
+    logits = torch.randn(70, 2, n, n).bfloat16()
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            found += [
+                softmax(logits),
+                softmax(logits.flip(0)).flip(0),
+                torch.cat([softmax(one) for one in logits[:, None]]),
+            ]
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(found[0], other) for other in found[1:])
+
+
+@pytest.mark.parametrize("index", [[[3], [0]], [[0], [-1]]])
+def test_a_position_that_a_row_has_not_is_an_error(index: list[list[int]]) -> None:
+    with pytest.raises(IndexError, match="tokens have positions 0 to 2"):
+        gather_tokens(torch.arange(6.0).view(2, 3, 1), torch.tensor(index))

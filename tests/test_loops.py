@@ -1,7 +1,9 @@
 """How the work of compiled loops is divided: each part once, by torch's own threads or by others."""
 
+import os
+import subprocess
+import sys
 import threading
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -17,6 +19,8 @@ def _threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setattr(loops, "parallel_region", lambda: None)
     elif parallel_region() is None:
         pytest.skip("torch's OpenMP has no entry to a parallel region here")
+    elif int(os.environ.get("OMP_THREAD_LIMIT", 3)) < 3:
+        pytest.skip("OMP_THREAD_LIMIT allows no team of three")
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     yield
@@ -34,11 +38,11 @@ def test_each_thing_is_done_once_in_parts_of_a_grain_at_least(count: int, grain:
 
 @pytest.mark.usefixtures("_threads")
 def test_parts_run_in_threads_of_their_own() -> None:
-    seen = set()
+    seen, together = set(), threading.Barrier(3)
 
     def run(_: slice) -> None:
         seen.add(threading.get_ident())
-        time.sleep(0.2)  # lets go of the interpreter, as the loops do
+        together.wait(timeout=60)  # for nothing, were they not to run at the same time
 
     divided(run, 3, 1)
     assert len(seen) == 3
@@ -66,3 +70,25 @@ def test_what_no_thread_took_is_done_all_the_same(monkeypatch: pytest.MonkeyPatc
 def test_another_runtime_than_openmp_is_told_by_its_lack_of_the_entry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loops.ctypes, "CDLL", lambda _: object())
     assert parallel_region.__wrapped__() is None
+
+
+def test_ctrl_c_is_never_lost() -> None:
+    program = """
+import os, random, signal, sys, threading, time, torch
+from tsjepa.loops import divided
+torch.set_num_threads(2)
+lost, seen, sent = [], 0, 0
+sys.unraisablehook = lost.append
+while sent < 200:
+    sent += 1
+    timer = threading.Timer(random.uniform(0.001, 0.003), os.kill, (os.getpid(), signal.SIGINT))
+    try:
+        timer.start()
+        while True:
+            divided(lambda part: None, 4, 1)
+    except KeyboardInterrupt:
+        seen += 1
+    timer.join()
+assert (seen, lost) == (200, []), (seen, lost)
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)

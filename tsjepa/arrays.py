@@ -6,6 +6,9 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+# Roundings of a channel's largest magnitude within which its values are taken for equal
+ROUNDINGS = 16
+
 
 class DataWarning(UserWarning):
     """Something about the data that a user should know, and that is not an error."""
@@ -289,6 +292,8 @@ def remarks(
 def varying(X: Any, chosen: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return which of the chosen channels [n_cases, n_channels] vary in X, which is as `as_series` takes it, or None.
 
+    What lies within the rounding of X's own numbers does not.
+
     Examples
     --------
     >>> varying(np.array([[2.0**40, 2.0**40 + 1], [3.0, 3.0]]), np.array([[True], [True]])).tolist()
@@ -303,8 +308,11 @@ def varying(X: Any, chosen: NDArray[np.bool_]) -> NDArray[np.bool_]:
         values = np.atleast_2d(np.asarray(X[case]))[chosen[case]]
         if values.shape[-1]:
             values = values if values.dtype.kind in "biuf" else values.astype(np.float64)
-            # not by NaN, which is missing
-            found[case, chosen[case]] = np.fmin.reduce(values, -1) < np.fmax.reduce(values, -1)
+            low, high = np.fmin.reduce(values, -1), np.fmax.reduce(values, -1)  # NaN is missing
+            varies = low < high
+            if values.dtype.kind == "f":
+                varies &= high - low > ROUNDINGS * np.finfo(values.dtype).eps * np.fmax(np.abs(high), np.abs(low))
+            found[case, chosen[case]] = varies
     return found
 
 

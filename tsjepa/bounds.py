@@ -320,7 +320,8 @@ def upper_bound(weight: Tensor, size: float) -> float:
         return size
     rows = weight.flatten(1)
     products = rows @ rows.T if rows.shape[0] <= rows.shape[1] else rows.T @ rows
-    return float((products @ products).norm()) ** 0.25
+    # the sum of their squares may be below float32's smallest number
+    return float(torch.linalg.vector_norm(products @ products, dtype=torch.float64)) ** 0.25
 
 
 def differences(encoder: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,21 +42,31 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     def __init__(self) -> None:
         super().__init__()
-        self.writer, self.waiting = ThreadPoolExecutor(1, "checkpoint"), list[Future[None]]()
+        self.writer: ThreadPoolExecutor | None = None
+        self.waiting: list[Future[None]] = []
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         """Write under a temporary name and rename."""
         self.finish()
-        self.waiting.append(self.writer.submit(write_packed, packed(checkpoint, Path(path)), Path(path)))
+        content, self.writer = packed(checkpoint, Path(path)), ThreadPoolExecutor(1, "checkpoint")
+        self.waiting.append(self.writer.submit(write_packed, content, Path(path)))
 
     def copy(self, path: Path, other: Path) -> None:
-        """Copy a file once it is written."""
-        self.waiting.append(self.writer.submit(copy_atomically, path, other))
+        """Copy a file that is being written once it is there; if it could not be written, the other one stays."""
+        *_, written = self.waiting
+
+        def copy() -> None:
+            written.result()
+            copy_atomically(path, other)
+
+        assert self.writer is not None
+        self.waiting.append(self.writer.submit(copy))
 
     def finish(self) -> None:
         """Wait until all is written, and raise what went wrong."""
-        wait(self.waiting)
-        written, self.waiting = self.waiting, []
+        if self.writer is not None:
+            self.writer.shutdown()
+        written, self.writer, self.waiting = self.waiting, None, []
         for file in written:
             file.result()
 

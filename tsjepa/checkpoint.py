@@ -4,19 +4,15 @@ import io
 import os
 import pickle
 import shutil
-import signal
-import threading
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any, NamedTuple
 
 import torch
 
 from tsjepa.build import build_model
 from tsjepa.config import Config, ConfigError, parse_config
+from tsjepa.interruption import uninterrupted
 from tsjepa.objective import JEPA
 from tsjepa.whole_file import whole_file
 
@@ -82,22 +78,6 @@ def write_atomically(content: dict[str, Any], path: str | Path) -> None:
     path = Path(path)
     with uninterrupted():
         write_packed(packed(content, path), path)
-
-
-@contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Keep Ctrl-C waiting until the block is done: between a file and its name nothing may be left behind."""
-    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is None:
-        yield
-        return
-    waiting: list[tuple[int, FrameType | None]] = []
-    handler = signal.signal(signal.SIGINT, lambda number, frame: waiting.append((number, frame)))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, handler)
-        if waiting and callable(handler):
-            handler(*waiting[0])
 
 
 def packed(content: dict[str, Any], path: Path) -> memoryview:

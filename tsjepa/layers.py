@@ -189,8 +189,8 @@ def plain_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | No
 def softmax(logits: Tensor) -> Tensor:
     """Softmax over the last dimension, also of short rows of bfloat16 numbers at the processor's speed.
 
-    Torch computes a row at a time, and one that is shorter than a vector number by number. Rows of float32 are left to
-    it: as columns they would be summed in another order.
+    Torch computes a row at a time, and one that is shorter than a vector number by number: it is filled up with what
+    weighs nothing.
 
     Examples
     --------
@@ -200,8 +200,7 @@ def softmax(logits: Tensor) -> Tensor:
     n, half = logits.shape[-1], logits.dtype == torch.bfloat16
     if not (half and n < HALF_VECTOR and logits.is_cpu) or torch.compiler.is_compiling():
         return torch.softmax(logits, -1)
-    columns = torch.softmax(logits.reshape(-1, n).t().contiguous(), 0)
-    return columns.t().reshape(logits.shape)
+    return torch.softmax(F.pad(logits, (0, HALF_VECTOR - n), value=-torch.inf), -1)[..., :n]
 
 
 def causal_mask(n_tokens: int, device: torch.device, mask: Tensor | None = None) -> Tensor:
@@ -240,11 +239,20 @@ def gather_tokens(tokens: Tensor, index: Tensor) -> Tensor:
     -------
     Tensor of shape (B, K, D)
 
+    Raises
+    ------
+    IndexError
+        If a row has no such position; on a GPU, which would be waited for, it is not looked at.
+
     Examples
     --------
     >>> gather_tokens(torch.tensor([[[1], [2]], [[3], [4]]]), torch.tensor([[1], [0]])).flatten()
     tensor([2, 3])
     """
+    if index.is_cpu and index.numel() and not torch.compiler.is_compiling():
+        first, last = (int(bound) for bound in index.aminmax())
+        if first < 0 or last >= tokens.shape[1]:
+            raise IndexError(f"tokens have positions 0 to {tokens.shape[1] - 1}, but {first} to {last} are asked for.")
     # whole rows are copied several times as fast as the single numbers that `gather` looks up
     starts = torch.arange(len(tokens), device=tokens.device) * tokens.shape[1]
     rows = (index + starts.unsqueeze(1)).flatten()

@@ -15,11 +15,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tsjepa.interruption import uninterrupted
+
 # Taps of the filters that loops take: what they do with each is written out
 TAPS = 9
 # What a thread of a parallel region calls
 WORK = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
-# Processes in which loops have run in torch's threads: one that was forked from another of them has lost these threads
+# Processes in which loops have run in torch's threads. One that is forked from another of them has lost these threads;
+# behind a parallel operation of torch's own it has, too, and these never end there
 RUN_IN: set[int] = set()
 
 
@@ -66,10 +69,11 @@ def in_team(parallel: Any, run: Callable[[slice], None], parts: list[slice]) -> 
         try:
             for part in left:  # each thread takes the next one
                 run(part)
-        except BaseException as error:  # Ctrl-C, too: nothing is raised through C
+        except BaseException as error:  # nothing is raised through C
             failed.append(error)
 
-    parallel(WORK(work), None, len(parts), 0)
+    with uninterrupted():
+        parallel(WORK(work), None, len(parts), 0)
     if not failed:
         work()  # what no thread took, should there have been fewer
     if failed:

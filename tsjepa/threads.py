@@ -1,11 +1,52 @@
 """As many CPU threads for a while as `n_jobs` says, torch's and those of NumPy's and SciPy's linear algebra."""
 
 import contextlib
+import threading
 from collections.abc import Iterator
-from functools import cache
+from functools import cached_property
 
 import torch
 from threadpoolctl import ThreadpoolController
+
+
+class LinearAlgebra:
+    """The threads of NumPy's and SciPy's linear algebra, which are one setting of the whole process.
+
+    One thread of Python at a time sets it, as often as it likes. For another one that asks meanwhile it stays as it is:
+    what each restores would not be what was there before both.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.owner, self.depth = 0, 0
+
+    @cached_property
+    def libraries(self) -> ThreadpoolController:
+        """What sets them; to look for it takes some milliseconds."""
+        # brings SciPy's own
+        import scipy.linalg  # type: ignore[import-untyped]  # noqa: F401
+
+        return ThreadpoolController().select(user_api="blas")
+
+    @contextlib.contextmanager
+    def limited(self, count: int) -> Iterator[None]:
+        """Run with so many."""
+        with self.lock:
+            mine = not self.depth or self.owner == threading.get_ident()
+            if mine:
+                self.owner, self.depth = threading.get_ident(), self.depth + 1
+        if not mine:
+            yield
+            return
+        try:
+            with self.libraries.limit(limits=count):
+                yield
+        finally:
+            with self.lock:
+                self.depth -= 1
+
+
+LINEAR_ALGEBRA = LinearAlgebra()
 
 
 @contextlib.contextmanager
@@ -33,16 +74,7 @@ def threads(n_jobs: int | None) -> Iterator[None]:
     before, count = torch.get_num_threads(), int(effective_n_jobs(n_jobs))
     torch.set_num_threads(count)
     try:
-        with linear_algebra().limit(limits=count):
+        with LINEAR_ALGEBRA.limited(count):
             yield
     finally:
         torch.set_num_threads(before)
-
-
-@cache
-def linear_algebra() -> ThreadpoolController:
-    """Return what sets the threads of linear algebra; to look for its libraries takes some milliseconds."""
-    # brings SciPy's own
-    import scipy.linalg  # type: ignore[import-untyped]  # noqa: F401
-
-    return ThreadpoolController().select(user_api="blas")

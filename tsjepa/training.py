@@ -25,7 +25,7 @@ from tsjepa.callbacks import (
 )
 from tsjepa.checkpoint import FORMAT, Header, model_state, read_checkpoint, write_atomically
 from tsjepa.config import Config
-from tsjepa.logs import BEST, CHECKPOINT, METRICS, TEACHER, EpochTable
+from tsjepa.logs import BEST, CHECKPOINT, DIAGNOSTICS, METRICS, TEACHER, EpochTable
 from tsjepa.monitor import Monitor, teacher_verdict
 from tsjepa.normalization import take_statistics
 from tsjepa.objective import JEPA, JEPAOutput
@@ -289,7 +289,9 @@ def fit_teacher(config: Config, series: SeriesSource, header: Header, options: O
     """Train the teacher's stage, or go on with it where that is asked for and it was begun."""
     own = None if options.out is None else options.out / TEACHER
     if own is not None:
-        (own.parent / CHECKPOINT).unlink(missing_ok=True)  # a student of another teacher is nothing to go on with
+        if not options.resume:
+            for name in (CHECKPOINT, BEST, METRICS, DIAGNOSTICS):  # a student of another teacher's
+                (own.parent / name).unlink(missing_ok=True)
         own.mkdir(exist_ok=True)
     teacher = build_model(config, series.n_channels)
     resume = options.resume and has_checkpoint(own)

@@ -17,6 +17,8 @@ from tsjepa.evaluation.diagnosis_figures import say_nothing
 from tsjepa.evaluation.rows import BASE, Arm, Run
 from tsjepa.evaluation.votes import at_base, decay_arms, grouped
 
+# What a picture's file says of where it comes from
+DRAWN_BY = "tsjepa"
 PANELS = (
     ("loss", "loss", "linear"),
     ("probe", "probe accuracy", "linear"),
@@ -86,10 +88,11 @@ def short_digest(name: str) -> str:
 
 
 def image(figure: Figure, kind: Literal["png", "svg"]) -> bytes:
-    """Return the content of a file; the same figure gives the same bytes."""
+    """Return the content of a file, which says by whom it was drawn; the same figure gives the same bytes."""
     content = io.BytesIO()
+    metadata = {"Software": DRAWN_BY} if kind == "png" else {"Creator": DRAWN_BY, "Date": None}
     with mpl.rc_context({"svg.hashsalt": "tsjepa"}):
-        figure.savefig(content, format=kind, dpi=120, metadata={"Date": None} if kind == "svg" else None)
+        figure.savefig(content, format=kind, dpi=120, metadata=metadata)
     return content.getvalue()
 
 
