@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tsjepa.cli.detect_lines import BadLine, Layout, Rows, find_columns, read_rows
 from tsjepa.cli.detect_normal import STEP_TOLERANCE, Normal, fit_normal
-from tsjepa.cli.detect_state import Run, State
+from tsjepa.cli.detect_state import Run, State, with_row
 from tsjepa.cli.detect_stop import stoppable
 from tsjepa.cli.detect_tables import EVENT_COLUMNS, EVENTS, check_events, event_row
 from tsjepa.cli.detect_tail import STDIN, Lines, check_text, read_lines
@@ -169,7 +169,12 @@ class Follower:
     def _push(self, lines: Lines) -> None:
         if self.begin is None:
             self.begin = self.counted = self._first_row(lines)
-        rows = read_rows(self.options.data, self._under_header(lines), self._known_layout(), self.counted)
+            self.known, self.digest = self.state.rows, ""
+        numbered = self._under_header(lines)
+        rows = read_rows(self.options.data, numbered, self._known_layout(), self.counted)
+        if self.options.data == STDIN and not self.timed and lines.whole:
+            texts = dict(numbered)
+            self._compare([texts[number] for number in rows.numbers])
         chosen = {name: self._in_order(name, rows, own) for name, own in places(rows.ids).items()}
         parts, ended = list[Part](), list[Ended]()
         for name, own in chosen.items():
@@ -196,6 +201,20 @@ class Follower:
         if row < self.state.rows:
             say(f"note: standard input begins as before: its first {self.state.rows - row} rows are scored already.")
         return row
+
+    def _compare(self, texts: list[str]) -> None:
+        """Compare rows that are sent again with those that are scored, of which only the beginning is known so far."""
+        assert self.begin is not None
+        for row, text in enumerate(texts, self.counted):
+            if row >= self.known:
+                self.state.add_row(self.begin, text)
+                continue
+            self.digest = with_row(self.digest, text)
+            if row == self.known - 1 and self.digest != self.state.digests[self.begin]:
+                raise Failure(
+                    "standard input begins as before, but goes on otherwise within what is scored already: send the "
+                    "same rows again, or those behind them, or name another file with --out."
+                )
 
     def _under_header(self, lines: Lines) -> list[tuple[int, str]]:
         """Return numbered lines without the header that a file begins with."""

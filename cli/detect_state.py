@@ -1,5 +1,6 @@
 """What a follower knows, saved with what it has written: a new one goes on as if the old one had never stopped."""
 
+import hashlib
 import io
 import json
 from pathlib import Path
@@ -84,7 +85,9 @@ class State:
         self.place, self.rows, self.scored, self.events = Place(), 0, 0, 0
         self.sizes = {"scores": 0, "events": 0}
         self.runs: dict[str, Run] = {}
+        # of what begins with a row: how it was sent, and a digest of it and all that came behind it
         self.sent: dict[int, bytes] = {}
+        self.digests: dict[int, str] = {}
 
     def begin_of(self, content: bytes) -> int:
         """Return the number of the row that lines begin with: of what they send again, else the next one."""
@@ -95,6 +98,12 @@ class State:
         """Keep how what begins with a row was sent, and how the very first one was; it may be sent again."""
         kept = self.sent if row in self.sent else {at: head for at, head in self.sent.items() if at == 0}
         self.sent = kept | {row: max(self.place.head, kept.get(row, b""), key=len)}
+        self.digests = {at: self.digests[at] for at in self.sent}
+
+    def add_row(self, begin: int, text: str) -> None:
+        """Let digests know of a new row, of what begins with row `begin`."""
+        self.digests.setdefault(begin, "")
+        self.digests = {at: with_row(digest, text) for at, digest in self.digests.items()}
 
     def load(self, scorer: Scorer, threshold: float) -> bool:
         """Take over what an earlier follower saved; return whether there was one."""
@@ -105,7 +114,9 @@ class State:
                 content = json.loads(arrays["content"].tobytes())
                 states = parted(arrays["rows"], arrays["lengths"], arrays["last"])
             place = Place(content["offset"], content["line"], content["head"].encode("latin-1"))
-            sent = {row: head.encode("latin-1") for row, head in content["sent"]}
+            # of standard input without times, which earlier versions did not follow
+            sent = content.get("sent", [])
+            heads = {row: head.encode("latin-1") for row, head, _ in sent}
         except (ValueError, OSError, KeyError, EOFError, BadZipFile) as error:
             raise Failure(
                 f"{self.path} is damaged, or of another version: start anew with --overwrite, or name another file "
@@ -117,7 +128,8 @@ class State:
                 "start anew with --overwrite, or name another file with --out.",
                 USAGE,
             )
-        self.header, self.place, self.sizes, self.sent = content["header"], place, content["sizes"], sent
+        self.header, self.place, self.sizes = content["header"], place, content["sizes"]
+        self.sent, self.digests = heads, {row: digest for row, _, digest in sent}
         self.rows, self.scored, self.events = content["rows"], content["scored"], content["events"]
         for (name, plain), state in zip(content["runs"], states, strict=True):
             self.runs[name] = Run(scorer, threshold).take(plain, state)
@@ -132,7 +144,7 @@ class State:
             "line": self.place.line,
             # any byte has its own letter there
             "head": self.place.head.decode("latin-1"),
-            "sent": [(row, head.decode("latin-1")) for row, head in self.sent.items()],
+            "sent": [(row, head.decode("latin-1"), self.digests[row]) for row, head in self.sent.items()],
             "sizes": self.sizes,
             "rows": self.rows,
             "scored": self.scored,
@@ -144,6 +156,11 @@ class State:
         stream = io.BytesIO()
         np.savez(stream, **arrays)  # type: ignore[arg-type]
         replace_file(self.path, stream.getbuffer())
+
+
+def with_row(digest: str, text: str) -> str:
+    """Return the digest of rows, and of the text of one more, in the place of that of the rows alone."""
+    return hashlib.sha256(f"{digest}\n{text}".encode()).hexdigest()
 
 
 def joined(states: list[dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:

@@ -601,6 +601,33 @@ def test_rows_without_times_that_are_skipped_are_told() -> None:
     assert "note: standard input begins as before: its first 200 rows are scored already.\n" in result.stderr
 
 
+def test_rows_without_times_that_only_begin_as_those_that_are_scored_are_not_dropped() -> None:
+    first, *lines = live_lines()
+    still = [lines[0]] * 200  # of a machine in standby: more than what is kept of how they began
+    assert len("".join(still)) > 4096
+    found(*follow("-"), "--time", "", text="".join([first, *still, *lines[200:300]]))
+    before = {path: path.read_bytes() for path in Path().iterdir() if path.is_file()}
+    sentence = refused(1, *follow("-"), "--time", "", text="".join([first, *still, *lines[300:400]]))
+    assert "standard input begins as before, but goes on otherwise within what is scored already" in sentence
+    assert {path: path.read_bytes() for path in Path().iterdir() if path.is_file()} == before
+    assert found(*follow("-"), "--time", "", text="".join([first, *lines[300:400]]))["rows"] == 400
+
+
+def test_a_state_from_before_standard_input_was_followed_without_times_is_gone_on_with() -> None:
+    Path("log.csv").write_text("".join(live_lines()[:401]))
+    found(*follow())
+    state = Path(".scores.csv.state")
+    with np.load(io.BytesIO(state.read_bytes())) as arrays:
+        content = json.loads(arrays["content"].tobytes())
+        others = {name: arrays[name] for name in arrays if name != "content"}
+    del content["sent"]
+    np.savez(other := io.BytesIO(), content=np.frombuffer(json.dumps(content).encode(), np.uint8), **others)
+    state.write_bytes(other.getvalue())
+    Path("log.csv").write_text("".join(live_lines()))
+    assert found(*follow())["rows"] == 600
+    same(faulty())
+
+
 @pytest.mark.parametrize("end", ["b,2024-01-01 00:06:51,0.5,0.", "b,2024-01-01 00:0"])
 def test_half_a_line_of_standard_input_is_read_again(end: str) -> None:
     frame = faulty().drop(columns="anomaly")

@@ -108,6 +108,8 @@ def test_positions_that_come_more_than_once_have_the_code_of_each_alone() -> Non
     want = sincos_positions(positions[0], 64)
     assert torch.equal(sincos_positions(positions, 64), want.expand(5, -1, -1))
     assert torch.equal(sincos_positions(positions[:, 3:] - 3, 64), want[:9].expand(5, -1, -1))
+    for dtype in (torch.int16, torch.float64):
+        assert torch.equal(sincos_positions(positions.to(dtype), 64), want.expand(5, -1, -1))
     below = positions - 4  # are no rows of a table
     torch.testing.assert_close(sincos_positions(below, 64), sincos_positions(below[0], 64).expand(5, -1, -1))
 

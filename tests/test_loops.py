@@ -1,10 +1,11 @@
 """How the work of compiled loops is divided: each part once, by torch's own threads or by others."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -92,3 +93,16 @@ while sent < 200:
 assert (seen, lost) == (200, []), (seen, lost)
 """
     subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+
+
+def test_ctrl_c_on_the_way_into_a_thread_is_raised_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def parallel(work: Callable[[None], None], *_: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+        work(None)
+
+    monkeypatch.setattr(loops, "parallel_region", lambda: parallel)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    parts: list[slice] = []
+    with pytest.raises(KeyboardInterrupt):
+        divided(parts.append, 4, 1)
+    assert parts == [slice(0, 2), slice(2, 4)]

@@ -3,6 +3,7 @@ import errno
 import os
 import subprocess
 import sys
+import threading
 import time
 
 import lightning.pytorch as pl
@@ -208,6 +209,27 @@ def test_what_could_not_be_written_ends_the_run(tmp_path, monkeypatch, epochs):
     with pytest.raises(OSError, match="No space left"):
         fit(model, series, header, Options(tmp_path, device="cpu", report=reported.append))
     assert len(reported) == 1
+
+
+def test_the_best_checkpoint_stays_where_the_one_to_be_copied_could_not_be_written(tmp_path, monkeypatch):
+    files, best = callbacks.AtomicCheckpointIO(), tmp_path / "best.ckpt"
+    files.save_checkpoint({"epoch": 0}, tmp_path / "checkpoint.ckpt")
+    files.copy(tmp_path / "checkpoint.ckpt", best)
+    files.finish()
+    before = best.read_bytes()
+    files.save_checkpoint({"epoch": 1}, tmp_path / "checkpoint.ckpt")
+
+    def full(content, path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(callbacks, "write_packed", full)
+    files.save_checkpoint({"epoch": 2}, tmp_path / "checkpoint.ckpt")
+    files.copy(tmp_path / "checkpoint.ckpt", best)
+    with pytest.raises(OSError, match="No space left"):
+        files.finish()
+    assert best.read_bytes() == before
+    assert torch.load(tmp_path / "checkpoint.ckpt", weights_only=True) == {"epoch": 1}
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("checkpoint")]
 
 
 def test_the_loss_falls():

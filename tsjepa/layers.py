@@ -76,11 +76,12 @@ def sincos_positions(positions: Tensor, dim: int) -> Tensor:
     >>> sincos_positions(torch.tensor([0]), 4)
     tensor([[0., 0., 1., 1.]])
     """
-    if positions.ndim > 1 and positions.is_cpu and positions.numel() and not torch.compiler.is_compiling():
+    whole = not positions.is_floating_point() and positions.ndim > 1 and positions.numel() > 0
+    if whole and positions.is_cpu and not torch.compiler.is_compiling():
         first, last = (int(bound) for bound in positions.aminmax())  # a GPU would be waited for
         if first >= 0 and last + 1 < positions.numel():  # sines are dear, and most positions come more than once
             codes = sincos_positions(torch.arange(last + 1), dim)
-            return codes.index_select(0, positions.flatten()).unflatten(0, positions.shape)
+            return codes.index_select(0, positions.flatten().long()).unflatten(0, positions.shape)
     half = dim // 2
     exponent = torch.arange(half, dtype=torch.float32, device=positions.device) / half
     angle = positions.unsqueeze(-1).float() * torch.pow(10_000.0, -exponent)
@@ -254,6 +255,6 @@ def gather_tokens(tokens: Tensor, index: Tensor) -> Tensor:
         if first < 0 or last >= tokens.shape[1]:
             raise IndexError(f"tokens have positions 0 to {tokens.shape[1] - 1}, but {first} to {last} are asked for.")
     # whole rows are copied several times as fast as the single numbers that `gather` looks up
-    starts = torch.arange(len(tokens), device=tokens.device) * tokens.shape[1]
+    starts = torch.arange(len(index), device=tokens.device) * tokens.shape[1]
     rows = (index + starts.unsqueeze(1)).flatten()
     return tokens.flatten(0, 1).index_select(0, rows).unflatten(0, index.shape)
