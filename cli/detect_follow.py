@@ -125,6 +125,8 @@ class Follower:
         self.columns = (identity or None, moment or None, normal.runs.channels)
         # without times rows are counted, and have neither a gap nor a step that may be another one
         self.timed = self.columns[1] is not None
+        # of standard input without them, rows that are sent again are known by how they begin, and by their texts
+        self.by_text = options.data == STDIN and not self.timed
         self.longest = normal.runs.longest_step(normal.max_gap, normal.step) if self.timed else float("inf")
         key = [file_hash(options.checkpoint), threshold, options.data, self.columns, self.longest]
         self.state = State(options.out, {"key": key})
@@ -172,7 +174,7 @@ class Follower:
             self.known, self.digest = self.state.rows, ""
         numbered = self._under_header(lines)
         rows = read_rows(self.options.data, numbered, self._known_layout(), self.counted)
-        if self.options.data == STDIN and not self.timed and lines.whole:
+        if self.by_text and lines.whole:
             texts = dict(numbered)
             self._compare([texts[number] for number in rows.numbers])
         chosen = {name: self._in_order(name, rows, own) for name, own in places(rows.ids).items()}
@@ -190,7 +192,7 @@ class Follower:
         self.counted += len(rows.numbers)
         if lines.whole:
             self.state.place = lines.end
-            if self.options.data == STDIN and not self.timed and self.counted > self.begin:
+            if self.by_text and self.counted > self.begin:
                 self.state.keep_beginning(self.begin)
             self.state.save()
         self._write_open()

@@ -160,10 +160,14 @@ def each_filter(
                 out[-1] = total(response)
 
 
+def in_lanes(rows: Tensor) -> Tensor:
+    """Return rows [R, ...] as [N, LANES, ...], the last ones of zeros."""
+    return F.pad(rows, (0, 0) * (rows.ndim - 1) + (0, -len(rows) % LANES)).unflatten(0, (-1, LANES))
+
+
 def side_by_side(windows: Tensor) -> Tensor:
-    """Return windows [R, C, W] as [N, C, W * LANES], LANES patches each, point by point, the last ones of zeros."""
-    padded = F.pad(windows, (0, 0, 0, 0, 0, -len(windows) % LANES))
-    return padded.unflatten(0, (-1, LANES)).permute(0, 2, 3, 1).flatten(2)
+    """Return windows [R, C, W] as [N, C, W * LANES], LANES patches each, point by point."""
+    return in_lanes(windows).permute(0, 2, 3, 1).flatten(2)
 
 
 def pool_patches(x: Tensor, weight: Tensor, dilations: tuple[int, ...], size: int) -> Tensor:

@@ -35,11 +35,10 @@ class LoopedResponses(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None, None]:
         """Return the gradient with respect to the weights; equal maxima share theirs evenly."""
-        from tsjepa.filter_loops import LANES, weight_gradients
+        from tsjepa.filter_loops import in_lanes, weight_gradients
 
         x, weight, pooled = ctx.saved_tensors
-        lanes = torch.nn.functional.pad(grad, (0, 0) * 3 + (0, -len(grad) % LANES)).unflatten(0, (-1, LANES))
-        given = lanes.permute(0, 3, 4, 2, 1).contiguous()
+        given = in_lanes(grad).permute(0, 3, 4, 2, 1).contiguous()
         return None, weight_gradients(x, weight, ctx.dilations, pooled, given, ctx.patch_length), None, None
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from tsjepa.interruption import uninterrupted
 
-# Taps of the filters that loops take: what they do with each is written out
+# Taps of the filters that loops take, those of shares too: what they do with each is written out
 TAPS = 9
 # What a thread of a parallel region calls
 WORK = ctypes.CFUNCTYPE(None, ctypes.c_void_p)

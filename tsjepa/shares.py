@@ -6,12 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tsjepa.loops import by_loop
+from tsjepa.loops import TAPS, by_loop
 
 # Thresholds in standard deviations of a series, spread over two decades: responses to a smooth series are small
 LARGEST, SMALLEST = 1.5, 0.015
-# Taps of a filter, as many as `tsjepa.counting` knows
-TAPS = 9
 # Responses that are held at a time where no loop counts them: about the second-level cache of a core; a GPU wants few
 # large kernels
 BLOCK = {"cpu": 2**18, "cuda": 2**26, "mps": 2**26}
