@@ -7,10 +7,11 @@ import os
 def share_cores() -> None:
     """Let threads that wait for each other go to sleep soon, before the library that they belong to is loaded.
 
-    By default they spin for milliseconds, and beside other busy programs a command takes four times as long.
+    By default they spin for milliseconds, and beside another busy program a step takes many times as long. With fewer
+    rounds than these a program that is alone becomes slower, too, since its threads are woken at each operation.
     """
     if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & set(os.environ):
-        os.environ["GOMP_SPINCOUNT"] = "20000"
+        os.environ["GOMP_SPINCOUNT"] = "2000"
 
 
 def collect_seldom() -> None:
