@@ -20,7 +20,8 @@ def follows(options: PretrainOptions) -> bool:
 
 def follow(options: PretrainOptions) -> None:
     """Train with the first process; what stops all of them, that one says."""
-    from tsjepa.training import TrainingError, fit_stages
+    from tsjepa.training import fit_stages
+    from tsjepa.training_error import TrainingError
 
     with open(os.devnull, "w") as nowhere, redirect_stderr(nowhere):
         # the folder that must not hold a run is the first process's business, and holds its run by now

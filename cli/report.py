@@ -1,6 +1,5 @@
 """What the commands found, as the plain values that --json prints."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,11 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tsjepa.cli.options import ProbeKind
+from tsjepa.evaluation.finite import Number, number
 from tsjepa.probe import Score
 from tsjepa.sections import ProbeConfig
 from tsjepa.verdict import Verdict
-
-Number = float | None
 
 
 class Row(NamedTuple):
@@ -31,17 +29,12 @@ class Scores(NamedTuple):
     guess: Score
 
 
-def plain(value: float | None) -> Number:
-    """Return a number that JSON has, None for others."""
-    return None if value is None or not math.isfinite(value) else float(value)
-
-
 def spread(scores: list[Score], key: str = "accuracy") -> tuple[Number, Number]:
     """Return mean and standard deviation over seeds, None where there is no such score; one has no deviation."""
     values = [getattr(score, key) for score in scores]
     if None in values:
         return None, None
-    return plain(np.mean(values)), plain(np.std(values, ddof=1)) if len(values) > 1 else None
+    return number(np.mean(values)), number(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
 def mean_scores(row: Row, keys: tuple[str, ...]) -> dict[str, Number]:
@@ -55,7 +48,7 @@ def accuracies(scores: Scores | None) -> dict[str, Number]:
     if scores is None:
         return {"random_init_accuracy": None, "accuracy": None, "majority_accuracy": None}
     last = scores.rows[-1]
-    values = {**mean_scores(last, ("accuracy",)), "majority_accuracy": plain(scores.guess.accuracy)}
+    values = {**mean_scores(last, ("accuracy",)), "majority_accuracy": number(scores.guess.accuracy)}
     return {**values, **mean_scores(last, ("r2", "rmse"))} if scores.guess.accuracy is None else values
 
 
@@ -88,7 +81,7 @@ class PretrainReport(NamedTuple):
             "epochs": self.epochs,
             "kept_epoch": self.kept_epoch,
             "seconds": round(self.seconds, 3),
-            "loss": plain(self.loss),
+            "loss": number(self.loss),
             **accuracies(self.scores),
             "collapse": None if self.verdict is None else self.verdict._asdict(),
         }
@@ -115,7 +108,7 @@ class ProbeReport(NamedTuple):
             **accuracies(self.scores),
         }
         if self.numeric:
-            values |= {"mean_r2": plain(self.scores.guess.r2), "mean_rmse": plain(self.scores.guess.rmse)}
+            values |= {"mean_r2": number(self.scores.guess.r2), "mean_rmse": number(self.scores.guess.rmse)}
         if len(self.scores.rows) > 1 or self.scores.rows[0].fraction < 1:
             values["fractions"] = [self.fraction_values(row) for row in self.scores.rows]
         return values
@@ -190,7 +183,7 @@ class FinetuneReport(NamedTuple):
             "n_train": self.n_train,
             "n_test": self.n_test,
             **{key: last[key] for key in ("accuracy", "frozen_accuracy", "supervised_accuracy")},
-            "majority_accuracy": plain(self.guess.accuracy),
+            "majority_accuracy": number(self.guess.accuracy),
             "fractions": [row.values() for row in self.rows],
             "out": None if self.out is None else str(self.out),
         }
@@ -269,11 +262,11 @@ class DetectReport(NamedTuple):
         return {
             "rows": self.rows,
             "events": self.events,
-            "threshold": plain(self.threshold),
+            "threshold": number(self.threshold),
             "false_alarm_budget": self.false_alarm_budget,
-            "f1": plain(self.f1),
-            "far": plain(self.far),
-            "mar": plain(self.mar),
+            "f1": number(self.f1),
+            "far": number(self.far),
+            "mar": number(self.mar),
         }
 
 

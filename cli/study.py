@@ -21,7 +21,7 @@ from tsjepa.evaluation.rows import Measurement, Run, StudyError, from_csv, runs_
 from tsjepa.evaluation.study import FULL, QUICK, Settings, carry_out, check_names, plan
 from tsjepa.evaluation.study_figures import figures, image
 from tsjepa.evaluation.study_page import page, without_probe
-from tsjepa.monitor import TrainingError
+from tsjepa.training_error import TrainingError
 
 DEFAULT_DATA = "FordA"
 # Bearings, of the paper and of this repository: taken where they are at hand, since they are large to fetch

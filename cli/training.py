@@ -96,7 +96,8 @@ def logged_verdict(model: JEPA, out: Path) -> Verdict | None:
 
 def run_fit(plan: RunPlan, model: JEPA, options: PretrainOptions, device: str) -> Trained:
     """Call `fit`, and say what is kept when it does not come to its end."""
-    from tsjepa.training import TrainingError, fit_stages
+    from tsjepa.training import fit_stages
+    from tsjepa.training_error import TrainingError
 
     try:
         with epoch_bar(plan.finished, plan.config.train.epochs) as report:

@@ -9,9 +9,10 @@ from tsjepa.cli.errors import USAGE, Failure, say
 from tsjepa.cli.options import TuneOptions
 from tsjepa.cli.plan import named_data
 from tsjepa.cli.render import count_bar, data_dir_words
-from tsjepa.cli.report import TuneReport, plain
+from tsjepa.cli.report import TuneReport
 from tsjepa.cli.training import pick_device
 from tsjepa.config import Config
+from tsjepa.evaluation.finite import number
 from tsjepa.evaluation.tune import (
     THRESHOLD,
     Trial,
@@ -22,7 +23,7 @@ from tsjepa.evaluation.tune import (
     check_tunable,
     try_weight,
 )
-from tsjepa.monitor import TrainingError
+from tsjepa.training_error import TrainingError
 
 DEFAULT_RECIPE = "ts-jepa-sigreg"
 
@@ -85,5 +86,5 @@ def search(options: TuneOptions, config: Config, series: SeriesSource, device: s
 
 def values(trial: Trial) -> dict[str, object]:
     """Return the JSON object of a run."""
-    numbers = {"score": plain(trial.score), "verdict": trial.verdict, "loss": plain(trial.loss)}
+    numbers = {"score": number(trial.score), "verdict": trial.verdict, "loss": number(trial.loss)}
     return {"weight": trial.weight, **numbers, "enough": trial.enough}

@@ -195,3 +195,11 @@ def test_results_are_float64_without_gradient() -> None:
         assert value.dtype == torch.float64
         assert value.shape == ()
         assert not value.requires_grad
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_direction_a_little_above_rounding_is_one(dtype: torch.dtype) -> None:
+    z = torch.randn(400, 2, generator=torch.Generator().manual_seed(0), dtype=dtype)
+    for share, want in ((40, 2), (4, 1)):
+        thin = z * torch.tensor([1.0, share * torch.finfo(dtype).eps], dtype=dtype)
+        assert (spectrum(thin) > 0).sum() == want

@@ -115,10 +115,11 @@ def test_a_value_that_is_not_finite_shows_in_its_patch_alone() -> None:
         assert part[[0, 2]].isfinite().all()
 
 
-def test_the_sigmoid_of_the_loops_is_exact_to_some_units_of_the_last_place() -> None:
+@pytest.mark.parametrize(("far", "units"), [(86, 4), (10, 1.25)])
+def test_the_sigmoid_of_the_loops_is_exact_to_some_units_of_the_last_place(far: int, units: float) -> None:
     # a filter that answers with the value itself, on a patch of one point
-    values = torch.cat([torch.linspace(-86, 86, 4001), torch.tensor([-1e30, 1e30, 0.0, -0.0])])
+    values = torch.cat([torch.linspace(-far, far, 40_001), torch.tensor([-1e30, 1e30, 0.0, -0.0])])
     weight, bias = torch.eye(TAPS)[TAPS // 2].view(1, 1, 1, TAPS), torch.zeros(1, 1)
     windows = F.pad(values.view(-1, 1, 1), (TAPS // 2, TAPS // 2))
     share, _ = pooled_responses(windows, weight, bias, (1,), 1)
-    torch.testing.assert_close(share.flatten().double(), values.double().sigmoid(), rtol=4 * 2.0**-23, atol=1e-37)
+    torch.testing.assert_close(share.flatten().double(), values.double().sigmoid(), rtol=units * 2.0**-23, atol=1e-37)

@@ -199,6 +199,31 @@ def test_what_is_public_is_documented(name: str) -> None:
     assert not bare
 
 
+def test_compiled_loops_call_loops_of_their_own_file_only() -> None:
+    # what is kept on disk of a loop is not made anew when a loop changes that it calls in another file
+    for name, tree in TREES.items():
+        foreign = {
+            alias.asname or alias.name
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tsjepa")
+            for alias in node.names
+        }
+        loops = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and compiled_by_numba(node)]
+        bodies = [statement for loop in loops for statement in loop.body]
+        called = {call.func.id for body in bodies for call in ast.walk(body) if called_by_name(call)}
+        assert not called & foreign, name
+    assert any(compiled_by_numba(node) for node in ast.walk(TREES["tsjepa.filter_kernels"]))
+
+
+def compiled_by_numba(node: ast.AST) -> bool:
+    calls = [made.func for made in getattr(node, "decorator_list", []) if isinstance(made, ast.Call)]
+    return any(isinstance(call, ast.Name) and call.id == "compiled" for call in calls)
+
+
+def called_by_name(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+
+
 @every_file
 def test_files_stay_short(name: str) -> None:
     assert len(FILES[name].read_text(encoding="utf-8").splitlines()) <= 400

@@ -19,7 +19,8 @@ from tsjepa.monitor import DIAGNOSTICS, VIEWS_KEY, Monitor, compare_means, measu
 from tsjepa.positional import cross_series_share, position_share, predictor_sensitivity
 from tsjepa.spread import alignment, dead_dimensions, self_cluster, uniformity
 from tsjepa.threads import threads
-from tsjepa.training import FitResult, Options, TrainingError, check_teacher, fit, fit_stages
+from tsjepa.training import FitResult, Options, check_teacher, fit, fit_stages
+from tsjepa.training_error import TrainingError
 from tsjepa.verdict import Verdict, of_both, to_be_ended
 from tsjepa.views import Views, sensitivity
 
@@ -190,6 +191,16 @@ def test_missing_values_and_one_series_are_measured():
     alone = Monitor(model, as_series(X[:1]))
     alone.measure(0)
     assert math.isnan(alone.history[0].cross_series_share)
+
+
+def test_two_latents_have_no_sigreg_score():
+    # two are as far from their mean as each other: of any law
+    model, _ = make("ema")
+    X = np.full((2, 1, 60), np.nan, np.float32)
+    X[:, :, :3] = np.random.default_rng(0).normal(size=(2, 1, 3))
+    monitor = Monitor(model, as_series(X))
+    monitor.measure(0)
+    assert math.isnan(monitor.history[0].sigreg_score)
 
 
 def test_the_share_that_is_recorded_is_that_of_the_predictions():

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tsjepa.normality import MARGIN, STILL, fit_law, left_out
+from tsjepa.novelty import standardised
 
 
 @given(st.integers(4, 300))
@@ -58,3 +59,9 @@ def test_a_reference_that_stands_still_leaves_what_varied_before_comparable() ->
 def test_normal_samples_held_out_that_stand_still_elsewhere_are_usual() -> None:
     _, usual = fit_law(np.zeros((60, 1)), held_out=np.full((60, 1), 5.0))
     np.testing.assert_allclose(usual, 0, atol=1e-9)
+
+
+def test_usual_distances_that_differ_by_rounding_do_not_blow_others_up() -> None:
+    usual = 1 + 1e-12 * np.arange(5)
+    assert np.abs(standardised(np.array([1.0001]), usual, size=10.0)) <= 1.01
+    assert standardised(np.array([4.0, 9.0]), np.array([3.0, 5.0]), size=10.0).tolist() == [0, 5]

@@ -77,6 +77,16 @@ def test_they_are_counted_where_nothing_compiled_can_be_kept(monkeypatch: pytest
     assert compiled()(lambda x: x + 1)(1) == 2
 
 
+@pytest.mark.parametrize("given", [False, True])
+def test_an_answer_that_equals_its_threshold_is_not_above_it(given: bool) -> None:
+    itself = torch.eye(9)[4].view(1, 1, 1, 9)
+    points = torch.ones(1, 6) if given else None
+    counts = count_above(
+        torch.tensor([[[1.0, 2.0, 2.0, 3.0, 2.0, 4.0]]]), itself, torch.full((1, 1, 1), 2.0), (1,), 3, points
+    )
+    assert counts.flatten().tolist() == [0, 2]
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 def test_a_process_that_was_forked_has_threads_of_its_own() -> None:
     # torch's own threads do not outlive a fork, so that more than this it cannot do there

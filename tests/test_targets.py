@@ -78,6 +78,15 @@ def test_ema_starts_as_a_copy_of_its_own() -> None:
     assert all(torch.equal(v, before[k]) for k, v in target.module.state_dict().items())
 
 
+def test_a_perturbed_target_starts_off_by_a_share_of_each_weights_root_mean_square() -> None:
+    encoder = Encoder(LinearPatches(50, 64), depth=1, heads=2)
+    target = EMATarget(encoder, perturbation=0.1)
+    for name in ("tokenizer.proj.weight", "blocks.0.mlp.0.weight"):
+        mine, its = encoder.get_parameter(name), target.module.get_parameter(name)
+        share = (its - mine).detach().std() / mine.detach().square().mean().sqrt()
+        assert share.item() == pytest.approx(0.1, rel=0.05)
+
+
 def test_ema_buffers_are_copied() -> None:
     encoder = make_encoder()
     encoder.register_buffer("scale", torch.ones(3))

@@ -20,7 +20,8 @@ from tsjepa.checkpoint import CheckpointError, Header, load_checkpoint, read_che
 from tsjepa.resuming import other_series
 from tsjepa.schedule import lr_factor
 from tsjepa.targets import Momentum
-from tsjepa.training import JEPATraining, Options, TrainingError, fit
+from tsjepa.training import JEPATraining, Options, fit
+from tsjepa.training_error import TrainingError
 
 
 def toy(n=40, channels=1, seed=0):

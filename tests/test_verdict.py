@@ -341,6 +341,16 @@ def test_a_history_without_its_beginning_is_refused() -> None:
         ({"relative_spread": 0.199, "cross_series_share": 0.049}, {"cross_series_share": 0.051}, "collapsed"),
         ({"effective_rank": 0.249 * 21.1}, {"effective_rank": 0.251 * 21.1}, "dimensional-collapse"),
         ({"position_share": 1 - 0.0199 * 0.78}, {"position_share": 1 - 0.0201 * 0.78}, "positional-collapse"),
+        (
+            {"position_share": 1 - 0.799 * 0.78, "cross_series_share": 0.049},
+            {"position_share": 1 - 0.801 * 0.78},
+            "positional-collapse",
+        ),
+        (
+            {"position_share": 1 - 0.799 * 0.78, "cross_series_share": 0.049},
+            {"cross_series_share": 0.051},
+            "positional-collapse",
+        ),
     ],
 )
 def test_the_numbers_of_the_documents_are_those_of_the_rules(

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from tsjepa.embedder import CollapseWarning, TSJEPAEmbedder
     from tsjepa.encoder import Encoder
     from tsjepa.masking import Mask, RampedMask, bernoulli_mask, block_mask, future_mask, random_mask
-    from tsjepa.monitor import TrainingError
     from tsjepa.objective import JEPA, ContextLoss, JEPAOutput, Projector
     from tsjepa.predictor import Predictor
     from tsjepa.regularizers import Regularizer, SIGReg, VICReg, VISReg
     from tsjepa.targets import EMATarget, FrozenTarget, Momentum, SelfTarget, Target, ValuesTarget
     from tsjepa.tokenizers import ConvStem, LinearPatches, SpectralPatches
     from tsjepa.training import Options, fit, fit_stages
+    from tsjepa.training_error import TrainingError
     from tsjepa.verdict import Verdict, judge
 
 __version__ = "0.1.0"
@@ -37,13 +37,13 @@ _HOMES = {
     "embedder": ("CollapseWarning", "TSJEPAEmbedder"),
     "encoder": ("Encoder",),
     "masking": ("Mask", "RampedMask", "bernoulli_mask", "block_mask", "future_mask", "random_mask"),
-    "monitor": ("TrainingError",),
     "objective": ("JEPA", "ContextLoss", "JEPAOutput", "Projector"),
     "predictor": ("Predictor",),
     "regularizers": ("Regularizer", "SIGReg", "VICReg", "VISReg"),
     "targets": ("EMATarget", "FrozenTarget", "Momentum", "SelfTarget", "Target", "ValuesTarget"),
     "tokenizers": ("ConvStem", "LinearPatches", "SpectralPatches"),
     "training": ("Options", "fit", "fit_stages"),
+    "training_error": ("TrainingError",),
     "verdict": ("Verdict", "judge"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}

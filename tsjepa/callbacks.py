@@ -15,8 +15,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from tsjepa.checkpoint import copy_atomically, packed, write_packed
 from tsjepa.logs import BEST, CHECKPOINT, METRICS, EpochTable
-from tsjepa.monitor import Monitor, TrainingError
+from tsjepa.monitor import Monitor
 from tsjepa.objective import JEPA
+from tsjepa.training_error import TrainingError
 from tsjepa.verdict import Verdict
 
 # For how many epochs a state that runs do not come back from has to last before a run is ended

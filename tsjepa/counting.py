@@ -1,73 +1,14 @@
-"""How often filters answer above their thresholds, counted by a compiled loop, a filter and a series at a time.
-
-Answers stay in the processor's first-level cache.
-"""
+"""How often filters answer above their thresholds, counted by a compiled loop, a filter and a series at a time."""
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from tsjepa.loops import TAPS, compiled, divided
+from tsjepa.filter_kernels import count_series
+from tsjepa.loops import TAPS, divided
 
 # Series that are worth a thread of their own
 GRAIN = 8
-Floats = NDArray[np.float32]
-ONE, ZERO = np.float32(1), np.float32(0)
-
-
-@compiled(fastmath={"contract", "nsz"})
-def add_answers(x: Floats, dilation: int, taps: Floats, answers: Floats) -> None:
-    """Add what a filter of nine taps answers to values; answers have the length of the series."""
-    a, b, c, d, e, f, g, h, i = taps[0], taps[1], taps[2], taps[3], taps[4], taps[5], taps[6], taps[7], taps[8]
-    x1, x2, x3, x4 = x[dilation:], x[2 * dilation :], x[3 * dilation :], x[4 * dilation :]
-    x5, x6, x7, x8 = x[5 * dilation :], x[6 * dilation :], x[7 * dilation :], x[8 * dilation :]
-    for t in range(len(answers)):
-        first = a * x[t] + b * x1[t] + c * x2[t] + d * x3[t] + e * x4[t]
-        answers[t] += first + f * x5[t] + g * x6[t] + h * x7[t] + i * x8[t]
-
-
-@compiled(fastmath={"reassoc", "nsz"})  # whole numbers: their sum is exact in any order
-def count(answers: Floats, level: np.float32) -> np.float32:
-    """Return how many answers are above a level."""
-    found = ZERO
-    for t in range(len(answers)):
-        found += ONE if answers[t] > level else ZERO
-    return found
-
-
-@compiled(fastmath={"reassoc", "nsz"})  # beside `count`, since reading ones would make all shares a sixth slower
-def count_of(answers: Floats, level: np.float32, points: Floats) -> np.float32:
-    """Return how many answers at points that count, 1 or 0, are above a level."""
-    found = ZERO
-    for t in range(len(answers)):
-        found += points[t] if answers[t] > level else ZERO
-    return found
-
-
-@compiled()
-def count_series(
-    x: Floats, weight: Floats, levels: Floats, dilations: NDArray, size: int, points: Floats | None, counts: Floats
-) -> None:
-    """Fill counts [B, N, G, L, F], see `count_above`; values [B, C, T + 2 * reach] with zeros on either side."""
-    n_groups, n_filters, n_channels = weight.shape[:3]
-    reach = TAPS // 2 * dilations.max()
-    answers = np.empty(x.shape[2] - 2 * reach, np.float32)
-    for b in range(len(x)):
-        for g in range(n_groups):
-            first = reach - TAPS // 2 * dilations[g]
-            for f in range(n_filters):
-                answers[:] = ZERO
-                for c in range(n_channels):
-                    add_answers(x[b, c, first:], dilations[g], weight[g, f, c], answers)
-                for n in range(counts.shape[1]):
-                    start, stop = n * size, (n + 1) * size
-                    for k in range(levels.shape[2]):
-                        level = levels[g, f, k]
-                        if points is None:
-                            counts[b, n, g, k, f] = count(answers[start:stop], level)
-                        else:
-                            counts[b, n, g, k, f] = count_of(answers[start:stop], level, points[b, start:stop])
 
 
 def count_above(

@@ -23,9 +23,9 @@ class LoopedResponses(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, windows: Tensor, weight: Tensor, dilations: tuple[int, ...], patch_length: int) -> Tensor:
         """Return share and maximum [R, 2, G, F]; weight [G, F, C * 9 + 1], see `pooled_responses`."""
-        from tsjepa.filter_loops import pool_patches, side_by_side  # compile
+        from tsjepa.filter_loops import interleaved, pool_patches  # compile
 
-        x, rows = side_by_side(windows), len(windows)
+        x, rows = interleaved(windows), len(windows)
         pooled = pool_patches(x, weight, dilations, patch_length)
         ctx.save_for_backward(x, weight, pooled)
         ctx.dilations, ctx.patch_length = dilations, patch_length

@@ -39,6 +39,7 @@ from tsjepa.spread import (
 )
 from tsjepa.targets import EMATarget
 from tsjepa.threads import threads
+from tsjepa.training_error import TrainingError
 from tsjepa.verdict import Verdict, judge, to_be_ended
 from tsjepa.views import Views, masked_views, sensitivity
 from tsjepa.world import WorldModel
@@ -48,10 +49,6 @@ from tsjepa.world import WorldModel
 SEQUENCES = 128
 # Masks and slices of the measurement, the same at each epoch; no training step has these keys
 KEY, VIEWS_KEY = (0, 2**31, 0), (0, 2**31, 3)
-
-
-class TrainingError(RuntimeError):
-    """Training that cannot go on, with the reason and what to do."""
 
 
 class Sample(NamedTuple):

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from tsjepa.checkpoint import CheckpointError, Header, model_state, read_header
 from tsjepa.config import Config
-from tsjepa.monitor import TrainingError
+from tsjepa.training_error import TrainingError
 
 # How long a run is to be; all else of a configuration has to stay
 LENGTH = ("train.epochs", "train.max_steps")

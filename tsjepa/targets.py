@@ -152,9 +152,7 @@ class EMATarget(StillTarget):
     def __init__(self, encoder: nn.Module, momentum: Momentum | None = None, perturbation: float = 0.0) -> None:
         super().__init__()
         self.momentum = Momentum() if momentum is None else momentum
-        self.average = AveragedModel(encoder)  # copies buffers
-        # the first update of an AveragedModel copies instead of averaging; the copy is already made
-        self.average.n_averaged.fill_(1)
+        self.average = AveragedModel(encoder)  # a copy under the names that checkpoints have
         self.average.requires_grad_(False)
         with torch.no_grad():
             for weight in self.module.parameters() if perturbation else ():

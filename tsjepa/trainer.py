@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from tsjepa.build import SEEDING
-from tsjepa.callbacks import AtomicCheckpointIO, Progress, TrainingError, files_of
+from tsjepa.callbacks import AtomicCheckpointIO, Progress, files_of
 from tsjepa.embedding import resolve_device
 from tsjepa.memory import keep_freed_memory
 from tsjepa.precision import fast_float32
 from tsjepa.sections import TrainConfig
+from tsjepa.training_error import TrainingError
 
 # A thread that trains may be asked to train again, by what it reports to
 TRAINING = threading.RLock()

@@ -17,12 +17,7 @@ from tsjepa.arrays import SeriesSource
 from tsjepa.batches import Batch, Batches, ShuffledBatches, circular_shift, keyed_generator, whole
 from tsjepa.build import build_model
 from tsjepa.calibrator import Calibrator
-from tsjepa.callbacks import (
-    Cooldown,
-    EpochEnd,
-    SaveEpoch,
-    TrainingError,
-)
+from tsjepa.callbacks import Cooldown, EpochEnd, SaveEpoch
 from tsjepa.checkpoint import FORMAT, Header, model_state, read_checkpoint, write_atomically
 from tsjepa.config import Config
 from tsjepa.logs import BEST, CHECKPOINT, DIAGNOSTICS, METRICS, TEACHER, EpochTable
@@ -35,6 +30,7 @@ from tsjepa.schedule import lr_factor
 from tsjepa.sections import TrainConfig
 from tsjepa.stages import find_teacher, primary_epochs, stages, take_teacher, taught_epochs
 from tsjepa.trainer import Options, check_processes, make_trainer, run
+from tsjepa.training_error import TrainingError
 from tsjepa.verdict import Verdict, of_both
 
 # What torch adds to a norm before it divides by it

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from tsjepa.encoder import Encoder
 from tsjepa.evaluation.ablation import Piece, Sparsity, pieces
 from tsjepa.evaluation.accuracy import Curve, Labels, Reader, Split, draw_shown, losses_by_piece, perturbed, sparsity_of
-from tsjepa.evaluation.quality import Number, Quality, measure, number
+from tsjepa.evaluation.finite import Number, number
+from tsjepa.evaluation.quality import Quality, measure
 from tsjepa.finetuning import Tuning, finetune
 from tsjepa.objective import JEPA
 from tsjepa.probe import majority

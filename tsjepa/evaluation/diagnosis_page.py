@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from tsjepa.evaluation import diagnosis_figures as draw
 from tsjepa.evaluation.diagnosis import ENCODERS, Diagnosis, prefix
 from tsjepa.evaluation.explanations import EXPLANATIONS
-from tsjepa.evaluation.quality import Number
+from tsjepa.evaluation.finite import Number
 from tsjepa.evaluation.svg import styled, to_svg
 from tsjepa.history import EpochDiagnostics
 from tsjepa.verdict import Verdict

@@ -6,7 +6,7 @@ the last row of a run's `diagnostics.csv`; series on a larger one.
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from tsjepa.arrays import Series
 from tsjepa.batches import keyed_generator
 from tsjepa.diagnostics import as_float64, effective_rank, participation_ratio, spectrum
 from tsjepa.embedding import pool, sample_cases
+from tsjepa.evaluation.finite import Number, number
 from tsjepa.monitor import Monitor, chosen_tokens, compare_means, measuring, with_values
 from tsjepa.objective import JEPA
 from tsjepa.positional import predictor_sensitivity
@@ -24,7 +25,6 @@ from tsjepa.spread import dead_dimensions
 from tsjepa.views import masked_views, sensitivity
 from tsjepa.world import WorldModel
 
-Number = float | None
 # Token sequences of which whole series are compared: more than encoders are wide, as LiDAR needs
 SEQUENCES = 512
 # Masked views of each, as in LiDAR's paper
@@ -53,11 +53,6 @@ class Quality(NamedTuple):
     numbers: dict[str, Number]
     spectrum: NDArray[np.float64]
     position_variance: NDArray[np.float64]
-
-
-def number(value: Any) -> Number:
-    """Return a finite number as a float, None for others."""
-    return None if value is None or not math.isfinite(value) else float(value)
 
 
 def measure(model: JEPA, series: Series, seed: int = 0) -> Quality:
