@@ -62,6 +62,14 @@ def test_mixtures_are_those_of_the_definition(shape, count, masked, dtype, toler
     )
 
 
+def test_many_samples_are_added_up_to_float32s_last_place() -> None:
+    a = np.full((1, 50_000, 1), 0.3)
+    first = first_of(a, torch.float32)
+    wanted = first.double().sum(2)
+    got = sums_of_waves(first, 1)[0].double()
+    torch.testing.assert_close(got, wanted, rtol=1e-6, atol=0)
+
+
 def test_it_is_the_loop_that_computes_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     first = first_of(angles((2, 30, 40)), torch.float32)
     weights = torch.randn(16, 2, 2, 40)
