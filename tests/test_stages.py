@@ -224,3 +224,10 @@ def test_a_checkpoint_of_each_epoch_has_a_sketch_of_its_own(tmp_path):
     late = load_checkpoint(out / "checkpoint.ckpt")[0].encoder.readout.sketch
     assert torch.equal(late.centre, model.encoder.readout.sketch.centre)
     assert not torch.equal(late.centre, early.centre)
+
+
+@pytest.mark.parametrize(("epochs", "share", "taught"), [(2, 0.9, 1), (3, 0.9, 2), (10, 0.01, 1)])
+def test_each_stage_has_an_epoch_at_least(epochs, share, taught):
+    config = configure("tiny", "salt", [f"train.epochs={epochs}", f"target.teacher_share={share}"])
+    teacher, student = stages(config)
+    assert (teacher.train.epochs, student.train.epochs) == (taught, epochs - taught)
