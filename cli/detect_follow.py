@@ -277,7 +277,7 @@ class Follower:
         )
         layout = find_columns(self.options.data, header, self.columns, unit)
         if not self.state.sizes["scores"]:
-            names = [name for name, at in zip(self.columns[:2], layout[:2], strict=True) if at is not None]
+            names = [layout.names[at] for at in (layout.id, layout.time) if at is not None]
             self._append("scores", [[*names, "score", "event", *(f"score_{name}" for name in self.names)]])
             self._append("events", [list(EVENT_COLUMNS)])
         return layout

@@ -10,7 +10,7 @@ from pyarrow.csv import ConvertOptions
 
 from tsjepa.cli.errors import Failure
 from tsjepa.datasets.log_columns import CHANNEL, VALUE
-from tsjepa.datasets.log_reading import WITH_COMMA, delimiter_of
+from tsjepa.datasets.log_dialect import WITH_COMMA, delimiters_of, names_of
 from tsjepa.datasets.log_time import NANOSECONDS
 
 LARGEST = float(np.finfo(np.float32).max)
@@ -82,15 +82,22 @@ class Rows(NamedTuple):
 def find_columns(
     source: str, header: str, columns: tuple[str | None, str | None, tuple[str, ...]], unit: str | None
 ) -> Layout:
-    """Find id, time and channels in the first line."""
+    """Find id, time and channels in the first line, in which blanks around names do not count."""
     check_utf8(source, 1, header)
-    mark = delimiter_of(header)
-    names = [name.strip().removeprefix("\ufeff") for name in next(csv.reader([header], delimiter=mark))]
-    identity, moment, channels = columns
-    for name, flag in ((identity, " (--id)"), (moment, " (--time)"), *((name, "") for name in channels)):
-        if name is not None and name not in names:
+    identity, moment = (None if name is None else name.strip() for name in columns[:2])
+    channels = [name.strip() for name in columns[2]]
+    flags = ((identity, " (--id)"), (moment, " (--time)"), *((name, "") for name in channels))
+    wanted = {name: flag for name, flag in flags if name is not None}
+    text = header.removeprefix("\ufeff")
+    readings = [(mark, [name.strip() for name in names_of(text, mark)]) for mark in delimiters_of(text)]
+    # no row may be there yet: of several marks, the one between the names that are known
+    mark, names = next((reading for reading in readings if wanted.keys() <= set(reading[1])), readings[0])
+    for name, flag in wanted.items():
+        if name not in names:
             refuse_long(source, names)
-            raise Failure(f"{source} has no column {name!r}{flag}, which the log of training had: {header.strip()}")
+            raise Failure(f"{source} has no column {name!r}{flag}, which the log of training had: {text.strip()}")
+        if names.count(name) > 1:
+            raise Failure(f"{source} has two columns {name!r}: rename one.")
     at_id, at_time = (None if name is None else names.index(name) for name in (identity, moment))
     return Layout(at_id, at_time, [names.index(name) for name in channels], unit, mark, names)
 

@@ -17,7 +17,7 @@ from tsjepa.cli.render import busy, phase_bar
 from tsjepa.datasets.log_files import is_address
 from tsjepa.datasets.log_fingerprint import difference
 from tsjepa.datasets.log_runs import LogRuns, load_runs
-from tsjepa.datasets.logs import Columns, column_names, in_test_part
+from tsjepa.datasets.logs import Columns, as_held, column_names, in_test_part
 from tsjepa.held_out import fit_held_out
 from tsjepa.surprise import Scorer, fit_scorer
 from tsjepa.thresholds import Budget
@@ -83,7 +83,8 @@ def open_data(header: Header, options: DetectOptions) -> LogRuns:
 def open_normal(source: str, header: Header, options: DetectOptions) -> LogRuns:
     """Open a normal log, read like the one of training."""
     log, names = header.config.log, column_names(source)
-    group = log.group if source == header.data and log.group in names else None
+    group = None if log.group is None or source != header.data else as_held(log.group, names)
+    group = group if group in names else None
     label = normal_label(beside_channels(names, header), log.label, options)
     return open_runs(source, Columns(log.id, log.time, header.channel_names, label, group), options.cache_dir)
 
@@ -115,7 +116,7 @@ def normal_label(names: list[str], trained: str | None, options: DetectOptions) 
     """Return the column that may call rows of a normal log abnormal, "" for none, as training may have asked for."""
     if options.label == "" or (options.label is None and trained == ""):
         return ""
-    wanted = [options.label, *called_labels(names), trained]
+    wanted = [options.label, *called_labels(names), trained and as_held(trained, names)]
     return next((name for name in wanted if name in names), "")
 
 

@@ -14,7 +14,7 @@ from tsjepa.cli.render import phase_bar
 from tsjepa.config import parse_config
 from tsjepa.datasets import DataError
 from tsjepa.datasets.log_files import kind_of
-from tsjepa.datasets.logs import Columns, LogWindows, Windowing, column_names, is_log, load_log, split_by_group
+from tsjepa.datasets.logs import Columns, LogWindows, Windowing, as_held, column_names, is_log, load_log, split_by_group
 from tsjepa.sections import LogConfig
 
 # Share of the groups of --group that becomes the test part
@@ -44,7 +44,9 @@ def trained_log(header: Header, flags: LogOptions, data: str | None) -> LogConfi
 
 def without_missing_label(name: str, log: LogConfig, flags: LogOptions) -> LogConfig:
     """Return how to read a log that may lack the checkpoint's column of labels: an embedding needs none."""
-    if not log.label or flags.label or not reads_as_log(name, log, flags.given()) or log.label in column_names(name):
+    if not log.label or flags.label or not reads_as_log(name, log, flags.given()):
+        return log
+    if as_held(log.label, names := column_names(name)) in names:
         return log
     say(f"note: {name} has no column {log.label!r}, so there will be no label.")
     return log.model_copy(update={"label": ""})

@@ -197,6 +197,12 @@ def check_same_data(data: Data, header: Header) -> None:
             f"{data.name} has {now[0]} channels of {now[1]} points now, but the run was started on "
             f"{header.n_channels} of {header.n_timepoints}: give the same data to resume it."
         )
+    if data.channel_names and header.channel_names and data.channel_names != header.channel_names:
+        own, known = (", ".join(map(repr, names)) for names in (data.channel_names, header.channel_names))
+        raise Failure(
+            f"{data.name} has the channels {own} now, but the run was started on {known}: give the same data to resume "
+            "it, or start a new run."
+        )
     changed = None if header.fingerprint is None else difference(header.fingerprint, data.fingerprint)
     if changed is not None:
         raise Failure(

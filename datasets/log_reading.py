@@ -2,11 +2,12 @@
 
 import contextlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from tsjepa.datasets.dataset import DataError
+from tsjepa.datasets.log_dialect import Dialect, cells_in, decimal_of, delimiter_of, names_of
 from tsjepa.datasets.log_files import LogFile, first_line
 
 if TYPE_CHECKING:
@@ -16,9 +17,6 @@ if TYPE_CHECKING:
 PIECE_ROWS = 1 << 20
 CSV_BLOCK = 1 << 22
 HEAD_BYTES = 1 << 16
-WITH_COMMA = re.compile(r"[-+]?\d*,\d+([eE][-+]?\d+)?")
-WITH_POINT = re.compile(r"[-+]?\d*\.\d+([eE][-+]?\d+)?")
-THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}(,\d{3})+")
 
 
 class Piece(NamedTuple):
@@ -45,21 +43,6 @@ class Piece(NamedTuple):
     before: int = 0
 
 
-class Dialect(NamedTuple):
-    """How a CSV file is written.
-
-    Attributes
-    ----------
-    delimiter : str
-        What stands between two cells.
-    decimal : str
-        A point, or a comma.
-    """
-
-    delimiter: str
-    decimal: str
-
-
 @contextlib.contextmanager
 def reading(file: LogFile, part: str = "") -> Iterator[None]:
     """Make one sentence of whatever pyarrow and the file system say about a file that cannot be read."""
@@ -69,6 +52,8 @@ def reading(file: LogFile, part: str = "") -> Iterator[None]:
         yield
     except DataError:
         raise
+    except UnicodeDecodeError:  # of the names of columns, which are decoded when they are asked for
+        raise DataError(f"{file.shown} is not UTF-8 text: save it as UTF-8") from None
     except (OSError, pa.ArrowException, ValueError) as error:
         raise DataError(f"{file.shown}{part} cannot be read ({first_line(error)}); copy or export it again") from error
 
@@ -97,10 +82,8 @@ def read_schema(file: LogFile) -> "pa.Schema | None":
             schema, rows = (None, 0) if first is None else (_finer_times(first.schema), first.num_rows)
     if not rows:
         return None
-    try:
+    with reading(file):
         schema.names  # noqa: B018  they are decoded here
-    except UnicodeDecodeError:
-        raise DataError(f"{file.shown} is not UTF-8 text: save it as UTF-8") from None
     return _with_folders(schema, file.partition).remove_metadata()
 
 
@@ -290,15 +273,20 @@ def _csv(
 ) -> "Iterator[pa.RecordBatch]":
     from pyarrow import csv
 
-    mark, decimal = dialect(file)
+    written = dialect(file)
+    own = {name.strip(): name for name in written.names}
     convert = csv.ConvertOptions(
-        include_columns=names, column_types=types, strings_can_be_null=True, decimal_point=decimal
+        include_columns=None if names is None else [own.get(name, name) for name in names],
+        column_types={own.get(name, name): kind for name, kind in (types or {}).items()},
+        strings_can_be_null=True,
+        decimal_point=written.decimal,
     )
     with file.filesystem.open_input_stream(file.key) as stream:
-        parse = csv.ParseOptions(delimiter=mark)
+        parse = csv.ParseOptions(delimiter=written.delimiter)
         # one thread keeps the row's number in pyarrow's errors
         with csv.open_csv(stream, csv.ReadOptions(use_threads=False, block_size=CSV_BLOCK), parse, convert) as reader:
-            yield from reader
+            for batch in reader:
+                yield batch.rename_columns([name.strip() for name in batch.schema.names])
 
 
 def dialect(file: LogFile) -> Dialect:
@@ -316,41 +304,16 @@ def dialect(file: LogFile) -> Dialect:
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise DataError(f"{file.shown} is UTF-16 text: save it as UTF-8")
     first, *lines = head.decode("utf-8-sig", errors="replace").split("\n")
-    mark = delimiter_of(first)
+    lines = lines if len(head) < HEAD_BYTES else lines[:-1]
+    mark = delimiter_of(first, lines)
     if re.fullmatch(r"sep=.?\s*", first, re.IGNORECASE):
         raise DataError(f"{file.shown} begins with '{first.strip()}', which is for Excel alone: delete that line")
     names = next((line for line in lines if not line.startswith("#")), first)
-    if first.startswith("#") and first.count(mark) != names.count(mark):
+    if first.startswith("#") and cells_in(first, mark) != cells_in(names, mark):
         raise DataError(
             f"{file.shown} begins with a comment, '{first.strip()[:40]}': delete it, so that names come first"
         )
-    return Dialect(mark, decimal_of(lines if len(head) < HEAD_BYTES else lines[:-1], mark))
-
-
-def delimiter_of(line: str) -> str:
-    """Tell what stands between two names in a first line: the most frequent of ``, ; tab |``.
-
-    Examples
-    --------
-    >>> delimiter_of("unit;time;flow"), delimiter_of("flow")
-    (';', ',')
-    """
-    return max(",;\t|", key=line.count)
-
-
-def decimal_of(lines: Sequence[str], delimiter: str) -> str:
-    """Tell what stands before decimals: a comma only where it cannot stand for anything else.
-
-    Examples
-    --------
-    >>> decimal_of(["1;0,5", "2;1,25"], ";"), decimal_of(["1;0.5"], ";"), decimal_of(["1;12,500"], ";")
-    (',', '.', '.')
-    """
-    if delimiter == ",":
-        return "."
-    cells = {cell.strip(' "\r') for line in lines for cell in line.split(delimiter)}
-    commas = any(WITH_COMMA.fullmatch(cell) and not THOUSANDS.fullmatch(cell) for cell in cells)
-    return "," if commas and not any(map(WITH_POINT.fullmatch, cells)) else "."
+    return Dialect(mark, decimal_of(lines, mark), tuple(names_of(first, mark)))
 
 
 def sample(file: LogFile, name: str) -> "pa.Array":

@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 
 from tsjepa.datasets.dataset import DataError
 from tsjepa.datasets.log_columns import Layout
+from tsjepa.datasets.log_dialect import WITH_COMMA
 from tsjepa.datasets.log_files import LogFile
-from tsjepa.datasets.log_reading import WITH_COMMA, Piece, batches, dialect, read_schema
+from tsjepa.datasets.log_reading import Piece, batches, dialect, read_schema
 from tsjepa.datasets.log_types import is_day
 from tsjepa.datasets.values import TOO_LARGE
 

@@ -1,7 +1,7 @@
 """Sensor logs, larger than memory if need be, as windows by random access: `load_log`."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from tsjepa.datasets.log_place import Progress
 from tsjepa.datasets.log_reading import Piece, pieces, read_schema, with_schema
 from tsjepa.datasets.log_settings import Columns, Windowing
 from tsjepa.datasets.log_time import shown_step
+from tsjepa.datasets.log_types import Schemas
 from tsjepa.datasets.log_views import on_grid, steps_of, windows_of
 from tsjepa.datasets.log_windows import LogWindows
 from tsjepa.datasets.lookup import cache_folder, data_folder, downloadable, match_name, names_in
@@ -33,6 +34,7 @@ __all__ = [
     "Columns",
     "LogWindows",
     "Windowing",
+    "as_held",
     "column_names",
     "encode_labels",
     "is_log",
@@ -107,6 +109,17 @@ def column_names(source: str | os.PathLike[str]) -> tuple[str, ...]:
     """
     schemas = [read_schema(file) for file in find_files(source)[0]]
     return tuple(dict.fromkeys(name for schema in schemas if schema is not None for name in schema.names))
+
+
+def as_held(name: str, names: Collection[str]) -> str:
+    """Return how a log that has certain names calls a column: without blanks around it, where it has it only so.
+
+    Examples
+    --------
+    >>> as_held(" flow", ["time", "flow"]), as_held(" flow", ["flow", " flow"]), as_held(" speed", ["flow"])
+    ('flow', ' flow', ' speed')
+    """
+    return name.strip() if name not in names and name.strip() in names else name
 
 
 def _means_another(text: str) -> bool:
@@ -227,10 +240,19 @@ def open_rows(
     if not filled:
         raise DataError(f"{files[0].shown} has no rows; export it again")
     files = [file for file, _ in filled]
-    layout = make_layout(filled, columns)
+    layout = make_layout(filled, _named_in(filled, columns))
     found = _in_pieces(files, layout)
     store = rows_of(layout, files, found, stem(source_name(source)), cache_dir, progress, announce)
     return layout, found, store, (*layout.notes, *notes)
+
+
+def _named_in(schemas: Schemas, columns: Columns) -> Columns:
+    """Call columns as the files do: those of a checkpoint may be known by names with blanks, which CSV files lose."""
+    names = {name for _, schema in schemas for name in schema.names}
+    single = (columns.id, columns.time, columns.label, columns.group)
+    identity, time, label, group = (None if name is None else as_held(name, names) for name in single)
+    channels = None if columns.channels is None else tuple(as_held(name, names) for name in columns.channels)
+    return Columns(identity, time, channels, label, group)
 
 
 def silent(*_: Any) -> None:

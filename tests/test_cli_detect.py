@@ -470,6 +470,19 @@ def test_following_gives_what_a_batch_gives() -> None:
     same(frame)
 
 
+def test_blanks_around_names_do_not_count() -> None:
+    frame = faulty().drop(columns="anomaly")
+    Path("log.csv").write_text(
+        frame.to_csv(index=False).replace("run,timestamp,flow,level", "run, timestamp, flow , level")
+    )
+    # a checkpoint may hold names with blanks, as files of other kinds have them
+    for words in ((), ("--id", " run")):
+        assert found(*follow(), "--overwrite", *words)["rows"] == 600
+        found(*WORDS, "--data", "log.csv", "--out", "other/scores.parquet", "--overwrite", *words)
+        same_events("other/events.csv")
+    same(frame)
+
+
 def test_events_of_a_log_without_ids_have_none() -> None:
     faulty().drop(columns=["run", "anomaly"]).to_csv("log.csv", index=False)
     found(*follow(), "--id", "")

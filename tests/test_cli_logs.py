@@ -143,6 +143,22 @@ def test_a_run_does_not_go_on_with_a_log_that_has_grown() -> None:
     assert "pumps is not the same as when the run was started (its number of rows is 478 and was 438)" in said
 
 
+def test_a_run_whose_channels_have_lost_blanks_does_not_go_on_but_embeds() -> None:
+    log = make_log().drop(columns="state").rename(columns={"flow": " flow"})
+    Path("plant").mkdir()
+    log.to_parquet("plant/log.parquet", index=False)
+    done(*TRAINING, "--data", "plant", "--window", str(WINDOW), "--out", "blanks")
+    Path("plant/log.parquet").unlink()
+    log.to_csv("plant/log.csv", index=False)
+    said = refused(1, "pretrain", "--resume", "--out", "blanks", "--epochs", "2", "--device", "cpu")
+    assert "plant has the channels 'flow', 'level', 'speed' now, but the run was started on ' flow', 'level'" in said
+    log.to_parquet("log.parquet", index=False)
+    for name in ("plant", "log.parquet"):
+        done("embed", "blanks/checkpoint.ckpt", "--data", name, "--out", f"{name}.parquet")
+    tables = [read(f"{name}.parquet") for name in ("plant", "log.parquet")]
+    np.testing.assert_array_equal(*(np.stack(table["embedding"]) for table in tables))
+
+
 def test_flags_change_the_windows_of_the_checkpoint() -> None:
     done("embed", CKPT, "--data", "pumps.parquet", "--out", "z.parquet", "--window", "30s", "--stride", "30")
     check_joined_back(read("z.parquet"), make_log(), CKPT, "unit", "timestamp", 30)

@@ -12,6 +12,7 @@ from pyarrow.csv import write_csv
 from pyarrow.feather import write_feather
 
 from tsjepa.datasets import DataError, log_reading
+from tsjepa.datasets.log_files import find_files
 from tsjepa.datasets.log_runs import load_runs
 from tsjepa.datasets.logs import Columns, LogWindows, Windowing, load_log
 
@@ -98,6 +99,73 @@ def test_decimal_commas_are_read(tmp_path: Path) -> None:
     log.write_text("\n".join(["time;n;x;y", *lines, ""]))
     with pytest.raises(DataError, match="row 6: column 'x' holds 'ERR', which is not a number; mend it"):
         logged(log)
+
+
+NAMES = ("Flow, l/min", "Temp, C")
+ROW = "2026-03-01 00:00:0{};2{},13;59,8{}"
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "names"),
+    [
+        ("time;Flow, l/min;Temp, C", ROW, NAMES),
+        ("\ufefftime;Flow, l/min;Temp, C", ROW + "\r", NAMES),
+        ('time;"Flow, l/min";"Temp, C"', ROW, NAMES),
+        ('time;"Flow, l/min";"Temp, C"', ROW.replace(",", "."), NAMES),
+        ("time\tFlow, l/min\tTemp, C", ROW.replace(";", "\t"), NAMES),
+        ("time|Flow, l/min|Temp, C", ROW.replace(";", "|"), NAMES),
+        ('time,"Flow, l/min","Temp, C"', ROW.replace(",", ".").replace(";", ","), NAMES),
+        # more commas than semicolons, in the names as in the rows
+        ("time;Flow, l/min, raw", "{},5;2{},13", ("Flow, l/min, raw",)),
+        # what stands between the cells of other files
+        ("time,a;b,c;d;e", ROW.replace(",", ".").replace(";", ","), ("a;b", "c;d;e")),
+        ("time;a|b|c;d", ROW.replace(",", "."), ("a|b|c", "d")),
+    ],
+)
+def test_commas_in_names_do_not_divide_them(tmp_path: Path, header: str, row: str, names: tuple[str, ...]) -> None:
+    log = tmp_path / "log.csv"
+    log.write_bytes("\n".join([header, *(row.format(*[at] * 3) for at in range(ROWS)), ""]).encode())
+    found = logged(log)
+    assert (found.columns.time, found.channels) == ("time", names)
+    assert found.take(np.array([0])).values[0, 0, 3] == np.float32(23.13)
+
+
+def test_rows_that_do_not_fit_change_no_delimiter(tmp_path: Path) -> None:
+    rows = [ROW.format(*[at] * 3) for at in range(ROWS)]
+    log = tmp_path / "log.csv"
+    for at, bad in ((ROWS - 1, rows[-1][:-3]), (2, rows[2] + ";"), (2, rows[2] + ",5")):
+        lines = [*rows[:at], bad, *rows[at + 1 :]]
+        log.write_text("\n".join(["time;Flow, l/min;Temp, C", *lines, ""]))
+        assert log_reading.dialect(find_files(log)[0][0]).delimiter == ";"
+    # each row ends as if there were one more column, which pyarrow refuses
+    log.write_text("\n".join(["time;Flow, l/min;Temp, C", *(f"{row};" for row in rows), ""]))
+    with pytest.raises(DataError, match="Expected 3 columns, got 4"):
+        logged(log)
+
+
+def test_blanks_around_names_do_not_count(tmp_path: Path) -> None:
+    log = tmp_path / "log.csv"
+    rows = "".join(f"a,{at},{at}.5,{at}.25\n" for at in range(ROWS))
+    log.write_text("machine, time, flow , temp\n" + rows)
+    found = logged(log)
+    assert (found.columns.id, found.columns.time, found.channels) == ("machine", "time", ("flow", "temp"))
+    np.testing.assert_array_equal(found.take(np.array([0])).values[0, 1], np.arange(4) + 0.25)
+    # a checkpoint may know them with blanks, as may whoever types them
+    asked = Columns(" machine", " time", (" temp", "flow "))
+    found = logged(log, asked)
+    assert (found.columns.id, found.columns.time, found.channels) == ("machine", "time", ("temp", "flow"))
+    assert load_runs(log, asked, cache_dir=tmp_path / "cache").channels == ("temp", "flow")
+    with pytest.raises(DataError, match="has no column ' speed'; it has 'machine', 'time', 'flow', 'temp'"):
+        logged(log, Columns(channels=(" speed",)))
+    log.write_text("machine,time,flow, flow\n" + rows)
+    with pytest.raises(DataError, match="has two columns 'flow'; rename one"):
+        logged(log)
+
+
+def test_names_of_other_kinds_of_files_keep_their_blanks(tmp_path: Path) -> None:
+    x = np.arange(float(ROWS))
+    log = parquet(tmp_path / "log.parquet", **{"time": np.arange(ROWS), " x": x, "x": x + 1})
+    assert logged(log, Columns(channels=(" x",))).channels == (" x",)
 
 
 def test_columns_of_a_csv_file_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

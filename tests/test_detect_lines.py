@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +13,9 @@ from pyarrow.csv import ConvertOptions
 
 from tsjepa.cli.detect_lines import BadLine, Layout, find_columns, read_cells, read_rows, read_times
 from tsjepa.cli.detect_tail import Lines, Place
+from tsjepa.cli.errors import Failure
+from tsjepa.datasets.log_files import find_files
+from tsjepa.datasets.log_reading import dialect, read_schema
 
 LAYOUT = Layout(None, 0, [1], None, ",", ["time", "flow"])
 NOTED = LAYOUT._replace(names=["time", "flow", "note"])
@@ -108,6 +112,42 @@ def test_names_that_are_not_utf8_are_refused() -> None:
     (_, header), *_ = Lines(b"time,flow,Stra\xdfe\n", Place()).numbered()
     with pytest.raises(BadLine, match=r"live\.csv, line 1 is not UTF-8"):
         find_columns("live.csv", header, (None, "time", ("flow",)), None)
+
+
+HEADERS = (
+    "time;Flow, l/min;Temp, C",
+    "\ufefftime;Flow, l/min;Temp, C\r",
+    '"time";"Flow, l/min";"Temp, C"',
+    '\ufeff"time";"Flow, l/min";"Temp, C"',
+    "time; Flow, l/min ;Temp, C",
+    "time\tFlow, l/min\tTemp, C",
+    'time,"Flow, l/min","Temp, C"',
+    "Temp, C;time;Flow, l/min;Note, a, b, c, d",
+)
+
+
+@pytest.mark.parametrize("header", HEADERS)
+def test_commas_in_names_divide_no_header(tmp_path: Path, header: str) -> None:
+    layout = find_columns("live.csv", header, (None, "time", ("Flow, l/min", "Temp, C")), None)
+    assert [layout.names[at] for at in (layout.time, *layout.channels)] == ["time", "Flow, l/min", "Temp, C"]
+    # as a batch reads the same header, and rows
+    path = tmp_path / "log.csv"
+    row = layout.mark.join(["0.5"] * len(layout.names))
+    path.write_text("\n".join([header, *[row] * 3, ""]), newline="")
+    (file,), _ = find_files(path)
+    written = dialect(file)
+    assert (written.delimiter, [name.strip() for name in written.names]) == (layout.mark, layout.names)
+    assert read_schema(file).names == layout.names
+
+
+def test_blanks_around_names_do_not_count() -> None:
+    for identity, flow in (("machine", "flow"), (" machine", "flow ")):
+        layout = find_columns("live.csv", "time, machine, flow", (identity, "time", (flow,)), None)
+        assert (layout.id, layout.time, layout.channels) == (1, 0, [2])
+    with pytest.raises(Failure, match=r"live\.csv has no column 'unit' \(--id\), .* had: time, machine, flow$"):
+        find_columns("live.csv", "\ufefftime, machine, flow", (" unit", "time", ("flow",)), None)
+    with pytest.raises(Failure, match=r"live\.csv has two columns 'flow': rename one\."):
+        find_columns("live.csv", "time,flow, flow", (None, "time", ("flow",)), None)
 
 
 MACHINES = Layout(0, 1, [2], None, ",", ["machine", "time", "flow"])

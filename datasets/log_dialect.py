@@ -1,0 +1,99 @@
+"""How a CSV file is written: what stands between its cells and before its decimals, by its first lines."""
+
+import csv
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+# a comma comes last: it stands in names (Flow, l/min) and before decimals, too
+MARKS = ";\t|,"
+WITH_COMMA = re.compile(r"[-+]?\d*,\d+([eE][-+]?\d+)?")
+WITH_POINT = re.compile(r"[-+]?\d*\.\d+([eE][-+]?\d+)?")
+THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}(,\d{3})+")
+
+
+class Dialect(NamedTuple):
+    """How a CSV file is written.
+
+    Attributes
+    ----------
+    delimiter : str
+        What stands between two cells.
+    decimal : str
+        A point, or a comma.
+    names : tuple of str
+        Of the columns, as they are written.
+    """
+
+    delimiter: str
+    decimal: str
+    names: tuple[str, ...]
+
+
+def cells_in(line: str, delimiter: str) -> int:
+    """Count the cells of a line; what stands in quotes divides none.
+
+    Examples
+    --------
+    >>> cells_in('time;"Flow; l/min"', ";"), cells_in('time;5" pipe', ";")
+    (2, 2)
+    """
+    mark = re.escape(delimiter)
+    return 1 + re.sub(rf'(?:^|(?<={mark}))"(?:[^"]|"")*"', "", line).count(delimiter)
+
+
+def delimiters_of(header: str) -> list[str]:
+    """Tell what may stand between two names of a header, the likeliest first.
+
+    Examples
+    --------
+    >>> delimiters_of("time;flow"), delimiters_of("time;Flow, l/min"), delimiters_of("flow")
+    ([';'], [';', ','], [','])
+    """
+    counts = {mark: cells_in(header, mark) for mark in MARKS}
+    return sorted((mark for mark in MARKS if counts[mark] > 1), key=lambda mark: -counts[mark]) or [","]
+
+
+def delimiter_of(header: str, lines: Sequence[str]) -> str:
+    """Tell what stands between two cells, by the names of columns and, where these leave a choice, by other lines.
+
+    Examples
+    --------
+    >>> delimiter_of("time;Flow, l/min", ["0;20,13"]), delimiter_of("time,lo;hi;mid", ["0,2.5"])
+    (';', ',')
+    """
+    marks = delimiters_of(header)
+    rows = [row for row in (line.rstrip("\r") for line in lines) if row] if len(marks) > 1 else []
+    fitting = [mark for mark in marks if 2 * sum(_fits(row, mark, cells_in(header, mark)) for row in rows) > len(rows)]
+    return min(fitting, key=MARKS.index, default=marks[0])
+
+
+def _fits(row: str, delimiter: str, cells: int) -> bool:
+    """Tell whether a row has as many cells as there are names, or one more that is empty."""
+    return cells_in(row, delimiter) in (cells, cells + row.endswith(delimiter))
+
+
+def names_of(header: str, delimiter: str) -> list[str]:
+    r"""Return the names in a header as they are written.
+
+    Examples
+    --------
+    >>> names_of('time, flow,"Temp, C"\r', ",")
+    ['time', ' flow', 'Temp, C']
+    """
+    return next(csv.reader([header.split("\r")[0]], delimiter=delimiter), [])
+
+
+def decimal_of(lines: Sequence[str], delimiter: str) -> str:
+    """Tell what stands before decimals: a comma only where it cannot stand for anything else.
+
+    Examples
+    --------
+    >>> decimal_of(["1;0,5", "2;1,25"], ";"), decimal_of(["1;0.5"], ";"), decimal_of(["1;12,500"], ";")
+    (',', '.', '.')
+    """
+    if delimiter == ",":
+        return "."
+    cells = {cell.strip(' "\r') for line in lines for cell in line.split(delimiter)}
+    commas = any(WITH_COMMA.fullmatch(cell) and not THOUSANDS.fullmatch(cell) for cell in cells)
+    return "," if commas and not any(map(WITH_POINT.fullmatch, cells)) else "."
