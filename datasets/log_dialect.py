@@ -7,8 +7,11 @@ from typing import NamedTuple
 
 # a comma comes last: it stands in names (Flow, l/min) and before decimals, too
 MARKS = ";\t|,"
+# among which the names of columns are looked for
+LINES = 100
 WITH_COMMA = re.compile(r"[-+]?\d*,\d+([eE][-+]?\d+)?")
 WITH_POINT = re.compile(r"[-+]?\d*\.\d+([eE][-+]?\d+)?")
+NUMBER = re.compile(r"\s*[-+.,]*\d")
 THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}(,\d{3})+")
 
 
@@ -82,6 +85,29 @@ def names_of(header: str, delimiter: str) -> list[str]:
     ['time', ' flow', 'Temp, C']
     """
     return next(csv.reader([header.split("\r")[0]], delimiter=delimiter), [])
+
+
+def line_of_names(lines: Sequence[str]) -> int | None:
+    """Find the names of columns where other lines stand above them, by the rows below.
+
+    Returns
+    -------
+    int or None
+        Their place among the lines, from 0; None where they are not found.
+
+    Examples
+    --------
+    >>> line_of_names(["Station: X", "", "time,flow", "0,1.5"]), line_of_names(["time", "0,1.5"])
+    (2, None)
+    """
+    for at, line in enumerate(lines[1:LINES], 1):
+        below = [row for row in lines[at + 1 : at + LINES] if row.strip()]
+        mark = delimiter_of(line, below)
+        width = cells_in(line, mark)
+        fitting = sum(_fits(row.rstrip("\r"), mark, width) for row in below)
+        if width not in (1, cells_in(lines[0], mark)) and 2 * fitting > len(below):
+            return None if any(map(NUMBER.match, names_of(line, mark))) else at
+    return None
 
 
 def decimal_of(lines: Sequence[str], delimiter: str) -> str:

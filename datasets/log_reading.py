@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from tsjepa.datasets.dataset import DataError
-from tsjepa.datasets.log_dialect import Dialect, cells_in, decimal_of, delimiter_of, names_of
+from tsjepa.datasets.log_dialect import Dialect, cells_in, decimal_of, delimiter_of, line_of_names, names_of
 from tsjepa.datasets.log_files import LogFile, first_line
 
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 PIECE_ROWS = 1 << 20
 CSV_BLOCK = 1 << 22
 HEAD_BYTES = 1 << 16
+# how each message of an Arrow stream begins
+STREAM = b"\xff\xff\xff\xff"
 
 
 class Piece(NamedTuple):
@@ -78,13 +80,30 @@ def read_schema(file: LogFile) -> "pa.Schema | None":
             with _arrow(file) as reader:
                 schema, rows = reader.schema, reader.num_record_batches
         else:
-            first = next(_csv(file, None), None)
+            first = _first_rows(file)
             schema, rows = (None, 0) if first is None else (_finer_times(first.schema), first.num_rows)
     if not rows:
         return None
     with reading(file):
         schema.names  # noqa: B018  they are decoded here
     return _with_folders(schema, file.partition).remove_metadata()
+
+
+def _first_rows(file: LogFile) -> "pa.RecordBatch | None":
+    """Read the first block of a CSV file, and tell where names of columns are not in its first line."""
+    import pyarrow as pa
+
+    try:
+        return next(_csv(file, None), None)
+    except pa.ArrowInvalid:
+        lines = _head(file)
+        at = line_of_names(lines)
+        if at is None:
+            raise
+        raise DataError(
+            f"{file.shown}, line {at + 1}: the names of columns, '{lines[at].strip()[:40]}', have to come first; "
+            "delete the lines above them"
+        ) from None
 
 
 def _with_folders(schema: "pa.Schema", partition: tuple[tuple[str, str], ...]) -> "pa.Schema":
@@ -235,8 +254,19 @@ def _find_damage(piece: Piece, opened: "pq.ParquetFile", names: list[str]) -> No
 def _arrow_batches(piece: Piece, names: list[str], _: object, rows: int) -> "Iterator[pa.RecordBatch]":
     with reading(piece.file), _arrow(piece.file) as reader:
         for part in piece.parts:
-            batch = reader.get_batch(part).select(names)
+            batch = _without_views(reader.get_batch(part).select(names))
             yield from (batch.slice(at, rows) for at in range(0, batch.num_rows, rows))
+
+
+def _without_views(batch: "pa.RecordBatch") -> "pa.RecordBatch":
+    """Turn dictionaries of string views, as polars writes them, into those of strings, which pyarrow can decode."""
+    import pyarrow as pa
+
+    for at, (column, name) in enumerate(zip(batch.columns, batch.schema.names, strict=True)):
+        if pa.types.is_dictionary(column.type) and pa.types.is_string_view(column.type.value_type):
+            words = column.dictionary.cast(pa.string())
+            batch = batch.set_column(at, name, pa.DictionaryArray.from_arrays(column.indices, words))
+    return batch
 
 
 def _csv_batches(
@@ -264,8 +294,14 @@ def _parquet(file: LogFile) -> "Iterator[pq.ParquetFile]":
 def _arrow(file: LogFile) -> "Iterator[pa.ipc.RecordBatchFileReader]":
     import pyarrow as pa
 
-    with file.filesystem.open_input_file(file.key) as stream, pa.ipc.open_file(stream) as reader:
-        yield reader
+    with file.filesystem.open_input_file(file.key) as stream:
+        if stream.read(len(STREAM)) == STREAM:
+            raise DataError(
+                f"{file.shown} is an Arrow stream, which has no table of its parts; write it as an Arrow file "
+                "(pyarrow.ipc.new_file, or write_ipc of polars)"
+            )
+        with pa.ipc.open_file(stream) as reader:
+            yield reader
 
 
 def _csv(
@@ -289,6 +325,16 @@ def _csv(
                 yield batch.rename_columns([name.strip() for name in batch.schema.names])
 
 
+def _head(file: LogFile) -> list[str]:
+    """Read the whole lines in the first 64 KB of a CSV file, but at least the first one."""
+    with file.filesystem.open_input_stream(file.key) as stream:
+        head = stream.read(HEAD_BYTES)
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise DataError(f"{file.shown} is UTF-16 text: save it as UTF-8")
+    first, *lines = head.decode("utf-8-sig", errors="replace").split("\n")
+    return [first, *(lines if len(head) < HEAD_BYTES else lines[:-1])]
+
+
 def dialect(file: LogFile) -> Dialect:
     """Tell how a CSV file is written, by its first 64 KB.
 
@@ -299,12 +345,7 @@ def dialect(file: LogFile) -> Dialect:
     OSError
         If it cannot be read.
     """
-    with file.filesystem.open_input_stream(file.key) as stream:
-        head = stream.read(HEAD_BYTES)
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise DataError(f"{file.shown} is UTF-16 text: save it as UTF-8")
-    first, *lines = head.decode("utf-8-sig", errors="replace").split("\n")
-    lines = lines if len(head) < HEAD_BYTES else lines[:-1]
+    first, *lines = _head(file)
     mark = delimiter_of(first, lines)
     if re.fullmatch(r"sep=.?\s*", first, re.IGNORECASE):
         raise DataError(f"{file.shown} begins with '{first.strip()}', which is for Excel alone: delete that line")

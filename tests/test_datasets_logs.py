@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -391,6 +392,27 @@ def test_arrow_files_are_read(tmp_path: Path) -> None:
         writer.write_table(table, 30)
     found = load_log(tmp_path / "log.arrow", windowing=Windowing(50), cache_dir=tmp_path / "cache")
     assert found.take(np.array([3])).values[0, 0].tolist() == list(range(51, 101))
+
+
+@pytest.mark.parametrize("name", ["unit", "time", "mode"])
+def test_dictionaries_of_string_views_are_read(tmp_path: Path, name: str) -> None:
+    """As polars writes a Categorical into an Arrow file."""
+    table = pa.Table.from_pandas(steady().assign(mode="7.5"), preserve_index=False)
+    words = table[name].cast(pa.string()).combine_chunks().dictionary_encode()
+    views = pa.DictionaryArray.from_arrays(words.indices.cast(pa.uint32()), words.dictionary.cast(pa.string_view()))
+    table = table.set_column(table.schema.get_field_index(name), name, views)
+    with pa.OSFile(str(tmp_path / "log.arrow"), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table, 30)
+    found = load_log(tmp_path / "log.arrow", windowing=Windowing(50), cache_dir=tmp_path / "cache")
+    assert (found.columns.id, found.columns.time, found.channels) == ("unit", "time", ("flow", "volt", "mode"))
+    assert found.take(np.array([3])).values[0, ::2, -1].tolist() == [100, 7.5]
+
+
+def test_a_file_of_polars_is_read(tmp_path: Path) -> None:
+    frame = pl.from_pandas(steady()).with_columns(pl.col("unit").cast(pl.Categorical))
+    frame.write_ipc(tmp_path / "log.arrow")
+    found = load_log(tmp_path / "log.arrow", windowing=Windowing(50), cache_dir=tmp_path / "cache")
+    assert set(found.index().to_pydict()["id"]) == set(steady()["unit"])
 
 
 def test_without_times_rows_are_in_order_as_they_stand(tmp_path: Path) -> None:
