@@ -160,8 +160,14 @@ def twice_error(layout: Layout, pieces: list[Piece], names: dict[str, str], foun
     of = f" of channel {found.channel!r}" if found.channel else ""
     when = shown_time(found.time, layout.time)
     clock = _clock(layout, pieces[0].file) if "00:00:00" in when else None
-    advice = "keep one" if clock is None else f"join '{layout.columns.time}' and '{clock}' into one column of times"
-    return DataError(f"id {found.identity!r} has two rows{of} at {when}: {' and '.join(places)}; {advice}")
+    if clock is not None:
+        advice = f"join '{layout.columns.time}' and '{clock}' into one column of times"
+    elif layout.columns.id is None:
+        advice = "there is no column of ids: name that of the machines by --id, or keep one"
+    else:
+        advice = "keep one"
+    who = "there are" if layout.columns.id is None else f"id {found.identity!r} has"
+    return DataError(f"{who} two rows{of} at {when}: {' and '.join(places)}; {advice}")
 
 
 def _clock(layout: Layout, file: LogFile) -> str | None:

@@ -46,10 +46,12 @@ def shown_time(time: float, kind: TimeKind) -> str:
 
     Examples
     --------
-    >>> shown_time(1_000_000, TimeKind("timestamp", "us")), shown_time(7, TimeKind("integer"))
-    ('1970-01-01 00:00:01', '7')
+    >>> shown_time(1_000_000, TimeKind("timestamp", "us")), shown_time(20260301, TimeKind("integer"))
+    ('1970-01-01 00:00:01', '20260301')
     """
-    return str(as_arrow(np.array([time]), kind)[0]) if kind.kind == "timestamp" else f"{time:g}"
+    if kind.kind == "timestamp":
+        return str(as_arrow(np.array([time]), kind)[0])
+    return f"{time:.15g}" if kind.kind == "float" else str(int(time))
 
 
 def shown_step(step: float, kind: TimeKind) -> str:

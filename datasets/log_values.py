@@ -1,5 +1,6 @@
 """Record batches of a log as checked arrays: ids, int64 or float64 times, float32 values."""
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,7 +12,7 @@ from tsjepa.datasets.log_columns import Layout
 from tsjepa.datasets.log_dialect import WITH_COMMA
 from tsjepa.datasets.log_files import LogFile
 from tsjepa.datasets.log_reading import Piece, batches, dialect, read_schema
-from tsjepa.datasets.log_types import is_day
+from tsjepa.datasets.log_types import is_day, is_number
 from tsjepa.datasets.values import TOO_LARGE
 
 if TYPE_CHECKING:
@@ -104,22 +105,36 @@ def _explain(layout: Layout, piece: Piece, names: list[str]) -> None:
     """Find the row that a CSV file could not be read at, by reading it as text."""
     import pyarrow as pa
 
-    first, texts = 1, dict.fromkeys(names, pa.string())
+    first, texts, types = 1, dict.fromkeys(names, pa.string()), csv_types(layout, piece.file)
     with_comma = dialect(piece.file).decimal == ","
     for batch in batches(piece, names, texts, 1 << 16):
-        _point_rows(layout, piece, _with_points(batch) if with_comma else batch, first, with_values=True)
+        held = batch.schema.names
+        columns = [
+            _from_text(column, types.get(name), with_comma, piece.file, name, first)
+            for column, name in zip(batch.columns, held, strict=True)
+        ]
+        _point_rows(layout, piece, pa.record_batch(columns, held), first, with_values=True)
         first += batch.num_rows
 
 
-def _with_points(batch: "pa.RecordBatch") -> "pa.RecordBatch":
-    """Write numbers with a point that have a comma; what is no number stays as it is."""
+def _from_text(
+    column: "pa.Array", kind: "pa.DataType | None", with_comma: bool, file: LogFile, name: str, first: int
+) -> "pa.Array":
+    """Bring text to what is read in its place: true or false, and a number without blanks and with a point.
+
+    What is no number stays as it is.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    columns = [
-        pc.replace_substring_regex(c, r"^\s*([-+]?\d*),(\d+([eE][-+]?\d+)?)\s*$", r"\1.\2") for c in batch.columns
-    ]
-    return pa.record_batch(columns, batch.schema.names)
+    if kind is None or not (pa.types.is_string(column.type) and is_number(kind)):
+        return column
+    if pa.types.is_boolean(kind):
+        return _cast(column, kind, file, name, first)
+    column = pc.utf8_trim_whitespace(column)
+    if not with_comma:
+        return column
+    return pc.replace_substring_regex(column, r"^([-+]?\d*),(\d+([eE][-+]?\d+)?)$", r"\1.\2")
 
 
 def _point_rows(layout: Layout, piece: Piece, batch: "pa.RecordBatch", first: int, with_values: bool) -> Rows:
@@ -200,10 +215,13 @@ def _cast(column: "pa.Array", kind: "pa.DataType", file: LogFile, name: str, fir
     except pa.ArrowException as error:
         row = next(row for row in range(len(column)) if not _casts(column.slice(row, 1), kind))
         held = str(column[row].as_py())
-        advice = "write decimals with a point" if WITH_COMMA.fullmatch(held) else "mend it or drop the row"
+        if pa.types.is_integer(kind) and re.fullmatch(r"[-+]?\d+", held):
+            problem = "too large for a whole number of 64 bits; write ids as text, and times in a coarser unit"
+        else:
+            advice = "write decimals with a point" if WITH_COMMA.fullmatch(held) else "mend it or drop the row"
+            problem = f"not {_in_words(kind)}; {advice}"
         raise DataError(
-            f"{file.shown}, row {first + row}: column '{name}' holds {held[:40]!r}, which is not {_in_words(kind)}; "
-            f"{advice}"
+            f"{file.shown}, row {first + row}: column '{name}' holds {held[:40]!r}, which is {problem}"
         ) from error
 
 
@@ -223,6 +241,8 @@ def _in_words(kind: "pa.DataType") -> str:
     if pa.types.is_timestamp(kind):
         with_zone = "with a zone (2026-03-01T13:00:00Z)" if kind.tz else "(2026-03-01 13:00:00)"
         return f"a time in ISO 8601 {with_zone}"
+    if pa.types.is_boolean(kind):
+        return "true or false"
     return "a whole number" if pa.types.is_integer(kind) else "a number" if pa.types.is_floating(kind) else "text"
 
 

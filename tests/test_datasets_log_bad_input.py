@@ -54,6 +54,23 @@ def test_two_rows_of_one_time(tmp_path: Path, suffix: str) -> None:
     assert refused(path) == f"id 'b' has two rows at 2026-03-01 00:00:14: {path}, row 55 and {path}, row 56; keep one"
 
 
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_machines_that_no_column_tells_apart(tmp_path: Path, suffix: str) -> None:
+    log = steady().sort_values("time", kind="stable").rename(columns={"unit": "Anlage"})
+    path = saved(log, tmp_path / f"log.{suffix}")
+    assert refused(path) == (
+        f"there are two rows at 2026-03-01 00:00:00: {path}, row 1 and {path}, row 2; there is no column of ids: name "
+        "that of the machines by --id, or keep one"
+    )
+    assert load_log(path, Columns(id="Anlage"), TEN, cache_dir=tmp_path / "cache").n_series == 2
+
+
+@pytest.mark.parametrize(("time", "shown"), [(20260301, "20260301"), (1772323200.25, "1772323200.25")])
+def test_times_in_numbers_are_shown_in_full(tmp_path: Path, time: float, shown: str) -> None:
+    log = steady().assign(time=np.repeat(np.arange(40), 2) + time)
+    assert refused(saved(log, tmp_path / "log.csv")).startswith(f"id 'a' has two rows at {shown}: ")
+
+
 @pytest.mark.parametrize("names", ["01", "10"])
 def test_two_rows_of_one_time_in_two_files_in_any_order(tmp_path: Path, names: str) -> None:
     log = steady(units="a")
@@ -88,6 +105,39 @@ def test_text_far_down_a_csv_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     log.loc[700, "flow"] = "12,5"
     path = saved(log, tmp_path / "log.csv")
     assert f"{path}, row 701: column 'flow' holds '12,5'" in refused(path)
+
+
+@pytest.mark.parametrize("mark", [",", ", ", ";"])
+def test_a_bad_word_is_blamed_where_it_stands(tmp_path: Path, mark: str) -> None:
+    rows = [["time", "pump", "count", "flow"]]
+    rows += [[f"{at}", str(at % 2 == 0), f"{at}", f"{at}.25"] for at in range(40)]
+    rows[8][3] = "Bad Input"
+    path = tmp_path / "log.csv"
+    path.write_text("".join(mark.join(row) + "\n" for row in rows))
+    assert refused(path) == (
+        f"{path}, row 8: column 'flow' holds 'Bad Input', which is not a number; mend it or drop the row"
+    )
+
+
+def test_a_word_that_is_neither_true_nor_false(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tsjepa.datasets.log_reading.CSV_BLOCK", 1 << 10)
+    rows = [f"{at},{'ON' if at == 300 else at % 2 == 0},{at}.25\n" for at in range(400)]
+    path = tmp_path / "log.csv"
+    path.write_text("time,pump,flow\n" + "".join(rows))
+    assert refused(path) == (
+        f"{path}, row 301: column 'pump' holds 'ON', which is not true or false; mend it or drop the row"
+    )
+
+
+def test_ids_that_are_too_large_for_a_number(tmp_path: Path) -> None:
+    log = steady().assign(unit=np.repeat(np.uint64([2**63 + 5, 2**63 + 7]), 40))
+    for path in (saved(log, tmp_path / f"log.{suffix}") for suffix in ("csv", "parquet")):
+        assert refused(path) == (
+            f"{path}, row 1: column 'unit' holds '9223372036854775813', which is too large for a whole number of 64 "
+            "bits; write ids as text, and times in a coarser unit"
+        )
+    log = log.astype({"unit": str})
+    assert load_log(saved(log, tmp_path / "text.parquet"), windowing=TEN, cache_dir=tmp_path / "cache").n_series == 2
 
 
 def test_a_time_that_is_none(tmp_path: Path) -> None:
@@ -196,6 +246,32 @@ def test_files_that_are_damaged(tmp_path: Path) -> None:
     path = saved(steady(), tmp_path / "log.csv")
     path.write_text(path.read_text() + "b,2026-03-02 00:00:00\n")
     assert f"{path} cannot be read" in refused(path)
+
+
+@pytest.mark.parametrize("above", ["Station: X\nDevice: Y\n\n", "Pump, hall 3\n", "a,b,c,d,e\nDevice,7\n"])
+def test_lines_above_the_names_of_columns(tmp_path: Path, above: str) -> None:
+    path = saved(steady(), tmp_path / "log.csv")
+    path.write_text(above + path.read_text())
+    assert refused(path) == (
+        f"{path}, line {above.count(chr(10)) + 1}: the names of columns, 'unit,time,flow,volt', have to come first; "
+        "delete the lines above them"
+    )
+
+
+def test_rows_that_are_longer_than_the_names_are_no_names(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("time,flow\n" + "".join(f"{at},{at}.5,\n" for at in range(40)))
+    assert "Expected 2 columns, got 3" in refused(path)
+
+
+def test_a_stream_in_the_place_of_a_file(tmp_path: Path) -> None:
+    path, table = tmp_path / "log.arrow", pa.Table.from_pandas(steady())
+    with pa.ipc.new_stream(path, table.schema) as stream:
+        stream.write_table(table)
+    assert refused(path) == (
+        f"{path} is an Arrow stream, which has no table of its parts; write it as an Arrow file (pyarrow.ipc.new_file, "
+        "or write_ipc of polars)"
+    )
 
 
 def damage(path: Path, group: int, column: str) -> None:
