@@ -1,5 +1,6 @@
 """The flags that say how a sensor log is read: declared once, for every command that takes a log."""
 
+import csv
 import functools
 import inspect
 import json
@@ -8,6 +9,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, get_type_hints
 
 import typer
+
+from tsjepa.cli.errors import USAGE, Failure
 
 WindowLabel = Literal["last", "majority", "any"]
 
@@ -23,7 +26,12 @@ class LogOptions(NamedTuple):
         str | None, typer.Option("--time", metavar="COLUMN", help="Log: the column of time; '' for none.")
     ] = None
     channels: Annotated[
-        str | None, typer.Option("--channels", metavar="A,B,...", help="Log: columns to read; by default all numbers.")
+        str | None,
+        typer.Option(
+            "--channels",
+            metavar="A,B,...",
+            help="Log: columns to read, by default all numbers; a name with a comma in quotes: '\"Flow, l/min\",temp'.",
+        ),
     ] = None
     label: Annotated[
         str | None, typer.Option("--label", metavar="COLUMN", help="Log: the column of labels; '' for none.")
@@ -57,7 +65,7 @@ class LogOptions(NamedTuple):
         """Return the keys of section `log` that are given, with their values."""
         values = {key: value for key, value in self._asdict().items() if key != "cache_dir" and value is not None}
         if self.channels is not None:
-            values["channels"] = [name.strip() for name in self.channels.split(",")]
+            values["channels"] = split_names(self.channels)
         return {key: int(text) if is_count(key, text) else text for key, text in values.items()}
 
     def overrides(self) -> list[str]:
@@ -69,6 +77,20 @@ class LogOptions(NamedTuple):
         ['log.channels=["a", "b"]', 'log.window=60', 'log.stride="10s"']
         """
         return [f"log.{key}={json.dumps(value, ensure_ascii=False)}" for key, value in self.given().items()]
+
+
+def split_names(text: str) -> list[str]:
+    """Return the names in ``A,B``; one that holds a comma stands in quotes.
+
+    Examples
+    --------
+    >>> split_names('flow, "Setpoint, l/min"'), split_names("")
+    (['flow', 'Setpoint, l/min'], [''])
+    """
+    try:
+        return [name.strip() for name in next(csv.reader([text], skipinitialspace=True))] or [""]
+    except csv.Error:
+        raise Failure(f"{text!r} is no list of names like A,B: write it in one line.", USAGE) from None
 
 
 def is_count(key: str, text: Any) -> bool:

@@ -75,7 +75,10 @@ def pretrain(
     masking: Annotated[Masking | None, typer.Option(help="Which patches are hidden (mask.kind).")] = None,
     inputs: Annotated[
         str | None,
-        typer.Option(metavar="A,B,...", help="Log: channels that a world model is told, not asked (world.inputs)."),
+        typer.Option(
+            metavar="A,B,...",
+            help="Log: channels that a world model is told, not asked (world.inputs); written as in --channels.",
+        ),
     ] = None,
     teacher: Annotated[
         Path | None, typer.Option(metavar="CHECKPOINT", help="Frozen teacher of --objective distill (target.teacher).")

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 import typer
 
-from tsjepa.cli.log_options import LogOptions
+from tsjepa.cli.log_options import LogOptions, split_names
 
 Objective = Literal["ema", "cjepa", "sigreg", "vicreg", "visreg", "deep", "distill", "salt"]
 Masking = Literal["bernoulli", "random", "block", "future"]
@@ -50,7 +50,7 @@ class PretrainOptions(NamedTuple):
         flags = {
             "data": self.data,
             "mask.kind": self.masking,
-            "world.inputs": None if self.inputs is None else [name.strip() for name in self.inputs.split(",")],
+            "world.inputs": None if self.inputs is None else split_names(self.inputs),
             "target.teacher": None if self.teacher is None else str(self.teacher),
             "train.epochs": self.epochs,
             "train.batch_size": self.batch_size,

@@ -178,6 +178,20 @@ def test_columns_are_chosen_by_name() -> None:
     assert len(read("y.parquet")["embedding"][0]) * 3 == len(read("z.parquet")["embedding"][0]) * 2
 
 
+def test_a_name_with_a_comma_stands_in_quotes() -> None:
+    log = make_log().drop(columns="state").rename(columns={"flow": "flow, l/min"})
+    log.to_parquet("units.parquet", index=False)
+    words = ("--data", "units.parquet", "--window", str(WINDOW), "--out", "units", "--channels")
+    done(*TRAINING, *words, ' speed, "flow, l/min"')
+    assert load_checkpoint("units/checkpoint.ckpt")[1].channel_names == ("speed", "flow, l/min")
+    done("embed", "units/checkpoint.ckpt", "--data", "units.parquet", "--out", "z.parquet")
+    small = ("--set", "tokenizer.patch_length=4", "--set", "world.horizons=[1]")
+    world = ("pretrain", "--config", "lewm-sensor", *small, *words[:-1], "--overwrite")
+    said = refused(2, *world, "--inputs", '"flow, l/h",speed')
+    assert "world.inputs names no channel: 'flow, l/h': did you mean flow, l/min?" in said
+    assert "is no list of names like A,B: write it in one line" in refused(2, *world, "--inputs", "flow\nspeed")
+
+
 def test_labels_stand_beside_the_embeddings() -> None:
     done("embed", CKPT, "--data", "states.parquet", "--label", "state", "--out", "z.parquet")
     table = read("z.parquet")
