@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from tsjepa.datasets.dataset import DataError
@@ -98,7 +98,7 @@ def has_wildcard(text: str) -> bool:
 
 
 def find_files(source: "str | os.PathLike[str] | pads.Dataset") -> tuple[list[LogFile], list[str]]:
-    """Find the files of a log, sorted by path, and say which were passed over.
+    """Find the files of a log, in the order of their paths (`by_numbers`), and say which were passed over.
 
     Parameters
     ----------
@@ -127,7 +127,7 @@ def find_files(source: "str | os.PathLike[str] | pads.Dataset") -> tuple[list[Lo
         found = _listed(shown) if isinstance(source, str | os.PathLike) else _listed_in(source)
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{shown} cannot be looked up ({first_line(error)}); check it") from error
-    files = sorted((file for file in found if kind_of(file.key)), key=lambda file: file.shown)
+    files = sorted((file for file in found if kind_of(file.key)), key=lambda file: by_numbers(file.shown))
     if not files:
         raise DataError(f"{shown} holds no file that a log can be read from; give one of {', '.join(KINDS)}")
     others = [Path(file.key).name for file in found if kind_of(file.key) is None]
@@ -137,6 +137,18 @@ def find_files(source: "str | os.PathLike[str] | pads.Dataset") -> tuple[list[Lo
         raise DataError(f"{empty[0]} is empty; copy or export it again")
     notes += [f"{shown} is empty: passed over" for shown in empty]
     return [file for file in files if file.size > 0], notes
+
+
+def by_numbers(path: str) -> tuple[list[Any], str]:
+    """Give what paths are sorted by: numbers in them count by size, so that part 2 comes before part 10.
+
+    Examples
+    --------
+    >>> sorted(["log_10.csv", "log_2.csv", "log_1.csv"], key=by_numbers)
+    ['log_1.csv', 'log_2.csv', 'log_10.csv']
+    """
+    # text and numbers take turns, so that only like is compared with like
+    return [int(part) if at % 2 else part for at, part in enumerate(re.split("([0-9]+)", path))], path
 
 
 def _counted(names: list[str], word: str) -> str:

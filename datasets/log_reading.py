@@ -35,7 +35,7 @@ class Piece(NamedTuple):
     weight : int
         Bytes, for a progress bar.
     before : int
-        Rows in the files before this one, where these are known without reading them (not CSV).
+        Rows in the files before this one, of CSV files where rows are all that orders them.
     """
 
     file: LogFile
@@ -143,7 +143,7 @@ def _finer_times(schema: "pa.Schema") -> "pa.Schema":
     return schema
 
 
-def pieces(file: LogFile, before: int = 0) -> tuple[list[Piece], int]:
+def pieces(file: LogFile, before: int = 0, count_csv: bool = False) -> tuple[list[Piece], int]:
     """Divide a file into pieces of about a million rows; a CSV file is one piece.
 
     Parameters
@@ -152,13 +152,15 @@ def pieces(file: LogFile, before: int = 0) -> tuple[list[Piece], int]:
         The file.
     before : int, default=0
         Rows in the files before it.
+    count_csv : bool, default=False
+        Whether rows of a CSV file are counted, for which it is read.
 
     Returns
     -------
     pieces : list of Piece
         In order.
     after : int
-        Rows up to the end of this file, those of CSV files not counted.
+        Rows up to the end of this file, without those of CSV files that are not counted.
 
     Raises
     ------
@@ -166,7 +168,8 @@ def pieces(file: LogFile, before: int = 0) -> tuple[list[Piece], int]:
         If the file cannot be read.
     """
     if file.kind == "csv":
-        return [Piece(file, (), 0, file.size, before)], before
+        piece = Piece(file, (), 0, file.size, before)
+        return [piece], before + (_rows_in(piece) if count_csv else 0)
     with reading(file):
         if file.kind == "parquet":
             with _parquet(file) as opened:
@@ -182,6 +185,15 @@ def pieces(file: LogFile, before: int = 0) -> tuple[list[Piece], int]:
             found.append(Piece(file, tuple(parts), first, file.size * rows // total, before))
             parts, first, rows = [], first + rows, 0
     return found, before + sum(sizes)
+
+
+def _rows_in(piece: Piece) -> int:
+    """Count the rows of a CSV file."""
+    import pyarrow as pa
+
+    schema = read_schema(piece.file)
+    name = "" if schema is None else schema.names[0]
+    return sum(batch.num_rows for batch in batches(piece, [name], {name: pa.string()}, PIECE_ROWS))
 
 
 def batches(piece: Piece, names: list[str], types: "dict[str, pa.DataType]", rows: int) -> "Iterator[pa.RecordBatch]":

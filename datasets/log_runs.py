@@ -184,9 +184,11 @@ class LogRuns:
         back = np.flatnonzero(np.diff(time) < 0)
         if len(back):
             of = "" if self.columns.id is None else f" in {self.columns.id} {name!r}"
+            joined = self._layout.id_by != "file" and len({each.file.shown for each in self._pieces}) > 1
+            order = " (its files are read in the order of their names)" if joined else ""
             raise DataError(
-                f"{piece.file.shown}, row {number[back[0]]}: time runs backwards{of}; sort the log by time, or leave "
-                "such rows out"
+                f"{piece.file.shown}, row {number[back[0]]}: time runs backwards{of}; sort the log by time{order}, or "
+                "leave such rows out"
             )
 
 

@@ -159,8 +159,8 @@ def load_log(
     cache_dir : path, optional
         By default ``tsjepa/logs`` in the user's cache.
     progress : callable, optional
-        Called as ``progress(phase, done, total)``, with the phases checking, reading, sorting, resampling and
-        cutting, while something is built.
+        Called as ``progress(phase, done, total)``, with the phases counting, checking, reading, sorting, resampling
+        and cutting, while something is built.
     announce : callable, optional
         Called with a sentence that should not wait until the end of long work.
 
@@ -241,9 +241,9 @@ def open_rows(
         raise DataError(f"{files[0].shown} has no rows; export it again")
     files = [file for file, _ in filled]
     layout = make_layout(filled, _named_in(filled, columns))
-    found = _in_pieces(files, layout)
+    found, order = _in_pieces(files, layout, progress)
     store = rows_of(layout, files, found, stem(source_name(source)), cache_dir, progress, announce)
-    return layout, found, store, (*layout.notes, *notes)
+    return layout, found, store, (*layout.notes, *order, *notes)
 
 
 def _named_in(schemas: Schemas, columns: Columns) -> Columns:
@@ -259,16 +259,20 @@ def silent(*_: Any) -> None:
     """Tell nobody."""
 
 
-def _in_pieces(files: list[LogFile], layout: Layout) -> list[Piece]:
-    counted = layout.time.kind == "rows" and layout.id_by != "file"
-    if counted and len(files) > 1 and any(file.kind == "csv" for file in files):
-        raise DataError("rows of several CSV files have no order without a column of times; name one by --time")
+def _in_pieces(files: list[LogFile], layout: Layout, progress: Progress) -> tuple[list[Piece], list[str]]:
+    """Divide files into pieces; where no times order their rows, the files do, which is said."""
+    ordered = layout.time.kind == "rows" and layout.id_by != "file" and len(files) > 1
     found: list[Piece] = []
-    before = 0
+    before, done, total = 0, 0, sum(file.size for file in files)
     for file in files:
-        own, before = pieces(file, before)
+        own, before = pieces(file, before, count_csv=ordered)
         found += own
-    return found
+        done += file.size
+        if ordered:
+            progress("counting", done, total)
+    first, last = files[0].shown, files[-1].shown
+    notes = [f"rows go on from file to file in the order of their names, {first} first and {last} last"]
+    return found, notes if ordered else []
 
 
 def split_by_group(windows: LogWindows, test_share: float, seed: int = 0) -> tuple[LogWindows, LogWindows]:

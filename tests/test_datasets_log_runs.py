@@ -61,6 +61,24 @@ def test_time_that_runs_backwards_is_told(tmp_path: Path) -> None:
         opened(table, tmp_path).file_order()
 
 
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_files_follow_each_other_by_the_numbers_in_their_names(tmp_path: Path, suffix: str) -> None:
+    table = frame()
+    for at, rows in enumerate(np.array_split(np.arange(len(table)), 12), 1):
+        part, path = table.iloc[rows], tmp_path / f"log_{at}.{suffix}"
+        part.to_csv(path, index=False) if suffix == "csv" else part.to_parquet(path, index=False)
+    pattern = f"{tmp_path}/log_*.{suffix}"
+    runs = load_runs(pattern, cache_dir=tmp_path / "cache")
+    assert not any("sorted" in note for note in runs.notes)
+    np.testing.assert_array_equal(runs.file_order(), opened(table, tmp_path, "one.parquet").file_order())
+    (tmp_path / f"log_9.{suffix}").rename(tmp_path / f"log_99.{suffix}")
+    sentence = (
+        r"row 1: time runs backwards in unit '.'; sort the log by time \(its files are read in the order of their"
+    )
+    with pytest.raises(DataError, match=sentence):
+        load_runs(pattern, cache_dir=tmp_path / "cache").file_order()
+
+
 def test_files_of_one_run_each_keep_their_order(tmp_path: Path) -> None:
     table = frame()[::2].drop(columns="unit")
     for name, step in (("a.parquet", 1), ("b.csv", -1)):

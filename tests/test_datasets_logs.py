@@ -14,6 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tsjepa.datasets import DataError
+from tsjepa.datasets.log_fingerprint import difference
+from tsjepa.datasets.log_runs import load_runs
 from tsjepa.datasets.logs import Columns, LogWindows, Windowing, encode_labels, is_log, load_log, split_by_group
 
 CHANNELS = ("flow", "volt")
@@ -428,6 +430,49 @@ def test_files_may_be_one_series(tmp_path: Path) -> None:
     saved(log[8:], tmp_path / "log/1.csv")
     found = load_log(tmp_path / "log", Columns(id=""), Windowing(10), cache_dir=tmp_path / "cache")
     assert found.index().to_pydict()["last_row"] == [9, 19]
+
+
+def parts(log: pd.DataFrame, folder: Path, *suffixes: str) -> Path:
+    """Save twelve parts of a log under numbers without zeros, in turn as files of some kinds."""
+    for at, rows in enumerate(np.array_split(np.arange(len(log)), 12), 1):
+        saved(log.iloc[rows], folder / f"part-{at}{suffixes[at % len(suffixes)]}")
+    return folder
+
+
+@pytest.mark.parametrize("suffixes", [(".csv",), (".parquet",), (".parquet", ".csv")])
+def test_without_times_files_go_on_by_their_numbers(tmp_path: Path, suffixes: tuple[str, ...]) -> None:
+    log = steady(60, "ab").drop(columns="time").sort_values("flow", kind="stable", ignore_index=True)
+    folder = parts(log, tmp_path / "log", *suffixes)
+    found = load_log(folder, windowing=Windowing(60), cache_dir=tmp_path / "cache")
+    flow = found.take(np.array([0, 1])).values[:, 0]
+    np.testing.assert_array_equal(flow, [log.loc[log["unit"] == unit, "flow"] for unit in "ab"])
+    places = [np.flatnonzero(log["unit"] == unit) for unit in "ab"]
+    index = found.index().to_pydict()
+    assert [index["start"], index["end"]] == [[own[at] for own in places] for at in (0, -1)]
+    first, last = (next(folder.glob(f"part-{at}.*")) for at in (1, 12))
+    assert f"rows go on from file to file in the order of their names, {first} first and {last} last" in found.notes
+    order = load_runs(folder, cache_dir=tmp_path / "cache").file_order()
+    np.testing.assert_array_equal(order.argsort(), np.concatenate(places))
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_without_times_each_machine_may_have_its_file(tmp_path: Path, suffix: str) -> None:
+    for unit, rows in steady(20).drop(columns="time").groupby("unit"):
+        saved(rows, tmp_path / f"log/{unit}{suffix}")
+    found = load_log(tmp_path / "log", windowing=Windowing(20), cache_dir=tmp_path / "cache")
+    assert found.index().to_pydict()["last_row"] == [19] * found.n_series
+
+
+@pytest.mark.parametrize("timed", [True, False])
+def test_what_was_read_by_letters_before_is_known_if_it_is_another_log(
+    tmp_path: Path, timed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = parts(steady(60, "a").drop(columns=[] if timed else ["time"]), tmp_path / "log", ".parquet")
+    with monkeypatch.context() as before:
+        before.setattr("tsjepa.datasets.log_files.by_numbers", lambda path: path)
+        old = load_log(folder, windowing=Windowing(10), cache_dir=tmp_path / "cache").fingerprint()
+    new = load_log(folder, windowing=Windowing(10), cache_dir=tmp_path / "cache").fingerprint()
+    assert difference(old, new) == (None if timed else "its values are others")
 
 
 @pytest.mark.parametrize("time", [[0.0, 0.5, 1.0, 9.0, 9.5], [0, 1, 2, 30, 31]])
