@@ -192,8 +192,8 @@ def _rows_in(piece: Piece) -> int:
     import pyarrow as pa
 
     schema = read_schema(piece.file)
-    name = "" if schema is None else schema.names[0]
-    return sum(batch.num_rows for batch in batches(piece, [name], {name: pa.string()}, PIECE_ROWS))
+    names = [] if schema is None else schema.names[:1]
+    return sum(batch.num_rows for batch in batches(piece, names, dict.fromkeys(names, pa.binary()), PIECE_ROWS))
 
 
 def batches(piece: Piece, names: list[str], types: "dict[str, pa.DataType]", rows: int) -> "Iterator[pa.RecordBatch]":
@@ -357,7 +357,8 @@ def dialect(file: LogFile) -> Dialect:
     OSError
         If it cannot be read.
     """
-    first, *lines = _head(file)
+    # pyarrow passes over empty lines, above the names of columns, too
+    first, *lines = [line for line in _head(file) if line.strip("\r")] or [""]
     mark = delimiter_of(first, lines)
     if re.fullmatch(r"sep=.?\s*", first, re.IGNORECASE):
         raise DataError(f"{file.shown} begins with '{first.strip()}', which is for Excel alone: delete that line")

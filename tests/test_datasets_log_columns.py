@@ -110,6 +110,7 @@ ROW = "2026-03-01 00:00:0{};2{},13;59,8{}"
     [
         ("time;Flow, l/min;Temp, C", ROW, NAMES),
         ("\ufefftime;Flow, l/min;Temp, C", ROW + "\r", NAMES),
+        ("\r\n\ntime; Flow, l/min ;Temp, C", ROW, NAMES),
         ('time;"Flow, l/min";"Temp, C"', ROW, NAMES),
         ('time;"Flow, l/min";"Temp, C"', ROW.replace(",", "."), NAMES),
         ("time\tFlow, l/min\tTemp, C", ROW.replace(";", "\t"), NAMES),
