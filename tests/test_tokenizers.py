@@ -154,6 +154,18 @@ def test_values_get_a_gradient(kind: str) -> None:
     torch.testing.assert_close(tokenizer(x, keep), tokenizer(x.detach(), keep))
 
 
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # torch's own
+@pytest.mark.parametrize("keep", [None, torch.tensor([[3, 0], [1, 2]])])
+def test_a_compiled_stem_has_the_same_value_and_gradient(keep: Tensor | None) -> None:
+    stem, x = ConvStem(PATCH, 8, filters=3, dilations=(1, 4)), torch.randn(2, 1, 18)
+    plain, compiled = stem(x, keep), torch.compile(stem, backend="aot_eager")(x, keep)
+    torch.testing.assert_close(compiled, plain)
+    upstream = torch.randn_like(plain)
+    grads = [torch.autograd.grad(tokens, list(stem.parameters()), upstream) for tokens in (compiled, plain)]
+    for a, b in zip(*grads, strict=True):
+        torch.testing.assert_close(a, b)
+
+
 @kinds
 def test_only_the_stem_sees_neighbours(kind: str) -> None:
     tokenizer, x = TOKENIZERS[kind](PATCH, 8), torch.randn(2, 1, 40)

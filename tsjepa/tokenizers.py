@@ -188,7 +188,7 @@ class ConvStem(nn.Module):
 
     def forward(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
         """Map values [B, C, T] to tokens [B, N, D], or to those [B, K, D] at the positions keep [B, K]."""
-        if torch.compiler.is_exporting() or (x.requires_grad and torch.is_grad_enabled()):
+        if torch.compiler.is_compiling() or (x.requires_grad and torch.is_grad_enabled()):
             tokens = self.plain_statistics(x)
             return self.proj(tokens if keep is None else gather_tokens(tokens, keep))
         windows = pick_patches(self.windows(x), keep)
@@ -203,7 +203,7 @@ class ConvStem(nn.Module):
     def plain_statistics(self, x: Tensor) -> Tensor:
         """Return what `forward` projects [B, N, 2 * F] by plain operations, which hold all responses.
 
-        For graphs, and for an input that has a gradient of its own.
+        For graphs, of compilation and of export, and for an input that has a gradient of its own.
         """
         patches = to_patches(x, self.patch_length)
         values, late = patches.flatten(2), 0 if self.sees_later else self.reach
