@@ -8,7 +8,7 @@ import torch
 from tsjepa.build import OBJECTIVES, build_mask, build_model, configure, resolve
 from tsjepa.config import Config, ConfigError, load_config, parse_config, recipe_names
 from tsjepa.masking import bernoulli_mask, block_mask, future_mask, random_mask
-from tsjepa.objective import Projector
+from tsjepa.projector import Projector
 from tsjepa.regularizers import SIGReg, VICReg, VISReg
 from tsjepa.targets import EMATarget, FrozenTarget, Momentum, SelfTarget
 from tsjepa.tokenizers import ConvStem, LinearPatches, SpectralPatches

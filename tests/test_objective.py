@@ -11,8 +11,9 @@ from tsjepa.build import build_model, configure, resolve
 from tsjepa.encoder import Encoder
 from tsjepa.layers import gather_tokens
 from tsjepa.masking import Mask, bernoulli_mask, block_mask, future_mask, random_mask
-from tsjepa.objective import JEPA, Projector, centred
+from tsjepa.objective import JEPA, centred
 from tsjepa.predictor import Predictor
+from tsjepa.projector import Projector
 from tsjepa.regularizers import SIGReg, VICReg
 from tsjepa.targets import EMATarget, FrozenTarget, SelfTarget
 from tsjepa.tokenizers import LinearPatches

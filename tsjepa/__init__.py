@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from tsjepa.embedder import CollapseWarning, TSJEPAEmbedder
     from tsjepa.encoder import Encoder
     from tsjepa.masking import Mask, RampedMask, bernoulli_mask, block_mask, future_mask, random_mask
-    from tsjepa.objective import JEPA, ContextLoss, JEPAOutput, Projector
+    from tsjepa.objective import JEPA, ContextLoss, JEPAOutput
     from tsjepa.predictor import Predictor
+    from tsjepa.projector import Projector
     from tsjepa.regularizers import Regularizer, SIGReg, VICReg, VISReg
     from tsjepa.targets import EMATarget, FrozenTarget, Momentum, SelfTarget, Target, ValuesTarget
     from tsjepa.tokenizers import ConvStem, LinearPatches, SpectralPatches
@@ -37,8 +38,9 @@ _HOMES = {
     "embedder": ("CollapseWarning", "TSJEPAEmbedder"),
     "encoder": ("Encoder",),
     "masking": ("Mask", "RampedMask", "bernoulli_mask", "block_mask", "future_mask", "random_mask"),
-    "objective": ("JEPA", "ContextLoss", "JEPAOutput", "Projector"),
+    "objective": ("JEPA", "ContextLoss", "JEPAOutput"),
     "predictor": ("Predictor",),
+    "projector": ("Projector",),
     "regularizers": ("Regularizer", "SIGReg", "VICReg", "VISReg"),
     "targets": ("EMATarget", "FrozenTarget", "Momentum", "SelfTarget", "Target", "ValuesTarget"),
     "tokenizers": ("ConvStem", "LinearPatches", "SpectralPatches"),

@@ -16,8 +16,9 @@ from tsjepa.embedding import chosen_levels
 from tsjepa.encoder import Encoder, Tokenizer, patch_values
 from tsjepa.masking import RampedMask, bernoulli_mask, block_mask, check_count, future_mask, random_mask
 from tsjepa.normalization import TrainingStatistics, copy_statistics
-from tsjepa.objective import JEPA, ContextLoss, DrawMask, Projector
+from tsjepa.objective import JEPA, ContextLoss, DrawMask
 from tsjepa.predictor import Predictor
+from tsjepa.projector import Projector
 from tsjepa.readout import Readout
 from tsjepa.regularizers import Regularizer, SIGReg, VICReg, VISReg
 from tsjepa.scales import Scales

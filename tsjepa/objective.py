@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from tsjepa.encoder import Encoder
 from tsjepa.layers import gather_tokens
 from tsjepa.masking import Mask, RampedMask
-from tsjepa.ranks import JoinedBatchNorm, Share, SumOverRanks, join_rows, mean_over_ranks, sum_over_ranks
+from tsjepa.ranks import Share, SumOverRanks, join_rows, mean_over_ranks, sum_over_ranks
 from tsjepa.regularizers import Regularizer
 from tsjepa.targets import EMATarget, Target, ValuesTarget
 
@@ -68,29 +68,6 @@ class Branches(NamedTuple):
     def seen(self) -> Tensor | None:
         """Which visible tokens count, bool [B, K]; None means all."""
         return seen_tokens(self.mask, self.attend)
-
-
-class Projector(nn.Sequential):
-    """Linear, BatchNorm, ReLU, Linear: where loss and regularizer live; thrown away after training.
-
-    Examples
-    --------
-    >>> Projector(8, hidden=16, out=4)(torch.randn(2, 5, 8)).shape
-    torch.Size([2, 5, 4])
-    """
-
-    def __init__(self, dim: int, *, hidden: int, out: int) -> None:
-        super().__init__(nn.Linear(dim, hidden), JoinedBatchNorm(hidden), nn.ReLU(), nn.Linear(hidden, out))
-
-    def forward(self, tokens: Tensor, valid: Tensor | None = None) -> Tensor:
-        """Map tokens [B, N, D] to [B, N, out].
-
-        Every token is a sample to the batch norm, but those that `valid` [B, N] excludes: they come out as zeros.
-        """
-        if valid is None:
-            return super().forward(tokens.flatten(0, 1)).unflatten(0, tokens.shape[:2])
-        projected = super().forward(tokens[valid])
-        return projected.new_zeros(*valid.shape, projected.shape[-1]).index_put((valid,), projected)
 
 
 class ContextLoss(NamedTuple):

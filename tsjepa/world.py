@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from tsjepa.encoder import Encoder
 from tsjepa.layers import Block, init_weights, sincos_positions
 from tsjepa.masking import next_mask
-from tsjepa.objective import JEPA, Branches, Loss, Projector
+from tsjepa.objective import JEPA, Branches, Loss
+from tsjepa.projector import Projector
 from tsjepa.ranks import Share
 from tsjepa.regularizers import Regularizer
 from tsjepa.targets import SelfTarget, Target
