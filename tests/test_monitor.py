@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from tsjepa import CollapseWarning, TSJEPAEmbedder
 from tsjepa.arrays import as_series
@@ -17,7 +18,9 @@ from tsjepa.logs import EpochTable
 from tsjepa.masking import Mask
 from tsjepa.monitor import DIAGNOSTICS, VIEWS_KEY, Monitor, compare_means, measuring, read_history, teacher_verdict
 from tsjepa.positional import cross_series_share, position_share, predictor_sensitivity
+from tsjepa.predictor import Predictor
 from tsjepa.spread import alignment, dead_dimensions, self_cluster, uniformity
+from tsjepa.targets import EMATarget, SelfTarget
 from tsjepa.threads import threads
 from tsjepa.training import FitResult, Options, check_teacher, fit, fit_stages
 from tsjepa.training_error import TrainingError
@@ -113,6 +116,59 @@ def test_numbers_are_taken_by_one_thread(monkeypatch):
         Monitor(make("ema")[0], toy(20)[0]).measure(0)
         assert torch.get_num_threads() == 2
     assert set(used) == {1}
+
+
+class Narrow(nn.Module):
+    """A few directions of the encoder's own latents, learned with it."""
+
+    trains_encoder, stop_gradient = True, False
+
+    def __init__(self, encoder):
+        super().__init__()
+        self.held, self.head = (encoder,), nn.Linear(encoder.dim, 4)
+
+    def forward(self, x, levels, valid, attend, hint=None, hint_valid=None):
+        return [self.head(self.held[0](x, valid=valid, attend=attend)[0])]
+
+    def update(self, encoder, step, total):
+        """Nothing moves."""
+
+
+class Narrowed(SelfTarget):
+    """The same as a subclass of the built-in target."""
+
+    def __init__(self, encoder):
+        super().__init__(encoder)
+        self.head = nn.Linear(encoder.dim, 4)
+
+    def forward(self, *series, **more):
+        return [self.head(level) for level in super().forward(*series, **more)]
+
+
+class SlowlyNarrowed(EMATarget):
+    """The same of the encoder's average."""
+
+    def __init__(self, encoder):
+        super().__init__(encoder)
+        self.head = nn.Linear(encoder.dim, 4)
+
+    def forward(self, *series, **more):
+        return [self.head(level) for level in super().forward(*series, **more)]
+
+
+@pytest.mark.parametrize("kind", [Narrow, Narrowed, SlowlyNarrowed])
+def test_beside_a_target_of_ones_own_the_encoder_is_what_is_watched(kind):
+    series, _ = toy(40)
+    model, _ = make("sigreg", "projector.out=0")
+    model.target, model.predictor = kind(model.encoder), Predictor(32, out_dim=4, dim=32, depth=1, heads=2)
+    monitor = Monitor(model, series)
+    monitor.measure(0)
+    with torch.no_grad():
+        (last,) = model.eval().encoder(torch.from_numpy(series.values))
+    record = monitor.history[0]
+    assert record.effective_rank == pytest.approx(float(effective_rank(last.flatten(0, 1), centred=True)), rel=1e-6)
+    assert record.effective_rank > 4 > record.latent_effective_rank
+    assert record.encoder_target_gap == pytest.approx(0, abs=1e-6) or kind is not SlowlyNarrowed
 
 
 def test_what_a_model_does_not_have_is_not_recorded():

@@ -177,7 +177,7 @@ class Monitor:
             (last,) = self.model.encoder(x, valid=valid, attend=attend)
         views = self.views(x, valid, attend, share)
         if isinstance(goal, EMATarget):
-            slow = goal(x, (-1,), valid, attend)[0] if whole is None else whole
+            slow = goal.module(x, valid=valid, attend=attend)[0] if whole is None else whole
         mask = branches.mask
         always = (branches.latents, branches.predicted, self.model.goal(branches), mask.target, last)
         perhaps = (mask.target_valid, attend, slow)

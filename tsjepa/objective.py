@@ -12,7 +12,7 @@ from tsjepa.layers import gather_tokens
 from tsjepa.masking import Mask, RampedMask
 from tsjepa.ranks import Share, SumOverRanks, join_rows, mean_over_ranks, sum_over_ranks
 from tsjepa.regularizers import Regularizer
-from tsjepa.targets import EMATarget, Target, ValuesTarget
+from tsjepa.targets import EMATarget, SelfTarget, Target
 
 DrawMask = Callable[[int, int, torch.Generator, Tensor | None], Mask]
 Loss = Literal["l1", "smooth_l1", "mse"]
@@ -52,8 +52,8 @@ class Branches(NamedTuple):
     attend : bool Tensor of shape (B, N), optional
         Which tokens hold a valid point; None means all.
     whole : Tensor of shape (B, N, D), optional
-        The target encoder's last level of the whole series as it is; None where that is not among the levels, where
-        it was told what the other branch sees, or where the target is no encoder.
+        The last level of the whole series as it is, of the encoder or of its average, where that is the target; None
+        where that level is not among the target's, or where it was told what the other branch sees.
     """
 
     mask: Mask
@@ -276,11 +276,12 @@ class JEPA(nn.Module):
         return centred(branches.latents, branches.attend) if self.centre_target else branches.latents
 
     def whole(self, goal: list[Tensor]) -> Tensor | None:
-        """Return the last level among the target's, where it is what an encoder gives without a hint."""
-        hinted = self.encoder.hint_token is not None
-        if hinted or isinstance(self.target, ValuesTarget) or self.levels[-1] not in (-1, self.encoder.depth):
-            return None
-        return goal[-1]
+        """Return the last level among the target's, where it is what the encoder or its average gives without a hint.
+
+        What a target of one's own gives, of a subclass too, may be anything.
+        """
+        follows = type(self.target) in (SelfTarget, EMATarget) and self.encoder.hint_token is None
+        return goal[-1] if follows and self.levels[-1] in (-1, self.encoder.depth) else None
 
     def context_levels(self) -> tuple[int, ...]:
         """Return the levels of the context that the regularizer needs besides the last, in the target's order."""
