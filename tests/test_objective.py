@@ -11,7 +11,7 @@ from tsjepa.build import build_model, configure, resolve
 from tsjepa.encoder import Encoder
 from tsjepa.layers import gather_tokens
 from tsjepa.masking import Mask, bernoulli_mask, block_mask, future_mask, random_mask
-from tsjepa.objective import JEPA, centred
+from tsjepa.objective import JEPA, ContextLoss, centred
 from tsjepa.predictor import Predictor
 from tsjepa.projector import Projector
 from tsjepa.regularizers import SIGReg, VICReg
@@ -471,3 +471,56 @@ def test_a_loop_of_ones_own_moves_target_and_schedules() -> None:
 def test_a_loss_of_another_name_is_refused() -> None:
     with pytest.raises(ValueError, match=r"^loss is one of l1, smooth_l1, mse, but got 'l2'\.$"):
         plain_model(loss="l2")
+
+
+class Ahead(nn.Module):
+    """A predictor of one's own: the mean of what is seen, at each position that is asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.map, self.asked = nn.Linear(8, 8), []
+
+    def forward(self, context: Tensor, mask: Mask, *, everywhere: bool = False) -> Tensor:
+        self.asked.append(everywhere)
+        count = mask.target.shape[1] + everywhere * mask.context.shape[1]
+        return self.map(context.mean(1, keepdim=True)).expand(-1, count, -1)
+
+
+class Unaware(Ahead):
+    """The same for an objective without a context loss."""
+
+    def forward(self, context: Tensor, mask: Mask) -> Tensor:  # type: ignore[override]
+        return super().forward(context, mask)
+
+
+class Counting(nn.Module):
+    """A projector of one's own that notes which tokens it was told of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.map, self.told = nn.Linear(8, 5), []
+
+    def forward(self, tokens: Tensor, valid: Tensor | None = None) -> Tensor:
+        assert tokens.ndim == 3
+        assert valid is None or valid.shape == tokens.shape[:2]
+        self.told.append(valid)
+        return self.map(tokens)
+
+
+@pytest.mark.parametrize("regularizer", [None, VICReg()])
+@pytest.mark.parametrize("gaps", [False, True])
+@pytest.mark.parametrize("everywhere", [False, True])
+def test_parts_of_ones_own_are_called_as_is_documented(
+    everywhere: bool, gaps: bool, regularizer: nn.Module | None
+) -> None:
+    encoder, x = Encoder(LinearPatches(6, 8), depth=1, heads=2), sines(8)
+    predictor, projector = Ahead() if everywhere else Unaware(), Counting() if gaps else nn.Linear(8, 5)
+    loss = ContextLoss(0.5, warmup=0.0) if everywhere else None
+    parts = {"projector": projector, "regularizer": regularizer, "context_loss": loss}
+    model = JEPA(encoder, predictor, mask=MASKS["random"], **parts)
+    out = model(x, gen(), ragged_valid(8) if gaps else None)
+    out.loss.backward()
+    assert out.loss.isfinite()
+    assert all(p.grad.any() for part in (encoder, predictor, projector) for p in part.parameters())
+    assert predictor.asked == [everywhere]
+    assert not gaps or all(valid is not None for valid in projector.told)

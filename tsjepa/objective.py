@@ -109,7 +109,9 @@ class JEPA(nn.Module):
     ----------
     encoder : Encoder
     predictor : Predictor
-        Its output is as wide as all levels together.
+        Called as `predictor(context, mask)`; its output [B, M, E] is as wide as all levels together. With a context
+        loss it is called as `predictor(context, mask, everywhere=True)`, too, and gives predictions at the context's
+        positions, followed by those at the hidden ones.
     mask : callable
         (rows, N, generator, valid) -> Mask, for example `functools.partial(block_mask, ratio=0.5)`.
     target : Target, optional
@@ -121,7 +123,8 @@ class JEPA(nn.Module):
     weight : float, default=1.0
         Weight of the regularizer, at least 0.
     projector : Module, optional
-        Maps predictions and targets to the space of loss and regularizer.
+        Maps predictions and targets to the space of loss and regularizer. Called as `projector(tokens)`, and where some
+        tokens [B, N, D] do not count as `projector(tokens, valid)`, `valid` [B, N] saying which do.
     loss : {"l1", "smooth_l1", "mse"}, default="l1"
     normalize_target : bool, default=True
         Whether each level of a target token is layer-normed, without affine map.
@@ -300,7 +303,10 @@ class JEPA(nn.Module):
 
     def project(self, tokens: Tensor, valid: Tensor | None) -> Tensor:
         """Map tokens to the space of loss and regularizer; without a projector that is their own."""
-        return tokens if self.projector is None else self.projector(tokens, valid)
+        if self.projector is None:
+            return tokens
+        # only a projector of tokens that do not all count has to know of that
+        return self.projector(tokens) if valid is None else self.projector(tokens, valid)
 
     def distance(self, predicted: Tensor, goal: Tensor, valid: Tensor | None, weights: Tensor | None = None) -> Tensor:
         """Return the mean loss over the valid ones of tokens [B, M, E] of all ranks, weighted by weights [B, M]."""
