@@ -14,6 +14,15 @@ def counts() -> set[int]:
     return {torch.get_num_threads(), *(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas")}
 
 
+def of_a_new_thread() -> int:
+    """Return how many threads torch has in a thread of Python that has just begun."""
+    found = list[int]()
+    fresh = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
+    fresh.start()
+    fresh.join()
+    return found[0]
+
+
 def test_all_threads_are_set_and_as_before_afterwards() -> None:
     with threads(3):
         assert counts() == {3}
@@ -28,19 +37,45 @@ def test_all_threads_are_set_and_as_before_afterwards() -> None:
 
 def test_those_of_others_that_overlap_leave_all_as_it_was() -> None:
     before, began, ended = counts(), threading.Event(), threading.Event()
+    of_others, own = of_a_new_thread(), list[int]()
 
     def other() -> None:
+        own.append(torch.get_num_threads())
         with threads(5):
+            own.append(torch.get_num_threads())
             began.set()
             ended.wait(60)
+        own.append(torch.get_num_threads())
 
     beside = threading.Thread(target=other)
     with threads(3):
         beside.start()
         assert began.wait(60)
         assert 3 in counts()
+        assert of_a_new_thread() == of_others
     ended.set()
     beside.join()
     assert counts() == before
+    assert of_a_new_thread() == of_others
+    assert own == [of_others, 5, of_others]
     with threads(4):
         assert counts() == {4}
+
+
+def test_a_thread_whose_number_is_its_own_has_it_again_and_others_theirs() -> None:
+    of_others, own = of_a_new_thread(), list[int]()
+
+    def use() -> None:
+        torch.set_num_threads(of_others + 4)
+        with threads(of_others + 2):
+            own.append(of_a_new_thread())
+        own.append(torch.get_num_threads())
+
+    user = threading.Thread(target=use)
+    try:
+        user.start()
+        user.join()
+        assert own == [of_others + 4] * 2
+        assert of_a_new_thread() == of_others + 4
+    finally:
+        torch.set_num_threads(of_others)

@@ -47,12 +47,42 @@ class LinearAlgebra:
 
 
 LINEAR_ALGEBRA = LinearAlgebra()
+ONE_AT_A_TIME = threading.Lock()
+
+
+def set_torch(count: int) -> None:
+    """Give this thread of Python so many threads of torch's.
+
+    torch's own setter changes with it what threads begin with that come later. That is put back at once, by a thread
+    that has begun with it before: were it put back with this thread's number, of two that overlap the one that ends
+    last could leave the other one's number for good.
+    """
+    if torch.get_num_threads() == count:
+        return
+    begun, changed = threading.Event(), threading.Event()
+
+    def keep() -> None:
+        number = torch.get_num_threads()
+        begun.set()
+        changed.wait()
+        torch.set_num_threads(number)
+
+    keeper = threading.Thread(target=keep, daemon=True)
+    with ONE_AT_A_TIME:
+        keeper.start()
+        try:
+            begun.wait()
+            torch.set_num_threads(count)
+        finally:
+            changed.set()
+            keeper.join()
 
 
 @contextlib.contextmanager
 def threads(n_jobs: int | None) -> Iterator[None]:
     """Run with so many threads.
 
+    Of torch's, this thread of Python has so many; others, and those that begin meanwhile, have as many as without it.
     Those of linear algebra go on looking for work for some milliseconds after it, in the way of torch's.
 
     Parameters
@@ -72,9 +102,9 @@ def threads(n_jobs: int | None) -> Iterator[None]:
     from joblib import effective_n_jobs
 
     before, count = torch.get_num_threads(), int(effective_n_jobs(n_jobs))
-    torch.set_num_threads(count)
     try:
+        set_torch(count)
         with LINEAR_ALGEBRA.limited(count):
             yield
     finally:
-        torch.set_num_threads(before)
+        set_torch(before)
