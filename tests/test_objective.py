@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from tsjepa.build import build_model, configure, resolve
 from tsjepa.encoder import Encoder
 from tsjepa.layers import gather_tokens
-from tsjepa.masking import Mask, bernoulli_mask, block_mask, future_mask, random_mask
+from tsjepa.masking import Mask, RampedMask, bernoulli_mask, block_mask, future_mask, random_mask
 from tsjepa.objective import JEPA, ContextLoss, centred
 from tsjepa.predictor import Predictor
 from tsjepa.projector import Projector
@@ -466,6 +466,21 @@ def test_a_loop_of_ones_own_moves_target_and_schedules() -> None:
     assert hidden == [0, 1 / 3, 2 / 3]
     assert context[0] == 0 < min(context[1:])
     assert all(not torch.equal(*pair) for pair in zip(start, model.target.parameters(), strict=True))
+
+
+def test_a_ratio_that_moves_is_the_first_at_the_first_step_and_the_last_after_the_last() -> None:
+    ratios = []
+
+    def draw(rows: int, n: int, generator: torch.Generator, valid: Tensor | None, *, ratio: float) -> Mask:
+        ratios.append(ratio)
+        return random_mask(rows, n, generator, valid, ratio=ratio)
+
+    model = plain_model()
+    model.draw_mask = RampedMask(draw, 0.2, 0.7)
+    for step in (0, 9, 10):
+        model.advance(step, 10)
+        model(sines(2), gen())
+    assert ratios == pytest.approx([0.2, 0.65, 0.7])
 
 
 def test_a_loss_of_another_name_is_refused() -> None:

@@ -228,7 +228,7 @@ class RampedMask:
     draw : callable
         One of the four masking functions, or a partial of one, that takes `ratio`.
     start, end : float
-        Ratio at the first and the last step.
+        Ratio at the first and after the last step.
 
     Attributes
     ----------
