@@ -1,6 +1,7 @@
 """The world model: causality, what is predicted from what, inputs, training, and what a configuration may ask for."""
 
 import itertools
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,9 +15,11 @@ from tsjepa.arrays import as_series
 from tsjepa.build import build_model, configure, resolve
 from tsjepa.checkpoint import Header, load_checkpoint, save_checkpoint
 from tsjepa.config import Config, ConfigError, parse_config
+from tsjepa.encoder import Encoder
 from tsjepa.layers import Block, sincos_positions
 from tsjepa.masking import Mask, next_mask
 from tsjepa.normalization import TrainingStatistics, channel_moments
+from tsjepa.tokenizers import LinearPatches
 from tsjepa.trainer import Options
 from tsjepa.training import fit
 from tsjepa.world import Dynamics, WorldModel
@@ -252,6 +255,34 @@ def test_two_terms_and_one_weight() -> None:
     torch.testing.assert_close(out.loss.detach(), out.terms["prediction"] + 0.3 * out.terms["regularizer"])
     out.loss.backward()
     assert all(p.grad is not None for p in model.parameters())
+
+
+def by_hand(*, causal: bool = True, horizons: Sequence[int] = (1,), channels: int = 2) -> WorldModel:
+    """Return a world model without a configuration, whose third channel is an input."""
+    tokenizer = LinearPatches(4, 8, channels=channels)
+    encoder = Encoder(tokenizer, depth=0, heads=2, normalize="none", causal=causal, inputs=(2,))
+    return WorldModel(encoder, Dynamics(8, dim=8, depth=1, heads=2, n_inputs=4), horizons=horizons)
+
+
+def test_an_encoder_that_sees_what_is_to_be_predicted_is_refused() -> None:
+    assert by_hand().encoder.causal
+    with pytest.raises(ValueError, match=r"takes a causal encoder, .*: build it with causal=True"):
+        by_hand(causal=False)
+
+
+@pytest.mark.parametrize("horizons", [(), (0, 1), (2, -1)])
+def test_horizons_that_are_not_ahead_are_refused(horizons: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=f"at least 1, but are {re.escape(str(list(horizons)))}"):
+        by_hand(horizons=horizons)
+
+
+def test_inputs_beside_channels_that_are_sequences_of_their_own_are_refused() -> None:
+    x, generator = torch.from_numpy(waves(2)).float(), torch.Generator()
+    assert by_hand()(x, generator).loss.isfinite()
+    model = by_hand(channels=1)
+    for use in (lambda: model(x, generator), lambda: model.look(x), lambda: model.belief(x)):
+        with pytest.raises(ValueError, match="each of 2 as a sequence of its own: give it a tokenizer with channels=2"):
+            use()
 
 
 def test_the_mask_goes_where_the_series_are(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,6 +87,7 @@ class Encoder(nn.Module):
             )
         self.tokenizer = tokenizer
         self.normalize, self.statistics, self.inputs = normalize, statistics, tuple(inputs)
+        self.causal = causal
         self.blocks = nn.ModuleList(Block(tokenizer.dim, heads, causal=causal) for _ in range(depth))
         self.norm = nn.LayerNorm(tokenizer.dim)
         self.blocks.apply(init_weights)

@@ -137,7 +137,7 @@ class WorldModel(JEPA):
         Causal; the channels that are its inputs go to the dynamics instead.
     dynamics : Dynamics
     horizons : sequence of int
-        Patches ahead that are predicted in training.
+        Patches ahead that are predicted in training, each at least 1.
     target : SelfTarget or EMATarget, optional
         By default the encoder itself, with gradient.
     regularizer : SIGReg, VICReg or VISReg, optional
@@ -146,6 +146,11 @@ class WorldModel(JEPA):
     projector : Projector, optional
         From tokens to latents, kept after training; without one, tokens are latents.
     loss : {"l1", "smooth_l1", "mse"}, default="mse"
+
+    Raises
+    ------
+    ValueError
+        If the encoder is not causal, or a horizon is below 1 or there is none.
 
     Examples
     --------
@@ -171,6 +176,13 @@ class WorldModel(JEPA):
         projector: Projector | None = None,
         loss: Loss = "mse",
     ) -> None:
+        if not encoder.causal:
+            raise ValueError(
+                "a world model takes a causal encoder, whose latents hold nothing of what is to be predicted: build it "
+                "with causal=True."
+            )
+        if min(horizons, default=0) < 1:
+            raise ValueError(f"horizons are patches ahead, one or more of at least 1, but are {list(horizons)}.")
         super().__init__(
             encoder,
             dynamics,
@@ -200,9 +212,23 @@ class WorldModel(JEPA):
         return Branches(mask, tokens, predicted, None, latents, attend)
 
     def inputs(self, x: Tensor, valid: Tensor | None = None) -> Tensor | None:
-        """Return what the plant is told in each patch [B, N, I] of series [B, C, T], missing values as their mean."""
+        """Return what the plant is told in each patch [B, N, I] of series [B, C, T], missing values as their mean.
+
+        Raises
+        ------
+        ValueError
+            If each of several measured channels is a sequence of its own.
+        """
         chosen = list(self.encoder.inputs)
-        return self.told(x[:, chosen], None if valid is None else valid[:, chosen]) if chosen else None
+        if not chosen:
+            return None
+        n_measured = len(self.encoder.measured(x.shape[1]))
+        if self.encoder.channels == 1 and n_measured > 1:
+            raise ValueError(
+                f"inputs go with latents of all measured channels, but this encoder takes each of {n_measured} as a "
+                f"sequence of its own: give it a tokenizer with channels={n_measured}."
+            )
+        return self.told(x[:, chosen], None if valid is None else valid[:, chosen])
 
     def told(self, inputs: Tensor, valid: Tensor | None = None) -> Tensor:
         """Return inputs [B, U, T] standardised and by patches [B, N, I], missing values as their mean."""
