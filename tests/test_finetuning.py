@@ -347,6 +347,23 @@ def test_missing_values_and_a_case_without_any_are_trained_on_or_left_out():
     assert np.isfinite(tuned.head.weight).all()
 
 
+@pytest.mark.parametrize(
+    ("y", "weights", "sentence"),
+    [
+        (np.arange(23) % 2, None, r"^labels have shape \(23,\), for 24 series: give each one label\.$"),
+        (np.arange(48) % 2, None, r"^labels have shape \(48,\), for 24 series"),
+        (np.arange(24)[:, None] % 2, None, r"^labels have shape \(24, 1\), for 24 series"),
+        (np.zeros(24, int), None, r"^the labels hold 1 class\(es\), and fine-tuning needs two or more\.$"),
+        (np.arange(24) % 3, np.ones(2), r"^weights have shape \(2,\), for 3 classes: give each one weight\.$"),
+        (np.arange(24) % 3, np.ones(4), r"^weights have shape \(4,\), for 3 classes"),
+    ],
+)
+def test_labels_and_weights_that_do_not_fit_are_told(y, weights, sentence):
+    encoder, (series, _) = encoder_of(), waves()
+    with pytest.raises(ValueError, match=sentence):
+        finetune(encoder, series, y, MEAN, SHORT, weights=weights)
+
+
 def test_divergence_is_told():
     encoder, (series, y) = encoder_of(), waves()
     with pytest.raises(ValueError, match="smaller learning rate"):

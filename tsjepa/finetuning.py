@@ -174,7 +174,7 @@ def finetune(
     Raises
     ------
     ValueError
-        If training diverges.
+        If there is not one label a series, of two classes or more, and one weight a class, or training diverges.
 
     Examples
     --------
@@ -185,6 +185,7 @@ def finetune(
     >>> tuned.head.classes
     array([0, 1])
     """
+    check_labelled(series, y, weights)
     trained = copy.deepcopy(encoder).to(device)
     head = fit_linear_head(embed(trained, series, probe, device), y, seed=seed, weights=weights)
     module = EncoderClassifier(trained, probe, head).to(device)
@@ -192,6 +193,17 @@ def finetune(
     if not all(torch.isfinite(parameter).all() for parameter in module.parameters()):
         raise ValueError("fine-tuning diverged: its weights are not finite. Choose a smaller learning rate.")
     return Tuned(module.encoder.cpu().eval(), module.head())
+
+
+def check_labelled(series: Series, y: Array, weights: Floats | None) -> None:
+    """Raise ValueError unless each series has a label, of two classes or more, and each class a weight, if any has."""
+    if np.shape(y) != (series.n_cases,):
+        raise ValueError(f"labels have shape {np.shape(y)}, for {series.n_cases} series: give each one label.")
+    n_classes = len(np.unique(y))
+    if n_classes < 2:
+        raise ValueError(f"the labels hold {n_classes} class(es), and fine-tuning needs two or more.")
+    if weights is not None and weights.shape != (n_classes,):
+        raise ValueError(f"weights have shape {weights.shape}, for {n_classes} classes: give each one weight.")
 
 
 def train(
