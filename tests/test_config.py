@@ -1,5 +1,6 @@
 """Configuration files: what fits is read as written, what does not is said in one sentence."""
 
+import math
 import re
 from inspect import signature
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 import tsjepa.config
 from tsjepa.build import DEFAULT_RECIPE, OBJECTIVES, configure
@@ -89,6 +90,11 @@ def test_an_unknown_key_without_a_neighbour_gets_the_list() -> None:
         ("probe.scale_features=maybe", "probe.scale_features"),
         ("probe.levels=3", "probe.levels"),  # the encoder has two blocks
         ("probe.levels=-1", "probe.levels"),
+        ("probe.level_weight=.inf", "probe.level_weight"),
+        ("probe.level_weight=.nan", "probe.level_weight"),
+        ("regularizer.slices=99999999999999999999", "regularizer.slices"),
+        ("encoder.registers=99999999999999999999", "encoder.registers"),
+        ("probe.sketch=99999999999999999999", "probe.sketch"),
         ("loss.kind=huber", "loss.kind"),
         ("loss.normalize_target=perhaps", "loss.normalize_target"),
     ],
@@ -98,6 +104,38 @@ def test_wrong_values(override: str, place: str | None) -> None:
         parse_config(MINIMAL, [override])
     else:
         assert place in message(MINIMAL, override)
+
+
+def settings_of(kinds: tuple[type, ...]) -> list[str]:
+    """Return the settings that take a number of these kinds, or a list of such."""
+    return [
+        f"{section}.{name}"
+        for section, field in Config.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+        for name, setting in field.annotation.model_fields.items()
+        if any(kind.__name__ in re.findall(r"\w+", repr(setting.annotation)) for kind in kinds)
+    ]
+
+
+def values_of(key: str, value: object) -> dict[str, dict[str, object]]:
+    section, name = key.split(".")
+    values: dict[str, dict[str, object]] = {"tokenizer": {} if name == "patch_length" else {"n_patches": 10}}
+    values.setdefault(section, {})[name] = value
+    return values
+
+
+@pytest.mark.parametrize("key", settings_of((int,)))
+def test_no_whole_number_is_too_large_for_torch(key: str) -> None:
+    for value in (2**31, 10**20):
+        refused = message(values_of(key, value)), message(values_of(key, [value]))
+        assert all(key in text for text in refused)
+
+
+# a gap of a log is refused where the log is read, in the words of its flag
+@pytest.mark.parametrize("key", [key for key in settings_of((float,)) if key != "log.max_gap"])
+def test_every_other_number_is_finite(key: str) -> None:
+    for value in (math.inf, math.nan):
+        assert message(values_of(key, value)).startswith(f"{key}: ")
 
 
 @pytest.mark.parametrize("key", ["tokenizer.dilations", "probe.pool", "target.levels", "log.channels"])

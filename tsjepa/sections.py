@@ -4,7 +4,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-Positive = Annotated[int, Field(ge=1)]
+# Sizes and counts stay below what torch takes as one everywhere
+BOUND = 2**31
+Positive = Annotated[int, Field(ge=1, lt=BOUND)]
+Count = Annotated[int, Field(ge=0, lt=BOUND)]
+Width = Annotated[int, Field(ge=2, lt=BOUND, multiple_of=2)]
 Share = Annotated[float, Field(ge=0, le=1)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -42,10 +46,10 @@ class TokenizerConfig(Section):
 class EncoderConfig(Section):
     """Transformer over the visible tokens."""
 
-    dim: Annotated[int, Field(ge=2, multiple_of=2)] = 128
-    depth: Annotated[int, Field(ge=0)] = 2
+    dim: Width = 128
+    depth: Count = 2
     heads: Positive = 2
-    registers: Annotated[int, Field(ge=0)] = 0
+    registers: Count = 0
     conditioned: bool = False
     causal: bool = False
 
@@ -53,8 +57,8 @@ class EncoderConfig(Section):
 class PredictorConfig(Section):
     """Transformer that predicts the latents of the hidden tokens."""
 
-    dim: Annotated[int, Field(ge=2, multiple_of=2)] = 128
-    depth: Annotated[int, Field(ge=0)] = 1
+    dim: Width = 128
+    depth: Count = 1
     heads: Positive = 2
     residual: bool = False
 
@@ -102,7 +106,7 @@ class WorldConfig(Section):
     """
 
     horizons: tuple[Positive, ...] = ()
-    inputs: tuple[Annotated[int, Field(ge=0)] | str, ...] = ()
+    inputs: tuple[Count | str, ...] = ()
 
 
 class RegularizerConfig(Section):
@@ -112,7 +116,7 @@ class RegularizerConfig(Section):
     weight: NonNegative = 0.05
     placement: Literal["token", "position", "series", "dual"] = "token"
     slices: Positive = 256
-    knots: Annotated[int, Field(ge=2)] = 17
+    knots: Annotated[int, Field(ge=2, lt=BOUND)] = 17
     std_weight: NonNegative = 25.0
     cov_weight: NonNegative = 1.0
     scale_weight: NonNegative = 1.0
@@ -124,7 +128,7 @@ class ProjectorConfig(Section):
     """Where loss and regularizer live; thrown away after training. `out: 0` means that there is none."""
 
     hidden: Positive = 512
-    out: Annotated[int, Field(ge=0)] = 0
+    out: Count = 0
 
 
 class LossConfig(Section):
@@ -161,7 +165,7 @@ class TrainConfig(Section):
     clip: NonNegative = 1.0
     precision: Literal["32", "bf16", "16"] = "32"
     shift: bool = False
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    seed: Count = 0
 
     @field_validator("precision", mode="before")
     @classmethod
@@ -176,7 +180,7 @@ class TrainConfig(Section):
 
 
 # Which levels are pooled: all of them, all but the tokenizer's, the last, or one
-Levels = Literal["all", "blocks", "last"] | Annotated[int, Field(ge=0)]
+Levels = Literal["all", "blocks", "last"] | Count
 
 
 class ProbeConfig(Section):
@@ -197,7 +201,7 @@ class ProbeConfig(Section):
     pool: Annotated[tuple[Literal["mean", "std", "max"], ...], Field(min_length=1)] = ("mean", "std", "max")
     shares: bool = False
     sketch: Positive | None = None
-    level_weight: Annotated[float, Field(gt=0)] = 0.6
+    level_weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.6
     whiten: bool = True
     stretch: Annotated[float, Field(gt=1, le=10)] | None = None
     noise: Annotated[float, Field(gt=0, le=1)] | None = None
