@@ -9,6 +9,9 @@ import typer
 from typer.core import TyperGroup
 
 FAILURE, USAGE, INTERRUPTED = 1, 2, 130
+# How torch says that memory was short where it has no class of its own for that
+SHORTAGES = {"cpu": "DefaultCPUAllocator: ", "mps": "MPS backend out of memory"}
+SMALLER = "use a smaller model, for example with a lower encoder.dim, or fewer or shorter series."
 
 
 class Failure(Exception):
@@ -26,6 +29,29 @@ def told(code: int = FAILURE) -> Iterator[None]:
         yield
     except ValueError as error:
         raise Failure(str(error), code) from error
+
+
+def out_of_memory(error: Exception, advice: str | None = None) -> Failure | None:
+    """Return what to say where a device's memory was short, with advice of one's own; None of any other error."""
+    device = drained(error)
+    if device is None:
+        return None
+    usual = SMALLER if device == "cpu" else f"choose --device cpu, or {SMALLER}"
+    return Failure(f"{device} ran out of memory: {advice or usual}")
+
+
+def drained(error: Exception) -> str | None:
+    """Return the device whose memory was short."""
+    if isinstance(error, MemoryError):  # Python's own, and NumPy's
+        return "cpu"
+    # the end of a command is a RuntimeError, too, and need not wait for torch
+    if not isinstance(error, RuntimeError) or "torch" not in sys.modules:
+        return None
+    import torch
+
+    if isinstance(error, torch.OutOfMemoryError):
+        return "cuda"
+    return next((device for device, words in SHORTAGES.items() if words in str(error)), None)
 
 
 def exit_code(error: Exception) -> int | None:
@@ -63,8 +89,9 @@ class SentenceGroup(TyperGroup):
             say("stopped.")
             raise typer.Exit(INTERRUPTED) from None
         except Exception as error:
-            code = exit_code(error)
+            found = out_of_memory(error) or error
+            code = exit_code(found)
             if code is None:
                 raise
-            say(str(error) if code == INTERRUPTED else f"error: {error}")
+            say(str(found) if code == INTERRUPTED else f"error: {found}")
             raise typer.Exit(code) from None

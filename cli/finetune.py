@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from tsjepa.build import build_untrained
 from tsjepa.checkpoint import Header, load_checkpoint, save_checkpoint
@@ -69,10 +68,7 @@ def finetune(options: FinetuneOptions) -> FinetuneReport:
         make_writable(checkpoint.parent)
     untrained = build_untrained(header.config, header.n_channels, model, data.train.series)
     task = Task(data, labels, header.config.probe, model, untrained, options, device)
-    try:
-        rows, largest = fit_rows(task)
-    except torch.OutOfMemoryError as error:
-        raise Failure(f"{device} ran out of memory: choose --device cpu.") from error
+    rows, largest = fit_rows(task)
     if checkpoint is not None:
         save_finetuned(checkpoint, task, header, largest)
     guess = majority(labels.train, labels.test)

@@ -4,10 +4,8 @@ import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import torch
-
 from tsjepa.checkpoint import load_checkpoint
-from tsjepa.cli.errors import INTERRUPTED, Failure, say, told
+from tsjepa.cli.errors import INTERRUPTED, Failure, out_of_memory, say, told
 from tsjepa.cli.locking import LOCK, locked
 from tsjepa.cli.options import Device, LoggerName, PretrainOptions
 from tsjepa.cli.outdir import CHECKPOINT, CONFIG, METRICS, TEACHER, make_writable, replace_file, start_run
@@ -22,6 +20,8 @@ from tsjepa.verdict import Verdict, of_both
 
 if TYPE_CHECKING:
     from tsjepa.trainer import Options
+
+LOWER = "lower --batch-size, or a size of the model such as encoder.dim or regularizer.slices"
 
 
 class Trained(NamedTuple):
@@ -106,8 +106,11 @@ def run_fit(plan: RunPlan, model: JEPA, options: PretrainOptions, device: str) -
         raise Failure(f"stopped: {kept(plan.out)}", INTERRUPTED) from error
     except TrainingError as error:
         raise Failure(str(error)) from error
-    except torch.OutOfMemoryError as error:
-        raise Failure(f"{device} ran out of memory: lower --batch-size; {kept(plan.out)}") from error
+    except (MemoryError, RuntimeError) as error:
+        short = out_of_memory(error, f"{LOWER}; {kept(plan.out)}")
+        if short is None:
+            raise
+        raise short from error
     except OSError as error:
         raise Failure(f"cannot write into {plan.out} ({error.strerror or error}); {kept(plan.out)}") from error
     if result.kept is not None:

@@ -163,6 +163,14 @@ def test_a_rate_that_is_too_large_is_told() -> None:
     assert "smaller learning rate" in refused(1, CKPT, *QUICK, "--lr", "1e38", "--no-supervised")
 
 
+def test_memory_that_is_short_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def short(*_: Any, **__: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr("tsjepa.cli.finetune.fit_classifier", short)
+    assert "cuda ran out of memory: choose --device cpu, or use a smaller model" in refused(1, CKPT, *QUICK)
+
+
 def test_a_checkpoint_is_never_replaced_unasked() -> None:
     Path("tuned").mkdir()
     Path("tuned/finetuned.ckpt").write_text("mine")

@@ -294,6 +294,25 @@ def test_a_full_disk_leaves_no_half_configuration(monkeypatch: pytest.MonkeyPatc
     assert names_in("run") == set()
 
 
+def no_memory(*_: Any, **__: Any) -> None:
+    torch.empty(2**60, dtype=torch.uint8)  # more than a processor can address: nothing is allocated
+
+
+def test_a_model_that_does_not_fit_into_memory_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tsjepa.cli.commands.build_model", no_memory)
+    sentence = refused(1, "--data", write_data("pump"), "--out", "run")
+    assert "error: cpu ran out of memory: use a smaller model, for example with a lower encoder.dim" in sentence
+    assert not Path("run").exists()
+
+
+def test_training_that_does_not_fit_into_memory_says_what_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_data("pump")
+    monkeypatch.setattr("tsjepa.training.fit_stages", no_memory)
+    sentence = refused(1, "--data", path, "--out", "run")
+    assert "error: cpu ran out of memory: lower --batch-size, or a size of the model such as encoder.dim" in sentence
+    assert "regularizer.slices; no epoch was finished, so there is nothing to resume" in sentence
+
+
 def test_a_loss_that_is_not_finite_is_one_sentence() -> None:
     sentence = refused(1, "--data", write_data("pump"), "--lr", "1e30", "--set", "train.clip=0", "--epochs", "5")
     assert "lower train.lr" in sentence

@@ -7,10 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 import yaml
 from typer.testing import CliRunner
 
@@ -157,12 +160,47 @@ def test_version() -> None:
     assert CliRunner().invoke(app, ["--version"]).stdout.startswith("tsjepa 0.")
 
 
-def test_a_defect_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [ValueError("a defect"), RuntimeError("a defect")])
+def test_a_defect_keeps_its_traceback(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:
-        raise ValueError("a defect")
+        raise error
 
     monkeypatch.setattr("tsjepa.cli.commands.probe", broken)
-    assert isinstance(CliRunner().invoke(app, ["probe", "x.ckpt"]).exception, ValueError)
+    assert isinstance(CliRunner().invoke(app, ["probe", "x.ckpt"]).exception, type(error))
+
+
+def too_much_of_torch() -> None:
+    torch.empty(2**60, dtype=torch.uint8)  # more than a processor can address: nothing is allocated
+
+
+def too_much_of_numpy() -> None:
+    np.empty(2**60, np.uint8)
+
+
+def too_much_of_a_gpu() -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+
+def too_much_of_apples() -> None:
+    raise RuntimeError("MPS backend out of memory (MPS allocated: 9.00 GB). Tried to allocate 2.00 GB on private pool.")
+
+
+@pytest.mark.parametrize(
+    ("use", "sentence"),
+    [
+        (too_much_of_torch, "error: cpu ran out of memory: use a smaller model, for example with a lower encoder.dim"),
+        (too_much_of_numpy, "error: cpu ran out of memory: use a smaller model, for example with a lower encoder.dim"),
+        (too_much_of_a_gpu, "error: cuda ran out of memory: choose --device cpu, or use a smaller model"),
+        (too_much_of_apples, "error: mps ran out of memory: choose --device cpu, or use a smaller model"),
+    ],
+)
+def test_memory_that_is_short_is_one_sentence(
+    use: Callable[[], None], sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tsjepa.cli.commands.probe", lambda *_: use())
+    result = CliRunner().invoke(app, ["probe", "x.ckpt"])
+    assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (1, "", 1)
+    assert result.stderr.startswith(sentence)
 
 
 @pytest.mark.parametrize(
