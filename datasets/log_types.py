@@ -41,45 +41,76 @@ def mostly_numbers(file: LogFile, name: str) -> bool:
     return 2 * sum(bool(number.fullmatch(value)) for value in values) > len(values)
 
 
+def inner(kind: "pa.DataType") -> "pa.DataType":
+    """Return the type of what a dictionary stands for, which tables of pandas have for categories; else the type."""
+    import pyarrow as pa
+
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
 def is_number(kind: "pa.DataType") -> bool:
     """Tell a type of values."""
     import pyarrow as pa
 
-    types = pa.types
+    types, kind = pa.types, inner(kind)
     return any(check(kind) for check in (types.is_integer, types.is_floating, types.is_decimal, types.is_boolean)) or (
         types.is_null(kind)
     )
 
 
 def is_text(kind: "pa.DataType") -> bool:
-    """Tell text, also as a dictionary."""
+    """Tell text."""
     import pyarrow as pa
 
-    types = pa.types
-    inner = kind.value_type if types.is_dictionary(kind) else kind
-    return bool(types.is_string(inner) or types.is_large_string(inner) or types.is_string_view(inner))
+    types, kind = pa.types, inner(kind)
+    return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind))
+
+
+def is_bytes(kind: "pa.DataType") -> bool:
+    """Tell bytes, as which some programs write text."""
+    import pyarrow as pa
+
+    types, kind = pa.types, inner(kind)
+    checks = (types.is_binary, types.is_large_binary, types.is_fixed_size_binary, types.is_binary_view)
+    return any(check(kind) for check in checks)
+
+
+def may_be_fraction(kind: "pa.DataType") -> bool:
+    """Tell a type of numbers that need not be whole."""
+    import pyarrow as pa
+
+    kind = inner(kind)
+    return bool(pa.types.is_floating(kind) or (pa.types.is_decimal(kind) and kind.scale > 0))
 
 
 def is_key(kind: "pa.DataType") -> bool:
-    """Tell a type that ids come in."""
+    """Tell a type that ids come in: text, and whole numbers, which some programs write as decimals or with a point."""
     import pyarrow as pa
 
-    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or is_text(kind))
+    types, kind = pa.types, inner(kind)
+    numbers = types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind)
+    return bool(numbers or is_text(kind) or is_bytes(kind))
 
 
 def is_day(kind: "pa.DataType") -> bool:
     """Tell dates without a time of day."""
     import pyarrow as pa
 
-    return bool(pa.types.is_date(kind))
+    return bool(pa.types.is_date(inner(kind)))
+
+
+def is_stamp(kind: "pa.DataType") -> bool:
+    """Tell a date with a time of day."""
+    import pyarrow as pa
+
+    return bool(pa.types.is_timestamp(inner(kind)))
 
 
 def is_time(kind: "pa.DataType") -> bool:
     """Tell a type that times come in."""
     import pyarrow as pa
 
-    dated = pa.types.is_timestamp(kind) or is_day(kind)
-    return bool(dated or pa.types.is_decimal(kind) or pa.types.is_null(kind) or is_key(kind))
+    return is_stamp(kind) or is_day(kind) or bool(pa.types.is_null(kind)) or (is_key(kind) and not is_bytes(kind))
 
 
 def without_folders(file: LogFile, schema: "pa.Schema") -> "pa.Schema":
@@ -101,8 +132,10 @@ def is_number_key(schemas: Schemas, name: str | None, option: str) -> bool:
     for file, kind in kinds:
         if not is_key(kind):
             raise DataError(f"{file.shown}: column '{name}' ({option}) holds {kind}; give whole numbers or text")
-    texts = [(file, kind) for file, kind in kinds if is_text(kind)]
-    typed = [(f, kind) for f, kind in kinds if not is_text(kind) and f.kind != "csv" and name not in dict(f.partition)]
+    texts = [(file, kind) for file, kind in kinds if _are_words(kind)]
+    typed = [
+        (f, kind) for f, kind in kinds if not _are_words(kind) and f.kind != "csv" and name not in dict(f.partition)
+    ]
     if texts and typed:
         raise DataError(
             f"column '{name}' is {texts[0][1]} in {texts[0][0].shown} and {typed[0][1]} in {typed[0][0].shown}; write "
@@ -111,11 +144,15 @@ def is_number_key(schemas: Schemas, name: str | None, option: str) -> bool:
     return not texts
 
 
+def _are_words(kind: "pa.DataType") -> bool:
+    return is_text(kind) or is_bytes(kind)
+
+
 def is_target(schemas: Schemas, name: str | None) -> bool:
     """Tell labels that are numbers with a point in all files."""
     import pyarrow as pa
 
-    kinds = [] if name is None else [schema.field(name).type for _, schema in schemas]
+    kinds = [] if name is None else [inner(schema.field(name).type) for _, schema in schemas]
     return any(pa.types.is_floating(kind) or pa.types.is_decimal(kind) for kind in kinds) and not any(
         map(is_text, kinds)
     )
@@ -151,7 +188,7 @@ def _words(kind: TimeKind) -> str:
 def _one_time_kind(file: LogFile, kind: "pa.DataType", name: str) -> TimeKind:
     import pyarrow as pa
 
-    types = pa.types
+    types, kind = pa.types, inner(kind)
     if types.is_timestamp(kind):
         return TimeKind("timestamp", kind.unit, kind.tz is not None)
     if types.is_date(kind):

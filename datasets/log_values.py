@@ -208,7 +208,8 @@ def _cast(column: "pa.Array", kind: "pa.DataType", file: LogFile, name: str, fir
         return column
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
-    if pa.types.is_decimal(column.type):
+    # whole ones keep their digits
+    if pa.types.is_decimal(column.type) and column.type.scale and not pa.types.is_integer(kind):
         column = column.cast(pa.float64())
     try:
         return column.cast(kind)

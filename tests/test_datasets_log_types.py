@@ -1,0 +1,78 @@
+"""Types that ids, times and channels of a log come in, whatever program wrote it."""
+
+import decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from pyarrow.feather import write_feather
+
+from tsjepa.datasets import DataError
+from tsjepa.datasets.log_runs import load_runs
+from tsjepa.datasets.logs import Columns, LogWindows, Windowing, is_log, load_log
+
+ROWS = 40
+TIME = np.datetime64("2026-03-01", "us") + np.timedelta64(1, "s") * np.arange(ROWS)
+WAVE = np.sin(np.arange(ROWS))
+EVERY = np.arange(ROWS)
+TWO = ["a", "b"] * (ROWS // 2)
+
+
+def saved(path: Path, **columns: Any) -> Path:
+    write_feather(pa.table(columns), str(path))
+    return path
+
+
+def logged(source: Path, columns: Columns | None = None) -> LogWindows:
+    return load_log(source, columns, Windowing(8), cache_dir=source.parent / "cache")
+
+
+def ids(windows: LogWindows) -> list[Any]:
+    return sorted(set(windows.index().to_pydict()["id"]))
+
+
+def interleaved(**columns: Any) -> dict[str, Any]:
+    """Return rows of two machines that report at the same times."""
+    return {"time": np.repeat(TIME[: ROWS // 2], 2), "flow": WAVE, **columns}
+
+
+def test_every_type_of_whole_numbers_and_text_may_be_an_id(tmp_path: Path) -> None:
+    number = np.tile([1, 2], ROWS // 2)
+    large = [decimal.Decimal(2**60 + int(n)) for n in number]
+    held = {
+        "dictionary": (pa.array(number).dictionary_encode(), [1, 2]),
+        "small": (pa.array(number, pa.int8()).dictionary_encode(), [1, 2]),
+        "decimal": (pa.array(large, pa.decimal128(20, 0)), [2**60 + 1, 2**60 + 2]),
+        "scaled": (pa.array([decimal.Decimal(int(n)) for n in number], pa.decimal128(38, 10)), [1, 2]),
+        "bytes": (pa.array([text.encode() for text in TWO]), ["a", "b"]),
+        "fixed": (pa.array([text.encode() for text in TWO], pa.binary(1)), ["a", "b"]),
+        "float": (pa.array(number, pa.float64()), [1, 2]),
+    }
+    for name, (column, known) in held.items():
+        log = saved(tmp_path / f"{name}.feather", **interleaved(machine=column))
+        for columns in (None, Columns("machine")):
+            found = logged(log, columns)
+            assert (found.columns.id, ids(found)) == ("machine", known), name
+    assert load_runs(tmp_path / "decimal.feather", cache_dir=tmp_path / "cache").ids.to_pylist() == [
+        2**60 + 1,
+        2**60 + 2,
+    ]
+
+
+def test_bytes_that_are_no_text_are_told(tmp_path: Path) -> None:
+    log = saved(tmp_path / "log.feather", **interleaved(machine=[b"\xff", b"b"] * (ROWS // 2)))
+    with pytest.raises(
+        DataError, match=r"row 1: column 'machine' holds .*, which is not text; mend it or drop the row"
+    ):
+        logged(log)
+
+
+def test_channels_and_times_may_be_dictionaries(tmp_path: Path) -> None:
+    level, time = pa.array(EVERY % 3).dictionary_encode(), pa.array(TIME).dictionary_encode()
+    log = saved(tmp_path / "log.feather", time=time, level=level, flow=WAVE)
+    assert is_log(log)
+    found = logged(log)
+    assert (found.columns.time, found.channels, found.step) == ("time", ("level", "flow"), "1s")
+    assert found.take(np.array([0])).values[0, 0].tolist() == [0, 1, 2, 0, 1, 2, 0, 1]
