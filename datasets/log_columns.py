@@ -1,6 +1,5 @@
 """Which column of a log means what: named by the user or guessed, and checked to agree between its files."""
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
@@ -8,18 +7,30 @@ from typing import TYPE_CHECKING, Literal
 from tsjepa.containers import LABEL
 from tsjepa.datasets.dataset import DataError
 from tsjepa.datasets.log_files import LogFile
+from tsjepa.datasets.log_guesses import (
+    CHANNEL,
+    ID,
+    INDEX,
+    VALUE,
+    called,
+    guess_id,
+    guess_long,
+    guess_time,
+    is_measured,
+    label_by_name,
+    listed,
+    time_by_name,
+)
 from tsjepa.datasets.log_reading import dialect
+from tsjepa.datasets.log_sample import Sample
 from tsjepa.datasets.log_settings import Columns
 from tsjepa.datasets.log_types import (
     Schemas,
     TimeKind,
-    is_day,
-    is_key,
     is_number,
     is_number_key,
     is_target,
     is_text,
-    is_time,
     mostly_numbers,
     time_kind,
     without_folders,
@@ -28,17 +39,7 @@ from tsjepa.datasets.log_types import (
 if TYPE_CHECKING:
     import pyarrow as pa
 
-TIME = re.compile(r"time|timestamp|datetime|date|ts|cycles?")
-# less sure than a type of timestamps
-LIKE_TIME = re.compile(r"time[_ (\[].*|.*[_ ](timestamp|date)")
-ID = re.compile(
-    r"(id|run|unit|machine|device|asset|equipment|engine|series|trial|session|experiment)([_ ]?(id|no|nr|number))?"
-    r"|.*[_ ]id"
-)
-CHANNEL = re.compile(r"(channel|sensor|variable|tag|signal|metric|parameter|measurement)([_ ]?(id|name))?")
-# rows numbered by whoever wrote the table: no sensor
-INDEX = re.compile(r"|unnamed: \d+|__index_level_\d+__")
-VALUE = re.compile(r"val|value|reading|measured[_ ]value")
+__all__ = ["CHANNEL", "VALUE", "Layout", "looks_like_log", "make_layout"]
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,8 @@ class Layout:
         Columns of the long form.
     id_by : {"column", "file", "row", "none"}
         Where ids come from.
+    id_is_guessed : bool
+        Nobody named the column of ids.
     notes : tuple of str
         What was guessed and what is left out.
     """
@@ -68,6 +71,7 @@ class Layout:
     time: TimeKind
     id_by: Literal["column", "file", "row", "none"]
     id_is_number: bool = False
+    id_is_guessed: bool = False
     group_is_number: bool = False
     label_is_number: bool = False
     channel: str = ""
@@ -86,7 +90,7 @@ def looks_like_log(schema: "pa.Schema") -> bool:
     >>> looks_like_log(pa.schema({"t0": pa.float32(), "label": pa.string()}))
     False
     """
-    return bool(_lists(schema)) or _time(schema) is not None
+    return bool(_lists(schema)) or time_by_name(schema) is not None
 
 
 def make_layout(schemas: Schemas, columns: Columns) -> Layout:
@@ -115,15 +119,19 @@ def make_layout(schemas: Schemas, columns: Columns) -> Layout:
     lists = [name for name in _lists(first) if columns.channels is None or name in columns.channels]
     if lists and columns.time is None:
         return _list_layout(schemas, columns, lists)
-    time = _given(columns.time, lambda: _time(without_folders(*schemas[0])))
-    channel, value = _long_columns(*schemas[0], columns, time)
-    identity = _given(columns.id, lambda: _pick(first, ID, (time, channel), is_key))
-    label = _given(columns.label, lambda: _label(first, (time, channel, identity)))
+    rows = Sample(schemas)
+    time = _given(columns.time, lambda: guess_time(schemas, rows))
+    channel, value = guess_long(schemas, rows, columns, time)
+    identity, id_notes = columns.id or None, list[str]()
+    if columns.id is None:
+        identity, id_notes = guess_id(schemas, rows, columns, time, channel)
+    label = _given(columns.label, lambda: label_by_name(first, (time, channel, identity)))
     taken = {name for name in (time, identity, label, columns.group, channel) if name is not None}
     if channel is not None:
         channels, found_notes = columns.channels, [f"one value a row, in '{value}', of the channel in '{channel}'"]
+        found_notes += _left_out([name for name in first.names if name not in taken and name != value])
     else:
-        channels, found_notes = _channels(schemas, columns, taken)
+        channels, found_notes = _channels(schemas, rows, columns, taken)
     id_by: Literal["column", "file", "none"] = "column"
     if identity is None:
         id_by = "file" if columns.id is None and len(schemas) > 1 else "none"
@@ -136,24 +144,25 @@ def make_layout(schemas: Schemas, columns: Columns) -> Layout:
         time=time_kind(schemas, time),
         id_by=id_by,
         id_is_number=is_number_key(schemas, identity, "--id"),
+        id_is_guessed=columns.id is None and identity is not None,
         group_is_number=is_number_key(schemas, columns.group, "--group"),
         label_is_number=is_target(schemas, label),
         channel=channel or "",
         value=value or "",
-        notes=(*_said(chosen, columns, id_by), *found_notes, *_said_of_decimals(schemas)),
+        notes=(*_said(chosen, columns, id_by), *id_notes, *found_notes, *_said_of_decimals(schemas)),
     )
 
 
 def _list_layout(schemas: Schemas, columns: Columns, lists: list[str]) -> Layout:
     first = schemas[0][1]
     identity, group = columns.id or None, columns.group
-    label = _given(columns.label, lambda: _label(first, (identity,)))
+    label = _given(columns.label, lambda: label_by_name(first, (identity,)))
     channels = columns.channels or tuple(lists)
     taken = [name for name in (identity, label, group) if name is not None]
     chosen = Columns(identity, None, channels, label, group)
     _check_everywhere(schemas, [*taken, *channels], replace(chosen, channels=columns.channels))
     left = [name for name in first.names if name not in {*taken, *channels}]
-    notes = [f"each row is one series: list columns {_listed(channels)}", *_left_out(left)]
+    notes = [f"each row is one series: list columns {listed(channels)}", *_left_out(left)]
     return Layout(
         form="lists",
         columns=chosen,
@@ -176,15 +185,15 @@ def _check_named(schemas: Schemas, columns: Columns) -> None:
     options = (("--id", columns.id), ("--time", columns.time), ("--label", columns.label), ("--group", columns.group))
     for option, name in options:
         if name and name not in schema.names:
-            raise DataError(f"{file.shown} has no column '{name}' ({option}); it has {_listed(schema.names)}")
+            raise DataError(f"{file.shown} has no column '{name}' ({option}); it has {listed(schema.names)}")
     used = [name for _, name in options[:3] if name]
     if len(set(used)) < len(used):
-        raise DataError(f"one column cannot be two of --id, --time and --label: {_listed(used)}")
+        raise DataError(f"one column cannot be two of --id, --time and --label: {listed(used)}")
     for name in used:
         if columns.channels is not None and name in columns.channels:
             raise DataError(f"column '{name}' is one of the channels and cannot be --id, --time or --label as well")
     if columns.channels is not None and len(set(columns.channels)) < len(columns.channels):
-        raise DataError(f"--channels names a column twice: {_listed(columns.channels)}")
+        raise DataError(f"--channels names a column twice: {listed(columns.channels)}")
     for file, schema in schemas:
         if len(set(schema.names)) < len(schema.names):
             twice = next(name for name in schema.names if schema.names.count(name) > 1)
@@ -199,7 +208,7 @@ def _check_everywhere(schemas: Schemas, names: Sequence[str], asked: Columns) ->
             continue
         file, schema = schemas[lacking[0]]
         holder = next((file.shown for file, found in held if name in found), None)
-        other = f"; it has {_listed(schema.names)}" if holder is None else f", which {holder} has"
+        other = f"; it has {listed(schema.names)}" if holder is None else f", which {holder} has"
         advice = "add it, or leave it out by " + ("--label ''" if name == asked.label else "--channels")
         # those asked for may be a checkpoint's, which not every command can leave out
         if name in (asked.channels or ()):
@@ -214,54 +223,7 @@ def _lists(schema: "pa.Schema") -> list[str]:
     return [field.name for field in schema if any(kind(field.type) for kind in kinds)]
 
 
-def _pick(
-    schema: "pa.Schema", pattern: re.Pattern[str], taken: tuple[str | None, ...], fits: Callable[["pa.DataType"], bool]
-) -> str | None:
-    found = [
-        field.name
-        for field in schema
-        if pattern.fullmatch(field.name.strip().lower()) and field.name not in taken and fits(field.type)
-    ]
-    return found[0] if found else None
-
-
-def _time(schema: "pa.Schema") -> str | None:
-    import pyarrow as pa
-
-    exact = [field.name for field in schema if pa.types.is_timestamp(field.type)]
-    named = _pick(schema, TIME, (), lambda kind: is_time(kind) and not (is_day(kind) or is_text(kind)))
-    named = named or _pick(schema, TIME, (), is_time)
-    if named is not None:
-        # days order no rows that have times beside
-        return exact[0] if len(exact) == 1 and is_day(schema.field(named).type) else named
-    stamps = exact or [field.name for field in schema if is_day(field.type)]
-    if len(stamps) > 1:
-        raise DataError(f"{_listed(stamps)} all hold times; name the one that orders the rows by --time")
-    return stamps[0] if stamps else _pick(schema, LIKE_TIME, (), is_time)
-
-
-def _label(schema: "pa.Schema", taken: tuple[str | None, ...]) -> str | None:
-    if {"x", "z"} & {name.lower() for name in schema.names}:  # then y is an axis, too
-        taken = (*taken, *(name for name in schema.names if name.lower() == "y"))
-    return _pick(schema, LABEL, taken, lambda kind: True)
-
-
-def _long_columns(
-    file: LogFile, schema: "pa.Schema", columns: Columns, time: str | None
-) -> tuple[str | None, str | None]:
-    if time is None or (columns.channels is not None and set(columns.channels) <= set(schema.names)):
-        return None, None
-    own, taken = without_folders(file, schema), (time, columns.id, columns.label)
-    channel = _pick(schema, CHANNEL, taken, is_key)
-    value, text = _pick(own, VALUE, taken, is_number), _pick(own, VALUE, taken, is_text)
-    if channel is None:
-        return None, None
-    if value is None and text is not None and mostly_numbers(file, text):
-        value = text
-    return (None, None) if value is None else (channel, value)
-
-
-def _channels(schemas: Schemas, columns: Columns, taken: set[str]) -> tuple[tuple[str, ...], list[str]]:
+def _channels(schemas: Schemas, rows: Sample, columns: Columns, taken: set[str]) -> tuple[tuple[str, ...], list[str]]:
     """Choose the channels of the wide form, and say what is left out."""
     held: dict[str, list[tuple[LogFile, pa.DataType]]] = {}
     for file, schema in schemas:
@@ -272,16 +234,20 @@ def _channels(schemas: Schemas, columns: Columns, taken: set[str]) -> tuple[tupl
         named = set(columns.channels)
         return columns.channels, _left_out([name for name in everything if name not in named])
     first = schemas[0][1]
-    aside = {name for name in everything if ID.fullmatch(name.lower()) or LABEL.fullmatch(name.lower())}
-    aside = {name for name in aside if name.lower() != "y" or _label(first, ()) == name}
-    aside |= {name for name in everything if INDEX.fullmatch(name.strip().lower())}
+    measured = {field.name for field in first if called(field.name, ID) and is_measured(field, rows)}
+    aside = {name for name in everything if called(name, ID) or called(name, LABEL)} - measured
+    aside = {name for name in aside if name.lower() != "y" or label_by_name(first, ()) == name}
+    aside |= {name for name in everything if called(name, INDEX)}
+    if columns.time is None:  # a counter that timestamps were taken for instead
+        counter = time_by_name(without_folders(*schemas[0]))
+        aside |= {name for name in everything if name == counter}
     # folders are named by dates and machines, which are no sensors
     aside |= {name for file, _ in schemas for name, _ in file.partition + file.repeated}
     chosen = dict.fromkeys(name for name in everything if name not in aside and _may_be_channel(held[name], name))
     if not chosen:
         raise DataError(
             f"{schemas[0][0].shown} has no column of numbers left to be a channel; name them by --channels "
-            f"(it has {_listed(first.names)})"
+            f"(it has {listed(first.names)})"
         )
     return tuple(chosen), _left_out([name for name in everything if name not in chosen])
 
@@ -306,7 +272,7 @@ def _said(chosen: Columns, given: Columns, id_by: str) -> list[str]:
         if name is not None and named is None
     ]
     if given.channels is None and chosen.channels is not None:
-        guessed.append(f"{len(chosen.channels)} channels {_listed(chosen.channels)}")
+        guessed.append(f"{len(chosen.channels)} channels {listed(chosen.channels)}")
     notes = [f"guessed columns: {'; '.join(guessed)}"] if guessed else []
     if id_by == "file":
         notes.append("no id column: each file is one series, its path is the id")
@@ -325,9 +291,4 @@ def _said_of_decimals(schemas: Schemas) -> list[str]:
 
 
 def _left_out(names: Sequence[str]) -> list[str]:
-    return [f"columns left out: {_listed(names)}"] if names else []
-
-
-def _listed(names: Sequence[str]) -> str:
-    shown = [f"'{name}'" for name in names]
-    return ", ".join(shown if len(shown) <= 12 else [*shown[:9], "...", *shown[-2:]])
+    return [f"columns left out: {listed(names)}"] if names else []

@@ -147,7 +147,7 @@ def _point_rows(layout: Layout, piece: Piece, batch: "pa.RecordBatch", first: in
     channels = [name for name in channels if name in held]
     return Rows(
         number,
-        key(batch, columns.id, layout.id_is_number, file, first),
+        _identity(layout, batch, file, first),
         piece.before + number - 1 if columns.time is None else _times(layout, batch.column(columns.time), file, first),
         key(batch, columns.group, layout.group_is_number, file, first),
         _label(layout, batch, file, first),
@@ -169,6 +169,17 @@ def key(batch: "pa.RecordBatch", name: str | None, number: bool, file: LogFile, 
         row = first + int(np.argmax(column.is_null().to_numpy(zero_copy_only=False)))
         raise DataError(f"{file.shown}, row {row}: column '{name}' is empty; fill it or drop the row")
     return column
+
+
+def _identity(layout: Layout, batch: "pa.RecordBatch", file: LogFile, first: int) -> "pa.Array | None":
+    try:
+        return key(batch, layout.columns.id, layout.id_is_number, file, first)
+    except DataError as error:
+        if not layout.id_is_guessed:
+            raise
+        raise DataError(f"{error}; this column was guessed to be the id: name another by --id, or add --id ''") from (
+            error.__cause__
+        )
 
 
 def _label(layout: Layout, batch: "pa.RecordBatch", file: LogFile, first: int) -> "pa.Array | None":

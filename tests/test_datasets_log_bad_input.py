@@ -155,7 +155,9 @@ def test_a_missing_id(tmp_path: Path) -> None:
     log = steady()
     log.loc[3, "unit"] = None
     path = saved(log, tmp_path / "log.csv")
-    assert refused(path) == f"{path}, row 4: column 'unit' is empty; fill it or drop the row"
+    guessed = "this column was guessed to be the id: name another by --id, or add --id ''"
+    assert refused(path) == f"{path}, row 4: column 'unit' is empty; fill it or drop the row; {guessed}"
+    assert refused(path, Columns("unit")) == f"{path}, row 4: column 'unit' is empty; fill it or drop the row"
 
 
 def test_an_infinite_value(tmp_path: Path) -> None:

@@ -1,0 +1,220 @@
+"""What a log's columns are taken for where nobody named them: by names and types, and by a sample of the rows."""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from tsjepa.containers import LABEL
+from tsjepa.datasets.dataset import DataError
+from tsjepa.datasets.log_files import LogFile
+from tsjepa.datasets.log_sample import Sample
+from tsjepa.datasets.log_settings import Columns
+from tsjepa.datasets.log_types import (
+    Schemas,
+    is_day,
+    is_key,
+    is_number,
+    is_stamp,
+    is_text,
+    is_time,
+    may_be_fraction,
+    mostly_numbers,
+    without_folders,
+)
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+TIME = re.compile(r"time|timestamp|datetime|date|ts|cycles?")
+# less sure than a type of timestamps
+LIKE_TIME = re.compile(r"time[_ (\[].*|.*[_ ](timestamp|date)")
+COUNTER = re.compile(r"cycles?")
+MACHINE = re.compile(r"(unit|machine|device|asset|equipment|engine)([_ ]?(id|no|nr|number))?")
+STRETCH = re.compile(r"(run|series|trial|session|experiment)([_ ]?(id|no|nr|number))?")
+ID = re.compile(rf"{MACHINE.pattern}|{STRETCH.pattern}|id([_ ]?(no|nr|number))?|.*[_ ]id")
+CHANNEL = re.compile(r"(channel|sensor|variable|tag|signal|metric|parameter|measurement)([_ ]?(id|name))?")
+# rows numbered by whoever wrote the table: no sensor
+INDEX = re.compile(r"|unnamed: \d+|__index_level_\d+__")
+VALUE = re.compile(r"val|value|reading|measured[_ ]value")
+# what stands beside a value in logs of one value a row, and is not measured itself
+STATUS = re.compile(
+    r".*(quality|status|flags?)|(.*[_ ])?(q|qc|state|code|valid|good|alarm|severity|priority|confidence|unit|node)"
+    r"|(seq|sequence)([_ ]?(id|no|nr|number))?|year|month|day|hour|minute|second"
+)
+
+
+def called(name: str, pattern: re.Pattern[str]) -> bool:
+    """Tell whether a column is called so, in whatever case, with or without blanks around it."""
+    return pattern.fullmatch(name.strip().lower()) is not None
+
+
+def pick(
+    schema: "pa.Schema", pattern: re.Pattern[str], taken: tuple[str | None, ...], fits: "Callable[[pa.Field], bool]"
+) -> str | None:
+    """Return the first column of a name and a type."""
+    found = [field.name for field in schema if called(field.name, pattern) and field.name not in taken and fits(field)]
+    return found[0] if found else None
+
+
+def listed(names: Sequence[str]) -> str:
+    """Write names for a sentence, not all of very many.
+
+    Examples
+    --------
+    >>> listed(["flow", "volt"])
+    "'flow', 'volt'"
+    """
+    shown = [f"'{name}'" for name in names]
+    return ", ".join(shown if len(shown) <= 12 else [*shown[:9], "...", *shown[-2:]])
+
+
+def time_by_name(schema: "pa.Schema") -> str | None:
+    """Return the column of times, by names and types."""
+    exact = [field.name for field in schema if is_stamp(field.type)]
+    named = pick(schema, TIME, (), lambda f: is_time(f.type) and not (is_day(f.type) or is_text(f.type)))
+    named = named or pick(schema, TIME, (), lambda field: is_time(field.type))
+    if named is not None:
+        # days order no rows that have times beside
+        return exact[0] if len(exact) == 1 and is_day(schema.field(named).type) else named
+    stamps = exact or [field.name for field in schema if is_day(field.type)]
+    if len(stamps) > 1:
+        raise DataError(f"{listed(stamps)} all hold times; name the one that orders the rows by --time")
+    return stamps[0] if stamps else pick(schema, LIKE_TIME, (), lambda field: is_time(field.type))
+
+
+def guess_time(schemas: Schemas, rows: Sample) -> str | None:
+    """Return the column of times: timestamps rather than a counter beside them, which passes over gaps."""
+    schema = without_folders(*schemas[0])
+    name = time_by_name(schema)
+    stamps = [field.name for field in schema if is_stamp(field.type)]
+    # a date that is the same for many counts, such as that of a machine's installation, orders no rows
+    if name is not None and called(name, COUNTER) and len(stamps) == 1 and rows.kinds(stamps[0]) >= rows.kinds(name):
+        return stamps[0]
+    return name
+
+
+def label_by_name(schema: "pa.Schema", taken: tuple[str | None, ...]) -> str | None:
+    """Return the column of labels, by its name."""
+    if {"x", "z"} & {name.lower() for name in schema.names}:  # then y is an axis, too
+        taken = (*taken, *(name for name in schema.names if name.lower() == "y"))
+    return pick(schema, LABEL, taken, lambda field: True)
+
+
+def is_measured(field: "pa.Field", rows: Sample) -> bool:
+    """Tell numbers with a fraction, which are no ids whatever they are called: the speed of an ``engine``."""
+    return may_be_fraction(field.type) and not rows.are_whole(field.name)
+
+
+def guess_id(
+    schemas: Schemas, rows: Sample, columns: Columns, time: str | None, channel: str | None
+) -> tuple[str | None, list[str]]:
+    """Return the column of ids, and sentences about others that are called like one.
+
+    Raises
+    ------
+    DataError
+        If it has another value in every row, so that each row would be a series.
+    """
+    file, schema = schemas[0]
+    aside = {time, channel, columns.label, *(columns.channels or ())}
+    named = [field for field in schema if called(field.name, ID) and field.name not in aside]
+    held = [field for field in named if is_key(field.type) and rows.held(field.name)]
+    fit = [field.name for field in held if not is_measured(field, rows)]
+    if channel is not None:
+        fit = [name for name in fit if not is_told_by(channel, name, rows)]
+    again = [name for name in fit if len(rows.held(name)) < 2 or rows.repeats(name)]
+    if again:
+        machines = [name for name in again if called(name, MACHINE)]
+        return (machines[0] if machines and _may_be_key(again[0]) else again[0]), []
+    for name in fit:
+        # where rows share a time, something tells them apart
+        if not _may_be_key(name) or (time is not None and rows.repeats(time)):
+            raise DataError(
+                f"{file.shown}: column '{name}' is called like an id, and has another value in every row; name the "
+                "column of ids by --id, or add --id '' where there is none"
+            )
+    unread = [field for field in named if not (is_key(field.type) or str(field.type) == "null")]
+    return None, [
+        *(f"column '{name}' has another value in every row: it is taken for no id" for name in fit),
+        *(
+            f"column '{field.name}' is called like an id, and holds {field.type}: it is left out, and machines that it "
+            "tells apart are taken for one; write it as whole numbers or text if there are such"
+            for field in unread
+        ),
+    ]
+
+
+def _may_be_key(name: str) -> bool:
+    """Tell names of ids that a key of rows in a data base may have, too."""
+    return not (called(name, MACHINE) or called(name, STRETCH))
+
+
+def is_told_by(channel: str, name: str, rows: Sample) -> bool:
+    """Tell what belongs to a channel, such as its unit of measurement: several values, one for each channel."""
+    return rows.kinds(name) > 1 and rows.kinds(channel, name) == rows.kinds(channel)
+
+
+def guess_long(schemas: Schemas, rows: Sample, columns: Columns, time: str | None) -> tuple[str | None, str | None]:
+    """Return the columns of channels and values, None where a row holds all values of a time.
+
+    Raises
+    ------
+    DataError
+        If rows may be read either way.
+    """
+    file, schema = schemas[0]
+    if time is None or (columns.channels is not None and set(columns.channels) <= set(schema.names)):
+        return None, None
+    taken = (time, columns.id, columns.label)
+    # channels that are no columns ask for the long form
+    asked = columns.channels is not None
+    channel = pick(schema, CHANNEL, taken, lambda field: is_key(field.type) and (asked or _may_name(field, rows)))
+    value = _values(file, schema, taken)
+    if channel is None or value is None:
+        return None, None
+    others = _measured_beside(schemas[0], columns, (time, channel, value))
+    if asked or not others:
+        return channel, value
+    if called(channel, ID):  # then each of them may be a series with all these values
+        return None, None
+    if not _several_a_time(schema, rows, time, channel, value):
+        raise DataError(
+            f"{file.shown}: a row may be one value, in '{value}', of the channel in '{channel}', or have "
+            f"{listed([*others, value])} of one time: name the channels by --channels, as they stand in '{channel}' or "
+            "as columns are called"
+        )
+    return channel, value
+
+
+def _may_name(field: "pa.Field", rows: Sample) -> bool:
+    return not is_number(field.type) or rows.are_whole(field.name)
+
+
+def _values(file: LogFile, schema: "pa.Schema", taken: tuple[str | None, ...]) -> str | None:
+    own = without_folders(file, schema)
+    value = pick(own, VALUE, taken, lambda field: is_number(field.type))
+    text = pick(own, VALUE, taken, lambda field: is_text(field.type))
+    return text if value is None and text is not None and mostly_numbers(file, text) else value
+
+
+def _measured_beside(first: "tuple[LogFile, pa.Schema]", columns: Columns, taken: tuple[str, ...]) -> list[str]:
+    """Return columns of numbers that are measured, as far as names tell, and that the long form has no place for."""
+    import pyarrow as pa
+
+    aside = {*taken, columns.id, columns.label, columns.group}
+    patterns = (ID, LABEL, INDEX, STATUS, TIME, LIKE_TIME, CHANNEL)
+    return [
+        field.name
+        for field in without_folders(*first)
+        if is_number(field.type)
+        and not (pa.types.is_boolean(field.type) or pa.types.is_null(field.type))
+        and field.name not in aside
+        and not any(called(field.name, pattern) for pattern in patterns)
+    ]
+
+
+def _several_a_time(schema: "pa.Schema", rows: Sample, time: str, channel: str, value: str) -> bool:
+    """Tell whether rows that have one time differ in nothing but their channel, and what belongs to it."""
+    others = [field for field in schema if field.name not in (time, channel, value)]
+    words = [field.name for field in others if is_text(field.type) or (called(field.name, ID) and is_key(field.type))]
+    return rows.repeats(time, *(name for name in words if not is_told_by(channel, name, rows)))

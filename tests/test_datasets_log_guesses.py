@@ -1,0 +1,210 @@
+"""What columns of a log are taken for by their values, where names and types do not say enough."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pyarrow.csv import write_csv
+
+from tsjepa.datasets import DataError
+from tsjepa.datasets.logs import Columns, LogWindows, Windowing, load_log
+
+ROWS = 40
+SECOND = np.timedelta64(1, "s")
+TIME = np.datetime64("2026-03-01", "us") + SECOND * np.arange(ROWS)
+WAVE = np.sin(np.arange(ROWS))
+EVERY = np.arange(ROWS)
+
+
+def saved(path: Path, **columns: Any) -> Path:
+    save = {".csv": write_csv, ".parquet": pq.write_table}[path.suffix]
+    save(pa.table(columns), str(path))
+    return path
+
+
+def logged(source: Path, columns: Columns | None = None) -> LogWindows:
+    return load_log(source, columns, Windowing(8), cache_dir=source.parent / "cache")
+
+
+def refused(source: Path, columns: Columns | None = None) -> str:
+    with pytest.raises(DataError) as caught:
+        logged(source, columns)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def ids(windows: LogWindows) -> list[Any]:
+    return sorted(set(windows.index().to_pydict()["id"]))
+
+
+def interleaved(**columns: Any) -> dict[str, Any]:
+    """Return rows of two machines that report at the same times."""
+    return {"time": np.repeat(TIME[: ROWS // 2], 2), "flow": WAVE, **columns}
+
+
+TWO = ["a", "b"] * (ROWS // 2)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+@pytest.mark.parametrize(("key", "machine"), [("id", "device"), ("record_id", "machine")])
+def test_keys_of_rows_are_no_ids(tmp_path: Path, suffix: str, key: str, machine: str) -> None:
+    log = saved(tmp_path / f"log.{suffix}", **{key: EVERY}, **interleaved(), **{machine: TWO})
+    found = logged(log)
+    assert (found.columns.id, found.channels, ids(found)) == (machine, ("flow",), ["a", "b"])
+    assert f"columns left out: '{key}'" in found.notes
+    # as a model was trained before that remembers its columns
+    assert len(ids(logged(log, Columns(key, "time", ("flow",))))) == ROWS
+
+
+def test_a_key_alone_is_said_to_be_no_id(tmp_path: Path) -> None:
+    found = logged(saved(tmp_path / "log.csv", id=EVERY, time=TIME, flow=WAVE))
+    assert (found.columns.id, found.channels, found.n_cases) == (None, ("flow",), ROWS // 8)
+    assert "column 'id' has another value in every row: it is taken for no id" in found.notes
+
+
+def test_a_key_is_told_where_something_unknown_tells_machines_apart(tmp_path: Path) -> None:
+    log = saved(tmp_path / "log.csv", id=EVERY, **interleaved(), Anlage=TWO)
+    assert "column 'id' is called like an id, and has another value in every row; name the column" in refused(log)
+    assert ids(logged(log, Columns("Anlage"))) == ["a", "b"]
+
+
+@pytest.mark.parametrize("name", ["machine", "run_id"])
+def test_a_machine_in_each_row_is_told(tmp_path: Path, name: str) -> None:
+    log = saved(tmp_path / "log.csv", **{name: EVERY}, time=TIME, flow=WAVE)
+    assert f"column '{name}' is called like an id, and has another value in every row" in refused(log)
+    assert logged(log, Columns("")).n_cases == ROWS // 8
+    log = saved(tmp_path / "one.csv", **{name: EVERY[:1]}, time=TIME[:1], flow=WAVE[:1])
+    assert logged(log).columns.id == name
+
+
+def test_an_empty_column_is_no_id(tmp_path: Path) -> None:
+    log = saved(tmp_path / "log.parquet", machine=pa.nulls(ROWS, pa.string()), **interleaved(unit=TWO))
+    assert logged(log).columns.id == "unit"
+    log = saved(tmp_path / "one.parquet", machine=pa.nulls(ROWS, pa.float64()), time=TIME, flow=WAVE)
+    assert (logged(log).columns.id, logged(log).channels) == (None, ("flow",))
+
+
+def test_ids_may_come_again_in_another_file_only(tmp_path: Path) -> None:
+    (tmp_path / "log").mkdir()
+    for at in range(20):
+        saved(tmp_path / f"log/{at:02}.csv", machine=EVERY, time=np.repeat(TIME[at], ROWS), flow=WAVE)
+    assert ids(logged(tmp_path / "log")) == EVERY.tolist()
+
+
+def test_machines_come_before_other_ids_that_repeat(tmp_path: Path) -> None:
+    found = logged(saved(tmp_path / "log.csv", site_id=["x"] * ROWS, **interleaved(), machine=TWO))
+    assert (found.columns.id, ids(found)) == ("machine", ["a", "b"])
+    for run in ("run", "run_id"):
+        log = saved(tmp_path / f"{run}.csv", **{run: TWO}, **interleaved(), machine=["x"] * ROWS)
+        assert logged(log).columns.id == run
+
+
+def test_what_is_called_like_an_id_and_cannot_be_one_is_said(tmp_path: Path) -> None:
+    log = saved(tmp_path / "log.parquet", time=TIME, flow=WAVE, run=[True, False] * (ROWS // 2))
+    note = "column 'run' is called like an id, and holds bool: it is left out, and machines that it tells apart are"
+    assert note in " ".join(logged(log).notes)
+    assert note not in " ".join(logged(log, Columns("")).notes)
+    found = logged(log, Columns(channels=("flow", "run")))
+    assert (found.channels, note in " ".join(found.notes)) == (("flow", "run"), False)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_what_is_measured_is_no_id(tmp_path: Path, suffix: str) -> None:
+    found = logged(saved(tmp_path / f"log.{suffix}", time=TIME, flow=WAVE, engine=1500 + np.round(WAVE, 1)))
+    assert (found.columns.id, found.channels) == (None, ("flow", "engine"))
+
+
+def test_a_guessed_id_is_called_so_where_it_is_refused(tmp_path: Path) -> None:
+    rows = "".join(f"{at // 2},2.5,{at % 2 if at < 100_000 else 1.5}\n" for at in range(100_001))
+    (tmp_path / "log.csv").write_text("time,flow,engine\n" + rows)
+    sentence = "row 100001: column 'engine' holds '1.5', which is not a whole number; mend it or drop the row"
+    guessed = "; this column was guessed to be the id: name another by --id, or add --id ''"
+    assert sentence + guessed in refused(tmp_path / "log.csv")
+    assert refused(tmp_path / "log.csv", Columns("engine")).endswith(sentence)
+
+
+def in_turns(**columns: Any) -> dict[str, Any]:
+    """Return rows of one value each, of two channels in turns."""
+    return {"time": np.repeat(TIME[: ROWS // 2], 2), "tag": ["p", "t"] * (ROWS // 2), "value": WAVE, **columns}
+
+
+def test_a_wide_log_with_a_gateway_stays_wide(tmp_path: Path) -> None:
+    columns = {"time": TIME, "temperature": WAVE, "humidity": WAVE, "sensor_id": ["gw1"] * ROWS, "value": WAVE}
+    log = saved(tmp_path / "log.csv", **columns)
+    found = logged(log)
+    assert (found.columns.id, found.channels) == ("sensor_id", ("temperature", "humidity", "value"))
+    # as a model was trained before that remembers its channels
+    assert logged(log, Columns(None, "time", ("gw1",))).channels == ("gw1",)
+
+
+def test_strengths_of_a_signal_name_no_channels(tmp_path: Path) -> None:
+    signal = -60 - EVERY % 3
+    log = saved(tmp_path / "log.csv", time=TIME, temperature=WAVE, signal=signal, value=WAVE)
+    assert logged(log).channels == ("temperature", "signal", "value")
+    assert logged(log, Columns(None, "time", ("-60", "-61", "-62"))).channels == ("-60", "-61", "-62")
+    assert logged(saved(tmp_path / "two.csv", time=TIME, signal=signal, value=WAVE)).channels == ("signal", "value")
+
+
+def test_what_the_long_form_leaves_out_is_said(tmp_path: Path) -> None:
+    aside = {"OPCQuality": [192] * ROWS, "alarm": [0] * ROWS, "comment": ["ok"] * ROWS}
+    for name, time in (("both", {}), ("each", {"time": TIME})):  # channels at the same times, and in turns
+        found = logged(saved(tmp_path / f"{name}.csv", **{**in_turns(**aside), **time}))
+        assert found.channels == ("p", "t")
+        assert "columns left out: 'OPCQuality', 'alarm', 'comment'" in found.notes
+
+
+def test_several_values_of_one_time_are_long(tmp_path: Path) -> None:
+    found = logged(saved(tmp_path / "log.csv", **in_turns(minimum=WAVE - 1, machine=["a"] * ROWS)))
+    assert (found.columns.id, found.channels) == ("machine", ("p", "t"))
+    assert "columns left out: 'minimum'" in found.notes
+
+
+def test_rows_that_may_be_read_either_way_are_told(tmp_path: Path) -> None:
+    log = saved(tmp_path / "log.csv", **{**in_turns(minimum=WAVE - 1), "time": TIME})
+    sentence = (
+        "a row may be one value, in 'value', of the channel in 'tag', or have 'minimum', 'value' of one time: name"
+    )
+    assert sentence in refused(log)
+    assert logged(log, Columns(channels=("p", "t"))).channels == ("p", "t")
+    assert logged(log, Columns(channels=("minimum", "value"))).channels == ("minimum", "value")
+
+
+def test_units_of_measurement_are_no_machines(tmp_path: Path) -> None:
+    log = saved(tmp_path / "log.csv", **in_turns(unit=["bar", "C"] * (ROWS // 2)))
+    found = logged(log)
+    assert (found.columns.id, found.channels, found.n_cases) == (None, ("p", "t"), 3)
+    assert "columns left out: 'unit'" in found.notes
+    assert ids(logged(log, Columns("unit", "time", ("p", "t")))) == ["C", "bar"]
+    machines = np.repeat(["u1", "u2"], ROWS // 2)
+    assert ids(logged(saved(tmp_path / "two.csv", **in_turns(unit=machines)))) == ["u1", "u2"]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_timestamps_come_before_a_counter(tmp_path: Path, suffix: str) -> None:
+    late = TIME + np.where(EVERY < ROWS // 2, 0, 3600) * SECOND
+    log = saved(tmp_path / f"log.{suffix}", cycle=EVERY, timestamp=late, flow=WAVE)
+    found = logged(log)
+    assert (found.columns.time, found.channels) == ("timestamp", ("flow",))
+    assert "columns left out: 'cycle'" in found.notes
+    assert any(note.startswith("gaps of more than 10s") for note in found.notes)
+    assert logged(log, Columns(None, "cycle", ("flow",))).columns.time == "cycle"
+
+
+def test_a_counter_stays_beside_dates_that_order_no_rows(tmp_path: Path) -> None:
+    built = np.repeat(TIME[:2], ROWS // 2)
+    machine, cycle = np.repeat([1, 2], ROWS // 2), np.tile(EVERY[: ROWS // 2], 2)
+    found = logged(saved(tmp_path / "log.csv", unit=machine, cycle=cycle, built=built, flow=WAVE))
+    assert (found.columns.id, found.columns.time, found.channels) == ("unit", "cycle", ("flow",))
+
+
+def test_a_name_of_a_folder_may_be_an_id(tmp_path: Path) -> None:
+    for machine in ("a", "b"):
+        (tmp_path / f"log/machine={machine}").mkdir(parents=True)
+        saved(tmp_path / f"log/machine={machine}/x.csv", time=TIME, flow=WAVE, id=EVERY)
+    found = logged(tmp_path / "log")
+    assert (found.columns.id, ids(found)) == ("machine", ["a", "b"])
+    assert re.search("columns left out: 'id'", " ".join(found.notes))
