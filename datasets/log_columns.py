@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from tsjepa.containers import LABEL
 from tsjepa.datasets.dataset import DataError
+from tsjepa.datasets.log_dates import check_digits, check_unread
 from tsjepa.datasets.log_files import LogFile
 from tsjepa.datasets.log_guesses import (
     CHANNEL,
@@ -120,7 +121,7 @@ def make_layout(schemas: Schemas, columns: Columns) -> Layout:
     if lists and columns.time is None:
         return _list_layout(schemas, columns, lists)
     rows = Sample(schemas)
-    time = _given(columns.time, lambda: guess_time(schemas, rows))
+    time, unread = _times(schemas, rows, columns)
     channel, value = guess_long(schemas, rows, columns, time)
     identity, id_notes = columns.id or None, list[str]()
     if columns.id is None:
@@ -149,8 +150,17 @@ def make_layout(schemas: Schemas, columns: Columns) -> Layout:
         label_is_number=is_target(schemas, label),
         channel=channel or "",
         value=value or "",
-        notes=(*_said(chosen, columns, id_by), *id_notes, *found_notes, *_said_of_decimals(schemas)),
+        notes=(*_said(chosen, columns, id_by), *unread, *id_notes, *found_notes, *_said_of_decimals(schemas)),
     )
+
+
+def _times(schemas: Schemas, rows: Sample, columns: Columns) -> tuple[str | None, list[str]]:
+    """Take or guess the column of times, and tell others that cannot be read."""
+    if columns.time is not None:
+        return columns.time or None, []
+    time = guess_time(schemas, rows)
+    check_digits(schemas, rows, time)
+    return time, check_unread(schemas, rows, columns, time)
 
 
 def _list_layout(schemas: Schemas, columns: Columns, lists: list[str]) -> Layout:

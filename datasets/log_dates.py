@@ -1,0 +1,139 @@
+"""Times that stand in a log and cannot be read as they are written, told before they are passed over."""
+
+import re
+from typing import TYPE_CHECKING
+
+from tsjepa.containers import LABEL
+from tsjepa.datasets.dataset import DataError
+from tsjepa.datasets.log_files import LogFile
+from tsjepa.datasets.log_guesses import COUNTER, ID, TIME, called, listed
+from tsjepa.datasets.log_reading import sample
+from tsjepa.datasets.log_sample import Sample
+from tsjepa.datasets.log_settings import Columns
+from tsjepa.datasets.log_types import Schemas, inner, is_day, is_key, is_number, is_text, without_folders
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+MONTH = "(jan|feb|mar|mär|apr|may|mai|jun|jul|aug|sep|oct|okt|nov|dec|dez)[a-zä]*"
+DAY = (
+    r"((19|20)\d\d[-./]\d{1,2}[-./]\d{1,2}|\d{1,2}[-./]\d{1,2}[-./](19|20)\d\d"
+    rf"|\d{{1,2}}[-. ]*{MONTH}[-., ]*\d{{2,4}}|{MONTH}[. ]*\d{{1,2}}[, ]+\d{{4}})"
+)
+# two digits of a year need a time of day behind, since versions are written so
+SHORT_DAY = r"\d{1,2}[-./]\d{1,2}[-./]\d\d"
+CLOCK = r"\d{1,2}:\d\d(:\d\d([.,]\d+)?)?( ?[ap]\.?m\.?)?( ?(z|utc|gmt|[-+]\d\d(:?\d\d)?))?"
+WRITTEN = re.compile(rf"{DAY}|(({DAY}|{SHORT_DAY})[t, ]+)?{CLOCK}", re.IGNORECASE)
+ISO = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[-+]\d\d(:?\d\d)?)?")
+DIGITS_DAY = r"(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])"
+DIGITS = re.compile(rf"{DIGITS_DAY}(([01]\d|2[0-3])[0-5]\d([0-5]\d(\d{{3}})?)?)?")
+SUCH_AS = "one column of times such as 2026-03-01 13:00:00"
+
+
+def check_digits(schemas: Schemas, rows: Sample, time: str | None) -> None:
+    """Refuse numbers for times that are dates in digits: they leap from minute to minute and from day to day.
+
+    Raises
+    ------
+    DataError
+        If a column of times that was guessed holds such.
+    """
+    file, schema = schemas[0][0], without_folders(*schemas[0])
+    if time is None or not is_number(schema.field(time).type) or not rows.held(time):
+        return
+    named = (field for field in schema if called(field.name, TIME) and not called(field.name, COUNTER))
+    others = [field for field in named if field.name != time]
+    beside = [field.name for field in others if is_number(field.type) and _is_clock(rows, field.name)]
+    if _is_clock(rows, time):
+        beside = [field.name for field in others if is_day(field.type) or _are_days(rows, field)]
+    elif not rows.all_are(DIGITS, time):
+        return
+    elif not beside:
+        raise DataError(
+            f"{file.shown}: column '{time}' holds {rows.held(time)[0]}, a date in digits, which as a number leaps from "
+            f"minute to minute or from month to month; write {SUCH_AS}, or name it by --time if it is a plain number"
+        )
+    if beside:
+        raise DataError(
+            f"{file.shown}: '{time}' and '{beside[0]}' hold a date and a time of day; join them into {SUCH_AS}, or "
+            "name one by --time"
+        )
+
+
+def _are_days(rows: Sample, field: "pa.Field") -> bool:
+    return is_number(field.type) and bool(rows.held(field.name)) and rows.all_are(DIGITS, field.name)
+
+
+def _is_clock(rows: Sample, name: str) -> bool:
+    """Tell times of day in digits, such as 130000, from seconds that are counted."""
+    cells = set(rows.held(name))
+    if not all(re.fullmatch(r"\d{1,6}", cell) for cell in cells):
+        return False
+    numbers = [int(cell) for cell in cells]
+    valid = all(number < 240_000 and number // 100 % 100 < 60 and number % 100 < 60 for number in numbers)
+    return valid and max(numbers, default=0) >= 60
+
+
+def check_unread(schemas: Schemas, rows: Sample, columns: Columns, time: str | None) -> list[str]:
+    """Tell dates and times of day that are written so that no column of times was found, or only a counter.
+
+    Returns
+    -------
+    list of str
+        A sentence for where channels were named, maybe by a checkpoint, whose log was read so before.
+
+    Raises
+    ------
+    DataError
+        If there are such, and no channels were named.
+    """
+    file, schema = schemas[0][0], without_folders(*schemas[0])
+    if columns.time is not None or not _is_doubtful(schema, time):
+        return []
+    unread = [name for name in _written_times(file, schema, columns) if rows.held(name)]
+    if not _order_rows(schema, rows, time, unread):
+        return []
+    held = f"{listed(unread)} hold{'s' * (len(unread) == 1)} {listed([rows.held(name)[0] for name in unread])}"
+    can_be_read = len(unread) == 1 and rows.all_are(ISO, unread[0])
+    advice = f"name it by --time '{unread[0]}'" if can_be_read else f"write {SUCH_AS}, and name it by --time"
+    if columns.channels is not None:
+        return [f"{held}, which is not used, so that gaps may not be seen: {advice}"]
+    known = "no column of times was found" if time is None else f"'{time}' would be the column of times"
+    keep = "--time '' takes rows as in order and evenly spaced" if time is None else f"--time '{time}' keeps it"
+    raise DataError(f"{file.shown}: {known}, but {held}: {advice}; {keep}")
+
+
+def _is_doubtful(schema: "pa.Schema", time: str | None) -> bool:
+    if time is None:
+        return True
+    return is_number(schema.field(time).type) and (called(time, COUNTER) or not called(time, TIME))
+
+
+def _order_rows(schema: "pa.Schema", rows: Sample, time: str | None, unread: list[str]) -> bool:
+    """Tell whether dates may order rows, and do it better than a counter, or a column that is no time after all."""
+    most = max((rows.kinds(name) for name in unread), default=0)
+    if most < 2 or time is None:
+        return most > 1
+    if called(time, COUNTER):  # a date that is the same for many counts orders no rows
+        return most >= rows.kinds(time)
+    words = [f.name for f in schema if is_text(f.type) or (called(f.name, ID) and is_key(f.type))]
+    return rows.repeats(time, *(name for name in words if name not in (time, *unread)))
+
+
+def _written_times(file: LogFile, schema: "pa.Schema", columns: Columns) -> list[str]:
+    """Return columns most of whose cells are dates or times of day, none of which is known to be something else."""
+    import pyarrow as pa
+
+    aside = {columns.id, columns.label, columns.group, *(columns.channels or ())}
+    found = []
+    for field in schema:
+        if field.name in aside or called(field.name, ID) or called(field.name, LABEL):
+            continue
+        if pa.types.is_time(inner(field.type)) or (is_text(field.type) and _are_written(file, field.name)):
+            found.append(field.name)
+    return found
+
+
+def _are_written(file: LogFile, name: str) -> bool:
+    cells = [cell.strip() for cell in sample(file, name).to_pylist() if cell]
+    return 2 * sum(WRITTEN.fullmatch(cell) is not None for cell in cells) > len(cells)

@@ -1,0 +1,141 @@
+"""Dates and times of day that cannot be read as they are written are told, and gaps are not passed over."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tsjepa.datasets import DataError
+from tsjepa.datasets.log_dates import WRITTEN
+from tsjepa.datasets.logs import Columns, LogWindows, Windowing, load_log
+
+ROWS = 200
+TIME = pd.Series(pd.date_range("2026-03-01", periods=ROWS, freq="1s"))
+WAVE = np.sin(np.arange(ROWS))
+
+
+def saved(path: Path, **columns: Any) -> Path:
+    table = pd.DataFrame(columns)
+    table.to_csv(path, index=False, sep=";") if path.suffix == ".csv" else table.to_parquet(path)
+    return path
+
+
+def logged(source: Path, columns: Columns | None = None) -> LogWindows:
+    return load_log(source, columns, Windowing(8), cache_dir=source.parent / "cache")
+
+
+def refused(source: Path, columns: Columns | None = None) -> str:
+    with pytest.raises(DataError) as caught:
+        logged(source, columns)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("01.03.2026 00:00:00", "1.3.2026", "03/01/2026 1:05 PM", "01.03.26 00:00", "2026/3/1 13:00:00,5"),
+        *("2026-03-01", "2026-03-01T13:00:00Z", "2026-03-01 13:00+01:00", "13:00:00", "13:00", "1:00:00.250 am"),
+        *("1-Mar-2026 13:00", "01 März 2026", "Mar 1, 2026 13:00:05", "01-MAR-26"),
+    ],
+)
+def test_what_reads_as_a_time(text: str) -> None:
+    assert WRITTEN.fullmatch(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["1.2.3", "10.11.12", "2026", "20260301", "12-34-5678", "5 bar 20", "192.168.0.1", "a:b", "1:2", "ok", ""]
+)
+def test_what_reads_as_something_else(text: str) -> None:
+    assert not WRITTEN.fullmatch(text)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_dates_that_are_not_iso_are_told(tmp_path: Path, suffix: str) -> None:
+    written = TIME.dt.strftime("%d.%m.%Y %H:%M:%S")
+    log = saved(tmp_path / f"log.{suffix}", Zeitstempel=written, flow=WAVE)
+    assert refused(log) == (
+        f"{log}: no column of times was found, but 'Zeitstempel' holds '01.03.2026 00:00:00': write one column of "
+        "times such as 2026-03-01 13:00:00, and name it by --time; --time '' takes rows as in order and evenly spaced"
+    )
+    assert logged(log, Columns(time="")).channels == ("flow",)
+
+
+def test_channels_that_are_named_are_read_as_by_models_that_have_them(tmp_path: Path) -> None:
+    log = saved(tmp_path / "log.csv", Zeitstempel=TIME.dt.strftime("%d.%m.%Y %H:%M:%S"), flow=WAVE)
+    found = logged(log, Columns(channels=("flow",)))
+    assert (found.columns.time, found.n_cases) == (None, ROWS // 8)
+    assert "'Zeitstempel' holds '01.03.2026 00:00:00', which is not used, so that gaps may not be seen" in " ".join(
+        found.notes
+    )
+
+
+def test_a_date_and_a_time_of_day_are_told_together(tmp_path: Path) -> None:
+    day, clock = TIME.dt.strftime("%d.%m.%Y"), TIME.dt.strftime("%H:%M:%S")
+    assert "but 'Datum', 'Uhrzeit' hold '01.03.2026', '00:00:00': write one column of times" in refused(
+        saved(tmp_path / "log.csv", Datum=day, Uhrzeit=clock, flow=WAVE)
+    )
+    assert "but 'time' holds '00:00:00': write" in refused(saved(tmp_path / "clock.csv", time=clock, flow=WAVE))
+    log = saved(tmp_path / "log.parquet", clock=TIME.dt.time, flow=WAVE)
+    assert "but 'clock' holds '00:00:00" in refused(log)
+
+
+def test_dates_that_can_be_read_need_a_name(tmp_path: Path) -> None:
+    log = saved(tmp_path / "log.parquet", wann=TIME.astype(str), flow=WAVE)
+    assert "but 'wann' holds '2026-03-01 00:00:00': name it by --time 'wann'; --time ''" in refused(log)
+    assert logged(log, Columns(time="wann")).step == "1s"
+
+
+@pytest.mark.parametrize("counter", ["cycle", "time_in_state"])
+def test_a_counter_does_not_hide_dates(tmp_path: Path, counter: str) -> None:
+    written = TIME.dt.strftime("%d.%m.%Y %H:%M:%S")
+    counted = np.arange(ROWS) if counter == "cycle" else np.arange(ROWS) % 40
+    log = saved(tmp_path / "log.csv", Zeitstempel=written, **{counter: counted}, flow=WAVE)
+    assert f"'{counter}' would be the column of times, but 'Zeitstempel' holds '01.03.2026 00:00:00'" in refused(log)
+
+
+@pytest.mark.parametrize("runs", [1, 2])
+def test_seconds_are_times_beside_a_clock(tmp_path: Path, runs: int) -> None:
+    run, seconds = np.repeat(np.arange(runs), ROWS // runs), np.tile(np.arange(ROWS // runs), runs)
+    columns = {"run": run, "Time [s]": seconds, "Uhrzeit": TIME.dt.strftime("%H:%M:%S")}
+    assert logged(saved(tmp_path / "log.csv", **columns, flow=WAVE)).columns.time == "Time [s]"
+
+
+def test_words_and_dates_of_installation_are_no_times(tmp_path: Path) -> None:
+    aside = {"version": ["1.2.3", "1.2.4"] * (ROWS // 2), "built": ["01.03.2020"] * ROWS, "state": ["ok"] * ROWS}
+    assert logged(saved(tmp_path / "log.csv", flow=WAVE, **aside)).columns.time is None
+    unit, cycle = np.repeat([1, 2], ROWS // 2), np.tile(np.arange(ROWS // 2), 2)
+    built = np.repeat(["01.03.2020", "02.03.2020"], ROWS // 2)
+    found = logged(saved(tmp_path / "units.csv", unit=unit, cycle=cycle, built=built, flow=WAVE))
+    assert found.columns.time == "cycle"
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+@pytest.mark.parametrize("form", ["%Y%m%d%H%M%S", "%Y%m%d%H%M", "%Y%m%d"])
+def test_dates_in_digits_are_told(tmp_path: Path, suffix: str, form: str) -> None:
+    step = {"%Y%m%d%H%M%S": "1s", "%Y%m%d%H%M": "1min", "%Y%m%d": "1D"}[form]
+    number = pd.Series(pd.date_range("2026-03-01", periods=ROWS, freq=step)).dt.strftime(form).astype("int64")
+    log = saved(tmp_path / f"log.{suffix}", timestamp=number, flow=WAVE)
+    assert f"column 'timestamp' holds {number[0]}, a date in digits, which as a number leaps" in refused(log)
+    assert logged(log, Columns(time="timestamp")).columns.time == "timestamp"
+    whole = saved(tmp_path / "floats.parquet", time=number.astype(float), flow=WAVE)
+    assert f"column 'time' holds {number[0]}, a date in digits" in refused(whole)
+
+
+@pytest.mark.parametrize("first", ["date", "time"])
+@pytest.mark.parametrize("day", ["%Y%m%d", "%Y-%m-%d"])
+def test_a_date_and_a_time_of_day_in_digits_are_told(tmp_path: Path, first: str, day: str) -> None:
+    columns = {"date": TIME.dt.strftime(day), "time": TIME.dt.strftime("%H%M%S")}
+    ordered = {first: columns.pop(first), **columns}
+    sentence = refused(saved(tmp_path / "log.csv", **ordered, flow=WAVE))
+    assert "hold a date and a time of day; join them into one column of times such as 2026-03-01 13:00:00" in sentence
+    assert "'date'" in sentence
+    assert "'time'" in sentence
+
+
+@pytest.mark.parametrize("start", [1_772_323_200, 1_772_323_200_000, 0, 20_260_331])
+def test_counted_times_stay_numbers(tmp_path: Path, start: int) -> None:
+    found = logged(saved(tmp_path / "log.csv", date=["2026-03-01"] * ROWS, time=start + np.arange(ROWS), flow=WAVE))
+    assert found.columns.time == "time"
