@@ -132,7 +132,7 @@ def test_a_word_that_is_neither_true_nor_false(tmp_path: Path, monkeypatch: pyte
 def test_ids_that_are_too_large_for_a_number(tmp_path: Path) -> None:
     log = steady().assign(unit=np.repeat(np.uint64([2**63 + 5, 2**63 + 7]), 40))
     for path in (saved(log, tmp_path / f"log.{suffix}") for suffix in ("csv", "parquet")):
-        assert refused(path) == (
+        assert refused(path, Columns(id="unit")) == (
             f"{path}, row 1: column 'unit' holds '9223372036854775813', which is too large for a whole number of 64 "
             "bits; write ids as text, and times in a coarser unit"
         )
