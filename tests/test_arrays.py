@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from tsjepa import TSJEPAEmbedder
-from tsjepa.arrays import DataWarning, as_series, last_valid, remarks
+from tsjepa.arrays import DataWarning, as_series, last_valid, remarks, unmasked
 
 NAN, INF = float("nan"), float("inf")
 floats = st.floats(-(2.0**100), 2.0**100, width=32) | st.just(NAN)
@@ -107,6 +107,28 @@ def test_series_stay_what_they_are() -> None:
 def test_an_array_of_series_is_a_list_of_them() -> None:
     series = as_series(np.array([np.arange(3.0), np.arange(2.0)], dtype=object))
     assert series.valid.tolist() == [[[True] * 3], [[True, True, False]]]
+
+
+@pytest.mark.parametrize("n_dims", [2, 3])
+def test_an_array_of_objects_that_are_numbers_stays_an_array(n_dims: int) -> None:
+    X = np.arange(6.0).reshape((2, 3) if n_dims == 2 else (2, 1, 3)).astype(object)
+    X[0, ..., 1] = None
+    assert unmasked(X) is X
+    assert as_series(X).valid.tolist() == [[[True, False, True]], [[True] * 3]]
+
+
+def test_channels_that_differ_in_length_are_refused_with_their_case() -> None:
+    with pytest.raises(ValueError, match=r"^channels of case 1 of X differ in length: fill them up with NaN"):
+        as_series([[[1.0], [2.0]], [[1.0, 2.0], [3.0]]])
+
+
+@pytest.mark.parametrize("other", ["1", b"1", np.datetime64("2024-01-01"), np.timedelta64(1, "s"), pd.Timestamp(0)])
+def test_text_and_times_are_refused_among_objects_too(other: object) -> None:
+    X = np.array([[1.0, 2.0], [3.0, None]], dtype=object)
+    X[1, 1] = other
+    for form in (X, list(X), [X[0], X[1, 1:]]):
+        with pytest.raises(ValueError, match="X must hold real numbers, but holds "):
+            as_series(form)
 
 
 @pytest.mark.parametrize("value", [INF, -INF, 1e39, -1e300])

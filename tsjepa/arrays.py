@@ -1,6 +1,9 @@
 """What X may be: 2-D and 3-D arrays and lists of series, to values and a mask of what was measured."""
 
+import sys
+import warnings
 from collections.abc import Sequence
+from datetime import date, timedelta
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -8,10 +11,31 @@ from numpy.typing import NDArray
 
 # Roundings of a channel's largest magnitude within which its values are taken for equal
 ROUNDINGS = 16
+# Objects that are no numbers, though numpy makes numbers of them
+NO_NUMBERS = (str, bytes, date, timedelta, np.datetime64, np.timedelta64)
+# Packages whose calls stand between a user's line and what is found in its data
+BETWEEN = ("tsjepa", "sklearn", "joblib", "aeon", "sktime")
 
 
 class DataWarning(UserWarning):
     """Something about the data that a user should know, and that is not an error."""
+
+
+def warn(text: str, kind: type[Warning] = DataWarning) -> None:
+    """Warn at the user's line that led here, whatever calls of this package and its hosts lie between.
+
+    Examples
+    --------
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always")
+    ...     warn("the sensor stands still")
+    >>> str(caught[0].message)
+    'the sensor stands still'
+    """
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in BETWEEN:
+        level, frame = level + 1, frame.f_back
+    warnings.warn(text, kind, stacklevel=level)
 
 
 class Series(NamedTuple):
@@ -159,7 +183,11 @@ def unmasked(X: Any) -> Any:
     if isinstance(X, np.ma.MaskedArray):
         X = X.astype(np.float64) if X.dtype.kind in "biu" else X
         return X.filled(np.nan) if X.dtype.kind in "fO" else X.data  # other types are refused by their name
-    if isinstance(X, np.ndarray) and X.dtype == object and any(isinstance(x, np.ndarray | list | tuple) for x in X):
+    if (
+        isinstance(X, np.ndarray)
+        and X.dtype == object
+        and any(isinstance(x, np.ndarray | list | tuple) for x in X.flat)
+    ):
         X = list(X)
     if not isinstance(X, list | tuple):
         return X
@@ -167,10 +195,25 @@ def unmasked(X: Any) -> Any:
     return found if any(a is not b for a, b in zip(found, X, strict=True)) else X
 
 
+def refuse_type(values: NDArray[Any], name: str, kinds: str = "biufO") -> None:
+    """Refuse an array of other kinds of types, or of objects that are text or times.
+
+    Examples
+    --------
+    >>> refuse_type(np.array(["1"]), "X")
+    Traceback (most recent call last):
+    ValueError: X must hold real numbers, but its type is <U1.
+    """
+    if values.dtype.kind not in kinds:
+        raise ValueError(f"{name} must hold real numbers, but its type is {values.dtype}.")
+    for x in values.flat if values.dtype.kind == "O" else ():
+        if isinstance(x, NO_NUMBERS):
+            raise ValueError(f"{name} must hold real numbers, but holds {str(x)[:40]!r}.")
+
+
 def to_float32(values: NDArray[Any], name: str) -> NDArray[np.float32]:
     """Return a float32 copy, refusing what is not a number."""
-    if values.dtype.kind not in "biufO":
-        raise ValueError(f"{name} must hold real numbers, but its type is {values.dtype}.")
+    refuse_type(values, name)
     try:
         with np.errstate(over="ignore"):  # too large for float32 becomes infinite, which is reported below
             return values.astype(np.float32)
@@ -197,7 +240,12 @@ def pad(X: Sequence[Any], name: str) -> NDArray[Any]:
     """Stack series of different length, shorter ones filled up with NaN at their end."""
     if not len(X):
         raise ValueError(f"{name} holds no series.")
-    arrays = [np.asarray(x) for x in X]
+    arrays = []
+    for case, x in enumerate(X):
+        try:
+            arrays.append(np.asarray(x))
+        except ValueError as error:  # numpy's of lists within lists
+            raise ValueError(f"channels of case {case} of {name} differ in length: fill them up with NaN.") from error
     for case, x in enumerate(arrays):
         if x.ndim not in (1, 2):
             raise ValueError(f"case {case} of {name} must be (n_channels, n_timepoints), but its shape is {x.shape}.")
