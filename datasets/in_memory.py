@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from tsjepa.arrays import as_series
-from tsjepa.containers import to_panel
+from tsjepa.containers import refuse_other_order, to_panel
 from tsjepa.datasets.dataset import Collection, DataError, Dataset, Labels, Part
 from tsjepa.datasets.labels import array_labels, encode
 
@@ -28,7 +28,7 @@ def from_container(X: Any, y: Any = None) -> Dataset:
     Raises
     ------
     DataError
-        If the container holds no series, or `y` is not as long as it.
+        If the container holds no series, or `y` is not as long as it or has its ids in another order.
 
     Examples
     --------
@@ -43,6 +43,10 @@ def from_container(X: Any, y: Any = None) -> Dataset:
         series = as_series(panel.series)
     except ValueError as error:
         raise DataError(f"the series in memory cannot be used: {error}") from error
+    try:
+        refuse_other_order(y, panel, X)
+    except ValueError as error:
+        raise DataError(str(error)) from error
     values = np.where(True if series.valid is None else series.valid, series.values, np.float32(np.nan))
     collection: Collection = values
     if isinstance(panel.series, list):

@@ -164,6 +164,15 @@ def test_load_refuses_what_is_no_data_set(X, y, words):
         load(X, y=y)
 
 
+def test_load_refuses_labels_in_another_order():
+    y = pd.Series({"fan": 0, "pump": 1, "mill": 2})
+    with pytest.raises(DataError, match=r"index of y has the ids of X in another order.* give y\.loc.*or y\.to_numpy"):
+        load(wide_log(series()), y=y)
+    assert load(wide_log(series()), y=y.loc[to_panel(wide_log(series())).ids]).y_train.tolist() == [1, 0, 2]
+    assert load(wide_log(series()), y=y.to_numpy()).y_train.tolist() == [0, 1, 2]
+    assert load(arrays_in_cells(series()), y=y).y_train.tolist() == [0, 1, 2]
+
+
 @given(st.randoms(use_true_random=False), st.sampled_from([wide_log, long_log, multiindex]))
 @settings(max_examples=20, deadline=None)
 def test_rows_may_come_in_any_order(random, container):
@@ -227,6 +236,20 @@ def test_an_index_of_times_makes_one_series_of_a_log(times, name):
         np.testing.assert_array_equal(panel.series, [x])
 
 
+@pytest.mark.parametrize("names", [(" id", "timestamp "), ("Unit_ID ", " Time")])
+@pytest.mark.parametrize("container", [wide_log, long_log])
+def test_spaces_around_a_name_say_nothing(container, names):
+    log = container(series()).rename(columns=dict(zip(("id", "timestamp"), names, strict=True)))
+    log = log.rename(columns={"channel": " channel", "value": "value "})
+    for table in (log, log.set_index(list(names))) if container is wide_log else (log,):
+        panel = to_panel(table)
+        assert (panel.channels, list(panel.ids)) == (("flow", "heat"), list(LENGTHS))
+        for found, expected in zip(panel.series, series().values(), strict=True):
+            np.testing.assert_array_equal(found, expected)
+    swapped = wide_log(series()).set_index(["timestamp", "id"]).rename_axis([names[1], names[0]])
+    assert list(to_panel(swapped).ids) == list(LENGTHS)
+
+
 def test_an_index_whose_name_is_a_time_is_one_like_the_column():
     log = wide_log(series()).assign(Cycle=lambda log: log.index[::-1]).drop(columns=["id", "timestamp"])
     expected = to_panel(log)
@@ -288,6 +311,45 @@ def test_nullable_and_missing_values_become_nan_and_time_zones_are_kept_apart():
 def test_channels_of_different_length_are_not_cut():
     nested = pd.DataFrame({"a": [pd.Series([1.0, 2.0])], "b": [pd.Series([1.0, 2.0, 3.0])]})
     np.testing.assert_array_equal(to_panel(nested).series[0], [[1, 2, np.nan], [1, 2, 3]])
+
+
+@pytest.mark.parametrize("empty", [[], (), np.zeros(0), pd.Series([], dtype=float)])
+@pytest.mark.parametrize("times", [False, True])
+def test_a_series_without_any_point_is_one_in_cells_as_in_a_list(empty, times, fitted):
+    values = list(series().values())
+    nested = series_in_cells(series()) if times else arrays_in_cells(series())
+    if times:
+        nested = nested.map(lambda x: x.set_axis(pd.date_range("2024-01-01", periods=len(x), freq="s")))
+    rows = [*nested.to_numpy().tolist()[:1], [empty, empty], *nested.to_numpy().tolist()[1:]]
+    table = pd.DataFrame(rows, columns=["flow", "heat"], index=list("abcd"))
+    panel = to_panel(table)
+    assert list(panel.ids) == list("abcd")
+    assert [x.shape[1] for x in panel.series] == [30, 0, 24, 27]
+    with pytest.warns(DataWarning, match="without any value, flow, heat in case 1|without any value, the first"):
+        Z = fitted.transform(table)
+    with pytest.warns(DataWarning, match="without any value"):
+        np.testing.assert_array_equal(fitted.transform([values[0], values[0][:, :0], *values[1:]]), Z)
+    assert not Z[1].any()
+
+
+def test_columns_in_a_list_are_in_order_of_time_as_in_cells():
+    column = pd.Series([1.0, 2.0, 3.0], index=pd.to_datetime(["2024-01-03", "2024-01-01", "2024-01-02"]))
+    expected = to_panel(pd.DataFrame({"flow": [column]})).series[0][0]
+    assert expected.tolist() == [2, 3, 1]
+    for index in (column.index, column.index.to_period("D"), [2, 0, 1], [0.5, -1, 0]):
+        for columns in ([column.set_axis(index)], (column.set_axis(index), np.zeros(3))):
+            np.testing.assert_array_equal(to_panel(columns).series[0], expected)
+    rows = [row for _, row in pd.DataFrame([[1.0, 2.0, 3.0]], columns=["t8", "t9", "t10"]).iterrows()]
+    assert to_panel(rows).series is rows
+
+
+def test_a_panel_stays_what_it_is(fitted):
+    log = wide_log(series()).rename(columns={"id": "plant", "timestamp": "n"})
+    panel = to_panel(log, id="plant", time="n")
+    assert to_panel(panel) is panel
+    np.testing.assert_array_equal(fitted.transform(panel), fitted.transform(list(series().values())))
+    frame = embedder().set_output(transform="pandas").fit(panel).transform(panel)
+    assert frame.index.tolist() == list(LENGTHS)
 
 
 COLUMNS = {
@@ -432,6 +494,25 @@ BAD = {
     "no rows": (LOG[:0], "no rows"),
     "two of a name": (LOG.set_axis(["id", "timestamp", "flow", "flow"], axis=1), "two columns 'flow'"),
     "three levels": (LOG.set_index(["id", "timestamp", "flow"]), "two levels instance and time, but has 3"),
+    "arrays of several channels in cells": (
+        pd.DataFrame({"flow": [np.zeros((2, 5)), np.zeros((2, 5))]}),
+        r"column 'flow' of X holds series of several channels, and a cell holds one: .* or give list\(X\['flow'\]\)",
+    ),
+    "lists of lists in cells": (
+        pd.DataFrame({"flow": [[[1.0, 2.0], [3.0, 4.0]]]}),
+        "'flow' of X holds series",
+    ),
+    "only cells without points": (pd.DataFrame({"flow": [[], []]}), "no series of X has a time point"),
+    "table and array": (
+        [tables(series())[0], np.zeros((2, 5))],
+        "case 1 of X is of type ndarray, but others",
+    ),
+    "array and table": (
+        [np.zeros((2, 5)), tables(series())[0]],
+        "case 0 of X is of type ndarray, but others",
+    ),
+    "table and nothing": ([tables(series())[0], None], "case 1 of X is of type NoneType, but others are tables"),
+    "table and column": ([*tables(series()), pd.Series([1.0])], "case 3 of X is of type Series, but others are"),
     "number beside cells": (arrays_in_cells(series()).assign(load=1), "'load' of X must hold a series in every row"),
     "text as times in the index": (
         LOG.astype({"timestamp": str}).set_index("timestamp"),

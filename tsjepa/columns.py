@@ -1,14 +1,20 @@
 """Which column or level of the index of a table means what: by its name, by its type, or as it was said."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from decimal import Decimal
+from numbers import Real
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tsjepa.arrays import warn
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # of what one series is, in logs
 THINGS = ("machine", "unit", "run", "device", "asset", "equipment", "engine", "trial", "session", "experiment")
-# what a column is taken for by its name, in any case; the first that is there counts
+# what a column is taken for by its name, in any case and without spaces around it; the first that is there counts
 NAMES = {
     "id": (
         *("id", "case_id", "series_id", "unique_id", "instance", "instances", "series"),
@@ -22,7 +28,7 @@ NAMES = {
 
 def find_columns(frame: "pd.DataFrame", given: Mapping[str, str | None]) -> dict[str, Any]:
     """Return the column of every role, None where there is none."""
-    lower = {name.lower(): name for name in reversed(frame.columns) if isinstance(name, str)}
+    lower = {name.strip().lower(): name for name in reversed(frame.columns) if isinstance(name, str)}
     roles: dict[str, Any] = {}
     for role, named in given.items():
         if named is not None and named not in frame.columns:
@@ -48,7 +54,7 @@ def is_time(dtype: Any) -> bool:
 
 def is_called(name: Hashable, role: str, given: Mapping[str, str | None]) -> bool:
     """Return whether a name is that of a role."""
-    return isinstance(name, str) and (name == given[role] or name.lower() in NAMES[role])
+    return isinstance(name, str) and (name == given[role] or name.strip().lower() in NAMES[role])
 
 
 def are_numbered(names: "pd.Index[Any]") -> bool:
@@ -86,3 +92,36 @@ def id_first(frame: "pd.DataFrame", given: Mapping[str, str | None]) -> "pd.Data
     first, second = frame.index.names
     is_swapped = is_called(first, "time", given) or is_time(frame.index.get_level_values(0).dtype)
     return frame.swaplevel() if is_swapped and is_called(second, "id", given) else frame
+
+
+def left_aside(frame: "pd.DataFrame", aside: list[str], taken: Sequence[Any], text: str) -> list[str]:
+    """Return columns that are left out, and warn of them by a text; none where nothing would be left."""
+    if not aside or set(frame.columns) <= {*aside, *taken}:
+        return []
+    warn(text.format(", ".join(map(repr, aside))))
+    return aside
+
+
+def without(frame: "pd.DataFrame", columns: list[str]) -> "pd.DataFrame":
+    """Return a table without the columns of these that it has, itself where there are none."""
+    return frame.drop(columns=columns, errors="ignore") if columns else frame
+
+
+def refuse_text(
+    frame: "pd.DataFrame",
+    place: Callable[[int], str],
+    way_out: str = "convert or drop it, or name the columns of a log by tsjepa.containers.to_panel",
+) -> None:
+    """Refuse columns that hold something else than real numbers, saying where, and what to do."""
+    from pandas.api.types import is_complex_dtype, is_numeric_dtype
+
+    for name, column in frame.items():
+        if is_numeric_dtype(column.dtype) and not is_complex_dtype(column.dtype):
+            continue
+        bad = ~np.array([isinstance(cell, Real | Decimal) for cell in column], bool) & column.notna().to_numpy()
+        if bad.any():
+            row = int(bad.argmax())
+            raise ValueError(
+                f"column {name!r} of X must hold numbers, but {place(row)} holds {str(column.iloc[row])[:40]!r}: "
+                f"{way_out}."
+            )

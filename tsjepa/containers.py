@@ -1,17 +1,24 @@
 """Containers of pandas, polars, pyarrow and sktime: to the arrays that `as_series` takes."""
 
 import re
-import warnings
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from decimal import Decimal
-from numbers import Real
+from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tsjepa.arrays import DataWarning, unmasked
-from tsjepa.columns import NAMES, find_columns, id_first, is_time, with_index
+from tsjepa.arrays import unmasked, warn
+from tsjepa.columns import (
+    NAMES,
+    find_columns,
+    id_first,
+    is_time,
+    left_aside,
+    refuse_text,
+    with_index,
+    without,
+)
+from tsjepa.kinds import COLUMNS, holds_series, holds_tables, is_one_channel, is_one_of, is_series, is_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,14 +30,6 @@ LABEL = re.compile(
     r"label|class|target|y|(is_?)?anomaly|change_?point|activity|fault|failure|attack|outlier|rul"
     r"|(fault|failure|anomaly)[_ ](type|class|label)|.*[_ ](label|class)"
 )
-TABLES = (
-    ("pandas", "DataFrame"),
-    ("polars", "DataFrame"),
-    ("polars", "LazyFrame"),
-    ("pyarrow", "Table"),
-    ("pyarrow", "RecordBatch"),
-)
-COLUMNS = (("pandas", "Series"), ("polars", "Series"), ("pyarrow", "Array"), ("pyarrow", "ChunkedArray"))
 POLARS_INDEX = "__index__"  # sktime's mark of a polars column that is a level of the index
 
 
@@ -74,7 +73,7 @@ class Panel(NamedTuple):
         if missing:
             raise ValueError(f"{name} has no channel {missing[0]!r}: its channels are {', '.join(self.channels)}.")
         if left := [channel for channel in places if channel not in names]:
-            warnings.warn(f"channels of {name} that {others} are left out: {', '.join(left)}.", DataWarning, 3)
+            warn(f"channels of {name} that {others} are left out: {', '.join(left)}.")
         order = [places[channel] for channel in names]
         return Panel([x[order] for x in self.series], tuple(names), self.ids)
 
@@ -103,7 +102,8 @@ def to_panel(
         - a list of tables, one a series, with a row a time point and a column a channel: sktime's df-list.
 
         Everything else comes back as it is, numpy's masks as NaN, a tensor or a `Series` as an array: scikit-learn's
-        tables of cases x time points among it, without columns that look like labels or say which series a row is.
+        tables of cases x time points among it, without columns that look like labels or say which series a row is. So
+        does a `Panel`, and a list of pandas columns, one a series, in order of the numbers or times in their indexes.
     id, time, channel, value : str, optional
         Columns of a log. By default they are known by such names as id, timestamp, channel and value, and the
         time also by its type.
@@ -121,7 +121,7 @@ def to_panel(
     ------
     ValueError
         If a channel is not numeric, two rows of a series have one time, an id or a time is missing, or tables of
-        a list differ in their columns.
+        a list differ in their columns or have other things among them.
 
     Examples
     --------
@@ -130,13 +130,15 @@ def to_panel(
     >>> to_panel(log)
     Panel(series=[array([[4., 3.]]), array([[5.]])], channels=('flow',), ids=Index(['b', 'a'], dtype='str', name='id'))
     """
-    if isinstance(X, list | tuple) and len(X) and is_table(X[0]):
+    if isinstance(X, Panel):
+        return X
+    if holds_tables(X):
         frames = [by_time(to_pandas(x)) for x in X]
         aside = not_measured(frames[0], (), keep)
         return from_frames([without(frame, aside) for frame in frames])
     X = as_table(X)
     if not is_table(X):
-        return Panel(unmasked(X))
+        return Panel(unmasked(ordered(X)))
     frame = to_pandas(X)
     given = {"id": id, "time": time, "channel": channel, "value": value}
     if frame.index.nlevels > 1:
@@ -155,6 +157,21 @@ def to_panel(
     return Panel(frame, None, frame.index)
 
 
+def refuse_other_order(y: Any, panel: Panel, X: Any) -> None:
+    """Refuse labels that have the ids of a log in another order than its series: whether to go by them is not said.
+
+    Where a row of X is a series, labels are in order of rows as everywhere in scikit-learn, whatever indexes say.
+    """
+    if panel.ids is None or not hasattr(y, "iloc") or getattr(X, "shape", (None,))[0] == len(panel.ids):
+        return
+    index, ids = list(y.index), list(panel.ids)
+    if index != ids and len(index) == len(ids) and set(index) == set(ids):
+        raise ValueError(
+            "the index of y has the ids of X in another order than that of the series, in which they first appear: "
+            "give y.loc[tsjepa.containers.to_panel(X).ids], or y.to_numpy() where labels are in that order."
+        )
+
+
 def with_ids(rows: NDArray[Any], ids: "pd.Index[Any] | None") -> "pd.DataFrame":
     """Return embeddings as a pandas table, its index the ids of the series where they have some.
 
@@ -169,23 +186,27 @@ def with_ids(rows: NDArray[Any], ids: "pd.Index[Any] | None") -> "pd.DataFrame":
     return pd.DataFrame(rows, index=ids)
 
 
-def is_table(X: Any) -> bool:
-    """Return whether X is a table, without importing what it would be of."""
-    return is_one_of(X, TABLES)
-
-
-def is_one_of(X: Any, kinds: Sequence[tuple[str, str]]) -> bool:
-    """Return whether X is of a class, each given as its library and its name."""
-    of = {(base.__module__.partition(".")[0], base.__name__) for base in type(X).__mro__}
-    return not of.isdisjoint(kinds)
-
-
 def as_table(X: Any) -> Any:
     """Return a column whose cells are series as a table, everything else as it is."""
     if not is_one_of(X, COLUMNS):
         return X
     column = X if hasattr(X, "iloc") else X.to_pandas()
     return column.rename(column.name or None).to_frame() if holds_series(column) else X
+
+
+def ordered(X: Any) -> Any:
+    """Return a list with its pandas columns in order of the numbers or times in their indexes, all else as it is."""
+    if not isinstance(X, list | tuple):
+        return X
+    found = [by_index(x) if is_one_of(x, COLUMNS[:1]) else x for x in X]
+    return found if any(a is not b for a, b in zip(found, X, strict=True)) else X
+
+
+def by_index(column: "pd.Series[Any]") -> "pd.Series[Any]":
+    """Return a column in order of the numbers or times in its index; names say no order."""
+    index = column.index
+    has_order = index.dtype.kind in "iuf" or is_time(index.dtype)
+    return column.sort_index(kind="stable") if has_order and not index.is_monotonic_increasing else column
 
 
 def to_pandas(X: Any) -> "pd.DataFrame":
@@ -216,20 +237,6 @@ def not_measured(
     return left_aside(frame, aside, taken, text)
 
 
-def left_aside(frame: "pd.DataFrame", aside: list[str], taken: Sequence[Any], text: str) -> list[str]:
-    """Return columns that are left out, and warn of them by a text; none where nothing would be left."""
-    if not aside or set(frame.columns) <= {*aside, *taken}:
-        return []
-    # told of this place, so that a fit that takes X more than once says it once
-    warnings.warn(text.format(", ".join(map(repr, aside))), DataWarning, stacklevel=1)
-    return aside
-
-
-def without(frame: "pd.DataFrame", columns: list[str]) -> "pd.DataFrame":
-    """Return a table without the columns of these that it has, itself where there are none."""
-    return frame.drop(columns=columns, errors="ignore") if columns else frame
-
-
 def by_time(frame: "pd.DataFrame") -> "pd.DataFrame":
     """Return one series with its times as the index."""
     time = find_columns(frame, dict.fromkeys(NAMES))["time"]
@@ -237,16 +244,6 @@ def by_time(frame: "pd.DataFrame") -> "pd.DataFrame":
     if time is None or (is_time(frame.index.dtype) and not is_time(frame[time].dtype)):
         return frame
     return frame.set_index(time)
-
-
-def is_series(cell: Any) -> bool:
-    """Return whether a cell of a table is a series."""
-    return isinstance(cell, list | tuple | np.ndarray) or (hasattr(cell, "iloc") and cell.ndim == 1)
-
-
-def holds_series(column: "pd.Series[Any]") -> bool:
-    """Return whether the cells of a column are series."""
-    return column.dtype.kind == "O" and any(map(is_series, column.dropna()[:1]))
 
 
 def only_cells(
@@ -259,21 +256,32 @@ def only_cells(
     roles = find_columns(frame.drop(columns=list(cells)), {role: given[role] for role in ("id", "time")})
     frame = without(frame, not_measured(frame, tuple(roles.values()), [*cells, *(keep or ())]))
     if roles["time"] is not None:
-        warnings.warn(f"column {roles['time']!r} of X, one time a series, is left out.", DataWarning, stacklevel=1)
+        warn(f"column {roles['time']!r} of X, one time a series, is left out.")
         frame = frame.drop(columns=roles["time"])
     return frame if roles["id"] is None else frame.set_index(roles["id"])
 
 
 def from_cells(frame: "pd.DataFrame") -> Panel:
-    """Take series out of the cells of a table, a row a case."""
+    """Take series out of the cells of a table, a row a case; one without any point stays one, as in a list."""
     import pandas as pd
 
     # not by sktime's converter: it cuts a case's channels to the length of the first, and takes no arrays in cells
     for name, column in frame.items():
         if not all(map(is_series, column)):
             raise ValueError(f"column {name!r} of X must hold a series in every row, as others do: fill or drop it.")
+        if not all(map(is_one_channel, column)):
+            raise ValueError(
+                f"column {name!r} of X holds series of several channels, and a cell holds one: make a column of each "
+                f"channel, or give list(X[{name!r}])."
+            )
     rows = (dict(zip(frame, map(pd.Series, row), strict=True)) for row in frame.itertuples(index=False))
-    return from_frames([pd.DataFrame(row) for row in rows])._replace(ids=frame.index)
+    frames = dict(enumerate(map(pd.DataFrame, rows)))
+    measured = {case: table for case, table in frames.items() if len(table)}
+    if not measured:
+        raise ValueError("no series of X has a time point.")
+    panel = from_index(pd.concat(measured))
+    found = dict(zip(panel.ids, panel.series, strict=True))
+    return panel._replace(series=[found.get(case, panel.series[0][:, :0]) for case in frames], ids=frame.index)
 
 
 def from_frames(frames: "list[pd.DataFrame]") -> Panel:
@@ -366,22 +374,6 @@ def check_keys(
         row = int(twice.argmax())
         raise ValueError(f"X has two rows for id {ids.iloc[row]} at time {times.iloc[row]}: keep one.")
     return codes, labels
-
-
-def refuse_text(frame: "pd.DataFrame", place: Callable[[int], str]) -> None:
-    """Refuse columns that hold something else than real numbers, saying where."""
-    from pandas.api.types import is_complex_dtype, is_numeric_dtype
-
-    for name, column in frame.items():
-        if is_numeric_dtype(column.dtype) and not is_complex_dtype(column.dtype):
-            continue
-        bad = ~np.array([isinstance(cell, Real | Decimal) for cell in column], bool) & column.notna().to_numpy()
-        if bad.any():
-            row = int(bad.argmax())
-            raise ValueError(
-                f"column {name!r} of X must hold numbers, but {place(row)} holds {str(column.iloc[row])[:40]!r}: "
-                "convert or drop it, or name the columns of a log by tsjepa.containers.to_panel."
-            )
 
 
 def to_float(frame: "pd.DataFrame", ids: "pd.Series[Any]", times: "pd.Series[Any]") -> "pd.DataFrame":
