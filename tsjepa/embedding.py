@@ -330,8 +330,8 @@ def joined(rows: Tensor, measured: Tensor, how: str) -> Tensor:
     return rows.sum(1) / measured.sum(1).clamp(min=1)
 
 
-def resolve_device(device: str) -> torch.device:
-    """Return the device that a name means; "auto" is the GPU where there is one.
+def resolve_device(device: str | torch.device) -> torch.device:
+    """Return the device that a name means, or that is given; "auto" is the GPU where there is one.
 
     Raises
     ------
@@ -343,6 +343,7 @@ def resolve_device(device: str) -> torch.device:
     >>> resolve_device("cpu")
     device(type='cpu')
     """
+    device = str(device)
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if device == "auto":
         return torch.device(next(name for name in ("cuda", "mps", "cpu") if available[name]))
