@@ -120,6 +120,39 @@ def test_a_longer_or_shorter_series_than_in_fit_is_embedded():
         assert np.isfinite(embedder.transform(X[:, :, :3])).all()
 
 
+@pytest.mark.parametrize("given", [list, tuple, lambda X: [x.tolist() for x in X], lambda X: list(map(pd.Series, X))])
+def test_a_list_holds_series_of_any_length_whatever_was_fitted(given):
+    X = series(n_channels=1)[0][:, 0]
+    for fitted in (tiny().fit(given(X)), tiny().fit(X), tiny().fit([*X[:-1], X[-1, :50]]), tiny().fit(X[:, None])):
+        alone = fitted.transform(given(X[:1, :33]))
+        np.testing.assert_array_equal(fitted.transform(given(X[:2, :33]))[:1], alone)
+        np.testing.assert_array_equal(fitted.transform([X[0, :33], X[1]])[:1], alone)
+        np.testing.assert_array_equal(fitted.transform(X[:1, None, :33]), alone)
+    for table in (X[:, :33], pd.DataFrame(X[:, :33])):
+        with pytest.raises(ValueError, match="X has 33 features, but TSJEPAEmbedder is expecting 60"):
+            tiny().fit(given(X)).transform(table)
+
+
+DATES = np.arange(24 * 60).reshape(24, 1, 60).astype("M8[s]")
+NO_NUMBERS = {
+    "dates": DATES,
+    "durations": DATES - DATES[0, 0, 0],
+    "text": DATES.astype(int).astype(str),
+    "bytes": DATES.astype(int).astype("S"),
+    "objects that are text": DATES.astype(int).astype(str).astype(object),
+    "objects that are dates": DATES.astype(object),
+}
+
+
+@pytest.mark.parametrize("name", NO_NUMBERS)
+def test_dates_and_text_are_no_values_however_they_are_given(name):
+    X, fitted = NO_NUMBERS[name], tiny().fit(series(n_channels=1)[0])
+    for form in (X, X[:, 0], list(X), list(X[:, 0]), [X[0], X[1, :, :30]], X[:, 0].tolist()):
+        for use in (tiny().fit, fitted.transform):
+            with pytest.raises(ValueError, match="X must hold real numbers, but "):
+                use(form)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_dtype_is_kept(dtype):
     X = series()[0].astype(dtype)
@@ -201,6 +234,22 @@ def test_a_warm_fit_takes_channels_by_name():
     np.testing.assert_array_equal(other.fit(arrays).transform(swapped), other.transform(arrays))
 
 
+@pytest.mark.filterwarnings("ignore::tsjepa.DataWarning")
+@pytest.mark.parametrize("warm_start", [True, False])
+@pytest.mark.parametrize("refused", [lambda X: X[:, 0], lambda X: X * np.nan, lambda X: frame(["a", "b", "c"])])
+def test_a_fit_that_is_refused_leaves_what_was_fitted(refused, warm_start, tmp_path):
+    log = frame(["flow", "heat"])
+    embedder = tiny(warm_start=warm_start).fit(log)
+    Z = embedder.transform(log)
+    embedder.set_params(patch_length=None if warm_start else 60)
+    with pytest.raises((ValueError, TrainingError)):
+        embedder.fit(refused(series()[0]))
+    embedder.save(tmp_path / "model.ckpt")
+    for fitted in (embedder, TSJEPAEmbedder.load(tmp_path / "model.ckpt", device="cpu")):
+        assert (fitted.n_features_in_, fitted.feature_names_in_.tolist()) == (2, ["flow", "heat"])
+        np.testing.assert_array_equal(fitted.transform(log[["id", "time", "heat", "flow"]]), Z)
+
+
 @pytest.mark.parametrize("error", [TrainingError, KeyboardInterrupt])
 def test_a_warm_fit_that_fails_leaves_what_was_fitted(error, monkeypatch):
     X, _ = series()
@@ -248,12 +297,34 @@ def test_load_refuses_what_is_no_checkpoint(tmp_path):
         ({"patch_length": 60}, "shorter tokenizer.patch_length"),
         ({"overrides": ["encoder.dmi=3"]}, "did you mean encoder.dim"),
         ({"device": "cuda:9"}, "device"),
+        ({"overrides": "encoder.dim=8"}, r"overrides is a list of settings, but is one text: give \['encoder.dim=8'\]"),
     ],
 )
 def test_bad_parameters_are_said_in_one_sentence(parameters, sentence):
     X, _ = series()
     with pytest.raises((ConfigError, ValueError), match=sentence):
         TSJEPAEmbedder(**{"recipe": "tiny", "max_epochs": 1, **parameters}).fit(X)
+
+
+def test_no_overrides_and_a_device_of_torch_are_parameters_too():
+    X, _ = series()
+    Z = tiny(overrides=None, device=torch.device("cpu")).fit_transform(X)
+    np.testing.assert_array_equal(Z, tiny().fit_transform(X))
+
+
+def test_what_is_said_of_the_data_is_said_at_the_line_of_the_user():
+    X, _ = series()
+    X[0, 1] = 3.0
+    fitted, pipeline = tiny(), make_pipeline(tiny(), StandardScaler())
+    log = frame(["flow", "heat"]).assign(label=1)
+    for use in (fitted.fit, fitted.transform, tiny().fit_transform, pipeline.fit_transform):
+        with pytest.warns(DataWarning, match="constant") as caught:
+            use(X)
+        assert {w.filename for w in caught} == {__file__}
+    for use in (tiny().fit, tiny().fit_transform):
+        with pytest.warns(DataWarning, match="left out: 'label'") as caught:
+            use(log)
+        assert {w.filename for w in caught} == {__file__}
 
 
 def test_another_number_of_channels():

@@ -2,7 +2,6 @@
 
 import copy
 import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,12 +12,14 @@ from sklearn.utils import Tags, check_array, check_random_state
 from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from tsjepa.arrays import DataWarning, Series, as_series, remarks
+from tsjepa.arrays import Series, as_series, refuse_type, remarks, warn
 from tsjepa.build import build_model, configure, resolve
 from tsjepa.checkpoint import Header, load_checkpoint, save_checkpoint
 from tsjepa.config import Config
 from tsjepa.containers import Panel, to_panel, with_ids
 from tsjepa.embedding import embed, n_features, resolve_device
+from tsjepa.estimators import is_double, settings, unless_it_fails
+from tsjepa.kinds import holds_rows
 from tsjepa.objective import JEPA
 from tsjepa.threads import threads
 from tsjepa.verdict import HOPELESS
@@ -48,7 +49,7 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         Share of hidden tokens.
     n_patches, patch_length : int, optional
         Number of patches a series, or points a patch.
-    overrides : sequence of str, default=()
+    overrides : sequence of str or None, default=()
         Any other setting, as ``"encoder.depth=3"``.
     max_epochs : int, optional
         Passes over the series.
@@ -90,8 +91,9 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     -----
     Input is (n_cases, n_timepoints), (n_cases, n_channels, n_timepoints) or a list of (n_channels, n_timepoints)
     arrays, what `tsjepa.as_series` makes of them, or a table of pandas, polars or pyarrow that holds series in one of
-    the ways that `tsjepa.containers.to_panel` knows; NaN is missing. An embedding never depends on what else is in the
-    call.
+    the ways that `tsjepa.containers.to_panel` knows, or what that returns; NaN is missing. An embedding never depends
+    on what else is in the call. After a fit on 2-D input, a 2-D array or a table of cases x time points has to have as
+    many time points, as everywhere in scikit-learn; series of any length are a list, or ``X[:, None]``.
 
     Examples
     --------
@@ -112,7 +114,7 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         mask_ratio: float | None = None,
         n_patches: int | None = None,
         patch_length: int | None = None,
-        overrides: Sequence[str] = (),
+        overrides: Sequence[str] | None = (),
         max_epochs: int | None = None,
         batch_size: int | None = None,
         lr: float | None = None,
@@ -158,6 +160,10 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         ValueError, TrainingError
             If X or a parameter does not fit; if there is nothing to learn, or the loss is not finite.
         """
+        with unless_it_fails(self):
+            return self._fit(X)
+
+    def _fit(self, X: Any) -> "TSJEPAEmbedder":
         warm = self.warm_start and hasattr(self, "model_")
         series, given = self._series(self._known_channels(X) if warm else to_panel(X), reset=True)
         n_timepoints = self._n_timepoints if warm else series.n_timepoints  # for which patches are cut
@@ -173,7 +179,7 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         self._take(model, header)
         self.loss_, self.verdict_ = result.loss, result.verdict
         if series.n_cases > 1 and result.verdict is not None and result.verdict.verdict in HOPELESS:
-            warnings.warn(f"{result.verdict.verdict}: {result.verdict.evidence}", CollapseWarning, stacklevel=2)
+            warn(f"{result.verdict.verdict}: {result.verdict.evidence}", CollapseWarning)
         return self
 
     def _pretrain(self, model: JEPA, series: Series, header: Header) -> "FitResult":
@@ -189,7 +195,7 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         Parameters
         ----------
         X : as for `fit`
-            Of any length; with the channels of `fit`.
+            With the channels of `fit`, and of any length; of a 2-D array after a fit on 2-D input give ``X[:, None]``.
 
         Returns
         -------
@@ -213,7 +219,7 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
                 embedding = embed(encoder, series, self.config_.probe, device)
         finally:
             self.model_.cpu()
-        rows = embedding.astype(np.float64) if self._is_double(panel.series) else embedding
+        rows = embedding.astype(np.float64) if is_double(panel.series) else embedding
         if _get_output_config("transform", self)["dense"] == "pandas":
             return with_ids(rows, panel.ids)  # scikit-learn would label them with the rows of X
         return rows
@@ -273,15 +279,23 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         }
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         overrides = [f"{key}={value}" for key, value in given.items() if value is not None]
-        overrides = [*overrides, f"train.seed={seed}", *self.overrides]
+        overrides = [*overrides, f"train.seed={seed}", *settings(self.overrides)]
         config = configure(self.recipe, self.objective, overrides)
         return resolve(config, n_timepoints, self._names(), n_cases)
 
     def _series(self, panel: Panel, *, reset: bool) -> tuple[Series, Any]:
-        """Validate series as scikit-learn does where it can; return them in one array, and what that was made of."""
+        """Validate series as scikit-learn does where it can; return them in one array, and what that was made of.
+
+        A list of rows is a table to scikit-learn. One is fitted as such, but embedded at any length.
+        """
         X = panel.series if reset else self._by_name(panel).series
-        two_d = _ndim(X) == 2
-        if _ndim(X) is not None:
+        if reset and holds_rows(X):
+            X = np.asarray(X)
+        two_d = False
+        if not isinstance(X, list | tuple):
+            two_d = (X.ndim if hasattr(X, "ndim") else np.asarray(X).ndim) == 2
+            if isinstance(X, np.ndarray):
+                refuse_type(X, "X", "biufOc")  # of complex numbers scikit-learn has a sentence of its own
             keywords: dict[str, Any] = {"dtype": [np.float64, np.float32], "ensure_all_finite": "allow-nan"}
             if two_d and (reset or self._two_d):
                 X = validate_data(self, X, reset=reset, ensure_min_features=2 if reset else 1, **keywords)
@@ -368,17 +382,10 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         """Warn of what a user should know of the data."""
         patch, scale = config.tokenizer.patch_length, config.probe.scale_features
         for remark in remarks(series, patch, channels, config.normalize, scale, given):
-            warnings.warn(remark, DataWarning, stacklevel=3)
+            warn(remark)
 
     def _report(self, progress: Any) -> None:
         sys.stderr.write(f"epoch {progress.epoch}/{progress.epochs}: loss {progress.loss:.4f}\n")
-
-    @staticmethod
-    def _is_double(X: Any) -> bool:
-        """Return whether X counts as float64: everything but float32 arrays and tables, as in scikit-learn."""
-        first = X[0] if isinstance(X, list | tuple) else X
-        types = first.dtypes if hasattr(first, "columns") else [getattr(first, "dtype", None)]
-        return any(dtype != np.float32 for dtype in types)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -386,10 +393,3 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         tags.input_tags.three_d_array = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
-
-
-def _ndim(X: Any) -> int | None:
-    """Return the number of dimensions, None for a list of series that differ in length."""
-    if isinstance(X, list | tuple) and len({np.shape(x) for x in X}) > 1:
-        return None
-    return X.ndim if hasattr(X, "ndim") else np.asarray(X).ndim

@@ -54,7 +54,7 @@ class SurpriseAnomalyDetector(BaseSeriesAnomalyDetector):
         Points from one training window to the next.
     max_epochs : int, optional
         Passes over the windows.
-    overrides : sequence of str, default=()
+    overrides : sequence of str or None, default=()
         Any other setting, as ``"encoder.depth=3"``.
     device : {"auto", "cpu", "cuda", "mps"}, default="auto"
         Where to train.
@@ -94,7 +94,7 @@ class SurpriseAnomalyDetector(BaseSeriesAnomalyDetector):
         window: int | None = None,
         stride: int | None = None,
         max_epochs: int | None = None,
-        overrides: Sequence[str] = (),
+        overrides: Sequence[str] | None = (),
         device: str = "auto",
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
@@ -146,7 +146,7 @@ class EmbeddingAnomalyDetector(BaseSeriesAnomalyDetector):
         Nearest normal windows whose mean distance counts. More than 1 where an anomaly may come again in `fit_predict`.
     max_epochs : int, default=20
         Passes over the windows.
-    overrides : sequence of str, default=()
+    overrides : sequence of str or None, default=()
         Any other setting, as ``"encoder.depth=3"``. Windows are standardised by the whole series, so that level and
         amplitude count, unless this has ``"normalize=instance"``, and read as mean, standard deviation and maximum of
         the tokens of all levels, unless this has other settings of ``probe``.
@@ -195,7 +195,7 @@ class EmbeddingAnomalyDetector(BaseSeriesAnomalyDetector):
         stride: int = 4,
         n_neighbors: int = 1,
         max_epochs: int = 20,
-        overrides: Sequence[str] = (),
+        overrides: Sequence[str] | None = (),
         device: str = "auto",
         random_state: int | np.random.RandomState | None = None,
     ) -> None:

@@ -29,7 +29,7 @@ class TSJEPAPanelTransformer(BaseTransformer):
         Share of hidden tokens.
     n_patches, patch_length : int, optional
         Number of patches a series, or points a patch.
-    overrides : sequence of str, default=()
+    overrides : sequence of str or None, default=()
         Any other setting, as ``"encoder.depth=3"``.
     max_epochs : int, optional
         Passes over the series.
@@ -100,7 +100,7 @@ class TSJEPAPanelTransformer(BaseTransformer):
         mask_ratio: float | None = None,
         n_patches: int | None = None,
         patch_length: int | None = None,
-        overrides: Sequence[str] = (),
+        overrides: Sequence[str] | None = (),
         max_epochs: int | None = None,
         batch_size: int | None = None,
         lr: float | None = None,
