@@ -1,4 +1,6 @@
 import pickle
+import re
+import warnings
 from functools import partial
 
 import numpy as np
@@ -12,6 +14,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from tsjepa import CheckpointError, DataWarning, TSJEPAClassifier, TSJEPAEmbedder
 from tsjepa.checkpoint import load_checkpoint
 from tsjepa.classifier import joined
+from tsjepa.containers import in_order, to_panel
 from tsjepa.finetuning import Tuning
 from tsjepa.probe import make_head
 
@@ -240,6 +243,79 @@ def test_a_checkpoint_takes_series_of_another_form(tmp_path):
     mixed.save(tmp_path / "mixed.ckpt")
     with pytest.raises(ValueError, match="mixes the 2 channels"):
         tiny(checkpoint=tmp_path / "mixed.ckpt").fit(X[:, :1], y)
+
+
+def log_of(X, ids):
+    """Return series as a log, in the order of their ids."""
+    n_channels, length = X.shape[1:]
+    rows = X.transpose(0, 2, 1).reshape(-1, n_channels)
+    log = pd.DataFrame(rows, columns=["flow", "heat", "load"][:n_channels])
+    return log.assign(id=np.repeat(ids, length), time=np.tile(np.arange(length), len(X)))
+
+
+def test_labels_with_the_ids_of_a_log_in_another_order_are_refused():
+    X, y = series()
+    ids = np.random.default_rng(0).permutation(24)
+    log, by_id = log_of(X, ids), pd.Series(y, index=ids).sort_index()
+    classifier = tiny(tune=False).fit(log, y)
+    words = r"index of y has the ids of X in another order .* give y\.loc\[.*\.ids\], or y\.to_numpy"
+    for use in (tiny().fit, classifier.score):
+        for labels in (by_id, by_id.reset_index(drop=True)):
+            with pytest.raises(ValueError, match=words):
+                use(log, labels)
+    ordered = by_id.loc[to_panel(log).ids]
+    assert ordered.tolist() == y.tolist()
+    for labels in (ordered, pd.Series(y, index=ids + 100), list(y)):
+        np.testing.assert_array_equal(tiny(tune=False).fit(log, labels).predict(log), classifier.predict(log))
+        assert classifier.score(log, labels) == classifier.score(X, y) > 0.9
+    assert classifier.score(X, y, sample_weight=classifier.predict(X) == y) == 1
+
+
+def test_labels_of_rows_that_are_series_are_in_order_of_rows():
+    X, y = series(n_channels=1)
+    table = pd.DataFrame({"flow": list(X[:, 0])})
+    shuffled = pd.Series(y, index=np.random.default_rng(0).permutation(24))
+    expected = tiny(tune=False).fit(X[:, 0], y).predict_proba(X[:, 0])
+    for rows in (table, pd.DataFrame(X[:, 0])):
+        np.testing.assert_array_equal(tiny(tune=False).fit(rows, shuffled).predict_proba(rows), expected)
+
+
+@pytest.mark.parametrize("start", ["nothing", "a checkpoint", "more series"])
+def test_a_log_is_read_once_a_fit_and_once_a_score(start, monkeypatch, tmp_path):
+    X, y = series()
+    log, checkpoint = log_of(X, np.arange(24)), None
+    if start == "a checkpoint":
+        checkpoint = tmp_path / "a.ckpt"
+        TSJEPAEmbedder("tiny", max_epochs=1, device="cpu").fit(log).save(checkpoint)
+    read = []
+    monkeypatch.setattr("tsjepa.containers.in_order", lambda *rows: (read.append(1), in_order(*rows))[1])
+    classifier = tiny(tune=False, checkpoint=checkpoint).fit(log, y, list(X) if start == "more series" else None)
+    assert len(read) == 1
+    classifier.score(log, y)
+    assert len(read) == 2
+
+
+@pytest.mark.filterwarnings("always::tsjepa.DataWarning")
+def test_what_is_said_of_the_data_is_said_once_at_the_line_of_the_user():
+    X, y = series()
+    X[0] = np.nan
+    log = log_of(X, np.arange(24)).assign(label=1)
+    classifier = tiny(tune=False)
+    for use in (lambda: classifier.fit(log, y), lambda: classifier.predict(log), lambda: classifier.predict_proba(log)):
+        with warnings.catch_warnings(record=True) as caught:
+            use()
+        assert {"label", "value"} <= {word for w in caught for word in re.findall(r"\w+", str(w.message))}
+        assert {w.filename for w in caught} == {__file__}
+        assert len(caught) == len({str(w.message) for w in caught})
+
+
+def test_no_overrides_and_a_device_of_torch_are_parameters_too():
+    X, y = series()
+    expected = tiny(tune=False).fit(X, y).predict_proba(X)
+    found = tiny(tune=False, overrides=None, device=torch.device("cpu")).fit(X, y).predict_proba(X)
+    np.testing.assert_array_equal(found, expected)
+    with pytest.raises(ValueError, match="overrides is a list of settings, but is one text"):
+        tiny(overrides="encoder.dim=8").fit(X, y)
 
 
 def test_unlabelled_series_are_pretrained_on():

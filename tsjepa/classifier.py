@@ -1,6 +1,5 @@
 """The scikit-learn way to labels: an encoder that is pretrained without them, a head on it, and both fine-tuned."""
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,11 @@ from sklearn.utils import Tags, assert_all_finite, check_consistent_length, chec
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
-from tsjepa.arrays import DataWarning, Series, as_series
+from tsjepa.arrays import as_series, warn
 from tsjepa.checkpoint import read_checkpoint, save_checkpoint
 from tsjepa.choice import Tune, fit_classifier
 from tsjepa.config import Config
-from tsjepa.containers import to_panel
+from tsjepa.containers import Panel, refuse_other_order, to_panel
 from tsjepa.embedder import TSJEPAEmbedder
 from tsjepa.embedding import resolve_device
 from tsjepa.finetuning import Tuning
@@ -101,7 +100,7 @@ class TSJEPAClassifier(ClassifierMixin, BaseEstimator):
         mask_ratio: float | None = None,
         n_patches: int | None = None,
         patch_length: int | None = None,
-        overrides: Sequence[str] = (),
+        overrides: Sequence[str] | None = (),
         max_epochs: int | None = None,
         batch_size: int | None = None,
         lr: float | None = None,
@@ -144,7 +143,8 @@ class TSJEPAClassifier(ClassifierMixin, BaseEstimator):
         ----------
         X : array of shape (n_cases, n_timepoints) or (n_cases, n_channels, n_timepoints), list of arrays, or table
         y : array of shape (n_cases,)
-            Two classes or more.
+            Of two classes or more, a label a series: in order of rows, or of first appearance in a log, which is that
+            of ``tsjepa.containers.to_panel(X).ids``.
         X_unlabelled : as X, optional
             Further series, to pretrain on only.
 
@@ -156,16 +156,21 @@ class TSJEPAClassifier(ClassifierMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If X or y does not fit, or a parameter does not.
+            If X or y does not fit, among it a pandas Series that has the ids of a log in another order, or a parameter
+            does not.
         CheckpointError
             If the checkpoint cannot be used.
         """
         self._check_parameters(X_unlabelled is not None)
-        y = column_or_1d(y, warn=True)
-        check_consistent_length(to_panel(X).series, y)
-        classes, codes = encode(y)
-        weights = weigh_classes(self.class_weight, classes, y)
-        embedder, series = self._pretrained(X, X_unlabelled)
+        ready = self._loaded()
+        labels = column_or_1d(y, warn=True)
+        panel = to_panel(X, keep=None if ready is None else ready._names())
+        check_consistent_length(panel.series, labels)
+        refuse_other_order(y, panel, X)
+        classes, codes = encode(labels)
+        weights = weigh_classes(self.class_weight, classes, labels)
+        embedder = self._pretrained(panel, X_unlabelled) if ready is None else ready
+        series = embedder._adopt(panel)
         model, config = embedder.model_, embedder.config_
         tuning = Tuning(epochs=self.finetune_epochs, lr=self.finetune_lr)
         seed = check_random_state(self.random_state).randint(2**31 - 1)
@@ -190,7 +195,7 @@ class TSJEPAClassifier(ClassifierMixin, BaseEstimator):
         Parameters
         ----------
         X : as for `fit`
-            Of any length; with the channels of `fit`.
+            With the channels of `fit`, and of any length; of a 2-D array after a fit on 2-D input give ``X[:, None]``.
 
         Returns
         -------
@@ -211,6 +216,31 @@ class TSJEPAClassifier(ClassifierMixin, BaseEstimator):
         """Return the most probable class of each series, shape (n_cases,); X as for `decision_function`."""
         codes = self._logits(X).argmax(1)
         return self.classes_[codes]
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the accuracy on series and their labels.
+
+        Parameters
+        ----------
+        X : as for `decision_function`
+        y : array of shape (n_cases,)
+            In the order that `fit` says.
+        sample_weight : array of shape (n_cases,), optional
+            How much each series counts.
+
+        Returns
+        -------
+        float
+
+        Raises
+        ------
+        ValueError
+            If X or y does not fit.
+        """
+        check_is_fitted(self)
+        panel = to_panel(X, keep=self.embedder_._names())
+        refuse_other_order(y, panel, X)
+        return super().score(panel, y, sample_weight)
 
     def save(self, path: str | Path) -> None:
         """Save encoder and head as a checkpoint, from which `tsjepa embed` works too.
@@ -266,15 +296,17 @@ class TSJEPAClassifier(ClassifierMixin, BaseEstimator):
         if more and self.checkpoint is not None:
             raise ValueError("X_unlabelled is to pretrain on, but a checkpoint is pretrained: give one of them.")
 
-    def _pretrained(self, X: Any, X_unlabelled: Any) -> tuple[TSJEPAEmbedder, Series]:
-        """Return an embedder that takes what has the form of X, and the series of X."""
-        if self.checkpoint is not None:
-            embedder = TSJEPAEmbedder.load(self.checkpoint, device=self.device).set_params(n_jobs=self.n_jobs)
-            return embedder, embedder._adopt(X)
+    def _loaded(self) -> TSJEPAEmbedder | None:
+        """Return the embedder of the checkpoint, where one is given."""
+        if self.checkpoint is None:
+            return None
+        return TSJEPAEmbedder.load(self.checkpoint, device=self.device).set_params(n_jobs=self.n_jobs)
+
+    def _pretrained(self, panel: Panel, X_unlabelled: Any) -> TSJEPAEmbedder:
+        """Return an embedder that is trained on all series."""
         own = self.get_params(deep=False)
         shared = {name: own[name] for name in TSJEPAEmbedder().get_params() if name in own}
-        embedder = TSJEPAEmbedder(**shared).fit(X if X_unlabelled is None else joined(X, X_unlabelled))
-        return embedder, embedder._adopt(X)
+        return TSJEPAEmbedder(**shared).fit(panel if X_unlabelled is None else joined(panel, X_unlabelled))
 
     def _take(self, embedder: TSJEPAEmbedder, head: LinearHead) -> None:
         """Set the fitted attributes."""
@@ -291,7 +323,7 @@ class TSJEPAClassifier(ClassifierMixin, BaseEstimator):
         Z = np.asarray(self.embedder_.transform(X))
         if empty := int(without_values(Z).sum()):
             text = f"{empty} of {len(Z)} series without any value: the answer is the shares of the classes in fit."
-            warnings.warn(text, DataWarning, stacklevel=3)
+            warn(text)
         return self.head_.logits(Z)
 
     def __sklearn_tags__(self) -> Tags:
