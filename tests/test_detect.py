@@ -222,3 +222,31 @@ def test_another_checkpoint_is_no_detector(tmp_path):
 
 def test_clone_is_unfitted(fitted):
     assert not hasattr(clone(fitted), "scorer_")
+
+
+def test_what_is_no_number_is_refused_with_its_column(fitted):
+    log = pd.DataFrame(plant(300), columns=["flow", "heat"])
+    named = detector(max_epochs=1).fit(log)
+    for use in (detector().fit, named.predict):
+        with pytest.raises(ValueError, match=r"^column 'heat' of X must hold numbers, but row 5 holds 'off': .* it\.$"):
+            use(log.astype({"heat": object}).replace({"heat": {log["heat"][5]: "off"}}))
+    for X in (plant(300).astype("M8[s]"), plant(300).astype(str), plant(300).astype(str).astype(object)):
+        for use in (detector().fit, fitted.predict):
+            with pytest.raises(ValueError, match="X must hold real numbers"):
+                use(X)
+
+
+def test_a_fit_that_is_refused_leaves_what_was_fitted():
+    log = pd.DataFrame(plant(), columns=["flow", "heat"])
+    fitted = detector(max_epochs=1).fit(log)
+    expected = fitted.score_samples(log)
+    with pytest.raises(ValueError, match="n_samples"):
+        fitted.fit(plant(20)[:, :1])
+    assert fitted.feature_names_in_.tolist() == ["flow", "heat"]
+    np.testing.assert_array_equal(fitted.score_samples(log), expected)
+
+
+def test_no_overrides_and_one_text():
+    assert detector(overrides=None, window=80, max_epochs=1).fit(plant(400)).n_features_in_ == 2
+    with pytest.raises(ValueError, match="overrides is a list of settings, but is one text"):
+        detector(overrides="encoder.dim=16").fit(plant(300))

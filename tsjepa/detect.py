@@ -11,13 +11,15 @@ from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from tsjepa.arrays import Series, unmasked
+from tsjepa.arrays import Series, refuse_type, unmasked
 from tsjepa.build import build_model, configure, resolve
 from tsjepa.checkpoint import CheckpointError, Header, load_checkpoint, save_checkpoint
-from tsjepa.columns import NAMES, is_time
+from tsjepa.columns import NAMES, is_time, left_aside, refuse_text, without
 from tsjepa.config import Config, ConfigError
-from tsjepa.containers import is_table, left_aside, not_measured, to_pandas, without
+from tsjepa.containers import not_measured, to_pandas
+from tsjepa.estimators import settings, unless_it_fails
 from tsjepa.held_out import fit_held_out
+from tsjepa.kinds import is_table
 from tsjepa.sight import cut_windows
 from tsjepa.stream import score_series
 from tsjepa.surprise import LARGEST, Scores, fit_scorer
@@ -47,7 +49,7 @@ class SurpriseDetector(OutlierMixin, BaseEstimator):
         the other blocks; see `tsjepa.held_out` and `tsjepa.thresholds`.
     contamination : float, optional
         Share of the rows of X that are outliers, instead of `false_alarms`: for X that is not all normal.
-    overrides : sequence of str, default=()
+    overrides : sequence of str or None, default=()
         Any other setting, as ``"encoder.depth=3"``.
     device : {"auto", "cpu", "cuda", "mps"}, default="auto"
         Where to train; rows are scored on the CPU.
@@ -95,7 +97,7 @@ class SurpriseDetector(OutlierMixin, BaseEstimator):
         max_epochs: int | None = None,
         false_alarms: int = 10_000,
         contamination: float | None = None,
-        overrides: Sequence[str] = (),
+        overrides: Sequence[str] | None = (),
         device: str = "auto",
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
@@ -130,13 +132,14 @@ class SurpriseDetector(OutlierMixin, BaseEstimator):
             If X is too short, or a parameter does not fit.
         """
         _check_budget(self.contamination, self.false_alarms)
-        x = self._series(X, reset=True)
-        config = self._config()
-        window, stride = _points(config, "window"), _points(config, "stride")
-        self._check_normal(x, window)
-        windows = cut_windows([x], window, stride)
-        self.config_ = resolve(config, window, self._names(), windows.n_cases)
-        return self._learn_normal(self._train(windows), x, window)
+        with unless_it_fails(self):
+            x = self._series(X, reset=True)
+            config = self._config()
+            window, stride = _points(config, "window"), _points(config, "stride")
+            self._check_normal(x, window)
+            windows = cut_windows([x], window, stride)
+            self.config_ = resolve(config, window, self._names(), windows.n_cases)
+            return self._learn_normal(self._train(windows), x, window)
 
     def _train(self, windows: Series) -> WorldModel:
         from tsjepa.training import Options, fit_stages  # Lightning takes seconds to import, and only training needs it
@@ -301,7 +304,7 @@ class SurpriseDetector(OutlierMixin, BaseEstimator):
         given = {"log.window": self.window, "log.stride": self.stride, "train.epochs": self.max_epochs}
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         overrides = [f"{key}={value}" for key, value in given.items() if value is not None]
-        config = configure(self.recipe, overrides=[*overrides, f"train.seed={seed}", *self.overrides])
+        config = configure(self.recipe, overrides=[*overrides, f"train.seed={seed}", *settings(self.overrides)])
         if not config.world.horizons:
             raise ValueError(f"recipe {self.recipe!r} trains no world model: set world.horizons, or take lewm-sensor.")
         return config
@@ -309,6 +312,8 @@ class SurpriseDetector(OutlierMixin, BaseEstimator):
     def _series(self, X: Any, *, reset: bool) -> NDArray[np.float32]:
         """Return a log as channels (n_channels, n_rows)."""
         X = _sensors(X, None if reset else getattr(self, "feature_names_in_", None)) if is_table(X) else unmasked(X)
+        if isinstance(X, np.ndarray):
+            refuse_type(X, "X", "biufOc")  # of complex numbers scikit-learn has a sentence of its own
         X = validate_data(self, X, reset=reset, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan")
         return np.ascontiguousarray(np.clip(X.T, -LARGEST, LARGEST), np.float32)
 
@@ -330,7 +335,9 @@ def _sensors(X: Any, known: Sequence[str] | None) -> Any:
     if times := [name for name, dtype in frame.dtypes.items() if is_time(dtype)]:
         raise ValueError(f"column {times[0]!r} of X is a time, and rows are evenly spaced here: drop it.")
     frame = without(frame, not_measured(frame, (), known))
-    return without(frame, _times(frame, () if known is None else known))
+    frame = without(frame, _times(frame, () if known is None else known))
+    refuse_text(frame, lambda row: f"row {row}", "convert or drop it")
+    return frame
 
 
 def _times(frame: Any, known: Sequence[str]) -> list[str]:
