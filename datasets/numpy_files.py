@@ -1,19 +1,24 @@
 """Series from .npz and .npy files."""
 
+import re
 import zipfile
 import zlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tsjepa.containers import LABEL
 from tsjepa.datasets.dataset import DataError, Part
 from tsjepa.datasets.labels import array_labels
 from tsjepa.datasets.values import as_float32
 
 Array = np.ndarray[Any, Any]
 KEYS = "X and y, or X_train, y_train, X_test and y_test (labels and the test part may be left out)"
+# what a key of series or labels is called, of whatever part and in lower case: X_val, ytest, labels, label_test
+MEANT = re.compile(rf"[xy]([\W\d_].*|train|test|val)?|({LABEL.pattern})s?([\W_]?(train|test|val))?")
 UNREADABLE = (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
@@ -36,7 +41,8 @@ def read_npz(path: Path) -> tuple[Part, Part | None]:
     Raises
     ------
     DataError
-        If the file cannot be read without pickle, or its keys, shapes or types are others.
+        If the file cannot be read without pickle, its keys, shapes or types are others, or series or labels would be
+        left unread; arrays that are neither are named in the notes.
 
     Examples
     --------
@@ -56,8 +62,10 @@ def read_npz(path: Path) -> tuple[Part, Part | None]:
     first = "X_train" if "X_train" in arrays else "X"
     if first not in arrays:
         raise DataError(f"{path} has the keys {', '.join(arrays) or '(none)'}; it needs {KEYS}")
-    test = _part(arrays, "X_test", path) if first == "X_train" and "X_test" in arrays else None
-    return _part(arrays, first, path), test
+    series = [first, "X_test"] if first == "X_train" and "X_test" in arrays else [first]
+    notes = _left(arrays, [*series, *map(_label, series)], path)
+    train, *test = (_part(arrays, key, path) for key in series)
+    return replace(train, notes=notes), test[0] if test else None
 
 
 def read_npy(path: Path) -> Part:
@@ -109,9 +117,23 @@ def _open(path: Path) -> Array | dict[str, Array]:
         raise DataError(f"{path} cannot be read ({error}); copy or save it again") from error
 
 
+def _left(arrays: Mapping[str, Array], read: list[str], path: Path) -> tuple[str, ...]:
+    """Refuse series and labels that are not read, and name other arrays that are not."""
+    left = [key for key in arrays if key not in read]
+    lost = [key for key in left if MEANT.fullmatch(key.lower())]
+    if lost:
+        read = [key for key in read if key in arrays]
+        raise DataError(f"{path}: {', '.join(lost)} would not be read beside {', '.join(read)}; keep {KEYS}")
+    listed = ", ".join(f"'{key}'" for key in left)
+    return (f"{path.name}: arrays of other names are not read: {listed}",) if left else ()
+
+
+def _label(key: str) -> str:
+    return key.replace("X", "y")
+
+
 def _part(arrays: Mapping[str, Array], key: str, path: Path) -> Part:
-    X = _series(arrays[key], f"{path}, key {key}")
-    label = key.replace("X", "y")
+    X, label = _series(arrays[key], f"{path}, key {key}"), _label(key)
     y = array_labels(arrays[label], len(X), f"{path}, key {label}") if label in arrays else None
     return Part(X, y)
 

@@ -67,6 +67,24 @@ BAD_NPZ = {
         {"X_train": GOOD, "y_train": [1.5, 2], "X_test": GOOD, "y_test": ["a", "b"]},
         "one part has a numeric target",
     ),
+    "a test part beside X": (
+        {"X": GOOD, "y": [0, 1], "X_test": GOOD, "y_test": [0, 1]},
+        r"pump\.npz: X_test, y_test would not be read beside X, y; keep X and y, or X_train, y_train, X_test",
+    ),
+    "labels by another name": ({"X": GOOD, "labels": [0, 1]}, "labels would not be read beside X; keep"),
+    "two arrays of labels": ({"X": GOOD, "y": [0, 1], "Class": [0, 1]}, "Class would not be read beside X, y; keep"),
+    "labels of which part": (
+        {"X_train": GOOD, "X_test": GOOD, "y": [0, 1]},
+        "y would not be read beside X_train, X_test; keep",
+    ),
+    "labels without series": (
+        {"X_train": GOOD, "y_train": [0, 1], "y_test": [0, 1]},
+        "y_test would not be read beside X_train, y_train; keep",
+    ),
+    "a third part": (
+        {"X_train": GOOD, "y_train": [0, 1], "X_val": GOOD, "target_val": [0, 1]},
+        "X_val, target_val would not be read beside X_train, y_train; keep",
+    ),
 }
 
 
@@ -76,6 +94,13 @@ def test_npz_refuses(tmp_path: Path, case: str) -> None:
     np.savez(tmp_path / "pump.npz", **arrays)  # type: ignore[arg-type]
     with pytest.raises(DataError, match=message):
         load(tmp_path / "pump.npz")
+
+
+def test_arrays_of_other_names_are_told(tmp_path: Path) -> None:
+    np.savez(tmp_path / "pump.npz", X=GOOD, y=[0, 1], subject=[7, 8], class_names=["a", "b"], yaw=[0.5])
+    data = load(tmp_path / "pump.npz")
+    assert data.y_train is not None
+    assert data.notes == ("pump.npz: arrays of other names are not read: 'subject', 'class_names', 'yaw'",)
 
 
 def test_broken_numpy_files(tmp_path: Path) -> None:
