@@ -1,7 +1,9 @@
 """Tables with one series a row, from .csv and .parquet files."""
 
+import csv
 import re
 import warnings
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,7 +41,8 @@ def read_table(path: Path) -> Part:
     ------
     DataError
         If the table has a time column (then its rows are time points, not series), text where a number is
-        needed, no header line, no rows, or channels of different lengths in one row.
+        needed, no header line, no rows, two columns of one name, a row of a .csv file that was cut short, or channels
+        of different lengths in one row.
 
     Examples
     --------
@@ -54,6 +57,8 @@ def read_table(path: Path) -> Part:
     table = _open(path)
     lists = [str(name) for name in table.columns if _holds_lists(table[name])]
     _check_columns(table, path)
+    if path.suffix.lower() == ".csv":
+        _check_cells(table, path)
     label = _label_name(table, lists, path)
     y = None if label is None else _labels(table[label], f"{path}, column {label}")
     others = [str(name) for name in table.columns if name != label and name not in lists]
@@ -119,12 +124,39 @@ def _check_columns(table: "pd.DataFrame", path: Path) -> None:
             )
 
 
+def _check_cells(table: "pd.DataFrame", path: Path) -> None:
+    """Look for what pandas passes over: it renames the second of two columns, and fills up a row that was cut short."""
+    lines = _cells(path)
+    names = next(lines)
+    twice = [name for place, name in enumerate(names) if name in names[:place]]
+    if twice:
+        _check_header(names, path)
+        raise DataError(f"{path} has two columns of the same name, {twice[0]!r}; rename one")
+    if not table.iloc[:, -1].isna().any():  # a short row lacks the last cell, and few files need the second look
+        return
+    for row, cells in enumerate(lines, 1):
+        if len(cells) < len(names):
+            raise DataError(
+                f"{path}, row {row}: {len(cells)} cells where the first line has {len(names)}; it was cut short: copy "
+                "or export it again, or leave the cells of missing values empty, each behind its comma"
+            )
+
+
+def _cells(path: Path) -> Iterator[list[str]]:
+    """Yield the cells of each line but for the blank ones, which pandas passes over."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        try:
+            yield from (cells for cells in csv.reader(file) if len(cells) > 1 or "".join(cells).strip())
+        except csv.Error as error:
+            raise DataError(f"{path} cannot be read as a table ({error}); check or export it again") from error
+
+
 def _check_header(names: list[str], path: Path) -> None:
     if path.suffix.lower() != ".csv" or not all(re.fullmatch(r"[-+\d.eE]*\d[-+\d.eE]*", name) for name in names):
         return
     try:
         numbers = [float(name) for name in names]
-    except ValueError:  # pandas makes 0.5.1 of a second 0.5
+    except ValueError:  # a date
         numbers = [0.0, 0.0]
     if any(after <= before for before, after in pairwise(numbers)):
         raise DataError(f"{path} starts with a row of values; put a line with column names before it")
@@ -132,6 +164,8 @@ def _check_header(names: list[str], path: Path) -> None:
 
 def _label_name(table: "pd.DataFrame", lists: list[str], path: Path) -> str | None:
     found = [name for name in table.columns if LABEL.fullmatch(name.strip().lower()) and name not in lists]
+    # what pandas calls a second label when it writes the table
+    found += [name for name in table.columns if re.sub(r"\.\d+$", "", name) in found and name not in (*found, *lists)]
     if len(found) > 1:
         raise DataError(f"{path} has the label columns {', '.join(found)}; keep one")
     return found[0] if found else None

@@ -197,6 +197,9 @@ BAD_CSV = {
     "ragged": ("t0,t1\n1,2\n1,2,3\n", "cannot be read as a table"),
     "only labels": ("label\na\n", "has no column of values"),
     "two labels": ("t0,label,class\n1,a,b\n", "label columns label, class; keep one"),
+    "a label twice": ("label,t0,t1,label\n0,1,2,0\n1,3,4,1\n", "two columns of the same name, 'label'; rename one"),
+    "a label twice, saved by pandas": ("label,t0,label.1\n0,1,0\n1,3,1\n", "columns label, label.1; keep one"),
+    "an id twice": ("id,t0,id,t1\n0,1,0,2\n", "two columns of the same name, 'id'; rename one"),
     "half labelled": ("t0,label\n1,a\n2,\n", "column label: row 2 has no label"),
     "infinite": ("t0,t1\n1,2\n1,inf\n", "case 2 .* infinite value"),
 }

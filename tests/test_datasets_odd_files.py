@@ -39,6 +39,36 @@ def test_cells_without_a_name_are_refused(tmp_path: Path, text: str) -> None:
         load(str(tmp_path / "a.csv"))
 
 
+@pytest.mark.parametrize(
+    ("text", "row"),
+    [
+        ("label,t0,t1,t2\na,1,2,3\nb,4,5\nb,4\n", "row 2: 3 cells where the first line has 4"),
+        ("label,t0,t1,t2\na,1,2,\nb,4,5,6\nb,4", "row 3: 2 cells where the first line has 4"),
+        ("t0,t1,label\n1,2,a\n3,4\n", "row 2: 2 cells where the first line has 3"),
+        ('\n"label","t\n0",t1\n\n"a\n,b",1,\n  \nb,4', "row 2: 2 cells where the first line has 3"),
+    ],
+)
+def test_a_row_that_was_cut_short_is_refused(tmp_path: Path, text: str, row: str) -> None:
+    (tmp_path / "a.csv").write_text(text)
+    with pytest.raises(DataError, match=rf"a\.csv, {row}; it was cut short"):
+        load(str(tmp_path / "a.csv"))
+
+
+def test_an_empty_cell_is_a_missing_value(tmp_path: Path) -> None:
+    text = '\ufeff\n"la""bel",label,t0,t1\r\n\n1,"a\n,b",2,3\r\n4,c,5,\r\n  \r\n6,"say ""d"", twice",NA,\n'
+    (tmp_path / "a.csv").write_bytes(text.encode())
+    data = load(str(tmp_path / "a.csv"))
+    np.testing.assert_array_equal(data.X_train[:, 0], [[1, 2, 3], [4, 5, np.nan], [6, np.nan, np.nan]])
+    assert data.classes == ("a\n,b", "c", 'say "d", twice')
+
+
+def test_a_quote_that_never_ends_is_told(tmp_path: Path) -> None:
+    rows = "".join(f"{row},b,\n" for row in range(20_000))
+    (tmp_path / "a.csv").write_text(f't0,label,t1\n1,"a,2\n{rows}5,c",6\n7,d,\n')
+    with pytest.raises(DataError, match="cannot be read as a table"):
+        load(str(tmp_path / "a.csv"))
+
+
 def test_an_index_with_a_name_is_a_column(tmp_path: Path) -> None:
     frame = pd.DataFrame({"label": ["a", "b"], "t0": [1.0, 2.0], "t1": [3.0, 4.0]})
     frame.set_index("label").to_parquet(tmp_path / "a.parquet")
