@@ -84,6 +84,7 @@ def test_the_archives_lists_are_aeons() -> None:
         ("data: []", "needs a list of names"),
         ("data: [007]", "needs a list of names"),
         ("data: {", "not usable YAML"),
+        ("data: [GunPoint]\ndata: [FordA]", "not usable YAML: the key 'data' stands twice, .* in line 2"),
     ],
 )
 def test_a_bad_suite_is_refused(tmp_path: Path, text: str, message: str) -> None:

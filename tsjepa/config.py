@@ -150,13 +150,30 @@ def load_config(source: str | Path, overrides: Sequence[str] = ()) -> Config:
         text = files("tsjepa.configs").joinpath(f"{name}.yaml").read_text(encoding="utf-8")
     else:
         raise ConfigError(f"there is no recipe {name!r}{did_you_mean(name, recipe_names())} A file must end in .yaml.")
-    try:
-        values = yaml.load(text, _StrictLoader)
-    except (yaml.YAMLError, ConfigError) as error:
-        raise ConfigError(f"{name} is not usable YAML: {' '.join(str(error).split())}.") from error
+    values = parse_yaml(text, name)
     if not isinstance(values, dict):
         raise ConfigError(f"{name} must be a mapping of sections, but holds {type(values).__name__}.")
     return parse_config(values, overrides)
+
+
+def parse_yaml(text: str, name: str) -> Any:
+    r"""Return the plain values of a YAML text, which the message calls `name`.
+
+    Raises
+    ------
+    ConfigError
+        If it is no YAML, or a key stands twice in one mapping.
+
+    Examples
+    --------
+    >>> parse_yaml("data: [FordA]\ndata: [FordB]", "mine.yaml")
+    Traceback (most recent call last):
+    tsjepa.config.ConfigError: mine.yaml is not usable YAML: the key 'data' stands twice, the second time in line 2.
+    """
+    try:
+        return yaml.load(text, _StrictLoader)
+    except (yaml.YAMLError, ConfigError) as error:
+        raise ConfigError(f"{name} is not usable YAML: {' '.join(str(error).split())}.") from error
 
 
 def parse_config(values: dict[str, Any], overrides: Sequence[str] = ()) -> Config:

@@ -4,9 +4,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from tsjepa.config import ConfigError, did_you_mean
+from tsjepa.config import ConfigError, did_you_mean, parse_yaml
 
 FOLDER = "suites"
 
@@ -39,7 +37,7 @@ def load_suite(source: str) -> tuple[str, ...]:
     Raises
     ------
     ConfigError
-        If there is no such suite or file, or it is no mapping with the one key `data`.
+        If there is no such suite or file, it is no mapping with the one key `data`, or the key stands twice.
 
     Examples
     --------
@@ -56,10 +54,7 @@ def load_suite(source: str) -> tuple[str, ...]:
     else:
         hint = did_you_mean(source, suite_names())
         raise ConfigError(f"there is no suite {source!r}{hint} A file must end in .yaml.")
-    try:
-        return parse_suite(yaml.safe_load(text), source)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"the suite {source} is not usable YAML: {' '.join(str(error).split())}.") from error
+    return parse_suite(parse_yaml(text, f"the suite {source}"), source)
 
 
 def parse_suite(values: Any, source: str) -> tuple[str, ...]:
