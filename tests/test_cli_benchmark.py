@@ -277,6 +277,7 @@ def test_a_stop_keeps_what_is_finished(tmp_path: Path, monkeypatch: pytest.Monke
         (("--suite", "ford", "--data", "GunPoint"), "say which data once"),
         (("--suite", "frod"), "did you mean ford"),
         (("--data", "GunPoint", "--method", "minirockt"), "did you mean minirocket"),
+        (("--data", "GunPoint", "--method", "raw", "--config", "tinny"), "no recipe 'tinny': did you mean tiny"),
         (("--data", "GunPoint", "--labels", "2"), "a share of the labels lies above 0"),
         (("--data", "GunPoint", "--per-class", "0,1"), "is not a list of numbers"),
         (("--pretrain-on", "GunPoint"), "go together"),

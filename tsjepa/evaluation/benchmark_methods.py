@@ -107,11 +107,15 @@ def pretrained_config(path: Path) -> Config:
 def find_methods(names: tuple[str, ...], recipe: str | None = None, epochs: int | None = None) -> list[Method]:
     """Return the methods in the order of their names, each once, however its path was spelled; see `find_method`.
 
+    A recipe that cannot be used is refused even where no method uses it.
+
     Examples
     --------
     >>> [method.name for method in find_methods(("raw", "majority", "raw"))]
     ['raw', 'majority']
     """
+    if recipe is not None:
+        configure(recipe)
     found: dict[str, str] = {}
     for name in names:
         found.setdefault(method_identity(name), name)
