@@ -1,5 +1,7 @@
 """Text and numbers to checked float32 series."""
 
+import string
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,7 +30,7 @@ def parse_row(text: str, separator: str, where: str) -> Case:
     Raises
     ------
     DataError
-        If an entry is not a number, or is infinite.
+        If an entry is not a number, as one that is empty or holds two, or is infinite.
 
     Examples
     --------
@@ -39,12 +41,19 @@ def parse_row(text: str, separator: str, where: str) -> Case:
         values = np.fromstring(text.replace("?", "nan"), dtype=np.float32, sep=separator)
     except ValueError:
         values = np.empty(0, dtype=np.float32)
-    # a shorter result is also how an empty entry or a trailing separator shows
-    if len(values) != text.count(separator) + 1:
+    # a shorter result is also how an empty entry or a trailing separator shows; but numpy takes any white space for a
+    # tab, and a blank inside one entry would then make up for another one that is empty
+    if len(values) != text.count(separator) + 1 or (separator.isspace() and _has_empty(text, separator)):
         raise DataError(f"{where}: {_complaint(text.split(separator))}")
     if np.isinf(values).any():
         raise DataError(f"{where}: value {int(np.isinf(values).argmax()) + 1} is {TOO_LARGE}")
     return values
+
+
+def _has_empty(text: str, separator: str) -> bool:
+    for blank in string.whitespace.replace(separator, ""):
+        text = text.replace(blank, "") if blank in text else text  # a look costs a tenth of a replacement
+    return separator * 2 in f"{separator}{text}{separator}"
 
 
 def _complaint(entries: list[str]) -> str:

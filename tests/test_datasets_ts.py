@@ -141,6 +141,11 @@ def test_tsv_keeps_padding_as_missing_values(tmp_path: Path) -> None:
     assert part.y.tolist() == ["1", "-1"]
 
 
+def test_blanks_around_the_values_of_a_tsv_do_not_matter(tmp_path: Path) -> None:
+    part = read_tsv(_ts(tmp_path, "1\t 0.5\t-1.5 \n2\t 3 \t ?\r\n", "pump.tsv"))
+    np.testing.assert_array_equal(part.X, np.array([[[0.5, -1.5]], [[3, np.nan]]], dtype=np.float32))
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -150,6 +155,9 @@ def test_tsv_keeps_padding_as_missing_values(tmp_path: Path) -> None:
         ("1\t2\tx\n", "line 1: value 2 of 2 is 'x'"),
         ("1\t2\t\n", "line 1: value 2 of 2 is empty"),
         ("1\t2 3\t4\n", "line 1: value 1 of 2 is '2 3'"),
+        ("1\t\t1\t2 3\n2\t3\t4\t5\n", "line 1: value 1 of 3 is empty"),
+        ("1\t2\t3\t4\n2\t1 2\t3\t\n", "line 2: value 1 of 3 is '1 2'"),
+        ("1\t1-2\t \t3\n", "line 1: value 1 of 3 is '1-2'"),
         ("1\tinf\t2\n", "line 1: value 1 is an infinite value"),
     ],
 )
