@@ -279,6 +279,16 @@ def test_series_of_unequal_length_with_gaps_go_through_every_method(name: str) -
     assert np.isfinite(Z).all()
 
 
+@pytest.mark.parametrize("length", [1, 2, 3])
+def test_series_too_short_for_catch22_are_told_in_a_sentence(length: int) -> None:
+    series = Series(np.random.default_rng(0).normal(size=(6, 2, length)).astype(np.float32))
+    if length < 3:
+        with pytest.raises(BenchmarkError, match=f"catch22 needs series of 3 points or more, but these have {length}"):
+            fit_method(tiny("catch22"), series, np.arange(6) % 2, 0, "cpu")
+    else:
+        assert np.isfinite(fit_method(tiny("catch22"), series, np.arange(6) % 2, 0, "cpu").transform(series)).all()
+
+
 def test_gaps_are_filled_and_lengths_made_equal() -> None:
     series = as_series([[1.0, np.nan, 3.0, np.nan], [np.nan, np.nan, np.nan, np.nan], [1.0, 2.0, 3.0, 4.0]])
     assert filled(series, 4)[:, 0].tolist() == [[1, 2, 3, 3], [0, 0, 0, 0], [1, 2, 3, 4]]

@@ -16,6 +16,7 @@ from tsjepa.embedding import resolve_device, row_width
 from tsjepa.encoder import Encoder
 from tsjepa.evaluation.accuracy import Labels, Reader
 from tsjepa.evaluation.benchmark_methods import Method
+from tsjepa.evaluation.benchmark_table import BenchmarkError
 from tsjepa.finetuning import Tuning, finetune
 from tsjepa.heads import LinearHead
 from tsjepa.normalization import take_statistics
@@ -27,6 +28,8 @@ Features = NDArray[np.floating]
 Transform = Callable[[Series], Features]
 # A handful of labels is a step a pass: as long a training as with hundreds
 SUPERVISED = Tuning(min_steps=500)
+# With fewer points aeon's Catch22 divides by zero
+CATCH22_POINTS = 3
 
 
 class Fitted(NamedTuple):
@@ -90,6 +93,11 @@ def fit_method(method: Method, series: Series, y: Labels, seed: int, device: str
     Returns
     -------
     Fitted
+
+    Raises
+    ------
+    BenchmarkError
+        If the series are too short for catch22.
 
     Examples
     --------
@@ -164,6 +172,8 @@ def fit_aeon(method: Method, series: Series, seed: int) -> Transform:
     """Fit one of aeon's transformers."""
     length, values = series.n_timepoints, filled(series, series.n_timepoints)
     if method.kind == "catch22":
+        if length < CATCH22_POINTS:
+            raise BenchmarkError(f"catch22 needs series of {CATCH22_POINTS} points or more, but these have {length}.")
         from aeon.transformations.collection.feature_based import Catch22
 
         catch22 = Catch22(replace_nans=True)
