@@ -105,7 +105,7 @@ def _entry(listing: Any, filename: str, record: int) -> dict[str, Any]:
         entry = {file["key"]: file for file in listing["files"]}.get(filename)
         if entry is not None:
             size, md5 = int(entry["size"]), entry["checksum"].removeprefix("md5:")
-            found = {"key": filename, "url": entry["links"]["self"], "size": size, "md5": md5}
+            found = {"key": filename, "url": str(entry["links"]["self"]), "size": size, "md5": md5}
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise TransferError(f"Zenodo record {record} is not described as expected ({error!r})") from error
     if entry is None:

@@ -52,12 +52,19 @@ def opened(url: str) -> Iterator[HTTPResponse]:
     try:
         with urlopen(Request(url, headers={"User-Agent": "tsjepa"}), timeout=TIMEOUT) as response:
             yield response
+    except TransferError:
+        raise
     except HTTPError as error:
         error.close()
-        raise TransferError(f"{url} answered {error.code} {error.reason}") from error
-    except (OSError, HTTPException) as error:
+        raise TransferError(f"{url} answered {error.code} {_on_one_line(error.reason)}") from error
+    except (OSError, HTTPException, ValueError) as error:  # the last for what is no address
         reason = getattr(error, "reason", error)  # urllib wraps what the socket said
-        raise TransferError(f"{url} cannot be reached ({getattr(reason, 'strerror', None) or reason})") from error
+        said = _on_one_line(getattr(reason, "strerror", None) or reason)
+        raise TransferError(f"{url} cannot be reached ({said})") from error
+
+
+def _on_one_line(reason: object) -> str:
+    return " ".join(str(reason).split())
 
 
 def get_json(url: str) -> Any:

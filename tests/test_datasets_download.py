@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tsjepa.datasets import DataError, archives, download, fault_detection, load
+from tsjepa.datasets import DataError, archives, download, fault_detection, load, transfer
 
 RECORD = 11179788  # Adiac
 TRAIN = b"@univariate true\n@classLabel true 1 2\n@data\n1,2,3:1\n4,5,6:2\n"
@@ -20,10 +20,13 @@ TEST = TRAIN.replace(b"6", b"7")
 
 
 class Server:
-    """What the addresses answer: a body, and the length that is claimed for it."""
+    """What the addresses answer: a body, and the length that is claimed for it; or another address."""
 
     def __init__(self) -> None:
         self.answers: dict[str, tuple[bytes, int]] = {}
+        self.moved: dict[str, str] = {}
+        self.stalled: set[str] = set()
+        self.closing = threading.Event()
         self.requests: list[str] = []
         self.url = ""
 
@@ -39,6 +42,11 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             told.requests.append(self.path)
+            if self.path in told.moved:
+                self.send_response(302)
+                self.send_header("Location", told.moved[self.path])
+                self.end_headers()
+                return
             if self.path not in told.answers:
                 self.send_error(404)
                 return
@@ -47,6 +55,9 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
             self.send_header("Content-Length", str(claimed))
             self.end_headers()
             self.wfile.write(body)
+            if self.path in told.stalled:
+                self.wfile.flush()
+                told.closing.wait()
 
         def log_message(self, format: str, *args: object) -> None:
             pass
@@ -58,6 +69,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         monkeypatch.setattr(download, "ZENODO", told.url + "/records/{record}")
         monkeypatch.setattr(download, "ARCHIVE_ZIP", told.url + "/{name}.zip")
         yield told
+        told.closing.set()
         http.shutdown()
         thread.join()
 
@@ -93,6 +105,7 @@ def _fails(name: str, folder: Path, message: str) -> None:
         load(name, folder / "data")
     target = str(folder / "data" / name / name)
     assert f"put {target}_TRAIN.ts and {target}_TEST.ts there" in str(error.value)
+    assert "\n" not in str(error.value)
     assert sorted(folder.rglob("*")) == before
 
 
@@ -151,6 +164,35 @@ def test_a_cut_transfer_leaves_nothing(server: Server, tmp_path: Path) -> None:
     _fails("Adiac", tmp_path, f"Adiac_TEST.ts ended after 20 of {len(TEST)} bytes")
 
 
+def test_a_server_that_stalls_leaves_nothing(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transfer, "TIMEOUT", 0.2)
+    _publish(server)
+    server.put("/files/Adiac_TEST.ts", TEST[:20], claimed=len(TEST))
+    server.stalled.add("/files/Adiac_TEST.ts")
+    _fails("Adiac", tmp_path, r"/files/Adiac_TEST.ts cannot be reached \(timed out\)")
+
+
+def test_a_file_that_moved_is_followed(server: Server, tmp_path: Path) -> None:
+    _publish(server)
+    del server.answers["/files/Adiac_TEST.ts"]
+    server.put("/elsewhere", TEST)
+    server.moved["/files/Adiac_TEST.ts"] = "/elsewhere"
+    np.testing.assert_array_equal(load("Adiac", tmp_path / "data").X_test, [[[1, 2, 3]], [[4, 5, 7]]])
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ("/files/Adiac_TEST.ts", "answered 302 .* infinite loop"),
+        ("file:///etc/hostname", "answered 302 .* not allowed"),
+    ],
+)
+def test_a_file_that_moved_to_nowhere_leaves_nothing(server: Server, tmp_path: Path, where: str, message: str) -> None:
+    _publish(server)
+    server.moved["/files/Adiac_TEST.ts"] = where
+    _fails("Adiac", tmp_path, f"/files/Adiac_TEST.ts {message}")
+
+
 def test_a_wrong_checksum_leaves_nothing(server: Server, tmp_path: Path) -> None:
     _publish(server)
     server.put("/files/Adiac_TEST.ts", TEST.replace(b"7", b"8"))
@@ -166,6 +208,8 @@ def test_a_wrong_checksum_leaves_nothing(server: Server, tmp_path: Path) -> None
         ({"links": {}}, "is not described as expected"),
         ({"size": "large"}, "is not described as expected"),
         ({"links": {"self": "file:///etc/hostname"}}, "is no web address"),
+        ({"links": {"self": None}}, "None is no web address"),
+        ({"links": {"self": "http://[::1/Adiac_TEST.ts"}}, "cannot be reached .*Invalid IPv6 URL"),
     ],
 )
 def test_odd_records_are_refused(server: Server, tmp_path: Path, changes: dict[str, object], message: str) -> None:
@@ -261,5 +305,6 @@ def test_cut_and_damaged_zips_leave_nothing(server: Server, tmp_path: Path) -> N
     body = _zip(MEMBERS)
     server.put("/FaultDetectionA.zip", body[:50], claimed=len(body))
     _fails("FaultDetectionA", tmp_path, f"FaultDetectionA.zip ended after 50 of {len(body)} bytes")
-    server.put("/FaultDetectionA.zip", body[:-30])
-    _fails("FaultDetectionA", tmp_path, "is no sound zip file")
+    for other in (body[:-30], b"<html>moved</html>"):
+        server.put("/FaultDetectionA.zip", other)
+        _fails("FaultDetectionA", tmp_path, "is no sound zip file")
