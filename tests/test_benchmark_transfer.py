@@ -8,6 +8,7 @@ import pytest
 
 from tsjepa.arrays import Series
 from tsjepa.evaluation import benchmark_check, benchmark_transfer
+from tsjepa.evaluation.benchmark_join import join
 from tsjepa.evaluation.benchmark_methods import Method, find_method
 from tsjepa.evaluation.benchmark_run import Known, Parts, content_digest
 from tsjepa.evaluation.benchmark_table import BenchmarkError
@@ -22,7 +23,6 @@ from tsjepa.evaluation.benchmark_transfer import (
     bearing_jobs,
     carry_out_transfers,
     failures,
-    join,
     measure_transfer,
     transfer_jobs,
     transfer_left,
@@ -131,6 +131,25 @@ def test_a_transfer_goes_on_and_does_not_mix_recipes(tmp_path: Path, loaded: lis
     assert transfer_left([jobs[0]._replace(per_class=(1, 2))], store) != []
     with pytest.raises(BenchmarkError, match="made with another recipe"):
         transfer_left([jobs[0]._replace(method=Method("raw", "catch22"))], store)
+
+
+@pytest.mark.usefixtures("loaded")
+@pytest.mark.parametrize("per_class", [(1,), (1, 100)])
+def test_a_write_that_was_cut_short_is_made_again(tmp_path: Path, per_class: tuple[int, ...]) -> None:
+    store = TransferStore.at(tmp_path)
+    jobs = transfer_jobs(("a",), ["b", "c"], [find_method("raw")], seeds=1, per_class=per_class, device="cpu")
+    outcome = measure_transfer(jobs[0])
+    store.commit(outcome)
+    whole, rows = store.scores.path.read_bytes(), store.scores.read()
+    assert transfer_left(jobs, store) == []
+    lines = whole.splitlines(keepends=True)
+    for n in range(1, len(lines)):
+        for rest in (b"", lines[n][:-1]):
+            store.scores.path.write_bytes(b"".join(lines[:n]) + rest)
+            left = transfer_left(jobs, store)
+            assert [target for job in left for _, target in job.pairs] == (["c"] if n > len(rows) // 2 else ["b", "c"])
+    store.commit(Outcome(tuple(row for row in outcome.scores if row.target == "c")))
+    assert store.scores.read() == rows
 
 
 def test_a_transfer_is_not_mixed_with_one_of_other_data(

@@ -16,11 +16,12 @@ from tsjepa.arrays import Series
 from tsjepa.evaluation.accuracy import Labels
 from tsjepa.evaluation.benchmark_check import check_data, check_recipe, join_digests
 from tsjepa.evaluation.benchmark_features import Fitted, fit_method, pretrain, reading, seeded
+from tsjepa.evaluation.benchmark_join import join
 from tsjepa.evaluation.benchmark_labels import LabelBudget
 from tsjepa.evaluation.benchmark_methods import Method
 from tsjepa.evaluation.benchmark_process import RunError, call, sentence
 from tsjepa.evaluation.benchmark_run import Known, Parts, fit_reader, load_parts, rank_of, score, versions
-from tsjepa.evaluation.benchmark_table import BenchmarkError, Table
+from tsjepa.evaluation.benchmark_table import Table
 
 TRANSFER, RECORDINGS, ALL = "transfer.csv", "recordings.csv", "all"
 PER_CLASS = (1, 5, 20)
@@ -65,6 +66,11 @@ class Transferred(NamedTuple):
     recipe: str
     versions: str
     data_digest: str = ""
+
+    @property
+    def is_last(self) -> bool:
+        """Whether it is the last of its draws, which are written in order: without it a write was cut short."""
+        return self.labels == ALL or self.n_labels == 0 or self.draw + 1 == LabelBudget.parse(self.labels).n_draws()
 
 
 class Recording(NamedTuple):
@@ -201,7 +207,7 @@ def still_asked(job: Job, rows: Sequence[Transferred], path: Path) -> Job:
     """Return a run with the pairs that are not finished, and with the labels that are there already of these."""
     for row in rows:
         check_recipe(row, job.method, looked_at(job, row.fit_on, row.target), path)
-    there = {(row.fit_on, row.target, row.labels) for row in rows}
+    there = {(row.fit_on, row.target, row.labels) for row in rows if row.is_last}
     asked = [ALL, *(str(LabelBudget("per_class", number)) for number in job.per_class)]
     pairs = tuple(pair for pair in job.pairs if any((*pair, labels) not in there for labels in asked))
     budgets = [LabelBudget.parse(row.labels) for row in rows if row.labels != ALL and (row.fit_on, row.target) in pairs]
@@ -349,51 +355,3 @@ def pretrained(job: Job, digests: dict[str, str]) -> Fitted | None:
     shortest = min(source.n_timepoints for source in sources)
     encoder = pretrain(config, series, job.device, n_timepoints=shortest)
     return Fitted(*reading(encoder, config, job.device))
-
-
-def join(sources: Sequence[Series], *, mixed: bool = False) -> Series:
-    """Return the series of several sets as one, of the length of the longest.
-
-    Parameters
-    ----------
-    sources : sequence of Series
-    mixed : bool, default=False
-        Whether channels belong together; else each is a series of its own.
-
-    Returns
-    -------
-    Series
-
-    Raises
-    ------
-    BenchmarkError
-        If channels belong together and their numbers differ.
-
-    Examples
-    --------
-    >>> motions, noise = Series(np.zeros((2, 3, 8), np.float32)), Series(np.zeros((4, 1, 5), np.float32))
-    >>> join([motions, noise]).values.shape
-    (10, 1, 8)
-    """
-    channels = {source.n_channels for source in sources}
-    if mixed and len(channels) > 1:
-        raise BenchmarkError(
-            f"the sources have {' and '.join(map(str, sorted(channels)))} channels, which a recipe with "
-            "tokenizer.channels=mixed cannot join: pretrain with independent channels."
-        )
-    n_channels, length = (channels.pop() if mixed else 1), max(source.n_timepoints for source in sources)
-    values = [fill_up(source.values.reshape(-1, n_channels, source.n_timepoints), length) for source in sources]
-    if all(source.valid is None and source.n_timepoints == length for source in sources):
-        return Series(np.concatenate(values))
-    valid = [
-        (np.ones(source.values.shape, bool) if source.valid is None else source.valid).reshape(
-            -1, n_channels, source.n_timepoints
-        )
-        for source in sources
-    ]
-    return Series(np.concatenate(values), np.concatenate([fill_up(one, length) for one in valid]))
-
-
-def fill_up(values: Any, length: int) -> Any:
-    """Return an array with zeros, or False, behind its last axis up to a length."""
-    return np.pad(values, [(0, 0), (0, 0), (0, length - values.shape[-1])])
