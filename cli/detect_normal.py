@@ -76,7 +76,7 @@ def open_data(header: Header, options: DetectOptions) -> LogRuns:
     log = header.config.log
     identity = log.id if options.id is None else options.id
     time = log.time if options.time is None else options.time
-    label = label_column(options.data, header, options)
+    label = label_column(header, options)
     return open_runs(options.data, Columns(identity, time, header.channel_names, label), options.cache_dir)
 
 
@@ -105,16 +105,34 @@ def open_runs(source: str, columns: Columns, cache_dir: Path | None) -> LogRuns:
     return runs
 
 
-def label_column(source: str, header: Header, options: DetectOptions) -> str:
-    """Return the column of labels, which is no channel, "" for none."""
-    if options.label is not None:
+def label_column(header: Header, options: DetectOptions) -> str:
+    """Return the column of labels of the log that is scored, which is no channel, "" for none."""
+    names = column_names(options.data)
+    if options.label is None:
+        return next(called_labels(beside_channels(names, header)), "")
+    if not options.label or options.label in names:
         return options.label
-    return next(called_labels(beside_channels(column_names(source), header)), "")
+    if not any(options.label in column_names(source) for source in normal_sources(header, options)):
+        return options.label  # which is refused as the log is opened
+    say(
+        f"note: {options.data} has no column {options.label!r}, so F1 and rates are not known; the labels of normal "
+        "data are read."
+    )
+    return ""
+
+
+def normal_sources(header: Header, options: DetectOptions) -> list[str]:
+    """Return the logs that may say what is normal."""
+    return [source for source in (header.data, options.normal) if source is not None and is_here(source)]
 
 
 def normal_label(names: list[str], trained: str | None, options: DetectOptions) -> str:
-    """Return the column that may call rows of a normal log abnormal, "" for none, as training may have asked for."""
-    if options.label == "" or (options.label is None and trained == ""):
+    """Return the column that may call rows of a normal log abnormal, "" for none.
+
+    Training may have read no labels, but faults are not to be taken for normal without a word: so only this command's
+    own `--label ''` leaves them unread.
+    """
+    if options.label == "":
         return ""
     wanted = [options.label, *called_labels(names), trained and as_held(trained, names)]
     return next((name for name in wanted if name in names), "")
@@ -139,7 +157,7 @@ def fit_normal(options: DetectOptions) -> Normal:
     for log in logs[1:]:
         check_step(log, logs[0], header.n_timepoints)
     max_gap = header.config.log.max_gap if options.max_gap is None else options.max_gap
-    outs = [left_out(log, header.config.train.seed) for log in logs]
+    outs = [left_out(log, header) for log in logs]
     parts = [stretches_of(log, max_gap, step_in(log, logs[0]), out) for log, out in zip(logs, outs, strict=True)]
     context = header.n_timepoints
     with busy("scoring normal data"), told():
@@ -173,16 +191,21 @@ def is_here(source: str) -> bool:
     return is_address(source) or path.exists() or any(glob.iglob(str(path), recursive=True))
 
 
-def left_out(runs: LogRuns, seed: int) -> NDArray[np.bool_]:
+def left_out(runs: LogRuns, header: Header) -> NDArray[np.bool_]:
     """Return which rows of a normal log are not to say what is normal: abnormal ones, and groups of the test part."""
     label, group, found = runs.columns.label, runs.columns.group, runs.told_abnormal()
     if label is not None and found is None:
-        say(f"note: {runs.source}: {label!r} does not say which rows are normal, so that all are taken for it.")
+        say(f"note: {runs.source}: {label!r} does not say which rows are normal, so all rows are taken for normal.")
     out = np.zeros(int(runs.offsets[-1]), bool) if found is None else found
     if out.any():
-        say(f"note: {runs.source}: {out.sum()} rows that are abnormal by {label!r} are left out of what is normal.")
+        learnt = runs.source == header.data and header.config.log.label == ""
+        known = ", but the model has learnt them as normal (--label ''): pretrain it again without --label ''"
+        say(
+            f"note: {runs.source}: {out.sum()} rows that are abnormal by {label!r} are left out of what is "
+            f"normal{known * learnt}."
+        )
     if group is not None:
-        test = np.repeat(in_test_part(runs.groups, TEST_SHARE, seed), np.diff(runs.offsets))
+        test = np.repeat(in_test_part(runs.groups, TEST_SHARE, header.config.train.seed), np.diff(runs.offsets))
         say(f"note: {runs.source}: {test.sum()} rows of the groups of {group!r} that were the test part are left out.")
         out = out | test
     if out.all():

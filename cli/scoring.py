@@ -37,6 +37,10 @@ class Labels(NamedTuple):
 def labels_of(data: Data) -> Labels:
     """Return the labels that a probe is fitted and scored on, or raise ProbeError."""
     y = check_labels(data.train.y)
+    if data.test is None and data.log is not None:
+        raise ProbeError(
+            f"{data.name} has no test part to score a probe on: name one with --test FILE or --group COLUMN."
+        )
     if data.test is None:
         raise ProbeError(
             f"{data.name} has no test part, and a probe is scored on it: put it beside the training part, as in "

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from tsjepa.datasets.dataset import DataError
 from tsjepa.datasets.log_cache import RowStore
 from tsjepa.datasets.log_columns import Layout
-from tsjepa.datasets.log_cut import named_normal
 from tsjepa.datasets.log_files import stem
 from tsjepa.datasets.log_fingerprint import fingerprint
+from tsjepa.datasets.log_normal import abnormal, guessed_normal, told_abnormal
 from tsjepa.datasets.log_place import Progress
 from tsjepa.datasets.log_plan import file_ids
 from tsjepa.datasets.log_reading import Piece
@@ -115,39 +115,17 @@ class LogRuns:
         return as_arrow(self._rows.reader("time").rows(rows), self._rows.time)
 
     def abnormal(self) -> NDArray[np.float64] | None:
-        """Return of each row whether its label is abnormal: 1 or 0, NaN without a label; None without labels.
-
-        Where no class says that it is normal, the most frequent one of several is, see `guessed_normal`.
-        """
-        if "label" not in self._rows.fields:
-            return None
-        label, classes = self._rows.mapped("label").whole(), self._rows.classes
-        if classes is None:
-            return np.where(np.isnan(label), np.nan, label != 0)
-        guess = self.guessed_normal
-        normal = named_normal(classes) if guess is None else [classes.index(guess)]
-        return np.where(label < 0, np.nan, ~np.isin(label, normal))
+        """Return of each row whether its label is abnormal, see `tsjepa.datasets.log_normal.abnormal`."""
+        return abnormal(self._rows)
 
     def told_abnormal(self) -> NDArray[np.bool_] | None:
-        """Return of each row whether a label tells that it is abnormal; None where labels do not say what is normal.
-
-        Words say it by themselves, a 0 where no more labels are others: else they are what a probe is to predict.
-        """
-        abnormal, classes = self.abnormal(), self._rows.classes
-        if abnormal is None:
-            return None
-        normal = {"0"} if classes is None else {classes[code].strip() for code in named_normal(classes)}
-        few = (abnormal == 1).sum() <= (abnormal == 0).sum()
-        return abnormal == 1 if normal - {"0"} or (normal and few) else None
+        """Return of each row whether a label tells that, see `tsjepa.datasets.log_normal.told_abnormal`."""
+        return told_abnormal(self._rows)
 
     @property
     def guessed_normal(self) -> str | None:
-        """The most frequent of several classes, where none says that it is normal; None where one does."""
-        classes = self._rows.classes
-        if classes is None or len(classes) < 2 or named_normal(classes):
-            return None
-        label = self._rows.mapped("label").whole()
-        return classes[int(np.bincount(label[label >= 0]).argmax())]
+        """The class that is taken for normal, see `tsjepa.datasets.log_normal.guessed_normal`."""
+        return guessed_normal(self._rows)
 
     def file_order(self) -> NDArray[np.int64]:
         """Return the place of each row of the files, counted over all runs.

@@ -13,6 +13,7 @@ from tsjepa.datasets.dataset import DataError
 from tsjepa.datasets.log_access import MappedArray, RunReader
 from tsjepa.datasets.log_cache import RowStore
 from tsjepa.datasets.log_fingerprint import fingerprint
+from tsjepa.datasets.log_normal import hold_abnormal
 from tsjepa.datasets.log_settings import Columns
 from tsjepa.datasets.log_time import as_arrow
 
@@ -171,6 +172,16 @@ class LogWindows:
         """Return the windows that have a label."""
         found = self.labels()
         return np.flatnonzero(found != "" if found.dtype.kind == "U" else ~np.isnan(found))
+
+    def hold_abnormal(self) -> NDArray[np.bool_] | None:
+        """Return of each window whether a label tells that a row in it is abnormal.
+
+        Returns
+        -------
+        ndarray of bool, shape (n_cases,), or None
+            None where there are no labels, or these do not say which rows are normal.
+        """
+        return hold_abnormal(self._rows, self._column("start"), self._column("length"))
 
     def subset(self, cases: NDArray[np.int64]) -> "LogWindows":
         """Return some of the windows, in the order asked for; nothing is copied."""

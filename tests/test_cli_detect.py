@@ -191,7 +191,66 @@ def test_rows_labelled_abnormal_do_not_say_what_is_normal() -> None:
     log(800, seed=1).assign(kind=["idle", "busy"] * 400).to_parquet("train.parquet", index=False)
     faulty().assign(kind="busy").to_parquet("test.parquet", index=False)
     said = tsjepa(*WORDS, *words, "kind").stderr
-    assert "train.parquet: 'kind' does not say which rows are normal, so that all are taken for it" in said
+    assert "train.parquet: 'kind' does not say which rows are normal, so all rows are taken for normal" in said
+
+
+def pretrained(*words: str) -> str:
+    """Train for one epoch, and return what is said."""
+    settings = [word for setting in SMALL for word in ("--set", setting)]
+    words = ("--config", "lewm-sensor", "--epochs", "1", "--data", "train.parquet", *settings, "--overwrite", *words)
+    result = tsjepa("pretrain", *words, "--out", "run", "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    return result.stderr
+
+
+def test_faults_that_a_label_names_are_not_learnt() -> None:
+    log(800, seed=1).assign(anomaly=[0] * 500 + [1] * 10 + [0] * 290).to_parquet("train.parquet", index=False)
+    held = (CONTEXT + 10 - 1) // PATCH  # windows that start every patch and reach into the fault
+    said = pretrained()
+    assert f"train.parquet: {held} of 193 windows hold rows that 'anomaly' calls abnormal and are left out" in said
+    assert f"{193 - held} series" in said
+    header = load_checkpoint(CKPT)[1]
+    assert (header.config.log.label, header.config.log.test) == ("anomaly", None)
+    assert (
+        "train.parquet: 10 rows that are abnormal by 'anomaly' are left out of what is normal." in tsjepa(*WORDS).stderr
+    )
+    log(800, seed=1).assign(kind=["idle", "busy"] * 400).to_parquet("train.parquet", index=False)
+    said = pretrained("--label", "kind")
+    assert "'kind' does not say which rows are normal, so the model learns from all rows" in said
+    log(800, seed=1).assign(anomaly=["fault", "no"] * 400).to_parquet("train.parquet", index=False)
+    sentence = refused(1, "pretrain", "--config", "lewm-sensor", "--data", "train.parquet", "--out", "other")
+    assert "every window holds a row that 'anomaly' calls abnormal: give a log with longer normal stretches" in sentence
+
+
+def test_faults_are_not_learnt_where_a_test_part_is_scored() -> None:
+    log(800, seed=1).assign(anomaly=[0] * 500 + [1] * 10 + [0] * 290).to_parquet("train.parquet", index=False)
+    said = pretrained("--test", "test.parquet")
+    assert "windows hold rows that 'anomaly' calls abnormal and are left out" in said
+    assert "no accuracy will be shown" not in said
+
+
+def test_faults_that_training_did_not_tell_are_not_taken_for_normal() -> None:
+    log(800, seed=1).assign(anomaly=[0] * 500 + [1] * 10 + [0] * 290).to_parquet("train.parquet", index=False)
+    said = pretrained("--label", "")
+    assert "the labels in 'anomaly' are not read (--label ''), so the model learns from all rows" in said
+    assert "193 series" in said
+    said = tsjepa(*WORDS).stderr
+    assert (
+        "10 rows that are abnormal by 'anomaly' are left out of what is normal, but the model has learnt them" in said
+    )
+    assert "left out" not in tsjepa(*WORDS, "--label", "", "--overwrite").stderr
+
+
+def test_a_label_of_normal_data_alone_is_read() -> None:
+    log(800, seed=1).assign(state=["normal"] * 500 + ["worn"] * 10 + ["normal"] * 290).to_parquet("train.parquet")
+    result = tsjepa(*WORDS, "--label", "state")
+    assert result.exit_code == 0, result.output
+    assert "note: test.parquet has no column 'state', so F1 and rates are not known" in result.stderr
+    assert "train.parquet: 10 rows that are abnormal by 'state' are left out" in result.stderr
+    assert "has no column 'mode' (--label)" in refused(1, *WORDS, "--label", "mode", "--overwrite")
+    log(800, seed=1).assign(state="normal").to_parquet("normal.parquet", index=False)
+    log(800, seed=1).to_parquet("train.parquet", index=False)
+    assert tsjepa(*WORDS, "--label", "state", "--normal", "normal.parquet", "--overwrite").exit_code == 0
 
 
 def test_groups_of_the_test_part_do_not_say_what_is_normal() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from tsjepa.datasets import DataError
 from tsjepa.datasets.log_runs import LogRuns, load_runs
-from tsjepa.datasets.logs import Columns
+from tsjepa.datasets.logs import Columns, Windowing, load_log
 
 
 def frame() -> pd.DataFrame:
@@ -143,3 +143,16 @@ def test_one_series_a_row_is_refused(tmp_path: Path) -> None:
     table = pd.DataFrame({"x": [[1.0, 2.0], [3.0, 4.0]]})
     with pytest.raises(DataError, match="one series a row"):
         opened(table, tmp_path)
+
+
+@pytest.mark.parametrize("resample", [None, "1s"])
+def test_windows_that_hold_abnormal_rows_are_told(tmp_path: Path, resample: str | None) -> None:
+    table = pd.DataFrame({"time": pd.date_range("2024-01-01", periods=12, freq="1s"), "flow": np.arange(12.0)})
+    table.assign(anomaly=["normal"] * 5 + ["leak"] + ["normal"] * 6).to_parquet(tmp_path / "log.parquet", index=False)
+    windowing = Windowing(window=3, stride=1, resample=resample)
+    windows = load_log(tmp_path / "log.parquet", windowing=windowing, cache_dir=tmp_path / "cache")
+    assert np.flatnonzero(windows.hold_abnormal()).tolist() == [3, 4, 5]
+    assert windows.subset(np.array([9, 4])).hold_abnormal().tolist() == [False, True]
+    table.assign(anomaly="leak").to_parquet(tmp_path / "log.parquet", index=False)
+    windows = load_log(tmp_path / "log.parquet", windowing=windowing, cache_dir=tmp_path / "cache")
+    assert windows.hold_abnormal() is None
