@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeVar
 
+from tsjepa.arrays import counted
 from tsjepa.cli.data import check_data_dir
 from tsjepa.cli.errors import INTERRUPTED, USAGE, Failure, say, told
 from tsjepa.cli.locking import LOCK, locked
@@ -103,7 +104,8 @@ def compare(
     jobs = plan(names, methods, options.seeds, options.folds, budgets, options.data_dir, device)
     jobs = named_before(jobs, store.results.read())
     left = left_to_run(jobs, store)
-    say(f"benchmark of {len(jobs)} runs on {len(names)} data sets; {len(jobs) - len(left)} are finished already.")
+    runs, sets = counted(len(jobs), "run"), counted(len(names), "data set")
+    say(f"benchmark of {runs} on {sets}; {counted(len(jobs) - len(left), 'is', 'are')} finished already.")
     made = carry_on(carry_out(left, store), len(left), options.out, told_result)
     results, few, levels = store.results.read(), store.few_labels.read(), store.levels.read()
     drawn = pictures(results, few)
@@ -128,7 +130,7 @@ def transfer(options: BenchmarkOptions, methods: Sequence[Method], device: str) 
         jobs = transfer_jobs(sources, targets, methods, options.seeds, per_class, options.data_dir, device)
     jobs = transfers_named_before(jobs, store.scores.read())
     left = transfer_left(jobs, store)
-    say(f"transfer of {len(jobs)} runs; {len(jobs) - len(left)} are finished already.")
+    say(f"transfer of {counted(len(jobs), 'run')}; {counted(len(jobs) - len(left), 'is', 'are')} finished already.")
     n_pairs = sum(len(job.pairs) for job in left)
     made = carry_on(carry_out_transfers(left, store), n_pairs, options.out, told_transfer)
     rows, recordings = store.scores.read(), store.recordings.read()

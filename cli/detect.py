@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tsjepa.arrays import counted
 from tsjepa.cli.detect_normal import (
     Normal,
     check_step,
@@ -85,7 +86,8 @@ def cut_run(runs: LogRuns, run: int, normal: Normal, reference_rows: int | None)
     stop, name = edges[0] + reference_rows, runs.ids[run].as_py()
     if stop > edges[-1]:
         raise Failure(
-            f"{name} has {edges[-1] - edges[0]} rows, and --reference-rows takes its first {reference_rows}: give less."
+            f"{name} has {counted(edges[-1] - edges[0], 'row')}, but --reference-rows asks for its first "
+            f"{reference_rows}: give a smaller number."
         )
     # missing rows at gaps: no window goes across them
     blank = np.full((len(runs.channels), normal.scorer.patch_length), np.nan, np.float32)
@@ -104,12 +106,14 @@ def check_lengths(runs: LogRuns, cuts: list[Cut], normal: Normal) -> None:
     if len(short) == len(cuts):
         longest = max(int(max(np.diff(cut.edges))) for cut in cuts)
         raise Failure(
-            f"{runs.source} has {longest} rows without a gap in time at most, and a score needs the {context} of the "
-            "context before it: give a longer log."
+            f"{runs.source} has at most {counted(longest, 'row')} without a gap in time, but a score needs {context}, "
+            "the context of the model: give a longer log."
         )
     if short:
         names = ", ".join(str(runs.ids[run].as_py()) for run in short[:5])
-        say(f"note: {len(short)} runs are shorter than the {context} rows of the context and have no score: {names}.")
+        say(
+            f"note: no score for {counted(len(short), 'run')}, shorter than the {context} rows of the context: {names}."
+        )
 
 
 def score_runs(runs: LogRuns, cuts: list[Cut]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

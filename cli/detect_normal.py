@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tsjepa.arrays import counted
 from tsjepa.checkpoint import Header, load_checkpoint
 from tsjepa.cli.errors import Failure, say, told
 from tsjepa.cli.log_data import TEST_SHARE
@@ -198,15 +199,14 @@ def left_out(runs: LogRuns, header: Header) -> NDArray[np.bool_]:
         say(f"note: {runs.source}: {label!r} does not say which rows are normal, so all rows are taken for normal.")
     out = np.zeros(int(runs.offsets[-1]), bool) if found is None else found
     if out.any():
-        learnt = runs.source == header.data and header.config.log.label == ""
-        known = ", but the model has learnt them as normal (--label ''): pretrain it again without --label ''"
-        say(
-            f"note: {runs.source}: {out.sum()} rows that are abnormal by {label!r} are left out of what is "
-            f"normal{known * learnt}."
-        )
+        rows = counted(out.sum(), "row")
+        say(f"note: {runs.source}: left out of what is normal: {rows} that {label!r} calls abnormal.")
+        if runs.source == header.data and header.config.log.label == "":
+            say("note: the model has learnt such rows as normal (--label ''): pretrain it again without --label ''.")
     if group is not None:
         test = np.repeat(in_test_part(runs.groups, TEST_SHARE, header.config.train.seed), np.diff(runs.offsets))
-        say(f"note: {runs.source}: {test.sum()} rows of the groups of {group!r} that were the test part are left out.")
+        rows = f"{counted(test.sum(), 'row')} of the groups of {group!r} that were the test part"
+        say(f"note: {runs.source}: left out of what is normal: {rows}.")
         out = out | test
     if out.all():
         raise Failure(f"{runs.source}: no row is left that is normal: name normal data by --normal, or add --label ''.")

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from tsjepa.arrays import counted
 from tsjepa.build import build_untrained
 from tsjepa.checkpoint import Header, load_checkpoint, read_checkpoint
 from tsjepa.cli.data import Data, data_of, load_data, say_remarks
@@ -81,14 +82,15 @@ def check_fit(encoder: Encoder, header: Header, data: Data) -> None:
         if tied and series.n_channels != header.n_channels:
             does = "mixes" if encoder.channels > 1 else "normalises by the statistics of"
             raise Failure(
-                f"this encoder {does} the {header.n_channels} channels that it was trained on, but the {name} part of "
-                f"{data.name} has {series.n_channels}: give data with the same channels."
+                f"this encoder {does} the channels that it was trained on, {header.n_channels} in number, but the "
+                f"{name} part of {data.name} has {series.n_channels}: give data with the same channels."
             )
     n_tokens = encoder.n_tokens(data.train.series.n_timepoints)
     if n_tokens < 3:
         raise Failure(
-            f"the series of {data.name} hold {n_tokens} patch(es) of {encoder.tokenizer.patch_length} points, and "
-            "masking and statistics need three: give longer series."
+            f"the series of {data.name} hold {counted(n_tokens, 'patch', 'patches')} of "
+            f"{counted(encoder.tokenizer.patch_length, 'point')}, and masking and statistics need three: give longer "
+            "series."
         )
 
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tsjepa.arrays import counted
 from tsjepa.checkpoint import Header
 from tsjepa.cli.errors import USAGE, Failure, say
 from tsjepa.cli.log_options import LogOptions
@@ -107,7 +108,7 @@ def read_log(name: str, log: LogConfig, cache_dir: Path | None, seed: int) -> Lo
         return LogParts(log, train, None)
     rest, test = split_by_group(train, TEST_SHARE, seed)
     count, total = (len(np.unique(part.groups()[np.unique(part.series)])) for part in (test, train))
-    say(f"note: {count} of {total} groups of {log.group!r} are the test part, drawn with seed {seed}.")
+    say(f"note: test part: {count} of {counted(total, 'group')} of {log.group!r}, drawn with seed {seed}.")
     return LogParts(log, rest, test)
 
 

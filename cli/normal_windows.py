@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from tsjepa.arrays import counted
 from tsjepa.cli.data import Data
 from tsjepa.cli.errors import Failure, say
 from tsjepa.containers import LABEL
@@ -31,7 +32,8 @@ def normal_only(data: Data) -> Data:
         )
     if not out.any():
         return data
-    say(f"note: {name}: {out.sum()} of {len(out)} windows hold rows that {label!r} calls abnormal and are left out.")
+    some = f"{out.sum()} of {counted(len(out), 'window')}"
+    say(f"note: {name}: left out: {some}, which hold rows that {label!r} calls abnormal.")
     return data._replace(train=data.train.windows(np.flatnonzero(~out)))
 
 

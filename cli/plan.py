@@ -4,6 +4,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
+from tsjepa.arrays import counted
 from tsjepa.build import bounded, configure, match_teacher, resolve
 from tsjepa.checkpoint import Header, read_checkpoint, read_header
 from tsjepa.cli.data import Data, data_of, load_data
@@ -164,13 +165,16 @@ def check_epochs(config: Config, planned: Config, finished: int, taught: bool) -
     """Refuse fewer epochs than there are, and others for a teacher that is not done, and say what others change."""
     epochs, before = config.train.epochs, planned.train.epochs
     if epochs < finished:
-        raise Failure(f"{finished} epochs are finished already, so --epochs {epochs} cannot be resumed.", USAGE)
+        raise Failure(
+            f"{finished} epochs are finished already, so --epochs {epochs} cannot be resumed.",
+            USAGE,
+        )
     if epochs == before:
         return
     if not taught:
         raise Failure("the teacher's epochs cannot change: leave --epochs out, or start again.", USAGE)
     say(
-        f"note: the run was planned for {before} epochs and now for {epochs}: its learning-rate schedule "
+        f"note: the run was planned for {counted(before, 'epoch')} and now for {epochs}: its learning-rate schedule "
         "changes, so the result is not that of an uninterrupted run."
     )
 
@@ -194,8 +198,8 @@ def check_same_data(data: Data, header: Header) -> None:
     now = (data.train.series.n_channels, data.train.series.n_timepoints)
     if now != (header.n_channels, header.n_timepoints):
         raise Failure(
-            f"{data.name} has {now[0]} channels of {now[1]} points now, but the run was started on "
-            f"{header.n_channels} of {header.n_timepoints}: give the same data to resume it."
+            f"{data.name} has {counted(now[0], 'channel')} of {counted(now[1], 'point')} now, but the run was started "
+            f"on {header.n_channels} of {header.n_timepoints}: give the same data to resume it."
         )
     if data.channel_names and header.channel_names and data.channel_names != header.channel_names:
         own, known = (", ".join(map(repr, names)) for names in (data.channel_names, header.channel_names))

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from tsjepa.arrays import counted
 from tsjepa.cli.report import (
     BenchmarkReport,
     DetectReport,
@@ -27,6 +28,7 @@ from tsjepa.cli.report import (
     TuneReport,
     spread,
 )
+from tsjepa.datasets.log_files import KINDS
 from tsjepa.probe import Score
 
 Report = Callable[[Any], None]
@@ -173,10 +175,22 @@ def next_command(report: PretrainReport) -> str:
     if report.scores is None:
         command, table = ("detect", "scores.parquet") if report.world else ("embed", "embeddings.parquet")
         out = report.checkpoint.with_name(table)
-        words = ["tsjepa", command, str(report.checkpoint), "--data", report.source, "--out", str(out)]
+        source = another_log(report.source) if report.world else report.source
+        words = ["tsjepa", command, str(report.checkpoint), "--data", source, "--out", str(out)]
         if report.world:
             return shlex.join(words)
     return shlex.join([*words, *data_dir_words(report.data_dir)])
+
+
+def another_log(source: str) -> str:
+    """Return a name, to be replaced, of a log of the same kind: scores of the log that was learnt say little.
+
+    Examples
+    --------
+    >>> another_log("plant/*.csv.gz"), another_log("plant")
+    ('NEW.csv.gz', 'NEW.parquet')
+    """
+    return "NEW" + next((suffix for suffix in KINDS if source.lower().endswith(suffix)), ".parquet")
 
 
 def data_dir_words(data_dir: Path | None) -> list[str]:
@@ -221,14 +235,15 @@ def show_finetune(report: FinetuneReport) -> None:
 def show_embed(report: EmbedReport) -> None:
     """Print what was written."""
     peak = "" if report.peak_mb is None else f", peak memory {report.peak_mb:.0f} MB"
-    print_line(f"{report.rows} embeddings in {report.out} ({report.seconds:.1f} s{peak})")
+    print_line(f"{counted(report.rows, 'embedding')} in {report.out} ({report.seconds:.1f} s{peak})")
 
 
 def show_detect(report: DetectReport) -> None:
     """Print how many events there were, and how good they are where labels tell."""
     shown = (("F1", report.f1), ("false alarms", report.far), ("missed", report.mar))
     scores = "".join(f", {name} {value:.3f}" for name, value in shown if value is not None)
-    print_line(f"{report.events} events in {report.rows} rows{scores}: {report.out} ({report.seconds:.1f} s)")
+    events, rows = counted(report.events, "event"), counted(report.rows, "row")
+    print_line(f"{events} in {rows}{scores}: {report.out} ({report.seconds:.1f} s)")
 
 
 def show_export(report: ExportReport) -> None:
@@ -236,7 +251,7 @@ def show_export(report: ExportReport) -> None:
     weights = ", 8-bit weights" if report.int8 else ""
     print_line(f"{report.out}: {report.n_bytes / 1e3:.0f} kB, opset {report.opset}{weights} ({report.seconds:.1f} s)")
     print_line(
-        f"beside torch on {report.n_shapes} shapes: largest difference {report.max_difference:.2g}, "
+        f"beside torch on {counted(report.n_shapes, 'shape')}: largest difference {report.max_difference:.2g}, "
         f"smallest cosine {report.cosine:.6f}"
     )
 
@@ -265,7 +280,7 @@ def show_diagnose(report: DiagnoseReport) -> None:
 def show_study(report: StudyReport) -> None:
     """Print the claims with their verdicts, and where the page is."""
     table = Table("claim", "source", "verdict")
-    table.title = f"{report.n_runs} runs on {', '.join(report.data)}"
+    table.title = f"{counted(report.n_runs, 'run')} on {', '.join(report.data)}"
     for claim in report.claims:
         table.add_row(claim["claim"], claim["source"], claim["verdict"])
     Console().print(table)
@@ -280,7 +295,7 @@ def show_benchmark(report: BenchmarkReport) -> None:
         table.add_row(method, "-" if accuracy is None else f"{accuracy:.4f}", str(row["n_data"]))
     print_numbers(table)
     failed = f", {report.n_failed} failed" if report.n_failed else ""
-    print_line(f"{report.n_runs} runs{failed} ({report.seconds:.0f} s): {report.out / 'summary.md'}")
+    print_line(f"{counted(report.n_runs, 'run')}{failed} ({report.seconds:.0f} s): {report.out / 'summary.md'}")
 
 
 def show_tune(report: TuneReport) -> None:

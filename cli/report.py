@@ -140,7 +140,7 @@ class ProbeReport(NamedTuple):
         form = f", read as a sketch of {config.sketch} numbers in all" if config.sketch is not None else ""
         return (
             f"{self.kind} probe of {self.data}: fitted on the training part ({drawn}), scored on the whole test part "
-            f"({self.n_test} series); {shares}level(s) {config.levels}, pooled by {', '.join(config.pool)}{form}, "
+            f"({self.n_test} series); {shares}levels: {config.levels}, pooled by {', '.join(config.pool)}{form}, "
             f"channels {channels}."
         )
 

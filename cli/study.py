@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from tsjepa.arrays import counted
 from tsjepa.cli.data import load_data, say_remarks
 from tsjepa.cli.errors import INTERRUPTED, USAGE, Failure, say, told
 from tsjepa.cli.locking import LOCK, locked
@@ -101,12 +102,12 @@ def finished_rows(out: Path) -> list[Measurement]:
 def summary(jobs: Sequence[Job], rows: Sequence[Measurement]) -> str:
     """Say what there is to do."""
     done = len(runs_of(rows))
-    before = f"; {done} are finished already" if done else ""
+    before = f"; {counted(done, 'is', 'are')} finished already" if done else ""
     if not jobs:
         return f"nothing is left to train{before}."
     names = ", ".join(dict.fromkeys(job.subject.name for job in jobs))
     lengths = " or ".join(map(str, dict.fromkeys(job.schedule.steps for job in jobs)))
-    return f"collapse study: {len(jobs)} runs of {lengths} steps on {names}{before}."
+    return f"collapse study: {counted(len(jobs), 'run')} of {lengths} steps on {names}{before}."
 
 
 def carry_on(jobs: Sequence[Job], rows: list[Measurement], out: Path, device: str) -> list[Measurement]:
@@ -118,7 +119,8 @@ def carry_on(jobs: Sequence[Job], rows: list[Measurement], out: Path, device: st
                 rows = [*rows, *new]
                 replace_file(out / TABLE, to_csv(rows))
     except KeyboardInterrupt as error:
-        kept = f"{len(runs_of(rows))} runs are kept in {out / TABLE}, and the same command goes on from there."
+        runs = counted(len(runs_of(rows)), "run is", "runs are")
+        kept = f"{runs} kept in {out / TABLE}, and the same command goes on from there."
         raise Failure(f"stopped: {kept}", INTERRUPTED) from error
     except TrainingError as error:
         raise Failure(str(error)) from error

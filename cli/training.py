@@ -4,6 +4,7 @@ import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from tsjepa.arrays import counted
 from tsjepa.checkpoint import load_checkpoint
 from tsjepa.cli.errors import INTERRUPTED, Failure, out_of_memory, say, told
 from tsjepa.cli.locking import LOCK, locked
@@ -64,7 +65,8 @@ def train_alone(plan: RunPlan, model: JEPA, options: PretrainOptions, device: st
     """Train in a folder that is this run's own."""
     replace_file(plan.out / CONFIG, dump_config(plan.config).encode())
     if plan.finished == plan.config.train.epochs:
-        say(f"nothing is left to train: all {plan.finished} epochs are in {plan.checkpoint}.")
+        epochs = "its one epoch is" if plan.finished == 1 else f"all {plan.finished} epochs are"
+        say(f"nothing is left to train: {epochs} in {plan.checkpoint}.")
         model = load_checkpoint(plan.checkpoint)[0]
         return Trained(model, logged_loss(plan.out / METRICS), plan.finished, 0.0, logged_verdict(model, plan.out))
     say(summary(plan, model, device))
@@ -76,10 +78,13 @@ def summary(plan: RunPlan, model: JEPA, device: str) -> str:
     series = plan.data.train.series
     size = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     epochs = plan.config.train.epochs
-    span = f"epochs {plan.finished + 1} to {epochs}" if plan.finished else f"{epochs} epochs"
+    span = counted(epochs, "epoch")
+    if plan.finished:
+        first = plan.finished + 1
+        span = f"epoch {first}" if first == epochs else f"epochs {first} to {epochs}"
     return (
-        f"pretraining on {plan.data.name}, {span}: {series.n_cases} series, {series.n_channels} channel(s), "
-        f"{series.n_timepoints} time points; {size:,} parameters on {device}."
+        f"pretraining on {plan.data.name}, {span}: {series.n_cases} series, {counted(series.n_channels, 'channel')}, "
+        f"{counted(series.n_timepoints, 'time point')}; {size:,} parameters on {device}."
     )
 
 

@@ -2,7 +2,7 @@
 
 import shlex
 
-from tsjepa.arrays import SeriesSource
+from tsjepa.arrays import SeriesSource, counted
 from tsjepa.build import configure, resolve
 from tsjepa.cli.data import load_data, say_remarks
 from tsjepa.cli.errors import USAGE, Failure, say
@@ -61,8 +61,8 @@ def summary(options: TuneOptions, config: Config) -> str:
     """Say what is searched for, and at what cost."""
     return (
         f"bisecting regularizer.weight between {options.low:g} and {options.high:g} on {config.data}: up to "
-        f"{options.runs} runs of {config.train.epochs} epochs, for the smallest weight that ends in no collapse and "
-        f"with a SIGReg score below {THRESHOLD}."
+        f"{counted(options.runs, 'run')} of {counted(config.train.epochs, 'epoch')}, for the smallest weight that ends "
+        f"in no collapse and with a SIGReg score below {THRESHOLD}."
     )
 
 

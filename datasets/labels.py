@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tsjepa.arrays import counted
 from tsjepa.datasets.dataset import DataError, Labels, Part
 
 UNLABELLED = ("", "?")
@@ -110,7 +111,8 @@ def _codes(part: Part | None, classes: list[str]) -> Labels | None:
 
 
 def _unseen(name: str, labels: list[str]) -> str:
-    return f"test class '{name}' never appears in training; its {labels.count(name)} cases count as wrong"
+    wrong = counted(labels.count(name), "case counts", "cases count")
+    return f"test class '{name}' never appears in training; its {wrong} as wrong"
 
 
 def text_labels(labels: list[str], where: str) -> Labels | None:

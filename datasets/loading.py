@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tsjepa.arrays import counted
 from tsjepa.datasets.archives import size_notes
 from tsjepa.datasets.dataset import Collection, DataError, Dataset, Part
 from tsjepa.datasets.download import download
@@ -200,7 +201,9 @@ def _checked(part: Part, where: str) -> Collection:
 def _alike(X_train: Collection, X_test: Collection, pair: Pair) -> tuple[Collection, Collection]:
     have, other = len(X_train[0]), len(X_test[0])
     if have != other:
-        raise DataError(f"{pair.train} has {have} channels, but its test part {other}; give both the same channels")
+        raise DataError(
+            f"{pair.train} has {counted(have, 'channel')}, but its test part {other}; give both the same channels"
+        )
     if isinstance(X_train, list) or isinstance(X_test, list):
         return list(X_train), list(X_test)
     return X_train, X_test

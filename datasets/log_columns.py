@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from tsjepa.arrays import counted
 from tsjepa.containers import LABEL
 from tsjepa.datasets.dataset import DataError
 from tsjepa.datasets.log_dates import check_digits, check_unread
@@ -282,7 +283,7 @@ def _said(chosen: Columns, given: Columns, id_by: str) -> list[str]:
         if name is not None and named is None
     ]
     if given.channels is None and chosen.channels is not None:
-        guessed.append(f"{len(chosen.channels)} channels {listed(chosen.channels)}")
+        guessed.append(f"{counted(len(chosen.channels), 'channel')} {listed(chosen.channels)}")
     notes = [f"guessed columns: {'; '.join(guessed)}"] if guessed else []
     if id_by == "file":
         notes.append("no id column: each file is one series, its path is the id")
@@ -295,7 +296,7 @@ def _said_of_decimals(schemas: Schemas) -> list[str]:
     found = [file.shown for file, _ in schemas if file.kind == "csv" and dialect(file).decimal == ","]
     if not found:
         return []
-    others = f"{len(found) - 1} other{'s' if len(found) > 2 else ''}"
+    others = counted(len(found) - 1, "other")
     who = f"{found[0]} writes" if len(found) == 1 else f"{found[0]} and {others} write"
     return [f"{who} decimals with a comma: they are read as such"]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
+from tsjepa.arrays import counted
 from tsjepa.datasets.dataset import DataError
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def find_files(source: "str | os.PathLike[str] | pads.Dataset") -> tuple[list[Lo
     if not files:
         raise DataError(f"{shown} holds no file that a log can be read from; give one of {', '.join(KINDS)}")
     others = [Path(file.key).name for file in found if kind_of(file.key) is None]
-    notes = [f"{_counted(others, 'file')} of other kinds not read: {_some(others)}"] if others else []
+    notes = [f"{counted(len(others), 'file')} of other kinds not read: {_some(others)}"] if others else []
     empty = [file.shown for file in files if file.size == 0]
     if len(empty) == len(files):
         raise DataError(f"{empty[0]} is empty; copy or export it again")
@@ -149,10 +150,6 @@ def by_numbers(path: str) -> tuple[list[Any], str]:
     """
     # text and numbers take turns, so that only like is compared with like
     return [int(part) if at % 2 else part for at, part in enumerate(re.split("([0-9]+)", path))], path
-
-
-def _counted(names: list[str], word: str) -> str:
-    return f"{len(names)} {word}{'' if len(names) == 1 else 's'}"
 
 
 def _some(names: list[str]) -> str:

@@ -60,14 +60,28 @@ def shown_step(step: float, kind: TimeKind) -> str:
     Examples
     --------
     >>> shown_step(1_500_000, TimeKind("timestamp", "us")), shown_step(1.0, TimeKind("integer"))
-    ('1.5s', '1')
+    ('1.5 s', '1')
     """
-    if kind.kind != "timestamp":
-        return f"{step:g}"
-    nanoseconds = step * NANOSECONDS[kind.unit]
-    units = (("d", 86_400e9), ("h", 3600e9), ("min", 60e9), ("s", 1e9), ("ms", 1e6), ("us", 1e3), ("ns", 1.0))
-    name, size = next(((name, size) for name, size in units if nanoseconds >= size), units[-1])
-    return f"{nanoseconds / size:.6g}{name}"
+    return shown_duration(step * NANOSECONDS[kind.unit]) if kind.kind == "timestamp" else f"{step:g}"
+
+
+def shown_duration(nanoseconds: float) -> str:
+    """Write a duration as people do: of a minute and more in whole units, rounded to a millisecond.
+
+    Examples
+    --------
+    >>> [shown_duration(seconds * 1e9) for seconds in (0.25, 10, 256, 5400, 90_000.5)]
+    ['250 ms', '10 s', '4 min 16 s', '1 h 30 min', '1 d 1 h 0.5 s']
+    """
+    small = (("s", 1e9), ("ms", 1e6), ("us", 1e3), ("ns", 1.0))
+    if nanoseconds < 60e9:
+        name, size = next(((name, size) for name, size in small if nanoseconds >= size), small[-1])
+        return f"{nanoseconds / size:.6g} {name}"
+    left, found = round(nanoseconds / 1e6), []
+    for name, milliseconds in (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000)):
+        whole, left = divmod(left, milliseconds)
+        found += [f"{whole} {name}"] if whole else []
+    return " ".join([*found, f"{left / 1000:g} s"] if left else found)
 
 
 def in_ticks(value: int | float | str, name: str, kind: TimeKind) -> tuple[float | None, float | None]:

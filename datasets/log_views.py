@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tsjepa.arrays import counted
 from tsjepa.datasets.dataset import DataError
 from tsjepa.datasets.log_access import MappedArray
 from tsjepa.datasets.log_cache import RowStore, built, digest, open_store, write_manifest, write_series
@@ -130,7 +131,7 @@ def _grid_note(store: RowStore, windowing: Windowing, step: float, reach: NDArra
     near = shown_step(float(reach.max()), store.time)
     return (
         f"resampled to a grid of {shown_step(step, store.time)}, {how} values at most {near} apart, else missing: "
-        f"{store.rows} rows became {points}"
+        f"{counted(store.rows, 'row')} became {points}"
     )
 
 
@@ -170,7 +171,7 @@ def windows_of(store: RowStore, windowing: Windowing, lists: bool, progress: Pro
     stride = window if windowing.stride is None else _points(windowing.stride, "--stride", store, steps)
     if window is None and len(steps.each) == 1 and not lists:
         raise DataError(
-            f"the log is one series of {store.rows} rows, and nothing can be learnt from one: give --window"
+            f"the log is one series of {counted(store.rows, 'row')}, and nothing can be learnt from one: give --window"
         )
     settings = [window, stride, windowing.max_gap, windowing.window_label if "label" in store.fields else None]
     folder = store.folder / f"windows-{digest(settings)}"
@@ -250,7 +251,8 @@ def _notes(
         notes = [f"{count} series, each a whole one"]
     else:
         every = f", one every {stride}{spanned(stride)}" if stride != window else ""
-        notes = [f"{count} windows of {window} points{spanned(window)}{every}, from {len(steps.each)} series"]
+        windows, points = counted(count, "window"), counted(window, "point")
+        notes = [f"{windows} of {points}{spanned(window)}{every}, from {len(steps.each)} series"]
         if stride > window:
             notes.append("the stride is longer than the window: rows in between are not used")
     if seen["gaps"]:

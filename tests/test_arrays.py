@@ -138,7 +138,7 @@ def test_infinity_is_refused_with_its_place(value: float, as_list: bool) -> None
     X[2, 1, 5] = X[3, 0, 0] = value
     X[0, 0, 0] = NAN
     with pytest.raises(
-        ValueError, match=r"panel contains infinity.* 2 time\(s\), first in case 2, channel 1, time point 5"
+        ValueError, match=r"panel contains infinity.* 2 times, first in case 2, channel 1, time point 5"
     ):
         as_series(list(X) if as_list else X, "panel")
 

@@ -167,7 +167,7 @@ def test_the_patch_length(overrides: tuple[str, ...], n_timepoints: int, length:
 )
 def test_one_patch_is_too_few(override: str, n_timepoints: int) -> None:
     config = parse_config({"tokenizer": {"n_patches": 10}}, [override])
-    with pytest.raises(ConfigError, match=r"leaves one token .* masking needs two: choose a shorter"):
+    with pytest.raises(ConfigError, match=r"are one patch of .* masking needs two: choose a shorter"):
         resolve(config, n_timepoints)
 
 

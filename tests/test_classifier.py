@@ -341,7 +341,7 @@ def test_unlabelled_series_with_other_channels_are_called_so():
     X, y = series(6)
     more = series(5, n_channels=3)[0]
     for values in (more, list(more)):
-        with pytest.raises(ValueError, match=r"^X_unlabelled has 3 channel\(s\), but X has 2: give it the same ones"):
+        with pytest.raises(ValueError, match=r"^X_unlabelled has 3 channels, but X has 2: give both the same"):
             tiny().fit(X, y, X_unlabelled=values)
     a = pd.DataFrame({"id": [0, 0], "time": [0, 1], "flow": [1.0, 2.0], "heat": [3.0, 4.0]})
     with pytest.raises(ValueError, match=r"^X_unlabelled has no channel 'heat': its channels are flow"):

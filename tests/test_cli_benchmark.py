@@ -210,7 +210,7 @@ def test_a_checkpoint_is_one_by_its_file_and_its_finished_run_is_found(
     words = ("--data", "pump_TRAIN.csv", "--out", "out", "--device", "cpu", "--json")
     first = tsjepa("--method", "a.ckpt", "--method", "./a.ckpt", "--method", "b.ckpt", *words)
     again = tsjepa("--method", str(tmp_path / "a.ckpt"), *words)
-    assert "1 are finished already" in again.stderr
+    assert "1 is finished already" in again.stderr
     assert set(json.loads(first.stdout)) == set(json.loads(again.stdout)) == {"a.ckpt"}
 
 
@@ -226,7 +226,7 @@ def test_sources_of_a_transfer_are_one_in_any_order_and_spelling(
     pump, belt, fan = "pump_TRAIN.csv", "belt_TRAIN.csv", str(Path("a+b", "fan_TRAIN.csv"))
     first = tsjepa("--pretrain-on", f"{pump},{belt}", "--probe-on", fan, *words)
     again = tsjepa("--pretrain-on", f"{tmp_path / belt},./{pump},{belt}", "--probe-on", str(tmp_path / fan), *words)
-    assert "1 are finished already" in again.stderr
+    assert "1 is finished already" in again.stderr
     assert json.loads(again.stdout) == json.loads(first.stdout)
     assert json.loads(first.stdout)["tiny"]["n_data"] == 1
     assert "Pretrained on" not in Path("out", "summary.md").read_text()  # one section

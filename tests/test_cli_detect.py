@@ -21,6 +21,8 @@ from tsjepa import surprise
 from tsjepa.checkpoint import load_checkpoint
 from tsjepa.cli import detect, detect_follow, detect_tail
 from tsjepa.cli.detect_stop import SIGNALS, Stop, stoppable
+from tsjepa.cli.render import show_detect
+from tsjepa.cli.report import DetectReport
 from tsjepa.stream import score_series
 from tsjepa.surprise import fit_scorer, refer
 from tsjepa.thresholds import Threshold, fit_threshold
@@ -183,8 +185,8 @@ def test_rows_labelled_abnormal_do_not_say_what_is_normal() -> None:
     log(800, seed=1).assign(anomaly=["fault"] * 100 + ["normal"] * 700).to_parquet("train.parquet", index=False)
     words = ("--normal", "normal.parquet", "--overwrite")
     said = tsjepa(*WORDS, *words).stderr
-    assert "normal.parquet: 100 rows that are abnormal by 'anomaly' are left out of what is normal" in said
-    assert "train.parquet: 100 rows that are abnormal by 'anomaly' are left out" in said
+    assert "normal.parquet: left out of what is normal: 100 rows that 'anomaly' calls abnormal." in said
+    assert "train.parquet: left out of what is normal: 100 rows" in said
     assert f"from {2 * (400 - CONTEXT + 1)} normal rows" in said
     words = (*words, "--label")
     assert f"from {900 - CONTEXT + 1} normal rows" in tsjepa(*WORDS, *words, "").stderr
@@ -203,17 +205,34 @@ def pretrained(*words: str) -> str:
     return result.stderr
 
 
+def test_the_next_command_scores_another_log() -> None:
+    log(800, seed=1).to_csv("train.csv", index=False)
+    settings = [word for setting in SMALL for word in ("--set", setting)]
+    words = ("--config", "lewm-sensor", "--epochs", "1", *settings, "--overwrite", "--out", "run", "--device", "cpu")
+    for name in ("train.parquet", "train.csv"):
+        result = tsjepa("pretrain", *words, "--data", name)
+        kind = Path(name).suffix
+        assert f"next: tsjepa detect run/checkpoint.ckpt --data NEW{kind} --out run/scores.parquet" in result.stdout
+        assert f"pretraining on train, 1 epoch: 193 series, 2 channels, {CONTEXT} time points" in result.stderr
+
+
+def test_one_event_in_one_row_is_said_so(capsys: pytest.CaptureFixture[str]) -> None:
+    for number, words in ((1, "1 event in 1 row:"), (2, "2 events in 2 rows:")):
+        show_detect(DetectReport(number, number, 1.0, "1/day", None, None, None, 1.0, Path("scores.parquet")))
+        assert capsys.readouterr().out.startswith(words)
+
+
 def test_faults_that_a_label_names_are_not_learnt() -> None:
     log(800, seed=1).assign(anomaly=[0] * 500 + [1] * 10 + [0] * 290).to_parquet("train.parquet", index=False)
     held = (CONTEXT + 10 - 1) // PATCH  # windows that start every patch and reach into the fault
     said = pretrained()
-    assert f"train.parquet: {held} of 193 windows hold rows that 'anomaly' calls abnormal and are left out" in said
+    assert f"train.parquet: left out: {held} of 193 windows, which hold rows that 'anomaly' calls abnormal." in said
     assert f"{193 - held} series" in said
     header = load_checkpoint(CKPT)[1]
     assert (header.config.log.label, header.config.log.test) == ("anomaly", None)
-    assert (
-        "train.parquet: 10 rows that are abnormal by 'anomaly' are left out of what is normal." in tsjepa(*WORDS).stderr
-    )
+    said = tsjepa(*WORDS).stderr
+    assert "train.parquet: left out of what is normal: 10 rows that 'anomaly' calls abnormal." in said
+    assert "the model has learnt" not in said
     log(800, seed=1).assign(kind=["idle", "busy"] * 400).to_parquet("train.parquet", index=False)
     said = pretrained("--label", "kind")
     assert "'kind' does not say which rows are normal, so the model learns from all rows" in said
@@ -225,7 +244,7 @@ def test_faults_that_a_label_names_are_not_learnt() -> None:
 def test_faults_are_not_learnt_where_a_test_part_is_scored() -> None:
     log(800, seed=1).assign(anomaly=[0] * 500 + [1] * 10 + [0] * 290).to_parquet("train.parquet", index=False)
     said = pretrained("--test", "test.parquet")
-    assert "windows hold rows that 'anomaly' calls abnormal and are left out" in said
+    assert "windows, which hold rows that 'anomaly' calls abnormal" in said
     assert "no accuracy will be shown" not in said
 
 
@@ -235,9 +254,8 @@ def test_faults_that_training_did_not_tell_are_not_taken_for_normal() -> None:
     assert "the labels in 'anomaly' are not read (--label ''), so the model learns from all rows" in said
     assert "193 series" in said
     said = tsjepa(*WORDS).stderr
-    assert (
-        "10 rows that are abnormal by 'anomaly' are left out of what is normal, but the model has learnt them" in said
-    )
+    assert "left out of what is normal: 10 rows that 'anomaly' calls abnormal" in said
+    assert "the model has learnt such rows as normal (--label ''): pretrain it again" in said
     assert "left out" not in tsjepa(*WORDS, "--label", "", "--overwrite").stderr
 
 
@@ -246,7 +264,7 @@ def test_a_label_of_normal_data_alone_is_read() -> None:
     result = tsjepa(*WORDS, "--label", "state")
     assert result.exit_code == 0, result.output
     assert "note: test.parquet has no column 'state', so F1 and rates are not known" in result.stderr
-    assert "train.parquet: 10 rows that are abnormal by 'state' are left out" in result.stderr
+    assert "train.parquet: left out of what is normal: 10 rows that 'state' calls abnormal" in result.stderr
     assert "has no column 'mode' (--label)" in refused(1, *WORDS, "--label", "mode", "--overwrite")
     log(800, seed=1).assign(state="normal").to_parquet("normal.parquet", index=False)
     log(800, seed=1).to_parquet("train.parquet", index=False)
@@ -260,7 +278,7 @@ def test_groups_of_the_test_part_do_not_say_what_is_normal() -> None:
     content["tsjepa"]["config"]["log"]["group"], content["tsjepa"]["fingerprint"] = "site", None
     torch.save(content, CKPT)
     said = tsjepa(*WORDS).stderr
-    assert "train.parquet: 400 rows of the groups of 'site' that were the test part are left out" in said
+    assert "left out of what is normal: 400 rows of the groups of 'site' that were the test part" in said
     assert f"from {3 * 5 * (80 - CONTEXT + 1)} normal rows" in said  # three runs, in five blocks each
 
 
@@ -329,8 +347,8 @@ def backwards() -> pd.DataFrame:
         (backwards(), "error: test.parquet, row 51: time runs backwards in run 'b'"),
         (faulty().drop(columns="level"), "test.parquet has no column 'level'; it has"),
         (faulty().drop(columns="level"), "'anomaly'; it is one of the channels that were named or trained on: add it"),
-        (log(600, 0, step="2s"), "has a row every 2s, but the checkpoint was trained on one every 1s"),
-        (log(30, 0), "test.parquet has 30 rows without a gap in time at most, and a score needs the 32"),
+        (log(600, 0, step="2s"), "has a row every 2 s, but the checkpoint was trained on one every 1 s"),
+        (log(30, 0), "test.parquet has at most 30 rows without a gap in time, but a score needs 32, the context"),
     ],
 )
 def test_bad_logs_are_told_in_a_sentence(frame: pd.DataFrame, sentence: str) -> None:
@@ -345,7 +363,11 @@ def test_bad_logs_are_told_in_a_sentence(frame: pd.DataFrame, sentence: str) -> 
         (2, ("--false-alarms", "often"), "'often' is no budget of false alarms"),
         (2, ("--out", "scores.csv"), "scores are written as .parquet"),
         (2, ("--picture", "a.gif"), "--picture ends in .png or .svg"),
-        (1, ("--reference-rows", "550"), "c has 500 rows, and --reference-rows takes its first 550"),
+        (
+            1,
+            ("--reference-rows", "550"),
+            "c has 500 rows, but --reference-rows asks for its first 550: give a smaller number",
+        ),
         (1, ("--reference-rows", "20"), "the first 20 rows of b are no reference"),
         (1, ("--normal", "none.parquet"), "none.parquet"),
         (1, ("--label", "state"), "has no column 'state'"),
@@ -410,9 +432,9 @@ def test_the_step_of_a_run_that_is_too_short_for_a_score_does_not_matter() -> No
     pd.concat([log(300, 3), log(31, 0, run="b", step="3s")]).to_parquet("test.parquet", index=False)
     result = tsjepa(*WORDS)
     assert result.exit_code == 0, result.output
-    assert "1 runs are shorter than the 32 rows of the context and have no score: b" in result.stderr
+    assert "no score for 1 run, shorter than the 32 rows of the context: b." in result.stderr
     pd.concat([log(300, 3), log(32, 0, run="b", step="3s")]).to_parquet("test.parquet", index=False)
-    assert "b has a row every 3s" in refused(1, *WORDS, "--overwrite")
+    assert "b has a row every 3 s" in refused(1, *WORDS, "--overwrite")
 
 
 def test_dates_and_numbers_are_no_times_of_one_log() -> None:
@@ -866,7 +888,7 @@ def test_a_signal_waits_for_the_end_of_a_step() -> None:
         ("run,timestamp,flow\n", "log.csv has no column 'level', which the log of training had"),
         ("run,timestamp,sensor,value\n", "one value a line, in 'value', of the channel in 'sensor', which --follow"),
         (log(40, 0)[::-1].to_csv(index=False), "log.csv, line 3: time runs backwards in a"),
-        (log(40, 0, step="2s").to_csv(index=False), "a has a row every 2s, but the checkpoint was trained"),
+        (log(40, 0, step="2s").to_csv(index=False), "a has a row every 2 s, but the checkpoint was trained"),
         ("run,timestamp,flow,level\na,2024-01-01,1.0,much\n", "line 2: 'much' is no number"),
         ("run,timestamp,flow,level\na,2024-01-01,1.0,inf\n", "line 2: 'inf' is too large"),
         ("run,timestamp,flow,level\na,yesterday,1.0,2.0\n", "line 2: 'yesterday' is no time"),

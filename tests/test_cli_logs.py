@@ -273,7 +273,7 @@ def test_probes_of_a_large_log_use_a_sample_of_its_windows_and_say_so(monkeypatc
 def test_groups_stay_on_one_side() -> None:
     words = ("--data", "states.parquet", "--group", "unit", "--label", "state", "--window", "20")
     values, said = done(*TRAINING, *words, "--out", "own")
-    assert "1 of 5 groups of 'unit' are the test part, drawn with seed 0" in said
+    assert "test part: 1 of 5 groups of 'unit', drawn with seed 0" in said
     done("embed", "own/checkpoint.ckpt", "--data", "states.parquet", "--group", "unit", "--out", "z.parquet")
     table = read("z.parquet")
     assert list(table.columns) == ["part", "id", "start", "end", "label", "embedding"]

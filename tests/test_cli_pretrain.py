@@ -82,7 +82,7 @@ def test_without_data_it_trains_on_what_ships_inside_aeon() -> None:
     assert found["kept_epoch"] is None
     assert Path(found["checkpoint"]) == Path("runs/BasicMotions/checkpoint.ckpt")
     assert names_in("runs/BasicMotions") == RUN
-    assert "40 series, 6 channel(s), 100 time points" in result.stderr
+    assert "40 series, 6 channels, 100 time points" in result.stderr
 
 
 def test_the_closing_table_has_the_baselines_and_the_next_command(tmp_path: Path) -> None:

@@ -123,9 +123,7 @@ def test_a_sketch_has_its_numbers_in_all() -> None:
 
 def test_layers_choose_what_is_pooled() -> None:
     said = [tsjepa("probe", CKPT, "--layers", layers).stderr for layers in ("last", "all", "0")]
-    assert [f"level(s) {layers}," in text for layers, text in zip(("last", "all", "0"), said, strict=True)] == [
-        True
-    ] * 3
+    assert [f"levels: {layers}," in text for layers, text in zip(("last", "all", "0"), said, strict=True)] == [True] * 3
     assert "levels 0 (tokenizer) to 1" in refused(2, "probe", CKPT, "--layers", "2")
 
 
@@ -164,7 +162,7 @@ def test_both_encoders_are_normalised_by_the_statistics_of_the_training_part() -
     X = arrays()["X_train"]
     other = write_data("three", X_train=X[:, [0, 1, 1]], X_test=arrays()["X_test"][:, [0, 1, 1]])
     said = refused(1, "probe", "levels/checkpoint.ckpt", "--data", other)
-    assert "statistics of the 2 channel(s) that it was trained on, but the series have 3" in said
+    assert "statistics of the channels that it was trained on, 2 in number, but the series have 3" in said
 
 
 @pytest.mark.parametrize(

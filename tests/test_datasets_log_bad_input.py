@@ -371,7 +371,7 @@ def test_settings(windowing: dict[str, Any], sentence: str) -> None:
 @pytest.mark.parametrize(
     ("windowing", "sentence"),
     [
-        (Windowing("1ms"), "--window '1ms' is shorter than the median step of time, 1s"),
+        (Windowing("1ms"), "--window '1ms' is shorter than the median step of time, 1 s"),
         (Windowing(5, resample="5"), "--resample '5': give a duration such as 10s or 500ms"),
         (Windowing(5, resample="1ns"), "--resample '1ns' is finer than the log's times, which are in us"),
         (Windowing(5, max_gap="1s", resample="5s"), "--max-gap 1s is shorter than the step of --resample 5s"),

@@ -180,8 +180,15 @@ def saved(log: pd.DataFrame, path: Path) -> Path:
 def test_windows_and_strides_may_be_durations(tmp_path: Path) -> None:
     log = saved(steady(step="500ms"), tmp_path / "log.parquet")
     found = load_log(log, windowing=Windowing("10s", "2.5s"), cache_dir=tmp_path / "cache")
-    assert (found.window, found.stride, found.n_timepoints, found.step) == (20, 5, 20, "500ms")
-    assert "34 windows of 20 points (10s), one every 5 (2.5s), from 2 series" in found.notes
+    assert (found.window, found.stride, found.n_timepoints, found.step) == (20, 5, 20, "500 ms")
+    assert "34 windows of 20 points (10 s), one every 5 (2.5 s), from 2 series" in found.notes
+
+
+def test_one_is_said_as_one_and_long_times_in_whole_units(tmp_path: Path) -> None:
+    log = saved(steady(256, "a").drop(columns="volt"), tmp_path / "log.parquet")
+    found = load_log(log, windowing=Windowing(256), cache_dir=tmp_path / "cache")
+    assert found.notes[0].endswith("; 1 channel 'flow'")
+    assert "1 window of 256 points (4 min 16 s), from 1 series" in found.notes
 
 
 def test_without_a_window_each_id_is_one_series(tmp_path: Path) -> None:
@@ -357,7 +364,7 @@ def test_resampling_is_said_and_keeps_gaps(tmp_path: Path) -> None:
         [7.5, 8, 8.5, 9],
     ]
     assert found.index().to_pydict()["last_row"] == [1, 3, 4, 6, 8, 9]
-    assert any(note.startswith("resampled to a grid of 1s, by straight lines") for note in found.notes)
+    assert any(note.startswith("resampled to a grid of 1 s, by straight lines") for note in found.notes)
 
 
 def test_what_is_a_log(tmp_path: Path) -> None:
@@ -489,7 +496,7 @@ def test_steps_that_differ_are_said(tmp_path: Path) -> None:
     log = pd.concat([steady(20, "a"), steady(20, "b", "7s")], ignore_index=True)
     log.loc[10:19, "time"] += pd.Timedelta("3s")
     found = load_log(saved(log, tmp_path / "log.parquet"), windowing=Windowing(5), cache_dir=tmp_path / "cache")
-    assert "the median step of time is 1s in one series and 7s in another: points mean different times" in found.notes
+    assert "the median step of time is 1 s in one series and 7 s in another: points mean different times" in found.notes
     assert any(note.startswith("2.5 % of the steps of time differ from the median step") for note in found.notes)
 
 

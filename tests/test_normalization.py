@@ -203,7 +203,7 @@ def test_an_encoder_of_single_channels_embeds_any_number(normalize: str) -> None
 def test_an_encoder_with_statistics_says_that_it_cannot() -> None:
     config = configured("normalize=train", "probe.channels=mean")
     encoder = build_model(config, 3).eval().encoder
-    with pytest.raises(ValueError, match=r"statistics of the 3 channel.* have 8.*normalize=instance"):
+    with pytest.raises(ValueError, match=r"statistics of the channels .* 3 in number, .* have 8.*normalize=instance"):
         embed(encoder, toy(channels=8), config.probe)
 
 

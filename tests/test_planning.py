@@ -128,7 +128,7 @@ def test_what_is_missing_is_no_start_and_no_target() -> None:
         ({"bounds": np.array([1.0])}, "the least and then the largest value"),
         ({"steps": 0}, "steps is 0: plan for at least 1 patch"),
         ({"steps": -1}, "steps is -1: plan for at least 1 patch"),
-        ({"target": np.ones(2)}, r"the decoder gives 1 value\(s\), but the target has shape \(2,\)"),
+        ({"target": np.ones(2)}, r"the decoder gives 1 value, but the target has shape \(2,\)"),
         ({"target": np.array([np.inf])}, "a target is infinite"),
         ({"decoder": np.ones(9)}, r"a decoder has shape \(E \+ 1, K\)"),
         ({"decoder": np.ones((8, 1))}, "the decoder has 8 rows, and needs 9"),

@@ -306,8 +306,8 @@ def test_the_mask_goes_where_the_series_are(monkeypatch: pytest.MonkeyPatch) -> 
         ("train.shift=true", "train.shift=false"),
         ("predictor.residual=true", "predictor.residual=false"),
         ("target.perturbation=5", "target.perturbation=0 unless target.kind=ema"),
-        ("mask.ratio=0.2", r"no masking \(mask={}\)"),
-        ("mask.kind=block", r"no masking \(mask={}\)"),
+        ("mask.ratio=0.2", r"^a world model hides nothing: leave out mask.\* \(here mask.ratio\), or set mask={} if"),
+        ("mask={kind: block, block_length: 3}", r"leave out mask.\* \(here mask.kind, mask.block_length\)"),
     ],
 )
 def test_what_does_not_fit_is_refused(override: str, words: str) -> None:

@@ -158,7 +158,7 @@ def as_series(X: Any, name: str = "X") -> Series:
     if values.ndim != 3:
         raise ValueError(
             f"{name} must be (n_cases, n_timepoints), (n_cases, n_channels, n_timepoints) or a list of "
-            f"(n_channels, n_timepoints) arrays, but has {values.ndim} dimension(s)."
+            f"(n_channels, n_timepoints) arrays, but has {counted(values.ndim, 'dimension')}."
         )
     if 0 in values.shape:
         raise ValueError(f"{name} holds no data: its shape is {values.shape}.")
@@ -230,7 +230,7 @@ def mark_missing(values: NDArray[np.float32], name: str) -> Series:
     if infinite.any():
         case, channel, time = (int(i) for i in np.argwhere(infinite)[0])
         raise ValueError(
-            f"{name} contains infinity, or a value too large for float32, {int(infinite.sum())} time(s), first in "
+            f"{name} contains infinity, or a value too large for float32, {counted(infinite.sum(), 'time')}, first in "
             f"case {case}, channel {channel}, time point {time}: put NaN there to mark it missing."
         )
     return Series(np.where(finite, values, np.float32(0)), finite)
@@ -332,7 +332,7 @@ def remarks(
             one = short.sum() == 1
             found.append(
                 f"{int(short.sum())} of {series.n_cases} series {'is' if one else 'are'} shorter than a patch "
-                f"({patch_length} points): {'it is' if one else 'they are'} filled up with missing points."
+                f"({counted(patch_length, 'point')}): {'it is' if one else 'they are'} filled up with missing points."
             )
     return found
 
@@ -377,6 +377,17 @@ def amount(chosen: NDArray[Any]) -> str:
     """Say how many of the channels of all series are chosen."""
     number = int(chosen.sum())
     return f"{number} of {chosen.size} channels {'is' if number == 1 else 'are'}"
+
+
+def counted(number: int, thing: str, things: str | None = None) -> str:
+    """Write how many things there are, in the plural unless there is one.
+
+    Examples
+    --------
+    >>> counted(1, "event"), counted(0, "event"), counted(3, "patch", "patches")
+    ('1 event', '0 events', '3 patches')
+    """
+    return f"{number} {thing if number == 1 else things or thing + 's'}"
 
 
 def last_valid(valid: NDArray[np.bool_]) -> NDArray[np.int64]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from tsjepa.arrays import SeriesSource
+from tsjepa.arrays import SeriesSource, counted
 from tsjepa.calibrator import calibrate
 from tsjepa.config import Config, ConfigError, did_you_mean, load_config, parse_config
 from tsjepa.direction import check_direction
@@ -120,14 +120,15 @@ def resolve(
         length = -(-n_timepoints // size.n_patches)
     if n_timepoints <= length:
         raise ConfigError(
-            f"a patch of {length} points leaves one token of series of {n_timepoints}, and masking needs two: "
+            f"series of {n_timepoints} points are one patch of {counted(length, 'point')}, and masking needs two: "
             "choose a shorter tokenizer.patch_length or a larger tokenizer.n_patches."
         )
     farthest = max(config.world.horizons, default=0)
     if n_timepoints <= farthest * length:
         raise ConfigError(
-            f"series of {n_timepoints} points have no patch that lies {farthest} patches of {length} points ahead of "
-            "another: choose longer windows, a shorter tokenizer.patch_length or smaller world.horizons."
+            f"in series of {n_timepoints} points no patch lies {counted(farthest, 'patch', 'patches')} of "
+            f"{counted(length, 'point')} ahead of another: choose longer windows, a shorter tokenizer.patch_length or "
+            "smaller world.horizons."
         )
     check_mask(config, n_patches(n_timepoints, length))
     world = config.world.model_copy(update={"inputs": numbered(config.world.inputs, channel_names or ())})
@@ -222,7 +223,9 @@ def build_encoder(config: Config, n_channels: int) -> Encoder:
     """Build the encoder of a resolved configuration, its weights drawn from torch's generator."""
     section, inputs = config.encoder, numbered(config.world.inputs, ())
     if inputs and (max(inputs) >= n_channels or len(inputs) >= n_channels):
-        raise ConfigError(f"world.inputs are the channels {list(inputs)}, but the series have {n_channels} channel(s).")
+        raise ConfigError(
+            f"world.inputs are the channels {list(inputs)}, but the series have {counted(n_channels, 'channel')}."
+        )
     return Encoder(
         build_tokenizer(config, n_channels - len(inputs)),
         depth=section.depth,

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from tsjepa.arrays import counted
 from tsjepa.build import build_model
 from tsjepa.config import Config, ConfigError, parse_config
 from tsjepa.interruption import uninterrupted
@@ -230,10 +231,10 @@ def read_header(content: dict[str, Any], path: str | Path) -> Header:
         config = parse_config(values["config"])
         n_channels, n_timepoints = int(values["n_channels"]), int(values["n_timepoints"])
         if min(n_channels, n_timepoints) < 1:
-            raise ValueError(f"there are {n_channels} channels of {n_timepoints} time points.")
+            raise ValueError(f"there are {counted(n_channels, 'channel')} of {counted(n_timepoints, 'time point')}.")
         names = values["channel_names"] if values["version"] > 1 else None  # format 1 had no names
         if names is not None and not (len(names) == n_channels and all(isinstance(name, str) for name in names)):
-            raise ValueError(f"there are {n_channels} channels, but their names are {names}.")
+            raise ValueError(f"there are {counted(n_channels, 'channel')}, but their names are {names}.")
         fingerprint = values.get("fingerprint")
         if not isinstance(fingerprint, dict | None):
             raise ValueError(f"its fingerprint of the data is {fingerprint!r}.")

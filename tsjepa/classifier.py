@@ -12,7 +12,7 @@ from sklearn.utils import Tags, assert_all_finite, check_consistent_length, chec
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
-from tsjepa.arrays import as_series, warn
+from tsjepa.arrays import as_series, counted, warn
 from tsjepa.checkpoint import read_checkpoint, save_checkpoint
 from tsjepa.choice import Tune, fit_classifier
 from tsjepa.config import Config
@@ -369,6 +369,6 @@ def joined(X: Any, more: Any) -> list[NDArray[np.float32]]:
     one, other = as_series(first.series), as_series(second.series, "X_unlabelled")
     if other.n_channels != one.n_channels:
         raise ValueError(
-            f"X_unlabelled has {other.n_channels} channel(s), but X has {one.n_channels}: give it the same ones."
+            f"X_unlabelled has {counted(other.n_channels, 'channel')}, but X has {one.n_channels}: give both the same."
         )
     return [values for series in (one, other) for values in series.with_nan()]

@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from tsjepa.arrays import Series, refuse_type, unmasked
+from tsjepa.arrays import Series, counted, refuse_type, unmasked
 from tsjepa.build import build_model, configure, resolve
 from tsjepa.checkpoint import CheckpointError, Header, load_checkpoint, save_checkpoint
 from tsjepa.columns import NAMES, is_time, left_aside, refuse_text, without
@@ -232,9 +232,9 @@ class SurpriseDetector(OutlierMixin, BaseEstimator):
         parts = 2 if self.contamination is None else 1
         if x.shape[1] < parts * (window + 4):
             raise ValueError(
-                f"X has n_samples = {x.shape[1]} rows ({_counted(x.shape[1])}), and {parts * (window + 4)} are needed: "
-                f"the {window} of a window and 4 more{', in either half' * (parts - 1)}. Give more, or a smaller "
-                "window."
+                f"X has n_samples = {x.shape[1]} rows ({counted(x.shape[1], 'sample')}), and "
+                f"{parts * (window + 4)} are needed: the {window} of a window and 4 more"
+                f"{', in each half' * (parts - 1)}; give more rows, or a smaller window."
             )
 
     def _names(self) -> tuple[str, ...] | None:
@@ -374,10 +374,6 @@ def _check_budget(share: Any, rows: Any) -> None:
         raise ValueError(f"contamination is a share above 0 and up to 0.5, or None, but got {share!r}.")
     if not (isinstance(rows, Integral) and int(rows) > 0):
         raise ValueError(f"false_alarms is a whole number of rows, at least 1, but got {rows!r}.")
-
-
-def _counted(rows: int) -> str:
-    return "1 sample" if rows == 1 else f"{rows} samples"
 
 
 def _points(config: Config, key: str) -> int:

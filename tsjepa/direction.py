@@ -41,9 +41,13 @@ def check_direction(config: Config) -> None:
             "loss.context_weight=0": not config.loss.context_weight,
             "predictor.residual=false": not config.predictor.residual,
             "target.perturbation=0 unless target.kind=ema": target.kind == "ema" or not target.perturbation,
-            "no masking (mask={})": config.mask == MaskConfig(),
         }
         refuse("world.horizons go with", fits)
+        if config.mask != MaskConfig():
+            own = ", ".join(f"mask.{key}" for key in config.mask.model_dump(exclude_defaults=True))
+            raise ConfigError(
+                f"a world model hides nothing: leave out mask.* (here {own}), or set mask={{}} if a recipe has it."
+            )
 
 
 def refuse(text: str, fits: dict[str, bool]) -> None:

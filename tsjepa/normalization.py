@@ -152,8 +152,9 @@ class TrainingStatistics(nn.Module):
         n_channels = len(self.mean)
         if x.shape[1] != n_channels:
             raise ValueError(
-                f"this encoder normalises by the statistics of the {n_channels} channel(s) that it was trained on, but "
-                f"the series have {x.shape[1]}: give the same channels, or pretrain with normalize=instance."
+                f"this encoder normalises by the statistics of the channels that it was trained on, {n_channels} in "
+                f"number, but the series have {x.shape[1]}: give the same channels, or pretrain with "
+                "normalize=instance."
             )
         standard = (x - self.mean.to(x.device)[:, None]) / self.scale.to(x.device)[:, None]
         return standard.clamp(-FARTHEST, FARTHEST)

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tsjepa.arrays import counted
 from tsjepa.world import WorldModel
 
 
@@ -156,7 +157,10 @@ def _check_start(context: NDArray[np.float32], steps: int, search: Search) -> No
 
 def _check_bounds(bounds: NDArray[np.float64], n_inputs: int) -> None:
     if len(bounds) != n_inputs:
-        raise ValueError(f"the model has {n_inputs} input(s), but there are {len(bounds)} bounds.")
+        raise ValueError(
+            f"bounds must have one row for each input: the model has {counted(n_inputs, 'input')}, but bounds has "
+            f"{len(bounds)}."
+        )
     bounds = np.asarray(bounds)
     if bounds.shape != (n_inputs, 2) or not np.isfinite(bounds).all() or (bounds[:, 0] > bounds[:, 1]).any():
         raise ValueError(
@@ -171,8 +175,8 @@ def _check_target(target: NDArray[np.float64], decoder: NDArray[np.float64]) -> 
         raise ValueError("a number of the decoder is not finite: fit it to values that were measured.")
     if np.shape(target) != np.shape(decoder)[1:]:
         raise ValueError(
-            f"the decoder gives {np.shape(decoder)[1]} value(s), but the target has shape {np.shape(target)}: give one "
-            "target each, NaN where any value will do."
+            f"the decoder gives {counted(np.shape(decoder)[1], 'value')}, but the target has shape {np.shape(target)}: "
+            "give one number for each, NaN where any value will do."
         )
     if np.isinf(target).any():
         raise ValueError("a target is infinite: give a number, or NaN where any value will do.")

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from tsjepa.arrays import counted
 from tsjepa.checkpoint import CheckpointError, Header, model_state, read_header
 from tsjepa.config import Config
 from tsjepa.training_error import TrainingError
@@ -67,8 +68,8 @@ def check_same_run(
         raise TrainingError(f"{path} is of a run on other series: {told}.")
     if content["global_step"] != finished * steps:
         raise TrainingError(
-            f"{path} is of a run on other series: an epoch of these has {steps} steps, and {finished} epochs had "
-            f"{content['global_step']}."
+            f"{path} is of a run on other series: an epoch of these has {counted(steps, 'step')}, and "
+            f"{counted(finished, 'epoch')} had {content['global_step']}."
         )
     if finished > epochs:
         raise TrainingError(f"{finished} epochs are finished in {path}, so it cannot go on to {epochs}.")
@@ -85,10 +86,10 @@ def other_series(old: Header, new: Header) -> str | None:
     >>> from tsjepa.build import configure
     >>> first = Header(configure("tiny"), None, 1, 60)
     >>> other_series(first, first._replace(n_timepoints=50))
-    'they have 1 channel(s) of 50 points, and had 1 of 60'
+    'they have 1 channel of 50 points, and had 1 of 60'
     """
     if (was := (old.n_channels, old.n_timepoints)) != (now := (new.n_channels, new.n_timepoints)):
-        return f"they have {now[0]} channel(s) of {now[1]} points, and had {was[0]} of {was[1]}"
+        return f"they have {counted(now[0], 'channel')} of {counted(now[1], 'point')}, and had {was[0]} of {was[1]}"
     if None not in (old.channel_names, new.channel_names) and old.channel_names != new.channel_names:
         return f"their channels are {', '.join(new.channel_names or ())}, and were {', '.join(old.channel_names or ())}"
     before, after = old.fingerprint or {}, new.fingerprint or {}

@@ -15,6 +15,7 @@ from lightning.pytorch.loggers import Logger
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
+from tsjepa.arrays import counted
 from tsjepa.build import SEEDING
 from tsjepa.callbacks import AtomicCheckpointIO, Progress, files_of
 from tsjepa.embedding import resolve_device
@@ -164,7 +165,10 @@ def check_processes(options: Options, batch_size: int) -> None:
     device, processes = resolve_device(options.device).type, options.devices * options.nodes
     there = {"cuda": torch.cuda.device_count(), "mps": 1}.get(device, options.devices)
     if options.devices > there:
-        raise TrainingError(f"{options.devices} {device} devices are asked for, but this machine has {there}.")
+        raise TrainingError(
+            f"the run asks for {counted(options.devices, device + ' device')}, but this machine has {there}: ask for "
+            "fewer."
+        )
     if processes > batch_size:
         raise TrainingError(
             f"{processes} processes cannot share batches of {batch_size} series: raise train.batch_size, which is that "

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from tsjepa.arrays import Series, as_series
+from tsjepa.arrays import Series, as_series, counted
 from tsjepa.checkpoint import load_checkpoint
 from tsjepa.embedding import Precision, embed, n_features, resolve_device
 from tsjepa.encoder import Encoder
@@ -111,7 +111,8 @@ def to_series(lists: pa.Array, n_channels: int) -> Series:
     odd = np.flatnonzero((lengths % n_channels != 0) | (lengths == 0))
     if len(odd):
         raise ValueError(
-            f"row {odd[0]} of the batch holds {lengths[odd[0]]} values, which is no series of {n_channels} channel(s)."
+            f"row {odd[0]} of the batch holds {counted(lengths[odd[0]], 'value')}, which is no series of "
+            f"{counted(n_channels, 'channel')}: their number must be a multiple of the number of channels."
         )
     flat = flat.to_numpy(zero_copy_only=False)
     if (lengths == lengths[0]).all():
