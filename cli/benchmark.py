@@ -77,7 +77,8 @@ def check_kind(options: BenchmarkOptions) -> None:
     chosen.append(options.transfer is not None)
     if sum(chosen) != 1:
         raise Failure(
-            "say which data once: --suite, or --data, or --pretrain-on with --probe-on, or --transfer bearings.", USAGE
+            "name the data in one way: --suite, or --data, or --pretrain-on with --probe-on, or --transfer bearings.",
+            USAGE,
         )
     if bool(options.pretrain_on) != bool(options.probe_on):
         raise Failure("--pretrain-on and --probe-on go together.", USAGE)

@@ -96,7 +96,7 @@ def cut_run(runs: LogRuns, run: int, normal: Normal, reference_rows: int | None)
     try:
         return Cut(run, edges, refer(normal.scorer, np.concatenate(parts[:-1], 1)))
     except ValueError as error:
-        raise Failure(f"the first {reference_rows} rows of {name} are no reference: {error}") from error
+        raise Failure(f"the first {reference_rows} rows of {name} cannot be its reference: {error}") from error
 
 
 def check_lengths(runs: LogRuns, cuts: list[Cut], normal: Normal) -> None:
@@ -146,8 +146,8 @@ def check_scored(runs: LogRuns, cuts: list[Cut], score: NDArray[np.float32]) -> 
     known = f"{names} is missing in {100 * share:.3g} % of all rows"
     why = f"a score needs every channel in the {context} rows before it, and {known}"
     if not scored:
-        raise Failure(f"{runs.source}: no row has a score: {why}; fill it in, or train without it.")
-    say(f"note: {runs.source}: {full - scored} of {full} rows behind a whole context have no score: {why}.")
+        raise Failure(f"{runs.source}: no row has a score: {why}; fill the gaps, or train a model without it.")
+    say(f"note: {runs.source}: {full - scored} of {full} rows with a full context before them have no score: {why}.")
 
 
 def missing_shares(runs: LogRuns) -> NDArray[np.float64]:
@@ -208,5 +208,5 @@ def judge(runs: LogRuns, numbers: NDArray[np.int64]) -> AlarmScore:
     """Compare alarms with labels, where there are some."""
     abnormal = runs.abnormal()
     if (guess := runs.guessed_normal) is not None:
-        say(f"note: no label says that it is normal, so that the most frequent one, {guess!r}, is taken for it.")
+        say(f"note: no label is called normal (0, false, normal or no), so the most frequent, {guess!r}, counts as it.")
     return AlarmScore(None, None, None) if abnormal is None else score_alarms(numbers > 0, abnormal)

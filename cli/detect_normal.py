@@ -61,13 +61,13 @@ def load_world(path: Path) -> tuple[WorldModel, Header]:
     """Load a checkpoint of a world model."""
     model, header = load_checkpoint(path)
     if not isinstance(model, WorldModel):
-        raise Failure(f"{path} is no world model: pretrain one with --config lewm-sensor.")
+        raise Failure(f"{path} is not a world model: pretrain one with --config lewm-sensor.")
     if header.channel_names is None:
-        raise Failure(f"{path} was not trained on a sensor log, so that its channels have no names.")
+        raise Failure(f"{path} was not trained on a sensor log, so its channels have no names: pretrain on a log.")
     if header.config.log.resample is not None:
         raise Failure(
-            f"{path} was trained on a log that was resampled to {header.config.log.resample}; rows as they stand "
-            "cannot be scored with it: resample the log beforehand, and train without --resample."
+            f"{path} was trained on a log that was resampled to {header.config.log.resample}; detect scores rows "
+            "as they are in the log: resample the log beforehand, and train without --resample."
         )
     return model, header
 
@@ -181,7 +181,7 @@ def open_trained(header: Header, options: DetectOptions) -> LogRuns | None:
             return runs
         why = f"{header.data} is not the same log any more ({changed})"
     if options.normal is None:
-        raise Failure(f"what is normal is learnt from the training data, and {why}: name normal data by --normal.")
+        raise Failure(f"detect learns from the training data what is normal, but {why}: name normal data by --normal.")
     say(f"note: the training data are left out: {why}.")
     return None
 
@@ -216,10 +216,11 @@ def left_out(runs: LogRuns, header: Header) -> NDArray[np.bool_]:
 def say_source(sources: list[str], *, trained: bool) -> None:
     """Say which normal data the threshold comes from."""
     if len(sources) > 1:
-        say(f"note: what is usual comes from {sources[0]}, thresholds from {sources[1]}.")
+        say(f"note: what is usual is learnt from {sources[0]}, and the threshold comes from {sources[1]}.")
         return
-    seen = ", which the model was trained on: normal data that it has not seen can be named by --normal"
-    say(f"note: thresholds come from blocks of {sources[0]}, each by what is usual in the others{seen * trained}.")
+    better = "; since the model was trained on it, normal data that it has not seen are better: --normal LOG"
+    how = f"the threshold comes from {sources[0]}, cut into blocks, each of them compared with the others"
+    say(f"note: {how}{better * trained}.")
 
 
 def usual_step(runs: LogRuns) -> float:

@@ -41,7 +41,7 @@ def diagnose(options: DiagnoseOptions) -> DiagnoseReport:
     say_remarks(data, header.config)
     split = split_of(data)
     if not split.scorable:
-        say(f"note: {data.name} has no classes in both parts, so there are no accuracies, only what needs no labels.")
+        say(f"note: {data.name} has no class labels in one of its parts, so the page shows no accuracies.")
     make_writable(out.parent)
     history = run_history(checkpoint)
     verdict, kept = run_verdict(history, checkpoint.parent, model.encoder.dim), kept_epoch(checkpoint, history)
@@ -111,14 +111,17 @@ def run_history(checkpoint: Path) -> list[EpochDiagnostics]:
     Another file of the folder, such as that of the best epoch, is not what the run ended with.
     """
     if checkpoint.name != CHECKPOINT:
-        say(f"note: {checkpoint.name} is not what a run ended with, so there is no verdict and no curve over epochs.")
+        say(
+            f"note: {checkpoint.name} is not the last checkpoint of a run, so there is no verdict and no curve over "
+            "epochs."
+        )
         return []
     folder = checkpoint.parent
     try:
         history = read_history(EpochTable(folder / DIAGNOSTICS))
         if history:
             return history
-        say(f"note: {folder / DIAGNOSTICS} is not there, so there is no verdict, and of the curves at most the loss.")
+        say(f"note: {folder / DIAGNOSTICS} is missing, so there is no verdict, and at most the curve of the loss.")
         metrics = EpochTable(folder / METRICS)
         return metrics.records(lambda row: EpochDiagnostics(int(row["epoch"]), float(row["loss"])))
     except TableError:
@@ -147,7 +150,7 @@ def run_remarks(history: list[EpochDiagnostics], kept: int | None, other: str | 
     """Say what of a run's verdict and curves is not of this model, and not of these data."""
     found = []
     if kept is not None:
-        found.append(f"the model is that of epoch {kept}, the verdict that of the run up to epoch {history[-1].epoch}.")
+        found.append(f"the model is from epoch {kept}, the verdict on the run up to epoch {history[-1].epoch}.")
     if other is not None:
         found.append(f"the verdict and the curves over epochs are those of the run on {other}.")
     return tuple(found)

@@ -60,7 +60,9 @@ def embed_data(options: EmbedOptions, header: Header) -> Data:
     seed, asked = header.config.train.seed, options.logs.given()
     data = load_data(options.data, options.data_dir, log, options.logs.cache_dir, seed, asked=asked)
     if options.pool_windows and data.log is None:
-        raise Failure(f"--pool-windows joins the windows of a sensor log, and {data.name} is none.", USAGE)
+        raise Failure(
+            f"--pool-windows joins the windows of a sensor log, and {data.name} is not one: leave it out.", USAGE
+        )
     return data
 
 

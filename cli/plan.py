@@ -125,7 +125,7 @@ def check_unchanged(plan: RunPlan, options: PretrainOptions) -> None:
     if not options.resume:
         check_run_folder(plan.out, options.overwrite)
     elif finished_in(plan.out, plan.config) != plan.finished:
-        raise Failure(f"another command went on with the run in {plan.out} meanwhile: give this one again.")
+        raise Failure(f"another command went on with the run in {plan.out} meanwhile: run this command again.")
 
 
 def resumed_config(options: PretrainOptions, header: Header) -> Config:

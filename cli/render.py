@@ -251,7 +251,7 @@ def show_export(report: ExportReport) -> None:
     weights = ", 8-bit weights" if report.int8 else ""
     print_line(f"{report.out}: {report.n_bytes / 1e3:.0f} kB, opset {report.opset}{weights} ({report.seconds:.1f} s)")
     print_line(
-        f"beside torch on {counted(report.n_shapes, 'shape')}: largest difference {report.max_difference:.2g}, "
+        f"compared with torch on {counted(report.n_shapes, 'shape')}: largest difference {report.max_difference:.2g}, "
         f"smallest cosine {report.cosine:.6f}"
     )
 
@@ -306,6 +306,6 @@ def show_tune(report: TuneReport) -> None:
         table.add_row(f"{run['weight']:.3g}", numbers[0], run["verdict"], numbers[1], "yes" if run["enough"] else "no")
     print_numbers(table)
     less = max((run["weight"] for run in report.runs if not run["enough"]), default=None)
-    below = "nothing below it was tried" if less is None else f"{less:.3g} is not, and nothing between was tried"
-    print_line(f"lambda: {report.weight:.3g}, the smallest weight that was found to be enough; {below}")
+    below = "nothing below it was tried" if less is None else f"{less:.3g} is too small, and nothing between was tried"
+    print_line(f"lambda: {report.weight:.3g}, the smallest weight tried that prevents a collapse; {below}")
     print_line(f"next: {report.command}")

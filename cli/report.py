@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tsjepa.arrays import counted
 from tsjepa.cli.options import ProbeKind
 from tsjepa.evaluation.finite import Number, number
 from tsjepa.probe import Score
@@ -320,7 +321,9 @@ def seeds(rows: Sequence[tuple[int, int]]) -> str:
 
     Examples
     --------
-    >>> seeds([(5, 20), (100, 1)])
-    '5 labels with seeds 0-19; 100 labels with seed 0'
+    >>> seeds([(1, 20), (100, 1)])
+    '1 label with seeds 0-19; 100 labels with seed 0'
     """
-    return "; ".join(f"{labels} labels with seed{f's 0-{draws - 1}' if draws > 1 else ' 0'}" for labels, draws in rows)
+    return "; ".join(
+        f"{counted(labels, 'label')} with seed{f's 0-{draws - 1}' if draws > 1 else ' 0'}" for labels, draws in rows
+    )

@@ -119,7 +119,7 @@ def run_fit(plan: RunPlan, model: JEPA, options: PretrainOptions, device: str) -
     except OSError as error:
         raise Failure(f"cannot write into {plan.out} ({error.strerror or error}); {kept(plan.out)}") from error
     if result.kept is not None:
-        say(f"ended after epoch {result.epochs} for a collapse that lasts; the model is that of epoch {result.kept}.")
+        say(f"stopped after epoch {result.epochs}, since the collapse lasted; the model is from epoch {result.kept}.")
     return Trained(model, result.loss, result.epochs, result.seconds, result.verdict, result.kept)
 
 

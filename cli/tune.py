@@ -45,7 +45,7 @@ def tune_lambda(options: TuneOptions) -> TuneReport:
     say(summary(options, config))
     found = search(options, config, series, device)
     if found.weight == options.low:
-        say(f"note: the low end, {options.low:g}, is enough already: smaller weights may be, too.")
+        say(f"note: the low end, {options.low:g}, prevents a collapse already: search lower with --low.")
     return TuneReport(found.weight, [values(t) for t in found.trials], next_command(options, name, recipe, found))
 
 

@@ -73,7 +73,7 @@ def load(
     if not isinstance(source, str | os.PathLike):
         return from_container(source, y)
     if y is not None:
-        raise DataError("y goes with series in memory; a name or a file brings labels of its own")
+        raise DataError("y is only for series in memory; a named data set or a file has its own labels")
     text = os.fspath(source)
     if not text.strip() or "\0" in text:
         raise DataError(f"{text!r} cannot name a data set; give a name, a file or a folder")

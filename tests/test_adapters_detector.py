@@ -196,7 +196,7 @@ def test_many_channels_are_brought_to_few_features_which_keeps_distances(monkeyp
         ({"window": 0}, 400, "window must be at least 1, but is 0"),
         ({"n_neighbors": 0}, 400, "n_neighbors must be at least 1"),
         ({}, 20, "a window has 32 points, but the series has 20: give a smaller window"),
-        ({}, 100, "a series of 100 points has a fifth from which no window of 32 points is apart"),
+        ({}, 100, "a series of 100 points is too short for windows of 32: give a longer"),
     ],
 )
 def test_what_cannot_be_windows_is_told_before_training(changed, points, words):

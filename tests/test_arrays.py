@@ -241,7 +241,7 @@ def test_remarks() -> None:
     X[3, :, 4:] = NAN
     assert remarks(as_series(X)) == [
         "1 of 8 channels is without any value, the first in case 1: its embedding is zeros.",
-        "1 of 8 channels is constant, the first in case 2: instance normalisation leaves zeros of it.",
+        "1 of 8 channels is constant, the first in case 2: instance normalisation turns it into zeros.",
     ]
     assert remarks(as_series(X), 5)[2:] == [
         "1 of 4 series is shorter than a patch (5 points): it is filled up with missing points."
@@ -261,7 +261,7 @@ def test_remarks() -> None:
     several = remarks(as_series([[NAN] * 3, [NAN] * 3, [2, 2, 2], [5, 5, 5], [1, 2]]), 4)
     assert several == [
         "2 of 5 channels are without any value, the first in case 0: their embedding is zeros.",
-        "2 of 5 channels are constant, the first in case 2: instance normalisation leaves zeros of them.",
+        "2 of 5 channels are constant, the first in case 2: instance normalisation turns them into zeros.",
         "3 of 5 series are shorter than a patch (4 points): they are filled up with missing points.",
     ]
 
@@ -273,10 +273,10 @@ def test_remarks_name_channels_that_are_dead_throughout() -> None:
     X[0, 3] = 1.0
     assert remarks(as_series(X), channels=["flow", "valve", "spare", "power"]) == [
         "4 of 12 channels are without any value, spare in every case: their embedding is zeros.",
-        "3 of 12 channels are constant, valve in every case: instance normalisation leaves zeros of them.",
+        "3 of 12 channels are constant, valve in every case: instance normalisation turns them into zeros.",
     ]
     assert remarks(as_series(X[:, [0, 3]]), channels=["flow", "power"]) == [
-        "1 of 6 channels is constant, the first in case 0: instance normalisation leaves zeros of it."
+        "1 of 6 channels is constant, the first in case 0: instance normalisation turns it into zeros."
     ]
 
 
@@ -286,7 +286,7 @@ def test_what_float32_flattens_is_not_called_constant() -> None:
     X[3, 1] = 7.0
     X[0, 1, :4] = NAN
     fine = "3 of 8 channels are too fine for 32-bit floats, which hold seven digits, the first in case 0: subtract "
-    constant = "1 of 8 channels is constant, the first in case 3: instance normalisation leaves zeros of it."
+    constant = "1 of 8 channels is constant, the first in case 3: instance normalisation turns it into zeros."
     for container in (X, list(X), np.ma.masked_invalid(X), [np.array(x, object) for x in X]):
         assert remarks(as_series(container), given=container) == [
             constant,

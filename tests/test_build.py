@@ -173,11 +173,16 @@ def test_one_patch_is_too_few(override: str, n_timepoints: int) -> None:
 
 @pytest.mark.parametrize("kind", ["random", "block"])
 @pytest.mark.parametrize(
-    ("override", "lacks"), [("ratio=0.97", "context"), ("final_ratio=0.97", "context"), ("final_ratio=0.01", "target")]
+    ("override", "lacks"),
+    [
+        ("ratio=0.97", "nothing to predict from"),
+        ("final_ratio=0.97", "nothing to predict from"),
+        ("final_ratio=0.01", "nothing to predict"),
+    ],
 )
 def test_a_mask_leaves_something_at_the_start_and_at_the_end(kind: str, override: str, lacks: str) -> None:
     name, ratio = override.split("=")
-    with pytest.raises(ConfigError, match=rf"^mask\.{name} {ratio} of 10 tokens hides \d+, which leaves no {lacks}"):
+    with pytest.raises(ConfigError, match=rf"^mask\.{name} {ratio} of 10 tokens hides \d+, which leaves {lacks}: "):
         config_of(f"mask.kind={kind}", f"mask.{override}")
 
 

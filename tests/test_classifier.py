@@ -165,7 +165,7 @@ def test_a_series_without_any_value_gets_the_shares_of_the_classes(tmp_path):
     classifier = tiny().fit(X, y)
     sure = classifier.predict_proba(X)
     X[4] = np.nan
-    with pytest.warns(DataWarning, match="1 of 24 series without any value: the answer is the shares of the classes"):
+    with pytest.warns(DataWarning, match="without any value: 1 of 24 series, answered by how frequent"):
         found = classifier.predict_proba(X)
     np.testing.assert_allclose(found[4], [np.mean(y == name) for name in classifier.classes_])
     np.testing.assert_array_equal(np.delete(found, 4, 0), np.delete(sure, 4, 0))

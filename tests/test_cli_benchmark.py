@@ -273,8 +273,8 @@ def test_a_stop_keeps_what_is_finished(tmp_path: Path, monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ((), "say which data once"),
-        (("--suite", "ford", "--data", "GunPoint"), "say which data once"),
+        ((), "name the data in one way"),
+        (("--suite", "ford", "--data", "GunPoint"), "name the data in one way"),
         (("--suite", "frod"), "did you mean ford"),
         (("--data", "GunPoint", "--method", "minirockt"), "did you mean minirocket"),
         (("--data", "GunPoint", "--method", "raw", "--config", "tinny"), "no recipe 'tinny': did you mean tiny"),

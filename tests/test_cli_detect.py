@@ -175,7 +175,7 @@ def test_normal_data_set_the_threshold() -> None:
     log(900, seed=7).to_parquet("normal.parquet", index=False)
     result = tsjepa(*WORDS, "--normal", "normal.parquet")
     assert result.exit_code == 0, result.output
-    assert "thresholds from normal.parquet" in result.stderr
+    assert "the threshold comes from normal.parquet" in result.stderr
     assert "extrapolated, peaks over threshold" in result.stderr
     assert "95 % interval" in result.stderr
 
@@ -313,7 +313,7 @@ def test_a_log_that_cannot_be_scored_is_told() -> None:
     frame.to_parquet("test.parquet", index=False)
     result = tsjepa(*WORDS)
     assert result.exit_code == 0, result.output
-    assert "328 of 569 rows behind a whole context have no score" in result.stderr
+    assert "328 of 569 rows with a full context before them have no score" in result.stderr
     assert "'flow' is missing in 50 % of all rows" in result.stderr
 
 
@@ -368,7 +368,7 @@ def test_bad_logs_are_told_in_a_sentence(frame: pd.DataFrame, sentence: str) -> 
             ("--reference-rows", "550"),
             "c has 500 rows, but --reference-rows asks for its first 550: give a smaller number",
         ),
-        (1, ("--reference-rows", "20"), "the first 20 rows of b are no reference"),
+        (1, ("--reference-rows", "20"), "the first 20 rows of b cannot be its reference"),
         (1, ("--normal", "none.parquet"), "none.parquet"),
         (1, ("--label", "state"), "has no column 'state'"),
         (1, ("--label", "level"), "column 'level' is one of the channels and cannot be --id, --time or --label"),
@@ -472,7 +472,7 @@ def test_other_checkpoints_are_refused() -> None:
     words = ("--config", "tiny", "--epochs", "1", "--data", "pump.npz", "--out", "other", "--device", "cpu")
     assert tsjepa("pretrain", *words).exit_code == 0
     sentence = refused(1, "detect", "other/checkpoint.ckpt", *WORDS[2:])
-    assert "other/checkpoint.ckpt is no world model: pretrain one with --config lewm-sensor" in sentence
+    assert "other/checkpoint.ckpt is not a world model: pretrain one with --config lewm-sensor" in sentence
 
 
 def test_training_data_that_are_gone_are_asked_for() -> None:
@@ -489,10 +489,10 @@ def test_training_data_may_be_a_pattern() -> None:
     torch.save(content, CKPT)
     result = tsjepa(*WORDS)
     assert result.exit_code == 0, result.output
-    assert "thresholds come from blocks of plant/*.parquet" in result.stderr
+    assert "the threshold comes from plant/*.parquet, cut into blocks" in result.stderr
     log(900, seed=7).to_parquet("normal.parquet", index=False)
     result = tsjepa(*WORDS, "--overwrite", "--normal", "normal.parquet")
-    assert "what is usual comes from plant/*.parquet, thresholds from normal.parquet" in result.stderr
+    assert "what is usual is learnt from plant/*.parquet, and the threshold comes from normal.parquet" in result.stderr
 
 
 def test_a_training_log_that_has_changed_is_not_normal() -> None:
@@ -507,7 +507,9 @@ def test_a_training_log_that_has_changed_is_not_normal() -> None:
     assert "(its values are others)" in refused(1, *WORDS, "--overwrite", "--reference-rows", "300")
     result = tsjepa(*WORDS, "--overwrite", "--normal", "train.csv")
     assert "the training data are left out: train.parquet is not the same log" in result.stderr
-    assert "thresholds come from blocks of train.csv, each by what is usual in the others.\n" in result.stderr
+    assert (
+        "the threshold comes from train.csv, cut into blocks, each of them compared with the others.\n" in result.stderr
+    )
 
 
 def follow(source: str = "log.csv") -> tuple[str, ...]:

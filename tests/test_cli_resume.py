@@ -142,7 +142,7 @@ def test_a_damaged_table_is_named_and_left_as_it_is(run: str, name: str, epochs:
     lines = path.read_text().splitlines()
     path.write_text("\n".join([*lines[:-1], "garbage", ""]))
     before = path.read_bytes()
-    said = f"error: {path} is damaged, as line {len(lines)} shows: mend it, or move it away to go on without what it"
+    said = f"error: {path} is damaged in line {len(lines)}: repair it, or move it away to go on without what it"
     assert said in refused(1, *words)
     assert path.read_bytes() == before
     path.unlink()

@@ -49,7 +49,7 @@ def test_unknown_keys(override: str, said: str) -> None:
 
 
 def test_a_key_below_a_value() -> None:
-    assert "goes through 'ratio', which is a value" in message(MINIMAL | {"mask": {"ratio": 0.5}}, "mask.ratio.low=1")
+    assert "takes 'ratio' for a section" in message(MINIMAL | {"mask": {"ratio": 0.5}}, "mask.ratio.low=1")
     assert "mask.ratio" in message(MINIMAL, "mask.ratio.low=1")
 
 
@@ -349,5 +349,5 @@ def test_an_unknown_section_is_told_before_what_is_missing_for_it(tmp_path) -> N
     with pytest.raises(ConfigError, match="unknown key trian: did you mean train"):
         load_config(tmp_path / "mine.yaml")
     (tmp_path / "mine.yaml").write_text("train: {epochs: 3}\n")
-    with pytest.raises(ConfigError, match="tokenizer is missing: a file holds every section"):
+    with pytest.raises(ConfigError, match="tokenizer is missing: a file must hold every setting"):
         load_config(tmp_path / "mine.yaml")

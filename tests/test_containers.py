@@ -156,7 +156,7 @@ def test_load_takes_arrays_and_keeps_what_is_missing():
         (np.zeros((2, 1, 4)), pd.Series(["low", pd.NA]), "y: case 2 has no label"),
         (np.zeros((0, 1, 4)), None, "cannot be used"),
         (pd.DataFrame({"id": [1], "time": [0], "flow": ["low"]}), None, "cannot be used"),
-        ("FordA", [1], "y goes with series in memory"),
+        ("FordA", [1], "y is only for series in memory"),
     ],
 )
 def test_load_refuses_what_is_no_data_set(X, y, words):

@@ -216,7 +216,7 @@ def test_a_world_model_is_saved_and_judges_by_what_it_is_given_as_normal(tmp_pat
 def test_another_checkpoint_is_no_detector(tmp_path):
     encoder = TSJEPAEmbedder("tiny", max_epochs=1, random_state=0, diagnose=False).fit(plant(320).T.reshape(8, 1, 80))
     encoder.save(tmp_path / "encoder.ckpt")
-    with pytest.raises(CheckpointError, match="holds no world model: pretrain one, as by the recipe lewm-sensor"):
+    with pytest.raises(CheckpointError, match="is not a world model: pretrain one, as with the recipe lewm-sensor"):
         SurpriseDetector.load(tmp_path / "encoder.ckpt", plant())
 
 

@@ -214,5 +214,7 @@ def test_sequences_are_channels_or_whole_series() -> None:
 def test_another_way_to_normalise_is_refused() -> None:
     with pytest.raises(ValueError, match=r"^normalize is instance or none, but got 'instnce'\.$"):
         make(normalize="instnce")
-    with pytest.raises(ValueError, match=r"got 'train'; by the training series it is none, and statistics=Training"):
+    with pytest.raises(
+        ValueError, match=r"got 'train'; to use the training series, give .none. and statistics=Training"
+    ):
         make(normalize="train")

@@ -114,5 +114,5 @@ def test_a_table_takes_columns_that_its_older_rows_have_not(tmp_path: Path) -> N
 def test_a_damaged_table_says_where(tmp_path: Path, content: bytes, line: int) -> None:
     path = tmp_path / "diagnostics.csv"
     path.write_bytes(content)
-    with pytest.raises(TableError, match=rf"diagnostics\.csv is damaged, as line {line} shows: mend it, or move"):
+    with pytest.raises(TableError, match=rf"diagnostics\.csv is damaged in line {line}: repair it, or move"):
         read_history(EpochTable(path))

@@ -246,7 +246,7 @@ def test_impossible_ratios_are_refused(kind: str, ratio: float) -> None:
 
 
 @pytest.mark.parametrize("kind", ["random", "block"])
-@pytest.mark.parametrize(("ratio", "lacks"), [(0.04, "no target"), (0.96, "no context")])
+@pytest.mark.parametrize(("ratio", "lacks"), [(0.04, "nothing to predict"), (0.96, "nothing to predict from")])
 def test_a_count_that_leaves_nothing_is_refused(kind: str, ratio: float, lacks: str) -> None:
     with pytest.raises(ValueError, match=rf"{lacks}: choose another ratio or more patches"):
         MASKS[kind](2, 10, gen(), ratio=ratio)

@@ -115,7 +115,7 @@ def test_a_run_does_not_go_on_with_other_series(tmp_path):
     model, series, header = make("train.epochs=2")
     fit(model, series, header._replace(fingerprint={"values": "a"}), Options(tmp_path, device="cpu"))
     for changed, said in (
-        ({"fingerprint": {"values": "b"}}, "their fingerprint is another one"),
+        ({"fingerprint": {"values": "b"}}, "their values or times are not the same"),
         ({"series": toy(70)}, "an epoch of these has 5 steps, and 2 epochs had 6"),
         ({"series": toy(channels=2)}, r"they have 2 channel\(s\) of 60 points, and had 1 of 60"),
     ):

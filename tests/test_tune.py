@@ -114,7 +114,9 @@ def test_the_command_prints_lambda_and_runs(monkeypatch: pytest.MonkeyPatch) -> 
     assert found["lambda"] == min(run["weight"] for run in found["runs"] if run["enough"])
     assert "up to 6 runs of 10 epochs, for the smallest weight that ends in no collapse" in result.stderr
     text = invoke("--runs", "3")
-    assert "lambda: 1, the smallest weight that was found to be enough; 0.01 is not, and nothing" in text.stdout
+    assert (
+        "lambda: 1, the smallest weight tried that prevents a collapse; 0.01 is too small, and nothing" in text.stdout
+    )
     assert "next: tsjepa pretrain --data wave.npz --config tiny --set regularizer.weight=1" in text.stdout
     other = invoke("--runs", "3", "--set", "encoder.dim=16")
     assert "--config tiny --set encoder.dim=16 --set regularizer.weight=1" in other.stdout
@@ -135,8 +137,8 @@ def test_the_low_end_may_be_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "try_weight", lambda config, series, weight, device, tell: enough_from(1e-9)(weight))
     result = invoke("--low", "0.5", "--json")
     assert json.loads(result.stdout)["lambda"] == 0.5
-    assert "the low end, 0.5, is enough already" in result.stderr
-    assert "lambda: 0.5, the smallest weight that was found to be enough; nothing" in invoke("--low", "0.5").stdout
+    assert "the low end, 0.5, prevents a collapse already" in result.stderr
+    assert "lambda: 0.5, the smallest weight tried that prevents a collapse; nothing" in invoke("--low", "0.5").stdout
 
 
 def test_it_runs_for_real() -> None:

@@ -295,7 +295,7 @@ def test_the_mask_goes_where_the_series_are(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("normalize=instance", "encoder.causal goes with normalize"),
+        ("normalize=instance", "encoder.causal=true needs normalize"),
         ("encoder.registers=2", "encoder.registers=0"),
         ("encoder.causal=false", "encoder.causal=true"),
         ("tokenizer.channels=independent", "tokenizer.channels=mixed"),
@@ -339,7 +339,7 @@ def test_inputs_by_name_become_numbers() -> None:
     config = small("world.inputs=[valve, 0]", names=("flow", "valve", "speed"))
     assert config.world.inputs == (1, 0)
     assert build_model(config, 3).encoder.inputs == (1, 0)
-    with pytest.raises(ConfigError, match="name no channels"):
+    with pytest.raises(ConfigError, match="have no channel names"):
         small("world.inputs=[valve]")
     with pytest.raises(ConfigError, match="have 2 channel"):
         build_model(config, 2)

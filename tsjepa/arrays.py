@@ -296,16 +296,16 @@ def remarks(
     Examples
     --------
     >>> remarks(as_series([[1.0, 1.0], [1.0, 2.0]]))
-    ['1 of 2 channels is constant, the first in case 0: instance normalisation leaves zeros of it.']
+    ['1 of 2 channels is constant, the first in case 0: instance normalisation turns it into zeros.']
     >>> remarks(as_series(np.ones((2, 1, 5))), channels=["flow"])
-    ['2 of 2 channels are constant, flow in every case: instance normalisation leaves zeros of them.']
+    ['2 of 2 channels are constant, flow in every case: instance normalisation turns them into zeros.']
     """
     values, valid = series
     measured = np.ones(values.shape[:2], bool) if valid is None else np.asarray(valid.any(-1))
     low = np.min(values, -1, initial=np.inf, where=True if valid is None else valid)
     high = np.max(values, -1, initial=-np.inf, where=True if valid is None else valid)
     found = []
-    constant, because = measured & np.equal(low, high), "instance normalisation leaves zeros of {them}."
+    constant, because = measured & np.equal(low, high), "instance normalisation turns {them} into zeros."
     flattened = varying(given, constant)
     if scale_features:
         because = "the embedding holds {whose} level only."

@@ -11,7 +11,7 @@ import torch
 from tsjepa.arrays import SeriesSource, counted
 from tsjepa.calibrator import calibrate
 from tsjepa.config import Config, ConfigError, did_you_mean, load_config, parse_config
-from tsjepa.direction import check_direction
+from tsjepa.direction import check_direction, numbered
 from tsjepa.embedding import chosen_levels
 from tsjepa.encoder import Encoder, Tokenizer, patch_values
 from tsjepa.masking import RampedMask, bernoulli_mask, block_mask, check_count, future_mask, random_mask
@@ -126,9 +126,8 @@ def resolve(
     farthest = max(config.world.horizons, default=0)
     if n_timepoints <= farthest * length:
         raise ConfigError(
-            f"in series of {n_timepoints} points no patch lies {counted(farthest, 'patch', 'patches')} of "
-            f"{counted(length, 'point')} ahead of another: choose longer windows, a shorter tokenizer.patch_length or "
-            "smaller world.horizons."
+            f"a patch of {length} points and another {counted(farthest, 'patch', 'patches')} ahead do not fit into "
+            f"series of {n_timepoints}: choose longer windows, shorter patches or smaller world.horizons."
         )
     check_mask(config, n_patches(n_timepoints, length))
     world = config.world.model_copy(update={"inputs": numbered(config.world.inputs, channel_names or ())})
@@ -164,26 +163,6 @@ def bounded(section: TrainConfig, n_cases: int | None) -> TrainConfig:
         return section
     allowed = round(section.max_steps / -(-n_cases // section.batch_size))
     return section.model_copy(update={"epochs": max(min(section.epochs, allowed), 1)})
-
-
-def numbered(channels: Sequence[int | str], names: Sequence[str]) -> tuple[int, ...]:
-    """Return channels by their numbers, those that are named by their place among `names`; none may stand twice.
-
-    Examples
-    --------
-    >>> numbered(["valve", 0], ["flow", "valve"])
-    (1, 0)
-    """
-    unknown = [channel for channel in channels if isinstance(channel, str) and channel not in names]
-    if unknown and not names:
-        raise ConfigError(f"world.inputs names {unknown[0]!r}, but the data name no channels: give its number.")
-    if unknown:
-        raise ConfigError(f"world.inputs names no channel: {unknown[0]!r}{did_you_mean(unknown[0], names)}")
-    found = tuple(names.index(channel) if isinstance(channel, str) else channel for channel in channels)
-    for at, channel in enumerate(channels):
-        if found[at] in found[:at]:
-            raise ConfigError(f"world.inputs holds channel {channel!r} twice: give each input once.")
-    return found
 
 
 def match_teacher(config: Config, teacher: Config) -> Config:
@@ -223,8 +202,9 @@ def build_encoder(config: Config, n_channels: int) -> Encoder:
     """Build the encoder of a resolved configuration, its weights drawn from torch's generator."""
     section, inputs = config.encoder, numbered(config.world.inputs, ())
     if inputs and (max(inputs) >= n_channels or len(inputs) >= n_channels):
+        told = counted(n_channels, "channel")
         raise ConfigError(
-            f"world.inputs are the channels {list(inputs)}, but the series have {counted(n_channels, 'channel')}."
+            f"world.inputs are {list(inputs)}, but the series have {told}, one of which is to be predicted."
         )
     return Encoder(
         build_tokenizer(config, n_channels - len(inputs)),

@@ -294,7 +294,9 @@ class TSJEPAClassifier(ClassifierMixin, BaseEstimator):
                 f"{self.finetune_epochs} and {self.finetune_lr}."
             )
         if more and self.checkpoint is not None:
-            raise ValueError("X_unlabelled is to pretrain on, but a checkpoint is pretrained: give one of them.")
+            raise ValueError(
+                "X_unlabelled is for pretraining, but a checkpoint is pretrained already: give one of them."
+            )
 
     def _loaded(self) -> TSJEPAEmbedder | None:
         """Return the embedder of the checkpoint, where one is given."""
@@ -322,7 +324,7 @@ class TSJEPAClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         Z = np.asarray(self.embedder_.transform(X))
         if empty := int(without_values(Z).sum()):
-            text = f"{empty} of {len(Z)} series without any value: the answer is the shares of the classes in fit."
+            text = f"without any value: {empty} of {len(Z)} series, answered by how frequent each class was in fit."
             warn(text)
         return self.head_.logits(Z)
 

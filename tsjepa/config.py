@@ -212,7 +212,7 @@ def apply_override(values: dict[str, Any], override: str) -> dict[str, Any]:
     for parent in parents:
         child = inner.get(parent) or {}
         if not isinstance(child, dict):
-            raise ConfigError(f"{override!r} goes through {parent!r}, which is a value and not a section.")
+            raise ConfigError(f"{override!r} takes {parent!r} for a section, but it is a single value.")
         inner[parent] = dict(child)
         inner = inner[parent]
     # the two sizes exclude each other: to set one on the command line replaces the other
@@ -234,7 +234,7 @@ def explain(error: ValidationError) -> str:
         known = known_keys(place[:-1])
         return f"unknown key {'.'.join(place)}{did_you_mean(place[-1], known, '.'.join([*place[:-1], '']))}"
     if first["type"] == "missing":
-        return f"{'.'.join(place)} is missing: a file holds every section that has no default, as recipes do."
+        return f"{'.'.join(place)} is missing: a file must hold every setting without a default; start from a recipe."
     where = ".".join(place)
     if first["type"] == "too_short":
         return f"{where} is empty: give at least one."

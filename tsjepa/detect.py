@@ -210,7 +210,7 @@ class SurpriseDetector(OutlierMixin, BaseEstimator):
         """
         model, header = load_checkpoint(path)
         if not isinstance(model, WorldModel):
-            raise CheckpointError(f"{path} holds no world model: pretrain one, as by the recipe lewm-sensor.")
+            raise CheckpointError(f"{path} is not a world model: pretrain one, as with the recipe lewm-sensor.")
         _check_budget(contamination, false_alarms)
         detector = cls(
             header.config,

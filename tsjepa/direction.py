@@ -1,6 +1,8 @@
 """What a configuration must say so that no token sees a later one, and the next ones can be predicted."""
 
-from tsjepa.config import Config, ConfigError
+from collections.abc import Sequence
+
+from tsjepa.config import Config, ConfigError, did_you_mean
 from tsjepa.sections import MaskConfig
 
 
@@ -16,11 +18,11 @@ def check_direction(config: Config) -> None:
     --------
     >>> check_direction(Config(tokenizer={"n_patches": 10}, encoder={"causal": True}))
     Traceback (most recent call last):
-    tsjepa.config.ConfigError: encoder.causal goes with normalize=train or none.
+    tsjepa.config.ConfigError: encoder.causal=true needs normalize=train or none.
     """
     encoder, target, world = config.encoder, config.target, config.world
     if world.inputs and not world.horizons:
-        raise ConfigError("world.inputs condition the prediction of what comes: give world.horizons, too.")
+        raise ConfigError("world.inputs only serve to predict what comes next: set world.horizons, too.")
     if encoder.causal:
         fits = {
             "normalize=train or none": config.normalize != "instance",
@@ -29,7 +31,7 @@ def check_direction(config: Config) -> None:
             "train.shift=false": not config.train.shift,
             "probe.shares=false": not config.probe.shares,
         }
-        refuse("encoder.causal goes with", fits)
+        refuse("encoder.causal=true needs", fits)
     if world.horizons:
         fits = {
             "encoder.causal=true": encoder.causal,
@@ -42,7 +44,7 @@ def check_direction(config: Config) -> None:
             "predictor.residual=false": not config.predictor.residual,
             "target.perturbation=0 unless target.kind=ema": target.kind == "ema" or not target.perturbation,
         }
-        refuse("world.horizons go with", fits)
+        refuse("a world model (world.horizons) needs", fits)
         if config.mask != MaskConfig():
             own = ", ".join(f"mask.{key}" for key in config.mask.model_dump(exclude_defaults=True))
             raise ConfigError(
@@ -55,3 +57,23 @@ def refuse(text: str, fits: dict[str, bool]) -> None:
     misfits = [setting for setting, holds in fits.items() if not holds]
     if misfits:
         raise ConfigError(f"{text} {', '.join(misfits)}.")
+
+
+def numbered(channels: Sequence[int | str], names: Sequence[str]) -> tuple[int, ...]:
+    """Return channels by their numbers, those that are named by their place among `names`; none may stand twice.
+
+    Examples
+    --------
+    >>> numbered(["valve", 0], ["flow", "valve"])
+    (1, 0)
+    """
+    unknown = [channel for channel in channels if isinstance(channel, str) and channel not in names]
+    if unknown and not names:
+        raise ConfigError(f"world.inputs names {unknown[0]!r}, but these data have no channel names: give its number.")
+    if unknown:
+        raise ConfigError(f"world.inputs names {unknown[0]!r}, which is no channel{did_you_mean(unknown[0], names)}")
+    found = tuple(names.index(channel) if isinstance(channel, str) else channel for channel in channels)
+    for at, channel in enumerate(channels):
+        if found[at] in found[:at]:
+            raise ConfigError(f"world.inputs holds channel {channel!r} twice: give each input once.")
+    return found

@@ -82,8 +82,8 @@ class Encoder(nn.Module):
             )
         if causal and (normalize == "instance" or registers or conditioned or tokenizer.sees_later):
             raise ValueError(
-                "a causal encoder must not see what comes later: no instance normalisation, no registers, no hint, and "
-                "a tokenizer that looks back only."
+                "a causal encoder must not see what comes later: no instance normalisation, no registers, no "
+                "conditioning on the whole series, and a tokenizer that looks back only."
             )
         self.tokenizer = tokenizer
         self.normalize, self.statistics, self.inputs = normalize, statistics, tuple(inputs)
@@ -287,7 +287,7 @@ class Encoder(nn.Module):
 def check_normalize(normalize: str) -> None:
     """Raise ValueError unless this is a way in which an encoder normalises."""
     if normalize not in get_args(Normalize):
-        hint = "; by the training series it is none, and statistics=TrainingStatistics(n_channels)"
+        hint = "; to use the training series, give 'none' and statistics=TrainingStatistics(n_channels)"
         raise ValueError(
             f"normalize is {' or '.join(get_args(Normalize))}, but got {normalize!r}{hint * (normalize == 'train')}."
         )

@@ -72,7 +72,7 @@ class EpochTable:
                 return [parse(checked(row)) for row in reader]
             except (ValueError, TypeError, KeyError, csv.Error) as error:
                 raise TableError(
-                    f"{self.path} is damaged, as line {max(reader.line_num, 1)} shows: mend it, or move it away to go "
+                    f"{self.path} is damaged in line {max(reader.line_num, 1)}: repair it, or move it away to go "
                     "on without what it tells."
                 ) from error
 

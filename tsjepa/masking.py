@@ -266,9 +266,10 @@ def check_count(n: int, ratio: float, setting: str = "mask.ratio") -> None:
     """Raise ValueError where round(ratio * n) leaves no context or no target of a whole row."""
     count = round(ratio * n)
     if n >= 2 and not 0 < count < n:
+        lacks = "nothing to predict" if count == 0 else "nothing to predict from"
         raise ValueError(
-            f"{setting} {ratio} of {n} tokens hides {count}, which leaves no {'target' if count == 0 else 'context'}: "
-            "choose another ratio or more patches."
+            f"{setting} {ratio} of {n} tokens hides {count}, which leaves {lacks}: choose another ratio "
+            "or more patches."
         )
 
 

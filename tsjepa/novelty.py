@@ -86,8 +86,8 @@ def elsewhere(n_windows: int, starts: NDArray[np.int64], window: int) -> Iterato
         others = (starts <= first - window) | (starts >= last + window)
         if not others.any():
             raise ValueError(
-                f"a series of {n_windows + window - 1} points has a fifth from which no window of {window} points is "
-                "apart: give a longer series, or a smaller window."
+                f"a series of {n_windows + window - 1} points is too short for windows of {window}: give a longer "
+                "series, or a smaller window."
             )
         yield slice(first, last + 1), others
 

@@ -138,8 +138,8 @@ def foreseen(model: WorldModel, belief: Tensor, inputs: Tensor, weights: Tensor)
     latents = model.rollout(belief, told, steps=inputs.shape[-1])
     if len(weights) != latents.shape[-1] + 1:
         raise ValueError(
-            f"the decoder has {len(weights)} rows, and needs {latents.shape[-1] + 1}, one a value of a latent and the "
-            "constant: fit one to this model."
+            f"the decoder has {len(weights)} rows, and needs {latents.shape[-1] + 1}, one for each number of a latent "
+            "and one for the constant: fit one to this model."
         )
     return latents @ weights[:-1] + weights[-1]
 

@@ -94,7 +94,7 @@ def other_series(old: Header, new: Header) -> str | None:
         return f"their channels are {', '.join(new.channel_names or ())}, and were {', '.join(old.channel_names or ())}"
     before, after = old.fingerprint or {}, new.fingerprint or {}
     if any(before[key] != after[key] for key in before.keys() & after.keys()):
-        return "their fingerprint is another one"
+        return "their values or times are not the same"
     return None
 
 

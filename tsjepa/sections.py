@@ -22,7 +22,7 @@ class Section(BaseModel):
     @classmethod
     def _truth_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
         if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is not bool:
-            raise ValueError(f"true and false do not fit here, but got {value}")
+            raise ValueError(f"this must not be true or false, but got {value}")
         return value
 
 
@@ -93,7 +93,7 @@ class TargetConfig(Section):
     @model_validator(mode="after")
     def _only_frozen_targets_have_a_teacher(self) -> "TargetConfig":
         if self.teacher is not None and self.kind != "frozen":
-            raise ValueError(f"a teacher goes with a frozen target, so with distill or salt, but kind is {self.kind}")
+            raise ValueError(f"a teacher needs target.kind=frozen, as in distill and salt, but kind is {self.kind}")
         return self
 
 

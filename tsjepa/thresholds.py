@@ -117,17 +117,15 @@ class Threshold(NamedTuple):
     def sentence(self) -> str:
         """Say what the threshold rests on."""
         if not self.extrapolated:
-            return (
-                f"threshold {self.value:.3f}: counted in {self.rows} normal rows, {self.span()} as long as the budget"
-            )
+            return f"threshold {self.value:.3f}: counted in {self.span()}"
         return (
             f"threshold {self.value:.3f} (95 % interval {self.low:.3f} to {self.high:.3f}): extrapolated, peaks over "
-            f"threshold, from {self.rows} normal rows, {self.span()} as long as the interval of the budget"
+            f"threshold, from {self.span()}"
         )
 
     def span(self) -> str:
         """Write how long normal data are beside the interval of the budget."""
-        return f"{self.rows / self.interval:.3g} times"
+        return f"{self.rows} normal rows, {self.rows / self.interval:.3g} times the interval of the budget"
 
 
 def fit_threshold(scores: Sequence[NDArray[Any]], interval: float, patch_length: int) -> Threshold:

@@ -171,8 +171,8 @@ def check_processes(options: Options, batch_size: int) -> None:
         )
     if processes > batch_size:
         raise TrainingError(
-            f"{processes} processes cannot share batches of {batch_size} series: raise train.batch_size, which is that "
-            "of all processes together, or use fewer."
+            f"{processes} processes cannot share batches of {batch_size} series: raise train.batch_size, the size "
+            "over all processes, or use fewer processes."
         )
 
 

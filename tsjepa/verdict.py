@@ -169,7 +169,7 @@ def collapsed(start: EpochDiagnostics, now: EpochDiagnostics, dim: int) -> str:
     where = min(shares, key=lambda name: math.inf if math.isnan(shares[name]) else shares[name])
     left = shares[where]
     if left < CONSTANT:
-        return f"the {where} kept {left:.1%} of the spread at the start, which is next to a constant"
+        return f"the {where} kept {left:.1%} of the spread at the start, which is almost nothing"
     if left < SHRUNK and blind(now) and not still(start, now):
         return f"the {where} kept {left:.1%} of the spread at the start, and predictions carry nothing of the series"
     return ""
@@ -202,7 +202,7 @@ def positional(start: EpochDiagnostics, now: EpochDiagnostics, dim: int) -> str:
 def coded(start: EpochDiagnostics, now: EpochDiagnostics, dim: int) -> str:
     """Return the evidence that position explains next to all of the latents, whatever predictions carry."""
     if unexplained_left(start, now) < CODE:
-        return f"{position_shares(start, now)}, which is next to all of it"
+        return f"{position_shares(start, now)}, which is almost all of it"
     return ""
 
 
