@@ -170,7 +170,7 @@ def test_a_series_without_any_value_gets_the_shares_of_the_classes(tmp_path):
     np.testing.assert_allclose(found[4], [np.mean(y == name) for name in classifier.classes_])
     np.testing.assert_array_equal(np.delete(found, 4, 0), np.delete(sure, 4, 0))
     classifier.save(tmp_path / "model.ckpt")
-    with pytest.warns(DataWarning, match="the answer is"):
+    with pytest.warns(DataWarning, match="answered by how frequent"):
         again = TSJEPAClassifier.load(tmp_path / "model.ckpt", device="cpu").predict_proba(X)
     np.testing.assert_array_equal(again, found)
 

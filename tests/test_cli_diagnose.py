@@ -188,4 +188,4 @@ def test_what_cannot_be_done_is_said_in_a_sentence(run: str) -> None:
     _, header = load_checkpoint("run/checkpoint.ckpt")
     mixed = resolve(configure("tiny", None, ["tokenizer.channels=mixed"]), 60)
     save_checkpoint("mixed.ckpt", build_model(mixed, 2), Header(mixed, header.data, 2, 60))
-    assert "mixes the 2 channels" in refused(1, "mixed.ckpt")
+    assert "mixes the channels that it was trained on, 2 in number" in refused(1, "mixed.ckpt")

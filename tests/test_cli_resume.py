@@ -273,7 +273,7 @@ def test_other_series_under_the_same_name_are_refused(run: str) -> None:
 def test_what_cannot_be_resumed_is_told(run: str) -> None:
     assert "no checkpoint in absent" in refused(1, "--out", "absent")
     write_data("pump", n_timepoints=50)
-    assert "1 channels of 50 points now" in refused(1, "--out", run)
+    assert "1 channel of 50 points now" in refused(1, "--out", run)
     path = Path(run, "checkpoint.ckpt")
     content = torch.load(path, weights_only=True)
     torch.save({key: content[key] for key in ("tsjepa", "state_dict")}, path)

@@ -120,7 +120,7 @@ def resolve(
         length = -(-n_timepoints // size.n_patches)
     if n_timepoints <= length:
         raise ConfigError(
-            f"series of {n_timepoints} points are one patch of {counted(length, 'point')}, and masking needs two: "
+            f"series of {counted(n_timepoints, 'point')} are one patch of {length}, and masking needs two: "
             "choose a shorter tokenizer.patch_length or a larger tokenizer.n_patches."
         )
     farthest = max(config.world.horizons, default=0)
