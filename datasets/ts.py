@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tsjepa.arrays import counted
 from tsjepa.datasets.dataset import Case, DataError, Labels, Part
 from tsjepa.datasets.labels import UNLABELLED, text_labels
 from tsjepa.datasets.ts_header import Lines, TsHeader, read_header
@@ -80,22 +81,26 @@ def _case(channels: list[str], header: TsHeader, where: str) -> Case:
     if len(lengths) > 1:
         raise DataError(f"{where}: channels of {sorted(lengths)} values; all channels of a case need one length")
     if header.channels is not None and len(rows) != header.channels:
-        raise DataError(f"{where}: {len(rows)} channels where the header says {header.channels}; mend the row")
+        raise DataError(
+            f"{where}: {counted(len(rows), 'channel')} where the header says {header.channels}; mend the row"
+        )
     return np.stack(rows)
 
 
 def _compare(case: Case, before: list[Case], header: TsHeader, where: str) -> None:
     channels, length = case.shape
     if before and channels != len(before[0]):
-        raise DataError(f"{where}: {channels} channels where the first case has {len(before[0])}; mend the row")
+        raise DataError(
+            f"{where}: {counted(channels, 'channel')} where the first case has {len(before[0])}; mend the row"
+        )
     if not header.equal_length:
         return
     if header.length is not None and length != header.length:
-        raise DataError(f"{where}: {length} values where '@seriesLength' says {header.length}; mend the row")
+        raise DataError(f"{where}: {counted(length, 'value')} where '@seriesLength' says {header.length}; mend the row")
     if before and length != before[0].shape[1]:
         raise DataError(
-            f"{where}: {length} values where the first case has {before[0].shape[1]}; mend the row, or write "
-            "'@equalLength false' if lengths differ on purpose"
+            f"{where}: {counted(length, 'value')} where the first case has {before[0].shape[1]}; mend the row, or "
+            "write '@equalLength false' if lengths differ on purpose"
         )
 
 

@@ -147,12 +147,12 @@ def test_what_was_asked_for_is_judged_and_not_what_the_folder_held_before(tmp_pa
     broken, words = str(tmp_path / "broken.ts"), ("--method", "raw", "--out", str(tmp_path / "out"), "--device", "cpu")
     assert tsjepa("--data", "GunPoint", *words).exit_code == 0
     assert "every run failed" in refused(1, "--data", broken, *words)
-    assert "1 runs (" in tsjepa("--data", "GunPoint", *words).stdout  # broken.ts was not asked for
+    assert "1 run (" in tsjepa("--data", "GunPoint", *words).stdout  # broken.ts was not asked for
     words = ("--pretrain-on", "GunPoint", *words, "--per-class", "1")
     assert tsjepa("--probe-on", "GunPoint", *words).exit_code == 0
     assert "every run failed" in refused(1, "--probe-on", broken, *words)
     assert "target " + broken in (tmp_path / "out" / "summary.md").read_text()
-    assert "1 runs, 1 failed (" in tsjepa("--probe-on", f"GunPoint,{broken}", *words).stdout  # a pair of it
+    assert "1 run, 1 failed (" in tsjepa("--probe-on", f"GunPoint,{broken}", *words).stdout  # a pair of it
 
 
 @pytest.mark.usefixtures("here")

@@ -94,7 +94,7 @@ def test_a_benchmark_that_is_stopped_while_its_runs_still_import_says_so_in_a_se
         os.killpg(started.pid, signal.SIGINT)  # as a terminal does on Ctrl-C
         said = started.stderr.read()  # until the last process of the group has closed it
     assert started.returncode == 130, said
-    assert said.startswith("benchmark of 1 runs")
+    assert said.startswith("benchmark of 1 run on 1 data set")
     assert "stopped: all finished runs are kept" in said
     assert "Traceback" not in said
 

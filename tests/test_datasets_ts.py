@@ -95,7 +95,7 @@ REFUSED = {
         HEADER.replace("@data", "@seriesLength 4\n@data") + "1,2,3:a\n",
         "line 7: 3 values where",
     ),
-    "channels differ": (MULTI + "1,2:3,4:a\n1,2:a\n", "line 7: 1 channels where the first case has 2"),
+    "channels differ": (MULTI + "1,2:3,4:a\n1,2:a\n", "line 7: 1 channel where the first case has 2"),
     "channels and header": (HEADER + "1,2:3,4:a\n", "line 6: 2 channels where the header says 1"),
     "dimensions": (
         MULTI.replace("@data", "@dimensions 3\n@data") + "1,2:3,4:a\n",

@@ -254,7 +254,7 @@ def pad(X: Sequence[Any], name: str) -> NDArray[Any]:
     for case, x in enumerate(series):
         if x.shape[0] != channels:
             raise ValueError(
-                f"case {case} of {name} has {x.shape[0]} channels, but case 0 has {channels}: "
+                f"case {case} of {name} has {counted(x.shape[0], 'channel')}, but case 0 has {channels}: "
                 "every series needs the same channels."
             )
     padded = np.full((len(series), channels, max(x.shape[1] for x in series)), np.nan, np.float32)
