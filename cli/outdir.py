@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tsjepa.cli.errors import USAGE, Failure
-from tsjepa.logs import BEST, CHECKPOINT, DIAGNOSTICS, METRICS, TEACHER
+from tsjepa.logs import BEST, CHECKPOINT, DIAGNOSTICS, METRICS, TEACHER, EpochTable
 from tsjepa.whole_file import whole_file
 
 CONFIG, PAGE = "config.yaml", "diagnose.html"
+MODELS = (CHECKPOINT, BEST)
 RUN = (CHECKPOINT, CONFIG, METRICS, DIAGNOSTICS, BEST, PAGE)
 
 
@@ -28,13 +29,39 @@ def check_run_folder(out: Path, overwrite: bool) -> None:
     with writing(out):
         if out.exists() and not out.is_dir():
             raise Failure(f"{out} is a file: name a folder with --out.", USAGE)
-        found = [name for name in RUN if (out / name).exists()]
+        found = files_of_run(out)
     if found and not overwrite:
+        going_on = "go on with it with --resume, " if resumable(out) else ""
         raise Failure(
-            f"{out} already holds a run ({', '.join(found)}): go on with it with --resume, replace it with "
-            "--overwrite, or name another folder with --out.",
+            f"{out} already holds a run ({', '.join(found)}): {going_on}replace it with --overwrite, or name another "
+            "folder with --out.",
             USAGE,
         )
+
+
+def files_of_run(out: Path) -> list[str]:
+    """Return what a new run in a folder would replace, files of its teacher's stage among them."""
+    names = [*RUN, *(str(Path(TEACHER, name)) for name in RUN)]
+    return [name for name in names if (out / name).exists()]
+
+
+def resumable(out: Path) -> bool:
+    """Return whether a folder holds what --resume needs."""
+    if (out / CHECKPOINT).exists():
+        return True
+    return (out / CONFIG).exists() and ((out / TEACHER / CHECKPOINT).exists() or unfinished(out))
+
+
+def unfinished(out: Path) -> bool:
+    """Return whether a folder holds a configuration, and no more than a run leaves before its first checkpoint.
+
+    That is written once the tables have the first epoch. Where there are more epochs, or a model, the checkpoint was
+    taken away, and starting again would lose them.
+    """
+    folders = (out, out / TEACHER)
+    if not (out / CONFIG).exists() or any((folder / name).exists() for folder in folders for name in (*MODELS, PAGE)):
+        return False
+    return all((EpochTable(folder / METRICS).last("epoch") or 0) <= 1 for folder in folders)
 
 
 def make_writable(folder: Path) -> None:
@@ -45,13 +72,16 @@ def make_writable(folder: Path) -> None:
             file.write(b"\0")
 
 
-def start_run(out: Path) -> None:
-    """Make the folder ready for a new run; of an old one nothing stays that could be taken for the new one's."""
+def start_run(out: Path, again: bool) -> None:
+    """Make the folder ready for a new run; of an old one nothing stays that could be taken for the new one's.
+
+    The configuration of a run that begins `again` stays, since all its processes read it.
+    """
     make_writable(out)
     with writing(out):
-        for folder in (out, out / TEACHER):
-            for name in RUN:
-                (folder / name).unlink(missing_ok=True)
+        for name in files_of_run(out):
+            if not (again and name == CONFIG):
+                (out / name).unlink(missing_ok=True)
 
 
 def replace_file(path: Path, content: bytes | memoryview) -> None:

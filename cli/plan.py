@@ -10,7 +10,7 @@ from tsjepa.checkpoint import Header, read_checkpoint, read_header
 from tsjepa.cli.data import Data, data_of, load_data
 from tsjepa.cli.errors import USAGE, Failure, say
 from tsjepa.cli.options import PretrainOptions
-from tsjepa.cli.outdir import CHECKPOINT, CONFIG, TEACHER, check_run_folder
+from tsjepa.cli.outdir import CHECKPOINT, CONFIG, TEACHER, check_run_folder, files_of_run, unfinished
 from tsjepa.config import Config, load_config
 from tsjepa.datasets.log_fingerprint import difference
 from tsjepa.resuming import LENGTH, changes, check_resumable, finished_epochs, flat
@@ -48,9 +48,7 @@ def new_run(options: PretrainOptions) -> RunPlan:
     if options.out is not None:
         check_run_folder(options.out, options.overwrite)
     data = load_run_data(str(config.data), config, options)
-    series = data.train.series
-    config = resolve(with_architecture(config), series.n_timepoints, data.channel_names, series.n_cases)
-    config = config if data.log is None else config.model_copy(update={"log": data.log})
+    config = resolved(config, data)
     stages(config)  # refuses epochs that are too few for both
     out = options.out or default_out(data)
     check_run_folder(out, options.overwrite)
@@ -68,6 +66,13 @@ def load_run_data(name: str, config: Config, options: PretrainOptions) -> Data:
     settings = config.log.model_dump(exclude_defaults=True)
     asked = given | {f"log.{key}": value for key, value in settings.items() if key not in given}
     return load_data(name, options.data_dir, config.log, cache_dir, config.train.seed, asked=asked)
+
+
+def resolved(config: Config, data: Data) -> Config:
+    """Return the configuration with all that a teacher and the data decide."""
+    series = data.train.series
+    config = resolve(with_architecture(config), series.n_timepoints, data.channel_names, series.n_cases)
+    return config if data.log is None else config.model_copy(update={"log": data.log})
 
 
 def with_architecture(config: Config) -> Config:
@@ -94,10 +99,10 @@ def resumed_run(options: PretrainOptions) -> RunPlan:
         data = load_run_data(asked, wished, options)
         out = default_out(data)
     path, teacher = out / CHECKPOINT, out / TEACHER / CHECKPOINT
-    taught = path.exists() or not teacher.exists()  # or the run was stopped in its teacher's stage
+    taught = path.exists()  # or the run was stopped in its teacher's stage
     path = path if taught else teacher
     if not path.exists():
-        raise Failure(f"there is no checkpoint in {out} to resume: leave --resume out to start a run there.")
+        return restarted_run(options, out)
     content = read_checkpoint(path)
     check_resumable(content, path)
     header = read_header(content, path)
@@ -110,6 +115,21 @@ def resumed_run(options: PretrainOptions) -> RunPlan:
     config = config.model_copy(update={"train": bounded(config.train, data.train.series.n_cases)})
     check_epochs(config, header.config, finished, taught)
     return RunPlan(config, data, out, finished)
+
+
+def restarted_run(options: PretrainOptions, out: Path) -> RunPlan:
+    """Plan the run that a folder holds the configuration of, and no finished epoch: it starts from its beginning."""
+    if not unfinished(out):
+        instead = "give --overwrite instead" if files_of_run(out) else "leave --resume out"
+        raise Failure(f"there is no checkpoint in {out} to resume: {instead} to start a run there.")
+    planned = load_config(out / CONFIG)
+    planned = planned.model_copy(update={"data": named_data(planned)})
+    data = load_run_data(str(planned.data), planned, options)
+    config = resumed_config(options, RunPlan(resolved(planned, data), data, out).header)
+    config = config.model_copy(update={"train": bounded(config.train, data.train.series.n_cases)})
+    stages(config)
+    say(f"note: no epoch of the run in {out} was finished, so it starts from its beginning.")
+    return RunPlan(config, data, out)
 
 
 def finished_in(out: Path, config: Config) -> int:
@@ -142,8 +162,8 @@ def resumed_config(options: PretrainOptions, header: Header) -> Config:
             break
     else:
         raise Failure(
-            f"--resume goes on with the configuration of the checkpoint, but {changed[0]}: leave that out, or start "
-            "a new run in another --out.",
+            f"--resume goes on with the configuration of the run, but {changed[0]}: leave that out, or start a new run "
+            "with --overwrite instead of --resume or in another --out.",
             USAGE,
         )
     # a recipe's epochs are no wish of the user's: they may have been overridden when the run was started

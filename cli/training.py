@@ -56,8 +56,8 @@ def train(plan: RunPlan, model: JEPA, options: PretrainOptions, device: str) -> 
     make_writable(plan.out)
     with locked(plan.out / LOCK, f"another run is going on in {plan.out}"):
         check_unchanged(plan, options)
-        if not options.resume:
-            start_run(plan.out)
+        if not plan.finished:
+            start_run(plan.out, again=options.resume)
         return train_alone(plan, model, options, device)
 
 
@@ -129,7 +129,7 @@ def fit_options(plan: RunPlan, options: PretrainOptions, device: str, report: Re
 
     return Options(
         plan.out,
-        options.resume,
+        plan.finished > 0,
         device,
         options.logger,
         report,
@@ -159,4 +159,4 @@ def kept(out: Path) -> str:
         return f"the teacher's last finished epoch is kept, and --resume --out {out} goes on from it."
     if (out / CHECKPOINT).exists():
         return f"the last finished epoch is kept in {out / CHECKPOINT}, and --resume --out {out} goes on from it."
-    return f"no epoch was finished, so there is nothing to resume: start again with --overwrite --out {out}."
+    return f"no epoch was finished: --resume --out {out} starts from the beginning, --overwrite --out {out} a new run."

@@ -110,7 +110,7 @@ def test_ctrl_c_before_the_first_epoch_says_that_nothing_is_kept(monkeypatch: py
     monkeypatch.setattr("tsjepa.training.fit", stop)
     result = pretrain("--data", write_data("pump"), *TINY)
     assert (result.exit_code, result.stdout) == (130, "")
-    assert "no epoch was finished" in result.stderr
+    assert "no epoch was finished: --resume --out runs/pump starts from the beginning" in result.stderr
     assert "--overwrite" in result.stderr
     monkeypatch.setattr("tsjepa.cli.plan.load_data", stop)
     result = pretrain("--data", "pump.npz", *TINY, "--out", "new")
