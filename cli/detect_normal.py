@@ -15,6 +15,7 @@ from tsjepa.cli.errors import Failure, say, told
 from tsjepa.cli.log_data import TEST_SHARE
 from tsjepa.cli.options import DetectOptions
 from tsjepa.cli.render import busy, phase_bar
+from tsjepa.datasets.home import user_path
 from tsjepa.datasets.log_files import is_address
 from tsjepa.datasets.log_fingerprint import difference
 from tsjepa.datasets.log_runs import LogRuns, load_runs
@@ -188,7 +189,7 @@ def open_trained(header: Header, options: DetectOptions) -> LogRuns | None:
 
 def is_here(source: str) -> bool:
     """Return whether there is a log of that name, or files of that pattern; an address is taken for one."""
-    path = Path(source).expanduser()
+    path = user_path(source)
     return is_address(source) or path.exists() or any(glob.iglob(str(path), recursive=True))
 
 

@@ -11,10 +11,10 @@ from tsjepa.datasets.archives import size_notes
 from tsjepa.datasets.dataset import Collection, DataError, Dataset, Part
 from tsjepa.datasets.download import download
 from tsjepa.datasets.files import Pair, find_path, folder_pair, looks_like_path, named_pair, read_pair
+from tsjepa.datasets.home import needed_cache_folder, user_path
 from tsjepa.datasets.in_memory import from_container
 from tsjepa.datasets.labels import encode
 from tsjepa.datasets.lookup import (
-    cache_folder,
     data_folder,
     downloadable,
     find_local,
@@ -96,13 +96,13 @@ def full_name(text: str, data_dir: str | os.PathLike[str] | None = None) -> str:
         if _is_path(text):
             return text
         found = find_local(text, data_folder(data_dir))
-    except (OSError, ValueError, RuntimeError):  # no file can be called so, as loading it will say
+    except (OSError, ValueError):  # no file can be called so, as loading it will say
         return text
     return found[0].name if found is not None else match_name(text, downloadable()) or text
 
 
 def _is_path(text: str) -> bool:
-    path = Path(text).expanduser()
+    path = user_path(text)
     # a folder of results may well be called like the data set: without data in it, the name is meant
     return looks_like_path(text) or path.is_file() or folder_pair(path) is not None
 
@@ -136,7 +136,7 @@ def at_hand(text: str, data_dir: Path | None) -> tuple[Pair, str] | None:
     ('GunPoint', None)
     """
     if _is_path(text):
-        path = Path(text).expanduser()
+        path = user_path(text)
         return find_path(path), str(path)
     return find_local(text, data_dir)
 
@@ -151,7 +151,7 @@ def identity(text: str, data_dir: str | os.PathLike[str] | None = None) -> str:
     """
     try:
         found = at_hand(text, data_folder(data_dir))
-    except (OSError, ValueError, RuntimeError):  # no data are there, as loading will say
+    except (OSError, ValueError):  # no data are there, as loading will say
         found = None
     if found is not None:  # by the test part, too: links may give several sets the same training part
         files = (path.resolve() for path in (found[0].train, found[0].test) if path is not None)
@@ -167,7 +167,11 @@ def _find(text: str, data_dir: Path | None, announce: Callable[[str], None]) -> 
     name = match_name(text, downloadable())
     if name is None:
         raise unknown_name(text, data_dir)
-    root = data_dir if data_dir is not None and _writable(data_dir) else cache_folder()
+    root = (
+        data_dir
+        if data_dir is not None and _writable(data_dir)
+        else needed_cache_folder("a --data-dir that can be written to")
+    )
     source = download(name, root, announce)
     pair = named_pair(root / name, name)
     if pair is None:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsjepa.datasets.dataset import DataError
+from tsjepa.datasets.home import needed_cache_folder, user_path
 from tsjepa.datasets.log_access import MappedArray, RunReader
 from tsjepa.datasets.log_columns import Layout
 from tsjepa.datasets.log_files import LogFile
@@ -25,7 +26,6 @@ from tsjepa.datasets.log_steps import lost_steps
 from tsjepa.datasets.log_store import Field, RowFiles, read_json, write_json, writing
 from tsjepa.datasets.log_time import time_dtype
 from tsjepa.datasets.log_types import TimeKind
-from tsjepa.datasets.lookup import cache_folder
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -141,7 +141,7 @@ def rows_of(
     DataError
         If rows cannot be read or written.
     """
-    root = cache_folder() / "logs" if cache_dir is None else Path(cache_dir).expanduser()
+    root = needed_cache_folder("--cache-dir") / "logs" if cache_dir is None else user_path(cache_dir)
     columns = layout.columns
     settings = [columns.id, columns.time, columns.channels, columns.label, columns.group]
     asked = digest([FORMAT, layout.form, layout.time, layout.id_by, *settings, [str(_place(file)) for file in files]])

@@ -11,6 +11,7 @@ from urllib.parse import unquote
 
 from tsjepa.arrays import counted
 from tsjepa.datasets.dataset import DataError
+from tsjepa.datasets.home import user_path
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -95,7 +96,7 @@ def has_wildcard(text: str) -> bool:
     >>> has_wildcard("log/*.csv"), has_wildcard("log")
     (True, False)
     """
-    return glob.has_magic(text) and not Path(text).expanduser().exists()
+    return glob.has_magic(text) and not user_path(text).exists()
 
 
 def find_files(source: "str | os.PathLike[str] | pads.Dataset") -> tuple[list[LogFile], list[str]]:
@@ -171,11 +172,11 @@ def _listed(source: str) -> list[LogFile]:
         return _below(filesystem, key, source, f"{scheme}://")
     filesystem = pafs.LocalFileSystem()
     if has_wildcard(source):
-        paths = glob.glob(str(Path(source).expanduser()), recursive=True)
+        paths = glob.glob(str(user_path(source)), recursive=True)
         infos = filesystem.get_file_info(sorted(paths))
-        root = re.split(r"[*?\[]", str(Path(source).expanduser()), maxsplit=1)[0].rpartition("/")[0]
+        root = re.split(r"[*?\[]", str(user_path(source)), maxsplit=1)[0].rpartition("/")[0]
         return [_file(info, filesystem, root, "") for info in infos if info.type == pafs.FileType.File]
-    return _below(filesystem, str(Path(source).expanduser()), source, "")
+    return _below(filesystem, str(user_path(source)), source, "")
 
 
 def _listed_in(dataset: "pads.Dataset") -> list[LogFile]:

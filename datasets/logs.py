@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Collection
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from tsjepa.datasets.archives import bundled_folder
 from tsjepa.datasets.dataset import DataError, Part
 from tsjepa.datasets.files import folder_pair, looks_like_path
+from tsjepa.datasets.home import cache_folder, user_path
 from tsjepa.datasets.labels import Encoded, encode
 from tsjepa.datasets.log_cache import RowStore, locked, rows_of
 from tsjepa.datasets.log_columns import Layout, looks_like_log, make_layout
@@ -23,7 +23,7 @@ from tsjepa.datasets.log_time import shown_step
 from tsjepa.datasets.log_types import Schemas
 from tsjepa.datasets.log_views import on_grid, steps_of, windows_of
 from tsjepa.datasets.log_windows import LogWindows
-from tsjepa.datasets.lookup import cache_folder, data_folder, downloadable, match_name, names_in
+from tsjepa.datasets.lookup import data_folder, downloadable, match_name, names_in
 
 if TYPE_CHECKING:
     import pyarrow.dataset as pads
@@ -68,7 +68,7 @@ def is_log(source: str | os.PathLike[str]) -> bool:
     (False, True)
     """
     text = os.fspath(source)
-    path = os.path.expanduser(text)
+    path = str(user_path(text))
     if is_address(text) or has_wildcard(text):
         return True
     if os.path.isdir(path):
@@ -124,7 +124,7 @@ def as_held(name: str, names: Collection[str]) -> str:
 
 def _means_another(text: str) -> bool:
     """Tell a folder of both parts, and one of results that is called like a data set; parts may be logs themselves."""
-    pair = folder_pair(Path(text).expanduser())
+    pair = folder_pair(user_path(text))
     if pair is not None and not is_log(pair.train):
         return True
     known = {*names_in(data_folder(None)), *names_in(bundled_folder()), *names_in(cache_folder()), *downloadable()}

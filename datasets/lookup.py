@@ -7,21 +7,11 @@ from pathlib import Path
 from tsjepa.datasets.archives import ZIPPED, bundled_folder, zenodo_records
 from tsjepa.datasets.dataset import DataError
 from tsjepa.datasets.files import Pair, named_pair
+from tsjepa.datasets.home import cache_folder, user_path
 
 BUNDLED = "aeon (bundled)"
 # Sets of this project's measurements that no archive offers
 MADE = ("PaderbornKAT", "CWRU48k")
-
-
-def cache_folder() -> Path:
-    """Where downloads go without a data folder: ``tsjepa`` in the user's cache.
-
-    Examples
-    --------
-    >>> cache_folder().name
-    'tsjepa'
-    """
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser(), "tsjepa")
 
 
 def data_folder(data_dir: str | os.PathLike[str] | None) -> Path | None:
@@ -33,7 +23,7 @@ def data_folder(data_dir: str | os.PathLike[str] | None) -> Path | None:
     'archive'
     """
     chosen = data_dir or os.environ.get("TSJEPA_DATA")
-    return Path(chosen).expanduser() if chosen else None
+    return user_path(chosen) if chosen else None
 
 
 def find_local(name: str, data_dir: Path | None) -> tuple[Pair, str] | None:
