@@ -32,7 +32,7 @@ from tsjepa.cli.options import (
     parse_layers,
     parse_names,
 )
-from tsjepa.cli.process import collect_seldom, share_cores
+from tsjepa.cli.process import collect_seldom, escape_characters, open_streams, share_cores
 from tsjepa.cli.recipes_command import recipes
 
 app = typer.Typer(
@@ -386,6 +386,8 @@ app.command()(recipes)
 
 def main() -> None:
     """Run the command line."""
+    open_streams()
+    escape_characters()
     share_cores()
     collect_seldom()
     app(prog_name="tsjepa")

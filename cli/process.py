@@ -1,7 +1,9 @@
 """What a command sets for its process before anything heavy is imported."""
 
 import gc
+import io
 import os
+import sys
 
 
 def share_cores() -> None:
@@ -12,6 +14,26 @@ def share_cores() -> None:
     """
     if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & set(os.environ):
         os.environ["GOMP_SPINCOUNT"] = "2000"
+
+
+def open_streams() -> None:
+    """Open nothing in the place of each standard stream that the process was started without, as by `>&-`.
+
+    Writing to one would fail. In this order each takes the number of its own, which no file of a result gets then.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - open to the end
+
+
+def escape_characters() -> None:
+    r"""Write what a stream's encoding does not have as `\xb1`, rather than lose a result for one character.
+
+    Where PYTHONIOENCODING asks for another way out, that stays.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def collect_seldom() -> None:

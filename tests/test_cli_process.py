@@ -1,5 +1,6 @@
 """The command in a process of its own: start-up, help, and what goes to which stream."""
 
+import io
 import json
 import os
 import resource
@@ -15,16 +16,18 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from command_line import trained_run
 from typer.testing import CliRunner
 
 from tsjepa.cli.main import app
+from tsjepa.cli.process import escape_characters
 from tsjepa.config import load_config, parse_config, recipe_names
 
 # typer itself brings pydantic
 HEAVY = ("torch", "lightning", "numpy", "pandas", "sklearn", "aeon", "rich", "yaml", "pyarrow")
 
 
-def tsjepa(*words: str, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
+def tsjepa(*words: str, cwd: Path | None = None, **variables: str) -> "subprocess.CompletedProcess[str]":
     environment = {key: value for key, value in os.environ.items() if key != "TSJEPA_DATA"}
     return subprocess.run(
         [sys.executable, "-P", "-m", "tsjepa.cli", *words],
@@ -32,7 +35,7 @@ def tsjepa(*words: str, cwd: Path | None = None) -> "subprocess.CompletedProcess
         text=True,
         timeout=120,
         cwd=cwd,
-        env={**environment, "OMP_NUM_THREADS": "1"},
+        env={**environment, "OMP_NUM_THREADS": "1", **variables},
     )
 
 
@@ -72,6 +75,64 @@ def test_a_failure_is_one_sentence_on_standard_error(tmp_path: Path) -> None:
     result = tsjepa("probe", "absent.ckpt", cwd=tmp_path)
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr == "error: there is no checkpoint absent.ckpt.\n"
+
+
+def test_a_table_is_not_lost_to_a_stream_that_cannot_encode_it(tmp_path: Path) -> None:
+    trained_run(tmp_path)
+    words = ("probe", "run/checkpoint.ckpt", "--labels", "0.2", "--device", "cpu")
+    result = tsjepa(*words, cwd=tmp_path, PYTHONIOENCODING="ascii", PYTHONUTF8="0")
+    assert result.returncode == 0, result.stderr
+    assert " \\xb1 0." in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("errors", "written"),
+    [
+        ("strict", b"m\\xfcll"),
+        ("surrogateescape", b"m\\xfcll"),
+        ("replace", b"m?ll"),
+        ("xmlcharrefreplace", b"m&#252;ll"),
+    ],
+)
+def test_characters_are_escaped_unless_another_way_out_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, errors: str, written: bytes
+) -> None:
+    streams = [io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors=errors) for _ in range(2)]
+    monkeypatch.setattr("sys.stdout", streams[0])
+    monkeypatch.setattr("sys.stderr", streams[1])
+    escape_characters()
+    for stream in streams:
+        stream.write("müll")
+        stream.flush()
+        assert stream.buffer.getvalue() == written  # type: ignore[attr-defined]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the shell of Windows closes no stream")
+@pytest.mark.parametrize(
+    ("words", "closed", "code"),
+    [
+        ("benchmark --data GunPoint --method majority --out bench", "<&- >&- 2>&-", 0),
+        ("pretrain --data BasicMotions --out file", "2>&-", 2),
+    ],
+)
+def test_a_command_ends_as_ever_without_a_stream(tmp_path: Path, words: str, closed: str, code: int) -> None:
+    (tmp_path / "file").touch()
+    command = f"'{sys.executable}' -P -m tsjepa.cli {words} {closed}"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", "")
+
+
+def test_no_file_gets_the_number_of_a_stream_that_is_closed(tmp_path: Path) -> None:
+    code = (
+        "import os, sys\nfrom tsjepa.cli.process import open_streams\n"
+        "for number, name in enumerate(('stdin', 'stdout', 'stderr')):\n"
+        "    os.close(number)\n    setattr(sys, name, None)\n"
+        "open_streams()\n"
+        "result = open('numbers', 'w')\n"
+        "print(*(file.fileno() for file in (sys.stdin, sys.stdout, sys.stderr)), result.fileno() > 2, file=result)"
+    )
+    subprocess.run([sys.executable, "-P", "-c", code], cwd=tmp_path, check=True)
+    assert (tmp_path / "numbers").read_text() == "0 1 2 True\n"
 
 
 def serving(group: int) -> bool:
@@ -224,3 +285,8 @@ def test_a_command_looks_for_garbage_less_often() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr.split()[:2] == ["True", "20000"]
+
+
+def test_the_package_runs_as_its_command_does() -> None:
+    done = subprocess.run([sys.executable, "-P", "-m", "tsjepa", "--help"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, tsjepa("--help").stdout)
