@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tsjepa.cli.errors import USAGE, Failure
 from tsjepa.cli.options import DetectOptions
-from tsjepa.cli.outdir import refuse_input, replace_file, writing
+from tsjepa.cli.outdir import check_parquet_name, refuse_input, replace_file, writing
 from tsjepa.datasets.log_runs import LogRuns
 from tsjepa.events import Event
 from tsjepa.thresholds import Threshold
@@ -75,6 +75,7 @@ def check_paths(options: DetectOptions) -> None:
         raise Failure(f"{options.out} is what events are written to: name another file with --out.", USAGE)
     if options.picture is not None and options.picture.suffix not in PICTURES:
         raise Failure(f"--picture ends in {' or '.join(PICTURES)}, but is {options.picture}.", USAGE)
+    check_parquet_name(options.out)
     refuse_input(options.out, options.data, options.normal)
     check_events(options.out)
     paths = [] if options.follow else [options.out, options.out.with_name(EVENTS), options.picture]

@@ -90,6 +90,15 @@ def replace_file(path: Path, content: bytes | memoryview) -> None:
         temporary.write_bytes(content)
 
 
+def check_parquet_name(out: Path) -> None:
+    """Refuse a name that Parquet cannot be written to, before there is anything to write."""
+    try:
+        str(out).encode()
+    except UnicodeEncodeError:  # pyarrow takes no other names
+        if out.suffix == ".parquet":
+            raise Failure(f"{out} is no name in UTF-8: give the table another one with --out.", USAGE) from None
+
+
 def refuse_input(out: Path, *sources: str | None) -> None:
     """Refuse to put a result in the place of a file that is to be read, whatever may be replaced otherwise."""
     for source in sources:

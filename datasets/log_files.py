@@ -127,6 +127,8 @@ def find_files(source: "str | os.PathLike[str] | pads.Dataset") -> tuple[list[Lo
         raise DataError("a log has no name; give a file, a folder, a pattern or an address")
     try:
         found = _listed(shown) if isinstance(source, str | os.PathLike) else _listed_in(source)
+    except UnicodeError as error:  # pyarrow takes no other names
+        raise DataError(f"{shown} is no name in UTF-8, or holds a file without one; rename that") from error
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{shown} cannot be looked up ({first_line(error)}); check it") from error
     files = sorted((file for file in found if kind_of(file.key)), key=lambda file: by_numbers(file.shown))

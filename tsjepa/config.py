@@ -205,6 +205,12 @@ def apply_override(values: dict[str, Any], override: str) -> dict[str, Any]:
         raise ConfigError(f"an override is written key.path=value, but got {override!r}.")
     *parents, key = path.split(".")
     try:
+        text.encode()
+    except UnicodeEncodeError as error:  # bytes of a file name that the system let through
+        raise ConfigError(
+            f"the value of {path}, {text}, is not UTF-8, so that it cannot be stored: give the file another name."
+        ) from error
+    try:
         value = yaml.load(text, _StrictLoader)
     except (yaml.YAMLError, ConfigError) as error:
         raise ConfigError(f"the value of {override!r} is not YAML.") from error
