@@ -1,0 +1,1 @@
+"""Suites of data sets that ship with the package, one YAML file each."""
