@@ -32,7 +32,7 @@ from tsjepa.cli.options import (
     parse_layers,
     parse_names,
 )
-from tsjepa.cli.process import collect_seldom, escape_characters, open_streams, share_cores
+from tsjepa.cli.process import collect_seldom, end_without_collecting, escape_characters, open_streams, share_cores
 from tsjepa.cli.recipes_command import recipes
 
 app = typer.Typer(
@@ -390,4 +390,5 @@ def main() -> None:
     escape_characters()
     share_cores()
     collect_seldom()
+    end_without_collecting()
     app(prog_name="tsjepa")

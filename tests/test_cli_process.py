@@ -287,6 +287,16 @@ def test_a_command_looks_for_garbage_less_often() -> None:
     assert done.stderr.split()[:2] == ["True", "20000"]
 
 
+def test_a_command_ends_without_a_last_look_for_garbage() -> None:
+    code = (
+        "import atexit, gc, sys; from tsjepa.cli.main import main; sys.argv = ['tsjepa', 'recipes']\n"
+        "atexit.register(lambda: print(gc.get_freeze_count() > 1000, len(gc.get_objects()) < 1000, file=sys.stderr))\n"
+        "main()"
+    )
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == "True True\n"
+
+
 def test_the_package_runs_as_its_command_does() -> None:
     done = subprocess.run([sys.executable, "-P", "-m", "tsjepa", "--help"], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, tsjepa("--help").stdout)
