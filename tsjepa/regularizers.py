@@ -21,6 +21,7 @@ class Regularizer(Protocol):
     def __call__(self, z: Tensor, generator: torch.Generator | None = None, valid: Tensor | None = None) -> Tensor:
         """Return a scalar for latents z [B, N, D]; valid, bool [B, N], says which tokens count, None means all.
 
+        N are all tokens if the target trains the encoder, else the visible ones; D is the width that the loss compares.
         Whatever is random is drawn from `generator`.
         """
         ...

@@ -79,9 +79,10 @@ class Target(Protocol):
         hint: Tensor | None = None,
         hint_valid: Tensor | None = None,
     ) -> list[Tensor]:
-        """Return what is to be predicted of every token of series [B, C, T], one [B, N, E] tensor a level.
+        """Return what is to be predicted of every token of series [B, C, T]: a [B, N, E / L] tensor for each of L levels.
 
-        The other parameters are those of `Encoder.forward`.
+        E is the width of all levels side by side, which the predictor gives. The other parameters are those of
+        `Encoder.forward`.
         """
         ...
 
