@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-
 from command_line import tsjepa
+
 from tsjepa.datasets.log_files import KINDS
 
 PAGE = (Path(__file__).parents[1] / "docs" / "sensors.md").read_text(encoding="utf-8")

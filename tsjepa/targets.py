@@ -79,9 +79,9 @@ class Target(Protocol):
         hint: Tensor | None = None,
         hint_valid: Tensor | None = None,
     ) -> list[Tensor]:
-        """Return what is to be predicted of every token of series [B, C, T]: a [B, N, E / L] tensor for each of L levels.
+        """Return what is to be predicted of every token of series [B, C, T], a [B, N, E / L] tensor for each level.
 
-        E is the width of all levels side by side, which the predictor gives. The other parameters are those of
+        E is the width of all L levels side by side, which the predictor gives. The other parameters are those of
         `Encoder.forward`.
         """
         ...
