@@ -15,14 +15,14 @@ DataDir = Annotated[
         "--data-dir",
         envvar="TSJEPA_DATA",
         metavar="DIR",
-        help="Folder of <Name>/<Name>_TRAIN.ts and _TEST.ts, looked in first.",
+        help="Folder of <Name>/<Name>_TRAIN.ts and _TEST.ts, searched first.",
     ),
 ]
 DeviceOption = Annotated[Device, typer.Option("--device", help="Where to compute.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 Checkpoint = Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="A checkpoint.ckpt of pretrain.")]
-DATA = "Name of the UCR or UEA archive, file (.ts, .tsv, .npz, .npy, .csv, .parquet), or folder."
-LOG = "Or a sensor log: a file, a folder of files, or a glob."
+DATA = "Name in the UCR or UEA archive, file (.ts, .tsv, .npz, .npy, .csv, .parquet), or folder."
+LOG = "Or a sensor log: a file, a folder of files, or a pattern."
 
 
 def results_only() -> AbstractContextManager[object]:

@@ -17,22 +17,26 @@ def finetune(
         str | None, typer.Option(metavar="NAME|FILE|FOLDER", help=f"{DATA} {LOG} By default the checkpoint's.")
     ] = None,
     labels: Annotated[str, typer.Option(metavar="SHARES", help="Shares of labels, as in 0.05,1.")] = "1",
-    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the labels; by default 20.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the labelled series; by default 20.")] = None,
     lr: Annotated[
         float | None, typer.Option(help="Learning rate of the head, by default 0.001; the encoder's is a tenth of it.")
     ] = None,
     choose: Annotated[
         bool,
         typer.Option(
-            "--choose", help="Tune only where cross-validation on training labels finds it better, in thrice the time."
+            "--choose",
+            help="Tune only if cross-validation on training labels finds it better; takes about three times as long.",
         ),
     ] = False,
     supervised: Annotated[
         bool,
-        typer.Option("--supervised/--no-supervised", help="Whether to train the architecture from random weights too."),
+        typer.Option(
+            "--supervised/--no-supervised", help="Whether to train the same architecture from random weights too."
+        ),
     ] = True,
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder for finetuned.ckpt, of the largest share of labels.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder for finetuned.ckpt, which is that of the largest share of labels."),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace finetuned.ckpt in DIR.")] = False,
     seeds: Annotated[
@@ -42,7 +46,7 @@ def finetune(
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
-    """Train a checkpoint's encoder on with labels, beside the frozen encoder and one that starts at random weights.
+    """Fine-tune a checkpoint's encoder with labels, next to the frozen encoder and one that starts at random weights.
 
     All three see the same draws of labels. finetuned.ckpt keeps encoder and head: embed takes it, and in Python
     TSJEPAClassifier.load.

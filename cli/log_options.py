@@ -30,7 +30,8 @@ class LogOptions(NamedTuple):
         typer.Option(
             "--channels",
             metavar="A,B,...",
-            help="Log: columns to read, by default all numbers; a name with a comma in quotes: '\"Flow, l/min\",temp'.",
+            help="Log: columns of sensors, by default all unused columns of numbers; a name with a comma in quotes: "
+            "'\"Flow, l/min\",temp'.",
         ),
     ] = None
     label: Annotated[
@@ -38,27 +39,29 @@ class LogOptions(NamedTuple):
     ] = None
     group: Annotated[
         str | None,
-        typer.Option("--group", metavar="COLUMN", help="Log: a fifth of its values becomes the test part."),
+        typer.Option("--group", metavar="COLUMN", help="Log: a column; a fifth of its values becomes the test part."),
     ] = None
-    test: Annotated[str | None, typer.Option("--test", metavar="FILE", help="Log: the test part, a second log.")] = None
+    test: Annotated[str | None, typer.Option("--test", metavar="FILE", help="Log: a second log, the test part.")] = None
     window: Annotated[
-        str | None, typer.Option("--window", metavar="N|TIME", help="Log: cut windows of 256 points, or of 10s.")
+        str | None, typer.Option("--window", metavar="N|TIME", help="Log: window length, as in 256 (points) or 10s.")
     ] = None
     stride: Annotated[
-        str | None, typer.Option("--stride", metavar="N|TIME", help="Log: from window to window; by default --window.")
+        str | None,
+        typer.Option("--stride", metavar="N|TIME", help="Log: distance between window starts; by default --window."),
     ] = None
     max_gap: Annotated[
         str | None,
         typer.Option("--max-gap", metavar="N|TIME", help="Log: no window crosses a larger gap; by default 10 steps."),
     ] = None
     resample: Annotated[
-        str | None, typer.Option("--resample", metavar="TIME", help="Log: bring rows to a regular grid, as in 1s.")
+        str | None,
+        typer.Option("--resample", metavar="TIME", help="Log: step of a regular grid to interpolate to, as in 1s."),
     ] = None
     window_label: Annotated[
-        WindowLabel | None, typer.Option("--window-label", help="Log: which rows' label a window has.")
+        WindowLabel | None, typer.Option("--window-label", help="Log: which rows give a window its label.")
     ] = None
     cache_dir: Annotated[
-        Path | None, typer.Option("--cache-dir", metavar="DIR", help="Log: folder in which its windows are kept.")
+        Path | None, typer.Option("--cache-dir", metavar="DIR", help="Log: folder of the cache of windows.")
     ] = None
 
     def given(self) -> dict[str, Any]:

@@ -67,17 +67,17 @@ def pretrain(
     logs: LogOptions,
     data: Annotated[str | None, typer.Option(metavar="NAME|FILE|FOLDER", help=f"{DATA} {LOG}")] = None,
     config: Annotated[
-        str | None, typer.Option(metavar="NAME|FILE.yaml", help="Recipe, see `tsjepa recipes`, or own file.")
+        str | None, typer.Option(metavar="NAME|FILE.yaml", help="Recipe, see `tsjepa recipes`, or a file of your own.")
     ] = None,
     objective: Annotated[
-        Objective | None, typer.Option(help="Method: recipe ts-jepa-NAME; beside --config its bare form.")
+        Objective | None, typer.Option(help="Method: the recipe ts-jepa-NAME; with --config, the plain form of NAME.")
     ] = None,
     masking: Annotated[Masking | None, typer.Option(help="Which patches are hidden (mask.kind).")] = None,
     inputs: Annotated[
         str | None,
         typer.Option(
             metavar="A,B,...",
-            help="Log: channels that a world model is told, not asked (world.inputs); written as in --channels.",
+            help="Log: channels given to a world model, not predicted (world.inputs); written as in --channels.",
         ),
     ] = None,
     teacher: Annotated[
@@ -91,16 +91,16 @@ def pretrain(
         list[str] | None,
         typer.Option("--set", metavar="KEY.PATH=VALUE", help="Any key of the configuration; repeatable."),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in DIR.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in DIR.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in DIR.")] = False,
     seed: Annotated[int | None, typer.Option(min=0, help="train.seed")] = None,
     device: DeviceOption = "auto",
-    logger: Annotated[LoggerName, typer.Option(help="metrics.csv, and what else to log to.")] = "csv",
+    logger: Annotated[LoggerName, typer.Option(help="csv writes metrics.csv; the others log there as well.")] = "csv",
     devices: Annotated[
         int, typer.Option(min=1, help="GPUs, or processes on the CPU; they share the batches of train.batch_size.")
     ] = 1,
     nodes: Annotated[
-        int, typer.Option(min=1, help="Machines; give the command on each, or use torchrun or SLURM.")
+        int, typer.Option(min=1, help="Machines; start the command on each, or use torchrun or SLURM.")
     ] = 1,
     strategy: Annotated[Strategy, typer.Option(help="How several processes train; auto is ddp.")] = "auto",
     stop_on_collapse: Annotated[
@@ -109,10 +109,10 @@ def pretrain(
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
-    """Pretrain an encoder without labels, and score it beside its random initialisation.
+    """Pretrain an encoder without labels, and score it next to its random initialisation.
 
     Data sets are named as in the UCR and UEA archives: FordA, FordB, FaultDetectionA, FaultDetectionB and so on.
-    Without --data it is BasicMotions, smartwatch sensors that need no download.
+    Without --data the data are BasicMotions, smartwatch data that need no download.
     """
     options = PretrainOptions(
         data, config, objective, masking, inputs, teacher, epochs, batch_size, lr, seed, tuple(settings or ()),
@@ -140,10 +140,10 @@ def probe(
     data: Annotated[
         str | None, typer.Option(metavar="NAME|FILE|FOLDER", help=f"{DATA} {LOG} By default the checkpoint's.")
     ] = None,
-    kind: Annotated[ProbeKind, typer.Option("--probe", help="The head on frozen embeddings.")] = "ridge",
+    kind: Annotated[ProbeKind, typer.Option("--probe", help="The probe that reads frozen embeddings.")] = "ridge",
     labels: Annotated[str, typer.Option(metavar="SHARES", help="Shares of labels, as in 0.01,0.1,1.")] = "1",
     layers: Annotated[
-        str | None, typer.Option(metavar="last|all|K", help="Levels to pool; 0 is the tokenizer.")
+        str | None, typer.Option(metavar="last|all|K", help="Levels of the encoder to pool; 0 is the tokenizer.")
     ] = None,
     seeds: Annotated[
         int | None, typer.Option(min=1, help="Draws of labels; by default 5, and 1 for all labels.")
@@ -152,7 +152,7 @@ def probe(
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
-    """Score a checkpoint's frozen encoder, beside the majority class and the encoder's random initialisation."""
+    """Score a checkpoint's frozen encoder, next to the majority class and its random initialisation."""
     shares, levels = parse_fractions(labels), parse_layers(layers)
     options = ProbeOptions(checkpoint, data, kind, shares, levels, seeds, device, data_dir, logs)
     with results_only():
@@ -174,16 +174,17 @@ def embed(
     checkpoint: Checkpoint,
     logs: LogOptions,
     data: Annotated[str, typer.Option(metavar="NAME|FILE|FOLDER", help=f"{DATA} {LOG}")],
-    out: Annotated[Path, typer.Option(metavar="FILE.parquet", help="Table to write, one row a series or window.")],
+    out: Annotated[Path, typer.Option(metavar="FILE.parquet", help="Table to write, one row per series or window.")],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE.parquet.")] = False,
     pool_windows: Annotated[
-        bool, typer.Option("--pool-windows", help="Log: one row an id, the mean over its windows.")
+        bool, typer.Option("--pool-windows", help="Log: one row per id, the mean over its windows.")
     ] = False,
     engine: Annotated[
-        EngineName, typer.Option(help="What embeds: this process, a cluster of Ray (RAY_ADDRESS), or Spark.")
+        EngineName,
+        typer.Option(help="Where embeddings are computed: in this process, in Ray (RAY_ADDRESS), or in Spark."),
     ] = "local",
     precision: Annotated[
-        EmbedPrecision, typer.Option(help="Of matrix products; bf16 is quicker where the device has it.")
+        EmbedPrecision, typer.Option(help="Precision of matrix products; bf16 is faster where the device has it.")
     ] = "32",
     device: DeviceOption = "auto",
     data_dir: DataDir = None,
@@ -191,9 +192,9 @@ def embed(
 ) -> None:
     """Write the embedding of each series, or of each window of a log, to a Parquet table.
 
-    Columns are id, start and end (times of the first and the last point), label where there is one, and embedding.
-    A log is read with the columns and windows of the checkpoint, where flags say nothing else. A call that was stopped
-    goes on when it is given again.
+    Columns: part (where there are training and test parts), id, start, end (times of first and last point), label
+    (where there is one), embedding. A log is read with the columns and windows of the checkpoint, unless flags say
+    otherwise. A call that was stopped continues when it is given again.
     """
     options = EmbedOptions(checkpoint, data, out, overwrite, pool_windows, device, data_dir, logs, engine, precision)
     with results_only():
@@ -222,24 +223,23 @@ def diagnose(
     out: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE.html", help="Page to write, replacing an old one; by default diagnose.html beside it."
+            metavar="FILE.html",
+            help="Page to write, replacing an old one; by default diagnose.html in the run's folder.",
         ),
     ] = None,
     supervised: Annotated[
         bool,
-        typer.Option(
-            "--supervised/--no-supervised", help="Train the same architecture on the labels, to compare with."
-        ),
+        typer.Option("--supervised/--no-supervised", help="Train the same architecture on the labels, for comparison."),
     ] = True,
-    seed: Annotated[int, typer.Option(min=0, help="Of masks, perturbations and drawn series.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of masks, perturbations and drawn series.")] = 0,
     device: DeviceOption = "auto",
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
-    """Look for collapse and its quiet cousins in one model, beside its random initialisation.
+    """Look for collapse and related problems in one model, next to its random initialisation.
 
-    Numbers with and without labels, accuracy as test series are spoilt and as parts of the encoder are taken out,
-    and one HTML page with figures that needs no network.
+    Gives numbers with and without labels, accuracy as test series are perturbed and as parts of the encoder are taken
+    out, and one HTML page with figures that needs no network.
     """
     with results_only():
         from tsjepa.cli import render
@@ -254,22 +254,24 @@ def diagnose(
 
 @app.command("collapse-study")
 def collapse_study(
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the study; one that is there goes on.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the study; a study that is there continues.")],
     data: Annotated[
         list[str] | None, typer.Option(metavar="NAME|FILE|FOLDER...", help=f"{DATA} Several may follow.")
     ] = None,
     more: Annotated[list[str] | None, typer.Argument(metavar="DATA", help="Further data sets.")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Fewer and shorter runs: some minutes.")] = False,
-    seeds: Annotated[int | None, typer.Option(min=1, help="Runs of each arm; by default 3, quick 1.")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Length of a run; by default 3600, quick 600.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer and shorter runs: a few minutes.")] = False,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="Runs of each setting; by default 3, with --quick 1.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps of a run; by default 3600, with --quick 600.")] = None,
     device: DeviceOption = "auto",
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
-    """Put the claims of the early-collapse paper to the test: many runs over EMA decays and masks.
+    """Test the claims of the early-collapse paper by many runs over EMA decays and masks.
 
-    Without --data it is FordA, and FaultDetectionA and PaderbornKAT where they are on this machine. A study that was
-    stopped goes on when the same command is given again.
+    Without --data the data are FordA, and FaultDetectionA and PaderbornKAT if they are on this machine. A study that
+    was stopped continues when the same command is given again.
     """
     names = (*(data or ()), *(more or ()))
     options = StudyOptions(out, quick, names, seeds, steps, device, data_dir)
@@ -304,7 +306,7 @@ def tune_lambda(
 ) -> None:
     """Find SIGReg's weight (lambda) by bisection over short runs, without labels.
 
-    It is the smallest weight whose run ends in no collapse, and with latents close enough to a normal law: the
+    It is the smallest weight whose run ends without a collapse and with latents close enough to a normal law: a
     normalised SIGReg score (0 normal, 1 collapsed) below 0.1. Larger weights drown the prediction.
     """
     options = TuneOptions(data, config, low, high, runs, epochs, seed, tuple(settings or ()), device, data_dir)
@@ -321,7 +323,8 @@ def tune_lambda(
 @app.command()
 def benchmark(
     suite: Annotated[
-        str | None, typer.Option(metavar="NAME|FILE.yaml", help="Data sets: ucr-shared, ucr-112, uea-30, own file ...")
+        str | None,
+        typer.Option(metavar="NAME|FILE.yaml", help="Data sets: ucr-shared, ucr-112, uea-30, a file of your own ..."),
     ] = None,
     data: Annotated[
         list[str] | None, typer.Option(metavar="NAME|FILE|FOLDER", help=f"{DATA} Repeatable, instead of --suite.")
@@ -335,35 +338,35 @@ def benchmark(
         ),
     ] = None,
     config: Annotated[
-        str | None, typer.Option(metavar="NAME|FILE.yaml", help="Recipe of random-init and supervised.")
+        str | None, typer.Option(metavar="NAME|FILE.yaml", help="Recipe of the methods random-init and supervised.")
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="train.epochs of every pretraining.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each method on each data set.")] = 1,
-    folds: Annotated[int, typer.Option(min=1, help="The default split, and resamples of it.")] = 1,
+    folds: Annotated[int, typer.Option(min=1, help="Splits: the default one, and resamples of it.")] = 1,
     labels: Annotated[
         str | None, typer.Option(metavar="SHARES", help="Few labels: shares, as in 0.01,0.05,0.1,0.5,1.")
     ] = None,
     per_class: Annotated[
-        str | None, typer.Option(metavar="NUMBERS", help="Few labels: so many a class, as in 1,5,10,20,50.")
+        str | None, typer.Option(metavar="NUMBERS", help="Few labels: numbers per class, as in 1,5,10,20,50.")
     ] = None,
     pretrain_on: Annotated[
-        str | None, typer.Option(metavar="A,B", help="Transfer: pretrain on the training parts of these ...")
+        str | None, typer.Option(metavar="A,B", help="Transfer: pretrain on the training parts of these sets ...")
     ] = None,
     probe_on: Annotated[str | None, typer.Option(metavar="C,D", help="... and probe on each of these.")] = None,
     transfer: Annotated[
         str | None, typer.Option(metavar="bearings", help="Transfer between the four Paderborn conditions.")
     ] = None,
     out: Annotated[
-        Path, typer.Option(metavar="DIR", help="Folder of the tables; what is in them is not run again.")
+        Path, typer.Option(metavar="DIR", help="Folder of the tables; runs that are in them are not repeated.")
     ] = Path("runs", "benchmark"),
     device: DeviceOption = "auto",
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
-    """Compare methods on many data sets: data sets x methods x seeds to one table, with summary and pictures.
+    """Compare methods on many data sets: one table of data sets x methods x seeds, with summary and pictures.
 
-    One ridge head reads the features of all. Rows are kept as they come: a stopped benchmark goes on when the same
-    command is given again. A data set that fails is reported, and the rest goes on. Exit code 1: every run failed.
+    One ridge head reads the features of all methods. Rows are kept as they come: a stopped benchmark continues when the
+    same command is given again. A data set that fails is reported, and the rest goes on. Exit code 1: every run failed.
     """
     shares = () if labels is None else parse_fractions(labels)
     options = BenchmarkOptions(
