@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from tsjepa import TSJEPAEmbedder
-from tsjepa.arrays import DataWarning, as_series, last_valid, remarks, unmasked
+from tsjepa.arrays import DataWarning, as_series, last_valid, remarks, unmasked, warn
 
 NAN, INF = float("nan"), float("inf")
 floats = st.floats(-(2.0**100), 2.0**100, width=32) | st.just(NAN)
@@ -320,3 +320,8 @@ def test_a_channel_that_varies_within_its_own_rounding_is_constant() -> None:
     X = np.array([[0.1 + 0.2, 0.3] * 30])
     (said,) = remarks(as_series(X), given=X)
     assert "constant" in said
+
+
+def test_a_warning_in_code_without_a_name_stops_nothing() -> None:
+    exec("warn('the sensor stands still'); done.append(True)", {"warn": warn, "done": (done := []), "__name__": None})
+    assert done

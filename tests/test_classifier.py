@@ -5,6 +5,7 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
+import polars
 import pytest
 import torch
 from sklearn.base import clone
@@ -276,7 +277,8 @@ def test_labels_of_rows_that_are_series_are_in_order_of_rows():
     table = pd.DataFrame({"flow": list(X[:, 0])})
     shuffled = pd.Series(y, index=np.random.default_rng(0).permutation(24))
     expected = tiny(tune=False).fit(X[:, 0], y).predict_proba(X[:, 0])
-    for rows in (table, pd.DataFrame(X[:, 0])):
+    frame = pd.DataFrame(X[:, 0])
+    for rows in (table, frame, to_panel(frame), polars.from_pandas(frame.rename(columns=str)).lazy()):
         np.testing.assert_array_equal(tiny(tune=False).fit(rows, shuffled).predict_proba(rows), expected)
 
 

@@ -496,7 +496,7 @@ BAD = {
     "three levels": (LOG.set_index(["id", "timestamp", "flow"]), "two levels instance and time, but has 3"),
     "arrays of several channels in cells": (
         pd.DataFrame({"flow": [np.zeros((2, 5)), np.zeros((2, 5))]}),
-        r"column 'flow' of X holds series of several channels, and a cell holds one: .* or give list\(X\['flow'\]\)",
+        r"column 'flow' of X holds series of several channels, and a cell holds one: .* a list with an array",
     ),
     "lists of lists in cells": (
         pd.DataFrame({"flow": [[[1.0, 2.0], [3.0, 4.0]]]}),

@@ -117,7 +117,9 @@ def test_a_level_that_is_not_there_is_named():
 
 def test_devices():
     assert resolve_device("auto").type in ("cpu", "cuda", "mps")
-    assert resolve_device(torch.device("cpu")) == torch.device("cpu")
+    assert resolve_device(torch.device("cpu")) == resolve_device(torch.device("cpu", 0)) == torch.device("cpu")
+    with pytest.raises(ValueError, match="cpu:1 is not the first cpu device"):
+        resolve_device("cpu:1")
     with pytest.raises(ValueError, match="'tpu' is not available here"):
         resolve_device("tpu")
 

@@ -355,6 +355,7 @@ def test_missing_values_and_a_case_without_any_are_trained_on_or_left_out():
         (np.arange(24)[:, None] % 2, None, r"^labels have shape \(24, 1\), for 24 series"),
         (np.zeros(24, int), None, r"^the labels hold 1 class\(es\), and fine-tuning needs two or more\.$"),
         (np.arange(24) % 3, np.ones(2), r"^weights have shape \(2,\), for 3 classes: give each one weight\.$"),
+        (np.arange(24) % 3, [1.0, 1.0], r"^weights have shape \(2,\), for 3 classes"),
         (np.arange(24) % 3, np.ones(4), r"^weights have shape \(4,\), for 3 classes"),
     ],
 )

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tsjepa import objective
 from tsjepa.build import build_model, configure, resolve
 from tsjepa.encoder import Encoder
 from tsjepa.layers import gather_tokens
@@ -237,6 +238,10 @@ def test_row_b_comes_from_row_b(masking: str, ragged: bool, kind: str) -> None:
         assert torch.equal(tokens[..., ROWS:].argmax(-1)[there], index[there])
     if not ragged:
         assert (model.predicted[..., :ROWS].argmax(-1) == torch.arange(ROWS)[:, None]).all()
+
+
+def test_models_that_were_pickled_before_find_their_projector() -> None:
+    assert objective.Projector is Projector
 
 
 def test_a_projector_keeps_rows_apart_and_ignores_what_is_not_valid() -> None:

@@ -1,12 +1,15 @@
 """Threads for a while: torch's, and those of linear algebra."""
 
+import os
+import subprocess
+import sys
 import threading
 
 import pytest
 import torch
 from threadpoolctl import threadpool_info
 
-from tsjepa.threads import threads
+from tsjepa.threads import TORCH, threads
 
 
 def counts() -> set[int]:
@@ -79,3 +82,40 @@ def test_a_thread_whose_number_is_its_own_has_it_again_and_others_theirs() -> No
         assert of_a_new_thread() == of_others + 4
     finally:
         torch.set_num_threads(of_others)
+
+
+def test_ctrl_c_leaves_no_thread_that_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, number, start = threading.active_count(), torch.get_num_threads(), threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        start(thread)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        TORCH.take(number + 1)
+    assert (threading.active_count(), torch.get_num_threads()) == (before, number)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_process_that_is_forked_meanwhile_does_not_wait_for_a_thread_that_it_has_not() -> None:
+    program = """
+import os, threading
+import torch
+from tsjepa.threads import LINEAR_ALGEBRA, TORCH, threads
+held, done = threading.Event(), threading.Event()
+def hold():
+    with TORCH.lock, LINEAR_ALGEBRA.lock:
+        held.set()
+        done.wait()
+holder = threading.Thread(target=hold, daemon=True)
+holder.start()
+held.wait()
+child = os.fork()
+if child == 0:
+    with threads(torch.get_num_threads() + 1):
+        os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+done.set()
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)

@@ -33,7 +33,7 @@ def warn(text: str, kind: type[Warning] = DataWarning) -> None:
     'the sensor stands still'
     """
     level, frame = 1, sys._getframe()
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in BETWEEN:
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] in BETWEEN:
         level, frame = level + 1, frame.f_back
     warnings.warn(text, kind, stacklevel=level)
 

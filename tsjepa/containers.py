@@ -162,7 +162,8 @@ def refuse_other_order(y: Any, panel: Panel, X: Any) -> None:
 
     Where a row of X is a series, labels are in order of rows as everywhere in scikit-learn, whatever indexes say.
     """
-    if panel.ids is None or not hasattr(y, "iloc") or getattr(X, "shape", (None,))[0] == len(panel.ids):
+    rows = not isinstance(panel.series, list) or getattr(X, "shape", (None,))[0] == len(panel.series)
+    if panel.ids is None or rows or not hasattr(y, "iloc"):
         return
     index, ids = list(y.index), list(panel.ids)
     if index != ids and len(index) == len(ids) and set(index) == set(ids):
@@ -272,7 +273,7 @@ def from_cells(frame: "pd.DataFrame") -> Panel:
         if not all(map(is_one_channel, column)):
             raise ValueError(
                 f"column {name!r} of X holds series of several channels, and a cell holds one: make a column of each "
-                f"channel, or give list(X[{name!r}])."
+                "channel, or give a list with an array (n_channels, n_timepoints) for each case."
             )
     rows = (dict(zip(frame, map(pd.Series, row), strict=True)) for row in frame.itertuples(index=False))
     frames = dict(enumerate(map(pd.DataFrame, rows)))

@@ -336,18 +336,23 @@ def resolve_device(device: str | torch.device) -> torch.device:
     Raises
     ------
     ValueError
-        If the device is not there.
+        If the device is not there, or is not the first one of its kind.
 
     Examples
     --------
     >>> resolve_device("cpu")
     device(type='cpu')
     """
-    device = str(device)
+    device, _, index = str(device).partition(":")
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if device == "auto":
         return torch.device(next(name for name in ("cuda", "mps", "cpu") if available[name]))
     if not available.get(device, False):
         there = ", ".join(name for name, yes in available.items() if yes)
         raise ValueError(f"device {device!r} is not available here: choose auto or one of {there}.")
+    if index not in ("", "0"):
+        raise ValueError(
+            f"device {device}:{index} is not the first {device} device: let the process see that one alone, as by "
+            f"CUDA_VISIBLE_DEVICES={index}, and choose {device}."
+        )
     return torch.device(device)

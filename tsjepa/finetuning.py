@@ -202,8 +202,8 @@ def check_labelled(series: Series, y: Array, weights: Floats | None) -> None:
     n_classes = len(np.unique(y))
     if n_classes < 2:
         raise ValueError(f"the labels hold {n_classes} class(es), and fine-tuning needs two or more.")
-    if weights is not None and weights.shape != (n_classes,):
-        raise ValueError(f"weights have shape {weights.shape}, for {n_classes} classes: give each one weight.")
+    if weights is not None and np.shape(weights) != (n_classes,):
+        raise ValueError(f"weights have shape {np.shape(weights)}, for {n_classes} classes: give each one weight.")
 
 
 def train(

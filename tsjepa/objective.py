@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from tsjepa.encoder import Encoder
 from tsjepa.layers import gather_tokens
 from tsjepa.masking import Mask, RampedMask
+from tsjepa.projector import Projector  # noqa: F401 - models that were pickled before it moved name it here
 from tsjepa.ranks import Share, SumOverRanks, join_rows, mean_over_ranks, sum_over_ranks
 from tsjepa.regularizers import Regularizer
 from tsjepa.targets import EMATarget, SelfTarget, Target
@@ -124,7 +125,8 @@ class JEPA(nn.Module):
         Weight of the regularizer, at least 0.
     projector : Module, optional
         Maps predictions and targets to the space of loss and regularizer. Called as `projector(tokens)`, and where some
-        tokens [B, N, D] do not count as `projector(tokens, valid)`, `valid` [B, N] saying which do.
+        tokens [B, N, D] do not count as `projector(tokens, valid)`, `valid` [B, N] saying which do: one of your own
+        has a default for it.
     loss : {"l1", "smooth_l1", "mse"}, default="l1"
     normalize_target : bool, default=True
         Whether each level of a target token is layer-normed, without affine map.
@@ -305,7 +307,7 @@ class JEPA(nn.Module):
         """Map tokens to the space of loss and regularizer; without a projector that is their own."""
         if self.projector is None:
             return tokens
-        # only a projector of tokens that do not all count has to know of that
+        # of tokens that all count a plain module is a projector, too
         return self.projector(tokens) if valid is None else self.projector(tokens, valid)
 
     def distance(self, predicted: Tensor, goal: Tensor, valid: Tensor | None, weights: Tensor | None = None) -> Tensor:

@@ -1,6 +1,7 @@
 """As many CPU threads for a while as `n_jobs` says, torch's and those of NumPy's and SciPy's linear algebra."""
 
 import contextlib
+import os
 import threading
 from collections.abc import Iterator
 from functools import cached_property
@@ -19,6 +20,11 @@ class LinearAlgebra:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.owner, self.depth = 0, 0
+
+    def forget_others(self) -> None:
+        """Go on in a process that was forked, where no other thread holds the lock or the setting any more."""
+        self.lock = threading.Lock()
+        self.depth = self.depth if self.owner == threading.get_ident() else 0
 
     @cached_property
     def libraries(self) -> ThreadpoolController:
@@ -46,36 +52,49 @@ class LinearAlgebra:
                 self.depth -= 1
 
 
-LINEAR_ALGEBRA = LinearAlgebra()
-ONE_AT_A_TIME = threading.Lock()
-
-
-def set_torch(count: int) -> None:
-    """Give this thread of Python so many threads of torch's.
+class Torch:
+    """The threads of torch, of which each thread of Python has a number of its own.
 
     torch's own setter changes with it what threads begin with that come later. That is put back at once, by a thread
     that has begun with it before: were it put back with this thread's number, of two that overlap the one that ends
     last could leave the other one's number for good.
     """
-    if torch.get_num_threads() == count:
-        return
-    begun, changed = threading.Event(), threading.Event()
 
-    def keep() -> None:
-        number = torch.get_num_threads()
-        begun.set()
-        changed.wait()
-        torch.set_num_threads(number)
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
 
-    keeper = threading.Thread(target=keep, daemon=True)
-    with ONE_AT_A_TIME:
-        keeper.start()
-        try:
-            begun.wait()
-            torch.set_num_threads(count)
-        finally:
-            changed.set()
-            keeper.join()
+    def forget_others(self) -> None:
+        """Go on in a process that was forked, where no other thread holds the lock any more."""
+        self.lock = threading.Lock()
+
+    def take(self, count: int) -> None:
+        """Give this thread of Python so many."""
+        if torch.get_num_threads() == count:
+            return
+        begun, changed = threading.Event(), threading.Event()
+
+        def keep() -> None:
+            number = torch.get_num_threads()
+            begun.set()
+            changed.wait()
+            torch.set_num_threads(number)
+
+        keeper = threading.Thread(target=keep, daemon=True)
+        with self.lock:
+            try:
+                keeper.start()
+                begun.wait()
+                torch.set_num_threads(count)
+            finally:
+                changed.set()
+                if keeper.ident is not None:  # else it was stopped before it began
+                    keeper.join()
+
+
+LINEAR_ALGEBRA, TORCH = LinearAlgebra(), Torch()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=LINEAR_ALGEBRA.forget_others)
+    os.register_at_fork(after_in_child=TORCH.forget_others)
 
 
 @contextlib.contextmanager
@@ -103,8 +122,8 @@ def threads(n_jobs: int | None) -> Iterator[None]:
 
     before, count = torch.get_num_threads(), int(effective_n_jobs(n_jobs))
     try:
-        set_torch(count)
+        TORCH.take(count)
         with LINEAR_ALGEBRA.limited(count):
             yield
     finally:
-        set_torch(before)
+        TORCH.take(before)
