@@ -68,6 +68,8 @@ def is_log(source: str | os.PathLike[str]) -> bool:
     (False, True)
     """
     text = os.fspath(source)
+    if not text:  # the path of nothing is that of the working folder
+        return False
     path = str(user_path(text))
     if is_address(text) or has_wildcard(text):
         return True

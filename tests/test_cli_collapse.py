@@ -42,8 +42,8 @@ def test_a_run_that_is_ended_says_which_epoch_is_kept(ended: Result) -> None:
     history = read_history(EpochTable(Path("run/diagnostics.csv")))
     kept = best_epoch(history, dim=32)
     assert torch.load("run/checkpoint.ckpt", weights_only=True)["epoch"] + 1 == kept < values["epochs"]
-    assert f"ended after epoch {values['epochs']}" in ended.stderr
-    assert f"that of epoch {kept}." in ended.stderr
+    assert f"stopped after epoch {values['epochs']}, since the collapse lasted;" in ended.stderr
+    assert f"the model is from epoch {kept}." in ended.stderr
     assert values["kept_epoch"] == kept
 
 
@@ -53,6 +53,6 @@ def test_a_diagnosis_tells_the_epoch_of_its_model_from_the_end_of_the_run(ended:
     result = tsjepa("diagnose", "run", "--no-supervised", "--json")
     values = json.loads(result.stdout)
     assert (values["verdict_collapsed"], values["kept_epoch"]) == (1, kept)
-    said = f"model is that of epoch {kept}, the verdict that of the run up to epoch {last}"
+    said = f"the model is from epoch {kept}, the verdict on the run up to epoch {last}"
     assert said in " ".join(result.stderr.split())
     assert said in Path("run/diagnose.html").read_text()

@@ -188,7 +188,7 @@ def test_a_name_with_a_comma_stands_in_quotes() -> None:
     small = ("--set", "tokenizer.patch_length=4", "--set", "world.horizons=[1]")
     world = ("pretrain", "--config", "lewm-sensor", *small, *words[:-1], "--overwrite")
     said = refused(2, *world, "--inputs", '"flow, l/h",speed')
-    assert "world.inputs names no channel: 'flow, l/h': did you mean flow, l/min?" in said
+    assert "world.inputs names 'flow, l/h', which is no channel: did you mean flow, l/min?" in said
     assert "is no list of names like A,B: write it in one line" in refused(2, *world, "--inputs", "flow\nspeed")
 
 

@@ -312,7 +312,7 @@ def test_training_that_does_not_fit_into_memory_says_what_is_kept(monkeypatch: p
     monkeypatch.setattr("tsjepa.training.fit_stages", no_memory)
     sentence = refused(1, "--data", path, "--out", "run")
     assert "error: cpu ran out of memory: lower --batch-size, or a size of the model such as encoder.dim" in sentence
-    assert "regularizer.slices; no epoch was finished, so there is nothing to resume" in sentence
+    assert "regularizer.slices; no epoch was finished: --resume --out run starts from the beginning" in sentence
 
 
 def test_a_loss_that_is_not_finite_is_one_sentence() -> None:
@@ -337,7 +337,7 @@ def test_file_names_are_those_of_the_training() -> None:
 
 
 def test_numbers_that_json_does_not_have_become_null() -> None:
-    assert [report.plain(value) for value in (math.nan, math.inf, None, 0.5)] == [None, None, None, 0.5]
+    assert [report.number(value) for value in (math.nan, math.inf, None, 0.5)] == [None, None, None, 0.5]
 
 
 def test_the_progress_bar_is_for_terminals_only(

@@ -169,5 +169,5 @@ def test_a_teacher_without_a_frozen_target_is_refused():
     for words in (("--objective", "ema"), ()):
         result = pretrain(*words, "--teacher", "teacher.ckpt", "--out", "run")
         assert result.exit_code == 2
-        assert "goes with a frozen target, so with distill or salt" in result.stderr
+        assert "a teacher needs target.kind=frozen, as in distill and salt" in result.stderr
         assert not Path("run").exists()

@@ -85,7 +85,7 @@ def test_a_date_and_a_time_of_day_are_told_together(tmp_path: Path) -> None:
 def test_dates_that_can_be_read_need_a_name(tmp_path: Path) -> None:
     log = saved(tmp_path / "log.parquet", wann=TIME.astype(str), flow=WAVE)
     assert "but 'wann' holds '2026-03-01 00:00:00': name it by --time 'wann'; --time ''" in refused(log)
-    assert logged(log, Columns(time="wann")).step == "1s"
+    assert logged(log, Columns(time="wann")).step == "1 s"
 
 
 @pytest.mark.parametrize("counter", ["cycle", "time_in_state"])

@@ -190,7 +190,7 @@ def test_timestamps_come_before_a_counter(tmp_path: Path, suffix: str) -> None:
     found = logged(log)
     assert (found.columns.time, found.channels) == ("timestamp", ("flow",))
     assert "columns left out: 'cycle'" in found.notes
-    assert any(note.startswith("gaps of more than 10s") for note in found.notes)
+    assert any(note.startswith("gaps of more than 10 s") for note in found.notes)
     assert logged(log, Columns(None, "cycle", ("flow",))).columns.time == "cycle"
 
 

@@ -74,5 +74,5 @@ def test_channels_and_times_may_be_dictionaries(tmp_path: Path) -> None:
     log = saved(tmp_path / "log.feather", time=time, level=level, flow=WAVE)
     assert is_log(log)
     found = logged(log)
-    assert (found.columns.time, found.channels, found.step) == ("time", ("level", "flow"), "1s")
+    assert (found.columns.time, found.channels, found.step) == ("time", ("level", "flow"), "1 s")
     assert found.take(np.array([0])).values[0, 0].tolist() == [0, 1, 2, 0, 1, 2, 0, 1]

@@ -293,7 +293,7 @@ def test_load_refuses_what_is_no_checkpoint(tmp_path):
         ({"objective": "sigrek"}, "did you mean sigreg"),
         ({"masking": "blocks"}, "mask.kind"),
         ({"mask_ratio": 1.0}, "mask.ratio"),
-        ({"mask_ratio": 0.01}, "leaves no target"),
+        ({"mask_ratio": 0.01}, "leaves nothing to predict"),
         ({"patch_length": 60}, "shorter tokenizer.patch_length"),
         ({"overrides": ["encoder.dmi=3"]}, "did you mean encoder.dim"),
         ({"device": "cuda:9"}, "device"),
