@@ -53,6 +53,6 @@ def test_a_diagnosis_tells_the_epoch_of_its_model_from_the_end_of_the_run(ended:
     result = tsjepa("diagnose", "run", "--no-supervised", "--json")
     values = json.loads(result.stdout)
     assert (values["verdict_collapsed"], values["kept_epoch"]) == (1, kept)
-    said = f"the model is from epoch {kept}, the verdict on the run up to epoch {last}"
+    said = f"model is from epoch {kept}, the verdict on the run up to epoch {last}"
     assert said in " ".join(result.stderr.split())
     assert said in Path("run/diagnose.html").read_text()
