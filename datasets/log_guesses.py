@@ -35,6 +35,11 @@ ID = re.compile(rf"{MACHINE.pattern}|{STRETCH.pattern}|id([_ ]?(no|nr|number))?|
 CHANNEL = re.compile(r"(channel|sensor|variable|tag|signal|metric|parameter|measurement)([_ ]?(id|name))?")
 # rows numbered by whoever wrote the table: no sensor
 INDEX = re.compile(r"|unnamed: \d+|__index_level_\d+__")
+# what may be a unit of measurement, or another name of a channel; machines are numbered
+WITH_CHANNEL = re.compile(rf"unit|{CHANNEL.pattern}")
+NUMBERED = re.compile(r".*\d")
+# ids may lie below zero
+WHOLE = re.compile(r"[-+]?\d+([.,]0*)?")
 VALUE = re.compile(r"val|value|reading|measured[_ ]value")
 # what stands beside a value in logs of one value a row, and is not measured itself
 STATUS = re.compile(
@@ -102,7 +107,7 @@ def label_by_name(schema: "pa.Schema", taken: tuple[str | None, ...]) -> str | N
 
 def is_measured(field: "pa.Field", rows: Sample) -> bool:
     """Tell numbers with a fraction, which are no ids whatever they are called: the speed of an ``engine``."""
-    return may_be_fraction(field.type) and not rows.are_whole(field.name)
+    return may_be_fraction(field.type) and not rows.all_are(WHOLE, field.name)
 
 
 def guess_id(
@@ -121,21 +126,24 @@ def guess_id(
     held = [field for field in named if is_key(field.type) and rows.held(field.name)]
     fit = [field.name for field in held if not is_measured(field, rows)]
     if channel is not None:
-        fit = [name for name in fit if not is_told_by(channel, name, rows)]
+        fit = [name for name in fit if not is_of_channel(channel, name, rows)]
     again = [name for name in fit if len(rows.held(name)) < 2 or rows.repeats(name)]
+    where = {} if again else {name: rows.never_again(name) for name in fit}
+    again = again or [name for name in fit if not where[name]]
     if again:
         machines = [name for name in again if called(name, MACHINE)]
         return (machines[0] if machines and _may_be_key(again[0]) else again[0]), []
     for name in fit:
-        # where rows share a time, something tells them apart
-        if not _may_be_key(name) or (time is not None and rows.repeats(time)):
+        # where rows share a time, and a channel, something tells them apart
+        shared = time is not None and rows.repeats(time, *([] if channel is None else [channel]))
+        if not _may_be_key(name) or shared:
             raise DataError(
-                f"{file.shown}: column '{name}' is called like an id, and has another value in every row; name the "
+                f"{file.shown}: column '{name}' is called like an id, and has another value {where[name]}; name the "
                 "column of ids by --id, or add --id '' where there is none"
             )
     unread = [field for field in named if not (is_key(field.type) or str(field.type) == "null")]
     return None, [
-        *(f"column '{name}' has another value in every row: it is taken for no id" for name in fit),
+        *(f"column '{name}' has another value {where[name]}: it is taken for no id" for name in fit),
         *(
             f"column '{field.name}' is called like an id, and holds {field.type}: it is left out, and machines that it "
             "tells apart are taken for one; write it as whole numbers or text if there are such"
@@ -150,8 +158,18 @@ def _may_be_key(name: str) -> bool:
 
 
 def is_told_by(channel: str, name: str, rows: Sample) -> bool:
-    """Tell what belongs to a channel, such as its unit of measurement: several values, one for each channel."""
+    """Tell what differs between channels and nowhere else: several values, one for each channel."""
     return rows.kinds(name) > 1 and rows.kinds(channel, name) == rows.kinds(channel)
+
+
+def is_of_channel(channel: str, name: str, rows: Sample) -> bool:
+    """Tell what belongs to a channel, such as its unit of measurement, from machines.
+
+    Places that each have one machine, and other channels than the next, show nothing.
+    """
+    if not called(name, WITH_CHANNEL) or (not called(name, CHANNEL) and rows.all_are(NUMBERED, name)):
+        return False
+    return is_told_by(channel, name, rows) and rows.most_in_a_part(name) > 1
 
 
 def guess_long(schemas: Schemas, rows: Sample, columns: Columns, time: str | None) -> tuple[str | None, str | None]:

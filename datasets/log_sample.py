@@ -2,9 +2,11 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
+from tsjepa.datasets.log_files import LogFile
 from tsjepa.datasets.log_reading import Piece, batches, pieces
 from tsjepa.datasets.log_types import Schemas, is_bytes
 
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 SAMPLE_ROWS = 1 << 16
 # opening one takes several calls where it lies far away
 SAMPLE_PIECES = 8
+# enough to meet an id again among a million of them
+KEY_ROWS = 1 << 20
 WHOLE = re.compile(r"\d+([.,]0*)?")
 
 T = TypeVar("T")
@@ -44,25 +48,39 @@ class Sample:
 
     def __init__(self, schemas: Schemas) -> None:
         self._schemas = schemas
-        self._read: dict[str, list[str | None]] = {}
+        self._read: dict[str, list[list[str | None]]] = {}
         self._parts: list[Piece] = []
+
+    @property
+    def _files(self) -> list[LogFile]:
+        names = set(self._schemas[0][1].names)
+        return [file for file, schema in self._schemas if names <= set(schema.names)]
 
     @property
     def parts(self) -> list[Piece]:
         """Where its rows stand: pieces that are spread over files that have all columns of the first."""
         if not self._parts:
-            names = set(self._schemas[0][1].names)
-            files = spread([file for file, schema in self._schemas if names <= set(schema.names)], SAMPLE_PIECES)
+            files = spread(self._files, SAMPLE_PIECES)
             self._parts = spread([piece for file in files for piece in pieces(file)[0]], SAMPLE_PIECES)
         return self._parts
 
     def texts(self, name: str) -> list[str | None]:
         """Return the cells of a column, None where one is empty; row i of one column is row i of another."""
+        return [cell for part in self._texts(name) for cell in part]
+
+    def _texts(self, name: str) -> list[list[str | None]]:
         if name not in self._read:
             rows = SAMPLE_ROWS // max(len(self.parts), 1)
-            own = self._schemas[0][1].names[0]
-            self._read[name] = [cell for piece in self.parts for cell in _cells(piece, name, rows, own)]
+            self._read[name] = [list(islice(self._cells(piece, name, rows), rows)) for piece in self.parts]
         return self._read[name]
+
+    def _cells(self, piece: Piece, name: str, rows: int) -> Iterator[str | None]:
+        import pyarrow as pa
+
+        # what the name of a folder says is repeated for each row that is read
+        names = [self._schemas[0][1].names[0], name] if name in dict(piece.file.partition) else [name]
+        for batch in batches(piece, names, dict.fromkeys(names, pa.string()), min(rows, 1 << 14)):
+            yield from _as_text(batch.column(name))
 
     def held(self, name: str) -> list[str]:
         """Return the cells of a column that are not empty, without blanks around them."""
@@ -81,6 +99,24 @@ class Sample:
         """Tell whether two rows have the same in some columns."""
         rows = self.rows(*names)
         return len(set(rows)) < len(rows)
+
+    def most_in_a_part(self, name: str) -> int:
+        """Count what stands in a column in that of the places where there is most, the same in several rows once."""
+        return max((len(set(part) - {None}) for part in self._texts(name)), default=0)
+
+    def never_again(self, name: str) -> str:
+        """Tell where all cells of a column differ, for which more rows are read than the sample has; else nothing."""
+        met: set[str] = set()
+        everything = (piece for file in self._files for piece in pieces(file)[0])
+        cells = (cell for piece in everything for cell in self._cells(piece, name, KEY_ROWS))
+        for at, cell in enumerate(cells):
+            if at == KEY_ROWS:
+                return f"in each of the first {KEY_ROWS:,} rows"
+            if cell in met:
+                return ""
+            if cell is not None:
+                met.add(cell)
+        return "in every row"
 
     def are_whole(self, name: str) -> bool:
         """Tell whether a column of numbers holds whole ones from 0 on, as ids and names are."""
@@ -102,19 +138,6 @@ def spread(items: Sequence[T], count: int) -> list[T]:
     if len(items) <= count:
         return list(items)
     return [items[at * (len(items) - 1) // (count - 1)] for at in range(count)]
-
-
-def _cells(piece: Piece, name: str, rows: int, own: str) -> list[str | None]:
-    import pyarrow as pa
-
-    # what the name of a folder says is repeated for each row that is read
-    names = [own, name] if name in dict(piece.file.partition) else [name]
-    found: list[str | None] = []
-    for batch in batches(piece, names, dict.fromkeys(names, pa.string()), min(rows, 1 << 14)):
-        found += _as_text(batch.column(name))
-        if len(found) >= rows:
-            break
-    return found[:rows]
 
 
 def _as_text(column: "pa.Array") -> list[str | None]:

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow.csv import write_csv
 
-from tsjepa.datasets import DataError
+from tsjepa.datasets import DataError, log_sample
 from tsjepa.datasets.logs import Columns, LogWindows, Windowing, load_log
 
 ROWS = 40
@@ -208,3 +208,59 @@ def test_a_name_of_a_folder_may_be_an_id(tmp_path: Path) -> None:
     found = logged(tmp_path / "log")
     assert (found.columns.id, ids(found)) == ("machine", ["a", "b"])
     assert re.search("columns left out: 'id'", " ".join(found.notes))
+
+
+@pytest.mark.parametrize("name", ["machine", "unit"])
+def test_machines_in_files_of_their_own_are_kept_apart(tmp_path: Path, name: str) -> None:
+    (tmp_path / "log").mkdir()
+    for machine in ("A", "B"):
+        for sensor in range(20):
+            columns = {name: [machine] * ROWS, "time": TIME, "sensor": [f"s{sensor:02}"] * ROWS, "value": WAVE}
+            saved(tmp_path / f"log/{machine}_{sensor:02}.csv", **columns)
+    found = logged(tmp_path / "log")
+    assert (found.columns.id, ids(found), len(found.channels)) == (name, ["A", "B"], 20)
+
+
+def test_machines_with_channels_of_their_own_are_kept_apart(tmp_path: Path) -> None:
+    for name, machines in (("machine", ["A", "B"]), ("unit", ["u1", "u2"])):
+        found = logged(saved(tmp_path / f"{name}.csv", **in_turns(**{name: machines * (ROWS // 2)})))
+        assert (found.columns.id, ids(found)) == (name, machines)
+
+
+def test_another_name_of_the_channel_is_no_id(tmp_path: Path) -> None:
+    found = logged(saved(tmp_path / "log.csv", **in_turns(sensor_id=[1, 2] * (ROWS // 2))))
+    assert (found.columns.id, found.channels) == (None, ("p", "t"))
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_very_many_machines_in_turns_are_met_again(
+    tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_sample, "SAMPLE_ROWS", ROWS // 4)
+    machines = np.tile(EVERY[: ROWS // 2], 2)
+    for name in ("id", "machine"):
+        log = saved(tmp_path / f"{name}.{suffix}", **{name: machines}, time=np.repeat(TIME[:2], ROWS // 2), flow=WAVE)
+        found = logged(log)
+        assert (found.columns.id, len(ids(found))) == (name, ROWS // 2)
+
+
+def test_a_key_is_said_to_be_one_of_the_rows_that_were_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_sample, "SAMPLE_ROWS", 8)
+    monkeypatch.setattr(log_sample, "KEY_ROWS", 16)
+    log = saved(tmp_path / "log.csv", id=EVERY, time=TIME, flow=WAVE)
+    assert "column 'id' has another value in each of the first 16 rows: it is taken for no id" in logged(log).notes
+    log = saved(tmp_path / "run.csv", run=EVERY, time=TIME, flow=WAVE)
+    assert "called like an id, and has another value in each of the first 16 rows; name" in refused(log)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_ids_may_lie_below_zero(tmp_path: Path, suffix: str) -> None:
+    found = logged(saved(tmp_path / f"log.{suffix}", **interleaved(machine=[-1.0, 2.0] * (ROWS // 2))))
+    assert (found.columns.id, ids(found), found.channels) == ("machine", [-1, 2], ("flow",))
+
+
+def test_a_key_beside_channels_is_no_id(tmp_path: Path) -> None:
+    found = logged(saved(tmp_path / "log.csv", id=EVERY, **in_turns()))
+    assert (found.columns.id, found.channels) == (None, ("p", "t"))
+    both = {**in_turns(), "time": np.repeat(TIME[: ROWS // 4], 4), "Anlage": np.repeat(TWO[: ROWS // 2], 2)}
+    assert "column 'id' is called like an id" in refused(saved(tmp_path / "two.csv", id=EVERY, **both))
