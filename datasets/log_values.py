@@ -88,11 +88,12 @@ def csv_types(layout: Layout, file: LogFile) -> "dict[str, pa.DataType]":
 
     if file.kind != "csv":
         return {}
-    columns, key = layout.columns, {True: pa.int64(), False: pa.string()}
+    columns, held = layout.columns, {field.name: field.type for field in read_schema(file) or ()}
     types = dict.fromkeys([*(columns.channels or ()), layout.value], pa.float64())
-    types |= {columns.id or "": key[layout.id_is_number], columns.group or "": key[layout.group_is_number]}
+    for name, is_number_key in ((columns.id, layout.id_is_number), (columns.group, layout.group_is_number)):
+        whole = pa.float64() if held.get(name) == pa.float64() else pa.int64()  # 3.0 is 3
+        types[name or ""] = whole if is_number_key else pa.string()
     types |= {columns.label or "": pa.float64() if layout.label_is_number else pa.string()}
-    held = {field.name: field.type for field in read_schema(file) or ()}
     if columns.time in held:
         kind = held[columns.time]
         types[columns.time] = pa.timestamp("us") if is_day(kind) else kind
@@ -132,9 +133,10 @@ def _from_text(
     if pa.types.is_boolean(kind):
         return _cast(column, kind, file, name, first)
     column = pc.utf8_trim_whitespace(column)
-    if not with_comma:
-        return column
-    return pc.replace_substring_regex(column, r"^([-+]?\d*),(\d+([eE][-+]?\d+)?)$", r"\1.\2")
+    if with_comma:
+        column = pc.replace_substring_regex(column, r"^([-+]?\d*),(\d+([eE][-+]?\d+)?)$", r"\1.\2")
+    # whole ids are not read as whole numbers from text with a point
+    return pc.replace_substring_regex(column, r"^([-+]?\d+)\.0*$", r"\1") if pa.types.is_floating(kind) else column
 
 
 def _point_rows(layout: Layout, piece: Piece, batch: "pa.RecordBatch", first: int, with_values: bool) -> Rows:
