@@ -166,6 +166,8 @@ def twice_error(layout: Layout, pieces: list[Piece], names: dict[str, str], foun
         advice = "there is no column of ids: name that of the machines by --id, or keep one"
     else:
         advice = "keep one"
+        if layout.id_is_guessed:
+            advice += f", or name another column of ids by --id: '{layout.columns.id}' was guessed to be that"
     who = "there are" if layout.columns.id is None else f"id {found.identity!r} has"
     return DataError(f"{who} two rows{of} at {when}: {' and '.join(places)}; {advice}")
 
