@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 from tsjepa.containers import LABEL
 from tsjepa.datasets.dataset import DataError
 from tsjepa.datasets.log_files import LogFile
-from tsjepa.datasets.log_guesses import COUNTER, ID, TIME, called, listed
+from tsjepa.datasets.log_guesses import COUNTER, ID, TIME, called, listed, words
 from tsjepa.datasets.log_reading import sample
 from tsjepa.datasets.log_sample import Sample
 from tsjepa.datasets.log_settings import Columns
-from tsjepa.datasets.log_types import Schemas, inner, is_day, is_key, is_number, is_text, without_folders
+from tsjepa.datasets.log_types import Schemas, inner, is_day, is_number, is_text, without_folders
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -80,12 +80,13 @@ def check_unread(schemas: Schemas, rows: Sample, columns: Columns, time: str | N
     Returns
     -------
     list of str
-        A sentence for where channels were named, maybe by a checkpoint, whose log was read so before.
+        A sentence for where channels were named, maybe by a checkpoint, whose log was read so before, and for dates
+        that most rows share with others, such as the start of a shift.
 
     Raises
     ------
     DataError
-        If there are such, and no channels were named.
+        If there are others, and no channels were named.
     """
     file, schema = schemas[0][0], without_folders(*schemas[0])
     if columns.time is not None or not _is_doubtful(schema, time):
@@ -96,7 +97,7 @@ def check_unread(schemas: Schemas, rows: Sample, columns: Columns, time: str | N
     held = f"{listed(unread)} hold{'s' * (len(unread) == 1)} {listed([rows.held(name)[0] for name in unread])}"
     can_be_read = len(unread) == 1 and rows.all_are(ISO, unread[0])
     advice = f"name it by --time '{unread[0]}'" if can_be_read else f"write {SUCH_AS}, and name it by --time"
-    if columns.channels is not None:
+    if columns.channels is not None or (time is None and not _differ_in_most_rows(schema, rows, unread)):
         return [f"{held}, which is not used, so that gaps may not be seen: {advice}"]
     known = "no column of times was found" if time is None else f"'{time}' would be the column of times"
     keep = "--time '' takes rows as in order and evenly spaced" if time is None else f"--time '{time}' keeps it"
@@ -114,10 +115,19 @@ def _order_rows(schema: "pa.Schema", rows: Sample, time: str | None, unread: lis
     most = max((rows.kinds(name) for name in unread), default=0)
     if most < 2 or time is None:
         return most > 1
-    if called(time, COUNTER):  # a date that is the same for many counts orders no rows
-        return most >= rows.kinds(time)
-    words = [f.name for f in schema if is_text(f.type) or (called(f.name, ID) and is_key(f.type))]
-    return rows.repeats(time, *(name for name in words if name not in (time, *unread)))
+    if most < rows.kinds(time):  # a date that is the same for many counts orders no rows
+        return False
+    return called(time, COUNTER) or rows.repeats(time, *words(schema, (time, *unread)))
+
+
+def _differ_in_most_rows(schema: "pa.Schema", rows: Sample, unread: list[str]) -> bool:
+    """Tell times of rows, maybe of several machines in turns, from those of shifts and batches."""
+    for names in [*((name,) for name in unread), tuple(unread)]:
+        times = len(rows.rows(*names))
+        machines = [name for name in words(schema, names) if 2 * rows.kinds(name) <= times]
+        if any(2 * rows.kinds(*names, *machine) > times for machine in [(), *((name,) for name in machines)]):
+            return True
+    return False
 
 
 def _written_times(file: LogFile, schema: "pa.Schema", columns: Columns) -> list[str]:

@@ -233,6 +233,11 @@ def _measured_beside(first: "tuple[LogFile, pa.Schema]", columns: Columns, taken
 
 def _several_a_time(schema: "pa.Schema", rows: Sample, time: str, channel: str, value: str) -> bool:
     """Tell whether rows that have one time differ in nothing but their channel, and what belongs to it."""
-    others = [field for field in schema if field.name not in (time, channel, value)]
-    words = [field.name for field in others if is_text(field.type) or (called(field.name, ID) and is_key(field.type))]
-    return rows.repeats(time, *(name for name in words if not is_told_by(channel, name, rows)))
+    beside = words(schema, (time, channel, value))
+    return rows.repeats(time, *(name for name in beside if not is_told_by(channel, name, rows)))
+
+
+def words(schema: "pa.Schema", taken: tuple[str, ...]) -> list[str]:
+    """Return other columns that may tell rows of one time apart: text, and what is called like an id."""
+    others = [field for field in schema if field.name not in taken]
+    return [field.name for field in others if is_text(field.type) or (called(field.name, ID) and is_key(field.type))]

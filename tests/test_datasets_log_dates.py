@@ -139,3 +139,35 @@ def test_a_date_and_a_time_of_day_in_digits_are_told(tmp_path: Path, first: str,
 def test_counted_times_stay_numbers(tmp_path: Path, start: int) -> None:
     found = logged(saved(tmp_path / "log.csv", date=["2026-03-01"] * ROWS, time=start + np.arange(ROWS), flow=WAVE))
     assert found.columns.time == "time"
+
+
+def test_seconds_stay_times_beside_dates_of_shifts(tmp_path: Path) -> None:
+    machines = {"Anlage": np.tile([1, 2], ROWS // 2), "time_s": np.repeat(np.arange(ROWS // 2), 2)}
+    shift = np.repeat(["01.03.2026 06:00", "01.03.2026 14:00"], ROWS // 2)
+    log = saved(tmp_path / "log.csv", **machines, shift_start=shift, flow=WAVE)
+    with pytest.raises(DataError, match="two rows") as caught:  # of the two machines, and no word of shifts
+        logged(log)
+    assert "shift_start" not in str(caught.value)
+    assert logged(log, Columns("Anlage")).columns.time == "time_s"
+
+
+def test_dates_of_shifts_and_batches_are_noted_where_there_are_no_times(tmp_path: Path) -> None:
+    shift = np.resize(np.repeat(["06:00", "14:00", "22:00"], 40), ROWS)
+    machine = np.resize(["a", "b"], ROWS)
+    found = logged(saved(tmp_path / "log.csv", flow=WAVE, shift_start=shift, machine=machine))
+    assert (found.columns.time, found.columns.id) == (None, "machine")
+    assert "'shift_start' holds '06:00', which is not used, so that gaps may not be seen" in " ".join(found.notes)
+    made = np.resize(np.repeat(["01.03.2026", "02.03.2026"], 40), ROWS)
+    assert logged(saved(tmp_path / "made.csv", flow=WAVE, batch_made=made)).columns.time is None
+
+
+def test_times_that_machines_share_are_told(tmp_path: Path) -> None:
+    written = TIME[: ROWS // 4].repeat(4).reset_index(drop=True)
+    columns = {"Anlage": np.resize(list("abcd"), ROWS), "Tag": written.dt.strftime("%d.%m.%Y")}
+    log = saved(tmp_path / "log.csv", **columns, Uhrzeit=written.dt.strftime("%H:%M:%S"), flow=WAVE)
+    assert "but 'Tag', 'Uhrzeit' hold '01.03.2026', '00:00:00'" in refused(log)
+
+
+def test_seconds_below_a_minute_are_no_clock(tmp_path: Path) -> None:
+    columns = {"date": ["2026-03-01"] * 60, "time": np.arange(60), "flow": WAVE[:60]}
+    assert logged(saved(tmp_path / "log.csv", **columns)).columns.time == "time"
