@@ -264,3 +264,34 @@ def test_a_key_beside_channels_is_no_id(tmp_path: Path) -> None:
     assert (found.columns.id, found.channels) == (None, ("p", "t"))
     both = {**in_turns(), "time": np.repeat(TIME[: ROWS // 4], 4), "Anlage": np.repeat(TWO[: ROWS // 2], 2)}
     assert "column 'id' is called like an id" in refused(saved(tmp_path / "two.csv", id=EVERY, **both))
+
+
+def test_a_counter_is_a_channel_where_the_time_is_named(tmp_path: Path) -> None:
+    log = saved(tmp_path / "log.csv", cycle=EVERY, timestamp=TIME, flow=WAVE)
+    assert logged(log).channels == ("flow",)
+    assert logged(log, Columns(time="timestamp")).channels == ("cycle", "flow")
+
+
+def test_an_id_that_has_a_time_twice_is_said_to_be_guessed(tmp_path: Path) -> None:
+    log = saved(tmp_path / "log.csv", plant_id=["x"] * ROWS, **interleaved(Anlage=TWO))
+    guessed = "keep one, or name another column of ids by --id: 'plant_id' was guessed to be that"
+    assert refused(log).endswith(guessed)
+    assert refused(log, Columns("plant_id")).endswith("; keep one")
+
+
+def test_what_is_said_of_a_channel_tells_no_rows_apart(tmp_path: Path) -> None:
+    columns = in_turns(minimum=WAVE - 1, words=["pressure", "temperature"] * (ROWS // 2))
+    found = logged(saved(tmp_path / "log.csv", **columns))
+    assert (found.columns.id, found.channels) == (None, ("p", "t"))
+
+
+def test_ids_in_csv_may_have_a_point(tmp_path: Path) -> None:
+    rows = "".join(f"{at // 2},{at % 2}.0,{at % 2 + 1}.0,2.5\n" for at in range(40))
+    log = tmp_path / "log.csv"
+    log.write_text("time,machine,plant,flow\n" + rows)
+    found = logged(log, Columns(group="plant"))
+    assert (found.columns.id, ids(found)) == ("machine", [0, 1])
+    log.write_text("time,machine,plant,flow\n" + rows + "20,1.5,1.0,2.5\n")
+    assert "row 41: column 'machine' holds '1.5', which is not a whole number" in refused(log, Columns("machine"))
+    log.write_text("time,machine,plant,flow\n" + rows + "20,1.0,1.0,oops\n")
+    assert refused(log, Columns("machine", "time", ("flow",))).startswith(f"{log}, row 41: column 'flow' holds 'oops'")

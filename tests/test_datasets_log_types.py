@@ -6,11 +6,15 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from pyarrow.csv import write_csv
 from pyarrow.feather import write_feather
 
 from tsjepa.datasets import DataError
+from tsjepa.datasets.log_files import find_files
 from tsjepa.datasets.log_runs import load_runs
+from tsjepa.datasets.log_types import mostly_numbers
 from tsjepa.datasets.logs import Columns, LogWindows, Windowing, is_log, load_log
 
 ROWS = 40
@@ -76,3 +80,11 @@ def test_channels_and_times_may_be_dictionaries(tmp_path: Path) -> None:
     found = logged(log)
     assert (found.columns.time, found.channels, found.step) == ("time", ("level", "flow"), "1 s")
     assert found.take(np.array([0])).values[0, 0].tolist() == [0, 1, 2, 0, 1, 2, 0, 1]
+
+
+@pytest.mark.parametrize(("suffix", "expected"), [("csv", True), ("parquet", False)])
+def test_numbers_with_a_comma_are_numbers_in_csv_alone(tmp_path: Path, suffix: str, expected: bool) -> None:
+    log = tmp_path / f"log.{suffix}"
+    table = pa.table({"flow": ["1,5", "2,5", "x"]})
+    {"csv": write_csv, "parquet": pq.write_table}[suffix](table, str(log))
+    assert mostly_numbers(find_files(log)[0][0], "flow") is expected
