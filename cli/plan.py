@@ -21,19 +21,23 @@ DEFAULT_DATA = "BasicMotions"
 
 
 class RunPlan(NamedTuple):
-    """A resolved run, of which `finished` epochs are in its folder already, those of a teacher among them."""
+    """A resolved run, of which `finished` epochs are in its folder already, those of a teacher among them.
+
+    A run that goes on keeps the names of channels of its checkpoint, `named`, which may have blanks that data lost.
+    """
 
     config: Config
     data: Data
     out: Path
     finished: int = 0
+    named: tuple[str, ...] | None = None
 
     @property
     def header(self) -> Header:
         """What the checkpoint says of itself; nothing of a test part but in the fingerprint of a log."""
         data, series = self.data, self.data.train.series
         shape = series.n_channels, series.n_timepoints
-        return Header(self.config, self.config.data, *shape, data.channel_names, data.fingerprint)
+        return Header(self.config, self.config.data, *shape, self.named or data.channel_names, data.fingerprint)
 
     @property
     def checkpoint(self) -> Path:
@@ -114,7 +118,7 @@ def resumed_run(options: PretrainOptions) -> RunPlan:
     check_same_data(data, header)
     config = config.model_copy(update={"train": bounded(config.train, data.train.series.n_cases)})
     check_epochs(config, header.config, finished, taught)
-    return RunPlan(config, data, out, finished)
+    return RunPlan(config, data, out, finished, header.channel_names)
 
 
 def restarted_run(options: PretrainOptions, out: Path) -> RunPlan:
@@ -221,8 +225,10 @@ def check_same_data(data: Data, header: Header) -> None:
             f"{data.name} has {counted(now[0], 'channel')} of {counted(now[1], 'point')} now, but the run was started "
             f"on {header.n_channels} of {header.n_timepoints}: give the same data to resume it."
         )
-    if data.channel_names and header.channel_names and data.channel_names != header.channel_names:
-        own, known = (", ".join(map(repr, names)) for names in (data.channel_names, header.channel_names))
+    held, trained = data.channel_names or (), header.channel_names or ()
+    # blanks around names in a CSV file do not count, and stand in older checkpoints
+    if held and trained and [name.strip() for name in held] != [name.strip() for name in trained]:
+        own, known = (", ".join(map(repr, names)) for names in (held, trained))
         raise Failure(
             f"{data.name} has the channels {own} now, but the run was started on {known}: give the same data to resume "
             "it, or start a new run."

@@ -15,6 +15,9 @@ from command_line import tsjepa
 
 from tsjepa.arrays import as_series
 from tsjepa.checkpoint import load_checkpoint
+from tsjepa.cli.data import load_data
+from tsjepa.cli.errors import Failure
+from tsjepa.cli.plan import check_same_data
 from tsjepa.embedding import embed, embed_source, n_features
 
 CKPT = "run/checkpoint.ckpt"
@@ -143,15 +146,19 @@ def test_a_run_does_not_go_on_with_a_log_that_has_grown() -> None:
     assert "pumps is not the same as when the run was started (its number of rows is 478 and was 438)" in said
 
 
-def test_a_run_whose_channels_have_lost_blanks_does_not_go_on_but_embeds() -> None:
+def test_a_run_whose_channels_have_lost_blanks_goes_on_and_embeds() -> None:
     log = make_log().drop(columns="state").rename(columns={"flow": " flow"})
     Path("plant").mkdir()
     log.to_parquet("plant/log.parquet", index=False)
     done(*TRAINING, "--data", "plant", "--window", str(WINDOW), "--out", "blanks")
     Path("plant/log.parquet").unlink()
     log.to_csv("plant/log.csv", index=False)
-    said = refused(1, "pretrain", "--resume", "--out", "blanks", "--epochs", "2", "--device", "cpu")
-    assert "plant has the channels 'flow', 'level', 'speed' now, but the run was started on ' flow', 'level'" in said
+    done("pretrain", "--resume", "--out", "blanks", "--epochs", "2", "--device", "cpu")
+    header = load_checkpoint("blanks/checkpoint.ckpt")[1]
+    assert header.channel_names == (" flow", "level", "speed")
+    other = header._replace(channel_names=(" flow", "level", "pace"))
+    with pytest.raises(Failure, match="now, but the run was started on ' flow', 'level', 'pace'"):
+        check_same_data(load_data("plant", None, header.config.log), other)
     log.to_parquet("log.parquet", index=False)
     for name in ("plant", "log.parquet"):
         done("embed", "blanks/checkpoint.ckpt", "--data", name, "--out", f"{name}.parquet")
