@@ -38,8 +38,8 @@ INDEX = re.compile(r"|unnamed: \d+|__index_level_\d+__")
 # what may be a unit of measurement, or another name of a channel; machines are numbered
 WITH_CHANNEL = re.compile(rf"unit|{CHANNEL.pattern}")
 NUMBERED = re.compile(r".*\d")
-# ids may lie below zero
-WHOLE = re.compile(r"[-+]?\d+([.,]0*)?")
+# whole numbers, also below zero, as ids may be
+SIGNED = re.compile(r"[-+]?\d+([.,]0*)?")
 VALUE = re.compile(r"val|value|reading|measured[_ ]value")
 # what stands beside a value in logs of one value a row, and is not measured itself
 STATUS = re.compile(
@@ -107,7 +107,7 @@ def label_by_name(schema: "pa.Schema", taken: tuple[str | None, ...]) -> str | N
 
 def is_measured(field: "pa.Field", rows: Sample) -> bool:
     """Tell numbers with a fraction, which are no ids whatever they are called: the speed of an ``engine``."""
-    return may_be_fraction(field.type) and not rows.all_are(WHOLE, field.name)
+    return may_be_fraction(field.type) and not rows.all_are(SIGNED, field.name)
 
 
 def guess_id(
