@@ -14,7 +14,7 @@ def share_cores() -> None:
     rounds than these a program that is alone becomes slower, too, since its threads are woken at each operation.
     """
     if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & set(os.environ):
-        os.environ["GOMP_SPINCOUNT"] = "2000"
+        os.environ["GOMP_SPINCOUNT"] = "4000"
 
 
 def open_streams() -> None:

@@ -265,7 +265,7 @@ def test_memory_that_is_short_is_one_sentence(
 
 
 @pytest.mark.parametrize(
-    ("given", "found"), [({}, "2000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, "None")]
+    ("given", "found"), [({}, "4000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, "None")]
 )
 def test_waiting_threads_sleep_soon_unless_told_otherwise(given: dict[str, str], found: str) -> None:
     code = (
