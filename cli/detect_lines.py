@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from pyarrow.csv import ConvertOptions
 
 from tsjepa.cli.errors import Failure
-from tsjepa.datasets.log_columns import CHANNEL, VALUE
 from tsjepa.datasets.log_dialect import WITH_COMMA, delimiters_of, names_of
+from tsjepa.datasets.log_guesses import CHANNEL, VALUE
 from tsjepa.datasets.log_time import NANOSECONDS
 
 LARGEST = float(np.finfo(np.float32).max)

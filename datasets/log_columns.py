@@ -10,10 +10,8 @@ from tsjepa.datasets.dataset import DataError
 from tsjepa.datasets.log_dates import check_digits, check_unread
 from tsjepa.datasets.log_files import LogFile
 from tsjepa.datasets.log_guesses import (
-    CHANNEL,
     ID,
     INDEX,
-    VALUE,
     called,
     guess_id,
     guess_long,
@@ -40,8 +38,6 @@ from tsjepa.datasets.log_types import (
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-__all__ = ["CHANNEL", "VALUE", "Layout", "looks_like_log", "make_layout"]
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from reading import logged, refused
 
 from tsjepa.datasets import DataError
 from tsjepa.datasets.log_dates import WRITTEN
-from tsjepa.datasets.logs import Columns, LogWindows, Windowing, load_log
+from tsjepa.datasets.logs import Columns
 
 ROWS = 200
 TIME = pd.Series(pd.date_range("2026-03-01", periods=ROWS, freq="1s"))
@@ -20,17 +21,6 @@ def saved(path: Path, **columns: Any) -> Path:
     table = pd.DataFrame(columns)
     table.to_csv(path, index=False, sep=";") if path.suffix == ".csv" else table.to_parquet(path)
     return path
-
-
-def logged(source: Path, columns: Columns | None = None) -> LogWindows:
-    return load_log(source, columns, Windowing(8), cache_dir=source.parent / "cache")
-
-
-def refused(source: Path, columns: Columns | None = None) -> str:
-    with pytest.raises(DataError) as caught:
-        logged(source, columns)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pyarrow.csv import write_csv
+from reading import ids, logged, refused
 
-from tsjepa.datasets import DataError, log_sample
-from tsjepa.datasets.logs import Columns, LogWindows, Windowing, load_log
+from tsjepa.datasets import log_sample
+from tsjepa.datasets.logs import Columns
 
 ROWS = 40
 SECOND = np.timedelta64(1, "s")
@@ -24,21 +25,6 @@ def saved(path: Path, **columns: Any) -> Path:
     save = {".csv": write_csv, ".parquet": pq.write_table}[path.suffix]
     save(pa.table(columns), str(path))
     return path
-
-
-def logged(source: Path, columns: Columns | None = None) -> LogWindows:
-    return load_log(source, columns, Windowing(8), cache_dir=source.parent / "cache")
-
-
-def refused(source: Path, columns: Columns | None = None) -> str:
-    with pytest.raises(DataError) as caught:
-        logged(source, columns)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
-def ids(windows: LogWindows) -> list[Any]:
-    return sorted(set(windows.index().to_pydict()["id"]))
 
 
 def interleaved(**columns: Any) -> dict[str, Any]:

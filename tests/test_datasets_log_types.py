@@ -10,12 +10,13 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow.csv import write_csv
 from pyarrow.feather import write_feather
+from reading import ids, logged
 
 from tsjepa.datasets import DataError
 from tsjepa.datasets.log_files import find_files
 from tsjepa.datasets.log_runs import load_runs
 from tsjepa.datasets.log_types import mostly_numbers
-from tsjepa.datasets.logs import Columns, LogWindows, Windowing, is_log, load_log
+from tsjepa.datasets.logs import Columns, is_log
 
 ROWS = 40
 TIME = np.datetime64("2026-03-01", "us") + np.timedelta64(1, "s") * np.arange(ROWS)
@@ -27,14 +28,6 @@ TWO = ["a", "b"] * (ROWS // 2)
 def saved(path: Path, **columns: Any) -> Path:
     write_feather(pa.table(columns), str(path))
     return path
-
-
-def logged(source: Path, columns: Columns | None = None) -> LogWindows:
-    return load_log(source, columns, Windowing(8), cache_dir=source.parent / "cache")
-
-
-def ids(windows: LogWindows) -> list[Any]:
-    return sorted(set(windows.index().to_pydict()["id"]))
 
 
 def interleaved(**columns: Any) -> dict[str, Any]:

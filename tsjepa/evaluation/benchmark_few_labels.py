@@ -5,8 +5,9 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from tsjepa.arrays import counted
 from tsjepa.evaluation.benchmark_labels import LabelBudget
-from tsjepa.evaluation.benchmark_markdown import count, markdown, mean
+from tsjepa.evaluation.benchmark_markdown import markdown, mean
 from tsjepa.evaluation.benchmark_table import FewLabels
 
 # Fold, and number of the draw of labels within it
@@ -17,7 +18,7 @@ def few_labels_note(few: Sequence[FewLabels]) -> str:
     """Say how few labels were drawn."""
     draws = max(row.draw for row in few) + 1
     once = draws > 1 and any(LabelBudget.parse(row.labels).n_draws() == 1 for row in few)
-    numbers = count(draws, "draw") + " (one of all labels)" * once
+    numbers = counted(draws, "draw") + " (one of all labels)" * once
     return (
         f"Means over data sets, seeds and {numbers}, stratified, at least one a class, the same for every method. "
         "In brackets, how many data sets have so many labels of every class and a result of every method."

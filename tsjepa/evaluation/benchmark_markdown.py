@@ -10,17 +10,6 @@ def mean(values: Sequence[float]) -> float:
     return float(np.mean(values)) if len(values) else float("nan")
 
 
-def count(number: int, thing: str) -> str:
-    """Return a number of things.
-
-    Examples
-    --------
-    >>> count(1, "seed"), count(3, "seed")
-    ('1 seed', '3 seeds')
-    """
-    return f"{number} {thing}{'s' * (number != 1)}"
-
-
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     r"""Return a table in Markdown; a path may hold the sign that parts its cells.
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata  # type: ignore[import-untyped]
 
+from tsjepa.arrays import counted
 from tsjepa.evaluation.benchmark_few_labels import (
     few_labels_gaps,
     few_labels_note,
@@ -15,7 +16,7 @@ from tsjepa.evaluation.benchmark_few_labels import (
     paired_table,
     shared_draws,
 )
-from tsjepa.evaluation.benchmark_markdown import count, markdown, mean
+from tsjepa.evaluation.benchmark_markdown import markdown, mean
 from tsjepa.evaluation.benchmark_table import FewLabels, LevelScore, Result
 
 Scores = NDArray[np.float64]
@@ -189,7 +190,7 @@ def overview(results: Sequence[Result], board: Board) -> str:
     scored = [row for row in results if row.accuracy is not None and row.data in common.data]
     runs = {run for shared in shared_runs(scored).values() for run in shared}
     seeds, folds = len({seed for seed, _ in runs}), len({fold for _, fold in runs})
-    numbers = f"{count(len(common.data), 'data set')}, {count(seeds, 'seed')} and {count(folds, 'fold')}"
+    numbers = f"{counted(len(common.data), 'data set')}, {counted(seeds, 'seed')} and {counted(folds, 'fold')}"
     said = (
         f"Means over {numbers}. One ridge head reads the features of all, but supervised has a head of its own, and "
         f"majority no features. Wins, draws and losses are against {(common.methods or board.methods)[0]}; seconds are "
