@@ -1,176 +1,18 @@
-"""Heads, fine-tuning, and the choice between frozen and fine-tuned."""
+"""Fine-tuning: embeddings with a gradient, and training that begins at the frozen probe."""
 
 import copy
-import itertools
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from sklearn.linear_model import RidgeClassifierCV
-from sklearn.preprocessing import StandardScaler
+from labelled import MEAN, SHORT, encoder_of, gaps, waves
 from torch.nn import functional as F
 
-from tsjepa.arrays import Series, as_series
-from tsjepa.build import build_model, configure, resolve
-from tsjepa.checkpoint import CheckpointError
-from tsjepa.choice import Comparison, compare, fit_classifier
+from tsjepa.arrays import as_series
 from tsjepa.embedding import embed
-from tsjepa.finetuning import EncoderClassifier, Tuned, Tuning, embed_batch, finetune, make_optimizer, train
-from tsjepa.heads import LinearHead, check_classes, fit_linear_head, read_head, weigh_classes
-from tsjepa.probe import PENALTIES, ProbeError, make_head
+from tsjepa.finetuning import EncoderClassifier, Tuning, embed_batch, finetune, make_optimizer, train
+from tsjepa.heads import LinearHead, fit_linear_head
 from tsjepa.sections import ProbeConfig
-
-SHORT = Tuning(epochs=2, min_steps=4)
-MEAN = ProbeConfig(pool=("mean",))
-
-
-def waves(n=24, channels=2, length=60, seed=0):
-    """Sines of two frequencies in noise, and which of the two."""
-    rng = np.random.default_rng(seed)
-    y = np.arange(n) % 2
-    phase = rng.uniform(0, 2 * np.pi, (n, channels, 1))
-    X = np.sin(2 * np.pi * (3 + 4 * y[:, None, None]) * np.arange(length) / length + phase)
-    return as_series((X + 0.1 * rng.normal(size=X.shape)).astype(np.float32)), y
-
-
-def gaps(series, seed=0):
-    """Series with missing points, one channel and one whole case without any value."""
-    valid = np.random.default_rng(seed).random(series.values.shape) > 0.2
-    valid[3, 0], valid[5], valid[7, :, 40:] = False, False, False
-    return Series(np.where(valid, series.values, np.float32(0)), valid)
-
-
-def encoder_of(*overrides, channels=2, length=60):
-    return build_model(resolve(configure("tiny", None, overrides), length), channels).encoder.eval()
-
-
-def blobs(n=60, classes=3, seed=0):
-    rng = np.random.default_rng(seed)
-    y = np.arange(n) % classes
-    return (rng.normal(size=(n, 5)) + 1.5 * np.eye(classes, 5)[y]).astype(np.float32), y
-
-
-# The head
-
-
-@pytest.mark.parametrize("classes", [2, 3])
-def test_a_head_predicts_what_the_ridge_probe_predicts(classes):
-    Z, y = blobs(classes=classes)
-    names = np.array(["ash", "birch", "cedar"])[y]
-    other = blobs(200, classes, seed=1)[0]
-    np.testing.assert_array_equal(fit_linear_head(Z, names).predict(other), make_head().fit(Z, names).predict(other))
-
-
-@given(st.integers(2, 4), st.integers(0, 100))
-@settings(max_examples=10, deadline=None)
-def test_logits_are_the_ridges_decisions_times_one_scale(classes, seed):
-    Z, y = blobs(classes=classes, seed=seed)
-    logits, decisions = fit_linear_head(Z, y).logits(Z), make_head().fit(Z, y).decision_function(Z)
-    if classes == 2:
-        decisions = np.stack([-decisions, decisions], 1)
-    scale = np.vdot(logits, decisions) / np.vdot(decisions, decisions)
-    np.testing.assert_allclose(logits, scale * decisions, rtol=1e-5, atol=1e-6)
-
-
-def test_probabilities_are_calibrated_on_labels_held_out():
-    Z, y = blobs(400, 2)
-    rng = np.random.default_rng(0)
-    unclear = np.where(rng.random(400) < 0.3, 1 - y, y)
-    probability = 1 / (1 + np.exp(-np.diff(fit_linear_head(Z, unclear).logits(blobs(2000, 2, seed=1)[0]))[:, 0]))
-    seen = np.where(rng.random(2000) < 0.3, 1 - np.arange(2000) % 2, np.arange(2000) % 2)
-    assert np.abs(probability - 0.5).mean() + 0.5 == pytest.approx(np.mean((probability > 0.5) == seen), abs=0.05)
-
-
-def test_one_label_a_class_is_enough_for_a_head():
-    Z, y = blobs(3)
-    head = fit_linear_head(Z, y)
-    ridge = make_head().fit(Z, y)
-    np.testing.assert_allclose(head.logits(Z), 2 * ridge.decision_function(Z), rtol=1e-6)
-
-
-def test_a_damaged_head_is_told():
-    Z, y = blobs()
-    whole = fit_linear_head(Z, y).plain()
-    assert {type(name) for name in whole["classes"]} == {int}
-    again = read_head({"head": whole}, "a.ckpt")
-    np.testing.assert_array_equal(again.logits(Z), fit_linear_head(Z, y).logits(Z))
-    with pytest.raises(CheckpointError, match=r"a\.ckpt holds an encoder without a head"):
-        read_head({}, "a.ckpt")
-    for name, wrong in (
-        *itertools.product(whole, (None, torch.zeros(7))),
-        ("classes", [0, 1]),
-    ):
-        with pytest.raises(CheckpointError, match=r"the head of a\.ckpt is damaged"):
-            read_head({"head": {**whole, name: wrong}}, "a.ckpt")
-
-
-@pytest.mark.parametrize(
-    "classes",
-    [
-        *(np.array(["2020-01-01", "2020-01-02"], f"datetime64[{unit}]") for unit in ("D", "ns")),
-        np.array([60, 90], "timedelta64[s]"),
-        *(np.array(["calm", "worn"], kind) for kind in (str, object)),
-        np.array([np.str_("calm"), np.str_("worn")], object),
-        *(np.array([0, 3], kind) for kind in (bool, np.int8, ">i4", np.uint64, np.float16)),
-    ],
-)
-def test_classes_come_back_from_a_file_as_they_were(classes, tmp_path):
-    Z, y = blobs(classes=2)
-    torch.save({"head": fit_linear_head(Z, classes[y]).plain()}, tmp_path / "a.ckpt")
-    again = read_head(torch.load(tmp_path / "a.ckpt", weights_only=True), "a.ckpt").classes
-    assert again.dtype == classes.dtype
-    np.testing.assert_array_equal(again, classes)
-
-
-def test_a_head_of_a_checkpoint_without_the_type_of_its_classes_is_read():
-    Z, y = blobs()
-    older = fit_linear_head(Z, np.array(["ash", "birch", "cedar"])[y]).plain()
-    del older["dtype"]
-    assert read_head({"head": older}, "a.ckpt").classes.tolist() == ["ash", "birch", "cedar"]
-
-
-def test_classes_that_no_file_holds_are_told():
-    Z, y = blobs(classes=2)
-    head = fit_linear_head(Z, y)
-    for classes in (np.array([0, 1], np.longdouble), np.array([(0,), (1,)], [("state", int)])):
-        with pytest.raises(ValueError, match=r"labels of type .* cannot be saved: fit with labels that are text"):
-            head._replace(classes=classes).plain()
-
-
-def test_classes_are_weighed_as_scikit_learn_does():
-    Z, y = blobs(60, 3)
-    y[:45] = 0
-    balanced = RidgeClassifierCV(PENALTIES, class_weight="balanced").fit(StandardScaler().fit_transform(Z), y)
-    weights = weigh_classes("balanced", np.unique(y), y)
-    np.testing.assert_allclose(weights * np.bincount(y), 20)
-    head = fit_linear_head(Z, y, weights=weights)
-    np.testing.assert_array_equal(head.predict(Z), balanced.predict(StandardScaler().fit_transform(Z)))
-    np.testing.assert_allclose(np.exp(head.prior), 1 / 3)
-    assert not np.array_equal(head.predict(Z), fit_linear_head(Z, y).predict(Z))
-    names = np.array(["ash", "birch", "cedar"])
-    assert weigh_classes({"cedar": 3.0}, names, names[y]).tolist() == [1, 1, 3]
-    numbers, days = np.array(["1", "2"]), np.array(["2020-01-01", "2020-01-02"], "datetime64[D]")
-    assert weigh_classes({"2": 5.0}, numbers, numbers).tolist() == [1, 5]
-    assert weigh_classes({days[0]: 2.0}, days, days).tolist() == [2, 1]
-    assert weigh_classes(None, names, names[y]) is None
-
-
-@pytest.mark.parametrize(
-    ("class_weight", "part"),
-    [
-        ("even", "'balanced'"),
-        (3, "'balanced'"),
-        ({"oak": 2.0}, "names 'oak', which is no class: there are"),
-        ({"ash": 1.0, "birch": 1.0, "oak": 2.0}, "names 'oak', which is no class: there are"),
-        ({"ash": 0.0}, "finite number above 0"),
-    ],
-)
-def test_weights_of_no_class_are_told(class_weight, part):
-    y = np.array(["ash", "birch"])
-    with pytest.raises(ValueError, match=part):
-        weigh_classes(class_weight, y, y)
 
 
 def test_the_fine_tuning_weighs_classes_in_its_loss():
@@ -185,44 +27,6 @@ def test_the_fine_tuning_weighs_classes_in_its_loss():
     assert turned[0] < 0 < turned[1]
     even = [finetune(encoder, series, rare, MEAN, SHORT, weights=w).head.weight for w in (None, np.ones(2))]
     np.testing.assert_array_equal(*even)
-
-
-def test_a_comparison_counts_labels_by_the_weight_of_their_class(monkeypatch):
-    encoder, (series, _) = encoder_of(), waves()
-    y = np.repeat(["calm", "worn"], [18, 6])
-
-    def calm(encoder, rows, labels, *_, **__):
-        head = fit_linear_head(embed(encoder, rows, MEAN), labels)
-        return Tuned(encoder, head._replace(weight=0 * head.weight, bias=np.array([1.0, 0.0])))
-
-    monkeypatch.setattr("tsjepa.choice.finetune", calm)
-    assert compare(encoder, series, y, MEAN).tuned == 18 / 24
-    assert compare(encoder, series, y, MEAN, weights=weigh_classes("balanced", np.unique(y), y)).tuned == pytest.approx(
-        0.5
-    )
-
-
-def test_without_a_value_the_shares_of_the_classes_are_all_that_is_known():
-    Z, y = blobs(classes=2)
-    y[:12] = 1
-    head = fit_linear_head(50 + Z, y)
-    shares = torch.from_numpy(head.logits(np.concatenate([np.zeros((1, 5)), 50 + Z]))).softmax(1).numpy()
-    np.testing.assert_allclose(shares[0], np.bincount(y) / len(y))
-    np.testing.assert_array_equal(shares[1:].argmax(1), head.predict(50 + Z))
-    more = fit_linear_head(np.concatenate([np.zeros((6, 5)), 50 + Z]), np.concatenate([np.zeros(6, int), y]))
-    np.testing.assert_array_equal(more.mean, head.mean)
-    older = {name: part for name, part in head.plain().items() if name != "prior"}
-    np.testing.assert_array_equal(read_head({"head": older}, "a.ckpt").logits(np.zeros((1, 5)))[0], head.bias)
-
-
-def test_numbers_are_no_classes():
-    with pytest.raises(ProbeError, match="numeric"):
-        check_classes(np.array([0.5, 1.5]))
-    with pytest.raises(ProbeError, match="one class only"):
-        check_classes(np.array([1, 1]))
-
-
-# The differentiable embedding
 
 
 @pytest.mark.parametrize("missing", [False, True])
@@ -270,9 +74,6 @@ def test_the_gradient_is_that_of_finite_differences():
             losses.append(F.cross_entropy(module(x), goal).item())
             weight[0, 0] -= sign * step
     assert analytic == pytest.approx((losses[0] - losses[1]) / (2 * step), rel=1e-4, abs=1e-9)
-
-
-# Training
 
 
 def test_training_begins_at_the_frozen_probe():
@@ -369,44 +170,3 @@ def test_divergence_is_told():
     encoder, (series, y) = encoder_of(), waves()
     with pytest.raises(ValueError, match="smaller learning rate"):
         finetune(encoder, series, y, MEAN, SHORT._replace(lr=1e38, weight_decay=1e38))
-
-
-# The choice
-
-
-def test_the_comparison_sees_no_label_that_it_scores():
-    encoder, (series, _) = encoder_of(), waves(30)
-    noise = np.random.default_rng(0).permutation(np.arange(30) % 2)
-    found = compare(encoder, series, noise, MEAN, SHORT)
-    assert found is not None
-    assert max(found) < 0.85
-    fitted = finetune(encoder, series, noise, MEAN, Tuning(epochs=40, lr=3e-3)).head
-    assert fitted.weight.shape == (2, 128)
-
-
-def test_too_few_labels_to_compare_are_tuned_on():
-    encoder, (series, y) = encoder_of(), waves(5)
-    fitted, found = fit_classifier(encoder, series, y, MEAN, SHORT, tune="auto")
-    assert found is None
-    np.testing.assert_array_equal(fitted.head.weight, finetune(encoder, series, y, MEAN, SHORT).head.weight)
-
-
-@pytest.mark.parametrize(("scores", "tunes"), [((0.8, 0.9), True), ((0.9, 0.9), False), ((0.9, 0.8), False)])
-def test_a_tie_stays_frozen(monkeypatch, scores, tunes):
-    monkeypatch.setattr("tsjepa.choice.compare", lambda *_, **__: Comparison(*scores))
-    encoder, (series, y) = encoder_of(), waves()
-    fitted, found = fit_classifier(encoder, series, y, MEAN, SHORT, tune="auto")
-    assert found == scores
-    assert (fitted.encoder is not encoder) is tunes
-
-
-def test_tuning_can_be_asked_for_or_left_out():
-    encoder, (series, y) = encoder_of(), waves()
-    tuned, found = fit_classifier(encoder, series, y, MEAN, SHORT, tune=True)
-    assert found is None
-    torch.testing.assert_close(
-        tuned.encoder.state_dict(), finetune(encoder, series, y, MEAN, SHORT).encoder.state_dict(), rtol=0, atol=0
-    )
-    frozen, _ = fit_classifier(encoder, series, y, MEAN, SHORT, tune=False)
-    assert frozen.encoder is encoder
-    np.testing.assert_array_equal(frozen.head.weight, fit_linear_head(embed(encoder, series, MEAN), y).weight)

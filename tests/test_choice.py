@@ -1,0 +1,64 @@
+"""The choice between a frozen encoder and a fine-tuned one."""
+
+import numpy as np
+import pytest
+import torch
+from labelled import MEAN, SHORT, encoder_of, waves
+
+from tsjepa.choice import Comparison, compare, fit_classifier
+from tsjepa.embedding import embed
+from tsjepa.finetuning import Tuned, Tuning, finetune
+from tsjepa.heads import fit_linear_head, weigh_classes
+
+
+def test_a_comparison_counts_labels_by_the_weight_of_their_class(monkeypatch):
+    encoder, (series, _) = encoder_of(), waves()
+    y = np.repeat(["calm", "worn"], [18, 6])
+
+    def calm(encoder, rows, labels, *_, **__):
+        head = fit_linear_head(embed(encoder, rows, MEAN), labels)
+        return Tuned(encoder, head._replace(weight=0 * head.weight, bias=np.array([1.0, 0.0])))
+
+    monkeypatch.setattr("tsjepa.choice.finetune", calm)
+    assert compare(encoder, series, y, MEAN).tuned == 18 / 24
+    assert compare(encoder, series, y, MEAN, weights=weigh_classes("balanced", np.unique(y), y)).tuned == pytest.approx(
+        0.5
+    )
+
+
+def test_the_comparison_sees_no_label_that_it_scores():
+    encoder, (series, _) = encoder_of(), waves(30)
+    noise = np.random.default_rng(0).permutation(np.arange(30) % 2)
+    found = compare(encoder, series, noise, MEAN, SHORT)
+    assert found is not None
+    assert max(found) < 0.85
+    fitted = finetune(encoder, series, noise, MEAN, Tuning(epochs=40, lr=3e-3)).head
+    assert fitted.weight.shape == (2, 128)
+
+
+def test_too_few_labels_to_compare_are_tuned_on():
+    encoder, (series, y) = encoder_of(), waves(5)
+    fitted, found = fit_classifier(encoder, series, y, MEAN, SHORT, tune="auto")
+    assert found is None
+    np.testing.assert_array_equal(fitted.head.weight, finetune(encoder, series, y, MEAN, SHORT).head.weight)
+
+
+@pytest.mark.parametrize(("scores", "tunes"), [((0.8, 0.9), True), ((0.9, 0.9), False), ((0.9, 0.8), False)])
+def test_a_tie_stays_frozen(monkeypatch, scores, tunes):
+    monkeypatch.setattr("tsjepa.choice.compare", lambda *_, **__: Comparison(*scores))
+    encoder, (series, y) = encoder_of(), waves()
+    fitted, found = fit_classifier(encoder, series, y, MEAN, SHORT, tune="auto")
+    assert found == scores
+    assert (fitted.encoder is not encoder) is tunes
+
+
+def test_tuning_can_be_asked_for_or_left_out():
+    encoder, (series, y) = encoder_of(), waves()
+    tuned, found = fit_classifier(encoder, series, y, MEAN, SHORT, tune=True)
+    assert found is None
+    torch.testing.assert_close(
+        tuned.encoder.state_dict(), finetune(encoder, series, y, MEAN, SHORT).encoder.state_dict(), rtol=0, atol=0
+    )
+    frozen, _ = fit_classifier(encoder, series, y, MEAN, SHORT, tune=False)
+    assert frozen.encoder is encoder
+    np.testing.assert_array_equal(frozen.head.weight, fit_linear_head(embed(encoder, series, MEAN), y).weight)
