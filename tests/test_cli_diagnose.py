@@ -9,23 +9,12 @@ import command_line
 import numpy as np
 import pytest
 from command_line import trained_run, tsjepa
+from diagnosed import waves
 
-from tsjepa.arrays import Series, as_series
 from tsjepa.build import build_model, configure, resolve
 from tsjepa.checkpoint import Header, load_checkpoint, save_checkpoint
 from tsjepa.history import EpochDiagnostics
 from tsjepa.logs import EpochTable
-
-
-def waves(n: int, channels: int = 1, length: int = 60, missing: bool = False) -> tuple[Series, np.ndarray]:
-    rng = np.random.default_rng(0)
-    y = np.arange(n) % 2
-    X = rng.normal(size=(n, channels, length)).astype(np.float32)
-    X[y == 1] += 2 * np.sin(np.arange(length) * 0.8, dtype=np.float32)
-    if missing:
-        X[0, :, 20:] = np.nan
-        X[1, 0, 3] = np.nan
-    return as_series(X), y
 
 
 def found(*words: str) -> dict[str, Any]:

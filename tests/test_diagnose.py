@@ -1,189 +1,25 @@
-"""`tsjepa diagnose`: numbers as direct calls have them, perturbations, ablations, and a page that stands alone."""
+"""`tsjepa diagnose`: numbers as direct calls have them."""
 
 import copy
-import math
-import re
-from html.parser import HTMLParser
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from diagnosed import WORLD, models, split_of, waves
 
-from tsjepa.arrays import Series, as_series
 from tsjepa.batches import keyed_generator
-from tsjepa.build import build_model, configure, resolve
 from tsjepa.diagnostics import effective_rank, lidar, participation_ratio, spectrum
 from tsjepa.embedding import embed
-from tsjepa.evaluation.ablation import activation_sparsity, pieces, sparsity, without
 from tsjepa.evaluation.accuracy import CURVE_SERIES, Reader, Split, draw_shown
 from tsjepa.evaluation.diagnosis import diagnose, plane
 from tsjepa.evaluation.diagnosis_page import Subject, page
 from tsjepa.evaluation.explanations import EXPLANATIONS
-from tsjepa.evaluation.perturbation import add_noise, drop_channel, drop_samples, perturbations, shift_time
+from tsjepa.evaluation.perturbation import add_noise
 from tsjepa.evaluation.quality import measure
 from tsjepa.finetuning import Tuning, finetune
-from tsjepa.history import EpochDiagnostics
-from tsjepa.layers import instance_normalize, sincos_positions
 from tsjepa.positional import predictor_sensitivity
 from tsjepa.probe import majority, probe
 from tsjepa.spread import self_cluster, uniformity
-from tsjepa.verdict import Verdict
-
-
-def waves(n: int, channels: int = 1, length: int = 60, missing: bool = False) -> tuple[Series, np.ndarray]:
-    rng = np.random.default_rng(0)
-    y = np.arange(n) % 2
-    X = rng.normal(size=(n, channels, length)).astype(np.float32)
-    X[y == 1] += 2 * np.sin(np.arange(length) * 0.8, dtype=np.float32)
-    if missing:
-        X[0, :, 20:] = np.nan
-        X[1, 0, 3] = np.nan
-    return as_series(X), y
-
-
-WORLD = ("encoder.causal=true", "normalize=none", "tokenizer.channels=mixed", "world.horizons=[1, 2]", "mask={}")
-
-
-def models(channels: int = 1, **changed: Any) -> list[Any]:
-    config = resolve(configure("tiny", changed.get("objective"), changed.get("settings", ())), 60)
-    return [build_model(config, channels).eval(), build_model(config, channels).eval(), config]
-
-
-def split_of(n: int = 40, channels: int = 1, missing: bool = False) -> Split:
-    series, y = waves(n, channels, missing=missing)
-    half = n // 2
-    parts = [
-        Series(series.values[part], None if series.valid is None else series.valid[part])
-        for part in (slice(half), slice(half, n))
-    ]
-    return Split(parts[0], y[:half], parts[1], y[half:])
-
-
-# Perturbations
-
-
-@pytest.mark.parametrize("way", perturbations(3), ids=lambda way: way.name)
-@pytest.mark.parametrize("missing", [False, True])
-def test_a_perturbation_is_seeded_and_leaves_its_input_alone(way: Any, missing: bool) -> None:
-    series, _ = waves(6, 3, missing=missing)
-    values, valid = series.values.copy(), None if series.valid is None else series.valid.copy()
-    once, again = (way.apply(series, way.levels[-1], np.random.default_rng(1)) for _ in range(2))
-    np.testing.assert_array_equal(once.values, again.values)
-    np.testing.assert_array_equal(series.values, values)
-    if series.valid is not None:
-        np.testing.assert_array_equal(series.valid, valid)
-        assert way.name == "shift" or not (once.valid & ~series.valid).any()
-    assert (once.values[~once.valid] == 0).all() if once.valid is not None else True
-    assert not np.array_equal(once.values, values)
-
-
-@pytest.mark.parametrize("way", [way for way in perturbations(1) if way.clean is not None], ids=lambda way: way.name)
-def test_the_clean_strength_changes_nothing(way: Any) -> None:
-    series, _ = waves(4)
-    same = way.apply(series, way.clean, np.random.default_rng(0))
-    np.testing.assert_array_equal(same.values, series.values)
-
-
-def test_noise_is_in_units_of_each_series() -> None:
-    series = Series(np.stack([np.sin(np.arange(5000)), 100 * np.sin(np.arange(5000))])[:, None].astype(np.float32))
-    change = add_noise(series, 0.5, np.random.default_rng(0)).values - series.values
-    np.testing.assert_allclose(change.std(-1) / series.values.std(-1), 0.5, rtol=0.05)
-
-
-def test_noise_takes_its_unit_from_measured_points_only() -> None:
-    X = np.array([[[1.0, 3.0, np.nan, np.nan]]])
-    noisy = add_noise(as_series(X), 1.0, np.random.default_rng(0))
-    expected = np.random.default_rng(0).standard_normal((1, 1, 4), np.float32)[0, 0, :2] + [1, 3]
-    np.testing.assert_allclose(noisy.values[0, 0], [*expected, 0, 0], rtol=1e-6)
-
-
-def test_samples_are_dropped_at_the_share_that_is_asked_for() -> None:
-    lost = drop_samples(Series(np.ones((20, 1, 500), np.float32)), 0.3, np.random.default_rng(0))
-    assert lost.valid is not None
-    assert abs((~lost.valid).mean() - 0.3) < 0.02
-    assert set(np.unique(lost.values)) == {0, 1}
-
-
-def test_a_short_series_is_rotated_within_its_own_length() -> None:
-    series = as_series([np.arange(1.0, 5.0), np.arange(1.0, 9.0)])
-    moved = shift_time(series, 0.25, np.random.default_rng(0))
-    assert moved.values[0, 0].tolist() == [4, 1, 2, 3, 0, 0, 0, 0]
-    assert moved.values[1, 0].tolist() == [7, 8, 1, 2, 3, 4, 5, 6]
-    assert moved.valid is not None
-    assert moved.valid.sum(-1).tolist() == [[4], [8]]
-
-
-def test_one_channel_goes_missing() -> None:
-    series, _ = waves(2, 3)
-    lost = drop_channel(series, 1.0, np.random.default_rng(0))
-    assert lost.valid is not None
-    assert lost.valid.all(-1).tolist() == [[True, False, True]] * 2
-    np.testing.assert_array_equal(lost.values[:, [0, 2]], series.values[:, [0, 2]])
-
-
-# Ablations and sparsity
-
-
-def test_taking_a_piece_out_equals_zeroed_weights_and_leaves_no_hook() -> None:
-    encoder = models(settings=["encoder.depth=2", "encoder.registers=1"])[0].encoder
-    x = torch.randn(3, 1, 60)
-    with torch.no_grad():
-        whole = encoder(x)[0]
-        for piece in pieces(encoder):
-            manual = copy.deepcopy(encoder)
-            block = manual.blocks[piece.block]
-            if piece.head is None:
-                block.mlp[-1].weight.zero_()
-                block.mlp[-1].bias.zero_()
-            else:
-                width = manual.dim // block.heads
-                block.proj.weight[:, piece.head * width : (piece.head + 1) * width] = 0
-            with without(encoder, piece):
-                ablated = encoder(x)[0]
-            torch.testing.assert_close(ablated, manual(x)[0])
-            assert not torch.allclose(ablated, whole)
-            torch.testing.assert_close(encoder(x)[0], whole, rtol=0, atol=0)
-    assert not any(module._forward_hooks or module._forward_pre_hooks for module in encoder.modules())
-
-
-def test_hooks_go_when_something_fails() -> None:
-    encoder = models()[0].encoder
-    for piece in pieces(encoder):
-        with pytest.raises(RuntimeError, match="stop"), without(encoder, piece):
-            raise RuntimeError("stop")
-    with pytest.raises(ValueError, match="channels"):
-        activation_sparsity(encoder, torch.zeros(1, 2, 60))
-    assert not any(module._forward_hooks or module._forward_pre_hooks for module in encoder.modules())
-
-
-def test_sparsity_of_known_activations() -> None:
-    even, one = sparsity(torch.ones(5, 16)), sparsity(torch.eye(16))
-    assert even.hoyer == pytest.approx(0)
-    assert even.silent == 0
-    assert one.hoyer == pytest.approx(1)
-    assert one.silent == pytest.approx(15 / 16)
-    assert sparsity(torch.zeros(2, 16)) == (1, 1)
-    z = torch.randn(8, 16)
-    assert sparsity(100 * z).hoyer == pytest.approx(sparsity(z).hoyer)
-
-
-def test_sparsity_is_that_of_the_activations_behind_gelu_at_valid_tokens() -> None:
-    encoder = models()[0].encoder
-    x, valid = torch.randn(3, 1, 60), torch.ones(3, 1, 60, dtype=torch.bool)
-    valid[0, :, 30:] = False
-    attend = encoder.token_valid(valid)
-    with torch.no_grad():
-        h = encoder.tokenizer(instance_normalize(x, valid))
-        h = h + sincos_positions(torch.arange(h.shape[1]), encoder.dim)
-        block = encoder.blocks[0]
-        h = h + block.attention(block.norm1(h), attend, None)
-        activations = torch.nn.functional.gelu(block.mlp[0](block.norm2(h)))[attend].double()
-    hoyer = (math.sqrt(128) - activations.norm(p=1, dim=1) / activations.norm(dim=1)) / (math.sqrt(128) - 1)
-    assert activation_sparsity(encoder, x, valid).hoyer == pytest.approx(float(hoyer.mean()), abs=1e-5)
-
-
-# Numbers
 
 
 def test_label_free_numbers_equal_direct_calls() -> None:
@@ -324,79 +160,3 @@ def test_the_plane_holds_most_of_the_variance() -> None:
     variances = plane(Z.astype(np.float32)).var(0)
     np.testing.assert_allclose(variances, np.sort(np.linalg.eigvalsh(np.cov(Z.T, bias=True)))[:-3:-1], rtol=1e-5)
     assert plane(np.ones((3, 1), np.float32)).tolist() == [[0, 0]] * 3
-
-
-# The page
-
-
-class Checker(HTMLParser):
-    """Sees tags that do not close, identifiers twice, and what a page would load."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.ids: list[str] = []
-        self.loads: list[str] = []
-        self.tags: list[str] = []
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.note(tag, attrs)
-        if tag not in ("meta", "br"):
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.note(tag, attrs)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def note(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        given = {name: value or "" for name, value in attrs}
-        self.ids += [given["id"]] if "id" in given else []
-        self.loads += [given[name] for name in ("src", "href", "xlink:href") if name in given]
-
-
-HEADINGS = ("Training", "Latents of the last level", "Map of the embeddings", "Accuracy of the frozen probe",
-            "Sparsity of activations", "Accuracy lost without single parts", "Numbers")  # fmt: skip
-
-
-def check_page(text: str) -> Checker:
-    seen = Checker(text)
-    assert seen.open == []
-    assert len(seen.ids) == len(set(seen.ids))
-    assert not {"script", "link", "img", "iframe", "object"} & set(seen.tags)
-    assert all(target.startswith("#") and target[1:] in seen.ids for target in seen.loads)
-    referred = {target[1:] for target in seen.loads} | set(re.findall(r"url\(#([^)]+)\)", text))
-    assert referred == set(seen.ids)
-    assert set(re.findall(r'https?://[^"\s<]*', text)) == {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
-    assert "@import" not in text
-    assert not re.search(r"url\((?!#)", text)
-    assert "#010203" not in text
-    return seen
-
-
-def test_the_page_has_every_figure_and_stands_alone() -> None:
-    model, untrained, config = models()
-    found = diagnose(model, untrained, split_of(), config.probe)
-    verdict = Verdict("dimensional-collapse", 3, None, "The last level uses 2.0 of 13.0 directions & <no> more.")
-    history = [EpochDiagnostics(0, effective_rank=13.0), EpochDiagnostics(1, 0.5, effective_rank=2.0)]
-    text = page(Subject("<run>", "waves", ("$calm$", "_worn"), verdict, history), found)
-    assert check_page(text).tags.count("svg") == 7
-    for heading in HEADINGS:
-        assert f"<h2>{heading}" in text
-    assert "13.0 directions &amp; &lt;no&gt; more." in text
-    assert "Diagnosis of &lt;run&gt;" in text
-    assert text.index("dimensional-collapse") < text.index("<svg")
-    for name in EXPLANATIONS:
-        assert f"<code>{name}</code>" in text
-    without_run = page(Subject("x", "waves", None, None, ()), found)
-    assert check_page(without_run).tags.count("svg") == 6
-    assert "no verdict" in without_run
-
-
-def test_every_explained_number_exists() -> None:
-    model, untrained, config = models()
-    assert set(EXPLANATIONS) <= set(diagnose(model, untrained, split_of(), config.probe).values())
