@@ -1,0 +1,99 @@
+"""Loops and parts of one's own: targets and schedules that are moved by hand, and how parts are called."""
+
+import pytest
+import torch
+from objectives import MASKS, build, gen, plain_model, ragged_valid, sines
+from torch import Tensor, nn
+
+from tsjepa.encoder import Encoder
+from tsjepa.masking import Mask, RampedMask, random_mask
+from tsjepa.objective import JEPA, ContextLoss
+from tsjepa.regularizers import VICReg
+from tsjepa.tokenizers import LinearPatches
+
+
+def test_a_loop_of_ones_own_moves_target_and_schedules() -> None:
+    model = build("ema", "random", "mask.final_ratio=0.7", "loss.context_weight=0.5", "target.momentum=0.9")
+    start = [weight.clone() for weight in model.target.parameters()]
+    optimizer, x = torch.optim.AdamW(model.parameters(), lr=1e-3), sines(4)
+    hidden, context = [], []
+    for step in range(3):
+        model.advance(step, total=3)
+        out = model(x, gen(step))
+        out.loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        model.update_target(step, total=3)
+        hidden.append(model.draw_mask.progress)
+        context.append(out.terms["context"].item())
+    assert hidden == [0, 1 / 3, 2 / 3]
+    assert context[0] == 0 < min(context[1:])
+    assert all(not torch.equal(*pair) for pair in zip(start, model.target.parameters(), strict=True))
+
+
+def test_a_ratio_that_moves_is_the_first_at_the_first_step_and_the_last_after_the_last() -> None:
+    ratios = []
+
+    def draw(rows: int, n: int, generator: torch.Generator, valid: Tensor | None, *, ratio: float) -> Mask:
+        ratios.append(ratio)
+        return random_mask(rows, n, generator, valid, ratio=ratio)
+
+    model = plain_model()
+    model.draw_mask = RampedMask(draw, 0.2, 0.7)
+    for step in (0, 9, 10):
+        model.advance(step, 10)
+        model(sines(2), gen())
+    assert ratios == pytest.approx([0.2, 0.65, 0.7])
+
+
+class Ahead(nn.Module):
+    """A predictor of one's own: the mean of what is seen, at each position that is asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.map, self.asked = nn.Linear(8, 8), []
+
+    def forward(self, context: Tensor, mask: Mask, *, everywhere: bool = False) -> Tensor:
+        self.asked.append(everywhere)
+        count = mask.target.shape[1] + everywhere * mask.context.shape[1]
+        return self.map(context.mean(1, keepdim=True)).expand(-1, count, -1)
+
+
+class Unaware(Ahead):
+    """The same for an objective without a context loss."""
+
+    def forward(self, context: Tensor, mask: Mask) -> Tensor:  # type: ignore[override]
+        return super().forward(context, mask)
+
+
+class Counting(nn.Module):
+    """A projector of one's own that notes which tokens it was told of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.map, self.told = nn.Linear(8, 5), []
+
+    def forward(self, tokens: Tensor, valid: Tensor | None = None) -> Tensor:
+        assert tokens.ndim == 3
+        assert valid is None or valid.shape == tokens.shape[:2]
+        self.told.append(valid)
+        return self.map(tokens)
+
+
+@pytest.mark.parametrize("regularizer", [None, VICReg()])
+@pytest.mark.parametrize("gaps", [False, True])
+@pytest.mark.parametrize("everywhere", [False, True])
+def test_parts_of_ones_own_are_called_as_is_documented(
+    everywhere: bool, gaps: bool, regularizer: nn.Module | None
+) -> None:
+    encoder, x = Encoder(LinearPatches(6, 8), depth=1, heads=2), sines(8)
+    predictor, projector = Ahead() if everywhere else Unaware(), Counting() if gaps else nn.Linear(8, 5)
+    loss = ContextLoss(0.5, warmup=0.0) if everywhere else None
+    parts = {"projector": projector, "regularizer": regularizer, "context_loss": loss}
+    model = JEPA(encoder, predictor, mask=MASKS["random"], **parts)
+    out = model(x, gen(), ragged_valid(8) if gaps else None)
+    out.loss.backward()
+    assert out.loss.isfinite()
+    assert all(p.grad.any() for part in (encoder, predictor, projector) for p in part.parameters())
+    assert predictor.asked == [everywhere]
+    assert not gaps or all(valid is not None for valid in projector.told)
