@@ -1,0 +1,65 @@
+"""Figures and the page of the collapse study."""
+
+import base64
+import math
+import re
+
+from matplotlib.axes import Axes
+from studies import NAMES, by_decay, dip, make_run
+
+from tsjepa.evaluation.claims import judge_claims
+from tsjepa.evaluation.rows import Arm, Run
+from tsjepa.evaluation.study_figures import figures, image, safe
+from tsjepa.evaluation.study_page import page
+
+
+def test_figures_are_the_same_bytes_each_time() -> None:
+    runs = [*by_decay(lambda place, arm, seed: make_run(arm, seed, **dip(place, 8))), make_run(Arm(0.9999), **dip(2))]
+    drawn = figures(runs)
+    assert set(drawn) == {"curves-pump", "masks-pump", "phase", "masking"}
+    masks = [make_run(Arm(0.998, *kind), **dip(2)) for kind in (("block", 0.7), ("bernoulli", 0.7), ("random", 0.3))]
+    (legend,) = figures([*masks, make_run(Arm(0.9), **dip(2))])["masks-pump"].legends
+    assert [text.get_text() for text in legend.get_texts()] == ["bernoulli 0.7", "block 0.7", "random 0.3"]
+    assert image(drawn["phase"], "svg") == image(figures(runs)["phase"], "svg")
+    assert image(drawn["phase"], "png").startswith(b"\x89PNG")
+    assert safe("../a b") == "___a_b"
+
+
+def test_two_data_sets_have_figures_of_their_own_however_alike_their_names() -> None:
+    runs = [make_run(Arm(0.9), **dip(2))._replace(data=name) for name in ("p/q.npz", "p_q.npz", "pump")]
+    drawn = set(figures(runs))
+    assert len([name for name in drawn if name.startswith("curves-p_q_npz-")]) == 2
+    assert "curves-pump" in drawn
+
+
+def test_runs_of_two_measurements_are_drawn_and_empty_panels_say_why() -> None:
+    def short(decay: float, gap: float) -> Run:
+        curves = {"probe": (0.8, 0.7), "gap": (0.0, gap), "loss": (math.nan, 0.5), "rank": (9.0, 8.0)}
+        return make_run(Arm(decay), every=20, **curves)
+
+    drawn = figures([short(0.9, 8.9), short(0.998, 9.1)])
+    loss, probe, gap, _ = drawn["curves-pump"].axes
+    assert [line.get_marker() for line in (*loss.lines, *gap.lines)] == ["o"] * 4
+    assert [line.get_marker() for line in probe.lines] == [""] * 2
+    drawn["curves-pump"].canvas.draw()
+    written = [text.get_text() for text in (*gap.get_yticklabels(), *gap.get_yticklabels(minor=True))]
+    assert any(written)
+    assert not any("10^" in text for text in written)
+    assert said(drawn["phase"].axes[0]) == []
+    assert said(drawn["masking"].axes[0]) == ["no such run was as long as the memory of its EMA"]
+    assert [said(axes) for axes in figures([short(0.9, 8.9)])["masks-pump"].axes] == [["no such run"]] * 4
+
+
+def said(axes: Axes) -> list[str]:
+    return [text.get_text() for text in axes.texts]
+
+
+def test_the_page_escapes_names_and_needs_nothing_beside_it() -> None:
+    run = make_run(data="<b>&pump")
+    text = page([run, make_run(Arm(0.9999))], judge_claims([run]), {"phase": b"<svg/>"})
+    assert "<b>&pump" not in text
+    assert "&lt;b&gt;&amp;pump" in text
+    assert base64.b64encode(b"<svg/>").decode() in text
+    assert not re.search(r"(src|href)=\"(?!data:)|<script|url\(", text)
+    assert "pump at decay 0.9999, random 0.7" in text
+    assert text.count("<article") == len(NAMES)
