@@ -1,0 +1,91 @@
+"""Ids and times in the index of a table: as columns, as levels, and rows that are only numbered."""
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from in_containers import LENGTHS, long_log, series, tables, wide_log
+
+from tsjepa.containers import to_panel
+
+TIMES = {
+    "datetime": lambda n: pd.date_range("2024-01-01", periods=n, freq="s"),
+    "period": lambda n: pd.period_range("2024-01-01", periods=n, freq="s"),
+    "timedelta": lambda n: pd.timedelta_range("0s", periods=n, freq="s"),
+    "arrow": lambda n: pd.array(pd.date_range("2024-01-01", periods=n), pd.ArrowDtype(pa.timestamp("ns"))),
+}
+
+
+@pytest.mark.parametrize("name", [None, "when", "timestamp"])
+@pytest.mark.parametrize("times", TIMES)
+def test_an_index_of_times_makes_one_series_of_a_log(times, name):
+    x = series()["fan"]
+    log = tables({"fan": x})[0].set_index(pd.Index(TIMES[times](x.shape[1]), name=name))
+    for table in (log, log[::-1], [log[::-1]]):
+        panel = to_panel(table)
+        assert (panel.channels, panel.ids) == (("flow", "heat"), None)
+        np.testing.assert_array_equal(panel.series, [x])
+
+
+def test_an_index_whose_name_is_a_time_is_one_like_the_column():
+    log = wide_log(series()).assign(Cycle=lambda log: log.index[::-1]).drop(columns=["id", "timestamp"])
+    expected = to_panel(log)
+    assert expected.channels == ("flow", "heat")
+    np.testing.assert_array_equal(to_panel(log.set_index("Cycle")).series, expected.series)
+    named = to_panel(log.rename(columns={"Cycle": "n"}).set_index("n"), time="n")
+    np.testing.assert_array_equal(named.series, expected.series)
+    categories = log.set_index("Cycle")
+    categories.columns = pd.CategoricalIndex(categories.columns)
+    np.testing.assert_array_equal(to_panel(categories).series, expected.series)
+
+
+@pytest.mark.parametrize("container", [wide_log, long_log])
+def test_an_index_of_ids_is_one_like_the_column(container):
+    log = container(series()).rename(columns={"id": "Machine"})
+    log["timestamp"] = pd.date_range("2024-01-01", periods=len(log), freq="s")  # one clock that runs on
+    if container is long_log:
+        log["timestamp"] = log["timestamp"].to_numpy()[log.groupby("channel").cumcount()]
+    expected, panel = to_panel(log), to_panel(log.set_index("Machine"))
+    assert list(panel.ids) == list(LENGTHS)
+    for found, wanted in zip(panel.series, expected.series, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+    named = to_panel(log.rename(columns={"Machine": "plant"}).set_index("plant"), id="plant")
+    assert list(named.ids) == list(LENGTHS)
+
+
+def test_rows_that_are_numbered_are_those_of_one_series_and_cases_stay_cases():
+    log = wide_log(series()).query("id == 'fan'").drop(columns="id").rename_axis("id")
+    np.testing.assert_array_equal(to_panel(log).series, [series()["fan"]])
+    cases = pd.DataFrame(np.zeros((3, 4)), index=pd.Index([7, 8, 8], name="case_id"))
+    assert to_panel(cases).series is cases
+    kept = wide_log(series()).set_index("id", drop=False)
+    assert list(to_panel(kept).ids) == list(LENGTHS)
+
+
+@pytest.mark.parametrize("names", [("timestamp", "machine"), ("Time", "unit_id"), ("when", "id"), ("when", "plant")])
+def test_levels_of_an_index_are_taken_by_name_where_they_are_the_other_way_round(names):
+    swapped = wide_log(series()).set_index(["timestamp", "id"]).rename_axis(names)
+    panel = to_panel(swapped, id=names[1])
+    assert list(panel.ids) == list(LENGTHS)
+    for found, expected in zip(panel.series, series().values(), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_levels_of_an_index_of_other_names_are_instance_and_time():
+    days = pd.DataFrame(
+        {"load": np.arange(6.0)},
+        index=pd.MultiIndex.from_product([pd.date_range("2024-01-01", periods=2), range(3)], names=["date", "hour"]),
+    )
+    np.testing.assert_array_equal(to_panel(days).series, [[[0, 1, 2]], [[3, 4, 5]]])
+
+
+@pytest.mark.parametrize("name", ["cycle", "time", "date"])
+def test_rows_of_time_points_stay_cases_whatever_their_index_is_called(name):
+    X = pd.DataFrame(np.random.default_rng(0).normal(size=(5, 8))).rename_axis(index=name)
+    assert len(to_panel(X).series) == 5
+
+
+def test_times_in_the_index_and_in_a_column_are_no_channel_in_a_list_either():
+    times = pd.date_range("2024-01-01", periods=4, freq="s")
+    frame = pd.DataFrame({"timestamp": times, "flow": np.arange(4.0)}, index=times)
+    assert to_panel([frame]).channels == to_panel(frame).channels == ("flow",)
