@@ -14,3 +14,9 @@ def _seed() -> None:
     """Make weights and inputs drawn from torch's global generator independent of the order of tests."""
     if "torch" in sys.modules:
         sys.modules["torch"].manual_seed(0)
+
+
+@pytest.fixture
+def quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do not wait until what is written is on the disk."""
+    monkeypatch.setattr(os, "fsync", lambda file: None)

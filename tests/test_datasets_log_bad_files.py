@@ -1,0 +1,207 @@
+"""Files of a log that are empty, damaged, of another kind, or disagree; and disks and caches that fail."""
+
+import errno
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from bad_logs import TEN, refused, saved, steady
+
+from tsjepa.datasets import DataError
+from tsjepa.datasets.log_store import RowFiles
+from tsjepa.datasets.logs import LogWindows, load_log
+
+
+def two_files(folder: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> Path:
+    log = steady()
+    saved(log[log["unit"] == "a"], folder / "log/a.parquet")
+    saved(change(log[log["unit"] == "b"]), folder / "log/b.parquet")
+    return folder / "log"
+
+
+def in_zone(log: pd.DataFrame) -> pd.DataFrame:
+    return log.assign(time=log["time"].dt.tz_localize("UTC"))
+
+
+def as_number(log: pd.DataFrame) -> pd.DataFrame:
+    return log.assign(time=log["time"].astype("int64"))
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (in_zone, "column 'time' has a time zone in {b} and none in {a}; give all files a zone or none"),
+        (as_number, "column 'time' holds timestamps in {a} and numbers in {b}; write one kind in all files"),
+        (lambda log: log.assign(unit=7), "column 'unit' is "),
+        (lambda log: log.drop(columns="volt"), "{b} has no column 'volt', which {a} has; add it, or leave it out"),
+    ],
+)
+def test_files_that_disagree(tmp_path: Path, change: Callable[[pd.DataFrame], pd.DataFrame], sentence: str) -> None:
+    folder = two_files(tmp_path, change)
+    assert refused(folder).startswith(sentence.format(a=folder / "a.parquet", b=folder / "b.parquet"))
+
+
+def test_labels_that_only_the_first_file_has(tmp_path: Path) -> None:
+    folder = two_files(tmp_path, lambda log: log)
+    saved(steady().assign(unit="a", anomaly=0)[:5], folder / "a.parquet")
+    assert refused(folder).endswith("add it, or leave it out by --label ''")
+
+
+def test_a_column_that_only_the_second_file_has(tmp_path: Path) -> None:
+    folder = two_files(tmp_path, lambda log: log.assign(heat=1.0))
+    assert refused(folder).startswith(f"{folder / 'a.parquet'} has no column 'heat', which {folder / 'b.parquet'} has")
+
+
+def test_seconds_in_one_file_and_milliseconds_in_another(tmp_path: Path) -> None:
+    log = steady().assign(time=np.tile(np.arange(40), 2))
+    saved(log[:40], tmp_path / "log/a.parquet")
+    saved(log[40:].assign(time=log["time"][40:] * 1000), tmp_path / "log/b.parquet")
+    assert "as seconds and milliseconds would; bring all files to one unit" in refused(tmp_path / "log")
+
+
+def test_empty_files_are_passed_over_and_said(tmp_path: Path) -> None:
+    folder = two_files(tmp_path, lambda log: log)
+    (folder / "c.parquet").touch()
+    (folder / "d.csv").write_text("unit,time,flow,volt\n")
+    saved(steady()[:0], folder / "e.parquet")
+    (folder / "readme.txt").write_text("notes")
+    found = load_log(folder, windowing=TEN, cache_dir=tmp_path / "cache")
+    assert found.n_series == 2
+    assert {
+        f"{folder / 'c.parquet'} is empty: passed over",
+        f"{folder / 'd.csv'} has no rows: passed over",
+        f"{folder / 'e.parquet'} has no rows: passed over",
+        "1 file of other kinds not read: readme.txt",
+    } <= set(found.notes)
+
+
+def test_nothing_to_read(tmp_path: Path) -> None:
+    (tmp_path / "empty.csv").touch()
+    assert "is empty; copy or export it again" in refused(tmp_path / "empty.csv")
+    with pytest.raises(DataError, match="a log has no name"):
+        load_log(" ", cache_dir=tmp_path / "cache")
+    assert "does not exist; check the spelling" in refused(tmp_path / "none.parquet")
+    (tmp_path / "folder").mkdir()
+    assert "holds no file that a log can be read from" in refused(tmp_path / "folder")
+    nothing = steady().assign(flow=np.nan, volt=np.nan)
+    assert "no channel of the log has a value" in refused(saved(nothing, tmp_path / "nothing.parquet"))
+
+
+def test_files_that_are_damaged(tmp_path: Path) -> None:
+    (tmp_path / "text.parquet").write_text("no Parquet")
+    assert f"{tmp_path / 'text.parquet'} cannot be read" in refused(tmp_path / "text.parquet")
+    path = saved(steady(), tmp_path / "log.csv")
+    path.write_text(path.read_text() + "b,2026-03-02 00:00:00\n")
+    assert f"{path} cannot be read" in refused(path)
+
+
+@pytest.mark.parametrize("above", ["Station: X\nDevice: Y\n\n", "Pump, hall 3\n", "a,b,c,d,e\nDevice,7\n"])
+def test_lines_above_the_names_of_columns(tmp_path: Path, above: str) -> None:
+    path = saved(steady(), tmp_path / "log.csv")
+    path.write_text(above + path.read_text())
+    assert refused(path) == (
+        f"{path}, line {above.count(chr(10)) + 1}: the names of columns, 'unit,time,flow,volt', have to come first; "
+        "delete the lines above them"
+    )
+
+
+def test_rows_that_are_longer_than_the_names_are_no_names(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("time,flow\n" + "".join(f"{at},{at}.5,\n" for at in range(40)))
+    assert "Expected 2 columns, got 3" in refused(path)
+
+
+def test_a_stream_in_the_place_of_a_file(tmp_path: Path) -> None:
+    path, table = tmp_path / "log.arrow", pa.Table.from_pandas(steady())
+    with pa.ipc.new_stream(path, table.schema) as stream:
+        stream.write_table(table)
+    assert refused(path) == (
+        f"{path} is an Arrow stream, which has no table of its parts; write it as an Arrow file (pyarrow.ipc.new_file, "
+        "or write_ipc of polars)"
+    )
+
+
+def damage(path: Path, group: int, column: str) -> None:
+    """Overwrite the pages of one column chunk."""
+    metadata = pq.read_metadata(path)
+    chunk = metadata.row_group(group).column(metadata.schema.names.index(column))
+    content = bytearray(path.read_bytes())
+    first = chunk.dictionary_page_offset or chunk.data_page_offset
+    content[first : first + chunk.total_compressed_size] = b"\xff" * chunk.total_compressed_size
+    path.write_bytes(content)
+
+
+def test_a_damaged_row_group(tmp_path: Path) -> None:
+    path = saved(steady(), tmp_path / "log.parquet")
+    damage(path, 3, "flow")
+    assert f"{path}, rows 49 to 64 (row group 3, from 0) cannot be read" in refused(path)
+
+
+def test_what_was_read_before_the_damage_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tsjepa.datasets.log_place.JOURNAL_BYTES", 0)
+    folder = two_files(tmp_path, lambda log: log)
+    whole = (folder / "b.parquet").read_bytes()
+    damage(folder / "b.parquet", 0, "flow")
+    with pytest.raises(DataError, match=r"b\.parquet, rows 1 to 16"):
+        load_log(folder, windowing=TEN, cache_dir=tmp_path / "cache")
+    assert len(list(tmp_path.glob("cache/*.partial/done/*.json"))) == 1
+    (folder / "b.parquet").write_bytes(whole)
+    read: list[str] = []
+    monkeypatch.setattr("tsjepa.datasets.log_place.read_rows", spied(read))
+    load_log(folder, windowing=TEN, cache_dir=tmp_path / "cache")
+    assert read == ["b.parquet"]
+
+
+def spied(read: list[str]) -> Callable[..., Any]:
+    from tsjepa.datasets.log_values import read_rows
+
+    def spy(layout: Any, piece: Any, with_values: bool) -> Any:
+        read.append(Path(piece.file.key).name)
+        return read_rows(layout, piece, with_values)
+
+    return spy
+
+
+def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = saved(steady(), tmp_path / "log.parquet")
+
+    def fail(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr(os, "fsync", fail)
+        assert "is full; free some space, or choose another by --cache-dir: what is finished is kept" in refused(path)
+    usage = shutil.disk_usage(tmp_path)
+    with monkeypatch.context() as full:
+        full.setattr(shutil, "disk_usage", lambda _: usage._replace(free=0))
+        shutil.rmtree(tmp_path / "cache")
+        assert "has room for 0.0 GB, and the log needs 0.0 GB there" in refused(path)
+    assert load_log(path, windowing=TEN, cache_dir=tmp_path / "cache").n_cases == 8
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    path = saved(steady(), tmp_path / "log.parquet")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match=r"cannot be written .*--cache-dir"):
+        load_log(path, windowing=TEN, cache_dir=tmp_path / "file")
+
+
+def test_a_cache_that_was_cut_short(tmp_path: Path) -> None:
+    path = saved(steady(), tmp_path / "log.parquet")
+    found: LogWindows = load_log(path, windowing=TEN, cache_dir=tmp_path / "cache")
+    values = next(tmp_path.glob("cache/log-*/values"))
+    os.truncate(values, 0)
+    with pytest.raises(DataError, match="shorter than it should be"):
+        found.take(np.array([0]))
+    with (
+        RowFiles(values.parent, found._rows.fields) as rows,
+        pytest.raises(DataError, match="shorter than it should be"),
+    ):
+        rows.read(0, 3)

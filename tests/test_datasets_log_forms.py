@@ -1,0 +1,119 @@
+"""Forms that a log comes in: folders, patterns, addresses, Arrow files, lists; and what is none."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from steady_logs import saved, steady
+
+from tsjepa.datasets import DataError
+from tsjepa.datasets.logs import Columns, Windowing, is_log, load_log, split_by_group
+
+pytestmark = pytest.mark.usefixtures("quick_disk")
+
+
+def test_units_of_timestamps_are_brought_together(tmp_path: Path) -> None:
+    log = steady()
+    for unit, rows in log.groupby("unit"):
+        saved(
+            rows.assign(time=rows["time"].dt.as_unit("ns" if unit == "a" else "ms")), tmp_path / f"log/{unit}.parquet"
+        )
+    found = load_log(tmp_path / "log", windowing=Windowing(10), cache_dir=tmp_path / "cache")
+    assert found.index().to_pandas()["end"].tolist() == [t for _ in "ab" for t in steady()["time"][9:100:10]]
+
+
+def test_folders_name_columns_and_files_may_name_ids(tmp_path: Path) -> None:
+    for unit in (3, 10):
+        saved(steady(units="a").drop(columns="unit"), tmp_path / f"log/machine={unit}/part.parquet")
+    by_folder = load_log(tmp_path / "log", windowing=Windowing(50), cache_dir=tmp_path / "cache")
+    assert by_folder.index().to_pydict()["id"] == [3, 3, 10, 10]
+    saved(steady(units="a").drop(columns="unit"), tmp_path / "runs/good/1.csv")
+    saved(steady(units="a").drop(columns="unit"), tmp_path / "runs/bad/1.csv")
+    by_file = load_log(tmp_path / "runs", windowing=Windowing(50), cache_dir=tmp_path / "cache")
+    assert by_file.index().to_pydict()["id"] == ["bad/1.csv"] * 2 + ["good/1.csv"] * 2
+    assert "no id column: each file is one series, its path is the id" in by_file.notes
+
+
+def test_lists_are_series(tmp_path: Path) -> None:
+    lists = [[1.0, 2.0, 3.0], [4.0, None], [6.0, 7.0, 8.0]]
+    table = pa.table({"who": ["x", "y", "x"], "activity": ["walk", "run", "walk"], "c0": lists, "c1": lists})
+    pq.write_table(table, tmp_path / "lists.parquet")
+    assert is_log(tmp_path / "lists.parquet")
+    found = load_log(tmp_path / "lists.parquet", Columns(group="who"), cache_dir=tmp_path / "cache")
+    values, valid = found.take(np.arange(3))
+    assert valid is not None
+    assert values[:, 1].tolist() == [[1, 2, 3], [4, 0, 0], [6, 7, 8]]
+    assert valid[1, 0].tolist() == [True, False, False]
+    assert found.labels().tolist() == ["walk", "run", "walk"]
+    assert found.index().to_pydict()["id"] == [0, 1, 2]
+    train, test = split_by_group(found, 0.5)
+    assert {tuple(train.series), tuple(test.series)} == {(0, 2), (1,)}
+
+
+def test_what_is_a_log(tmp_path: Path) -> None:
+    table = saved(pd.DataFrame({"t0": [1.0], "t1": [2.0], "label": ["a"]}), tmp_path / "table.csv")
+    assert not is_log(table)
+    assert is_log(saved(steady(), tmp_path / "log.csv"))
+    assert is_log(tmp_path)
+    assert is_log(str(tmp_path / "*.csv"))
+    assert not is_log(tmp_path / "nothing.csv")
+    assert not is_log("FordA")
+
+
+def test_a_folder_of_results_is_no_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved(steady(), tmp_path / "GunPoint/metrics.csv")
+    monkeypatch.chdir(tmp_path)
+    assert not is_log("GunPoint")
+    assert is_log("./GunPoint")
+
+
+def test_addresses_and_patterns_name_the_same_log(tmp_path: Path) -> None:
+    for unit, rows in steady().groupby("unit"):
+        saved(rows, tmp_path / f"log/{unit}.parquet")
+    saved(steady(units="c"), tmp_path / "log/c.csv")
+    sources = (tmp_path / "log/*.parquet", f"file://{tmp_path}/log/*.parquet", f"file://{tmp_path}/log/a.parquet")
+    sizes = [load_log(at, windowing=Windowing(10), cache_dir=tmp_path / "cache").n_cases for at in sources]
+    assert sizes == [20, 20, 10]
+    with pytest.raises(DataError, match="cannot be looked up"):
+        load_log("nowhere://log/a.parquet", windowing=Windowing(10), cache_dir=tmp_path / "cache")
+
+
+def test_arrow_files_are_read(tmp_path: Path) -> None:
+    table = pa.Table.from_pandas(steady(), preserve_index=False)
+    with pa.OSFile(str(tmp_path / "log.arrow"), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table, 30)
+    found = load_log(tmp_path / "log.arrow", windowing=Windowing(50), cache_dir=tmp_path / "cache")
+    assert found.take(np.array([3])).values[0, 0].tolist() == list(range(51, 101))
+
+
+@pytest.mark.parametrize("name", ["unit", "time", "mode"])
+def test_dictionaries_of_string_views_are_read(tmp_path: Path, name: str) -> None:
+    """As polars writes a Categorical into an Arrow file."""
+    table = pa.Table.from_pandas(steady().assign(mode="7.5"), preserve_index=False)
+    words = table[name].cast(pa.string()).combine_chunks().dictionary_encode()
+    views = pa.DictionaryArray.from_arrays(words.indices.cast(pa.uint32()), words.dictionary.cast(pa.string_view()))
+    table = table.set_column(table.schema.get_field_index(name), name, views)
+    with pa.OSFile(str(tmp_path / "log.arrow"), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table, 30)
+    found = load_log(tmp_path / "log.arrow", windowing=Windowing(50), cache_dir=tmp_path / "cache")
+    assert (found.columns.id, found.columns.time, found.channels) == ("unit", "time", ("flow", "volt", "mode"))
+    assert found.take(np.array([3])).values[0, ::2, -1].tolist() == [100, 7.5]
+
+
+def test_a_file_of_polars_is_read(tmp_path: Path) -> None:
+    frame = pl.from_pandas(steady()).with_columns(pl.col("unit").cast(pl.Categorical))
+    frame.write_ipc(tmp_path / "log.arrow")
+    found = load_log(tmp_path / "log.arrow", windowing=Windowing(50), cache_dir=tmp_path / "cache")
+    assert set(found.index().to_pydict()["id"]) == set(steady()["unit"])
+
+
+def test_files_may_be_one_series(tmp_path: Path) -> None:
+    log = steady(20, "a").drop(columns="unit")
+    saved(log[:8], tmp_path / "log/0.csv")
+    saved(log[8:], tmp_path / "log/1.csv")
+    found = load_log(tmp_path / "log", Columns(id=""), Windowing(10), cache_dir=tmp_path / "cache")
+    assert found.index().to_pydict()["last_row"] == [9, 19]

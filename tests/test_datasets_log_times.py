@@ -1,0 +1,125 @@
+"""Times of a log: zones, numbers, steps that differ, a grid of their own, and rows in order where there are none."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from steady_logs import START, saved, steady
+
+from tsjepa.datasets import DataError
+from tsjepa.datasets.log_fingerprint import difference
+from tsjepa.datasets.log_runs import load_runs
+from tsjepa.datasets.logs import Windowing, load_log
+
+pytestmark = pytest.mark.usefixtures("quick_disk")
+
+
+def test_a_zone_is_turned_into_utc(tmp_path: Path) -> None:
+    log = steady()
+    log["time"] = log["time"].dt.tz_localize("Europe/Berlin")
+    found = load_log(saved(log, tmp_path / "log.parquet"), windowing=Windowing(10), cache_dir=tmp_path / "cache")
+    assert str(found.index().schema.field("start").type) == "timestamp[us, tz=UTC]"
+    assert found.index().to_pandas()["start"][0] == START.tz_localize("Europe/Berlin")
+
+
+def test_zones_in_text_are_understood(tmp_path: Path) -> None:
+    log = steady(20, "a").assign(time=lambda rows: rows["time"].dt.strftime("%Y-%m-%dT%H:%M:%S+01:00"))
+    for path in (saved(log, tmp_path / "log.csv"), saved(log, tmp_path / "log.parquet")):
+        found = load_log(path, windowing=Windowing(10), cache_dir=tmp_path / "cache")
+        assert found.index().to_pandas()["start"][0] == START.tz_localize("Etc/GMT-1")
+
+
+def test_times_are_guessed_by_type_before_doubtful_names(tmp_path: Path) -> None:
+    log = steady().rename(columns={"time": "logged", "volt": "time_left"})
+    found = load_log(saved(log, tmp_path / "log.parquet"), windowing=Windowing(10), cache_dir=tmp_path / "cache")
+    assert (found.columns.time, found.channels) == ("logged", ("flow", "time_left"))
+    with pytest.raises(DataError, match="'logged', 'written' all hold times"):
+        load_log(saved(log.assign(written=log["logged"]), tmp_path / "other.parquet"), cache_dir=tmp_path / "cache")
+
+
+def test_resampling_is_said_and_keeps_gaps(tmp_path: Path) -> None:
+    log = steady(10, "a", "2s")
+    log.loc[5:, "time"] += pd.Timedelta("100s")
+    found = load_log(
+        saved(log, tmp_path / "log.parquet"), windowing=Windowing(4, resample="1s"), cache_dir=tmp_path / "cache"
+    )
+    values = found.take(np.arange(found.n_cases)).values[:, 0]
+    assert values.tolist() == [
+        [0, 0.5, 1, 1.5],
+        [2, 2.5, 3, 3.5],
+        [2.5, 3, 3.5, 4],
+        [5, 5.5, 6, 6.5],
+        [7, 7.5, 8, 8.5],
+        [7.5, 8, 8.5, 9],
+    ]
+    assert found.index().to_pydict()["last_row"] == [1, 3, 4, 6, 8, 9]
+    assert any(note.startswith("resampled to a grid of 1 s, by straight lines") for note in found.notes)
+
+
+def test_without_times_rows_are_in_order_as_they_stand(tmp_path: Path) -> None:
+    log = saved(steady(10).drop(columns="time"), tmp_path / "log.parquet")
+    found = load_log(log, windowing=Windowing(4), cache_dir=tmp_path / "cache")
+    assert found.index().to_pydict()["start"] == [0, 4, 6, 10, 14, 16]
+    assert "no time column: rows are taken to be in order and evenly spaced" in found.notes
+
+
+def parts(log: pd.DataFrame, folder: Path, *suffixes: str) -> Path:
+    """Save twelve parts of a log under numbers without zeros, in turn as files of some kinds."""
+    for at, rows in enumerate(np.array_split(np.arange(len(log)), 12), 1):
+        saved(log.iloc[rows], folder / f"part-{at}{suffixes[at % len(suffixes)]}")
+    return folder
+
+
+@pytest.mark.parametrize("suffixes", [(".csv",), (".parquet",), (".parquet", ".csv")])
+def test_without_times_files_go_on_by_their_numbers(tmp_path: Path, suffixes: tuple[str, ...]) -> None:
+    log = steady(60, "ab").drop(columns="time").sort_values("flow", kind="stable", ignore_index=True)
+    folder = parts(log, tmp_path / "log", *suffixes)
+    found = load_log(folder, windowing=Windowing(60), cache_dir=tmp_path / "cache")
+    flow = found.take(np.array([0, 1])).values[:, 0]
+    np.testing.assert_array_equal(flow, [log.loc[log["unit"] == unit, "flow"] for unit in "ab"])
+    places = [np.flatnonzero(log["unit"] == unit) for unit in "ab"]
+    index = found.index().to_pydict()
+    assert [index["start"], index["end"]] == [[own[at] for own in places] for at in (0, -1)]
+    first, last = (next(folder.glob(f"part-{at}.*")) for at in (1, 12))
+    assert f"rows go on from file to file in the order of their names, {first} first and {last} last" in found.notes
+    order = load_runs(folder, cache_dir=tmp_path / "cache").file_order()
+    np.testing.assert_array_equal(order.argsort(), np.concatenate(places))
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_without_times_each_machine_may_have_its_file(tmp_path: Path, suffix: str) -> None:
+    for unit, rows in steady(20).drop(columns="time").groupby("unit"):
+        saved(rows, tmp_path / f"log/{unit}{suffix}")
+    found = load_log(tmp_path / "log", windowing=Windowing(20), cache_dir=tmp_path / "cache")
+    assert found.index().to_pydict()["last_row"] == [19] * found.n_series
+
+
+@pytest.mark.parametrize("timed", [True, False])
+def test_what_was_read_by_letters_before_is_known_if_it_is_another_log(
+    tmp_path: Path, timed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = parts(steady(60, "a").drop(columns=[] if timed else ["time"]), tmp_path / "log", ".parquet")
+    with monkeypatch.context() as before:
+        before.setattr("tsjepa.datasets.log_files.by_numbers", lambda path: path)
+        old = load_log(folder, windowing=Windowing(10), cache_dir=tmp_path / "cache").fingerprint()
+    new = load_log(folder, windowing=Windowing(10), cache_dir=tmp_path / "cache").fingerprint()
+    assert difference(old, new) == (None if timed else "its values are others")
+
+
+@pytest.mark.parametrize("time", [[0.0, 0.5, 1.0, 9.0, 9.5], [0, 1, 2, 30, 31]])
+def test_times_may_be_numbers(tmp_path: Path, time: list[float]) -> None:
+    log = steady(5, "a").assign(time=time)
+    found = load_log(saved(log, tmp_path / "log.csv"), windowing=Windowing(2), cache_dir=tmp_path / "cache")
+    assert found.index().to_pydict()["start"] == [time[0], time[1], time[3]]
+    coarse = Windowing(2, resample=str(2 * time[1]), fill="previous", max_gap=4)
+    values = load_log(tmp_path / "log.csv", windowing=coarse, cache_dir=tmp_path / "cache").take(np.arange(2)).values
+    assert values[:, 0].tolist() == [[0, 2], [3, 0]]
+
+
+def test_steps_that_differ_are_said(tmp_path: Path) -> None:
+    log = pd.concat([steady(20, "a"), steady(20, "b", "7s")], ignore_index=True)
+    log.loc[10:19, "time"] += pd.Timedelta("3s")
+    found = load_log(saved(log, tmp_path / "log.parquet"), windowing=Windowing(5), cache_dir=tmp_path / "cache")
+    assert "the median step of time is 1 s in one series and 7 s in another: points mean different times" in found.notes
+    assert any(note.startswith("2.5 % of the steps of time differ from the median step") for note in found.notes)
