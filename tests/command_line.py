@@ -20,9 +20,9 @@ def tsjepa(*words: str, text: str | None = None) -> Result:
     return result
 
 
-def found(*words: str) -> dict[str, Any]:
+def found(*words: str, text: str | None = None) -> dict[str, Any]:
     """Return the one JSON object of a command that succeeds."""
-    result = tsjepa(*words, "--json")
+    result = tsjepa(*words, "--json", text=text)
     assert result.exit_code == 0, result.output
     return dict(json.loads(result.stdout))
 

@@ -1,7 +1,9 @@
-"""What all tests share."""
+"""What all tests share, and runs that the tests of several files copy."""
 
 import os
+import shutil
 import sys
+from pathlib import Path
 
 # before torch is imported, here and in the processes that tests start: tests run side by side, one thread each
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -20,3 +22,25 @@ def _seed() -> None:
 def quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do not wait until what is written is on the disk."""
     monkeypatch.setattr(os, "fsync", lambda file: None)
+
+
+@pytest.fixture(scope="session")  # here and not beside its helpers: one that files import is made anew for each of them
+def trained_detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import detecting
+
+    return detecting.train(tmp_path_factory.mktemp("detector"))
+
+
+@pytest.fixture
+def with_detector(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, trained_detector: Path) -> None:
+    """Work in a folder of one's own with a world model, its training log, and a log to score."""
+    import detecting
+
+    go_to_copy(trained_detector, tmp_path, monkeypatch)
+    detecting.write_test_log()
+
+
+def go_to_copy(source: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+    shutil.copytree(source, folder, dirs_exist_ok=True)
+    monkeypatch.chdir(folder)

@@ -1,0 +1,229 @@
+"""`tsjepa detect --follow`: rows that are appended are scored once each, and as a batch scores them."""
+
+import os
+import signal
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from command_line import found, tsjepa
+from detecting import WORDS, faulty, follow, live_lines, log, refused, same, same_counted, same_events, while_it_rests
+
+from tsjepa.cli.detect_stop import SIGNALS, Stop, stoppable
+
+pytestmark = pytest.mark.usefixtures("with_detector")
+
+
+def test_a_log_without_ids_is_one_run() -> None:
+    frame = faulty().drop(columns="run")
+    frame.to_parquet("test.parquet", index=False)
+    assert found(*WORDS, "--label", "", "--id", "")["f1"] is None
+    assert pq.read_table("scores.parquet").column_names[:2] == ["timestamp", "score"]
+    frame.to_csv("log.csv", index=False)
+    found(*follow(), "--id", "", "--out", "followed/scores.csv")
+    followed, expected = pd.read_csv("followed/scores.csv"), pd.read_parquet("scores.parquet")
+    np.testing.assert_array_equal(followed["score"].astype(np.float32), expected["score"])
+    assert "log.csv has no column 'run' (--id)" in refused(1, *follow(), "--out", "other/scores.csv")
+
+
+@pytest.mark.parametrize("names", ["bc", "b"])
+def test_where_there_is_no_time_rows_are_counted(names: str) -> None:
+    other = log(200, seed=3, run="c", step="7s")
+    other.loc[100:, "timestamp"] += pd.Timedelta("1h")
+    frame = pd.concat([faulty().drop(columns="anomaly"), other]).sort_index(kind="stable")
+    frame[frame["run"].isin([*names])].to_csv("log.csv", index=False)
+    words = ("--time", "", *(("--id", "") if names == "b" else ()))
+    found(*follow(), *words)
+    same_counted(*words)
+
+
+def test_following_gives_what_a_batch_gives() -> None:
+    frame = pd.concat([log(500, seed=3, run="a"), faulty(seed=5)]).drop(columns="anomaly")
+    frame.iloc[100:120, 2:] = np.nan
+    frame.to_csv("log.csv", index=False)
+    report = found(*follow())
+    assert (report["rows"], report["f1"]) == (1100, None)
+    same(frame)
+
+
+def test_blanks_around_names_do_not_count() -> None:
+    frame = faulty().drop(columns="anomaly")
+    Path("log.csv").write_text(
+        frame.to_csv(index=False).replace("run,timestamp,flow,level", "run, timestamp, flow , level")
+    )
+    # a checkpoint may hold names with blanks, as files of other kinds have them
+    for words in ((), ("--id", " run")):
+        assert found(*follow(), "--overwrite", *words)["rows"] == 600
+        found(*WORDS, "--data", "log.csv", "--out", "other/scores.parquet", "--overwrite", *words)
+        same_events("other/events.csv")
+    same(frame)
+
+
+def test_events_of_a_log_without_ids_have_none() -> None:
+    faulty().drop(columns=["run", "anomaly"]).to_csv("log.csv", index=False)
+    found(*follow(), "--id", "")
+    found(*WORDS, "--data", "log.csv", "--id", "", "--out", "batch/scores.parquet")
+    same_events("batch/events.csv")
+    assert pd.read_csv("batch/events.csv")["id"].isna().all()
+
+
+@pytest.mark.parametrize("cuts", [(7, 8, 450), (399, 405, 460)])
+def test_appended_rows_are_scored_once_each(cuts: tuple[int, ...]) -> None:
+    frame = faulty().drop(columns="anomaly")
+    lines = frame.to_csv(index=False).splitlines(keepends=True)
+    for start, stop in pairwise((0, *cuts, len(lines))):
+        with open("log.csv", "a") as file:
+            file.writelines(lines[start:stop])
+        found(*follow())
+    same(frame)
+
+
+def test_machines_with_names_in_another_encoding_are_not_one() -> None:
+    frame = pd.concat([log(40, 0, run="P\u00fcmpe"), log(40, 1, run="P\u00f6mpe")])
+    frame.to_csv("log.csv", index=False, encoding="latin-1")
+    assert "log.csv, line 2 is not UTF-8: export it as such" in refused(1, *follow())
+    frame.to_csv("log.csv", index=False)
+    found(*follow())
+    same(frame)
+
+
+def test_half_a_line_waits_for_the_rest() -> None:
+    text = faulty().drop(columns="anomaly").to_csv(index=False)
+    Path("log.csv").write_text(text[:10_000])
+    found(*follow())
+    Path("log.csv").write_text(text)
+    found(*follow())
+    same(faulty())
+
+
+def test_following_starts_anew_behind_a_gap() -> None:
+    frame = faulty()
+    frame.loc[450:, "timestamp"] += pd.Timedelta("1h")
+    frame.drop(columns="anomaly").to_csv("log.csv", index=False)
+    found(*follow())
+    same(frame)
+
+
+def machines() -> pd.DataFrame:
+    """Two machines whose rows alternate, each with two faults."""
+    frames = [log(400, seed=3, run="a"), log(400, seed=4, run="b")]
+    for frame, starts in zip(frames, ((120, 250), (100, 270)), strict=True):
+        for start in starts:
+            frame.loc[start : start + 30, "level"] = 3.0
+    return pd.concat(frames).sort_values(["timestamp", "run"], ignore_index=True)
+
+
+@pytest.mark.parametrize("cuts", [(), (250, 251, 310, 520), (211, 560)])
+def test_events_of_several_machines_have_the_same_numbers_whatever_the_pieces(cuts: tuple[int, ...]) -> None:
+    lines = machines().to_csv(index=False).splitlines(keepends=True)
+    for start, stop in pairwise((0, *cuts, len(lines))):
+        with open("log.csv", "a") as file:
+            file.writelines(lines[start:stop])
+        found(*follow())
+    events, scores = pd.read_csv("events.csv"), pd.read_csv("scores.csv")
+    assert events["event"].tolist() == [1, 2, 3, 4]
+    assert events["id"].tolist() == ["b", "a", "a", "b"]
+    first = scores.dropna(subset="event").drop_duplicates("event")
+    assert first["event"].tolist() == [1, 2, 3, 4]
+    assert first["run"].tolist() == events["id"].tolist()
+    assert first["timestamp"].tolist() == events["start"].tolist()
+    same(machines())
+
+
+def test_a_follower_says_that_no_row_has_a_score() -> None:
+    log(100, seed=3).assign(level="").to_csv("log.csv", index=False)
+    result = tsjepa(*follow())
+    assert result.exit_code == 0, result.output
+    assert "no row has a score yet: a score needs every channel in the 32 rows before it" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("bad", "sentence"),
+    [
+        ("b,2024-01-01 00:06:51,0.5,0.5\n", "line 414: there is a row in b at 2024-01-01 00:06:51 already"),
+        ("b,2024-01-01 00:06:40,0.5,0.5\n", "line 414: time runs backwards in b"),
+        ("b,2024-01-01 00:06:52,much,0.5\n", "line 414: 'much' is no number"),
+        ("b,2024-01-01 00:06:52\n", "line 414 has 2 values, and the first line names 4"),
+        ("b,2024-01-01 00:06:52,0,5,0,5\n", "line 414 has 6 values, and the first line names 4"),
+    ],
+)
+def test_rows_before_a_bad_line_are_scored(bad: str, sentence: str) -> None:
+    lines = live_lines()
+    Path("log.csv").write_text("".join([*lines[:413], bad, *lines[413:], "and,another\n"]))
+    for _ in range(2):
+        assert sentence in refused(1, *follow())
+        assert pd.read_csv("scores.csv")["timestamp"].iloc[-1] == "2024-01-01 00:06:51"
+    Path("log.csv").write_text("".join(lines))
+    found(*follow())
+    same(faulty())
+
+
+def test_a_last_line_without_an_end_is_scored_and_may_go_on() -> None:
+    text = "".join(live_lines()).rstrip("\n")
+    Path("log.csv").write_text(text[:-3])
+    assert found(*follow())["rows"] == 600
+    assert len(pd.read_csv("scores.csv")) == 600
+    Path("log.csv").write_text(text)
+    assert found(*follow())["rows"] == 600
+    same(faulty())
+    Path("log.csv").write_text(text + "\nb,2024-01")
+    assert "the last line has no end and is not scored" in tsjepa(*follow()).stderr
+    same(faulty())
+
+
+def test_a_fault_is_an_event_while_it_lasts(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines, seen = live_lines(), list[pd.DataFrame]()
+    Path("log.csv").write_text("".join(lines[:480]))
+
+    def go_on() -> None:
+        seen.append(pd.read_csv("events.csv"))
+        Path("log.csv").write_text("".join(lines[:490]))
+
+    while_it_rests(monkeypatch, go_on, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    result = tsjepa(*follow()[:-2])
+    assert (result.exit_code, "the same command goes on" in result.stderr) == (0, True)
+    seen.append(pd.read_csv("events.csv"))
+    assert seen[0]["end"].iloc[-1] == "2024-01-01 00:07:58"
+    assert seen[1]["end"].iloc[-1] == "2024-01-01 00:08:08"
+    Path("log.csv").write_text("".join(lines))
+    found(*follow())
+    same(faulty())
+
+
+def test_a_signal_waits_for_the_end_of_a_step() -> None:
+    done = []
+
+    def step(stop: Stop) -> None:
+        with stop.later():
+            os.kill(os.getpid(), signal.SIGTERM)
+            done.append(1)
+        done.append(2)
+
+    before = [signal.getsignal(each) for each in SIGNALS]
+    with stoppable() as stop, pytest.raises(KeyboardInterrupt):
+        step(stop)
+    assert done == [1]
+    assert [signal.getsignal(each) for each in SIGNALS] == before
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("run,timestamp,flow\n", "log.csv has no column 'level', which the log of training had"),
+        ("run,timestamp,sensor,value\n", "one value a line, in 'value', of the channel in 'sensor', which --follow"),
+        (log(40, 0)[::-1].to_csv(index=False), "log.csv, line 3: time runs backwards in a"),
+        (log(40, 0, step="2s").to_csv(index=False), "a has a row every 2 s, but the checkpoint was trained"),
+        ("run,timestamp,flow,level\na,2024-01-01,1.0,much\n", "line 2: 'much' is no number"),
+        ("run,timestamp,flow,level\na,2024-01-01,1.0,inf\n", "line 2: 'inf' is too large"),
+        ("run,timestamp,flow,level\na,yesterday,1.0,2.0\n", "line 2: 'yesterday' is no time"),
+        ("run,timestamp,flow,level\n,2024-01-01,1.0,2.0\n", "line 2: column 'run' is empty; fill it or take this line"),
+        ("run,timestamp,flow,level\nNA,2024-01-01,1.0,2.0\n", "line 2: column 'run' is empty"),
+        ("run,timestamp,flow,level\na,2024-01-01\n", "line 2 has 2 values, and the first line names 4"),
+    ],
+)  # fmt: skip
+def test_bad_lines_are_told_in_a_sentence(text: str, sentence: str) -> None:
+    Path("log.csv").write_text(text)
+    assert sentence in refused(1, *follow())

@@ -1,0 +1,126 @@
+"""A follower that is started again: goes on from its state and tables, with rotated logs, and not with another."""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from command_line import found
+from detecting import faulty, follow, live_lines, log, refused, same, while_it_rests
+
+pytestmark = pytest.mark.usefixtures("with_detector")
+
+
+def test_what_was_written_behind_the_last_state_is_written_again() -> None:
+    text = faulty().drop(columns="anomaly").to_csv(index=False)
+    Path("log.csv").write_text(text[:20_000].rpartition("\n")[0] + "\n")
+    found(*follow())
+    state = Path(".scores.csv.state").read_bytes()
+    Path("log.csv").write_text(text)
+    found(*follow())
+    # as if it had been killed between its files and its state
+    Path(".scores.csv.state").write_bytes(state)
+    found(*follow())
+    same(faulty())
+
+
+@pytest.mark.parametrize("name", ["scores.csv", "events.csv"])
+def test_a_table_that_was_moved_away_is_not_gone_on_with(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = live_lines()
+    Path("log.csv").write_text("".join(lines[:480]))
+
+    def go_on() -> None:
+        Path(name).rename("moved.csv")
+        Path("log.csv").write_text("".join(lines))
+
+    while_it_rests(monkeypatch, go_on)
+    for _ in range(2):
+        assert f"{name} has lost rows since it was written: put it back" in refused(1, *follow()[:-1], "1")
+        assert Path(name).read_bytes() == b""
+    Path("moved.csv").replace(name)
+    assert found(*follow())["rows"] == 600
+    same(faulty())
+
+
+def test_many_runs_are_gone_on_with() -> None:
+    # each has another number of rows of its last patches; one has none that make a patch
+    frame = pd.concat([log(n, n, run) for run, n in zip("abcd", (100, 37, 3, 50), strict=True)])
+    frame = frame.sort_values("timestamp", kind="stable")
+    lines = frame.to_csv(index=False).splitlines(keepends=True)
+    for stop in (1, 60, len(lines)):
+        Path("log.csv").write_text("".join(lines[:stop]))
+        found(*follow())
+    same(frame)
+    with np.load(io.BytesIO(Path(".scores.csv.state").read_bytes())) as state:
+        assert len(state.files) == 4
+
+
+def test_a_state_that_cannot_be_read_is_told() -> None:
+    Path("log.csv").write_text("".join(live_lines()))
+    found(*follow())
+    state = Path(".scores.csv.state")
+    content = state.read_bytes()
+    with np.load(io.BytesIO(content)) as arrays:
+        np.savez(other := io.BytesIO(), content=arrays["content"], rows0=arrays["rows"], last0=arrays["last"])
+    for bad in (content[:1000], b"", other.getvalue()):
+        state.write_bytes(bad)
+        sentence = refused(1, *follow())
+        assert ".scores.csv.state is damaged, or of another version: start anew with --overwrite, or name" in sentence
+    found(*follow(), "--overwrite")
+    same(faulty())
+
+
+def test_a_state_from_before_standard_input_was_followed_without_times_is_gone_on_with() -> None:
+    Path("log.csv").write_text("".join(live_lines()[:401]))
+    found(*follow())
+    state = Path(".scores.csv.state")
+    with np.load(io.BytesIO(state.read_bytes())) as arrays:
+        content = json.loads(arrays["content"].tobytes())
+        others = {name: arrays[name] for name in arrays if name != "content"}
+    del content["sent"]
+    np.savez(other := io.BytesIO(), content=np.frombuffer(json.dumps(content).encode(), np.uint8), **others)
+    state.write_bytes(other.getvalue())
+    Path("log.csv").write_text("".join(live_lines()))
+    assert found(*follow())["rows"] == 600
+    same(faulty())
+
+
+def test_a_follower_does_not_go_on_with_other_gaps() -> None:
+    Path("log.csv").write_text("".join(live_lines()[:60]))
+    found(*follow())
+    assert "made with another checkpoint, normal data, budget, --max-gap or log" in refused(
+        2, *follow(), "--max-gap", "3"
+    )
+
+
+@pytest.mark.parametrize("header", [True, False])
+@pytest.mark.parametrize("restarted", [True, False])
+def test_a_rotated_log_is_followed(restarted: bool, header: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = live_lines()
+    Path("log.csv").write_text("".join(lines[:420]))
+
+    def rotate() -> None:
+        Path("log.csv.1").write_text("".join(lines[:430]))
+        Path("log.csv").write_text("".join([*lines[:header], *lines[430:]]))
+
+    if restarted:
+        found(*follow())
+        rotate()
+    else:
+        while_it_rests(monkeypatch, rotate)
+    assert found(*follow()[:-1], "1")["rows"] == 600
+    same(faulty())
+
+
+def test_following_refuses_what_it_cannot_go_on_with() -> None:
+    faulty().to_csv("log.csv", index=False)
+    found(*follow())
+    assert "start anew with --overwrite" in refused(2, *follow(), "--false-alarms", "1/100")
+    text = Path("log.csv").read_text()
+    Path("log.csv").write_text(text[:10_000])
+    assert "log.csv is shorter than what was read of it before" in refused(1, *follow())
+    Path("log.csv").write_text("run\n")
+    assert "log.csv has no column 'timestamp' (--time)" in refused(1, *follow())
+    assert "--reference-rows needs the whole log" in refused(2, *follow(), "--reference-rows", "100")

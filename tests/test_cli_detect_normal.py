@@ -1,0 +1,176 @@
+"""What is normal for `tsjepa detect`: the data that set its threshold, labels of faults in them, and reference rows."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from command_line import found, tsjepa
+from detecting import CHANNELS, CKPT, CONTEXT, PATCH, SETTINGS, WORDS, faulty, log, refused
+
+from tsjepa import surprise
+from tsjepa.checkpoint import load_checkpoint
+from tsjepa.stream import score_series
+from tsjepa.surprise import fit_scorer, refer
+from tsjepa.world import WorldModel
+
+pytestmark = pytest.mark.usefixtures("with_detector")
+
+
+def test_reference_rows_take_a_run_to_the_level_of_training() -> None:
+    frame = faulty()
+    frame["flow"] = 40 + 7 * frame["flow"]
+    frame.to_parquet("test.parquet", index=False)
+    report = found(*WORDS, "--reference-rows", "300")
+    model, header = load_checkpoint(CKPT)
+    assert isinstance(model, WorldModel)
+    scorer = fit_scorer(model, [pd.read_parquet("train.parquet")[CHANNELS].to_numpy().T], context=header.n_timepoints)
+    x = frame[CHANNELS].to_numpy().T
+    score = pd.read_parquet("scores.parquet")["score"]
+    np.testing.assert_array_equal(score, score_series(refer(scorer, x[:, :300]), x).score)
+    assert report["f1"] > 0.8
+
+
+def test_a_threshold_rests_on_all_rows_of_a_long_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    faulty().to_parquet("test.parquet", index=False)
+    monkeypatch.setattr(surprise, "MOST", 150)
+    assert "from 369 normal rows" in tsjepa(*WORDS, "--reference-rows", "400").stderr
+
+
+def test_nothing_behind_the_reference_moves_the_threshold() -> None:
+    first = found(*WORDS, "--reference-rows", "300")
+    frame = faulty()
+    frame.loc[300:, CHANNELS] = 5.0
+    pd.concat([log(500, seed=3, run="c"), frame]).to_parquet("test.parquet", index=False)
+    assert found(*WORDS, "--reference-rows", "300", "--overwrite")["threshold"] == first["threshold"]
+
+
+def test_normal_data_set_the_threshold() -> None:
+    log(900, seed=7).to_parquet("normal.parquet", index=False)
+    result = tsjepa(*WORDS, "--normal", "normal.parquet")
+    assert result.exit_code == 0, result.output
+    assert "the threshold comes from normal.parquet" in result.stderr
+    assert "extrapolated, peaks over threshold" in result.stderr
+    assert "95 % interval" in result.stderr
+
+
+def test_rows_labelled_abnormal_do_not_say_what_is_normal() -> None:
+    faulty(900, seed=7).to_parquet("normal.parquet", index=False)
+    log(800, seed=1).assign(anomaly=["fault"] * 100 + ["normal"] * 700).to_parquet("train.parquet", index=False)
+    words = ("--normal", "normal.parquet", "--overwrite")
+    said = tsjepa(*WORDS, *words).stderr
+    assert "normal.parquet: left out of what is normal: 100 rows that 'anomaly' calls abnormal." in said
+    assert "train.parquet: left out of what is normal: 100 rows" in said
+    assert f"from {2 * (400 - CONTEXT + 1)} normal rows" in said
+    words = (*words, "--label")
+    assert f"from {900 - CONTEXT + 1} normal rows" in tsjepa(*WORDS, *words, "").stderr
+    log(800, seed=1).assign(kind=["idle", "busy"] * 400).to_parquet("train.parquet", index=False)
+    faulty().assign(kind="busy").to_parquet("test.parquet", index=False)
+    said = tsjepa(*WORDS, *words, "kind").stderr
+    assert "train.parquet: 'kind' does not say which rows are normal, so all rows are taken for normal" in said
+
+
+def pretrained(*words: str) -> str:
+    """Train for one epoch, and return what is said."""
+    words = ("--config", "lewm-sensor", "--epochs", "1", "--data", "train.parquet", *SETTINGS, "--overwrite", *words)
+    result = tsjepa("pretrain", *words, "--out", "run", "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    return result.stderr
+
+
+def test_faults_that_a_label_names_are_not_learnt() -> None:
+    log(800, seed=1).assign(anomaly=[0] * 500 + [1] * 10 + [0] * 290).to_parquet("train.parquet", index=False)
+    held = (CONTEXT + 10 - 1) // PATCH  # windows that start every patch and reach into the fault
+    said = pretrained()
+    assert f"train.parquet: left out: {held} of 193 windows, which hold rows that 'anomaly' calls abnormal." in said
+    assert f"{193 - held} series" in said
+    header = load_checkpoint(CKPT)[1]
+    assert (header.config.log.label, header.config.log.test) == ("anomaly", None)
+    said = tsjepa(*WORDS).stderr
+    assert "train.parquet: left out of what is normal: 10 rows that 'anomaly' calls abnormal." in said
+    assert "the model has learnt" not in said
+    log(800, seed=1).assign(kind=["idle", "busy"] * 400).to_parquet("train.parquet", index=False)
+    said = pretrained("--label", "kind")
+    assert "'kind' does not say which rows are normal, so the model learns from all rows" in said
+    log(800, seed=1).assign(anomaly=["fault", "no"] * 400).to_parquet("train.parquet", index=False)
+    sentence = refused(1, "pretrain", "--config", "lewm-sensor", "--data", "train.parquet", "--out", "other")
+    assert "every window holds a row that 'anomaly' calls abnormal: give a log with longer normal stretches" in sentence
+
+
+def test_faults_are_not_learnt_where_a_test_part_is_scored() -> None:
+    log(800, seed=1).assign(anomaly=[0] * 500 + [1] * 10 + [0] * 290).to_parquet("train.parquet", index=False)
+    said = pretrained("--test", "test.parquet")
+    assert "windows, which hold rows that 'anomaly' calls abnormal" in said
+    assert "no accuracy will be shown" not in said
+
+
+def test_faults_that_training_did_not_tell_are_not_taken_for_normal() -> None:
+    log(800, seed=1).assign(anomaly=[0] * 500 + [1] * 10 + [0] * 290).to_parquet("train.parquet", index=False)
+    said = pretrained("--label", "")
+    assert "the labels in 'anomaly' are not read (--label ''), so the model learns from all rows" in said
+    assert "193 series" in said
+    said = tsjepa(*WORDS).stderr
+    assert "left out of what is normal: 10 rows that 'anomaly' calls abnormal" in said
+    assert "the model has learnt such rows as normal (--label ''): pretrain it again" in said
+    assert "left out" not in tsjepa(*WORDS, "--label", "", "--overwrite").stderr
+
+
+def test_a_label_of_normal_data_alone_is_read() -> None:
+    log(800, seed=1).assign(state=["normal"] * 500 + ["worn"] * 10 + ["normal"] * 290).to_parquet("train.parquet")
+    result = tsjepa(*WORDS, "--label", "state")
+    assert result.exit_code == 0, result.output
+    assert "note: test.parquet has no column 'state', so F1 and rates are not known" in result.stderr
+    assert "train.parquet: left out of what is normal: 10 rows that 'state' calls abnormal" in result.stderr
+    assert "has no column 'mode' (--label)" in refused(1, *WORDS, "--label", "mode", "--overwrite")
+    log(800, seed=1).assign(state="normal").to_parquet("normal.parquet", index=False)
+    log(800, seed=1).to_parquet("train.parquet", index=False)
+    assert tsjepa(*WORDS, "--label", "state", "--normal", "normal.parquet", "--overwrite").exit_code == 0
+
+
+def test_groups_of_the_test_part_do_not_say_what_is_normal() -> None:
+    runs = [log(400, seed, run=name).assign(site=name) for seed, name in enumerate("abcd")]
+    pd.concat(runs).to_parquet("train.parquet", index=False)
+    content = torch.load(CKPT, weights_only=True)
+    content["tsjepa"]["config"]["log"]["group"], content["tsjepa"]["fingerprint"] = "site", None
+    torch.save(content, CKPT)
+    said = tsjepa(*WORDS).stderr
+    assert "left out of what is normal: 400 rows of the groups of 'site' that were the test part" in said
+    assert f"from {3 * 5 * (80 - CONTEXT + 1)} normal rows" in said  # three runs, in five blocks each
+
+
+def test_training_data_that_are_gone_are_asked_for() -> None:
+    Path("train.parquet").rename("kept.parquet")
+    assert "train.parquet is not here: name normal data by --normal" in refused(1, *WORDS)
+    found(*WORDS, "--normal", "kept.parquet")
+
+
+def test_training_data_may_be_a_pattern() -> None:
+    Path("plant").mkdir()
+    Path("train.parquet").rename("plant/1.parquet")
+    content = torch.load(CKPT, weights_only=True)
+    content["tsjepa"]["data"] = "plant/*.parquet"
+    torch.save(content, CKPT)
+    result = tsjepa(*WORDS)
+    assert result.exit_code == 0, result.output
+    assert "the threshold comes from plant/*.parquet, cut into blocks" in result.stderr
+    log(900, seed=7).to_parquet("normal.parquet", index=False)
+    result = tsjepa(*WORDS, "--overwrite", "--normal", "normal.parquet")
+    assert "what is usual is learnt from plant/*.parquet, and the threshold comes from normal.parquet" in result.stderr
+
+
+def test_a_training_log_that_has_changed_is_not_normal() -> None:
+    frame = log(800, seed=1)
+    frame.to_csv("train.csv", index=False)
+    frame.to_parquet("train.parquet", index=False, compression="gzip")
+    found(*WORDS)
+    faulty(900).drop(columns="anomaly").assign(run="a").to_parquet("train.parquet", index=False)
+    grown = "train.parquet is not the same log any more (its number of rows is 900 and was 800): name normal data"
+    assert grown in refused(1, *WORDS, "--overwrite")
+    frame.assign(level=3.0).to_parquet("train.parquet", index=False)
+    assert "(its values are others)" in refused(1, *WORDS, "--overwrite", "--reference-rows", "300")
+    result = tsjepa(*WORDS, "--overwrite", "--normal", "train.csv")
+    assert "the training data are left out: train.parquet is not the same log" in result.stderr
+    assert (
+        "the threshold comes from train.csv, cut into blocks, each of them compared with the others.\n" in result.stderr
+    )

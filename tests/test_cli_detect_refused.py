@@ -1,0 +1,137 @@
+"""What `tsjepa detect` cannot do is told in a sentence, and tables of other scores are kept."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from command_line import found, tsjepa
+from detecting import WORDS, faulty, follow, log, refused
+
+from tsjepa.cli import detect, detect_follow
+from tsjepa.thresholds import Threshold, fit_threshold
+
+pytestmark = pytest.mark.usefixtures("with_detector")
+
+
+def test_a_log_that_cannot_be_scored_is_told() -> None:
+    frame = log(600, seed=3)
+    frame.assign(level=np.nan).to_parquet("test.parquet", index=False)
+    sentence = refused(1, *WORDS)
+    assert "test.parquet: no row has a score: a score needs every channel in the 32 rows before it" in sentence
+    assert "'level' is missing in 100 % of all rows" in sentence
+    assert not Path("scores.parquet").exists()
+    frame.loc[100:399, "flow"] = np.nan
+    frame.to_parquet("test.parquet", index=False)
+    result = tsjepa(*WORDS)
+    assert result.exit_code == 0, result.output
+    assert "328 of 569 rows with a full context before them have no score" in result.stderr
+    assert "'flow' is missing in 50 % of all rows" in result.stderr
+
+
+def backwards() -> pd.DataFrame:
+    frame = faulty()
+    frame.loc[50, "timestamp"] = frame.loc[10, "timestamp"] - pd.Timedelta("500ms")
+    return frame
+
+
+@pytest.mark.parametrize(
+    ("frame", "sentence"),
+    [
+        (backwards(), "error: test.parquet, row 51: time runs backwards in run 'b'"),
+        (faulty().drop(columns="level"), "test.parquet has no column 'level'; it has"),
+        (faulty().drop(columns="level"), "'anomaly'; it is one of the channels that were named or trained on: add it"),
+        (log(600, 0, step="2s"), "has a row every 2 s, but the checkpoint was trained on one every 1 s"),
+        (log(30, 0), "test.parquet has at most 30 rows without a gap in time, but a score needs 32, the context"),
+    ],
+)
+def test_bad_logs_are_told_in_a_sentence(frame: pd.DataFrame, sentence: str) -> None:
+    frame.to_parquet("test.parquet", index=False)
+    assert sentence in refused(1, *WORDS)
+    assert not Path("scores.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "sentence"),
+    [
+        (2, ("--false-alarms", "often"), "'often' is no budget of false alarms"),
+        (2, ("--out", "scores.csv"), "scores are written as .parquet"),
+        (2, ("--picture", "a.gif"), "--picture ends in .png or .svg"),
+        (
+            1,
+            ("--reference-rows", "550"),
+            "c has 500 rows, but --reference-rows asks for its first 550: give a smaller number",
+        ),
+        (1, ("--reference-rows", "20"), "the first 20 rows of b cannot be its reference"),
+        (1, ("--normal", "none.parquet"), "none.parquet"),
+        (1, ("--label", "state"), "has no column 'state'"),
+        (1, ("--label", "level"), "column 'level' is one of the channels and cannot be --id, --time or --label"),
+    ],
+)
+def test_bad_options_are_told_in_a_sentence(code: int, words: tuple[str, ...], sentence: str) -> None:
+    assert sentence in refused(code, *WORDS, *words)
+
+
+def test_the_step_of_a_run_that_is_too_short_for_a_score_does_not_matter() -> None:
+    pd.concat([log(300, 3), log(31, 0, run="b", step="3s")]).to_parquet("test.parquet", index=False)
+    result = tsjepa(*WORDS)
+    assert result.exit_code == 0, result.output
+    assert "no score for 1 run, shorter than the 32 rows of the context: b." in result.stderr
+    pd.concat([log(300, 3), log(32, 0, run="b", step="3s")]).to_parquet("test.parquet", index=False)
+    assert "b has a row every 3 s" in refused(1, *WORDS, "--overwrite")
+
+
+def test_dates_and_numbers_are_no_times_of_one_log() -> None:
+    frame = log(300, 3).assign(timestamp=range(300))
+    frame.to_parquet("test.parquet", index=False)
+    sentence = "its times are {}, but those of the normal log {} are {}: write them alike"
+    numbers, dates = "numbers without a unit", "dates"
+    assert "test.parquet: " + sentence.format(numbers, "train.parquet", dates) in refused(1, *WORDS)
+    refused_normal = refused(1, *WORDS, "--data", "train.parquet", "--normal", "test.parquet")
+    assert "test.parquet: " + sentence.format(numbers, "train.parquet", dates) in refused_normal
+    Path("train.parquet").rename("dates.parquet")
+    words = ("--data", "dates.parquet", "--normal", "test.parquet")
+    assert "dates.parquet: " + sentence.format(dates, "test.parquet", numbers) in refused(1, *WORDS, *words)
+
+
+def test_old_tables_are_kept() -> None:
+    found(*WORDS)
+    assert "scores.parquet exists already" in refused(2, *WORDS)
+    found(*WORDS, "--overwrite")
+
+
+def test_events_of_other_scores_are_kept() -> None:
+    found(*WORDS)
+    events = Path("events.csv").read_bytes()
+    faulty().drop(columns="anomaly").to_csv("log.csv", index=False)
+    for words in ((*WORDS, "--out", "other.parquet"), (*WORDS, "--out", "other.parquet", "--overwrite"), follow()):
+        assert "events.csv belongs to other scores, since there is no" in refused(2, *words)
+    assert "name another file" in refused(2, *follow(), "--out", "events.csv", "--overwrite")
+    assert Path("events.csv").read_bytes() == events
+    found(*WORDS, "--out", "other/scores.parquet")
+
+
+def test_other_checkpoints_are_refused() -> None:
+    np.savez("pump.npz", X_train=np.random.default_rng(0).normal(size=(8, 1, 40)))
+    words = ("--config", "tiny", "--epochs", "1", "--data", "pump.npz", "--out", "other", "--device", "cpu")
+    assert tsjepa("pretrain", *words).exit_code == 0
+    sentence = refused(1, "detect", "other/checkpoint.ckpt", *WORDS[2:])
+    assert "other/checkpoint.ckpt is not a world model: pretrain one with --config lewm-sensor" in sentence
+
+
+@pytest.mark.parametrize("words", [WORDS, follow()])
+def test_events_that_another_command_wrote_meanwhile_are_kept(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faulty().drop(columns="anomaly").to_csv("log.csv", index=False)
+
+    def written_meanwhile(*given: Any, **named: Any) -> Threshold:
+        Path("events.csv").write_text("event\n")
+        return fit_threshold(*given, **named)
+
+    for module in (detect, detect_follow):
+        monkeypatch.setattr(module, "fit_threshold", written_meanwhile)
+    assert "events.csv belongs to other scores" in refused(2, *words)
+    assert not Path("scores.parquet").exists()
+    assert Path("events.csv").read_text() == "event\n"
