@@ -40,6 +40,20 @@ def with_detector(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, trained_detec
     detecting.write_test_log()
 
 
+@pytest.fixture(scope="session")
+def trained_pumps(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import pumps
+
+    return pumps.train(tmp_path_factory.mktemp("pumps"))
+
+
+@pytest.fixture
+def with_pumps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, trained_pumps: Path) -> None:
+    """Work in a folder of one's own with logs of pumps and a run on one of them."""
+    monkeypatch.delenv("TSJEPA_DATA", raising=False)
+    go_to_copy(trained_pumps, tmp_path, monkeypatch)
+
+
 def go_to_copy(source: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
     shutil.copytree(source, folder, dirs_exist_ok=True)

@@ -1,0 +1,95 @@
+"""Labelled logs on the command line: labels beside embeddings, second files, groups, and what probes are fitted on."""
+
+from pathlib import Path
+
+import pytest
+from pumps import CKPT, TRAINING, check_joined_back, done, make_log, read, refused
+
+from tsjepa.checkpoint import load_checkpoint
+from tsjepa.embedding import embed_source, n_features
+
+pytestmark = pytest.mark.usefixtures("with_pumps")
+
+
+def test_labels_stand_beside_the_embeddings() -> None:
+    done("embed", CKPT, "--data", "states.parquet", "--label", "state", "--out", "z.parquet")
+    table = read("z.parquet")
+    states = make_log().drop_duplicates("unit").set_index("unit")["state"]
+    assert table["label"].tolist() == states[table["id"]].tolist()
+
+
+def test_a_label_that_other_data_lack_is_told() -> None:
+    words = ("--data", "states.parquet", "--label", "state", "--test", "more.parquet", "--window", "20", "--out", "own")
+    done(*TRAINING, *words)
+    _, said = done("embed", "own/checkpoint.ckpt", "--data", "pumps.parquet", "--out", "z.parquet")
+    assert "no column 'state'" in said
+    assert list(read("z.parquet").columns) == ["id", "start", "end", "embedding"]
+
+
+def test_without_window_each_id_is_one_row() -> None:
+    words = ("--data", "states.parquet", "--test", "more.parquet", "--label", "state")
+    values, _ = done(*TRAINING, *words, "--out", "own")
+    assert (values["n_series"], values["majority_accuracy"]) == (5, 0.5)
+    done("embed", "own/checkpoint.ckpt", "--data", "states.parquet", "--out", "z.parquet")
+    table = read("z.parquet")
+    assert table["id"].tolist() == [f"pump {number}" for number in range(5)]
+    assert table["label"].tolist() == ["calm", "worn", "calm", "worn", "calm"]
+    check_joined_back(table, make_log(), "own/checkpoint.ckpt", "unit", "timestamp", None)
+
+
+def test_a_second_file_is_scored() -> None:
+    words = ("--data", "states.parquet", "--test", "more.parquet", "--label", "state", "--window", "20")
+    values, _ = done(*TRAINING, *words, "--out", "own")
+    assert values["accuracy"] is not None
+    again, said = done("probe", "own/checkpoint.ckpt")
+    assert again["accuracy"] == values["accuracy"]
+    assert again["random_init_accuracy"] == values["random_init_accuracy"]
+    assert "guessed" not in said
+    # the second file belongs to the data that it was named with
+    assert "--test FILE" in refused(2, "probe", "own/checkpoint.ckpt", "--data", "more.parquet")
+    swapped = ("probe", "own/checkpoint.ckpt", "--data", "more.parquet", "--test", "states.parquet")
+    assert done(*swapped)[0]["n_test"] == again["n_train"]
+
+
+def test_probes_of_a_large_log_use_a_sample_of_its_windows_and_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ("--data", "states.parquet", "--test", "more.parquet", "--label", "state", "--window", "20")
+    assert "probes use" not in done(*TRAINING, *words, "--out", "own")[1]
+    whole = done("probe", "own/checkpoint.ckpt")[0]
+    model, header = load_checkpoint("own/checkpoint.ckpt")
+    monkeypatch.setattr("tsjepa.cli.scoring.HELD", 15 * n_features(model.encoder, header.config.probe, 3))
+    held: list[int] = []
+    monkeypatch.setattr(
+        "tsjepa.cli.scoring.embed_source",
+        lambda e, source, *more: held.append(source.n_cases) or embed_source(e, source, *more),
+    )
+    values, said = done("probe", "own/checkpoint.ckpt")
+    assert whole["n_train"] > values["n_train"] == 15
+    assert f"probes use 15 of {whole['n_train']} training windows, drawn by label" in said
+    assert f"probes use 15 of {whole['n_test']} test windows, drawn by label" in said
+    assert held == [15] * 4
+    again, said = done(*TRAINING, *words, "--out", "other")
+    assert said.count("probes use 15 of") == 2
+    assert again["n_series"] == whole["n_train"]  # training takes all of them
+    assert again["accuracy"] == values["accuracy"]
+
+
+def test_groups_stay_on_one_side() -> None:
+    words = ("--data", "states.parquet", "--group", "unit", "--label", "state", "--window", "20")
+    values, said = done(*TRAINING, *words, "--out", "own")
+    assert "test part: 1 of 5 groups of 'unit', drawn with seed 0" in said
+    done("embed", "own/checkpoint.ckpt", "--data", "states.parquet", "--group", "unit", "--out", "z.parquet")
+    table = read("z.parquet")
+    assert list(table.columns) == ["part", "id", "start", "end", "label", "embedding"]
+    sides = table.groupby("part")["id"].unique()
+    assert not set(sides["train"]) & set(sides["test"])
+    assert len(sides["test"]) == 1
+    assert values["n_series"] == (table["part"] == "train").sum()
+    assert done("probe", "own/checkpoint.ckpt")[0]["n_train"] == values["n_series"]
+
+
+@pytest.mark.parametrize("command", [TRAINING, ("probe", CKPT)])
+def test_a_labelled_log_without_a_test_part_is_refused(command: tuple[str, ...]) -> None:
+    sentence = refused(2, *command, "--data", "states.parquet", "--label", "state", "--window", "20")
+    assert "--test FILE" in sentence
+    assert "--group COLUMN" in sentence
+    assert not Path("runs").exists()
