@@ -267,6 +267,8 @@ def test_pictures_that_are_undefined_are_said(rows: list[Result]) -> None:
     drawn = pictures(rows, [])
     assert set(drawn.figures) <= {"time"}
     assert [text.split(":")[0] for text in drawn.missing] == ["no scatter", "no critical-difference diagram"]
+    size = "0 data sets to compare" if rows[0].accuracy is None else "1 data set to compare"
+    assert all(size in text for text in drawn.missing)
 
 
 @pytest.mark.parametrize(("names", "drawn"), [(("first", "second"), 1), (("first", "second", "third"), 2)])

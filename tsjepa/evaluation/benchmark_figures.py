@@ -9,6 +9,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
+from tsjepa.arrays import counted
 from tsjepa.evaluation.benchmark_few_labels import few_labels_means, interval, shared_draws, sort_labels
 from tsjepa.evaluation.benchmark_markdown import mean
 from tsjepa.evaluation.benchmark_summary import Board, board_of
@@ -47,7 +48,7 @@ def pictures(results: Sequence[Result], few: Sequence[FewLabels]) -> Pictures:
     board = board_of(results).common()
     figures: dict[str, Figure] = {}
     missing = []
-    size = f"there are {len(board.methods)} methods and {len(board.data)} data sets with a result of each"
+    size = f"there are {counted(len(board.methods), 'method')} and {counted(len(board.data), 'data set')} to compare"
     if len(board.methods) > 1 and len(board.data) > 1:
         figures |= scatters(board)
     else:
