@@ -5,6 +5,7 @@ from functools import partial
 import pytest
 import torch
 
+from tsjepa.batches import ShuffledBatches
 from tsjepa.build import OBJECTIVES, build_mask, build_model, configure, resolve
 from tsjepa.config import Config, ConfigError, load_config, parse_config, recipe_names
 from tsjepa.masking import bernoulli_mask, block_mask, future_mask, random_mask
@@ -184,6 +185,26 @@ def test_a_mask_leaves_something_at_the_start_and_at_the_end(kind: str, override
     name, ratio = override.split("=")
     with pytest.raises(ConfigError, match=rf"^mask\.{name} {ratio} of 10 tokens hides \d+, which leaves {lacks}: "):
         config_of(f"mask.kind={kind}", f"mask.{override}")
+
+
+def test_a_projector_of_values_and_a_regularizer_of_latents_do_not_go_together() -> None:
+    values = "target.kind=values"
+    for recipe in ("tiny", "default"):
+        with pytest.raises(ConfigError, match=r"^target.kind=values needs projector.out=0 or regularizer.kind=none\.$"):
+            resolve(configure(recipe, None, [values]), 60)
+        for plain in ("projector.out=0", "regularizer.kind=none"):
+            model = build_model(resolve(configure(recipe, None, [values, plain]), 60), 1)
+            terms = model(torch.randn(4, 1, 60), gen()).terms
+            assert ("regularizer" in terms) == (plain == "projector.out=0")
+
+
+@pytest.mark.parametrize(("n_cases", "epochs"), [(1, 100), (577, 100), (641, 100), (673, 95), (7141, 9), (10**6, 1)])
+def test_epochs_come_nearest_to_the_steps_that_are_wanted(n_cases: int, epochs: int) -> None:
+    config = resolve(configure("default"), 60, n_cases=n_cases)
+    assert (config.train.max_steps, config.train.epochs) == (2000, epochs)
+    steps = len(ShuffledBatches(n_cases, config.train.batch_size, 0))
+    if 1 < epochs < 100:
+        assert abs(epochs * steps - 2000) <= steps / 2
 
 
 def test_a_mask_that_is_drawn_again_is_not_checked() -> None:

@@ -107,7 +107,7 @@ def test_a_negative_weight_is_refused() -> None:
     [
         ("tiny", [], True),
         ("tiny", ["encoder.conditioned=true"], False),
-        ("tiny", ["target.kind=values"], False),
+        ("tiny", ["target.kind=values", "projector.out=0"], False),
         ("tiny", ["target.levels=[0, -1]"], True),
         ("tiny", ["target.levels=[0]"], False),
         ("ts-jepa-sigreg", [], True),

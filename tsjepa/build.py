@@ -9,9 +9,10 @@ from pathlib import Path
 import torch
 
 from tsjepa.arrays import SeriesSource, counted
+from tsjepa.batches import ShuffledBatches
 from tsjepa.calibrator import calibrate
 from tsjepa.config import Config, ConfigError, did_you_mean, load_config, parse_config
-from tsjepa.direction import check_direction, numbered
+from tsjepa.direction import check_direction, numbered, refuse
 from tsjepa.embedding import chosen_levels
 from tsjepa.encoder import Encoder, Tokenizer, patch_values
 from tsjepa.masking import RampedMask, bernoulli_mask, block_mask, check_count, future_mask, random_mask
@@ -97,7 +98,7 @@ def resolve(
 
     The length is rounded up, so the last patch may be partly empty, and short series may get fewer patches. Channels
     that are inputs by name get their number among `channel_names`. Where the number of training series is given,
-    epochs are reduced to those that `train.max_steps` allows.
+    epochs are reduced to those that come nearest to `train.max_steps`.
 
     Raises
     ------
@@ -112,6 +113,9 @@ def resolve(
     50
     """
     check_direction(config)
+    if config.target.kind == "values":  # a projector maps values then, and a regularizer acts on latents
+        plain = not config.projector.out or config.regularizer.kind == "none"
+        refuse("target.kind=values needs", {"projector.out=0 or regularizer.kind=none": plain})
     size = config.tokenizer
     if size.n_patches is None:
         assert size.patch_length is not None  # the section's own check
@@ -152,17 +156,18 @@ def check_mask(config: Config, n_tokens: int) -> None:
 
 
 def bounded(section: TrainConfig, n_cases: int | None) -> TrainConfig:
-    """Return a schedule of no more epochs, but at least one, than `max_steps` leaves for so many training series.
+    """Return the schedule with the epochs whose steps come nearest to `max_steps`, at least 1, where these are fewer.
 
     Examples
     --------
-    >>> [bounded(TrainConfig(epochs=100, batch_size=32, max_steps=2000), n).epochs for n in (577, 7141, 10**6)]
-    [100, 9, 1]
+    >>> [bounded(TrainConfig(epochs=100, batch_size=32, max_steps=2000), n).epochs for n in (577, 641, 7141, 10**6)]
+    [100, 100, 9, 1]
     """
     if section.max_steps is None or n_cases is None:
         return section
-    allowed = round(section.max_steps / -(-n_cases // section.batch_size))
-    return section.model_copy(update={"epochs": max(min(section.epochs, allowed), 1)})
+    steps = len(ShuffledBatches(n_cases, section.batch_size, section.seed))
+    nearest = max(round(section.max_steps / steps), 1)
+    return section.model_copy(update={"epochs": min(section.epochs, nearest)})
 
 
 def match_teacher(config: Config, teacher: Config) -> Config:
