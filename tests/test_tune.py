@@ -10,11 +10,14 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from tsjepa.arrays import as_series
-from tsjepa.build import configure, resolve
+from tsjepa.build import build_model, configure, resolve
+from tsjepa.checkpoint import Header
 from tsjepa.cli import tune as command
 from tsjepa.cli.main import app
 from tsjepa.config import ConfigError
 from tsjepa.evaluation.tune import THRESHOLD, Trial, TuneError, bisect_weight, check_tunable, try_weight
+from tsjepa.trainer import Options
+from tsjepa.training import fit
 
 
 def enough_from(weight: float) -> Callable[[float], Trial]:
@@ -85,6 +88,17 @@ def test_a_larger_weight_scores_nearer_to_a_normal_law() -> None:
     assert trials[0].score > trials[1].score > trials[2].score
     assert epochs == [1, 2, 3, 4, 5, 6] * 3
     assert try_weight(config, series, 0.01) == trials[1]
+
+
+def test_a_run_of_the_search_ends_in_the_verdict_of_pretraining() -> None:
+    series = as_series(wave(40))  # 3 steps an epoch: too few for a verdict that has to hold for many steps
+    config = resolve(configure("tiny", None, ["train.epochs=8", "normalize=train"]), 60)
+    trial = try_weight(config, series, 0.002)
+    config = config.model_copy(update={"regularizer": config.regularizer.model_copy(update={"weight": 0.002})})
+    model, monitored = build_model(config, 1), Options(device="cpu")
+    result = fit(model, series, Header(config, None, 1, 60), monitored)
+    assert result.verdict is not None
+    assert (trial.verdict, trial.loss) == (result.verdict.verdict, result.loss)
 
 
 @pytest.fixture(autouse=True)

@@ -18,11 +18,9 @@ from typing import NamedTuple
 
 from tsjepa.arrays import SeriesSource
 from tsjepa.build import build_model
-from tsjepa.callbacks import Progress
 from tsjepa.checkpoint import Header
 from tsjepa.config import Config, ConfigError
 from tsjepa.monitor import Monitor
-from tsjepa.normalization import take_statistics
 from tsjepa.training import Options, fit
 from tsjepa.verdict import HOPELESS, State
 
@@ -171,17 +169,10 @@ def try_weight(
     section = config.regularizer.model_copy(update={"weight": weight})
     config = config.model_copy(update={"regularizer": section})
     model = build_model(config, series.n_channels)
-    take_statistics(model, series)
-    monitor = Monitor(model, series)
-    monitor.measure(0)
-
-    def measure(progress: Progress) -> None:
-        monitor.measure(progress.epoch, progress.loss)
-        if report is not None:
-            report(progress.epoch)
-
     header = Header(config, config.data, series.n_channels, series.n_timepoints)
-    fit(model, series, header, Options(device=device, report=measure, diagnose=False))
-    last, verdict = monitor.history[-1], monitor.verdict()
-    assert verdict is not None  # it begins with the initialisation
-    return Trial(weight, last.sigreg_score, verdict.verdict, last.loss)
+    tell = None if report is None else lambda progress: report(progress.epoch)
+    result = fit(model, series, header, Options(device=device, report=tell))
+    monitor = Monitor(model, series)
+    monitor.measure(result.epochs)
+    assert result.verdict is not None  # the run begins with its initialisation
+    return Trial(weight, monitor.history[-1].sigreg_score, result.verdict.verdict, result.loss)
