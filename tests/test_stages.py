@@ -11,7 +11,7 @@ import torch
 from tsjepa.arrays import as_series
 from tsjepa.build import build_model, configure, resolve
 from tsjepa.callbacks import Cooldown
-from tsjepa.checkpoint import Header, load_checkpoint
+from tsjepa.checkpoint import Header, load_checkpoint, read_checkpoint
 from tsjepa.config import ConfigError
 from tsjepa.logs import DIAGNOSTICS, METRICS, EpochTable
 from tsjepa.schedule import lr_factor
@@ -159,6 +159,25 @@ def test_the_cooldown_starts_from_the_average_of_the_primary_stage():
             elif epoch < 2:
                 expected = [0.7 * mean + 0.3 * new for mean, new in zip(expected, step, strict=True)]
     assert all(torch.equal(p, q) for p, q in zip(model.target.parameters(), teacher, strict=True))
+
+
+@pytest.mark.parametrize(("objective", "epochs"), [("sigreg", 1), ("distill", 2)])
+def test_the_cooldown_of_one_epoch_keeps_the_statistics_of_the_series(objective, epochs):
+    model = run(objective=objective, overrides=(f"train.epochs={epochs}", *COOLDOWN[1:], "normalize=train"))
+    for encoder in (model.encoder, getattr(model.target, "module", model.encoder)):
+        torch.testing.assert_close(encoder.statistics.mean, torch.tensor([series().values.mean()]))
+        assert encoder.statistics.known
+
+
+def test_the_average_goes_on_in_the_cooldown_for_a_run_that_is_made_longer(tmp_path):
+    """With 5 epochs the cooldown begins where 4 epochs are finished, so it has to begin with what these gave."""
+    assert [primary_epochs(epochs, 0.2) for epochs in (4, 5)] == [3, 4]
+    overrides = ("train.epochs=4", "train.batch_size=8", "train.cooldown_share=0.2", "train.average_momentum=0")
+    model = run(tmp_path, "sigreg", overrides=overrides)
+    average = read_checkpoint(tmp_path / "checkpoint.ckpt")["callbacks"]["Cooldown"]
+    assert average["n_averaged"] == 4 * 3
+    for name, last in model.encoder.named_parameters():  # a momentum of 0 keeps the last weights
+        assert torch.equal(average[f"module.0.{name}"], last)
 
 
 def test_the_average_changes_nothing_before_the_cooldown(tmp_path):

@@ -158,9 +158,10 @@ class SaveEpoch(pl.Callback):
 
 
 class Cooldown(pl.Callback):
-    """Keep an average of the trained weights through the primary stage, and let the cooldown start from it.
+    """Keep an average of the trained weights, and let the cooldown start from it.
 
     The optimiser's moments are kept, as in V-JEPA 2.1 (arXiv 2603.14482), whose last stage starts from a checkpoint.
+    The average follows in the cooldown, too: a run that is made longer may begin another one with it.
 
     Parameters
     ----------
@@ -189,9 +190,8 @@ class Cooldown(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Let the average follow the weights in the primary stage."""
-        if trainer.current_epoch < self.primary:
-            self.average.update_parameters(self.trained)
+        """Let the average follow the weights."""
+        self.average.update_parameters(self.trained)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint keeps."""

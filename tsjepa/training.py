@@ -188,13 +188,13 @@ def fit(
         collate_fn=whole,
         generator=torch.Generator(),  # the loader draws a seed, and must not draw it from the user's generator
     )
+    if checkpoint is None:
+        take_statistics(model, series)  # before anything copies the model
     module = JEPATraining(model, header)
     monitor = Monitor(model, series, options.labels, options.out) if options.diagnose else None
     end = EpochEnd(module.epoch_means, options.out, monitor, options.report, stop_on_collapse=options.stop_on_collapse)
     prepare = Calibrator(model.encoder, series, header.config.probe)
     trainer = make_trainer(section, epochs, make_callbacks(model, section, epochs, end, options, prepare), options)
-    if checkpoint is None:
-        take_statistics(model, series)
     model.train()
     run(trainer, module, loader, checkpoint)
     model.cpu().eval()
