@@ -168,6 +168,15 @@ def test_inputs_are_standardised_like_the_rest_and_missing_ones_are_their_mean()
     assert model.encoder.sequences(x)[0].shape == (4, 2, 32)
 
 
+def test_without_statistics_inputs_stay_as_they_are_and_zero_stands_for_missing_ones() -> None:
+    model, x = world("world.inputs=[1]", "normalize=none"), 50 + torch.from_numpy(waves(4)).float()
+    there = torch.ones_like(x, dtype=torch.bool)
+    there[:, 1, :7] = False
+    told = model.inputs(x, there)
+    assert told is not None
+    assert torch.equal(told.flatten(1), torch.where(there, x, 0.0)[:, 1])
+
+
 def test_missing_patches_take_no_part() -> None:
     model = world().eval()
     x = torch.from_numpy(waves(3)).float()

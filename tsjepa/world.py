@@ -212,7 +212,7 @@ class WorldModel(JEPA):
         return Branches(mask, tokens, predicted, None, latents, attend)
 
     def inputs(self, x: Tensor, valid: Tensor | None = None) -> Tensor | None:
-        """Return what the plant is told in each patch [B, N, I] of series [B, C, T], missing values as their mean.
+        """Return what the plant is told in each patch [B, N, I] of series [B, C, T], see `told`.
 
         Raises
         ------
@@ -231,7 +231,11 @@ class WorldModel(JEPA):
         return self.told(x[:, chosen], None if valid is None else valid[:, chosen])
 
     def told(self, inputs: Tensor, valid: Tensor | None = None) -> Tensor:
-        """Return inputs [B, U, T] standardised and by patches [B, N, I], missing values as their mean."""
+        """Return inputs [B, U, T] by patches [B, N, I], standardised where there are statistics of the training series.
+
+        Missing values are 0, the mean where there are statistics; without them 0 stands for it, as in measured channels.
+        What a plant was told before the first known value, only later ones could tell.
+        """
         statistics, chosen = self.encoder.statistics, list(self.encoder.inputs)
         if statistics is not None:
             mean, scale = (part[chosen, None].to(inputs.device) for part in (statistics.mean, statistics.scale))
