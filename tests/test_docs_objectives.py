@@ -4,7 +4,13 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from torch import Tensor, nn
+
+from tsjepa import Header, Options, as_series, build_model, configure, fit, resolve
+from tsjepa.checkpoint import CheckpointError, load_checkpoint
 
 DOCS = Path(__file__).parents[1] / "docs" / "objectives.md"
 PROGRAMS = re.findall(r"```python\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
@@ -24,6 +30,32 @@ def test_a_regularizer_of_ones_own_is_trained_watched_and_read_again(
     assert names["result"].verdict is not None
     assert names["Z"].shape[0] == 64
     assert (tmp_path / "runs" / "whiten" / "diagnostics.csv").exists()
+
+
+class Weighted(nn.Module):
+    """A regularizer that has weights, in a recipe whose own one has none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(()))
+
+    def forward(self, z: Tensor, generator: torch.Generator | None = None, valid: Tensor | None = None) -> Tensor:
+        return self.weight * z.square().mean()
+
+
+@pytest.mark.parametrize(("place", "part"), [("regularizer", Weighted()), ("projector", nn.Identity())])
+def test_a_part_that_has_weights_or_replaces_some_can_be_resumed_only(
+    place: str, part: nn.Module, tmp_path: Path
+) -> None:
+    X = np.random.default_rng(0).normal(size=(20, 1, 60))
+    for epochs in (1, 2):
+        config = resolve(configure("tiny", "sigreg", [f"train.epochs={epochs}"]), n_timepoints=60)
+        model = build_model(config, n_channels=1)
+        setattr(model, place, part)
+        result = fit(model, as_series(X), Header(config, None, 1, 60), Options(out=tmp_path, resume=epochs > 1))
+        assert result.epochs == epochs
+        with pytest.raises(CheckpointError, match=place):
+            load_checkpoint(tmp_path / "checkpoint.ckpt")
 
 
 def test_a_target_of_ones_own_is_predicted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

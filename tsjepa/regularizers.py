@@ -135,8 +135,8 @@ def at_least_float32(z: Tensor) -> Tensor:
 def arrange(z: Tensor, valid: Tensor | None, placement: Placement) -> tuple[Tensor, Tensor | None]:
     """Return latents [B, N, D] as sets of samples [S, n, D], and which samples count.
 
-    token: one set of all B * N tokens; position: a set of B tokens for each position; series: a set of N tokens for
-    each series; dual is none of its own, but the mean of position and series.
+    token: one set of all B * N tokens; position: a set of B tokens for each place in dimension N; series: a set of N
+    tokens for each series; dual is none of its own, but the mean of position and series.
     """
     if placement == "token":
         return z.flatten(0, 1).unsqueeze(0), None if valid is None else valid.flatten().unsqueeze(0)
@@ -160,7 +160,8 @@ class SIGReg(nn.Module):
     t_max : float, default=3.0
     placement : {"token", "position", "series", "dual"}, default="token"
         Over which sets of tokens the law is tested: all tokens of the batch together, each position over the batch
-        (as LeWorldModel), each series over its tokens (as LeNEPA), or the mean of the last two (as ChronoJEPA).
+        (as LeWorldModel), each series over its tokens (as LeNEPA), or the mean of the last two (as ChronoJEPA). A
+        position is a place in dimension N of what is given: of visible tokens alone, the first, the second and so on.
 
     Raises
     ------

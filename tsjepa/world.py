@@ -233,7 +233,7 @@ class WorldModel(JEPA):
     def told(self, inputs: Tensor, valid: Tensor | None = None) -> Tensor:
         """Return inputs [B, U, T] by patches [B, N, I], standardised where there are statistics of the training series.
 
-        Missing values are 0, the mean where there are statistics; without them 0 stands for it, as in measured channels.
+        Missing values are 0: the mean, or where there are no statistics what stands for it, as in measured channels.
         What a plant was told before the first known value, only later ones could tell.
         """
         statistics, chosen = self.encoder.statistics, list(self.encoder.inputs)
