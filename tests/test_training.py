@@ -113,9 +113,12 @@ def test_nothing_reaches_the_terminal():
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_half_precision_trains_and_clips():
+@pytest.mark.parametrize("precision", ["bf16", "16"])
+def test_half_precision_trains_and_clips(precision):
     def moved(*overrides):
-        model, series, header = make("train.epochs=1", "train.precision=bf16", "train.weight_decay=0", *overrides)
+        model, series, header = make(
+            "train.epochs=1", f"train.precision='{precision}'", "train.weight_decay=0", *overrides
+        )
         before = model.predictor.head.weight.detach().clone()
         assert np.isfinite(fit(model, series, header, Options(device="cpu")).loss)
         return (model.predictor.head.weight - before).abs().max()

@@ -87,6 +87,8 @@ class Options(NamedTuple):
 def make_trainer(section: TrainConfig, epochs: int, callbacks: list[pl.Callback], options: Options) -> pl.Trainer:
     """Return a quiet Trainer that writes nothing by itself."""
     device = resolve_device(options.device).type
+    # torch scales no loss on a CPU, where Lightning takes bfloat16 instead, and says so in its own words
+    precision = "bf16" if device == "cpu" and section.precision == "16" else section.precision
     distributed = options.strategy == "ddp" or options.devices * options.nodes > 1
     with alone():
         return pl.Trainer(
@@ -96,7 +98,7 @@ def make_trainer(section: TrainConfig, epochs: int, callbacks: list[pl.Callback]
             strategy="ddp" if distributed else "auto",
             use_distributed_sampler=False,  # each rank takes its share of every batch
             max_epochs=epochs,
-            precision=PRECISIONS[section.precision],
+            precision=PRECISIONS[precision],
             gradient_clip_val=section.clip or None,
             callbacks=[BuildersWait(), *callbacks],
             plugins=[AtomicCheckpointIO()],
