@@ -168,6 +168,17 @@ def test_inputs_are_standardised_like_the_rest_and_missing_ones_are_their_mean()
     assert model.encoder.sequences(x)[0].shape == (4, 2, 32)
 
 
+def test_an_input_far_beyond_those_of_training_leaves_predictions_finite() -> None:
+    model, x = world("world.inputs=[1]").eval(), torch.from_numpy(waves(4)).float()
+    assert isinstance(model.encoder.statistics, TrainingStatistics)
+    model.encoder.statistics.set(channel_moments(as_series(x.numpy())))
+    x[0, 1, 10], x[1, 1, 10] = 1e30, -1e30
+    told = model.inputs(x)
+    assert told is not None
+    torch.testing.assert_close(told.flatten(1), model.encoder.statistics(x)[:, 1])
+    assert all(part.isfinite().all() for part in model.look(x))
+
+
 def test_without_statistics_inputs_stay_as_they_are_and_zero_stands_for_missing_ones() -> None:
     model, x = world("world.inputs=[1]", "normalize=none"), 50 + torch.from_numpy(waves(4)).float()
     there = torch.ones_like(x, dtype=torch.bool)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from tsjepa.encoder import Encoder
 from tsjepa.layers import Block, init_weights, sincos_positions
 from tsjepa.masking import next_mask
+from tsjepa.normalization import FARTHEST
 from tsjepa.objective import JEPA, Branches, Loss
 from tsjepa.projector import Projector
 from tsjepa.ranks import Share
@@ -231,15 +232,15 @@ class WorldModel(JEPA):
         return self.told(x[:, chosen], None if valid is None else valid[:, chosen])
 
     def told(self, inputs: Tensor, valid: Tensor | None = None) -> Tensor:
-        """Return inputs [B, U, T] by patches [B, N, I], standardised where there are statistics of the training series.
+        """Return inputs [B, U, T] by patches [B, N, I], standardised as measured channels are.
 
-        Missing values are 0: the mean, or where there are no statistics what stands for it, as in measured channels.
+        Missing values are 0, as in measured channels: the mean, or what stands for it where there are no statistics.
         What a plant was told before the first known value, only later ones could tell.
         """
         statistics, chosen = self.encoder.statistics, list(self.encoder.inputs)
         if statistics is not None:
             mean, scale = (part[chosen, None].to(inputs.device) for part in (statistics.mean, statistics.scale))
-            inputs = (inputs - mean) / scale
+            inputs = ((inputs - mean) / scale).clamp(-FARTHEST, FARTHEST)
         if valid is not None:
             inputs = torch.where(valid, inputs, 0.0)
         return to_patches(inputs, self.encoder.tokenizer.patch_length).transpose(1, 2).flatten(2)
