@@ -117,7 +117,8 @@ def too_short(runs: Sequence[Run]) -> str:
     if not arms:
         return "Every run was long enough to count."
     return (
-        f"Undecided, since shorter than 1 / (1 - decay) steps, and left out of every claim: {escape('; '.join(arms))}."
+        "Undecided, since shorter than 1 / (1 - decay) steps, dashed in the figures and left out of every claim: "
+        f"{escape('; '.join(arms))}."
     )
 
 
