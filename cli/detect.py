@@ -89,12 +89,9 @@ def cut_run(runs: LogRuns, run: int, normal: Normal, reference_rows: int | None)
             f"{name} has {counted(edges[-1] - edges[0], 'row')}, but --reference-rows asks for its first "
             f"{reference_rows}: give a smaller number."
         )
-    # missing rows at gaps: no window goes across them
-    blank = np.full((len(runs.channels), normal.scorer.patch_length), np.nan, np.float32)
     inner = [*(at for at in edges if at < stop), stop]
-    parts = [part for a, b in pairwise(inner) for part in (runs.values(a, b), blank)]
     try:
-        return Cut(run, edges, refer(normal.scorer, np.concatenate(parts[:-1], 1)))
+        return Cut(run, edges, refer(normal.scorer, *(runs.values(a, b) for a, b in pairwise(inner))))
     except ValueError as error:
         raise Failure(f"the first {reference_rows} rows of {name} cannot be its reference: {error}") from error
 

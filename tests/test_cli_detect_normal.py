@@ -38,6 +38,20 @@ def test_a_threshold_rests_on_all_rows_of_a_long_reference(monkeypatch: pytest.M
     assert "from 369 normal rows" in tsjepa(*WORDS, "--reference-rows", "400").stderr
 
 
+@pytest.mark.parametrize("stretch", [48, 50, 52])
+def test_no_normal_window_goes_across_a_gap_in_the_reference(stretch: int) -> None:
+    said = []
+    for gap in ("1min", "3h"):
+        frame = log(600, seed=3)
+        frame.loc[stretch:, "timestamp"] += pd.Timedelta(gap)
+        frame.to_parquet("test.parquet", index=False)
+        said.append(tsjepa(*WORDS, "--overwrite", "--reference-rows", "300").stderr)
+    known = int(pd.read_parquet("scores.parquet")["score"][:300].notna().sum())
+    assert known == 300 - 2 * (CONTEXT - 1)
+    assert f"from {known} normal rows" in said[0]
+    assert said[0] == said[1]  # the threshold in it, too
+
+
 def test_nothing_behind_the_reference_moves_the_threshold() -> None:
     first = found(*WORDS, "--reference-rows", "300")
     frame = faulty()

@@ -212,7 +212,24 @@ def test_all_windows_of_a_long_reference_say_what_is_usual(scorer: Scorer, monke
     assert len(long.usual) == len(every.usual)
     # in the order of time
     np.testing.assert_allclose(long.usual, every.usual, atol=1.5)
-    assert np.abs(long.usual - every.usual).mean() < 0.2
+    assert np.nanmean(np.abs(long.usual - every.usual)) < 0.2
+
+
+@pytest.mark.parametrize("most", [8192, 100])
+def test_no_window_goes_from_one_stretch_of_a_reference_into_the_next(
+    scorer: Scorer, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(surprise, "MOST", most)
+    run = run_plant(commands(700, seed=7)).log()
+    stretches = [run[:, :202], run[:, 300:320], run[:, 400:]]  # the second is shorter than the context
+    own = refer(scorer, *stretches)
+    known = [np.isfinite(score_series(own, x).score) for x in stretches]
+    # a score says what is known of the window that ends with its row, and this of the one that begins with it
+    np.testing.assert_array_equal(np.isfinite(own.usual).all(1), np.concatenate(known)[CONTEXT - 1 :])
+    assert np.isfinite(own.usual).all(1).sum() == (202 - CONTEXT + 1) + (300 - CONTEXT + 1)
+    level = np.concatenate(stretches, 1)[1:]
+    mean = scorer.model.encoder.statistics.mean.numpy()[1:]  # type: ignore[union-attr]
+    np.testing.assert_allclose(own.gain[1:] * level.mean(1) + own.offset[1:], mean, rtol=1e-5, atol=1e-5)
 
 
 def test_a_reference_makes_another_level_and_scale_normal(scorer: Scorer) -> None:

@@ -99,7 +99,7 @@ class Scorer:
     laws : Laws
     usual : float32 array of shape (n, 2 + C)
         Scores of normal windows by laws that were not fitted on them, in the order of time; see `Scores.of`. Those of a
-        reference are all of its windows.
+        reference are of the windows that begin with each of its rows, NaN where there is none.
     unit : float64 array of shape (2 + C,)
         Spread of these scores before they were divided by it.
     gain, offset : float64 array of shape (n_channels,)
@@ -189,8 +189,10 @@ def fit_scorer(
     return Scorer(model, context, decoders, laws, usual, unit, np.ones(n_channels), np.zeros(n_channels))
 
 
-def refer(scorer: Scorer, reference: NDArray[Any]) -> Scorer:
-    """Return a scorer for a run of which a stretch is known to be normal.
+def refer(scorer: Scorer, *stretches: NDArray[Any]) -> Scorer:
+    """Return a scorer for a run of which one or several stretches are known to be normal.
+
+    No window goes from one stretch into the next, as no score rests on rows of both sides of a gap in time.
 
     Level and scale of each measured channel and all laws become those of the reference; what latents stand for stays.
     The laws so far are the prior, but for levels: how far these wander is a matter of the run. Inputs keep their level
@@ -199,13 +201,28 @@ def refer(scorer: Scorer, reference: NDArray[Any]) -> Scorer:
     Parameters
     ----------
     scorer : Scorer
-    reference : array of shape (n_channels, n_timepoints)
+    *stretches : array of shape (n_channels, n_timepoints)
+        In the order of time.
+
+    Returns
+    -------
+    Scorer
 
     Raises
     ------
     ValueError
-        If no window of the reference is without blind patches.
+        If too few windows of the stretches are without blind patches.
+
+    Examples
+    --------
+    >>> from tsjepa.build import build_model, configure, resolve
+    >>> model = build_model(resolve(configure("lewm-sensor"), 128), 2).eval()
+    >>> log = np.random.default_rng(0).normal(size=(2, 900))
+    >>> own = refer(fit_scorer(model, [log], context=128), log[:, :200], log[:, 300:500])
+    >>> int(np.isfinite(own.usual).all(1).sum()), 2 * (200 - 128 + 1)
+    (146, 146)
     """
+    reference = np.concatenate(stretches, 1)
     statistics, gain, offset = scorer.model.encoder.statistics, scorer.gain.copy(), scorer.offset.copy()
     if statistics is not None:
         mean, scale = (part.numpy().astype(np.float64) for part in (statistics.mean, statistics.scale))
@@ -214,7 +231,7 @@ def refer(scorer: Scorer, reference: NDArray[Any]) -> Scorer:
             if len(known):
                 gain[channel] = scale[channel] / max(known.std(), SCALE_LEFT * scale[channel])
                 offset[channel] = mean[channel] - gain[channel] * known.mean()
-    series = [adjusted(reference, gain, offset)]
+    series = [adjusted(stretch, gain, offset) for stretch in stretches]
     parts = []
     for first in range(hop_over(series, scorer.context)):
         with suppress(TooFewWindows):  # others may hold enough
@@ -223,7 +240,8 @@ def refer(scorer: Scorer, reference: NDArray[Any]) -> Scorer:
     if not parts:
         raise TooFewWindows(scorer.context)
     begun, laws, usual, unit = zip(*parts, strict=True)
-    in_order = np.concatenate(usual)[np.argsort(np.concatenate(begun))]
+    in_order = np.full((reference.shape[1] - scorer.context + 1, usual[0].shape[1]), np.nan, np.float32)
+    in_order[np.concatenate(begun)] = np.concatenate(usual)
     return Scorer(scorer.model, scorer.context, scorer.decoders, laws[0], in_order, unit[0], gain, offset)
 
 
@@ -242,9 +260,17 @@ def hop_over(series: Sequence[NDArray[Any]], context: int) -> int:
 def see_series(
     model: WorldModel, series: Sequence[NDArray[Any]], context: int, first: int = 0, look: Look = see_part
 ) -> tuple[Sight, NDArray[np.int64]]:
-    """Return what is seen of windows spread evenly over series [C, T], from a point on, and where each begins."""
+    """Return what is seen of windows spread evenly over series [C, T], each from a point on, and where each begins.
+
+    Where a window begins is counted over all series, one after the other.
+    """
     hop = hop_over(series, context)
-    found = [piece for x in series for piece in look(model, x, context, hop, first)]
+    before = np.cumsum([0, *(x.shape[1] for x in series)])
+    found = [
+        (starts + offset, sight)
+        for x, offset in zip(series, before[:-1], strict=True)
+        for starts, sight in look(model, x, context, hop, first)
+    ]
     if sum(len(starts) for starts, _ in found) < FEWEST:
         raise TooFewWindows(context)
     begun, seen = zip(*found, strict=True)
