@@ -1,6 +1,7 @@
 """What `tsjepa detect` does: rows are scored run by run, held against a threshold, and written with their events."""
 
 import time
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -30,6 +31,8 @@ from tsjepa.stream import PIECE, Stream
 from tsjepa.surprise import Scorer, Scores, refer
 from tsjepa.thresholds import Budget, Threshold, fit_threshold
 
+# Runs that a note names at most
+NAMED = 5
 # Share of the rows behind a whole context that may be without a score before this is said
 UNSCORED = 0.1
 
@@ -59,6 +62,8 @@ def detect(options: DetectOptions) -> DetectReport:
     make_writable(options.out.parent)
     cuts = [cut_run(runs, run, normal, options.reference_rows) for run in range(len(runs.ids))]
     check_lengths(runs, cuts, normal)
+    if options.reference_rows is not None:
+        say_abnormal(runs, options.reference_rows)
     score, channels = score_runs(runs, cuts)
     check_scored(runs, cuts, score)
     threshold = find_threshold(normal, cuts, budget, options.reference_rows)
@@ -107,10 +112,33 @@ def check_lengths(runs: LogRuns, cuts: list[Cut], normal: Normal) -> None:
             "the context of the model: give a longer log."
         )
     if short:
-        names = ", ".join(str(runs.ids[run].as_py()) for run in short[:5])
         say(
-            f"note: no score for {counted(len(short), 'run')}, shorter than the {context} rows of the context: {names}."
+            f"note: no score for {counted(len(short), 'run')}, shorter than the {context} rows of the context: "
+            f"{named(runs, short)}."
         )
+
+
+def say_abnormal(runs: LogRuns, reference_rows: int) -> None:
+    """Name the runs whose references hold rows that a label calls abnormal.
+
+    Such rows count as normal all the same: labels judge what was found, and so may have no part in it.
+    """
+    abnormal = runs.abnormal()
+    if abnormal is None:
+        return
+    rows = [int((abnormal[start : start + reference_rows] == 1).sum()) for start in runs.offsets[:-1]]
+    if any(rows):
+        say(
+            f"note: {counted(sum(rows), 'row')} of the references, which are all taken for normal, "
+            f"{'is' if sum(rows) == 1 else 'are'} called abnormal by {runs.columns.label!r}: "
+            f"{named(runs, np.flatnonzero(rows))}."
+        )
+
+
+def named(runs: LogRuns, some: Sequence[int] | NDArray[np.int64]) -> str:
+    """Return the names of some runs in one line, of many those of the first."""
+    more = f" and {len(some) - NAMED} more" * (len(some) > NAMED)
+    return ", ".join(str(runs.ids[int(run)].as_py()) for run in some[:NAMED]) + more
 
 
 def score_runs(runs: LogRuns, cuts: list[Cut]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -52,6 +52,24 @@ def test_no_normal_window_goes_across_a_gap_in_the_reference(stretch: int) -> No
     assert said[0] == said[1]  # the threshold in it, too
 
 
+def test_runs_are_named_whose_references_are_called_abnormal() -> None:
+    faults = [faulty(450, seed, run=f"r{seed}") for seed in range(7)]
+    pd.concat([log(500, seed=3, run="c").assign(anomaly=0), *faults]).to_parquet("test.parquet", index=False)
+    words = (*WORDS, "--overwrite", "--reference-rows")
+    sentence = (
+        "note: 7 rows of the references, which are all taken for normal, are called abnormal by 'anomaly': r0, r1, "
+        "r2, r3, r4 and 2 more.\n"
+    )
+    assert sentence in tsjepa(*words, "401").stderr
+    assert "called abnormal" not in tsjepa(*words, "400").stderr
+    frame = pd.read_parquet("test.parquet")
+    frame[frame["run"].isin(["c", "r0"])].to_parquet("test.parquet", index=False)
+    assert "normal, is called abnormal by 'anomaly': r0.\n" in tsjepa(*words, "401").stderr
+    threshold = found(*words, "401")["threshold"]
+    assert found(*words, "401", "--label", "")["threshold"] == threshold
+    assert "called abnormal" not in tsjepa(*words, "401", "--label", "").stderr
+
+
 def test_nothing_behind_the_reference_moves_the_threshold() -> None:
     first = found(*WORDS, "--reference-rows", "300")
     frame = faulty()
