@@ -184,6 +184,10 @@ TIMED = TABLE.set_axis(pd.date_range("2024", periods=1500, freq="1s"))
         ({}, TIMED.to_period("s").iloc[[1, 0, *range(2, 1500)]], "times in the index of X do not increase"),
         ({}, TIMED.rename({TIMED.index[7]: pd.NaT}), "times in the index of X do not increase"),
         ({}, TABLE.assign(time=pd.date_range("2024", periods=1500, tz="CET")), "column 'time' of X is a time"),
+        ({}, np.stack([plant(), plant()]), r"^X must be one series \(n_rows, n_sensors\), but several are given: use"),
+        ({}, [plant(), plant(700)], "X must be one series"),
+        ({}, [TABLE, TABLE], "X must be one series"),
+        ({}, [plant().tolist(), plant(700).tolist()], "X must be one series"),
     ],
 )
 def test_bad_input_is_said_in_a_sentence(parameters, X, sentence):
@@ -211,6 +215,17 @@ def test_a_world_model_is_saved_and_judges_by_what_it_is_given_as_normal(tmp_pat
         SurpriseDetector.load(tmp_path / "plant.ckpt", X[["pressure"]])
     with pytest.raises(ValueError, match="X has 1 columns, but the model of "):
         SurpriseDetector.load(tmp_path / "plant.ckpt", X.to_numpy()[:, :1])
+
+
+def test_channels_of_a_checkpoint_are_sensors_whatever_they_are_called(tmp_path):
+    first = detector(max_epochs=1).fit(plant())
+    expected = first.score_samples(plant())
+    first.feature_names_in_ = np.array(["target", "time"], object)  # as pretrain --channels target,time names them
+    first.save(tmp_path / "plant.ckpt")
+    X = pd.DataFrame(plant(), columns=["target", "time"]).assign(flow=0.0)
+    again = SurpriseDetector.load(tmp_path / "plant.ckpt", X)
+    assert list(again.feature_names_in_) == ["target", "time"]
+    np.testing.assert_array_equal(again.score_samples(X[["target", "time"]]), expected)
 
 
 def test_another_checkpoint_is_no_detector(tmp_path):

@@ -19,7 +19,7 @@ from tsjepa.config import Config, ConfigError
 from tsjepa.containers import not_measured, to_pandas
 from tsjepa.estimators import settings, unless_it_fails
 from tsjepa.held_out import fit_held_out
-from tsjepa.kinds import is_table
+from tsjepa.kinds import is_one_channel, is_table
 from tsjepa.sight import cut_windows
 from tsjepa.stream import score_series
 from tsjepa.surprise import LARGEST, Scores, fit_scorer
@@ -220,7 +220,7 @@ class SurpriseDetector(OutlierMixin, BaseEstimator):
             overrides=(f"train.seed={header.config.train.seed}",),
         )
         detector.config_ = header.config
-        x = detector._series(_in_order(X, header.channel_names, path), reset=True)
+        x = detector._series(_in_order(X, header.channel_names, path), reset=True, known=header.channel_names)
         if len(x) != header.n_channels:
             raise ValueError(f"X has {len(x)} columns, but the model of {path} was trained on {header.n_channels}.")
         detector._check_normal(x, header.n_timepoints)
@@ -309,9 +309,10 @@ class SurpriseDetector(OutlierMixin, BaseEstimator):
             raise ValueError(f"recipe {self.recipe!r} trains no world model: set world.horizons, or take lewm-sensor.")
         return config
 
-    def _series(self, X: Any, *, reset: bool) -> NDArray[np.float32]:
-        """Return a log as channels (n_channels, n_rows)."""
-        X = _sensors(X, None if reset else getattr(self, "feature_names_in_", None)) if is_table(X) else unmasked(X)
+    def _series(self, X: Any, *, reset: bool, known: Sequence[str] | None = None) -> NDArray[np.float32]:
+        """Return a log as channels (n_channels, n_rows); columns with names that are known are sensors in any case."""
+        known = known if reset else getattr(self, "feature_names_in_", None)
+        X = _sensors(X, known) if is_table(X) else _one_series(unmasked(X))
         if isinstance(X, np.ndarray):
             refuse_type(X, "X", "biufOc")  # of complex numbers scikit-learn has a sentence of its own
         X = validate_data(self, X, reset=reset, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan")
@@ -321,6 +322,17 @@ class SurpriseDetector(OutlierMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         return tags
+
+
+def _one_series(X: Any) -> Any:
+    """Refuse an array or list of several series; anything else comes back as it is."""
+    first = X[:1] if isinstance(X, list | tuple) else ()
+    if getattr(X, "ndim", 0) > 2 or any(hasattr(x, "__len__") and not is_one_channel(x) for x in first):
+        raise ValueError(
+            "X must be one series (n_rows, n_sensors), but several are given: use one detector for each machine, or "
+            "the command tsjepa detect, which takes a log of several machines."
+        )
+    return X
 
 
 def _sensors(X: Any, known: Sequence[str] | None) -> Any:
