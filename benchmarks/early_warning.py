@@ -22,12 +22,15 @@ import pyarrow.parquet as pq
 from program import log_file
 
 from tsjepa import SurpriseDetector
+from tsjepa.build import build_model, configure, resolve
+from tsjepa.checkpoint import Header
 from tsjepa.evidence import decode, ridge
 from tsjepa.held_out import fit_held_out
-from tsjepa.sight import see
+from tsjepa.sight import cut_windows, see
 from tsjepa.stream import score_series
 from tsjepa.surprise import Scores, refer
 from tsjepa.thresholds import fit_threshold, peaks_over
+from tsjepa.training import Options, fit
 
 CAP, WINDOW, PATCH = 125, 32, 4
 FITTED, CALIBRATED = 60, 80
@@ -79,6 +82,18 @@ def warnings_of(scores, threshold, patch):
     return {"warned": share, "lead_10": low, "lead_50": median, "false_per_1000": 1000 * false / max(normal, 1)}
 
 
+def train(series, options):
+    """Return a world model of series [C, cycles]; no window goes from one into the next."""
+    windows = cut_windows(series, WINDOW, 1)
+    overrides = [f"tokenizer.patch_length={PATCH}", "world.horizons=[1,2,4]", f"train.seed={options.seed}"]
+    if options.epochs is not None:
+        overrides.append(f"train.epochs={options.epochs}")
+    config = resolve(configure("lewm-sensor", overrides=overrides), WINDOW, None, windows.n_cases)
+    model = build_model(config, windows.n_channels)
+    fit(model, windows, Header(config, None, windows.n_channels, WINDOW), Options(device="cpu", diagnose=False))
+    return model
+
+
 def cmapss(options):
     """Return the figures of the turbofans."""
     units = engines(options.logs, "train", options.units)
@@ -87,18 +102,7 @@ def cmapss(options):
     cuts = [round(len(units) * share / 100) for share in (FITTED, CALIBRATED)]
     fitted, held, judged = units[: cuts[0]], units[cuts[0] : cuts[1]], units[cuts[1] :]
     normal = [[x[:, :-CAP] for x in part if x.shape[1] - CAP > WINDOW + 8] for part in (fitted, held)]
-    blank = np.full((moving.sum(), PATCH), np.nan)
-    together = np.concatenate([part for x in normal[0] for part in (x, blank)], 1)
-    detector = SurpriseDetector(
-        window=WINDOW,
-        stride=1,
-        max_epochs=options.epochs,
-        contamination=0.5,
-        random_state=options.seed,
-        device="cpu",
-        overrides=[f"tokenizer.patch_length={PATCH}", "world.horizons=[1,2,4]"],
-    )
-    model = detector.fit(together.T).scorer_.model
+    model = train(normal[0], options)
     scorer, usual = fit_held_out(model, *normal, context=WINDOW)
     scored = [score_series(scorer, x.astype(np.float32)).score for x in judged]
     rows = {
