@@ -51,6 +51,18 @@ def test_each_event_is_drawn_on_its_own(violations):
         assert len(set(values)) > 180
 
 
+def test_no_window_of_training_goes_from_one_engine_into_the_next(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import early_warning
+
+    trained = []
+    monkeypatch.setattr(early_warning, "fit", lambda model, windows, *_: trained.append(windows.values))
+    early_warning.train([np.full((2, 70), 1.0), np.full((2, 90), 2.0)], SimpleNamespace(epochs=1, seed=0))
+    (windows,) = trained
+    assert len(windows) == 70 + 90 - 2 * (early_warning.WINDOW - 1)
+    assert (windows == windows[:, :1, :1]).all()
+
+
 @needs_logs
 @pytest.mark.slow
 def test_skab():

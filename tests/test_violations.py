@@ -1,8 +1,12 @@
 """Events that are put into normal logs change what they say they do, and nothing else."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from tsjepa.evaluation.plants import MOTOR, record, steps
 from tsjepa.evaluation.violations import HARMLESS, IMPOSSIBLE, Event, Site, scatter, sites
 
 EVENTS = IMPOSSIBLE | HARMLESS
@@ -54,6 +58,17 @@ def test_a_jump_is_a_constant_of_4_to_8_times_the_scatter() -> None:
     np.testing.assert_allclose(moved, moved[0, 0])
     size = abs(moved[0, 0]) / scatter(log())[(changed != x).any(1)]
     assert 4 <= size <= 8
+
+
+def test_the_page_says_what_jumps_are_in_standard_deviations_of_the_motor() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "detection.md").read_text(encoding="utf-8")
+    said = re.findall(r"motor, which move smoothly, these are ([\d.]+) to ([\d.]+) standard deviations", page)
+    run = record(MOTOR, steps(MOTOR, 20_000, hold=40, seed=0))
+    moved = []
+    for at, place in enumerate(sites(run, np.array([1, 2]), 100, BEFORE, LENGTH, seed=0)):
+        changed = IMPOSSIBLE["jump"](place, np.random.default_rng(at))
+        moved.append(np.max(abs(changed - place.x).max(1) / run.std(1)))
+    np.testing.assert_allclose([[min(moved), max(moved)]], np.array(said, float), atol=0.015)
 
 
 def test_a_frozen_sensor_has_its_last_value() -> None:

@@ -41,7 +41,10 @@ Event = Callable[[Site, np.random.Generator], Floats]
 
 
 def jump(site: Site, rng: np.random.Generator) -> Floats:
-    """Put one sensor off by 4 to 8 times its scatter about the course of values."""
+    """Put one sensor off by 4 to 8 times its scatter from one row to the next.
+
+    Of a sensor that moves smoothly these are a few hundredths of its range: a step that is not in its course.
+    """
     x, channel = site.x.copy(), rng.choice(site.measured)
     x[channel, site.start :] += rng.choice([-1, 1]) * rng.uniform(*JUMP) * scatter(site.log)[channel]
     return x
@@ -82,7 +85,7 @@ def replayed(site: Site, rng: np.random.Generator) -> Floats:
 
 
 def pair(site: Site, rng: np.random.Generator) -> Floats:
-    """Mirror one sensor at its mean: any value of it may be, but not beside those of the others."""
+    """Mirror one sensor at its mean: nearly all of its values may be, but not beside those of the others."""
     x, channel = site.x.copy(), rng.choice(site.measured)
     x[channel, site.start :] = 2 * site.log[channel].mean() - site.x[channel, site.start :]
     return x
@@ -97,7 +100,7 @@ def level(site: Site, rng: np.random.Generator) -> Floats:
 
 
 def noise(site: Site, rng: np.random.Generator) -> Floats:
-    """Add noise to all sensors: a tenth of their scatter."""
+    """Add noise to all sensors: a tenth of their scatter from one row to the next."""
     x = site.x.copy()
     part = x[site.measured, site.start :]
     x[site.measured, site.start :] += NOISE * scatter(site.log)[site.measured, None] * rng.normal(size=part.shape)
