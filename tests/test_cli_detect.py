@@ -29,6 +29,21 @@ def test_table_has_one_row_a_row_of_the_log_in_its_order() -> None:
     assert (str(table["score"].type), str(table["event"].type)) == ("float", "int64")
 
 
+@pytest.mark.parametrize("as_text", [False, True])
+def test_times_with_a_zone_are_written_in_utc(as_text: bool) -> None:
+    frame = faulty()
+    local = frame["timestamp"].dt.tz_localize("Europe/Berlin")
+    text = frame["timestamp"].dt.strftime("%Y-%m-%dT%H:%M:%S+01:00")  # Berlin's offset in January
+    frame.assign(timestamp=text if as_text else local).to_parquet("test.parquet", index=False)
+    found(*WORDS)
+    times = pq.read_table("scores.parquet")["timestamp"]
+    assert str(times.type) == "timestamp[us, tz=UTC]"
+    assert (times.to_pandas() == local).all()
+    events = pd.read_csv("events.csv")
+    assert events["start"].str.endswith("Z").all()
+    assert pd.to_datetime(events["start"]).isin(local).all()
+
+
 def test_scores_are_those_of_the_library() -> None:
     found(*WORDS)
     model, header = load_checkpoint(CKPT)
