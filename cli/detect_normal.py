@@ -42,6 +42,8 @@ class Normal(NamedTuple):
         The normal log.
     step : float
         Its median step of time, in its own unit.
+    pace : float
+        The mean one without gaps: the time that a row stands for where steps differ.
     max_gap : float, str or None
         The longest step that is no gap, as a flag says it.
     """
@@ -50,12 +52,13 @@ class Normal(NamedTuple):
     scores: list[NDArray[np.float32]]
     runs: LogRuns
     step: float
+    pace: float
     max_gap: float | str | None
 
     def interval(self, budget: Budget) -> float:
         """Return the rows between two allowed alarms."""
         with told():
-            return budget.interval(None if self.runs.tick is None else self.step * self.runs.tick)
+            return budget.interval(None if self.runs.tick is None else self.pace * self.runs.tick)
 
 
 def load_world(path: Path) -> tuple[WorldModel, Header]:
@@ -168,7 +171,8 @@ def fit_normal(options: DetectOptions) -> Normal:
         else:
             say_source([log.source for log in logs], trained=trained is not None)
             scorer, scores = fit_held_out(model, *parts, context=context)
-    return Normal(scorer, scores, logs[0], usual_step(logs[0]), max_gap)
+    step = usual_step(logs[0])
+    return Normal(scorer, scores, logs[0], step, mean_step(logs[0], max_gap, step), max_gap)
 
 
 def open_trained(header: Header, options: DetectOptions) -> LogRuns | None:
@@ -227,6 +231,13 @@ def say_source(sources: list[str], *, trained: bool) -> None:
 def usual_step(runs: LogRuns) -> float:
     """Return the median step of time over runs."""
     return float(np.nanmedian(runs.steps)) if np.isfinite(runs.steps).any() else float("nan")
+
+
+def mean_step(runs: LogRuns, max_gap: float | str | None, step: float) -> float:
+    """Return the mean step of time over the stretches of all runs without a gap."""
+    stretches = (part for run in range(len(runs.ids)) for part in pairwise(cut_at_gaps(runs, run, max_gap, step)))
+    steps = np.concatenate([np.diff(runs.times(*part)) for part in stretches])
+    return float(steps.mean()) if len(steps) else float("nan")
 
 
 def step_in(runs: LogRuns, trained: LogRuns) -> float:

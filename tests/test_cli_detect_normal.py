@@ -1,5 +1,6 @@
 """What is normal for `tsjepa detect`: the data that set its threshold, labels of faults in them, and reference rows."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +77,18 @@ def test_nothing_behind_the_reference_moves_the_threshold() -> None:
     frame.loc[300:, CHANNELS] = 5.0
     pd.concat([log(500, seed=3, run="c"), frame]).to_parquet("test.parquet", index=False)
     assert found(*WORDS, "--reference-rows", "300", "--overwrite")["threshold"] == first["threshold"]
+
+
+def test_a_budget_in_time_counts_the_time_that_rows_take_where_steps_differ() -> None:
+    frame = log(800, seed=1)
+    seconds = np.cumsum(np.where(np.arange(800) % 3 == 2, 4, 1))  # 2 in the mean, 1 in the median
+    seconds[400:] += 5000  # a gap is no time of operation
+    frame["timestamp"] = pd.Timestamp("2024-01-01") + pd.to_timedelta(seconds, unit="s")
+    frame.to_parquet("normal.parquet", index=False)
+    Path("train.parquet").unlink()
+    said = tsjepa(*WORDS, "--normal", "normal.parquet", "--false-alarms", "1/h").stderr
+    rows, times = re.findall(r"from (\d+) normal rows, ([\d.]+) times the interval", said)[0]
+    assert float(times) == pytest.approx(int(rows) / 1800, rel=0.01)
 
 
 def test_normal_data_set_the_threshold() -> None:
