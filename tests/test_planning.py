@@ -173,6 +173,9 @@ def test_plans_keep_within_bounds_and_depend_on_the_seed_alone() -> None:
     np.testing.assert_allclose(plans[0].inputs, 2.0, atol=1e-3)
     np.testing.assert_array_equal(plans[0].inputs, plans[1].inputs)
     assert all(p.inputs.min() >= -1 and p.inputs.max() <= 2 for p in plans)
+    for limits in np.array([[0.1, 0.3], [0.1, 0.1]]):  # float32 has the nearest numbers above them
+        found = plan(integrator(), context, IDENTITY, np.array([50.0]), limits[None], steps=3)
+        assert ((found.inputs >= limits[0]) & (found.inputs <= limits[1])).all()
     with pytest.raises(ValueError, match="1 input"):
         plan(integrator(), context, IDENTITY, np.zeros(1), np.zeros((2, 2)), steps=3)
 

@@ -37,14 +37,14 @@ class Plan(NamedTuple):
 
     Attributes
     ----------
-    inputs : float32 array of shape (U, steps)
-        In the unit of the series, one value a patch.
+    inputs : float64 array of shape (U, steps)
+        In the unit of the series, one value a patch; none is outside its bounds, also where float32 would round it out.
     expected : float32 array of shape (steps, K)
         Decoded values at the end of each patch.
     cost : float
     """
 
-    inputs: NDArray[np.float32]
+    inputs: NDArray[np.float64]
     expected: NDArray[np.float32]
     cost: float
 
@@ -116,7 +116,8 @@ def plan(
     plans = _searched(lambda plans: foresee(plans)[1], limits, search, generator)
     expected, cost = foresee(plans)
     best = cost.argsort()[0]
-    return Plan(plans[best].numpy(), expected[best].numpy(), float(cost[best]))
+    low, high = np.asarray(bounds, np.float64).T[..., None]
+    return Plan(plans[best].double().numpy().clip(low, high), expected[best].numpy(), float(cost[best]))
 
 
 def _searched(price: Callable[[Tensor], Tensor], limits: Tensor, search: Search, generator: torch.Generator) -> Tensor:
