@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tsjepa.containers import LABEL, SIDE
+from tsjepa.containers import LABEL, SIDE, split_tensors
 from tsjepa.datasets.dataset import Case, Collection, DataError, Labels, Part
 from tsjepa.datasets.labels import array_labels
 from tsjepa.datasets.values import as_float32, stack_cases
@@ -28,9 +28,10 @@ def read_table(path: Path) -> Part:
     ----------
     path : Path
         A .csv or .parquet file. Number columns are the time points of a univariate series, in the table's
-        order; list columns are channels. A column that is called like a label (label, class, target, y, fault,
-        activity, see `tsjepa.containers.LABEL`) is the label; one that says which series a row is (id, unit, index,
-        case, fold, split, group, see `tsjepa.containers.SIDE`) is not read.
+        order; list columns are channels, and so are the rows of Arrow's tensors (n_channels, n_timepoints). A column
+        that is called like a label (label, class, target, y, fault, activity, see `tsjepa.containers.LABEL`) is the
+        label; one that says which series a row is (id, unit, index, case, fold, split, group, see
+        `tsjepa.containers.SIDE`) is not read.
 
     Returns
     -------
@@ -83,7 +84,10 @@ def _open(path: Path) -> "pd.DataFrame":
                 warnings.simplefilter("error", pd.errors.ParserWarning)
                 table = pd.read_csv(path, low_memory=False, float_precision="round_trip", index_col=False)
         else:
-            table = pd.read_parquet(path)
+            import pyarrow.parquet as pq
+
+            schema = pq.read_schema(path)
+            table = split_tensors(pd.read_parquet(path), dict(zip(schema.names, schema.types, strict=True)))
             table = table.reset_index() if any(name is not None for name in table.index.names) else table
     except pd.errors.ParserWarning as error:
         raise DataError(

@@ -145,6 +145,39 @@ def test_a_column_of_series_is_a_table_of_one_channel(name):
         assert to_panel(column.rename("series")).channels == ("series",)
 
 
+def tensors(X, permutation=None):
+    """Return Arrow's tensors whose cells, as they are stored, are those of an array (n_cases, ...)."""
+    kind = pa.fixed_shape_tensor(pa.from_numpy_dtype(X.dtype), X.shape[1:], permutation=permutation)
+    return pa.ExtensionArray.from_storage(kind, pa.array(list(X.reshape(len(X), -1)), kind.storage_type))
+
+
+@pytest.mark.parametrize("permutation", [None, [0, 1], [1, 0]])
+def test_a_tensor_of_arrow_holds_all_channels(permutation):
+    X = np.random.default_rng(0).normal(size=(5, 2, 4))
+    column = tensors(X.transpose(0, 2, 1) if permutation == [1, 0] else X, permutation)
+    table = pa.table({"id": list("abcde"), "flow": column})
+    in_pandas = pd.Series(pd.arrays.ArrowExtensionArray(column))
+    for alone in (column, pa.chunked_array([column[:2], column[2:]]), in_pandas):
+        assert to_panel(alone).channels is None
+        np.testing.assert_array_equal(to_panel(alone).series, X)
+    for container in (table, table.to_batches()[0], pd.DataFrame({"id": list("abcde"), "flow": in_pandas})):
+        panel = to_panel(container)
+        assert (panel.channels, list(panel.ids)) == (("flow[0]", "flow[1]"), list("abcde"))
+        np.testing.assert_array_equal(panel.series, X)
+    beside = to_panel(table.append_column("heat", pa.array(X[:, 0].tolist())))
+    assert beside.channels == ("flow[0]", "flow[1]", "heat")
+    np.testing.assert_array_equal(beside.series, X[:, [0, 1, 0]])
+
+
+def test_tensors_of_one_dimension_are_series_and_those_of_three_are_refused():
+    X = np.random.default_rng(0).normal(size=(5, 2, 4))
+    panel = to_panel(pa.table({"flow": tensors(X[:, 0])}))
+    assert panel.channels == ("flow",)
+    np.testing.assert_array_equal(panel.series, X[:, :1])
+    with pytest.raises(ValueError, match=r"'flow' holds tensors of shape \(2, 2, 2\), but a series is \(n_channels, "):
+        to_panel(pa.table({"flow": tensors(X.reshape(5, 2, 2, 2))}))
+
+
 def test_what_is_no_container_of_series_comes_back_as_it_is():
     wide = pd.DataFrame(np.zeros((3, 4)), columns=list("abcd"))
     for X in (np.zeros((3, 4)), [np.zeros((1, 4))], [], wide, [pd.Series([1.0, 2.0])], pd.Series([1.0, 2.0])):

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tsjepa.datasets import DataError, load
@@ -182,6 +184,19 @@ def test_parquet_lists_are_channels(tmp_path: Path) -> None:
     np.testing.assert_array_equal(data.X_train[1], np.array([[3], [6]], dtype=np.float32))
     assert data.classes == ("a", "b")  # a list column called y is a channel
     assert data.notes == ("pump.parquet: columns that hold no lists are not read: 'subject'",)
+
+
+def test_parquet_tensors_are_channels(tmp_path: Path) -> None:
+    X = np.arange(40, dtype=np.float32).reshape(5, 2, 4)
+    tensors = pa.FixedShapeTensorArray.from_numpy_ndarray(X)
+    pq.write_table(pa.table({"flow": tensors, "class": list("ababa")}), tmp_path / "pump.parquet")
+    data = load(tmp_path / "pump.parquet")
+    np.testing.assert_array_equal(data.X_train, X)
+    assert data.classes == ("a", "b")
+    cubes = pa.FixedShapeTensorArray.from_numpy_ndarray(X.reshape(5, 2, 2, 2))
+    pq.write_table(pa.table({"flow": cubes}), tmp_path / "cubes.parquet")
+    with pytest.raises(DataError, match=r"cubes.parquet cannot be read .*'flow' holds tensors of shape \(2, 2, 2\)"):
+        load(tmp_path / "cubes.parquet")
 
 
 BAD_CSV = {

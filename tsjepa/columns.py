@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from decimal import Decimal
+from itertools import chain
 from numbers import Real
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -125,3 +127,65 @@ def refuse_text(
                 f"column {name!r} of X must hold numbers, but {place(row)} holds {str(column.iloc[row])[:40]!r}: "
                 f"{way_out}."
             )
+
+
+def split_tensors(frame: "pd.DataFrame", kinds: Mapping[Any, Any]) -> "pd.DataFrame":
+    """Return a table with a column a channel in the place of each column of Arrow's tensors (C, T).
+
+    The cells of such a column are flat in pandas, which passes over the shape that the type keeps.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+    kinds : mapping from name to pyarrow.DataType
+        Arrow's types of the columns; those that pandas itself keeps in them need not be among these.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The same table where there are none; tensors of one dimension are series of one channel as they are.
+
+    Raises
+    ------
+    ValueError
+        If tensors have more than two dimensions.
+
+    Examples
+    --------
+    >>> import pyarrow as pa
+    >>> table = pa.table({"flow": pa.FixedShapeTensorArray.from_numpy_ndarray(np.arange(6.0).reshape(1, 2, 3))})
+    >>> split_tensors(table.to_pandas(), {"flow": table.schema.field("flow").type})
+               flow[0]          flow[1]
+    0  [0.0, 1.0, 2.0]  [3.0, 4.0, 5.0]
+    """
+    import pandas as pd
+
+    columns = [column for _, column in frame.items()]
+    of = [kinds.get(column.name) or getattr(column.dtype, "pyarrow_dtype", None) for column in columns]
+    if not any(map(has_channels, of)):
+        return frame
+    parts = (channels_of(*each) if has_channels(each[1]) else each[:1] for each in zip(columns, of, strict=True))
+    return pd.concat(chain.from_iterable(parts), axis=1)
+
+
+def has_channels(kind: Any) -> bool:
+    """Return whether a type of Arrow is one of tensors with more dimensions than time."""
+    return len(getattr(kind, "shape", ())) > 1
+
+
+def channels_of(column: "pd.Series[Any]", kind: Any) -> "list[pd.Series[Any]]":
+    """Return a column of tensors as one column a channel; a type may say that the dimensions are stored swapped."""
+    if len(kind.shape) > 2:
+        raise ValueError(
+            f"column {column.name!r} holds tensors of shape {tuple(kind.shape)}, but a series is (n_channels, "
+            "n_timepoints): reshape them."
+        )
+    swapped = kind.permutation == [1, 0]
+
+    def tensor(cell: Any) -> Any:
+        stored = np.reshape(cell, kind.shape)
+        return stored.T if swapped else stored
+
+    tensors = column.astype(object).map(tensor, na_action="ignore")
+    channels = range(kind.shape[1 if swapped else 0])
+    return [tensors.map(itemgetter(c), na_action="ignore").rename(f"{column.name}[{c}]") for c in channels]

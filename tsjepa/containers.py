@@ -15,6 +15,7 @@ from tsjepa.columns import (
     is_time,
     left_aside,
     refuse_text,
+    split_tensors,
     with_index,
     without,
 )
@@ -95,7 +96,7 @@ def to_panel(
         - a table with the index (instance, time), a column a channel: sktime's pd-multiindex; levels that are named
           the other way round, as (timestamp, machine), are taken by their names;
         - a table whose cells are series, a row a case and a column a channel: sktime's nested_univ, list columns; one
-          such column alone is a table, too;
+          such column alone is a table, too; Arrow's tensors (n_channels, n_timepoints) are a column a channel;
         - a log with a time column, one column a channel, and an id column where there is more than one series; the
           index may stand for one of the two, ids that occur once excepted;
         - a long log with columns for id, time, channel and value: also sktime's pd-long;
@@ -192,7 +193,10 @@ def as_table(X: Any) -> Any:
     if not is_one_of(X, COLUMNS):
         return X
     column = X if hasattr(X, "iloc") else X.to_pandas()
-    return column.rename(column.name or None).to_frame() if holds_series(column) else X
+    if not holds_series(column):
+        return X
+    frame = split_tensors(column.to_frame(column.name or 0), {0: getattr(X, "type", None)})
+    return frame if column.name else frame.set_axis(range(frame.shape[1]), axis=1)
 
 
 def ordered(X: Any) -> Any:
@@ -213,9 +217,10 @@ def by_index(column: "pd.Series[Any]") -> "pd.Series[Any]":
 def to_pandas(X: Any) -> "pd.DataFrame":
     """Return a table as pandas'."""
     if hasattr(X, "to_pydict"):
-        return X.to_pandas(date_as_object=False)
+        kinds = dict(zip(X.schema.names, X.schema.types, strict=True))
+        return split_tensors(X.to_pandas(date_as_object=False), kinds)
     if not hasattr(X, "lazy"):
-        return X
+        return split_tensors(X, {})
     table = X.lazy().collect()
     if any(name.startswith(POLARS_INDEX) for name in table.columns):
         return convert(table, "polars_panel", "pd-multiindex")
