@@ -133,6 +133,17 @@ def test_a_batch_with_embeddings_already_is_refused() -> None:
         embedder()(batch)
 
 
+def test_a_batch_of_too_many_rows_is_refused_before_it_is_embedded(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = pa.RecordBatch.from_pydict({"values": to_lists(drawn(3, 2, 20).reshape(3, -1))})
+    width = len(embedder()(batch)["embedding"][0])
+    monkeypatch.setattr("tsjepa.adapters.arrow.MOST", 3 * width)
+    assert embedder()(batch).num_rows == 3
+    monkeypatch.setattr("tsjepa.adapters.arrow.MOST", 3 * width - 1)
+    monkeypatch.setattr("tsjepa.adapters.arrow.embed", None)
+    with pytest.raises(ValueError, match=f"3 rows with embeddings of {width} numbers, .* batches of at most 2 rows"):
+        embedder()(batch)
+
+
 def test_it_travels_and_loads(tmp_path: Path) -> None:
     batch = pa.RecordBatch.from_pydict({"values": to_lists(drawn(3, 2, 40).reshape(3, -1))})
     assert pickle.loads(pickle.dumps(embedder()))(batch) == embedder()(batch)

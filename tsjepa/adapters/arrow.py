@@ -14,6 +14,8 @@ from tsjepa.encoder import Encoder
 from tsjepa.sections import ProbeConfig
 
 VALUES, EMBEDDING = "values", "embedding"
+# Numbers that the lists of one batch hold at most: their offsets have 32 bits
+MOST = 2**31 - 1
 
 
 class BatchEmbedder(NamedTuple):
@@ -80,11 +82,18 @@ class BatchEmbedder(NamedTuple):
         Raises
         ------
         ValueError
-            If a list does not fit the channels, the encoder does not take as many, or there is an `embedding` already.
+            If a list does not fit the channels, the encoder does not take as many, there is an `embedding` already, or
+            the batch has more rows than its embeddings have room for.
         """
         if EMBEDDING in batch.schema.names:
             raise ValueError(f"the batch has a column {EMBEDDING!r} already: rename or drop it.")
-        Z = np.zeros((0, n_features(self.encoder, self.probe, self.n_channels)), np.float32)
+        width = n_features(self.encoder, self.probe, self.n_channels)
+        if batch.num_rows * width > MOST:
+            raise ValueError(
+                f"the batch has {batch.num_rows:,} rows with embeddings of {width:,} numbers, too many for lists of "
+                f"Arrow: give batches of at most {MOST // width:,} rows."
+            )
+        Z = np.zeros((0, width), np.float32)
         if batch.num_rows:
             series = to_series(batch.column(VALUES), self.n_channels)
             Z = embed(self.encoder.to(self.device), series, self.probe, self.device, self.precision)
