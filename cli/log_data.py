@@ -33,24 +33,30 @@ class LogParts(NamedTuple):
 def trained_log(header: Header, flags: LogOptions, data: str | None) -> LogConfig:
     """Return how a checkpoint's log was read, with what flags change; None are the data that it was trained on.
 
-    A test part belongs to those data, so that other data have the one of the flags, or none.
+    A test part belongs to those data, so that other data have the one of the flags, or none. Where those data are named
+    again, it is groups of them, but no second log, which was not named.
     """
     values = header.config.model_dump(mode="json")
     if header.channel_names is not None:
         values["log"]["channels"] = list(header.channel_names)
     if data is not None or flags.test or flags.group:
-        values["log"] |= {"test": None, "group": None}
+        values["log"]["test"] = None
+    if data not in (None, header.data) or flags.test or flags.group:
+        values["log"]["group"] = None
     return parse_config(values, flags.overrides()).log
 
 
-def without_missing_label(name: str, log: LogConfig, flags: LogOptions) -> LogConfig:
-    """Return how to read a log that may lack the checkpoint's column of labels: an embedding needs none."""
-    if not log.label or flags.label or not reads_as_log(name, log, flags.given()):
+def without_missing(name: str, log: LogConfig, flags: LogOptions) -> LogConfig:
+    """Return how to read a log that may lack the checkpoint's columns of labels and groups: an embedding needs none."""
+    asked = flags.given()
+    held = {key: column for key in ("label", "group") if (column := getattr(log, key)) and key not in asked}
+    if not held or not reads_as_log(name, log, asked):
         return log
-    if as_held(log.label, names := column_names(name)) in names:
-        return log
-    say(f"note: {name} has no column {log.label!r}, so there will be no label.")
-    return log.model_copy(update={"label": ""})
+    names = column_names(name)
+    missing = {key: column for key, column in held.items() if as_held(column, names) not in names}
+    for key, column in missing.items():
+        say(f"note: {name} has no column {column!r}, so there will be no {'label' if key == 'label' else 'part'}.")
+    return log.model_copy(update={key: "" if key == "label" else None for key in missing})
 
 
 def reads_as_log(name: str, log: LogConfig, asked: Mapping[str, object]) -> bool:

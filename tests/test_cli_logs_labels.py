@@ -85,6 +85,23 @@ def test_groups_stay_on_one_side() -> None:
     assert len(sides["test"]) == 1
     assert values["n_series"] == (table["part"] == "train").sum()
     assert done("probe", "own/checkpoint.ckpt")[0]["n_train"] == values["n_series"]
+    # the groups of the checkpoint's own data are known; which machines of other data it was tested on is not
+    _, said = done("embed", "own/checkpoint.ckpt", "--data", "states.parquet", "--out", "again.parquet")
+    assert "test part: 1 of 5 groups of 'unit', drawn with seed 0" in said
+    assert read("again.parquet").equals(table)
+    assert done("probe", "own/checkpoint.ckpt", "--data", "states.parquet")[0]["n_train"] == values["n_series"]
+    done("embed", "own/checkpoint.ckpt", "--data", "more.parquet", "--out", "other.parquet")
+    assert "part" not in read("other.parquet")
+
+
+def test_groups_that_the_log_has_no_more_are_told() -> None:
+    log = make_log()
+    log.assign(site=log["unit"]).to_parquet("states.parquet")
+    done(*TRAINING, "--data", "states.parquet", "--group", "site", "--label", "state", "--window", "20", "--out", "own")
+    log.to_parquet("states.parquet")
+    _, said = done("embed", "own/checkpoint.ckpt", "--data", "states.parquet", "--out", "z.parquet")
+    assert "states.parquet has no column 'site', so there will be no part." in said
+    assert list(read("z.parquet").columns) == ["id", "start", "end", "label", "embedding"]
 
 
 @pytest.mark.parametrize("command", [TRAINING, ("probe", CKPT)])
