@@ -4,7 +4,7 @@ import csv
 import functools
 import inspect
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, get_type_hints
 
@@ -79,7 +79,18 @@ class LogOptions(NamedTuple):
         >>> LogOptions(window="60", stride="10s", channels="a, b").overrides()
         ['log.channels=["a", "b"]', 'log.window=60', 'log.stride="10s"']
         """
-        return [f"log.{key}={json.dumps(value, ensure_ascii=False)}" for key, value in self.given().items()]
+        return as_settings({f"log.{key}": value for key, value in self.given().items()})
+
+
+def as_settings(flags: Mapping[str, Any]) -> list[str]:
+    """Return the given flags as `key.path=value`; JSON is YAML, and its quotes keep a name like `no` or `007` one.
+
+    Examples
+    --------
+    >>> as_settings({"data": "no", "train.epochs": 3, "train.lr": None})
+    ['data="no"', 'train.epochs=3']
+    """
+    return [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in flags.items() if value is not None]
 
 
 def split_names(text: str) -> list[str]:

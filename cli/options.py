@@ -1,12 +1,11 @@
 """What the command line gives to the commands, as plain values."""
 
-import json
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import typer
 
-from tsjepa.cli.log_options import LogOptions, split_names
+from tsjepa.cli.log_options import LogOptions, as_settings, split_names
 
 Objective = Literal["ema", "cjepa", "sigreg", "vicreg", "visreg", "deep", "distill", "salt"]
 Masking = Literal["bernoulli", "random", "block", "future"]
@@ -57,9 +56,7 @@ class PretrainOptions(NamedTuple):
             "train.lr": self.lr,
             "train.seed": self.seed,
         }
-        # JSON is YAML, and its quotes keep a data set called `no` or `007` a name
-        given = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in flags.items() if value is not None]
-        return [*given, *self.logs.overrides(), *self.settings]
+        return [*as_settings(flags), *self.logs.overrides(), *self.settings]
 
 
 class ProbeOptions(NamedTuple):
@@ -179,8 +176,7 @@ class TuneOptions(NamedTuple):
     def overrides(self) -> list[str]:
         """Return the flags as `key.path=value`, those of --set last, so that they win."""
         flags = {"data": self.data, "train.epochs": self.epochs, "train.seed": self.seed}
-        given = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in flags.items() if value is not None]
-        return [*given, *self.settings]
+        return [*as_settings(flags), *self.settings]
 
 
 class BenchmarkOptions(NamedTuple):
