@@ -13,7 +13,7 @@ from tsjepa.cli.commands import embed_both, probe_data
 from tsjepa.cli.data import Data, data_of, say_remarks
 from tsjepa.cli.errors import USAGE, Failure, say, told
 from tsjepa.cli.options import FinetuneOptions
-from tsjepa.cli.outdir import make_writable, writing
+from tsjepa.cli.outdir import make_writable, refuse_file, writing
 from tsjepa.cli.render import count_bar
 from tsjepa.cli.report import FinetuneReport, FinetuneRow
 from tsjepa.cli.scoring import Array, Labels, embed_part, labels_of, scored_windows
@@ -81,8 +81,7 @@ def checkpoint_path(out: Path, overwrite: bool) -> Path:
     """Return where the fine-tuned checkpoint goes, and refuse what is there already."""
     path = out / FINETUNED
     with writing(out):
-        if out.exists() and not out.is_dir():
-            raise Failure(f"{out} is a file: name a folder with --out.", USAGE)
+        refuse_file(out)
         if path.exists() and not overwrite:
             raise Failure(f"{path} exists already: replace it with --overwrite, or name another folder.", USAGE)
     return path

@@ -24,11 +24,16 @@ def writing(path: Path) -> Iterator[None]:
         raise Failure(f"cannot write {path}: {error.strerror or error}.") from error
 
 
+def refuse_file(out: Path) -> None:
+    """Refuse a file where a folder is to be."""
+    if out.exists() and not out.is_dir():
+        raise Failure(f"{out} is a file: name a folder with --out.", USAGE)
+
+
 def check_run_folder(out: Path, overwrite: bool) -> None:
     """Refuse a file, and a folder that holds a run already; other files in it do not matter."""
     with writing(out):
-        if out.exists() and not out.is_dir():
-            raise Failure(f"{out} is a file: name a folder with --out.", USAGE)
+        refuse_file(out)
         found = files_of_run(out)
     if found and not overwrite:
         going_on = "go on with it with --resume, " if resumable(out) else ""

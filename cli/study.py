@@ -11,7 +11,7 @@ from tsjepa.cli.data import load_data, say_remarks
 from tsjepa.cli.errors import INTERRUPTED, USAGE, Failure, say, told
 from tsjepa.cli.locking import LOCK, locked
 from tsjepa.cli.options import StudyOptions
-from tsjepa.cli.outdir import make_writable, replace_file, writing
+from tsjepa.cli.outdir import make_writable, refuse_file, replace_file, writing
 from tsjepa.cli.render import count_bar
 from tsjepa.cli.report import StudyReport
 from tsjepa.cli.training import pick_device
@@ -91,8 +91,7 @@ def load_subject(name: str, data_dir: Path | None) -> Subject:
 def finished_rows(out: Path) -> list[Measurement]:
     """Return the rows of the runs that are finished in a folder."""
     with writing(out):
-        if out.exists() and not out.is_dir():
-            raise Failure(f"{out} is a file: name a folder with --out.", USAGE)
+        refuse_file(out)
         if not (out / TABLE).exists():
             return []
     with told():
