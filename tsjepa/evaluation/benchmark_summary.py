@@ -16,7 +16,7 @@ from tsjepa.evaluation.benchmark_few_labels import (
     paired_table,
     shared_draws,
 )
-from tsjepa.evaluation.benchmark_markdown import markdown, mean
+from tsjepa.evaluation.benchmark_markdown import finished_page, markdown, mean
 from tsjepa.evaluation.benchmark_table import FewLabels, LevelScore, Result
 
 Scores = NDArray[np.float64]
@@ -172,16 +172,12 @@ def summary(
     parts.append(few_labels_gaps(few))
     if levels:
         parts += ["## Accuracy by level", "Level 0 is the tokenizer; means over data sets.", levels_table(levels)]
-    failures = [
-        f"- {row.data}, {row.method}, seed {row.seed}, fold {row.fold}: {row.reason}"
+    failed = [
+        f"{row.data}, {row.method}, seed {row.seed}, fold {row.fold}: {row.reason}"
         for row in results
         if row.status != "ok"
     ]
-    if failures:
-        parts += ["## Failed", "\n".join(failures)]
-    parts += [f"- {remark}" for remark in remarks]
-    parts.append("Computed with " + "; ".join(dict.fromkeys(row.versions for row in results)) + ".")
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return finished_page(parts, failed, remarks, (row.versions for row in results))
 
 
 def overview(results: Sequence[Result], board: Board) -> str:

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from tsjepa.evaluation.benchmark_few_labels import few_labels_gaps, few_labels_table, paired_table, shared_draws
 from tsjepa.evaluation.benchmark_figures import Pictures, few_labels_figures
-from tsjepa.evaluation.benchmark_markdown import markdown, mean
+from tsjepa.evaluation.benchmark_markdown import finished_page, markdown, mean
 from tsjepa.evaluation.benchmark_table import FewLabels
 from tsjepa.evaluation.benchmark_transfer import ALL, Recording, Transferred
 from tsjepa.evaluation.study_figures import file_names
@@ -152,15 +152,11 @@ def transfer_summary(rows: Sequence[Transferred], recordings: Sequence[Recording
         parts.append(f"## {name}" if several else "")
         parts += section(own, of_recordings.get(name, []), "###" if several else "##")
     failed = [
-        f"- {row.pretrain_on}, head on {row.fit_on}, target {row.target}, {row.method}, seed {row.seed}: {row.reason}"
+        f"{row.pretrain_on}, head on {row.fit_on}, target {row.target}, {row.method}, seed {row.seed}: {row.reason}"
         for row in rows
         if row.reason
     ]
-    if failed:
-        parts += ["## Failed", "\n".join(failed)]
-    parts += [f"- {remark}" for remark in remarks]
-    parts.append("Computed with " + "; ".join(dict.fromkeys(row.versions for row in rows)) + ".")
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return finished_page(parts, failed, remarks, (row.versions for row in rows))
 
 
 def section(rows: Sequence[Transferred], recordings: Sequence[Recording], level: str) -> list[str]:
