@@ -243,7 +243,8 @@ def parameter_mismatch(encoder: Mapping[str, Tensor], target: Mapping[str, Tenso
     >>> parameter_mismatch({"weight": 2 * torch.eye(2)}, {"weight": torch.eye(2)})["weight"].item()
     1.0
     """
-    return {name: operator_norm(weight) for name, weight in differences(encoder, target).items()}
+    check_same_names(encoder, target)
+    return {name: operator_norm(as_float64(weight) - as_float64(target[name])) for name, weight in encoder.items()}
 
 
 def largest_mismatch(encoder: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> float:
@@ -322,12 +323,6 @@ def upper_bound(weight: Tensor, size: float) -> float:
     products = rows @ rows.T if rows.shape[0] <= rows.shape[1] else rows.T @ rows
     # the sum of their squares may be below float32's smallest number
     return float(torch.linalg.vector_norm(products @ products, dtype=torch.float64)) ** 0.25
-
-
-def differences(encoder: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return each weight of the encoder less the target's; see `parameter_mismatch`."""
-    check_same_names(encoder, target)
-    return {name: as_float64(weight) - as_float64(target[name]) for name, weight in encoder.items()}
 
 
 def check_same_names(encoder: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:

@@ -192,16 +192,9 @@ class Calibrator:
         return [Block(part, []) for part in scales.standardised(rows, place).split(self.encoder.channels, 1)]
 
 
-def calibrate(
-    encoder: Encoder,
-    source: SeriesSource,
-    probe: ProbeConfig,
-    device: str | torch.device = "cpu",
-    *,
-    whiten: bool = True,
-) -> None:
+def calibrate(encoder: Encoder, source: SeriesSource, probe: ProbeConfig, *, whiten: bool = True) -> None:
     """Measure the sketch of an encoder, where it has one, once; see `Calibrator`."""
-    Calibrator(encoder, source, probe, whiten=whiten)(device)
+    Calibrator(encoder, source, probe, whiten=whiten)("cpu")
 
 
 def played(x: Tensor, valid: Tensor | None, factor: float, patch_length: int) -> tuple[Tensor, Tensor | None]:

@@ -104,7 +104,6 @@ def embed_source(
     source: SeriesSource,
     probe: ProbeConfig,
     device: str | torch.device = "cpu",
-    precision: Precision = "32",
 ) -> NDArray[np.float32]:
     """Embed all series of a source, read some at a time; see `embed`.
 
@@ -120,7 +119,7 @@ def embed_source(
     size = chunk_size(encoder, source, probe)
     for start in range(0, source.n_cases, size):
         cases = np.arange(start, min(start + size, source.n_cases))
-        rows[cases] = embed(encoder, source.take(cases), probe, device, precision)
+        rows[cases] = embed(encoder, source.take(cases), probe, device)
     return rows
 
 

@@ -339,12 +339,12 @@ def assemble_ragged(draw: Draw, generator: torch.Generator, valid: Tensor) -> Ma
         position = valid[rows].nonzero()[:, 1].view(-1, n)
         hidden = draw(len(rows), n, generator).to(torch.uint8)
         state[rows] = state[rows].scatter(1, position, hidden)
-    context, context_valid = pick(state == 0)
-    target, target_valid = pick(state == 1)
+    context, context_valid = positions(state == 0)
+    target, target_valid = positions(state == 1)
     return Mask(context, target, context_valid, target_valid)
 
 
-def pick(chosen: Tensor) -> tuple[Tensor, Tensor]:
+def positions(chosen: Tensor) -> tuple[Tensor, Tensor]:
     """Return the positions of the chosen tokens, padded to the longest row, and which entries are real."""
     width = max(int(chosen.sum(1).max()), 1)
     order = (~chosen).to(torch.uint8).argsort(dim=1, stable=True)[:, :width]
