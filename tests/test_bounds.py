@@ -193,6 +193,12 @@ def test_the_largest_mismatch_is_that_of_all_norms(dtype: torch.dtype, scale: fl
         assert bounds.largest_mismatch(*sides) == max(map(float, parameter_mismatch(*sides).values()))
 
 
+def test_the_bound_of_weights_whose_fourth_power_float32_does_not_hold_is_no_zero() -> None:
+    weights = {"matrix": torch.full((4, 4), 1e-12), "vector": torch.full((4,), 1e-13)}
+    still = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+    assert bounds.largest_mismatch(weights, still) == pytest.approx(4e-12)
+
+
 @pytest.mark.parametrize("shape", [(30, 200), (200, 30), (4, 3, 5), (1, 7)])
 @pytest.mark.parametrize("decay", [0.0, 0.1, 3.0])
 def test_the_upper_bound_lies_between_both_norms(shape: tuple[int, ...], decay: float) -> None:

@@ -60,6 +60,12 @@ def test_they_are_what_a_loop_counts(
     assert torch.equal(shares(x, valid if holes else None), found)
 
 
+def test_filters_sum_to_zero_over_all_channels_but_not_over_each() -> None:
+    sums = Shares(channels=3).weight.sum(3)
+    torch.testing.assert_close(sums.sum(2), torch.zeros_like(sums[:, :, 0]), atol=1e-5, rtol=0)
+    assert sums.abs().max() > 0.1  # or a difference between two levels would go unseen
+
+
 def test_threads_and_company_change_nothing() -> None:
     x, shares, before = torch.randn(37, 1, 50), Shares(), torch.get_num_threads()
     found = shares(x)
