@@ -36,6 +36,20 @@ def test_the_comparison_sees_no_label_that_it_scores():
     assert fitted.weight.shape == (2, 128)
 
 
+def test_three_labels_of_a_class_are_enough_to_compare_on_folds_that_the_seed_draws(monkeypatch):
+    encoder, (series, _) = encoder_of(), waves(18)
+    y, seen = np.repeat([0, 1], [15, 3]), {0: [], 1: []}
+
+    def frozen(encoder, rows, labels, *_, seed, **__):
+        seen[seed].append(rows.values.tobytes())
+        return Tuned(encoder, fit_linear_head(embed(encoder, rows, MEAN), labels))
+
+    monkeypatch.setattr("tsjepa.choice.finetune", frozen)
+    assert all(compare(encoder, series, y, MEAN, seed=seed) is not None for seed in seen)
+    assert [len(folds) for folds in seen.values()] == [3, 3]
+    assert seen[0] != seen[1]
+
+
 def test_too_few_labels_to_compare_are_tuned_on():
     encoder, (series, y) = encoder_of(), waves(5)
     fitted, found = fit_classifier(encoder, series, y, MEAN, SHORT, tune="auto")
