@@ -110,7 +110,7 @@ class ProbeReport(NamedTuple):
         }
         if self.numeric:
             values |= {"mean_r2": number(self.scores.guess.r2), "mean_rmse": number(self.scores.guess.rmse)}
-        if len(self.scores.rows) > 1 or self.scores.rows[0].fraction < 1:
+        if self.scores.rows[0].fraction < 1:
             values["fractions"] = [self.fraction_values(row) for row in self.scores.rows]
         return values
 
