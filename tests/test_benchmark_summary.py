@@ -102,6 +102,16 @@ def test_the_summary_tells_partial_sets_and_failures() -> None:
     assert "| first | 0.5000 |" in text
 
 
+def test_seconds_are_those_of_the_sets_that_count() -> None:
+    slow = [row("c", "first", 0.4, fit_seconds=100.0, transform_seconds=50.0), row("c", "second", None)]
+    assert "| first | 0.7000 | 1.50 |  | 1.00 | 0.50 |" in summary([*ROWS[:5], *slow], [], [])
+
+
+def test_levels_stand_in_the_order_of_their_numbers() -> None:
+    levels = [LevelScore("a", "first", 0, 0, name, 0.5) for name in ("all", "10", "2", "1", "0")]
+    assert "| method | 0 | 1 | 2 | 10 | all |" in summary(ROWS, [], levels)
+
+
 def test_a_summary_of_failures_alone_is_one() -> None:
     text = summary([row("a", "raw", None)], [], [])
     assert "Means over 0 data sets" in text

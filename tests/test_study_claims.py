@@ -96,7 +96,7 @@ def test_a_phase_that_is_there_and_is_left() -> None:
     assert judged([make_run(seed=seed, **dip(1)) for seed in range(3)])["exists"].verdict == "undecided"
 
 
-@pytest.mark.parametrize(("every", "verdict"), [(1000, "refuted"), (100, "undecided")])
+@pytest.mark.parametrize(("every", "verdict"), [(1000, "refuted"), (600, "refuted"), (100, "undecided")])
 def test_a_phase_that_lasts_refutes_its_end_in_long_runs_only(every: int, verdict: str) -> None:
     arm = Arm(0.99)
     runs = [make_run(arm, seed, **dip(4), every=every) for seed in range(3)]
@@ -155,7 +155,9 @@ def test_the_mask_ratio_delays_the_escape_or_hastens_it(order: tuple[int, ...], 
     assert judged(runs)["ratio_delays"].verdict == verdict
 
 
-@pytest.mark.parametrize(("widths", "verdict"), [((0.04, 0.01), "confirmed"), ((0.01, 0.04), "refuted")])
+@pytest.mark.parametrize(
+    ("widths", "verdict"), [((0.04, 0.01), "confirmed"), ((0.02, 0.02), "refuted"), ((0.01, 0.04), "refuted")]
+)
 def test_block_masks_vary_more_or_less(widths: tuple[float, float], verdict: str) -> None:
     runs = [
         make_run(Arm(0.998, kind, ratio), seed, probe=[0.8] + [0.8 + width * seed] * 4)
