@@ -8,8 +8,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tsjepa.datasets.dataset import DataError
-from tsjepa.datasets.log_store import Field
+from tsjepa.datasets.log_store import Field, opening, too_short
 
 MAPPED_AT_MOST = 1 << 28
 
@@ -76,13 +75,9 @@ class RunReader:
         """Read runs of rows to their places in an array."""
         buffer, size = found.reshape(-1).view(np.uint8).data, self.field.bytes
         edges = ((each * size).tolist() for each in (place, place + length, start))
-        try:
+        with opening(self.path):
             for low, high, offset in zip(*edges, strict=True):
                 self._read(buffer[low:high], offset)
-        except OSError as error:
-            raise DataError(
-                f"{self.path} cannot be read ({error.strerror}); remove its folder and start again"
-            ) from error
 
     def _read(self, view: memoryview, offset: int) -> None:
         if self._file is None:
@@ -94,7 +89,7 @@ class RunReader:
                 self._file.seek(offset)
                 count = self._file.readinto(view)  # type: ignore[attr-defined]
             if not count:
-                raise DataError(f"{self.path} is shorter than it should be; remove its folder and start again")
+                raise too_short(self.path)
             view, offset = view[count:], offset + count
 
 
@@ -120,14 +115,20 @@ class MappedArray:
         return self.__dict__ | {"_map": None, "_array": None}
 
     def whole(self) -> NDArray[Any]:
-        """Return the mapped array itself."""
+        """Return the mapped array itself.
+
+        Raises
+        ------
+        DataError
+            If the file cannot be read, or ends too early.
+        """
         if self._array is None:
-            try:
-                with self.path.open("rb") as file:
-                    self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            except (OSError, ValueError) as error:
-                raise DataError(f"{self.path} cannot be opened ({error}); remove its folder and start again") from error
-            self._array = np.frombuffer(self._map, self.field.dtype).reshape(self.field.shape(-1))[: self.rows]
+            size = self.rows * self.field.bytes
+            with opening(self.path), self.path.open("rb") as file:
+                if os.fstat(file.fileno()).st_size < size:
+                    raise too_short(self.path)
+                self._map = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)
+            self._array = np.frombuffer(self._map, self.field.dtype).reshape(self.field.shape(self.rows))
         return self._array
 
     def gather(self, index: NDArray[np.int64]) -> NDArray[Any]:

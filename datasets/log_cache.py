@@ -23,7 +23,7 @@ from tsjepa.datasets.log_plan import RowPlan, file_ids
 from tsjepa.datasets.log_reading import Piece
 from tsjepa.datasets.log_rows import build_rows
 from tsjepa.datasets.log_steps import lost_steps
-from tsjepa.datasets.log_store import Field, RowFiles, read_json, write_json, writing
+from tsjepa.datasets.log_store import Field, RowFiles, opening, read_json, too_short, write_json, writing
 from tsjepa.datasets.log_time import time_dtype
 from tsjepa.datasets.log_types import TimeKind
 
@@ -80,8 +80,12 @@ class RowStore:
         """Return the ids: columns ``id``, ``group``, ``rows`` and ``step``, the median step of time."""
         import pyarrow as pa
 
-        with pa.memory_map(str(self.folder / "series.arrow")) as source:
-            return pa.ipc.open_file(source).read_all()
+        path = self.folder / "series.arrow"
+        with opening(path), pa.memory_map(str(path)) as source:
+            try:
+                return pa.ipc.open_file(source).read_all()
+            except pa.ArrowInvalid:
+                raise too_short(path) from None
 
     def offsets(self) -> NDArray[np.int64]:
         """Return the first row of each id, and the end."""

@@ -105,9 +105,7 @@ class RowFiles:
             while len(view):
                 count = file.readinto(view.data)  # type: ignore[attr-defined]
                 if not count:
-                    raise DataError(
-                        f"{self.folder / name} is shorter than it should be; remove its folder and start again"
-                    )
+                    raise too_short(self.folder / name)
                 view = view[count:]
             found[name] = array
         return found
@@ -133,6 +131,31 @@ def writing(folder: Path) -> Iterator[None]:
         raise DataError(
             f"{error.filename or folder} cannot be written ({error.strerror}); choose another by --cache-dir"
         ) from error
+
+
+@contextlib.contextmanager
+def opening(path: Path) -> Iterator[None]:
+    """Make one sentence of a file of a finished cache that cannot be read.
+
+    Examples
+    --------
+    >>> with opening(Path("rows/values")):
+    ...     open("rows/values")
+    Traceback (most recent call last):
+        ...
+    tsjepa.datasets.dataset.DataError: rows/values was removed, as when the log's files have changed; load the log again
+    """
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise DataError(f"{path} was removed, as when the log's files have changed; load the log again") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}); remove its folder and start again") from error
+
+
+def too_short(path: Path) -> DataError:
+    """Make the error for a file of a finished cache that lacks rows."""
+    return DataError(f"{path} is shorter than it should be; remove its folder and start again")
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -16,7 +16,7 @@ from bad_logs import TEN, refused, saved, steady
 
 from tsjepa.datasets import DataError
 from tsjepa.datasets.log_store import RowFiles
-from tsjepa.datasets.logs import LogWindows, load_log
+from tsjepa.datasets.logs import LogWindows, Windowing, load_log
 
 
 def two_files(folder: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> Path:
@@ -205,3 +205,34 @@ def test_a_cache_that_was_cut_short(tmp_path: Path) -> None:
         pytest.raises(DataError, match="shorter than it should be"),
     ):
         rows.read(0, 3)
+
+
+@pytest.mark.parametrize("size", [0, 8, 13])
+@pytest.mark.parametrize(
+    "name", [*(f"windows-*/{name}" for name in ("start", "length", "series", "measured", "label")), "series.arrow"]
+)
+def test_windows_in_a_cache_that_were_cut_short(tmp_path: Path, name: str, size: int) -> None:
+    path = saved(steady().assign(label="x"), tmp_path / "log.parquet")
+    load_log(path, windowing=Windowing(5, 1), cache_dir=tmp_path / "cache")
+    short = next(tmp_path.glob(f"cache/log-*/{name}"))
+    os.truncate(short, size)
+    with pytest.raises(DataError, match=f"{short} is shorter than it should be; remove its folder and start again"):
+        used(load_log(path, windowing=Windowing(5, 1), cache_dir=tmp_path / "cache"))
+
+
+def used(windows: LogWindows) -> None:
+    """Read all that is known of windows."""
+    windows.take(windows.measured())
+    windows.labels()
+    windows.index()
+
+
+def test_a_cache_that_was_removed_under_its_user(tmp_path: Path) -> None:
+    path = saved(steady(), tmp_path / "log.parquet")
+    windows = [load_log(path, windowing=TEN, cache_dir=tmp_path / "cache") for _ in range(3)]
+    saved(steady(50), path)
+    load_log(path, windowing=TEN, cache_dir=tmp_path / "cache")
+    asked = (lambda: windows[0].take(np.array([0])), lambda: windows[1].measured(), lambda: windows[2].index())
+    for ask in asked:
+        with pytest.raises(DataError, match=r"was removed, as when the log's files have changed; load the log again"):
+            ask()
