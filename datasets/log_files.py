@@ -12,6 +12,7 @@ from urllib.parse import unquote
 from tsjepa.arrays import counted
 from tsjepa.datasets.dataset import DataError
 from tsjepa.datasets.home import user_path
+from tsjepa.datasets.log_links import Link, files_below, link_notes, without_links
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -113,7 +114,7 @@ def find_files(source: "str | os.PathLike[str] | pads.Dataset") -> tuple[list[Lo
     files : list of LogFile
         At least one, none of them empty.
     notes : list of str
-        One sentence for files that are empty or of another kind.
+        One sentence for files that are empty, of another kind, or links.
 
     Raises
     ------
@@ -126,7 +127,7 @@ def find_files(source: "str | os.PathLike[str] | pads.Dataset") -> tuple[list[Lo
     if not shown.strip():
         raise DataError("a log has no name; give a file, a folder, a pattern or an address")
     try:
-        found = _listed(shown) if isinstance(source, str | os.PathLike) else _listed_in(source)
+        found, links = _listed(shown) if isinstance(source, str | os.PathLike) else (_listed_in(source), [])
     except UnicodeError as error:  # pyarrow takes no other names
         raise DataError(f"{shown} is no name in UTF-8, or holds a file without one; rename that") from error
     except (OSError, pa.ArrowException) as error:
@@ -135,7 +136,8 @@ def find_files(source: "str | os.PathLike[str] | pads.Dataset") -> tuple[list[Lo
     if not files:
         raise DataError(f"{shown} holds no file that a log can be read from; give one of {', '.join(KINDS)}")
     others = [Path(file.key).name for file in found if kind_of(file.key) is None]
-    notes = [f"{counted(len(others), 'file')} of other kinds not read: {_some(others)}"] if others else []
+    notes = link_notes(links)
+    notes += [f"{counted(len(others), 'file')} of other kinds not read: {_some(others)}"] if others else []
     empty = [file.shown for file in files if file.size == 0]
     if len(empty) == len(files):
         raise DataError(f"{empty[0]} is empty; copy or export it again")
@@ -164,21 +166,21 @@ def first_line(error: BaseException) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
-def _listed(source: str) -> list[LogFile]:
+def _listed(source: str) -> tuple[list[LogFile], list[Link]]:
     from pyarrow import fs as pafs
 
     if is_address(source):
         scheme = source.split("://", 1)[0]
         filesystem, key = pafs.FileSystem.from_uri(source.replace("*", "%2A"))
         key = key.replace("%2A", "*")
-        return _below(filesystem, key, source, f"{scheme}://")
-    filesystem = pafs.LocalFileSystem()
-    if has_wildcard(source):
-        paths = glob.glob(str(user_path(source)), recursive=True)
-        infos = filesystem.get_file_info(sorted(paths))
-        root = re.split(r"[*?\[]", str(user_path(source)), maxsplit=1)[0].rpartition("/")[0]
-        return [_file(info, filesystem, root, "") for info in infos if info.type == pafs.FileType.File]
-    return _below(filesystem, str(user_path(source)), source, "")
+        folder, pattern = (key.split("*", 1)[0].rsplit("/", 1)[0], key) if "*" in key else (key, None)
+        return _below(filesystem, folder, pattern, source, f"{scheme}://")
+    path, filesystem = str(user_path(source)), pafs.LocalFileSystem()
+    if not has_wildcard(source):
+        return _below(filesystem, path, None, source, "")
+    paths, links = without_links(path for path in glob.glob(path, recursive=True) if not os.path.isdir(path))
+    root = re.split(r"[*?\[]", path, maxsplit=1)[0].rpartition("/")[0]
+    return _files(filesystem.get_file_info(paths), filesystem, root, ""), links
 
 
 def _listed_in(dataset: "pads.Dataset") -> list[LogFile]:
@@ -224,25 +226,37 @@ def source_name(source: "str | os.PathLike[str] | pads.Dataset") -> str:
     return files[0] if len(files) == 1 else os.path.commonpath(files)
 
 
-def _below(filesystem: "pafs.FileSystem", key: str, source: str, prefix: str) -> list[LogFile]:
+def _below(
+    filesystem: "pafs.FileSystem", folder: str, pattern: str | None, source: str, prefix: str
+) -> tuple[list[LogFile], list[Link]]:
+    """List the files below a folder, of a pattern where there is one; or the only one, which has the folder's name."""
     from pyarrow import fs as pafs
 
-    folder, pattern = (key.split("*", 1)[0].rsplit("/", 1)[0], key) if "*" in key else (key, None)
     info = filesystem.get_file_info(folder)
     if info.type == pafs.FileType.NotFound:
         raise DataError(f"{source} does not exist; check the spelling")
     if info.type == pafs.FileType.File:
-        return [_file(info, filesystem, str(Path(folder).parent), prefix)]
+        return [_file(info, filesystem, str(Path(folder).parent), prefix)], []
+    if isinstance(filesystem, pafs.LocalFileSystem):
+        below, again = files_below(folder, _hidden)
+        paths, links = without_links(path for path in below if pattern is None or fnmatch(path, pattern))
+        return _files(filesystem.get_file_info(paths), filesystem, folder, prefix), again + links
     infos = filesystem.get_file_info(pafs.FileSelector(folder, recursive=True))
-    chosen = [info for info in infos if info.type == pafs.FileType.File and not _hidden(info.path, folder)]
+    chosen = [info for info in infos if not _hidden(info.path[len(folder) :])]
     if pattern is not None:
         chosen = [info for info in chosen if fnmatch(info.path, pattern)]
-    return [_file(info, filesystem, folder, prefix) for info in chosen]
+    return _files(chosen, filesystem, folder, prefix), []
 
 
-def _hidden(path: str, folder: str) -> bool:
+def _hidden(path: str) -> bool:
     """Tell what other programs leave beside data: ``_SUCCESS``, ``.ipynb_checkpoints``."""
-    return any(part[:1] in "._" and "=" not in part for part in path[len(folder) :].strip("/").split("/"))
+    return any(part[:1] in "._" and "=" not in part for part in path.strip("/").split("/"))
+
+
+def _files(infos: "list[pafs.FileInfo]", filesystem: "pafs.FileSystem", root: str, prefix: str) -> list[LogFile]:
+    from pyarrow import fs as pafs
+
+    return [_file(info, filesystem, root, prefix) for info in infos if info.type == pafs.FileType.File]
 
 
 def _file(info: "pafs.FileInfo", filesystem: "pafs.FileSystem", root: str, prefix: str) -> LogFile:
