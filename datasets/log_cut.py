@@ -61,7 +61,6 @@ def segments(
     offsets: NDArray[np.int64],
     steps: NDArray[np.float64],
     gaps: NDArray[np.float64],
-    chunk: int = CHUNK,
 ) -> Iterator[Segments]:
     """Divide rows where the id changes or a step of time is a gap.
 
@@ -73,8 +72,6 @@ def segments(
         The first row of each id, and the end.
     steps, gaps : ndarray of float64, shape (n_ids,)
         The median step of each id, and the longest step that is no gap.
-    chunk : int
-        Rows read at a time.
 
     Yields
     ------
@@ -82,8 +79,8 @@ def segments(
         Those that end in a chunk.
     """
     total, begun, before = int(offsets[-1]), 0, None
-    for low in range(0, total, chunk):
-        high = min(low + chunk, total)
+    for low in range(0, total, CHUNK):
+        high = min(low + CHUNK, total)
         time = rows.read(low, high, ("time",))["time"]
         series = np.searchsorted(offsets, np.arange(low, high), side="right") - 1
         step = np.diff(time, prepend=time[:1] if before is None else before)

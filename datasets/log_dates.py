@@ -7,7 +7,7 @@ from tsjepa.containers import LABEL
 from tsjepa.datasets.dataset import DataError
 from tsjepa.datasets.log_files import LogFile
 from tsjepa.datasets.log_guesses import COUNTER, ID, TIME, called, listed, words
-from tsjepa.datasets.log_reading import sample
+from tsjepa.datasets.log_reading import first_cells
 from tsjepa.datasets.log_sample import Sample
 from tsjepa.datasets.log_settings import Columns
 from tsjepa.datasets.log_types import Schemas, inner, is_day, is_number, is_text, without_folders
@@ -43,8 +43,8 @@ def check_digits(schemas: Schemas, rows: Sample, time: str | None) -> None:
         return
     named = (field for field in schema if called(field.name, TIME) and not called(field.name, COUNTER))
     others = [field for field in named if field.name != time]
-    beside = [field.name for field in others if is_number(field.type) and _is_clock(rows, field.name)]
-    if _is_clock(rows, time):
+    beside = [field.name for field in others if is_number(field.type) and _is_clock_in_digits(rows, field.name)]
+    if _is_clock_in_digits(rows, time):
         beside = [field.name for field in others if is_day(field.type) or _are_days(rows, field)]
     elif not rows.all_are(DIGITS, time):
         return
@@ -64,7 +64,7 @@ def _are_days(rows: Sample, field: "pa.Field") -> bool:
     return is_number(field.type) and bool(rows.held(field.name)) and rows.all_are(DIGITS, field.name)
 
 
-def _is_clock(rows: Sample, name: str) -> bool:
+def _is_clock_in_digits(rows: Sample, name: str) -> bool:
     """Tell times of day in digits, such as 130000, from seconds that are counted."""
     cells = set(rows.held(name))
     if not all(re.fullmatch(r"\d{1,6}", cell) for cell in cells):
@@ -145,5 +145,5 @@ def _written_times(file: LogFile, schema: "pa.Schema", columns: Columns) -> list
 
 
 def _are_written(file: LogFile, name: str) -> bool:
-    cells = [cell.strip() for cell in sample(file, name).to_pylist() if cell]
+    cells = [cell.strip() for cell in first_cells(file, name) if cell]
     return 2 * sum(WRITTEN.fullmatch(cell) is not None for cell in cells) > len(cells)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tsjepa.datasets.dataset import DataError
 from tsjepa.datasets.log_columns import Layout
 from tsjepa.datasets.log_files import LogFile
-from tsjepa.datasets.log_reading import Piece, read_schema, sample
+from tsjepa.datasets.log_reading import Piece, first_cells, read_schema
 from tsjepa.datasets.log_scan import Scan, Twice, two_groups
 from tsjepa.datasets.log_time import shown_time
 from tsjepa.datasets.log_types import is_text
@@ -159,7 +159,8 @@ def twice_error(layout: Layout, pieces: list[Piece], names: dict[str, str], foun
             break
     of = f" of channel {found.channel!r}" if found.channel else ""
     when = shown_time(found.time, layout.time)
-    clock = _clock(layout, pieces[0].file) if "00:00:00" in when else None
+    is_midnight = "00:00:00" in when
+    clock = _clock_beside(layout, pieces[0].file) if is_midnight else None
     if clock is not None:
         advice = f"join '{layout.columns.time}' and '{clock}' into one column of times"
     elif layout.columns.id is None:
@@ -168,19 +169,21 @@ def twice_error(layout: Layout, pieces: list[Piece], names: dict[str, str], foun
         advice = "keep one"
         if layout.id_is_guessed:
             advice += f", or name another column of ids by --id: '{layout.columns.id}' was guessed to be that"
+    if layout.time.kind == "timestamp" and not layout.time.zoned and not is_midnight:  # which a date alone is, too
+        advice += "; if clocks were put back, write times with their UTC offset"
     who = "there are" if layout.columns.id is None else f"id {found.identity!r} has"
     return DataError(f"{who} two rows{of} at {when}: {' and '.join(places)}; {advice}")
 
 
-def _clock(layout: Layout, file: LogFile) -> str | None:
+def _clock_beside(layout: Layout, file: LogFile) -> str | None:
     """Find a time of day beside a column of times, such as Time beside Date."""
     import pyarrow as pa
 
     for field in read_schema(file) or ():
-        if field.name != layout.columns.time and (pa.types.is_time(field.type) or is_text(field.type)):
-            first = next((text for text in sample(file, field.name).to_pylist() if text), "")
-            if re.match(r"\s*\d\d?:\d\d", first):
-                return str(field.name)
+        if field.name == layout.columns.time or not (pa.types.is_time(field.type) or is_text(field.type)):
+            continue
+        if re.match(r"\s*\d\d?:\d\d", next(filter(None, first_cells(file, field.name)), "")):
+            return str(field.name)
     return None
 
 

@@ -370,8 +370,8 @@ def dialect(file: LogFile) -> Dialect:
     return Dialect(mark, decimal_of(lines, mark), tuple(names_of(first, mark)))
 
 
-def sample(file: LogFile, name: str) -> "pa.Array":
-    """Read the first values of one column, a thousand at most.
+def first_cells(file: LogFile, name: str) -> list[str]:
+    """Read the first values of one column as text, of a thousand rows at most, without those that are missing.
 
     Raises
     ------
@@ -383,5 +383,5 @@ def sample(file: LogFile, name: str) -> "pa.Array":
     for piece in pieces(file)[0]:
         for batch in batches(piece, [name], {}, 1000):
             if batch.num_rows:
-                return batch.column(name).cast(pa.string())
-    return pa.array([], pa.string())
+                return [cell for cell in batch.column(name).cast(pa.string()).to_pylist() if cell is not None]
+    return []

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from tsjepa.datasets.dataset import DataError
 from tsjepa.datasets.log_files import LogFile
-from tsjepa.datasets.log_reading import sample
+from tsjepa.datasets.log_reading import first_cells
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,7 +35,7 @@ class TimeKind(NamedTuple):
 
 def mostly_numbers(file: LogFile, name: str) -> bool:
     """Tell text most of which is numbers, by its first rows; in a CSV file also those with a comma."""
-    values = [value for value in sample(file, name).to_pylist() if value is not None]
+    values = first_cells(file, name)
     point = "[.,]" if file.kind == "csv" else r"\."
     number = re.compile(rf"\s*[-+]?(\d+{point}?\d*|{point}\d+)([eE][-+]?\d+)?\s*")
     return 2 * sum(bool(number.fullmatch(value)) for value in values) > len(values)
@@ -198,7 +198,7 @@ def _one_time_kind(file: LogFile, kind: "pa.DataType", name: str) -> TimeKind:
     if types.is_floating(kind) or types.is_decimal(kind):
         return TimeKind("float")
     if is_text(kind):
-        values = (value for value in sample(file, name).to_pylist() if value)
-        zoned = re.search(r"\d(Z|[-+]\d\d(:?\d\d)?)$", next(values, "")[10:]) is not None
+        first = next(filter(None, first_cells(file, name)), "")
+        zoned = re.search(r"\d(Z|[-+]\d\d(:?\d\d)?)$", first[10:]) is not None
         return TimeKind("timestamp", "us", zoned)
     raise DataError(f"{file.shown}: column '{name}' holds {kind}, not times; name another by --time")

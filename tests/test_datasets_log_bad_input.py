@@ -17,8 +17,30 @@ def test_two_rows_of_one_time(tmp_path: Path, suffix: str) -> None:
     log = steady()
     log.loc[55, "time"] = log["time"][54]
     path = saved(log, tmp_path / f"log.{suffix}")
-    sentence = f"id 'b' has two rows at 2026-03-01 00:00:14: {path}, row 55 and {path}, row 56; keep one"
-    assert refused(path, Columns("unit")) == sentence
+    assert refused(path, Columns("unit")) == (
+        f"id 'b' has two rows at 2026-03-01 00:00:14: {path}, row 55 and {path}, row 56; keep one; if clocks were put "
+        "back, write times with their UTC offset"
+    )
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_local_times_when_clocks_are_put_back(tmp_path: Path, suffix: str) -> None:
+    utc = pd.date_range("2025-10-25 20:00", periods=40, freq="10min", tz="UTC", unit="us")
+    log = steady(units="a").assign(time=utc.tz_convert("Europe/Berlin"))
+    local = saved(log.assign(time=log["time"].dt.tz_localize(None)), tmp_path / f"local.{suffix}")
+    sentence = refused(local, Columns("unit"))
+    assert sentence.startswith("id 'a' has two rows at 2025-10-26 02:00:00: ")
+    assert sentence.endswith("; keep one; if clocks were put back, write times with their UTC offset")
+    twice = refused(saved(pd.concat([log, log[-1:]]), tmp_path / f"twice.{suffix}"), Columns("unit"))
+    assert twice.endswith("; keep one")
+    told = saved(log, tmp_path / f"told.{suffix}")
+    assert load_log(told, Columns("unit"), TEN, cache_dir=tmp_path / "cache").n_cases == 4
+
+
+def test_two_rows_of_one_day_are_no_matter_of_clocks(tmp_path: Path) -> None:
+    log = steady(units="a").assign(time=pd.date_range("2025-10-01", periods=40).strftime("%Y-%m-%d"))
+    path = saved(pd.concat([log, log[-1:]]), tmp_path / "log.csv")
+    assert refused(path, Columns("unit")).endswith("; keep one")
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])

@@ -38,12 +38,15 @@ def test_windows_leave_no_row_out(rows: list[int], window: int, stride: int, at_
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 100])
-def test_stretches_end_at_ids_and_gaps_wherever_chunks_end(tmp_path: Path, chunk: int) -> None:
+def test_stretches_end_at_ids_and_gaps_wherever_chunks_end(
+    tmp_path: Path, chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tsjepa.datasets.log_cut.CHUNK", chunk)
     time = np.array([0, 1, 2, 9, 10, 0, 5, 6, 6, 7])
     offsets = np.array([0, 5, 8, 10])
     with RowFiles(tmp_path, {"time": Field("int64")}) as rows:
         rows.write(0, {"time": time})
-        found = list(segments(rows, offsets, np.ones(3), np.array([3.0, 9.0, 3.0]), chunk))
+        found = list(segments(rows, offsets, np.ones(3), np.array([3.0, 9.0, 3.0])))
     starts, stops, series = (np.concatenate([getattr(part, name) for part in found]) for name in Segments._fields[:3])
     assert (starts.tolist(), stops.tolist()) == ([0, 3, 5, 8], [3, 5, 8, 10])
     assert series.tolist() == [0, 0, 1, 2]
