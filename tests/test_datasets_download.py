@@ -8,6 +8,8 @@ import zipfile
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -308,3 +310,9 @@ def test_cut_and_damaged_zips_leave_nothing(server: Server, tmp_path: Path) -> N
     for other in (body[:-30], b"<html>moved</html>"):
         server.put("/FaultDetectionA.zip", other)
         _fails("FaultDetectionA", tmp_path, "is no sound zip file")
+
+
+@pytest.mark.parametrize(("said", "size"), [(None, None), ("many", None), ("7", 7)])
+def test_a_server_need_not_say_how_much_it_sends(said: str | None, size: int | None) -> None:
+    response: Any = SimpleNamespace(headers={} if said is None else {"Content-Length": said})
+    assert transfer.content_length(response) == size

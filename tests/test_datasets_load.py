@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import itertools
 import os
 import pkgutil
 import subprocess
@@ -14,7 +15,10 @@ import pytest
 import tsjepa.datasets
 from tsjepa.datasets import DataError, archive_size, load
 from tsjepa.datasets.archives import size_notes
+from tsjepa.datasets.dataset import Part
+from tsjepa.datasets.labels import encode
 from tsjepa.datasets.loading import identity
+from tsjepa.datasets.lookup import match_name
 
 REAL = os.environ.get("TSJEPA_DATA")
 needs_data = pytest.mark.skipif(REAL is None, reason="TSJEPA_DATA does not name a folder of data sets")
@@ -76,6 +80,20 @@ def test_the_cache_is_looked_in(tmp_path: Path) -> None:
     assert load("adiac").source == str(cache / "Adiac")
 
 
+def test_the_cache_comes_last(tmp_path: Path) -> None:
+    cache = tmp_path / "cache" / "tsjepa"
+    cache.mkdir(parents=True)
+    for name in ("GunPoint", "MyPumpSet"):
+        _ts(cache, name, "TRAIN", ["1,2:1"])
+    assert load("GunPoint").source == "aeon (bundled)"
+    with pytest.raises(DataError, match="the nearest names are MyPumpSet"):
+        load("MyPumpSett")
+
+
+def test_a_name_in_its_own_case_comes_first() -> None:
+    assert match_name("forda", ["FordA", "forda"]) == "forda"
+
+
 def test_a_folder_without_data_does_not_hide_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "GunPoint").mkdir()
     monkeypatch.chdir(tmp_path)
@@ -111,6 +129,12 @@ def test_classes_are_sorted_as_numbers_and_new_test_classes_come_last(tmp_path: 
     assert data.y_test is not None
     assert (data.y_train.tolist(), data.y_test.tolist()) == ([2, 1, 0], [3, 1, 3])
     assert data.notes == ("test class '3' never appears in training; its 2 cases count as wrong",)
+
+
+@pytest.mark.parametrize("names", list(itertools.permutations(["1.0", "01", "1", "001"])))
+def test_classes_of_one_number_have_one_order(names: tuple[str, ...]) -> None:
+    train = Part(np.zeros((4, 1, 4), np.float32), np.array(names))
+    assert encode(train, None).classes == ("001", "01", "1", "1.0")
 
 
 def test_text_classes_and_an_unlabelled_training_part(tmp_path: Path) -> None:

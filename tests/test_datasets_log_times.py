@@ -123,3 +123,11 @@ def test_steps_that_differ_are_said(tmp_path: Path) -> None:
     found = load_log(saved(log, tmp_path / "log.parquet"), windowing=Windowing(5), cache_dir=tmp_path / "cache")
     assert "the median step of time is 1 s in one series and 7 s in another: points mean different times" in found.notes
     assert any(note.startswith("2.5 % of the steps of time differ from the median step") for note in found.notes)
+
+
+@pytest.mark.parametrize(("other", "said"), [("3s", True), ("2100ms", False)])
+def test_steps_that_hardly_differ_are_not_said(tmp_path: Path, other: str, said: bool) -> None:
+    log = pd.concat([steady(20, "a", "2s"), steady(20, "b", other)], ignore_index=True)
+    found = load_log(saved(log, tmp_path / "log.parquet"), windowing=Windowing(5), cache_dir=tmp_path / "cache")
+    note = "the median step of time is 2 s in one series and 3 s in another: points mean different times"
+    assert [each for each in found.notes if each.startswith("the median step")] == [note] * said

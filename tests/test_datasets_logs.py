@@ -8,6 +8,7 @@ import pytest
 from steady_logs import CHANNELS, saved, steady
 
 from tsjepa.datasets import DataError
+from tsjepa.datasets.log_scan import CLASSES
 from tsjepa.datasets.logs import Columns, Windowing, encode_labels, load_log, split_by_group
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
@@ -121,3 +122,12 @@ def test_subsets_pickle_without_their_values(tmp_path: Path) -> None:
     copy = pickle.loads(pickle.dumps(part))
     assert copy.n_cases == 1
     np.testing.assert_array_equal(copy.take(np.array([0])).values, found.take(np.array([1])).values)
+
+
+@pytest.mark.parametrize("count", [CLASSES, CLASSES + 1])
+def test_whole_numbers_are_classes_unless_they_are_many(tmp_path: Path, count: int) -> None:
+    log = steady(count, "ab").assign(label=np.tile(np.arange(count, dtype="f8"), 2))
+    labels = load_log(
+        saved(log, tmp_path / "log.parquet"), windowing=Windowing(8), cache_dir=tmp_path / "cache"
+    ).labels()
+    assert labels.dtype.kind == ("U" if count == CLASSES else "f")
