@@ -6,6 +6,7 @@ import pyarrow as pa
 import pytest
 from in_containers import LENGTHS, long_log, series, tables, wide_log
 
+from tsjepa.columns import find_columns, with_index
 from tsjepa.containers import to_panel
 
 TIMES = {
@@ -89,3 +90,16 @@ def test_times_in_the_index_and_in_a_column_are_no_channel_in_a_list_either():
     times = pd.date_range("2024-01-01", periods=4, freq="s")
     frame = pd.DataFrame({"timestamp": times, "flow": np.arange(4.0)}, index=times)
     assert to_panel([frame]).channels == to_panel(frame).channels == ("flow",)
+
+
+def test_a_column_has_one_role_and_the_first_of_one_name_counts() -> None:
+    frame = pd.DataFrame({"cycle": [0, 0], "Unit": [1, 2], "unit": [3, 4], "flow": [0.5, 1.5]})
+    assert find_columns(frame, {"id": "cycle", "time": None}) == {"id": "cycle", "time": None}
+    assert find_columns(frame, {"id": None, "time": None}) == {"id": "Unit", "time": "cycle"}
+
+
+def test_an_index_that_is_named_as_the_id_is_it_though_nothing_in_it_comes_twice() -> None:
+    frame = pd.DataFrame({"time": [0, 1], "flow": [0.5, 1.5]}, index=pd.Index(["a", "b"], name="unit"))
+    given = {"id": None, "time": None}
+    assert [*with_index(frame, given)] == ["time", "flow"]
+    assert [*with_index(frame, given | {"id": "unit"})] == ["unit", "time", "flow"]

@@ -12,6 +12,7 @@ from pyarrow.csv import write_csv
 from pyarrow.feather import write_feather
 
 from tsjepa.datasets import DataError, log_reading
+from tsjepa.datasets.log_dialect import decimal_of, line_of_names
 from tsjepa.datasets.log_files import find_files
 from tsjepa.datasets.log_runs import load_runs
 from tsjepa.datasets.logs import Columns, LogWindows, Windowing, load_log
@@ -250,3 +251,11 @@ def test_a_column_may_repeat_its_folder(tmp_path: Path, suffix: str) -> None:
     write("2", [2] * (ROWS - 1) + [3])
     with pytest.raises(DataError, match="column 'machine' holds '3', and the folder says 'machine=2'; rename one"):
         logged(tmp_path / "log")
+
+
+def test_cells_in_quotes_have_decimals_too() -> None:
+    assert decimal_of(['0;"0,5"', '1; "1,25"\r'], ";") == ","
+
+
+def test_names_that_are_as_many_as_those_above_are_a_row() -> None:
+    assert line_of_names(["time,flow", "s,bar", "0,1.5", "1,2.5"]) is None
