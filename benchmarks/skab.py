@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 from program import log_file, parser_of, run
-from skab_baselines import Judged, baselines, judge, union
+from skab_baselines import baselines, judge, union
 
 from tsjepa import SurpriseDetector
 from tsjepa.evaluation.alarms import score_alarms
@@ -94,10 +94,8 @@ def of_baselines(normal, runs, epochs):
     fits = baselines(normal.std(0), epochs)
     judged = {"(a)": {}, "(b)": {}}
     for name, fit in fits.items():
-        judged["(a)"][name] = [judge(fit, rows[:REFERENCE], rows) for _, rows, _ in runs]
-        everything = judge(fit, normal, np.concatenate([rows for _, rows, _ in runs]))
-        parts = np.split(everything.score, np.cumsum([len(rows) for _, rows, _ in runs])[:-1])
-        judged["(b)"][name] = [Judged(score, everything.held_out, everything.in_sample) for score in parts]
+        judged["(a)"][name] = [judge(fit, rows[:REFERENCE], [rows])[0] for _, rows, _ in runs]
+        judged["(b)"][name] = judge(fit, normal, [rows for _, rows, _ in runs])
     found = {}
     for protocol, detectors in judged.items():
         detectors["PCA T2 and Q"] = union(detectors["PCA T2"], detectors["PCA Q"])

@@ -31,13 +31,14 @@ class Judged(NamedTuple):
     in_sample: Rows
 
 
-def judge(fit: Fit, normal: Rows, x: Rows) -> Judged:
-    """Fit to normal rows and score x; either is standardised by what normal rows scored that were held out."""
+def judge(fit: Fit, normal: Rows, runs: Sequence[Rows]) -> list[Judged]:
+    """Fit to normal rows and score runs, each on its own; all is standardised by normal rows that were held out."""
     score = fit([normal])
     blocks = [fit([rest for rest in others if len(rest)])(block) for block, others in left_out(normal)]
     held_out = np.concatenate(blocks)
     centre, spread = held_out.mean(), max(held_out.std(), SMALLEST)
-    return Judged(*((part - centre) / spread for part in (score(x), held_out, score(normal))))
+    usual, known = ((part - centre) / spread for part in (held_out, score(normal)))
+    return [Judged((score(x) - centre) / spread, usual, known) for x in runs]
 
 
 def standardiser(pieces: Sequence[Rows], floor: Rows) -> Score:

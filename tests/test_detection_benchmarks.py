@@ -114,7 +114,7 @@ def test_every_baseline_scores_a_fault_higher_than_normal_rows(baselines):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(700, 3)) @ np.array([[1.0, 0.9, 0.0], [0.0, 0.1, 0.0], [0.0, 0.0, 1.0]])
     x[500:, 1] += 8.0
-    found = {name: baselines.judge(fit, x[:400], x) for name, fit in baselines.baselines(np.ones(3), 2).items()}
+    found = {name: baselines.judge(fit, x[:400], [x])[0] for name, fit in baselines.baselines(np.ones(3), 2).items()}
     for name, judged in found.items():
         assert len(judged.score) == 700
         assert len(judged.held_out) == len(judged.in_sample) == 400
@@ -129,3 +129,11 @@ def test_a_window_of_the_autoencoder_ends_with_its_row(baselines):
     assert windows.shape == (100, 1, baselines.WINDOW)
     assert windows[:, 0, -1].tolist() == list(range(100))
     assert (windows[0] == 0).all()
+
+
+def test_a_baseline_scores_a_run_by_its_own_rows(baselines):
+    rng = np.random.default_rng(0)
+    normal, run = rng.normal(size=(300, 2)), rng.normal(size=(100, 2))
+    fit = baselines.baselines(np.ones(2), 1)["convolutional autoencoder"]
+    alone, after = (baselines.judge(fit, normal, runs)[-1] for runs in ([run], [run + 50.0, run]))
+    np.testing.assert_array_equal(alone.score, after.score)
