@@ -24,6 +24,7 @@ from program import log_file
 from tsjepa import SurpriseDetector
 from tsjepa.build import build_model, configure, resolve
 from tsjepa.checkpoint import Header
+from tsjepa.events import GAP
 from tsjepa.evidence import decode, ridge
 from tsjepa.held_out import fit_held_out
 from tsjepa.sight import cut_windows, see
@@ -68,14 +69,14 @@ def plain(x):
     return np.concatenate([part.mean(2), part @ time / WINDOW], 1)
 
 
-def warnings_of(scores, threshold, patch):
+def warnings_of(scores, threshold):
     """Return share of engines warned, lead and false alarms where scores [cycles] of engines are over a threshold."""
     leads, false, normal = [], 0, 0
     for score in scores:
         remaining = np.arange(len(score))[::-1]
         late = np.flatnonzero((score > threshold) & (remaining <= CAP))
         leads.append(remaining[late[0]] if len(late) else 0)
-        false += len(peaks_over([score[remaining > CAP]], threshold, 4 * patch))
+        false += len(peaks_over([score[remaining > CAP]], threshold, GAP * PATCH))
         normal += int(np.isfinite(score[remaining > CAP]).sum())
     low, median = np.percentile(leads, [10, 50])
     share = float(np.mean(np.array(leads) > 0))
@@ -94,6 +95,13 @@ def train(series, options):
     return model
 
 
+def at_budgets(name, scores, usual):
+    """Return the figures of a predictor at each budget; alarms are joined over as many cycles for each of them."""
+    return {
+        f"{name}, 1 in {budget}": warnings_of(scores, fit_threshold(usual, budget, PATCH).value) for budget in BUDGETS
+    }
+
+
 def cmapss(options):
     """Return the figures of the turbofans."""
     units = engines(options.logs, "train", options.units)
@@ -105,10 +113,7 @@ def cmapss(options):
     model = train(normal[0], options)
     scorer, usual = fit_held_out(model, *normal, context=WINDOW)
     scored = [score_series(scorer, x.astype(np.float32)).score for x in judged]
-    rows = {
-        f"score, 1 in {budget}": warnings_of(scored, fit_threshold(usual, budget, PATCH).value, PATCH)
-        for budget in BUDGETS
-    }
+    rows = at_budgets("score", scored, usual)
     found = {"latents": lambda x: latents(model, x), "mean and slope": plain}
     probes = {}
     for name, features in found.items():
@@ -124,8 +129,7 @@ def cmapss(options):
         calm = [
             np.concatenate([np.full(WINDOW - 1, np.nan), -guess(x)])[:-CAP] for x in held if x.shape[1] > CAP + WINDOW
         ]
-        for budget in BUDGETS:
-            rows[f"{name}, 1 in {budget}"] = warnings_of(few, fit_threshold(calm, budget, 1).value, 1)
+        rows |= at_budgets(name, few, calm)
     tests = [x[moving] for x in engines(options.logs, "test", None)]
     truth = pq.read_table(log_file(options.logs, "cmapss_fd001_test_rul")).to_pandas().iloc[:, -1].to_numpy()
     enough = [at for at, x in enumerate(tests) if x.shape[1] >= WINDOW]
@@ -155,7 +159,7 @@ def skab(options):
         first = [np.flatnonzero((score > threshold) & fault) for score, _, fault in runs]
         delays = [at[0] - start for at, (_, start, _) in zip(first, runs, strict=True) if len(at)]
         quiet = [score[REFERENCE:start] for score, start, _ in runs]
-        false = len(peaks_over(quiet, threshold, 4 * scorer.patch_length))
+        false = len(peaks_over(quiet, threshold, GAP * scorer.patch_length))
         median, late = np.percentile(delays, [50, 90]) if delays else (None, None)
         hours = sum(map(len, quiet)) / 3600
         rows[f"1 in {budget} s"] = {

@@ -1,5 +1,6 @@
 """The programs that measure detection print one JSON object with what is promised, with tiny sizes."""
 
+import importlib
 import json
 import os
 import subprocess
@@ -23,17 +24,19 @@ def run(program, *options):
 
 
 @pytest.fixture
-def baselines(monkeypatch):
+def program(monkeypatch):
     monkeypatch.syspath_prepend(str(FOLDER))
-    import skab_baselines
-
-    return skab_baselines
+    return importlib.import_module
 
 
 @pytest.fixture
-def violations(monkeypatch):
-    monkeypatch.syspath_prepend(str(FOLDER))
-    import violations
+def baselines(program):
+    return program("skab_baselines")
+
+
+@pytest.fixture
+def violations(program, monkeypatch):
+    violations = program("violations")
 
     monkeypatch.setattr(violations, "score_series", lambda scorer, x: SimpleNamespace(score=np.zeros(x.shape[1])))
     return violations
@@ -122,6 +125,35 @@ def test_every_baseline_scores_a_fault_higher_than_normal_rows(baselines):
         np.testing.assert_allclose([judged.held_out.mean(), judged.held_out.std()], [0, 1], atol=1e-6)
     both = baselines.union([found["PCA T2"]], [found["PCA Q"]])[0]
     assert (both.score >= found["PCA Q"].score).all()
+
+
+def test_the_threshold_of_the_same_scores_is_the_same_for_all_detectors(program, monkeypatch):
+    skab, rng = program("skab"), np.random.default_rng(0)
+    usual, score = np.repeat(rng.normal(size=400), 8), np.repeat(rng.normal(size=500), 8)
+    runs, scorer = [("a", np.zeros((4000, 1)), rng.integers(0, 2, 4000))], SimpleNamespace(patch_length=8)
+    monkeypatch.setattr(
+        skab, "judge", lambda fit, normal, runs: [program("skab_baselines").Judged(score, usual, usual)]
+    )
+    monkeypatch.setattr(skab, "baselines", lambda floor, epochs: dict.fromkeys(("PCA T2", "PCA Q")))
+    monkeypatch.setattr(skab, "refer", lambda scorer, x: SimpleNamespace(usual=usual))
+    monkeypatch.setattr(skab, "score_series", lambda scorer, x: SimpleNamespace(score=score))
+    monkeypatch.setattr(skab, "Scores", SimpleNamespace(of=lambda usual: SimpleNamespace(score=usual)))
+    ours = skab.by_reference(scorer, runs, [0])
+    theirs = skab.of_baselines(np.zeros((400, 1)), runs, 1, scorer.patch_length)
+    for budget in skab.BUDGETS:
+        assert all(rows[budget] == ours[budget] for rows in theirs.values())
+
+
+def test_early_warnings_are_joined_over_as_many_cycles_for_all_predictors(program, monkeypatch):
+    early_warning, asked = program("early_warning"), []
+    monkeypatch.setattr(
+        early_warning, "fit_threshold", lambda *given: asked.append(given[1:]) or SimpleNamespace(value=1)
+    )
+    score = np.zeros(500)
+    score[[100, 110, 300]] = 2.0
+    rows = early_warning.at_budgets("any", [score], [score])
+    assert asked == [(budget, early_warning.PATCH) for budget in early_warning.BUDGETS]
+    assert [row["false_per_1000"] for row in rows.values()] == [2000 / 374] * 3
 
 
 def test_a_window_of_the_autoencoder_ends_with_its_row(baselines):
