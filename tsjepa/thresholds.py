@@ -14,20 +14,22 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
-from scipy.stats import chi2, genpareto  # type: ignore[import-untyped]
+from scipy.stats import gamma  # type: ignore[import-untyped]
 
 from tsjepa.events import GAP, Alarms
 
 # Normal data longer than this many intervals are counted, shorter ones extrapolated
 ENOUGH = 10
-# Share of normal scores above which peaks begin
-BODY = 0.95
-# Peaks that a shape can be told from; with fewer the tail is taken for an exponential one
-SHAPED = 30
+# Share of normal scores above which peaks begin, and as many of them as are enough: where there are more they begin
+# higher, since the higher they begin the more their law is Pareto's
+BODY, ENOUGH_PEAKS = 0.95, 100
 # Scores that a threshold can be told from at all
 LEAST = 20
-SHAPES = np.linspace(-0.5, 0.5, 101)
-CONFIDENCE = 0.95
+# Shapes from -0.5 to 0.5, none of them 0, and numbers of scales and rates, that are weighed; the chance that a scale is
+# on either side of all these
+SHAPES, SCALES, RATES, HARDLY = (np.arange(50) + 0.5) / 50 - 0.5, 150, 15, 1e-6
+# Quantiles of levels by weight: an interval of 95 %, and what is as likely too high as too low
+QUANTILES = (0.025, 0.5, 0.975)
 SECONDS = {"s": 1, "min": 60, "h": 3600, "day": 86_400, "week": 7 * 86_400, "month": 30 * 86_400, "year": 365 * 86_400}
 BUDGET = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(?:/|per)\s*(\d+(?:\.\d+)?)?\s*([a-z]*)\s*")
 
@@ -96,7 +98,8 @@ class Threshold(NamedTuple):
     value : float
         Scores above it are alarms.
     low, high : float or None
-        Interval of 95 % by profile likelihood where the tail was extrapolated, None where alarms were counted.
+        Interval that the level lies in with a probability of 95 % where the tail was extrapolated, None where alarms
+        were counted.
     rows : int
         Normal rows with a score.
     interval : float
@@ -168,7 +171,10 @@ def fit_threshold(scores: Sequence[NDArray[Any]], interval: float, patch_length:
     gap, allowed = GAP * patch_length, len(known) / interval
     peaks = peaks_over(scores, body, gap)
     if allowed < ENOUGH:
-        return extrapolate(peaks, body, len(known), interval)
+        if len(peaks) > ENOUGH_PEAKS:
+            body = float(peaks[ENOUGH_PEAKS])
+            peaks = peaks_over(scores, body, gap)
+        return extrapolate(peaks, body, len(known), interval, gap + patch_length)
     # where there are fewer peaks than allowed alarms, as many patches; a stricter budget is nowhere below that
     loosest = min(interval, len(known) / max(len(peaks), 1))
     least = float(np.quantile(known, max(1 - patch_length / loosest, 0.0)))
@@ -213,32 +219,48 @@ def peaks_over(scores: Sequence[NDArray[Any]], level: float, gap: int) -> NDArra
     return np.sort(np.array(found, np.float64))[::-1]
 
 
-def extrapolate(peaks: NDArray[np.float64], body: float, rows: int, interval: float) -> Threshold:
-    """Return the level that peaks are over once an interval, with its interval by profile likelihood.
+def extrapolate(peaks: NDArray[np.float64], body: float, rows: int, interval: float, near: int) -> Threshold:
+    """Return the level that peaks are over once an interval, with the interval that it lies in by what is known.
 
-    The law of the excess of peaks is written in terms of that level and its shape (Coles 2001, section 4.3.3), so that
-    one table of likelihoods, of levels by shapes, gives estimate and interval.
+    Each shape, scale and rate of peaks gives such a level (Coles 2001, section 4.3.3), which is weighed by how likely
+    they make these peaks; before, all shapes, orders of scales and of rates are equally likely. The level in the middle
+    is taken: the one of greatest likelihood is mostly too low, for it is certain of a shape that few peaks leave open.
+
+    Peaks of different causes are one where they chance to be within `near` rows, and then small ones are missing.
     """
-    excess = peaks[peaks > body] - body
-    times = len(excess) / rows * interval
-    if times <= 1:  # all peaks are allowed, so that there is nothing beyond them to tell
+    excess, count = peaks - body, len(peaks)
+    if count * interval <= rows:  # all peaks are allowed, so that there is nothing beyond them to tell
         return Threshold(body, None, None, rows, interval)
-    shapes = SHAPES if len(excess) >= SHAPED else np.zeros(1)
-    # the level is this many scales above the body
-    reach = np.where(
-        np.abs(shapes) < 1e-9, np.log(times), np.expm1(shapes * np.log(times)) / np.where(shapes, shapes, 1)
-    )
-    levels = np.geomspace(0.1, 30, 300) * excess.mean() * np.log(times)
-    likelihood = np.array([pareto_likelihood(excess, shapes, level / reach).max() for level in levels])
-    best = likelihood.argmax()
-    inside = levels[2 * (likelihood[best] - likelihood) <= chi2.ppf(CONFIDENCE, 1)]
-    value, low, high = (float(body + x) for x in (levels[best], inside[0], inside[-1]))
+    alone = float(np.exp(-near * count / rows))
+    # a mean is from 2/3 to 2 scales for these shapes, and the mean of so many peaks hardly further off than a gamma law
+    least, most = count / gamma.isf(HARDLY, count) / 2, 2 * count / gamma.ppf(HARDLY, count)
+    scales = excess.mean() * np.geomspace(least, most, SCALES)
+    likelihood = np.array([pareto_likelihood(excess, shape, scales, alone) for shape in SHAPES])
+    rates = gamma.ppf((np.arange(RATES) + 0.5) / RATES, count) / rows / alone
+    times = np.log(np.maximum(rates * interval, 1.0))
+    reach = np.expm1(SHAPES[:, None] * times) / SHAPES[:, None]
+    levels = (scales[:, None] * reach[:, None]).ravel()
+    order = levels.argsort()
+    share = np.repeat(np.exp(likelihood - likelihood.max()), RATES)[order].cumsum()
+    low, value, high = (float(body + x) for x in np.interp(QUANTILES, share / share[-1], levels[order]))
     return Threshold(value, low, high, rows, interval)
 
 
 def pareto_likelihood(
-    excess: NDArray[np.float64], shapes: NDArray[np.float64], scales: NDArray[np.float64]
+    excess: NDArray[np.float64], shape: float, scales: NDArray[np.float64], alone: float
 ) -> NDArray[np.float64]:
-    """Return the log-likelihood of generalised Pareto laws, one a shape and scale."""
-    found: NDArray[np.float64] = genpareto.logpdf(excess[:, None], shapes, scale=scales).sum(0)
-    return found
+    """Return the log-likelihood of excesses by generalised Pareto laws of a shape, one a scale.
+
+    An excess is the highest of peaks that are one. If a share `alone` of peaks is not followed closely by another, it
+    is over a level with probability p / (alone + (1 - alone) p), where a single peak is with probability p.
+
+    Examples
+    --------
+    >>> pareto_likelihood(np.array([0.5, 1.0, 3.0]), 0.5, np.array([1.0, 2.0]), alone=1.0).round(3)
+    array([-4.635, -4.781])
+    """
+    part = excess[:, None] / scales
+    with np.errstate(divide="ignore"):  # a bounded law has no excess beyond its end
+        over = np.log(np.maximum(1 + shape * part, 0)) / -shape
+    found: NDArray[np.float64] = ((1 + shape) * over - 2 * np.log(alone + (1 - alone) * np.exp(over))).sum(0)
+    return found + len(excess) * np.log(alone / scales)
