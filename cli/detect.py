@@ -38,11 +38,12 @@ UNSCORED = 0.1
 
 
 class Cut(NamedTuple):
-    """The stretches of a run, which has a scorer of its own where it has a reference."""
+    """The stretches of a run, which has a scorer of its own where its first rows are a reference."""
 
     run: int
     edges: list[int]
     scorer: Scorer
+    reference: int
 
 
 def detect(options: DetectOptions) -> DetectReport:
@@ -63,7 +64,7 @@ def detect(options: DetectOptions) -> DetectReport:
     cuts = [cut_run(runs, run, normal, options.reference_rows) for run in range(len(runs.ids))]
     check_lengths(runs, cuts, normal)
     if options.reference_rows is not None:
-        say_abnormal(runs, options.reference_rows)
+        say_abnormal(runs, cuts)
     score, channels = score_runs(runs, cuts)
     check_scored(runs, cuts, score)
     threshold = find_threshold(normal, cuts, budget, options.reference_rows)
@@ -86,8 +87,8 @@ def detect(options: DetectOptions) -> DetectReport:
 def cut_run(runs: LogRuns, run: int, normal: Normal, reference_rows: int | None) -> Cut:
     """Return where a run is cut, and what scores it: with a reference, a scorer that knows the run's own levels."""
     edges = cut_at_gaps(runs, run, normal.max_gap, step_in(runs, normal.runs))
-    if reference_rows is None:
-        return Cut(run, edges, normal.scorer)
+    if reference_rows is None or max(np.diff(edges)) < normal.scorer.context:  # which has no score with one either
+        return Cut(run, edges, normal.scorer, 0)
     stop, name = edges[0] + reference_rows, runs.ids[run].as_py()
     if stop > edges[-1]:
         raise Failure(
@@ -96,9 +97,10 @@ def cut_run(runs: LogRuns, run: int, normal: Normal, reference_rows: int | None)
         )
     inner = [*(at for at in edges if at < stop), stop]
     try:
-        return Cut(run, edges, refer(normal.scorer, *(runs.values(a, b) for a, b in pairwise(inner))))
+        scorer = refer(normal.scorer, *(runs.values(a, b) for a, b in pairwise(inner)))
     except ValueError as error:
         raise Failure(f"the first {reference_rows} rows of {name} cannot be its reference: {error}") from error
+    return Cut(run, edges, scorer, reference_rows)
 
 
 def check_lengths(runs: LogRuns, cuts: list[Cut], normal: Normal) -> None:
@@ -118,7 +120,7 @@ def check_lengths(runs: LogRuns, cuts: list[Cut], normal: Normal) -> None:
         )
 
 
-def say_abnormal(runs: LogRuns, reference_rows: int) -> None:
+def say_abnormal(runs: LogRuns, cuts: list[Cut]) -> None:
     """Name the runs whose references hold rows that a label calls abnormal.
 
     Such rows count as normal all the same: labels judge what was found, and so may have no part in it.
@@ -126,7 +128,7 @@ def say_abnormal(runs: LogRuns, reference_rows: int) -> None:
     abnormal = runs.abnormal()
     if abnormal is None:
         return
-    rows = [int((abnormal[start : start + reference_rows] == 1).sum()) for start in runs.offsets[:-1]]
+    rows = [int((abnormal[cut.edges[0] : cut.edges[0] + cut.reference] == 1).sum()) for cut in cuts]
     if any(rows):
         say(
             f"note: {counted(sum(rows), 'row')} of the references, which are all taken for normal, "
@@ -187,7 +189,7 @@ def find_threshold(normal: Normal, cuts: list[Cut], budget: Budget, reference_ro
     scores = normal.scores
     if reference_rows is not None:
         # of each fifth of a reference by what is usual in the others
-        scores = [Scores.of(cut.scorer.usual).score for cut in cuts]
+        scores = [Scores.of(cut.scorer.usual).score for cut in cuts if cut.reference]
         say(f"note: the threshold comes from the first {reference_rows} rows of each run, which are taken for normal.")
     with told():
         return fit_threshold(scores, normal.interval(budget), normal.scorer.patch_length)

@@ -71,6 +71,24 @@ def test_runs_are_named_whose_references_are_called_abnormal() -> None:
     assert "called abnormal" not in tsjepa(*words, "401", "--label", "").stderr
 
 
+def test_a_run_shorter_than_the_context_needs_no_reference() -> None:
+    words = (*WORDS, "--overwrite", "--reference-rows", "300")
+    long = log(500, seed=3, run="c").assign(anomaly=0)
+    short, another = (log(CONTEXT - 1, seed=4, run=run).assign(anomaly=1) for run in "bd")
+    long.to_parquet("test.parquet", index=False)
+    threshold = found(*words)["threshold"]
+    pd.concat([short, long, another]).to_parquet("test.parquet", index=False)
+    assert found(*words)["threshold"] == threshold
+    said = tsjepa(*words).stderr
+    assert f"no score for 2 runs, shorter than the {CONTEXT} rows of the context: b, d." in said
+    assert "of the references, which are all taken for normal" not in said
+    scores = pd.read_parquet("scores.parquet").set_index("run")["score"]
+    assert scores[["b", "d"]].isna().all()
+    assert scores["c"].notna().sum() == 500 - CONTEXT + 1
+    short.to_parquet("test.parquet", index=False)
+    assert f"has at most {CONTEXT - 1} rows without a gap in time" in refused(1, *words)
+
+
 def test_nothing_behind_the_reference_moves_the_threshold() -> None:
     first = found(*WORDS, "--reference-rows", "300")
     frame = faulty()
