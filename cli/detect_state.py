@@ -124,8 +124,8 @@ class State:
             ) from error
         if content["key"] != self.key:
             raise Failure(
-                "the scores that are there were made with another checkpoint, normal data, budget, --max-gap or log: "
-                "start anew with --overwrite, or name another file with --out.",
+                "the scores that are there were made with another checkpoint, normal data, budget, --max-gap or log, "
+                "or by another version of tsjepa: start anew with --overwrite, or name another file with --out.",
                 USAGE,
             )
         self.header, self.place, self.sizes = content["header"], place, content["sizes"]

@@ -3,12 +3,16 @@
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from command_line import found
 from detecting import faulty, follow, live_lines, log, refused, same, while_it_rests
+
+from tsjepa.cli import detect_follow
+from tsjepa.thresholds import Threshold, fit_threshold
 
 pytestmark = pytest.mark.usefixtures("with_detector")
 
@@ -93,6 +97,20 @@ def test_a_follower_does_not_go_on_with_other_gaps() -> None:
     assert "made with another checkpoint, normal data, budget, --max-gap or log" in refused(
         2, *follow(), "--max-gap", "3"
     )
+
+
+def test_a_follower_whose_version_finds_another_threshold_says_that_it_may_be_the_version(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    Path("log.csv").write_text("".join(live_lines()[:60]))
+    found(*follow())
+
+    def other(*given: Any) -> Threshold:
+        threshold = fit_threshold(*given)
+        return threshold._replace(value=threshold.value + 0.001)
+
+    monkeypatch.setattr(detect_follow, "fit_threshold", other)
+    assert "or by another version of tsjepa: start anew with --overwrite" in refused(2, *follow())
 
 
 @pytest.mark.parametrize("header", [True, False])
