@@ -18,15 +18,16 @@ from scipy.stats import gamma  # type: ignore[import-untyped]
 
 from tsjepa.events import GAP, Alarms
 
-# Normal data longer than this many intervals are counted, shorter ones extrapolated
-ENOUGH = 10
+# Normal data longer than this many intervals are counted, shorter ones extrapolated, but nowhere below what counting
+# gives for the alarms that are allowed, or for a few: one or two more than expected are chance, or faults without label
+ENOUGH, FEW = 10, 3
 # Share of normal scores above which peaks begin, and as many of them as are enough: where there are more they begin
 # higher, since the higher they begin the more their law is Pareto's
 BODY, ENOUGH_PEAKS = 0.95, 100
 # Scores that a threshold can be told from at all
 LEAST = 20
-# Shapes from -0.5 to 0.5, none of them 0, and numbers of scales and rates, that are weighed; the chance that a scale is
-# on either side of all these
+# Shapes from -0.5 to 0.5, none of them 0, and numbers of scales and rates, that are weighed; the likelihood, beside the
+# greatest, below which no scale is weighed
 SHAPES, SCALES, RATES, HARDLY = (np.arange(50) + 0.5) / 50 - 0.5, 150, 15, 1e-6
 # Quantiles of levels by weight: an interval of 95 %, and what is as likely too high as too low
 QUANTILES = (0.025, 0.5, 0.975)
@@ -161,7 +162,8 @@ def fit_threshold(scores: Sequence[NDArray[Any]], interval: float, patch_length:
     >>> fit_threshold([scores], 1e6, 1).extrapolated
     True
     """
-    known = np.concatenate([x[np.isfinite(x)] for x in scores]).astype(np.float64)
+    scores = [np.where(np.isfinite(x), x, -np.inf) for x in scores]  # what is not known is over no level
+    known = np.concatenate([x[x > -np.inf] for x in scores]).astype(np.float64)
     if len(known) < LEAST * patch_length:
         raise ValueError(
             f"{len(known)} normal rows have a score, and a threshold needs {LEAST * patch_length}: give more normal "
@@ -170,21 +172,26 @@ def fit_threshold(scores: Sequence[NDArray[Any]], interval: float, patch_length:
     body = float(np.quantile(known, BODY))
     gap, allowed = GAP * patch_length, len(known) / interval
     peaks = peaks_over(scores, body, gap)
-    if allowed < ENOUGH:
-        if len(peaks) > ENOUGH_PEAKS:
-            body = float(peaks[ENOUGH_PEAKS])
-            peaks = peaks_over(scores, body, gap)
-        return extrapolate(peaks, body, len(known), interval, gap + patch_length)
     # where there are fewer peaks than allowed alarms, as many patches; a stricter budget is nowhere below that
-    loosest = min(interval, len(known) / max(len(peaks), 1))
-    least = float(np.quantile(known, max(1 - patch_length / loosest, 0.0)))
-    return Threshold(lowest_level(scores, allowed, gap, least), None, None, len(known), interval)
+    most = max(allowed, FEW)
+    least = float(np.quantile(known, max(1 - patch_length * max(most, len(peaks)) / len(known), 0.0)))
+    counted = Threshold(lowest_level(scores, most, gap, least), None, None, len(known), interval)
+    if allowed >= min(ENOUGH, len(peaks)):  # if all peaks are allowed, there is nothing beyond them to tell
+        return counted
+    lower = peaks[peaks < peaks[:ENOUGH_PEAKS].min()]
+    if len(lower):
+        body = float(lower[0])
+        peaks = peaks_over(scores, body, gap)
+    low, value, high = (extrapolate(peaks - body, len(known), interval, gap + patch_length) + body).tolist()
+    # peaks of scores that wander are joined at a low level and part at a higher one, where counting finds them
+    return counted._replace(value=max(value, counted.value), low=low, high=max(high, counted.value))
 
 
 def lowest_level(scores: Sequence[NDArray[Any]], allowed: float, gap: int, least: float) -> float:
     """Return the lowest level, but no lower than `least`, from which on no level gives more alarms than are allowed.
 
-    All levels above count, for a higher one may give more alarms than a lower one: it cuts events into several.
+    All levels above count, for a higher one may give more alarms than a lower one: it cuts events into several. No
+    score may be NaN; one that is not known is -inf.
 
     Examples
     --------
@@ -203,10 +210,9 @@ def beginnings(score: NDArray[Any], gap: int) -> tuple[NDArray[Any], NDArray[Any
 
     An alarm begins at such a row at each level that is below the one and not below the other.
     """
-    known = np.where(np.isfinite(score), score, -np.inf)
-    before = sliding_window_view(np.concatenate([np.full(gap + 1, -np.inf), known]), gap + 1)[:-1].max(1)
-    rising = known > before
-    return known[rising], before[rising]
+    before = sliding_window_view(np.concatenate([np.full(gap + 1, -np.inf), score]), gap + 1)[:-1].max(1)
+    rising = score > before
+    return score[rising], before[rising]
 
 
 def peaks_over(scores: Sequence[NDArray[Any]], level: float, gap: int) -> NDArray[np.float64]:
@@ -219,31 +225,44 @@ def peaks_over(scores: Sequence[NDArray[Any]], level: float, gap: int) -> NDArra
     return np.sort(np.array(found, np.float64))[::-1]
 
 
-def extrapolate(peaks: NDArray[np.float64], body: float, rows: int, interval: float, near: int) -> Threshold:
-    """Return the level that peaks are over once an interval, with the interval that it lies in by what is known.
+def extrapolate(excess: NDArray[np.float64], rows: int, interval: float, near: int) -> NDArray[np.float64]:
+    """Return the `QUANTILES` of how far the level that peaks are over once an interval is above where they begin.
 
     Each shape, scale and rate of peaks gives such a level (Coles 2001, section 4.3.3), which is weighed by how likely
-    they make these peaks; before, all shapes, orders of scales and of rates are equally likely. The level in the middle
-    is taken: the one of greatest likelihood is mostly too low, for it is certain of a shape that few peaks leave open.
+    they make these excesses; before, all shapes, orders of scales and of rates are equally likely. The level in the
+    middle is to be taken: the one of greatest likelihood is mostly too low, for it is certain of a shape that few peaks
+    leave open.
 
     Peaks of different causes are one where they chance to be within `near` rows, and then small ones are missing.
+
+    Examples
+    --------
+    >>> excess = np.random.default_rng(0).exponential(size=50)
+    >>> extrapolate(excess, rows=1000, interval=1000, near=5).round(1)
+    array([3.3, 4.7, 8.7])
     """
-    excess, count = peaks - body, len(peaks)
-    if count * interval <= rows:  # all peaks are allowed, so that there is nothing beyond them to tell
-        return Threshold(body, None, None, rows, interval)
+    count = len(excess)
     alone = float(np.exp(-near * count / rows))
-    # a mean is from 2/3 to 2 scales for these shapes, and the mean of so many peaks hardly further off than a gamma law
-    least, most = count / gamma.isf(HARDLY, count) / 2, 2 * count / gamma.ppf(HARDLY, count)
-    scales = excess.mean() * np.geomspace(least, most, SCALES)
-    likelihood = np.array([pareto_likelihood(excess, shape, scales, alone) for shape in SHAPES])
+    # one peak far out moves the mean to where no scale is likely, and many that are hardly over the body the median
+    middle, mean = float(np.median(excess)), float(excess.mean())
+    scales = np.geomspace(HARDLY * min(middle, mean), mean / HARDLY, SCALES)
+    step = scales[1] / scales[0]
+    likely = scales[likelihoods(excess, scales, alone).max(0) > np.log(HARDLY)]
+    scales = np.geomspace(likely[0] / step, likely[-1] * step, SCALES)
+    weights = np.exp(likelihoods(excess, scales, alone))
     rates = gamma.ppf((np.arange(RATES) + 0.5) / RATES, count) / rows / alone
     times = np.log(np.maximum(rates * interval, 1.0))
     reach = np.expm1(SHAPES[:, None] * times) / SHAPES[:, None]
     levels = (scales[:, None] * reach[:, None]).ravel()
     order = levels.argsort()
-    share = np.repeat(np.exp(likelihood - likelihood.max()), RATES)[order].cumsum()
-    low, value, high = (float(body + x) for x in np.interp(QUANTILES, share / share[-1], levels[order]))
-    return Threshold(value, low, high, rows, interval)
+    share = np.repeat(weights, RATES)[order].cumsum()
+    return np.interp(QUANTILES, share / share[-1], levels[order])
+
+
+def likelihoods(excess: NDArray[np.float64], scales: NDArray[np.float64], alone: float) -> NDArray[np.float64]:
+    """Return the log-likelihood of each shape and scale, that of the likeliest taken as 0."""
+    found = np.array([pareto_likelihood(excess, shape, scales, alone) for shape in SHAPES])
+    return found - found.max()
 
 
 def pareto_likelihood(
