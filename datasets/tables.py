@@ -17,6 +17,7 @@ from tsjepa.datasets.values import as_float32, stack_cases
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 LOG_NAMES = ("time", "timestamp", "date", "datetime")
 
@@ -77,6 +78,7 @@ def read_table(path: Path) -> Part:
 def _open(path: Path) -> "pd.DataFrame":
     import pandas as pd
 
+    kinds: dict[str, pa.DataType] = {}
     try:
         if path.suffix.lower() == ".csv":
             with warnings.catch_warnings():
@@ -87,7 +89,8 @@ def _open(path: Path) -> "pd.DataFrame":
             import pyarrow.parquet as pq
 
             schema = pq.read_schema(path)
-            table = split_tensors(pd.read_parquet(path), dict(zip(schema.names, schema.types, strict=True)))
+            kinds = dict(zip(schema.names, schema.types, strict=True))
+            table = pd.read_parquet(path)
             table = table.reset_index() if any(name is not None for name in table.index.names) else table
     except pd.errors.ParserWarning as error:
         raise DataError(
@@ -101,6 +104,10 @@ def _open(path: Path) -> "pd.DataFrame":
     ) as error:  # pandas' and pyarrow's errors are among these
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{path} cannot be read as a table ({reason}); check or export it again") from error
+    try:
+        table = split_tensors(table, kinds)
+    except ValueError as error:
+        raise DataError(f"{path}: {str(error).removesuffix('.')}") from error
     table.columns = [str(name) for name in table.columns]
     if len(table) == 0:
         raise DataError(f"{path} has no rows; give at least one series")

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import warnings
+from contextlib import nullcontext
 
 import numpy as np
 import pandas as pd
@@ -23,6 +24,7 @@ from in_containers import (
     tables,
     wide_log,
 )
+from shaped_tensors import registered, shaped
 
 from tsjepa.containers import to_panel
 
@@ -167,6 +169,17 @@ def test_a_tensor_of_arrow_holds_all_channels(permutation):
     beside = to_panel(table.append_column("heat", pa.array(X[:, 0].tolist())))
     assert beside.channels == ("flow[0]", "flow[1]", "heat")
     np.testing.assert_array_equal(beside.series, X[:, [0, 1, 0]])
+
+
+@pytest.mark.parametrize("known", [registered, nullcontext])
+def test_tensors_of_a_type_with_a_shape_alone_hold_all_channels(known):
+    X = np.random.default_rng(0).normal(size=(4, 2, 3))
+    with known():
+        panel = to_panel(pa.table({"flow": shaped(X)}))
+    assert panel.channels == ("flow[0]", "flow[1]")
+    np.testing.assert_array_equal(panel.series, X)
+    # cells that have another size than the shape says are series as they are
+    np.testing.assert_array_equal(to_panel(pa.table({"flow": shaped(X, (2, 2))})).series, X.reshape(4, 1, 6))
 
 
 def test_tensors_of_one_dimension_are_series_and_those_of_three_are_refused():

@@ -7,6 +7,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from shaped_tensors import registered, shaped
 
 from tsjepa.datasets import DataError, load
 from tsjepa.datasets.files import find_path
@@ -195,8 +196,15 @@ def test_parquet_tensors_are_channels(tmp_path: Path) -> None:
     assert data.classes == ("a", "b")
     cubes = pa.FixedShapeTensorArray.from_numpy_ndarray(X.reshape(5, 2, 2, 2))
     pq.write_table(pa.table({"flow": cubes}), tmp_path / "cubes.parquet")
-    with pytest.raises(DataError, match=r"cubes.parquet cannot be read .*'flow' holds tensors of shape \(2, 2, 2\)"):
+    with pytest.raises(DataError, match=r"cubes.parquet: column 'flow' holds tensors of .*: reshape them$"):
         load(tmp_path / "cubes.parquet")
+
+
+def test_parquet_tensors_of_another_library_are_channels(tmp_path: Path) -> None:
+    X = np.arange(40, dtype=np.float32).reshape(5, 2, 4)
+    pq.write_table(pa.table({"flow": shaped(X)}), tmp_path / "pump.parquet")
+    with registered():
+        np.testing.assert_array_equal(load(tmp_path / "pump.parquet").X_train, X)
 
 
 BAD_CSV = {

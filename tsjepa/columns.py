@@ -3,6 +3,7 @@
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from decimal import Decimal
 from itertools import chain
+from math import prod
 from numbers import Real
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
@@ -138,7 +139,8 @@ def split_tensors(frame: "pd.DataFrame", kinds: Mapping[Any, Any]) -> "pd.DataFr
     ----------
     frame : pandas.DataFrame
     kinds : mapping from name to pyarrow.DataType
-        Arrow's types of the columns; those that pandas itself keeps in them need not be among these.
+        Arrow's types of the columns; those that pandas itself keeps in them need not be among these. Any type with a
+        shape is one of tensors, as those of Ray are, where each cell has as many values as the shape says.
 
     Returns
     -------
@@ -162,15 +164,17 @@ def split_tensors(frame: "pd.DataFrame", kinds: Mapping[Any, Any]) -> "pd.DataFr
 
     columns = [column for _, column in frame.items()]
     of = [kinds.get(column.name) or getattr(column.dtype, "pyarrow_dtype", None) for column in columns]
-    if not any(map(has_channels, of)):
+    split = [has_channels(*each) for each in zip(columns, of, strict=True)]
+    if not any(split):
         return frame
-    parts = (channels_of(*each) if has_channels(each[1]) else each[:1] for each in zip(columns, of, strict=True))
+    parts = (channels_of(c, kind) if has else [c] for c, kind, has in zip(columns, of, split, strict=True))
     return pd.concat(chain.from_iterable(parts), axis=1)
 
 
-def has_channels(kind: Any) -> bool:
-    """Return whether a type of Arrow is one of tensors with more dimensions than time."""
-    return len(getattr(kind, "shape", ())) > 1
+def has_channels(column: "pd.Series[Any]", kind: Any) -> bool:
+    """Return whether cells are tensors with more dimensions than time, by their type's shape and their own size."""
+    shape = getattr(kind, "shape", ())
+    return len(shape) > 1 and None not in shape and all(np.size(cell) == prod(shape) for cell in column.dropna())
 
 
 def channels_of(column: "pd.Series[Any]", kind: Any) -> "list[pd.Series[Any]]":
@@ -180,7 +184,7 @@ def channels_of(column: "pd.Series[Any]", kind: Any) -> "list[pd.Series[Any]]":
             f"column {column.name!r} holds tensors of shape {tuple(kind.shape)}, but a series is (n_channels, "
             "n_timepoints): reshape them."
         )
-    swapped = kind.permutation == [1, 0]
+    swapped = getattr(kind, "permutation", None) == [1, 0]  # types other than Arrow's own may have no such thing
 
     def tensor(cell: Any) -> Any:
         stored = np.reshape(cell, kind.shape)
