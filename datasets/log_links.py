@@ -2,10 +2,11 @@
 
 import os
 from collections.abc import Callable, Iterable
+from heapq import heappop, heappush
 
 from tsjepa.arrays import counted
 
-# path of a link, and the other path of what it leads to; None where there is nothing
+# a path that is left out, and the other path of what it leads to; None where there is nothing
 Link = tuple[str, str | None]
 SHOWN = 3
 
@@ -25,7 +26,7 @@ def files_below(folder: str, is_hidden: Callable[[str], bool]) -> tuple[list[str
     paths : list of str
         The files, links to files among them.
     links : list of Link
-        Those that lead to folders that are listed anyway.
+        Further paths of folders that are listed anyway.
 
     Raises
     ------
@@ -43,22 +44,20 @@ def files_below(folder: str, is_hidden: Callable[[str], bool]) -> tuple[list[str
     ...     [os.path.basename(path) for path in paths], [os.path.basename(link) for link, _ in links]
     (['p1.csv'], ['self'])
     """
+    ways = Ways()
     seen: dict[str, str] = {}
     paths: list[str] = []
     links: list[Link] = []
-    waiting = [folder]
-    while waiting:  # links to folders come after all that is none
-        top = waiting.pop(0)
-        if (real := os.path.realpath(top)) in seen:
-            links.append((top, seen[real]))
+    waiting = [(ways.rank(folder), folder)]
+    while waiting:  # so that each folder is listed by the best of its paths
+        _, path = heappop(waiting)
+        if (other := seen.setdefault(ways.end(path), path)) != path:
+            links.append((path, other))
             continue
-        for path, folders, names in os.walk(top, onerror=_refuse):
-            if seen.setdefault(os.path.realpath(path), path) != path:  # in a folder above, to which a link has led
-                folders.clear()
-                continue
-            folders[:] = sorted(name for name in folders if not is_hidden(name))
-            waiting += [inner for name in folders if os.path.islink(inner := _join(path, name))]
-            paths += [_join(path, name) for name in names if not is_hidden(name)]
+        _, folders, names = next(os.walk(path, onerror=_refuse))
+        for inner in (_join(path, name) for name in folders if not is_hidden(name)):
+            heappush(waiting, (ways.rank(inner), inner))
+        paths += [_join(path, name) for name in names if not is_hidden(name)]
     return paths, links
 
 
@@ -71,7 +70,7 @@ def _join(folder: str, name: str) -> str:
 
 
 def without_links(paths: Iterable[str]) -> tuple[list[str], list[Link]]:
-    """Keep one path of each file, that with the fewest links in it, and return the others beside.
+    """Keep one path of each file, the best one as `Ways.rank` has it, and return the others beside.
 
     Examples
     --------
@@ -84,34 +83,82 @@ def without_links(paths: Iterable[str]) -> tuple[list[str], list[Link]]:
     ...     without_links([latest, p1]) == ([p1], [(latest, p1)])
     True
     """
+    ways = Ways()
     kept: dict[str, str] = {}
     links: list[Link] = []
-    for path in sorted(paths, key=lambda path: (_links_in(path), path)):
-        if os.path.islink(path) and not os.path.exists(path):
+    for path in sorted(paths, key=ways.rank):
+        if not (end := ways.end(path)):
             links.append((path, None))
-        elif (other := kept.setdefault(os.path.realpath(path), path)) != path:
+        elif (other := kept.setdefault(end, path)) != path:
             links.append((path, other))
     return list(kept.values()), links
 
 
-def _links_in(path: str) -> int:
-    count = 0
-    while path not in ("", os.path.dirname(path)):
-        count += os.path.islink(path)
-        path = os.path.dirname(path)
-    return count
+class Ways:
+    """What paths lead to, and through how many links.
 
-
-def link_notes(links: Iterable[Link]) -> list[str]:
-    """Say which links were left out, some of those that lead to nothing and some of the others.
+    What is found of a folder is kept, so that a file in it takes one look at the disk.
 
     Examples
     --------
-    >>> link_notes([("latest.csv", "p1.csv"), ("p2.csv", None)])
-    ['p2.csv is a link to nothing: passed over', 'latest.csv is a link to p1.csv: read once']
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Path(folder, "disk").mkdir()
+    ...     for link, to in ("machine=1", "disk"), ("latest", "machine=1"):
+    ...         Path(folder, link).symlink_to(to)
+    ...     ways = Ways()
+    ...     [ways.rank(f"{folder}/{name}")[0] - ways.rank(folder)[0] for name in ("machine=1", "latest")]
+    [1, 2]
     """
+
+    def __init__(self) -> None:
+        self.known: dict[str, tuple[int, str]] = {}
+
+    def rank(self, path: str) -> tuple[int, bool, str]:
+        """Return what the paths of one thing are sorted by: links on the way, then whether no name gives a column."""
+        return self.followed(path)[0], "=" not in path, path
+
+    def end(self, path: str) -> str:
+        """Return the path without links, "" for a link to nothing."""
+        return self.followed(path)[1]
+
+    def followed(self, path: str) -> tuple[int, str]:
+        """Return the number of links on the way, and where it ends."""
+        if path not in self.known:
+            self.known[path] = self._follow(*os.path.split(path))
+        return self.known[path]
+
+    def _follow(self, folder: str, name: str) -> tuple[int, str]:
+        if not name and folder == os.path.dirname(folder):  # the root, or the working folder
+            return 0, os.path.realpath(folder)
+        hops, end = self.followed(folder)
+        if name in ("", ".", ".."):
+            return hops, os.path.dirname(end) if name == ".." else end
+        path = os.path.join(end, name)
+        if not os.path.islink(path):
+            return hops, path
+        if not os.path.exists(path):  # it may also lead to itself
+            return hops, ""
+        further, end = self.followed(os.path.join(end, os.readlink(path)))
+        return hops + 1 + further, end
+
+
+def link_notes(links: Iterable[Link]) -> list[str]:
+    """Say which paths were left out, some of those that lead to nothing and some of the others.
+
+    Examples
+    --------
+    >>> link_notes([("latest/p1.csv", "new/p1.csv"), ("p2.csv", None)])
+    ['p2.csv is a link to nothing: passed over', 'latest/p1.csv is the same as new/p1.csv: read once']
+    """
+    ways = Ways()
     lost = [f"{path} is a link to nothing: passed over" for path, other in links if other is None]
-    again = [f"{path} is a link to {other}: read once" for path, other in links if other is not None]
+    again = [
+        f"{path} is {'a link to' if ways.rank(path)[0] > ways.rank(other)[0] else 'the same as'} {other}: read once"
+        for path, other in links
+        if other is not None
+    ]
     return [*_some(lost, "to nothing"), *_some(again, "to what is read anyway")]
 
 

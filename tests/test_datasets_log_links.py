@@ -59,7 +59,69 @@ def test_links_that_lead_out_of_the_folder_are_followed(log: Path) -> None:
     (log / "up").symlink_to("..")
     files, notes = found(log)
     assert files == ["log/far/p3.csv", "log/old/p2.csv", "log/p1.csv"]
-    assert notes == []
+    assert notes == [
+        "log/up/far is the same as log/far: read once",
+        "log/up/log is a link to log: read once",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("links", "files", "note"),
+    [
+        (
+            {"a": "../far/sub", "b": "../far"},
+            ["log/a/x.csv", "log/b/p3.csv"],
+            "log/b/sub is the same as log/a: read once",
+        ),
+        (
+            {"a": "../far", "b": "../far/sub"},
+            ["log/a/p3.csv", "log/a/sub/x.csv"],
+            "log/b is the same as log/a/sub: read once",
+        ),
+    ],
+)
+def test_links_to_a_folder_and_to_one_in_it(log: Path, links: dict[str, str], files: list[str], note: str) -> None:
+    for name in ("p3.csv", "sub/x.csv"):
+        saved(steady(units="c").drop(columns="unit"), log.parent / "far" / name)
+    for link, to in links.items():
+        (log / link).symlink_to(to)
+    assert found(log) == ([*files, "log/old/p2.csv", "log/p1.csv"], [note])
+
+
+@pytest.mark.parametrize(
+    ("latest", "to", "says"), [("latest", "machine=1", "a link to"), ("a", "../disk1", "the same as")]
+)
+@pytest.mark.parametrize("pattern", ["", "*/*.csv"])
+def test_a_link_to_a_link_is_not_preferred_nor_one_without_a_column(
+    tmp_path: Path, latest: str, to: str, says: str, pattern: str
+) -> None:
+    (tmp_path / "log").mkdir()
+    for n in (1, 2):
+        saved(steady(units="a").drop(columns="unit"), tmp_path / f"disk{n}/p.csv")
+        (tmp_path / f"log/machine={n}").symlink_to(f"../disk{n}")
+    (tmp_path / "log" / latest).symlink_to(to)
+    files, notes = found(f"{tmp_path}/log/{pattern}")
+    assert files == ["log/machine=1/p.csv", "log/machine=2/p.csv"]
+    name = "/p.csv" if pattern else ""
+    assert notes == [f"log/{latest}{name} is {says} log/machine=1{name}: read once"]
+    windows = load_log(f"{tmp_path}/log/{pattern}", windowing=Windowing(10), cache_dir=tmp_path / "cache")
+    assert (windows.columns.id, windows.n_series) == ("machine", 2)
+
+
+def test_links_that_lead_through_links_count_these(tmp_path: Path) -> None:
+    saved(steady(units="a").drop(columns="unit"), tmp_path / "disk/p.csv")
+    (tmp_path / "log").mkdir()
+    (tmp_path / "log/m").symlink_to("../disk")
+    (tmp_path / "log/a").symlink_to("m/../disk/.")
+    (tmp_path / "log/0.csv").symlink_to("m/p.csv")
+    (tmp_path / "log/loop.csv").symlink_to("loop.csv")
+    files, notes = found(tmp_path / "log")
+    assert files == ["log/m/p.csv"]
+    assert notes == [
+        "log/loop.csv is a link to nothing: passed over",
+        "log/a is a link to log/m: read once",
+        "log/0.csv is a link to log/m/p.csv: read once",
+    ]
 
 
 def test_a_pattern_may_name_links_alone(log: Path) -> None:
