@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tsjepa.arrays import counted
 from tsjepa.checkpoint import Header, load_checkpoint
 from tsjepa.cli.errors import Failure, say, told
-from tsjepa.cli.log_data import TEST_SHARE
+from tsjepa.cli.log_data import TEST_SHARE, is_trained_on
 from tsjepa.cli.options import DetectOptions
 from tsjepa.cli.render import busy, phase_bar
 from tsjepa.datasets.home import user_path
@@ -88,7 +88,7 @@ def open_data(header: Header, options: DetectOptions) -> LogRuns:
 def open_normal(source: str, header: Header, options: DetectOptions) -> LogRuns:
     """Open a normal log, read like the one of training."""
     log, names = header.config.log, column_names(source)
-    group = None if log.group is None or source != header.data else as_held(log.group, names)
+    group = None if log.group is None or not is_trained_on(header, source) else as_held(log.group, names)
     group = group if group in names else None
     label = normal_label(beside_channels(names, header), log.label, options)
     return open_runs(source, Columns(log.id, log.time, header.channel_names, label, group), options.cache_dir)
@@ -206,7 +206,7 @@ def left_out(runs: LogRuns, header: Header) -> NDArray[np.bool_]:
     if out.any():
         rows = counted(out.sum(), "row")
         say(f"note: {runs.source}: left out of what is normal: {rows} that {label!r} calls abnormal.")
-        if runs.source == header.data and header.config.log.label == "":
+        if is_trained_on(header, runs.source) and header.config.log.label == "":
             say("note: the model has learnt such rows as normal (--label ''): pretrain it again without --label ''.")
     if group is not None:
         test = np.repeat(in_test_part(runs.groups, TEST_SHARE, header.config.train.seed), np.diff(runs.offsets))

@@ -14,7 +14,7 @@ from tsjepa.cli.outdir import CHECKPOINT, METRICS
 from tsjepa.cli.render import phase_bar
 from tsjepa.config import parse_config
 from tsjepa.datasets import DataError
-from tsjepa.datasets.log_files import kind_of
+from tsjepa.datasets.log_files import kind_of, log_identity
 from tsjepa.datasets.logs import Columns, LogWindows, Windowing, as_held, column_names, is_log, load_log, split_by_group
 from tsjepa.sections import LogConfig
 
@@ -41,9 +41,15 @@ def trained_log(header: Header, flags: LogOptions, data: str | None) -> LogConfi
         values["log"]["channels"] = list(header.channel_names)
     if data is not None or flags.test or flags.group:
         values["log"]["test"] = None
-    if data not in (None, header.data) or flags.test or flags.group:
+    is_other = data is not None and not is_trained_on(header, data)
+    if is_other or flags.test or flags.group:
         values["log"]["group"] = None
     return parse_config(values, flags.overrides()).log
+
+
+def is_trained_on(header: Header, source: str) -> bool:
+    """Return whether a log is the one that a checkpoint was trained on, however its path is written."""
+    return header.data is not None and log_identity(source) == log_identity(header.data)
 
 
 def without_missing(name: str, log: LogConfig, flags: LogOptions) -> LogConfig:

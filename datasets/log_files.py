@@ -89,6 +89,17 @@ def is_address(text: str) -> bool:
     return "://" in text
 
 
+def log_identity(source: str) -> str:
+    """Return what all spellings of a log share: its path, with links followed; an address is taken as it is.
+
+    Examples
+    --------
+    >>> log_identity("log/pump.csv") == log_identity("./log//pump.csv"), log_identity("s3://bucket/log")
+    (True, 's3://bucket/log')
+    """
+    return source if is_address(source) else os.path.realpath(os.path.expanduser(source))
+
+
 def has_wildcard(text: str) -> bool:
     """Tell whether a path is a pattern for several files, and not itself one.
 

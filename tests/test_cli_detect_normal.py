@@ -197,9 +197,11 @@ def test_groups_of_the_test_part_do_not_say_what_is_normal() -> None:
     content = torch.load(CKPT, weights_only=True)
     content["tsjepa"]["config"]["log"]["group"], content["tsjepa"]["fingerprint"] = "site", None
     torch.save(content, CKPT)
+    left_out = "left out of what is normal: 400 rows of the groups of 'site' that were the test part"
     said = tsjepa(*WORDS).stderr
-    assert "left out of what is normal: 400 rows of the groups of 'site' that were the test part" in said
+    assert left_out in said
     assert f"from {3 * 5 * (80 - CONTEXT + 1)} normal rows" in said  # three runs, in five blocks each
+    assert tsjepa(*WORDS, "--normal", "./train.parquet", "--overwrite").stderr.count(left_out) == 2
 
 
 def test_training_data_that_are_gone_are_asked_for() -> None:

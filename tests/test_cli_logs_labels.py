@@ -94,6 +94,18 @@ def test_groups_stay_on_one_side() -> None:
     assert "part" not in read("other.parquet")
 
 
+def test_the_log_of_training_is_known_in_every_spelling() -> None:
+    Path("g").mkdir()
+    Path("states.parquet").rename("g/own.parquet")
+    Path("link").symlink_to("g")
+    done(*TRAINING, "--data", "g/own.parquet", "--group", "unit", "--label", "state", "--window", "20", "--out", "own")
+    scores = done("probe", "own/checkpoint.ckpt")[0]
+    for data in ("./g/own.parquet", "g//own.parquet", str(Path("g/own.parquet").absolute()), "link/own.parquet"):
+        assert done("probe", "own/checkpoint.ckpt", "--data", data)[0]["n_train"] == scores["n_train"]
+        done("embed", "own/checkpoint.ckpt", "--data", data, "--out", "z.parquet", "--overwrite")
+        assert list(read("z.parquet").columns) == ["part", "id", "start", "end", "label", "embedding"]
+
+
 def test_groups_that_the_log_has_no_more_are_told() -> None:
     log = make_log()
     log.assign(site=log["unit"]).to_parquet("states.parquet")
