@@ -89,7 +89,7 @@ def train(series, options):
     overrides = [f"tokenizer.patch_length={PATCH}", "world.horizons=[1,2,4]", f"train.seed={options.seed}"]
     if options.epochs is not None:
         overrides.append(f"train.epochs={options.epochs}")
-    config = resolve(configure("lewm-sensor", overrides=overrides), WINDOW, None, windows.n_cases)
+    config = resolve(configure("lewm-sensor", overrides=overrides), WINDOW, None, len(windows.measured()))
     model = build_model(config, windows.n_channels)
     fit(model, windows, Header(config, None, windows.n_channels, WINDOW), Options(device="cpu", diagnose=False))
     return model

@@ -75,7 +75,7 @@ def load_run_data(name: str, config: Config, options: PretrainOptions) -> Data:
 def resolved(config: Config, data: Data) -> Config:
     """Return the configuration with all that a teacher and the data decide."""
     series = data.train.series
-    config = resolve(with_architecture(config), series.n_timepoints, data.channel_names, series.n_cases)
+    config = resolve(with_architecture(config), series.n_timepoints, data.channel_names, len(series.measured()))
     return config if data.log is None else config.model_copy(update={"log": data.log})
 
 
@@ -116,7 +116,7 @@ def resumed_run(options: PretrainOptions) -> RunPlan:
     if data is None or asked != header.data or data.log not in (None, header.config.log):
         data = load_run_data(data_of(header, path, None), header.config, options)
     check_same_data(data, header)
-    config = config.model_copy(update={"train": bounded(config.train, data.train.series.n_cases)})
+    config = config.model_copy(update={"train": bounded(config.train, len(data.train.series.measured()))})
     check_epochs(config, header.config, finished, taught)
     return RunPlan(config, data, out, finished, header.channel_names)
 
@@ -130,7 +130,7 @@ def restarted_run(options: PretrainOptions, out: Path) -> RunPlan:
     planned = planned.model_copy(update={"data": named_data(planned)})
     data = load_run_data(str(planned.data), planned, options)
     config = resumed_config(options, RunPlan(resolved(planned, data), data, out).header)
-    config = config.model_copy(update={"train": bounded(config.train, data.train.series.n_cases)})
+    config = config.model_copy(update={"train": bounded(config.train, len(data.train.series.measured()))})
     stages(config)
     say(f"note: no epoch of the run in {out} was finished, so it starts from its beginning.")
     return RunPlan(config, data, out)

@@ -40,7 +40,8 @@ def tune_lambda(options: TuneOptions) -> TuneReport:
     device, name = pick_device(options.device), named_data(config)
     data = load_data(name, options.data_dir)
     series = data.train.series
-    config = resolve(config.model_copy(update={"data": name}), series.n_timepoints, data.channel_names, series.n_cases)
+    config = config.model_copy(update={"data": name})
+    config = resolve(config, series.n_timepoints, data.channel_names, len(series.measured()))
     say_remarks(data, config)
     say(summary(options, config))
     found = search(options, config, series, device)

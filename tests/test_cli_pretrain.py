@@ -103,6 +103,15 @@ def test_without_labels_the_next_command_embeds_and_runs() -> None:
     assert Path("run/embeddings.parquet").exists()
 
 
+def test_series_without_a_value_take_no_steps() -> None:
+    X = np.full((40, 1, 60), np.nan)
+    X[:8] = np.random.default_rng(0).normal(size=(8, 1, 60))
+    data = write_data("pump", X_train=X, X_test=None, y_train=None, y_test=None)
+    words = ("--data", data, "--set", "train.max_steps=6", "--out", "run")
+    assert pretrain(*words, "--set", "train.batch_size=4").exit_code == 0
+    assert Path("run/metrics.csv").read_text().splitlines()[-1].startswith("3,6,")  # epoch and step
+
+
 def test_flags_are_overrides_and_set_comes_last() -> None:
     result = pretrain(
         "--data", write_data("pump"), "--masking", "block", "--objective", "vicreg", "--epochs", "9", "--seed", "7",

@@ -38,6 +38,14 @@ def test_two_dimensions_are_univariate_cases():
     np.testing.assert_array_equal(flat.transform(X[:, 0]), deep.transform(X))
 
 
+@pytest.mark.filterwarnings("ignore::tsjepa.DataWarning")
+def test_series_without_a_value_take_no_steps():
+    X, _ = series()
+    X[8:] = np.nan
+    embedder = TSJEPAEmbedder("tiny", batch_size=4, overrides=["train.max_steps=6"]).fit(X)
+    assert embedder.config_.train.epochs == 3  # of 2 steps each
+
+
 def test_same_seed_same_embedding_and_other_seed_another():
     X, _ = series()
     first = tiny(random_state=3).fit_transform(X)

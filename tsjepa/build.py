@@ -98,7 +98,7 @@ def resolve(
 
     The length is rounded up, so the last patch may be partly empty, and short series may get fewer patches. Channels
     that are inputs by name get their number among `channel_names`. Where the number of training series is given,
-    epochs are reduced to those that come nearest to `train.max_steps`.
+    without those that hold no value, epochs are reduced to those that come nearest to `train.max_steps`.
 
     Raises
     ------

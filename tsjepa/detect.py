@@ -138,7 +138,7 @@ class SurpriseDetector(OutlierMixin, BaseEstimator):
             window, stride = _points(config, "window"), _points(config, "stride")
             self._check_normal(x, window)
             windows = cut_windows([x], window, stride)
-            self.config_ = resolve(config, window, self._names(), windows.n_cases)
+            self.config_ = resolve(config, window, self._names(), len(windows.measured()))
             return self._learn_normal(self._train(windows), x, window)
 
     def _train(self, windows: Series) -> WorldModel:

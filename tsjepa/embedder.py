@@ -167,7 +167,7 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         warm = self.warm_start and hasattr(self, "model_")
         series, given = self._series(self._known_channels(X) if warm else to_panel(X), reset=True)
         n_timepoints = self._n_timepoints if warm else series.n_timepoints  # for which patches are cut
-        config = self._config(n_timepoints, series.n_cases)
+        config = self._config(n_timepoints, len(series.measured()))
         if warm:
             self._check_same(config, series)
         # what training leaves when it fails is not what was fitted

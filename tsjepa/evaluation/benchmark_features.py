@@ -161,7 +161,7 @@ def pretrain(config: Config, series: Series, device: str, *, n_timepoints: int |
     n_timepoints : int, optional
         The length that is cut into patches, where it is not the series' own.
     """
-    config = resolve(config, n_timepoints or series.n_timepoints, n_cases=series.n_cases)
+    config = resolve(config, n_timepoints or series.n_timepoints, n_cases=len(series.measured()))
     model = build_model(config, series.n_channels)
     header = Header(config, None, series.n_channels, series.n_timepoints)
     fit_stages(model, series, header, Options(device=device, diagnose=False))
