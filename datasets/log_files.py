@@ -90,14 +90,17 @@ def is_address(text: str) -> bool:
 
 
 def log_identity(source: str) -> str:
-    """Return what all spellings of a log share: its path, with links followed; an address is taken as it is.
+    """Return what all spellings of a log share; links are not followed, since by now they may lead elsewhere.
 
     Examples
     --------
-    >>> log_identity("log/pump.csv") == log_identity("./log//pump.csv"), log_identity("s3://bucket/log")
+    >>> log_identity("log/pump.csv") == log_identity("./log//pump.csv"), log_identity("s3://bucket/log/")
     (True, 's3://bucket/log')
+    >>> log_identity("file:///log/pump.csv") == log_identity("/log/pump.csv")
+    True
     """
-    return source if is_address(source) else os.path.realpath(os.path.expanduser(source))
+    source = source.removeprefix("file://")
+    return source.rstrip("/") if is_address(source) else os.path.abspath(os.path.expanduser(source))
 
 
 def has_wildcard(text: str) -> bool:
@@ -189,8 +192,8 @@ def _listed(source: str) -> tuple[list[LogFile], list[Link]]:
     path, filesystem = str(user_path(source)), pafs.LocalFileSystem()
     if not has_wildcard(source):
         return _below(filesystem, path, None, source, "")
-    paths, links = without_links(path for path in glob.glob(path, recursive=True) if not os.path.isdir(path))
     root = re.split(r"[*?\[]", path, maxsplit=1)[0].rpartition("/")[0]
+    paths, links = without_links((path for path in glob.glob(path, recursive=True) if not os.path.isdir(path)), root)
     return _files(filesystem.get_file_info(paths), filesystem, root, ""), links
 
 
@@ -250,7 +253,7 @@ def _below(
         return [_file(info, filesystem, str(Path(folder).parent), prefix)], []
     if isinstance(filesystem, pafs.LocalFileSystem):
         below, again = files_below(folder, _hidden)
-        paths, links = without_links(path for path in below if pattern is None or fnmatch(path, pattern))
+        paths, links = without_links((path for path in below if pattern is None or fnmatch(path, pattern)), folder)
         return _files(filesystem.get_file_info(paths), filesystem, folder, prefix), again + links
     infos = filesystem.get_file_info(pafs.FileSelector(folder, recursive=True))
     chosen = [info for info in infos if not _hidden(info.path[len(folder) :])]

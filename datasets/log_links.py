@@ -44,16 +44,18 @@ def files_below(folder: str, is_hidden: Callable[[str], bool]) -> tuple[list[str
     ...     [os.path.basename(path) for path in paths], [os.path.basename(link) for link, _ in links]
     (['p1.csv'], ['self'])
     """
-    ways = Ways()
+    ways = Ways(folder)
     seen: dict[str, str] = {}
     paths: list[str] = []
     links: list[Link] = []
     waiting = [(ways.rank(folder), folder)]
-    while waiting:  # so that each folder is listed by the best of its paths
-        _, path = heappop(waiting)
-        if (other := seen.setdefault(ways.end(path), path)) != path:
+    while waiting:
+        rank, path = heappop(waiting)
+        other = seen.get(ways.end(path))
+        if other is not None and ways.rank(other) <= rank:
             links.append((path, other))
             continue
+        seen[ways.end(path)] = path  # listed again where its own name makes this path the better one
         _, folders, names = next(os.walk(path, onerror=_refuse))
         for inner in (_join(path, name) for name in folders if not is_hidden(name)):
             heappush(waiting, (ways.rank(inner), inner))
@@ -69,8 +71,8 @@ def _join(folder: str, name: str) -> str:
     return os.path.join(folder, name).replace(os.sep, "/")
 
 
-def without_links(paths: Iterable[str]) -> tuple[list[str], list[Link]]:
-    """Keep one path of each file, the best one as `Ways.rank` has it, and return the others beside.
+def without_links(paths: Iterable[str], root: str) -> tuple[list[str], list[Link]]:
+    """Keep one path of each file below a root, the best one as `Ways.rank` has it, and return the others beside.
 
     Examples
     --------
@@ -80,10 +82,10 @@ def without_links(paths: Iterable[str]) -> tuple[list[str], list[Link]]:
     ...     p1, latest = f"{folder}/p1.csv", f"{folder}/latest.csv"
     ...     Path(p1).touch()
     ...     Path(latest).symlink_to("p1.csv")
-    ...     without_links([latest, p1]) == ([p1], [(latest, p1)])
+    ...     without_links([latest, p1], folder) == ([p1], [(latest, p1)])
     True
     """
-    ways = Ways()
+    ways = Ways(root)
     kept: dict[str, str] = {}
     links: list[Link] = []
     for path in sorted(paths, key=ways.rank):
@@ -99,6 +101,11 @@ class Ways:
 
     What is found of a folder is kept, so that a file in it takes one look at the disk.
 
+    Parameters
+    ----------
+    root : str
+        Folder of the log; only names below it give columns.
+
     Examples
     --------
     >>> import tempfile
@@ -107,17 +114,18 @@ class Ways:
     ...     Path(folder, "disk").mkdir()
     ...     for link, to in ("machine=1", "disk"), ("latest", "machine=1"):
     ...         Path(folder, link).symlink_to(to)
-    ...     ways = Ways()
+    ...     ways = Ways(folder)
     ...     [ways.rank(f"{folder}/{name}")[0] - ways.rank(folder)[0] for name in ("machine=1", "latest")]
     [1, 2]
     """
 
-    def __init__(self) -> None:
+    def __init__(self, root: str) -> None:
+        self.root = root
         self.known: dict[str, tuple[int, str]] = {}
 
     def rank(self, path: str) -> tuple[int, bool, str]:
         """Return what the paths of one thing are sorted by: links on the way, then whether no name gives a column."""
-        return self.followed(path)[0], "=" not in path, path
+        return self.followed(path)[0], "=" not in path.removeprefix(self.root), path
 
     def end(self, path: str) -> str:
         """Return the path without links, "" for a link to nothing."""
@@ -152,7 +160,7 @@ def link_notes(links: Iterable[Link]) -> list[str]:
     >>> link_notes([("latest/p1.csv", "new/p1.csv"), ("p2.csv", None)])
     ['p2.csv is a link to nothing: passed over', 'latest/p1.csv is the same as new/p1.csv: read once']
     """
-    ways = Ways()
+    ways = Ways("")
     lost = [f"{path} is a link to nothing: passed over" for path, other in links if other is None]
     again = [
         f"{path} is {'a link to' if ways.rank(path)[0] > ways.rank(other)[0] else 'the same as'} {other}: read once"

@@ -97,13 +97,29 @@ def test_groups_stay_on_one_side() -> None:
 def test_the_log_of_training_is_known_in_every_spelling() -> None:
     Path("g").mkdir()
     Path("states.parquet").rename("g/own.parquet")
-    Path("link").symlink_to("g")
     done(*TRAINING, "--data", "g/own.parquet", "--group", "unit", "--label", "state", "--window", "20", "--out", "own")
     scores = done("probe", "own/checkpoint.ckpt")[0]
-    for data in ("./g/own.parquet", "g//own.parquet", str(Path("g/own.parquet").absolute()), "link/own.parquet"):
+    for data in (
+        "./g/own.parquet",
+        "g//own.parquet",
+        str(Path("g/own.parquet").absolute()),
+        f"file://{Path('g/own.parquet').absolute()}",
+    ):
         assert done("probe", "own/checkpoint.ckpt", "--data", data)[0]["n_train"] == scores["n_train"]
         done("embed", "own/checkpoint.ckpt", "--data", data, "--out", "z.parquet", "--overwrite")
         assert list(read("z.parquet").columns) == ["part", "id", "start", "end", "label", "embedding"]
+
+
+def test_a_link_that_leads_elsewhere_by_now_makes_no_log_that_of_training() -> None:
+    Path("states.parquet").rename("p1.parquet")
+    make_log().to_parquet("p2.parquet")
+    Path("latest.parquet").symlink_to("p1.parquet")
+    settings = ("--group", "unit", "--label", "state", "--window", "20", "--out", "own")
+    done(*TRAINING, "--data", "latest.parquet", *settings)
+    Path("latest.parquet").unlink()
+    Path("latest.parquet").symlink_to("p2.parquet")
+    done("embed", "own/checkpoint.ckpt", "--data", "p2.parquet", "--out", "z.parquet")
+    assert "part" not in read("z.parquet").columns
 
 
 def test_groups_that_the_log_has_no_more_are_told() -> None:

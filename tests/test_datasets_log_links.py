@@ -92,10 +92,12 @@ def test_links_to_a_folder_and_to_one_in_it(log: Path, links: dict[str, str], fi
     ("latest", "to", "says"), [("latest", "machine=1", "a link to"), ("a", "../disk1", "the same as")]
 )
 @pytest.mark.parametrize("pattern", ["", "*/*.csv"])
+@pytest.mark.parametrize("above", ["plant", "site=3"])
 def test_a_link_to_a_link_is_not_preferred_nor_one_without_a_column(
-    tmp_path: Path, latest: str, to: str, says: str, pattern: str
+    tmp_path: Path, latest: str, to: str, says: str, pattern: str, above: str
 ) -> None:
-    (tmp_path / "log").mkdir()
+    tmp_path /= above
+    (tmp_path / "log").mkdir(parents=True)
     for n in (1, 2):
         saved(steady(units="a").drop(columns="unit"), tmp_path / f"disk{n}/p.csv")
         (tmp_path / f"log/machine={n}").symlink_to(f"../disk{n}")
@@ -106,6 +108,18 @@ def test_a_link_to_a_link_is_not_preferred_nor_one_without_a_column(
     assert notes == [f"log/{latest}{name} is {says} log/machine=1{name}: read once"]
     windows = load_log(f"{tmp_path}/log/{pattern}", windowing=Windowing(10), cache_dir=tmp_path / "cache")
     assert (windows.columns.id, windows.n_series) == ("machine", 2)
+
+
+@pytest.mark.parametrize("pattern", ["", "**/*.csv"])
+def test_a_folder_whose_own_name_gives_a_column_is_read_by_it(tmp_path: Path, pattern: str) -> None:
+    for n in (1, 2):
+        saved(steady(units="a").drop(columns="unit"), tmp_path / f"far/machine={n}/p.csv")
+    (tmp_path / "log").mkdir()
+    (tmp_path / "log/0").symlink_to("../far/machine=1")
+    (tmp_path / "log/a").symlink_to("../far")
+    files, notes = found(f"{tmp_path}/log/{pattern}")
+    assert files == ["log/a/machine=1/p.csv", "log/a/machine=2/p.csv"]
+    assert notes == ["log/0/p.csv is the same as log/a/machine=1/p.csv: read once"]
 
 
 def test_links_that_lead_through_links_count_these(tmp_path: Path) -> None:
