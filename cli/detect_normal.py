@@ -235,8 +235,7 @@ def usual_step(runs: LogRuns) -> float:
 
 def mean_step(runs: LogRuns, max_gap: float | str | None, step: float) -> float:
     """Return the mean step of time over the stretches of all runs without a gap."""
-    stretches = (part for run in range(len(runs.ids)) for part in pairwise(cut_at_gaps(runs, run, max_gap, step)))
-    steps = np.concatenate([np.diff(runs.times(*part)) for part in stretches])
+    steps = np.concatenate([np.diff(runs.times(*part)) for part in between_gaps(runs, max_gap, step)])
     return float(steps.mean()) if len(steps) else float("nan")
 
 
@@ -249,9 +248,13 @@ def step_in(runs: LogRuns, trained: LogRuns) -> float:
 
 def stretches_of(runs: LogRuns, max_gap: float | str | None, step: float, out: NDArray[np.bool_]) -> list[NDArray[Any]]:
     """Return the stretches of all runs without a gap, and without rows that are left out, as channels (C, T)."""
-    cuts = (cut_at_gaps(runs, run, max_gap, step) for run in range(len(runs.ids)))
-    whole = (part for edges in cuts for part in pairwise(edges))
+    whole = between_gaps(runs, max_gap, step)
     return [runs.values(*part) for start, stop in whole for part in kept_parts(out[start:stop], start)]
+
+
+def between_gaps(runs: LogRuns, max_gap: float | str | None, step: float) -> Iterator[tuple[int, int]]:
+    """Return where the stretches of all runs without a gap in time begin and end."""
+    return (part for run in range(len(runs.ids)) for part in pairwise(cut_at_gaps(runs, run, max_gap, step)))
 
 
 def kept_parts(out: NDArray[np.bool_], first: int) -> list[tuple[int, int]]:
