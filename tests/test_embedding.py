@@ -1,9 +1,11 @@
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
 
 from tsjepa.arrays import as_series
-from tsjepa.embedding import BATCH, embed, embed_source, n_features, pool, resolve_device
+from tsjepa.embedding import BATCH, Precision, embed, embed_source, n_features, pool, resolve_device
 from tsjepa.encoder import Encoder
 from tsjepa.sections import ProbeConfig
 from tsjepa.tokenizers import ConvStem, LinearPatches
@@ -57,11 +59,14 @@ def test_masked_pooling_equals_pooling_of_what_is_valid():
         torch.testing.assert_close(pool(tokens, valid, statistic), pool(tokens[:, valid[0]], None, statistic))
 
 
-def test_more_than_a_batch_and_one_alone_are_equal():
-    X, net = noise(2 * BATCH + 3, 1, 40), encoder()
-    together = embed(net, as_series(X), ProbeConfig())
-    for case in (0, BATCH - 1, BATCH, 2 * BATCH + 2):
-        np.testing.assert_array_equal(embed(net, as_series(X[[case]]), ProbeConfig())[0], together[case])
+@pytest.mark.parametrize("precision", get_args(Precision))
+def test_more_than_a_batch_and_one_alone_are_equal(precision):
+    size = BATCH[precision]
+    X, net = noise(2 * size + 3, 1, 40), encoder()
+    together = embed(net, as_series(X), ProbeConfig(), precision=precision)
+    for case in (0, size - 1, size, 2 * size + 2):
+        alone = embed(net, as_series(X[[case]]), ProbeConfig(), precision=precision)
+        np.testing.assert_array_equal(alone[0], together[case])
 
 
 def test_channels_are_concatenated_or_averaged():

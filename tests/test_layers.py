@@ -116,7 +116,7 @@ def test_positions_that_come_more_than_once_have_the_code_of_each_alone() -> Non
 
 @pytest.mark.parametrize("n", [1, 3, 8, 10, 25, 31, 32, 40])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
-def test_softmax_equals_torchs(n: int, dtype: torch.dtype) -> None:
+def test_softmax_equals_torchs_in_float64(n: int, dtype: torch.dtype) -> None:
     generator = torch.Generator().manual_seed(n)
     logits = (4 * torch.randn(6, 2, 5, n, generator=generator)).to(dtype)
     logits[..., 1:][torch.rand(6, 2, 5, n - 1, generator=generator) < 0.2] = -torch.inf
@@ -129,8 +129,6 @@ def test_softmax_equals_torchs(n: int, dtype: torch.dtype) -> None:
     close = {"rtol": 2e-2, "atol": 1e-2} if dtype == torch.bfloat16 else {"rtol": 1e-5, "atol": 1e-6}
     torch.testing.assert_close(weights.double(), want, **close)
     torch.testing.assert_close(logits.grad.double(), exact.grad, **close)
-    if dtype == torch.float32:
-        assert torch.equal(weights, torch.softmax(logits, -1))
 
 
 def reference_block(block: Block, x: Tensor, attend: Tensor | None) -> Tensor:
@@ -223,9 +221,14 @@ def test_plain_attention_is_that_of_torch(mask: str | None) -> None:
     torch.testing.assert_close(plain_attention(query, key, value, given), expected)
 
 
-@pytest.mark.parametrize("n", [3, 10, 31])
-def test_a_row_has_the_same_weights_wherever_it_stands_and_however_many_threads_there_are(n: int) -> None:
-    logits = torch.randn(70, 2, n, n).bfloat16()
+@pytest.mark.parametrize(
+    ("n", "dtype"),
+    [(3, torch.bfloat16), (10, torch.bfloat16), (31, torch.bfloat16), (8, torch.float32), (10, torch.float32)],
+)
+def test_a_row_has_the_same_weights_wherever_it_stands_and_however_many_threads_there_are(
+    n: int, dtype: torch.dtype
+) -> None:
+    logits = torch.randn(70, 2, n, n).to(dtype)
     before, found = torch.get_num_threads(), []
     try:
         for threads in (1, 2, 3):

@@ -9,7 +9,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tsjepa.arrays import SeriesSource
-from tsjepa.embedding import HELD, batch_places, batches, chosen_levels, level_rows, places, sequences, some_cases
+from tsjepa.embedding import (
+    BATCH,
+    HELD,
+    batch_places,
+    batches,
+    chosen_levels,
+    level_rows,
+    places,
+    sequences,
+    some_cases,
+)
 from tsjepa.encoder import Encoder, normalized
 from tsjepa.normalization import level_and_scale
 from tsjepa.precision import fast_float32
@@ -127,9 +137,9 @@ class Calibrator:
         values, valid = sequences(self.encoder, self.source.take(cases))
         place = places(self.encoder, len(cases), torch.from_numpy(values))
         generator, found = torch.Generator().manual_seed(0), []
-        for index, x, there in batches(self.encoder, values, valid):
+        for index, x, there in batches(self.encoder, values, valid, BATCH["32"]):
             noisy = self.with_noise(x, there, generator)
-            found.append(Batch(self.views(x, there), noisy, len(index), batch_places(place, index)))
+            found.append(Batch(self.views(x, there), noisy, len(index), batch_places(place, index, len(x))))
         return found
 
     @property

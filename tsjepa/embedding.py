@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from tsjepa.arrays import Series, SeriesSource, last_valid
 from tsjepa.encoder import Encoder
+from tsjepa.memory import keep_freed_memory
 from tsjepa.normalization import level_and_scale
 from tsjepa.precision import fast_float32
 from tsjepa.sections import ProbeConfig
@@ -18,9 +19,10 @@ from tsjepa.sketch import mixed, rounded
 
 Precision = Literal["32", "bf16"]
 
-# Every batch has this many sequences, the last one filled up: matrix products of another size round differently,
-# and an embedding must not depend on its neighbours.
-BATCH = 64
+# Every batch has this many sequences, the last one filled up: matrix products of another size round differently, and an
+# embedding must not depend on its neighbours. In bfloat16, asked for to embed many series, products are so quick that
+# larger batches gain a quarter; in float32, where they gain a tenth, one series alone would take twice as long.
+BATCH: dict[Precision, int] = {"32": 64, "bf16": 192}
 # Numbers, of series or of their embeddings, that are held at a time where series are read from a source
 HELD = 2**22
 
@@ -69,14 +71,16 @@ def embed(
     sketch = None if encoder.readout is None or probe.sketch is None else encoder.readout.sketch
     if sketch is not None and not sketch.known:
         raise ValueError("the encoder's sketch does not know its training series: call calibrate first.")
+    keep_freed_memory()
     values, valid = sequences(encoder, series)
     width = features_width(encoder, probe)
     rows = np.zeros((len(values), row_width(encoder, probe)), np.float32)
     place = places(encoder, series.n_cases, torch.from_numpy(values))
     with torch.inference_mode(), fast_float32(), half_products(device, precision):
-        for index, x, x_valid in batches(encoder, values, valid):
+        for index, x, x_valid in batches(encoder, values, valid, BATCH[precision]):
             measured = None if x_valid is None else x_valid.to(device)
-            found = embed_sequences(encoder, x.to(device), measured, probe, batch_places(place, index).to(device))
+            own = batch_places(place, index, len(x)).to(device)
+            found = embed_sequences(encoder, x.to(device), measured, probe, own)
             rows[index, :width] = found[: len(index)].float().cpu().numpy()
             if width < rows.shape[1]:
                 rows[index, width:] = level_and_scale(x, x_valid)[: len(index)].numpy()
@@ -186,9 +190,9 @@ def chosen_levels(encoder: Encoder, probe: ProbeConfig) -> list[int]:
 
 
 def batches(
-    encoder: Encoder, values: NDArray[np.float32], valid: NDArray[np.bool_] | None
+    encoder: Encoder, values: NDArray[np.float32], valid: NDArray[np.bool_] | None, batch_size: int
 ) -> Iterator[tuple[NDArray[np.int64], Tensor, Tensor | None]]:
-    """Yield indices and batches of BATCH sequences [BATCH, C, T] of whole patches that are computed alike.
+    """Yield indices and batches of so many sequences [B, C, T] of whole patches that are computed alike.
 
     A sequence ends with the patch of its last measured point, whatever stands behind it, and sequences with a missing
     point are batched apart: how an embedding is computed depends on the sequence alone.
@@ -198,14 +202,14 @@ def batches(
     length = -(-end // patch) * patch
     for index, size, whole in groups(end, length, valid):
         inside = min(size, n_timepoints)
-        for start in range(0, len(index), BATCH):
-            chosen = index[start : start + BATCH]
-            x = torch.zeros(BATCH, values.shape[1], size)
+        for start in range(0, len(index), batch_size):
+            chosen = index[start : start + batch_size]
+            x = torch.zeros(batch_size, values.shape[1], size)
             x[: len(chosen), :, :inside] = torch.from_numpy(values[chosen, :, :inside])
             if whole:
                 yield chosen, x, None
                 continue
-            measured = torch.ones(BATCH, values.shape[1], size, dtype=torch.bool)
+            measured = torch.ones(batch_size, values.shape[1], size, dtype=torch.bool)
             measured[: len(chosen), :, inside:] = False
             if valid is not None:
                 measured[: len(chosen), :, :inside] = torch.from_numpy(valid[chosen, :, :inside])
@@ -234,9 +238,9 @@ def places(encoder: Encoder, n_cases: int, x: Tensor) -> Tensor:
     return encoder.readout.scales.places(n_cases, x)
 
 
-def batch_places(place: Tensor, index: NDArray[np.int64]) -> Tensor:
-    """Return those of the sequences of a batch, which is filled up to BATCH sequences."""
-    return F.pad(place[torch.from_numpy(index)], (0, BATCH - len(index)))
+def batch_places(place: Tensor, index: NDArray[np.int64], batch_size: int) -> Tensor:
+    """Return those of the sequences of a batch, which is filled up to so many."""
+    return F.pad(place[torch.from_numpy(index)], (0, batch_size - len(index)))
 
 
 def embed_sequences(encoder: Encoder, x: Tensor, valid: Tensor | None, probe: ProbeConfig, place: Tensor) -> Tensor:

@@ -13,8 +13,9 @@ SCALE_FLOOR = 1e-4
 # Up to this many tokens attention as plain products is quicker on a CPU than torch's fused kernel, whose products are
 # small ones that oneDNN is slow at, the more so backward in bfloat16; beyond, its logits would fill the memory
 SHORT = 512
-# So many bfloat16 numbers make a vector of AVX-512
-HALF_VECTOR = 32
+# Rows of attention that are filled up to a vector of AVX-512, by their numbers: float32 ones shorter than half of one
+# take as long as they are
+FILLED = {torch.bfloat16: range(1, 32), torch.float32: range(8, 16)}
 
 
 def instance_normalize(x: Tensor, valid: Tensor | None = None) -> Tensor:
@@ -188,7 +189,7 @@ def plain_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | No
 
 
 def softmax(logits: Tensor) -> Tensor:
-    """Softmax over the last dimension, also of short rows of bfloat16 numbers at the processor's speed.
+    """Softmax over the last dimension, also of short rows at the processor's speed.
 
     Torch computes a row at a time, and one that is shorter than a vector number by number: it is filled up with what
     weighs nothing.
@@ -198,10 +199,10 @@ def softmax(logits: Tensor) -> Tensor:
     >>> softmax(torch.zeros(2, 2, dtype=torch.bfloat16)).tolist()
     [[0.5, 0.5], [0.5, 0.5]]
     """
-    n, half = logits.shape[-1], logits.dtype == torch.bfloat16
-    if not (half and n < HALF_VECTOR and logits.is_cpu) or torch.compiler.is_compiling():
+    n, lengths = logits.shape[-1], FILLED.get(logits.dtype, range(0))
+    if not logits.is_cpu or torch.compiler.is_compiling() or n not in lengths:
         return torch.softmax(logits, -1)
-    return torch.softmax(F.pad(logits, (0, HALF_VECTOR - n), value=-torch.inf), -1)[..., :n]
+    return torch.softmax(F.pad(logits, (0, lengths.stop - n), value=-torch.inf), -1)[..., :n]
 
 
 def causal_mask(n_tokens: int, device: torch.device, mask: Tensor | None = None) -> Tensor:

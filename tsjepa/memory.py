@@ -12,8 +12,8 @@ LARGEST_BLOCK, IDLE = 2**25, 2**29
 def keep_freed_memory() -> bool:
     """Let glibc keep freed memory, up to 512 MB, for what is allocated next.
 
-    By default it gives large blocks back to the system, so that each training step pays for every page again. It holds
-    for the rest of the process, whose largest size it does not change.
+    By default it gives large blocks back to the system, so that each training step, and each batch that is embedded,
+    pays for every page again. It holds for the rest of the process, whose largest size it does not change.
 
     Returns
     -------

@@ -105,11 +105,10 @@ def rounded(turned: Tensor) -> Tensor:
     >>> rounded(torch.tensor([-9.0, 0.1, 0.2, 0.6]))
     tensor([-1.0000,  0.0000,  0.2500,  0.5000])
     """
+    if not turned.requires_grad:  # one array of many series is written once, and not at each operation
+        return turned.tanh().mul_(STEPS).round_().div_(STEPS)
     steps = STEPS * turned.tanh()
-    whole = steps.round()
-    if steps.requires_grad:
-        whole = whole + (steps - steps.detach())
-    return whole / STEPS
+    return (steps.round() + (steps - steps.detach())) / STEPS
 
 
 def mixed(turned: Tensor, measured: Tensor) -> Tensor:
@@ -130,6 +129,8 @@ def mixed(turned: Tensor, measured: Tensor) -> Tensor:
     tensor([[1., 2., 3.]])
     """
     channels, size = turned.shape[1:]
+    if channels == 1:
+        return torch.where(measured[:, 0], turned[:, 0], 0.0)
     place = torch.arange(size, device=turned.device) - torch.arange(channels, device=turned.device).unsqueeze(1)
     own = torch.where(measured, turned, 0.0).gather(2, (place % size).expand(turned.shape[0], -1, -1))
     return own.sum(1) / measured.sum(1).clamp(min=1).sqrt()
