@@ -14,6 +14,7 @@ from tsjepa.evaluation.benchmark_few_labels import few_labels_means, interval, s
 from tsjepa.evaluation.benchmark_markdown import mean
 from tsjepa.evaluation.benchmark_summary import Board, board_of
 from tsjepa.evaluation.benchmark_table import FewLabels, Result
+from tsjepa.evaluation.drawn_text import plain_text
 from tsjepa.evaluation.study_figures import file_names, image
 
 # aeon's default for critical-difference diagrams
@@ -97,8 +98,9 @@ def diagram(board: Board) -> Figure:
     """Draw aeon's critical-difference diagram."""
     from aeon.visualisation import plot_critical_difference
 
+    names = [plain_text(name) for name in board.methods]
     with pyplot():
-        figure: Figure = plot_critical_difference(board.accuracy, list(board.methods), alpha=ALPHA)[0]
+        figure: Figure = plot_critical_difference(board.accuracy, names, alpha=ALPHA)[0]
     return figure
 
 
@@ -111,7 +113,9 @@ def scatters(board: Board) -> dict[str, Figure]:
     for name, second in zip(names[1:], board.accuracy.T[1:], strict=True):
         tested = not np.array_equal(first, second)
         with pyplot():
-            figure, _ = plot_pairwise_scatter(first, second, names[0], name, statistic_tests=tested)
+            figure, _ = plot_pairwise_scatter(
+                first, second, plain_text(names[0]), plain_text(name), statistic_tests=tested
+            )
         figures[f"scatter-{files[name]}"] = figure
     return figures
 
@@ -133,7 +137,7 @@ def curves(few: Sequence[FewLabels], title: str) -> Figure:
     asked = sort_labels({row.labels for row in few if row.accuracy is not None})
     panels = [group for group in (shares(asked), classes(asked)) if group]
     figure = Figure(figsize=(6.4 * max(len(panels), 1), 4.2), layout="constrained")
-    figure.suptitle(title)
+    figure.suptitle(plain_text(title))
     found = few_labels_means(few)
     for axes, labels in zip(figure.subplots(1, max(len(panels), 1), squeeze=False)[0], panels, strict=True):
         for method, by_labels in found.items():
@@ -142,7 +146,7 @@ def curves(few: Sequence[FewLabels], title: str) -> Figure:
                 continue
             points = [interval(by_labels[label]) for label in there]
             x = [float(label.removesuffix("/class")) for label in there]
-            (line,) = axes.plot(x, [middle for middle, _ in points], "o-", markersize=3, label=method)
+            (line,) = axes.plot(x, [middle for middle, _ in points], "o-", markersize=3, label=plain_text(method))
             low, high = zip(*((middle - half, middle + half) for middle, half in points), strict=True)
             axes.fill_between(x, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
         finish(axes, "labels a class" if labels == classes(asked) else "share of the training labels", labels)
@@ -182,7 +186,7 @@ def time_figure(results: Sequence[Result], board: Board) -> Figure:
         seconds = [(row.fit_seconds or 0.0) + (row.transform_seconds or 0.0) for row in own if row.status == "ok"]
         point = max(mean(seconds), 1e-4), board.accuracy[:, column].mean()
         axes.plot(*point, "o")
-        axes.annotate(method, point, textcoords="offset points", xytext=(5, 4), fontsize="small")
+        axes.annotate(plain_text(method), point, textcoords="offset points", xytext=(5, 4), fontsize="small")
     axes.set(xlabel="seconds of a run, fitting and reading both parts", ylabel="mean accuracy", xscale="log")
     axes.set_title(f"{len(board.data)} data set{'s' * (len(board.data) > 1)}")
     axes.margins(x=0.2, y=0.15)

@@ -9,6 +9,8 @@ from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from tsjepa.evaluation.drawn_text import plain_text
+
 # Points of a curve that a picture shows: more rows are drawn from the lowest to the highest of each bin
 COLUMNS = 2000
 # Least width of what is marked, as a share of the axis: about three pixels, however long the log
@@ -71,7 +73,7 @@ def draw(found: Detection, title: str) -> Figure:
     axes: list[Axes] = list(figure.subplots(rows, 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0])
     for axis, values, name in zip(axes, found.values, found.names, strict=False):
         curve(axis, found.x, values, CHANNEL)
-        axis.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8)
+        axis.set_ylabel(plain_text(name), rotation=0, ha="right", va="center", fontsize=8)
         axis.tick_params(labelsize=7)
     score_curve(axes[len(found.values)], found)
     if found.abnormal is not None:
@@ -80,7 +82,7 @@ def draw(found: Detection, title: str) -> Figure:
         marks(axis, found)
     rows_or_dates(axes[-1], found.x)
     axes[0].set_xlim(found.x[0], found.x[-1])
-    axes[0].set_title(title, fontsize=10, loc="left")
+    axes[0].set_title(plain_text(title), fontsize=10, loc="left")
     return figure
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from tsjepa.evaluation.accuracy import Curve, Labels
 from tsjepa.evaluation.diagnosis import ENCODERS, Diagnosis
+from tsjepa.evaluation.drawn_text import plain_text
 from tsjepa.history import EpochDiagnostics
 
 # Tones that stand out from white and from black, apart for those who see few colours, too (after Okabe and Ito)
@@ -114,23 +115,22 @@ def scatter(axes: Axes, points: NDArray[np.float64], y: Labels | None, classes: 
     else:
         codes = np.unique(y)
         for index, code in enumerate(codes):
-            name = plain_text(str(code) if classes is None else classes[code])
+            name = plain_text(shortened(str(code) if classes is None else classes[code]))
             colour, own = CLASSES[index % len(CLASSES)], y == code
             axes.scatter(across[own], up[own], s=size, alpha=0.6, color=colour, label=name, linewidths=0)
         if len(codes) <= len(CLASSES):  # of more, a legend could not tell one from the other
             axes.legend(fontsize=8)
 
 
-def plain_text(name: str) -> str:
-    """Return a name as matplotlib shows it to the letter: neither formula nor hidden, and not too long.
+def shortened(name: str) -> str:
+    """Return a name that is not too long for a legend.
 
     Examples
     --------
-    >>> plain_text("_hidden"), len(plain_text("x" * 100))
-    (' _hidden', 24)
+    >>> shortened("pump"), len(shortened("x" * 100))
+    ('pump', 24)
     """
-    short = name if len(name) <= NAME_LENGTH else f"{name[: NAME_LENGTH - 1]}…"
-    return (" " if short.startswith("_") else "") + short.replace("$", r"\$")
+    return name if len(name) <= NAME_LENGTH else f"{name[: NAME_LENGTH - 1]}…"
 
 
 def perturbed(found: Diagnosis) -> Figure:

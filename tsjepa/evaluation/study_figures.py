@@ -14,6 +14,7 @@ from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from tsjepa.evaluation.curves import escape_step, phase_steps
 from tsjepa.evaluation.diagnosis_figures import say_nothing
+from tsjepa.evaluation.drawn_text import plain_text
 from tsjepa.evaluation.rows import BASE, Arm, Run
 from tsjepa.evaluation.votes import at_base, decay_arms, grouped
 
@@ -99,7 +100,7 @@ def image(figure: Figure, kind: Literal["png", "svg"]) -> bytes:
 def curves(runs: Sequence[Run], title: str, label: Callable[[Arm], str]) -> Figure:
     """Draw loss, probe, distance and rank over training, a line an arm: mean over seeds, and their range."""
     figure = Figure(figsize=(15, 3.8), layout="constrained")
-    figure.suptitle(f"{title}, mean and range over seeds")
+    figure.suptitle(plain_text(f"{title}, mean and range over seeds"))
     arms = sorted(grouped(runs, lambda run: run.arm), key=lambda arm: arm[0].arm)
     for axes, (name, measure, scale) in zip(figure.subplots(1, len(PANELS)), PANELS, strict=True):
         for place, arm in enumerate(arms):
@@ -173,7 +174,7 @@ def points(axes: Axes, runs: Sequence[Run], x: Callable[[Arm], float], y: Callab
     """Draw a point a run and a line through the means of the arms."""
     arms = sorted(grouped(runs, lambda run: run.arm), key=lambda arm: x(arm[0].arm))
     means = [np.mean([y(run) for run in arm]) for arm in arms]
-    (line,) = axes.plot([x(arm[0].arm) for arm in arms], means, "o-", markersize=3, label=label)
+    (line,) = axes.plot([x(arm[0].arm) for arm in arms], means, "o-", markersize=3, label=plain_text(label))
     axes.plot([x(run.arm) for run in runs], [y(run) for run in runs], ".", color=line.get_color(), alpha=0.4)
 
 
