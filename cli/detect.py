@@ -186,13 +186,14 @@ def missing_shares(runs: LogRuns) -> NDArray[np.float64]:
 
 def find_threshold(normal: Normal, cuts: list[Cut], budget: Budget, reference_rows: int | None) -> Threshold:
     """Return the threshold, by normal data or by the references of all runs; what is scored has no part in it."""
-    scores = normal.scores
+    scores, more = normal.scores, "give more normal data"
     if reference_rows is not None:
         # of each fifth of a reference by what is usual in the others
         scores = [Scores.of(cut.scorer.usual).score for cut in cuts if cut.reference]
+        more = "give a larger number by --reference-rows"
         say(f"note: the threshold comes from the first {reference_rows} rows of each run, which are taken for normal.")
     with told():
-        return fit_threshold(scores, normal.interval(budget), normal.scorer.patch_length)
+        return fit_threshold(scores, normal.interval(budget), normal.scorer.patch_length, more)
 
 
 def find_events(

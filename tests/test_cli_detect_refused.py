@@ -64,6 +64,7 @@ def test_bad_logs_are_told_in_a_sentence(frame: pd.DataFrame, sentence: str) -> 
             "c has 500 rows, but --reference-rows asks for its first 550: give a smaller number",
         ),
         (1, ("--reference-rows", "20"), "the first 20 rows of b cannot be its reference"),
+        (1, ("--reference-rows", "40"), "a threshold needs 80: give a larger number by --reference-rows."),
         (1, ("--normal", "none.parquet"), "none.parquet"),
         (1, ("--label", "state"), "has no column 'state'"),
         (1, ("--label", "level"), "column 'level' is one of the channels and cannot be --id, --time or --label"),

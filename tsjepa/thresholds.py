@@ -132,7 +132,9 @@ class Threshold(NamedTuple):
         return f"{self.rows} normal rows, {self.rows / self.interval:.3g} times the interval of the budget"
 
 
-def fit_threshold(scores: Sequence[NDArray[Any]], interval: float, patch_length: int) -> Threshold:
+def fit_threshold(
+    scores: Sequence[NDArray[Any]], interval: float, patch_length: int, more: str = "give more normal data"
+) -> Threshold:
     """Find the threshold that normal data are over once an interval.
 
     Parameters
@@ -143,6 +145,8 @@ def fit_threshold(scores: Sequence[NDArray[Any]], interval: float, patch_length:
         Rows between two allowed alarms.
     patch_length : int
         Rows that share a score.
+    more : str
+        What to do where there are too few rows, for the message.
 
     Returns
     -------
@@ -166,8 +170,7 @@ def fit_threshold(scores: Sequence[NDArray[Any]], interval: float, patch_length:
     known = np.concatenate([x[x > -np.inf] for x in scores]).astype(np.float64)
     if len(known) < LEAST * patch_length:
         raise ValueError(
-            f"{len(known)} normal rows have a score, and a threshold needs {LEAST * patch_length}: give more normal "
-            "data."
+            f"{len(known)} normal rows have a score, and a threshold needs {LEAST * patch_length}: {more}."
         )
     body = float(np.quantile(known, BODY))
     gap, allowed = GAP * patch_length, len(known) / interval
