@@ -18,7 +18,16 @@ from tsjepa.cli.detect_normal import (
     open_data,
     step_in,
 )
-from tsjepa.cli.detect_tables import Found, check_events, check_paths, draw_picture, write_events, write_scores
+from tsjepa.cli.detect_tables import (
+    Found,
+    check_events,
+    check_names,
+    check_paths,
+    draw_picture,
+    id_name,
+    write_events,
+    write_scores,
+)
 from tsjepa.cli.errors import USAGE, Failure, say, told
 from tsjepa.cli.options import DetectOptions
 from tsjepa.cli.outdir import make_writable
@@ -60,6 +69,8 @@ def detect(options: DetectOptions) -> DetectReport:
     order = runs.file_order()
     normal = fit_normal(options)
     check_step(runs, normal.runs, normal.scorer.context)
+    names = [normal.runs.channels[at] for at in normal.scorer.channels]
+    check_names(runs.source, (id_name(runs), runs.columns.time), names)
     make_writable(options.out.parent)
     cuts = [cut_run(runs, run, normal, options.reference_rows) for run in range(len(runs.ids))]
     check_lengths(runs, cuts, normal)
@@ -71,7 +82,6 @@ def detect(options: DetectOptions) -> DetectReport:
     say(f"note: {threshold.sentence()}.")
     numbers, events = find_events(cuts, score, channels, threshold, normal.scorer.patch_length)
     numbers, events = by_beginning(numbers, events, order)
-    names = [normal.runs.channels[at] for at in normal.scorer.channels]
     found = Found(runs, order, names, score, channels, numbers, events, threshold)
     check_events(options.out)  # of another command that was as fast
     write_scores(options.out, found)

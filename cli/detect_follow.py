@@ -15,7 +15,7 @@ from tsjepa.cli.detect_lines import BadLine, Layout, Rows, find_columns, read_ro
 from tsjepa.cli.detect_normal import STEP_TOLERANCE, Normal, fit_normal
 from tsjepa.cli.detect_state import Run, State, with_row
 from tsjepa.cli.detect_stop import stoppable
-from tsjepa.cli.detect_tables import EVENT_COLUMNS, EVENTS, check_events, event_row
+from tsjepa.cli.detect_tables import EVENT_COLUMNS, EVENTS, check_events, check_names, event_row, score_names
 from tsjepa.cli.detect_tail import STDIN, Lines, check_text, read_lines
 from tsjepa.cli.errors import USAGE, Failure, say, told
 from tsjepa.cli.options import DetectOptions
@@ -123,6 +123,7 @@ class Follower:
             own if own is not None else of for own, of in ((options.id, columns.id), (options.time, columns.time))
         )
         self.columns = (identity or None, moment or None, normal.runs.channels)
+        check_names(options.data, [name and name.strip() for name in self.columns[:2]], self.names)
         # without times rows are counted, and have neither a gap nor a step that may be another one
         self.timed = self.columns[1] is not None
         # of standard input without them, rows that are sent again are known by how they begin, and by their texts
@@ -278,7 +279,7 @@ class Follower:
         layout = find_columns(self.options.data, header, self.columns, unit)
         if not self.state.sizes["scores"]:
             names = [layout.names[at] for at in (layout.id, layout.time) if at is not None]
-            self._append("scores", [[*names, "score", "event", *(f"score_{name}" for name in self.names)]])
+            self._append("scores", [[*names, *score_names(self.names)]])
             self._append("events", [list(EVENT_COLUMNS)])
         return layout
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -84,6 +85,25 @@ def check_paths(options: DetectOptions) -> None:
             raise Failure(f"{path} exists already: replace it with --overwrite, or name another with --out.", USAGE)
 
 
+def check_names(source: str, keys: Sequence[str | None], channels: Sequence[str]) -> None:
+    """Refuse a log whose column of ids or times, if it has them, is called like another of the table of scores."""
+    others = score_names(channels)
+    for flag, name in zip(("--id", "--time"), keys, strict=True):
+        if name is None:
+            continue
+        if name in others:
+            raise Failure(
+                f"{source}: column {name!r} ({flag}) would be lost, since scores are written with a column of that "
+                f"name: rename it in the log, and name it by {flag}."
+            )
+        others.append(name)
+
+
+def score_names(channels: Sequence[str]) -> list[str]:
+    """Return the columns of the table of scores behind those of id and time."""
+    return ["score", "event", *(f"score_{name}" for name in channels)]
+
+
 def write_scores(out: Path, found: Found) -> None:
     """Write one row a row of the log, in its order."""
     first, *rest = (found.order[start : start + GROUP_ROWS] for start in range(0, len(found.order), GROUP_ROWS))
@@ -104,10 +124,9 @@ def score_table(found: Found, rows: NDArray[np.int64]) -> pa.Table:
     if columns.time is not None:
         table[columns.time] = found.runs.shown_times(rows)
     numbers = found.numbers[rows]
-    table["score"] = pa.array(found.score[rows], from_pandas=False)
-    table["event"] = pa.array(numbers, mask=numbers == 0)
-    table |= {f"score_{name}": pa.array(part[rows]) for name, part in zip(found.names, found.channels, strict=True)}
-    return pa.table(table)
+    event = pa.array(numbers, mask=numbers == 0)
+    parts = [pa.array(found.score[rows], from_pandas=False), event, *(pa.array(part[rows]) for part in found.channels)]
+    return pa.table(table | dict(zip(score_names(found.names), parts, strict=True)))
 
 
 def id_name(runs: LogRuns) -> str | None:

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from command_line import found, tsjepa
-from detecting import WORDS, faulty, follow, log, refused
+from detecting import CKPT, WORDS, faulty, follow, log, refused
 
 from tsjepa.cli import detect, detect_follow
 from tsjepa.thresholds import Threshold, fit_threshold
@@ -72,6 +73,38 @@ def test_bad_logs_are_told_in_a_sentence(frame: pd.DataFrame, sentence: str) -> 
 )
 def test_bad_options_are_told_in_a_sentence(code: int, words: tuple[str, ...], sentence: str) -> None:
     assert sentence in refused(code, *WORDS, *words)
+
+
+@pytest.mark.parametrize("words", [WORDS, follow()])
+@pytest.mark.parametrize("name", ["score", "event", "score_flow"])
+@pytest.mark.parametrize(("flag", "column"), [("--id", "run"), ("--time", "timestamp")])
+def test_a_column_that_is_called_like_one_of_scores_is_refused(
+    words: tuple[str, ...], name: str, flag: str, column: str
+) -> None:
+    frame = log(300, 3).rename(columns={column: name})
+    frame.to_parquet("test.parquet", index=False)
+    frame.to_csv("log.csv", index=False)
+    before = set(Path().iterdir())
+    sentence = f"column {name!r} ({flag}) would be lost, since scores are written with a column of that name: rename it"
+    assert sentence in refused(1, *words, flag, name)
+    assert set(Path().iterdir()) - before <= {Path("cache")}
+
+
+def test_labels_which_are_not_written_may_be_called_like_a_column_of_scores() -> None:
+    pd.concat([log(500, 3, run="c"), faulty()]).rename(columns={"anomaly": "score"}).to_parquet("test.parquet")
+    assert found(*WORDS, "--label", "score")["f1"] is not None
+    assert pd.read_parquet("scores.parquet")["score"].max() > 1
+
+
+def test_a_time_that_is_called_like_the_names_of_files_is_refused() -> None:
+    content = torch.load(CKPT, weights_only=True)
+    content["tsjepa"]["config"]["log"]["id"] = None  # as if it had been trained on files of one machine each
+    torch.save(content, CKPT)
+    Path("machines").mkdir()
+    for seed, name in enumerate("AB"):
+        log(300, seed).drop(columns="run").rename(columns={"timestamp": "id"}).to_csv(f"machines/{name}.csv")
+    sentence = refused(1, *WORDS, "--data", "machines", "--time", "id")
+    assert "column 'id' (--time) would be lost" in sentence
 
 
 def test_the_step_of_a_run_that_is_too_short_for_a_score_does_not_matter() -> None:
