@@ -19,6 +19,7 @@ from tsjepa.datasets.home import user_path
 from tsjepa.datasets.log_files import is_address
 from tsjepa.datasets.log_fingerprint import difference
 from tsjepa.datasets.log_runs import LogRuns, load_runs
+from tsjepa.datasets.log_time import NANOSECONDS
 from tsjepa.datasets.logs import Columns, as_held, column_names, in_test_part
 from tsjepa.held_out import fit_held_out
 from tsjepa.surprise import Scorer, fit_scorer
@@ -243,7 +244,9 @@ def step_in(runs: LogRuns, trained: LogRuns) -> float:
     """Return the usual step of the training data in the unit of another log's times."""
     if runs.tick is None or trained.tick is None:
         return usual_step(trained)
-    return usual_step(trained) * trained.tick / runs.tick
+    # in whole nanoseconds: fractions of a second would round ten steps to less, and a step as long to a gap
+    known, own = (round(tick * NANOSECONDS["s"]) for tick in (trained.tick, runs.tick))
+    return usual_step(trained) * known / own
 
 
 def stretches_of(runs: LogRuns, max_gap: float | str | None, step: float, out: NDArray[np.bool_]) -> list[NDArray[Any]]:

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from command_line import found, tsjepa
-from detecting import CHANNELS, CKPT, CONTEXT, PATCH, SETTINGS, WORDS, faulty, log
+from detecting import CHANNELS, CKPT, CONTEXT, PATCH, SETTINGS, WORDS, faulty, follow, log
 
 from tsjepa.checkpoint import load_checkpoint
 from tsjepa.cli.render import show_detect
@@ -131,6 +131,22 @@ def test_scores_start_anew_behind_a_gap_in_time() -> None:
     assert table["score"].isna().to_numpy().nonzero()[0].tolist() == [*range(31), *range(300, 331)]
     found(*WORDS, "--overwrite", "--max-gap", "2h")
     assert pd.read_parquet("scores.parquet")["score"].isna().sum() == 31
+
+
+@pytest.mark.parametrize(("units", "step"), [("ns ns", "1s"), ("us ns", "100ms")])
+def test_the_longest_step_that_is_no_gap_is_none_in_any_unit(units: str, step: str) -> None:
+    for name, unit, seed in zip(("train.parquet", "test.parquet"), units.split(), (1, 3), strict=True):
+        frame = log(600, seed, step=step)
+        frame.loc[300:, "timestamp"] += 9 * pd.Timedelta(step)
+        frame["timestamp"] = frame["timestamp"].astype(f"datetime64[{unit}]")
+        frame.to_parquet(name, index=False)
+    words = ("--normal", "train.parquet")
+    found(*WORDS, *words)
+    expected = pd.read_parquet("scores.parquet")["score"]
+    assert expected.isna().sum() == 31
+    frame.to_csv("log.csv", index=False)
+    found(*follow(), *words, "--out", "followed/scores.csv")
+    np.testing.assert_array_equal(pd.read_csv("followed/scores.csv")["score"].astype(np.float32), expected)
 
 
 @pytest.mark.parametrize("name", ["found.png", "found.svg"])
