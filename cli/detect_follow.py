@@ -6,14 +6,14 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from operator import attrgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tsjepa.cli.detect_lines import BadLine, Layout, Rows, find_columns, read_rows
 from tsjepa.cli.detect_normal import STEP_TOLERANCE, Normal, fit_normal
-from tsjepa.cli.detect_state import Run, State, with_row
+from tsjepa.cli.detect_state import Run, State, steps_behind, with_row
 from tsjepa.cli.detect_stop import stoppable
 from tsjepa.cli.detect_tables import EVENT_COLUMNS, EVENTS, check_events, check_names, event_row, score_names
 from tsjepa.cli.detect_tail import STDIN, Lines, check_text, read_lines
@@ -245,11 +245,11 @@ class Follower:
 
     def _follow(self, name: str, rows: Rows, chosen: NDArray[np.intp], parts: list[Part], ended: list[Ended]) -> None:
         """Score the rows of a run, and add its parts, and the events that ended."""
-        run, times = self.state.runs.setdefault(name, Run(self.scorer, self.threshold)), rows.time.astype(np.float64)
+        run, times = self.state.runs.setdefault(name, Run(self.scorer, self.threshold)), rows.time[chosen]
         self.again -= {name} if len(chosen) else set()
-        self._check_rate(name, run, times[chosen])
-        steps = np.diff(np.concatenate([[run.last], times[chosen]]))
-        gaps = np.flatnonzero((steps > self.longest) & np.isfinite(steps))
+        self._check_rate(name, run, times)
+        steps = steps_behind(run.last, times)
+        gaps = np.flatnonzero(steps > self.longest) + (run.last is None)
         run.alarms.number = self.state.events
         for at, part in enumerate(np.split(chosen, gaps)):
             if at:
@@ -285,20 +285,19 @@ class Follower:
 
     def _in_order(self, name: str, rows: Rows, chosen: NDArray[np.intp]) -> NDArray[np.intp]:
         """Return those of the rows of a run that are new, and refuse a time that does not go on."""
-        last = self.state.runs[name].last if name in self.state.runs else -np.inf
-        times = rows.time.astype(np.float64)
-        if name in self.again:
-            chosen = chosen[times[chosen] > last]
-        steps = np.diff(np.concatenate([[last], times[chosen]]))
+        last = self.state.runs[name].last if name in self.state.runs else None
+        if name in self.again and last is not None:
+            chosen = chosen[rows.time[chosen] > last]
+        steps = steps_behind(last, rows.time[chosen])
         bad, of = np.flatnonzero(steps <= 0), f" in {name}" if name else ""
         if len(bad):
-            row = chosen[bad[0]]
+            row = chosen[bad[0] + (last is None)]
             still = f": there is a row{of} at {rows.shown[row]} already; take this line out."
             problem = still if steps[bad[0]] == 0 else f": time runs backwards{of}."
             raise BadLine(self.options.data, rows.numbers[row], problem)
         return chosen
 
-    def _check_rate(self, name: str, run: Run, times: NDArray[np.float64]) -> None:
+    def _check_rate(self, name: str, run: Run, times: NDArray[Any]) -> None:
         """Refuse a run whose first rows are not as far apart as the model knows."""
         wanted = self.scorer.context - run.rows
         if wanted > 0 and self.timed and not self.normal.runs.counted:
@@ -322,7 +321,7 @@ class Follower:
         run.shown |= {run.rows + at: rows.shown[row] for at, row in enumerate(part)}
         numbers = run.alarms.push(found.score, found.channels)
         run.rows += len(part)
-        run.last = float(rows.time[part[-1]])
+        run.last = rows.time[part[-1]].item()
         self.state.rows += len(part)
         self.state.scored += int(np.isfinite(found.score).sum())
         return Part(name, part, found, numbers)

@@ -2,7 +2,7 @@
 
 import csv
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,7 +66,8 @@ class Rows(NamedTuple):
     ----------
     ids, shown : list of str
         Ids, and times as they are written.
-    time : array of shape (n,)
+    time : int64 or float64 array of shape (n,)
+        Floats only where times have no unit and not all of them are integers.
     values : float32 array of shape (n_channels, n)
     numbers : list of int
         Of the lines.
@@ -74,7 +75,7 @@ class Rows(NamedTuple):
 
     ids: list[str]
     shown: list[str]
-    time: NDArray[np.generic]
+    time: NDArray[Any]
     values: NDArray[np.float32]
     numbers: list[int]
 
@@ -133,7 +134,7 @@ def read_rows(source: str, lines: list[tuple[int, str]], layout: Layout, counted
     else:
         ids = read_ids(source, [row[layout.id] for _, row in cells], numbers, layout.names[layout.id])
     if layout.time is None:
-        time: NDArray[np.generic] = np.arange(counted, counted + len(cells))
+        time: NDArray[Any] = np.arange(counted, counted + len(cells))
         return Rows(ids, list(map(str, time)), time, read_values(source, cells, layout), numbers)
     shown = [row[layout.time] for _, row in cells]
     return Rows(
@@ -172,11 +173,11 @@ def read_ids(source: str, ids: list[str], numbers: list[int], name: str) -> list
     return ids
 
 
-def read_times(source: str, shown: list[str], numbers: list[int], unit: str | None) -> NDArray[np.generic]:
+def read_times(source: str, shown: list[str], numbers: list[int], unit: str | None) -> NDArray[Any]:
     """Return times as numbers: ticks of a unit, or the numbers that stand there."""
     try:
         if unit is None:
-            found = np.array(shown, np.float64)
+            found = read_plain(shown)
             if not np.isfinite(found).all() or not are_plain(*shown):
                 raise ValueError("a time is finite, and written in digits")
             return found
@@ -188,6 +189,20 @@ def read_times(source: str, shown: list[str], numbers: list[int], unit: str | No
         middle = len(shown) // 2
         parts = [(shown[:middle], numbers[:middle]), (shown[middle:], numbers[middle:])]
         return np.concatenate([read_times(source, *part, unit) for part in parts])
+
+
+def read_plain(shown: list[str]) -> NDArray[Any]:
+    """Return numbers: integers if all are, which floats would round where they count nanoseconds.
+
+    Examples
+    --------
+    >>> read_plain(["1704067200000000001"]), read_plain(["1", "1.5"])
+    (array([1704067200000000001]), array([1. , 1.5]))
+    """
+    try:
+        return np.array(shown, np.int64)
+    except (ValueError, OverflowError):
+        return np.array(shown, np.float64)
 
 
 def read_dates(shown: list[str], unit: str) -> NDArray[np.int64]:

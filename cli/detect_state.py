@@ -17,6 +17,9 @@ from tsjepa.events import GAP, Alarms, Event
 from tsjepa.stream import Stream
 from tsjepa.surprise import Scorer
 
+# Integers up to here are the same as floats
+EXACT = 2**53
+
 
 class Run:
     """One run that is followed.
@@ -29,7 +32,9 @@ class Run:
 
     def __init__(self, scorer: Scorer, threshold: float) -> None:
         self.scorer, self.threshold = scorer, threshold
-        self.rows, self.last = 0, -np.inf
+        self.rows = 0
+        # an integer where times are: floats would round the gaps of those in nanoseconds
+        self.last: float | None = None
         self.early: list[float] = []
         self.shown: dict[int, str] = {}
         self.stream, self.alarms = self._fresh()
@@ -49,7 +54,7 @@ class Run:
         event = self.alarms.open
         return {
             "rows": self.rows,
-            "last": self.last,
+            "time": self.last,
             "early": self.early,
             "shown": self.shown,
             "open": None if event is None else [*event[:-1], event.channels.tolist()],
@@ -57,7 +62,7 @@ class Run:
 
     def take(self, content: dict[str, Any], state: dict[str, NDArray[Any]]) -> "Run":
         """Take over what an earlier follower knew."""
-        self.rows, self.last, self.early = content["rows"], content["last"], content["early"]
+        self.rows, self.last, self.early = content["rows"], content["time"], content["early"]
         self.shown = {int(row): text for row, text in content["shown"].items()}
         self.alarms = self._fresh()[1]
         self.stream = Stream(self.scorer, state)
@@ -132,8 +137,20 @@ class State:
         self.sent, self.digests = heads, {row: digest for row, _, digest in sent}
         self.rows, self.scored, self.events = content["rows"], content["scored"], content["events"]
         for (name, plain), state in zip(content["runs"], states, strict=True):
+            if "last" in plain:
+                plain["time"] = self._exact(plain["last"])
             self.runs[name] = Run(scorer, threshold).take(plain, state)
         return True
+
+    def _exact(self, last: float) -> float:
+        """Return a time of earlier versions, which kept each as a float, unless that may have rounded it."""
+        if abs(last) > EXACT:
+            raise Failure(
+                f"{self.path} is of an earlier version, which rounded times in nanoseconds: start anew with "
+                "--overwrite, or name another file with --out.",
+                USAGE,
+            )
+        return last
 
     def save(self) -> None:
         """Write it, whole or not at all."""
@@ -161,6 +178,17 @@ class State:
 def with_row(digest: str, text: str) -> str:
     """Return the digest of rows, and of the text of one more, in the place of that of the rows alone."""
     return hashlib.sha256(f"{digest}\n{text}".encode()).hexdigest()
+
+
+def steps_behind(last: float | None, times: NDArray[Any]) -> NDArray[Any]:
+    """Return the step to each time from the one before it; where no time was last, the first one has none.
+
+    Examples
+    --------
+    >>> steps_behind(None, np.array([3, 5])), steps_behind(10**18, np.array([10**18 + 1]))
+    (array([2]), array([1]))
+    """
+    return np.diff(times) if last is None else np.diff(times, prepend=last)
 
 
 def joined(states: list[dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:

@@ -107,6 +107,30 @@ def test_following_starts_anew_behind_a_gap() -> None:
     same(frame)
 
 
+@pytest.mark.parametrize("cuts", [(), (150,), (151,)])
+@pytest.mark.parametrize("kind", ["datetime64[ns]", "int64"])
+def test_times_in_nanoseconds_have_the_same_gaps_as_in_a_batch(kind: str, cuts: tuple[int, ...]) -> None:
+    for name, seed in (("train.parquet", 1), ("test.parquet", 3)):
+        frame = log(800, seed, step="10ms")
+        # the longest step that is no gap, and one that is a little longer
+        frame.loc[150:, "timestamp"] += pd.Timedelta("90ms")
+        frame.loc[301:, "timestamp"] += pd.Timedelta("90ms")
+        frame["timestamp"] = frame["timestamp"].astype("datetime64[ns]")
+        frame.loc[501:, "timestamp"] += pd.Timedelta(90_000_001, "ns")
+        frame["timestamp"] = frame["timestamp"].astype(kind)
+        frame.to_parquet(name, index=False)
+    words = ("--normal", "train.parquet")
+    lines = frame.to_csv(index=False).splitlines(keepends=True)
+    for start, stop in pairwise((0, *(cut + 1 for cut in cuts), len(lines))):
+        with open("log.csv", "a") as file:
+            file.writelines(lines[start:stop])
+        found(*follow(), *words)
+    found(*WORDS, *words, "--out", "batch/scores.parquet")
+    followed, expected = pd.read_csv("scores.csv"), pd.read_parquet("batch/scores.parquet")
+    assert expected["score"].isna().to_numpy().nonzero()[0].tolist() == [*range(31), *range(501, 532)]
+    np.testing.assert_array_equal(followed["score"].astype(np.float32), expected["score"])
+
+
 def machines() -> pd.DataFrame:
     """Two machines whose rows alternate, each with two faults."""
     frames = [log(400, seed=3, run="a"), log(400, seed=4, run="b")]

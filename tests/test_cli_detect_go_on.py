@@ -76,19 +76,39 @@ def test_a_state_that_cannot_be_read_is_told() -> None:
     same(faulty())
 
 
-def test_a_state_from_before_standard_input_was_followed_without_times_is_gone_on_with() -> None:
-    Path("log.csv").write_text("".join(live_lines()[:401]))
-    found(*follow())
+def make_older() -> None:
+    """Make the state one from before standard input was followed without times, whose times are floats."""
     state = Path(".scores.csv.state")
     with np.load(io.BytesIO(state.read_bytes())) as arrays:
         content = json.loads(arrays["content"].tobytes())
         others = {name: arrays[name] for name in arrays if name != "content"}
     del content["sent"]
+    for _, run in content["runs"]:
+        run["last"], run["early"] = float(run.pop("time")), [float(time) for time in run["early"]]
     np.savez(other := io.BytesIO(), content=np.frombuffer(json.dumps(content).encode(), np.uint8), **others)
     state.write_bytes(other.getvalue())
+
+
+@pytest.mark.parametrize("rows", [20, 400])
+def test_a_state_of_an_earlier_version_is_gone_on_with(rows: int) -> None:
+    Path("log.csv").write_text("".join(live_lines()[: rows + 1]))
+    found(*follow())
+    make_older()
     Path("log.csv").write_text("".join(live_lines()))
     assert found(*follow())["rows"] == 600
     same(faulty())
+
+
+def test_a_state_of_an_earlier_version_that_rounded_times_is_not_gone_on_with() -> None:
+    frame = pd.read_parquet("train.parquet")
+    frame["timestamp"] = frame["timestamp"].astype("datetime64[ns]")
+    frame.to_parquet("train.parquet")
+    Path("log.csv").write_text("".join(live_lines()))
+    words = ("--normal", "train.parquet")
+    found(*follow(), *words)
+    make_older()
+    sentence = refused(2, *follow(), *words)
+    assert ".scores.csv.state is of an earlier version, which rounded times in nanoseconds: start anew" in sentence
 
 
 def test_a_follower_does_not_go_on_with_other_gaps() -> None:
