@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tsjepa.evaluation.benchmark_aeon import aeon_tables
 from tsjepa.evaluation.benchmark_few_labels import (
     few_labels_means,
+    few_labels_note,
     interval,
     paired_table,
     shared_draws,
@@ -211,14 +212,29 @@ def test_few_labels_and_levels_compare_no_other_folds_and_seeds_than_all_have() 
 
 def test_an_interval_is_that_of_the_mean_of_means() -> None:
     rng = np.random.default_rng(0)
-    draws = {"a": list(rng.normal(0.5, 0.1, 20)), "b": list(rng.normal(0.7, 0.2, 20))}
+    draws = {"a": [list(rng.normal(0.5, 0.1, 20))], "b": [list(rng.normal(0.7, 0.2, 20))]}
     middle, half = interval(draws)
-    errors = [np.std(values, ddof=1) / np.sqrt(20) for values in draws.values()]
+    errors = [np.std(values, ddof=1) / np.sqrt(20) for (values,) in draws.values()]
     assert middle == pytest.approx(np.mean([np.mean(values) for values in draws.values()]))
     assert half == pytest.approx(1.96 * np.hypot(*errors) / 2)
-    for single in ({"a": [0.5]}, {"a": [0.4, 0.8], "b": [0.4]}):
+    for single in ({"a": [[0.5]]}, {"a": [[0.4, 0.8]], "b": [[0.4]]}, {"a": [[0.4, 0.8], [0.4]]}):
         middle, half = interval(single)
         assert (middle, np.isnan(half)) == (pytest.approx(0.5), True)
+
+
+def test_folds_that_lie_apart_make_no_interval_over_draws_wider() -> None:
+    one = [draw("first", k, 0.5 + 0.1 * k, labels) for labels, n in (("0.1", 3), ("1", 1)) for k in range(n)]
+    one += [two._replace(method="second", accuracy=0.4 + 0.05 * two.draw) for two in one]
+    apart = {"first": 0.4, "second": 0.1}
+    both = [*one, *(row._replace(fold=1, accuracy=row.accuracy + apart[row.method]) for row in one)]
+    alone, found = (few_labels_means(some)["first"] for some in (one, both))
+    middle, half = interval(alone["0.1"])
+    assert interval(found["0.1"]) == pytest.approx((middle + 0.2, half / np.sqrt(2)))
+    assert np.isnan(interval(found["1"])[1])
+    gain = np.std([0.1, 0.15, 0.2], ddof=1)
+    assert f"| second | +0.3000 ± {1.96 * gain / np.sqrt(6):.4f} | +0.2500 |" in paired_table(both)
+    assert "seeds, 2 folds and 3 draws of each (one of all labels), stratified" in few_labels_note(both)
+    assert "seeds and 3 draws (one of all labels), stratified" in few_labels_note(one)
 
 
 def test_labels_are_sorted_by_size() -> None:

@@ -12,15 +12,19 @@ from tsjepa.evaluation.benchmark_table import FewLabels
 
 # Fold, and number of the draw of labels within it
 Draw = tuple[int, int]
+# Values of the draws of each fold
+Folds = list[list[float]]
 
 
 def few_labels_note(few: Sequence[FewLabels]) -> str:
     """Say how few labels were drawn."""
     draws = max(row.draw for row in few) + 1
     once = draws > 1 and any(LabelBudget.parse(row.labels).n_draws() == 1 for row in few)
-    numbers = counted(draws, "draw") + " (one of all labels)" * once
+    folds = len({row.fold for row in few})
+    several = f", {folds} folds" if folds > 1 else ""
+    numbers = counted(draws, "draw") + " of each" * (folds > 1) + " (one of all labels)" * once
     return (
-        f"Means over data sets, seeds and {numbers}, stratified, at least one a class, the same for every method. "
+        f"Means over data sets, seeds{several} and {numbers}, stratified, at least one a class, the same for every method. "
         "In brackets, how many data sets have so many labels of every class and a result of every method."
     )
 
@@ -55,16 +59,16 @@ def shared_draws(few: Sequence[FewLabels]) -> list[FewLabels]:
     return [row for row in few if (row.data, row.labels, row.seed, row.fold, row.draw) in shared]
 
 
-def few_labels_means(few: Iterable[FewLabels]) -> dict[str, dict[str, dict[str, list[float]]]]:
-    """Return the accuracies of all draws by method, number of labels as it was asked for, and data set.
+def few_labels_means(few: Iterable[FewLabels]) -> dict[str, dict[str, dict[str, Folds]]]:
+    """Return the accuracies of all draws by method, number of labels as it was asked for, data set and fold.
 
     A draw of labels is the same for every seed, so that of several seeds there is the mean.
 
     Examples
     --------
     >>> row = FewLabels("pump", "raw", 0, 0, "5/class", 10, 0, 0.5)
-    >>> few_labels_means([row, row._replace(seed=1, accuracy=1.0)])
-    {'raw': {'5/class': {'pump': [0.75]}}}
+    >>> few_labels_means([row, row._replace(seed=1, accuracy=1.0), row._replace(fold=1)])
+    {'raw': {'5/class': {'pump': [[0.75], [0.5]]}}}
     """
     found: dict[str, dict[str, dict[str, dict[Draw, list[float]]]]] = {}
     for row in few:
@@ -77,26 +81,39 @@ def few_labels_means(few: Iterable[FewLabels]) -> dict[str, dict[str, dict[str, 
     }
 
 
-def over_seeds(draws: dict[Draw, list[float]]) -> list[float]:
-    """Return the mean over seeds of each draw of labels."""
-    return [mean(values) for values in draws.values()]
+def over_seeds(draws: dict[Draw, list[float]]) -> Folds:
+    """Return the mean over seeds of each draw of labels, fold by fold."""
+    folds: dict[int, list[float]] = {}
+    for (fold, _), values in draws.items():
+        folds.setdefault(fold, []).append(mean(values))
+    return list(folds.values())
 
 
-def interval(by_data: dict[str, list[float]]) -> tuple[float, float]:
-    """Return the mean over data sets of the mean over draws, and the half width of its 95 % interval over draws.
+def interval(by_data: dict[str, Folds]) -> tuple[float, float]:
+    """Return the mean over data sets of the mean over folds and draws, and the half width of its 95 % interval.
 
-    The half width is nan where a data set has one draw only, which does not say how draws differ.
+    The interval is over draws within a fold; how folds and data sets differ has no part in it. The half width is nan
+    where a fold has one draw only, which does not say how draws differ.
 
     Examples
     --------
-    >>> interval({"pump": [0.25, 0.75], "fan": [1.0, 1.0]})[0]
-    0.75
+    >>> interval({"pump": [[0.25, 0.75]], "fan": [[1.0, 1.0], [0.5, 0.5]]})[0]
+    0.625
     """
-    middle = mean([mean(values) for values in by_data.values()])
-    if any(len(values) < 2 for values in by_data.values()):
-        return middle, math.nan
-    variances = [float(np.var(values, ddof=1)) / len(values) for values in by_data.values()]
+    middle = mean([mean([mean(draws) for draws in folds]) for folds in by_data.values()])
+    variances = [sum(variance_of_mean(draws) for draws in folds) / len(folds) ** 2 for folds in by_data.values()]
     return middle, 1.96 * math.sqrt(sum(variances)) / len(by_data)
+
+
+def variance_of_mean(draws: Sequence[float]) -> float:
+    """Return the variance of the mean over draws, nan of one draw.
+
+    Examples
+    --------
+    >>> variance_of_mean([0.0, 1.0]), variance_of_mean([1.0])
+    (0.25, nan)
+    """
+    return float(np.var(draws, ddof=1)) / len(draws) if len(draws) > 1 else math.nan
 
 
 def few_labels_table(few: Sequence[FewLabels]) -> str:
