@@ -1,8 +1,9 @@
 """Probe accuracy with missing points: masked, beside series whose gaps are filled with their mean.
 
-Of every series of both parts a share of the points is taken out, at random or in blocks. Then, once with the points
-missing and once with the mean of the points that are left in their place: pretrain without labels, embed, fit the ridge
-probe on the training labels and score it on the test part.
+Of every channel of every series of both parts a share of the points is taken out, at random or in blocks. Then, once
+with these points missing and once with the mean of the channel's other points in their place: pretrain without labels,
+embed, fit the ridge probe on the training labels and score it on the test part. What is missing in the data themselves,
+or behind the end of a shorter series, stays missing.
 
     python benchmarks/missing.py --data FordA --recipe default --epochs 10
     python benchmarks/missing.py --data FordA --epochs 10 --kinds block --shares 0.3 0.5
@@ -17,6 +18,7 @@ import numpy as np
 import torch
 
 from tsjepa import as_series, build_model, configure, fit_stages, resolve
+from tsjepa.arrays import last_valid
 from tsjepa.batches import keyed_generator
 from tsjepa.calibrator import calibrate
 from tsjepa.checkpoint import Header
@@ -33,17 +35,24 @@ ROUTES = ("masked", "filled")
 
 
 def spoil(X, kind, share, key):
-    """Return a copy of X [n, 1, T] with a share of each series' points missing."""
-    n, _, length = X.shape
-    count = round(share * length)
-    generator = keyed_generator(*key)
-    gone = exactly(count, n, length, generator) if kind == "random" else blocks(count, BLOCK, n, length, generator)
-    return np.where(gone.numpy()[:, None], np.nan, X)
+    """Return a copy of X [n, C, T] with a share of the points of each channel up to its last one missing."""
+    rows, generator = X.reshape(-1, X.shape[2]).copy(), keyed_generator(*key)
+    ends = last_valid(~np.isnan(rows))
+    for end in np.unique(ends):
+        chosen, count = np.flatnonzero(ends == end), round(share * end)
+        if not count:
+            continue
+        size = len(chosen), int(end), generator
+        gone = exactly(count, *size) if kind == "random" else blocks(count, BLOCK, *size)
+        rows[chosen, :end] = np.where(gone.numpy(), np.nan, rows[chosen, :end])
+    return rows.reshape(X.shape)
 
 
-def filled(X):
-    """Return X with the mean of what is left of a series in its gaps."""
-    return np.where(np.isnan(X), np.nanmean(X, -1, keepdims=True), X)
+def filled(X, whole):
+    """Return X with the mean of what is left of a channel where `whole` has a value that X has not."""
+    gone = np.isnan(X) & ~np.isnan(whole)
+    left = np.where(gone.any(-1, keepdims=True), X, 0)  # numpy warns of the mean of a channel without any value
+    return np.where(gone, np.nanmean(left, -1, keepdims=True), X)
 
 
 def measure(recipe, overrides, name, X_train, y_train, X_test, y_test):
@@ -67,15 +76,15 @@ def measure(recipe, overrides, name, X_train, y_train, X_test, y_test):
 
 def curve(data, recipe, overrides, seed, kinds=KINDS, shares=SHARES):
     """Yield a row for each kind and share of missing points and each way to go on."""
-    X_train, X_test = (np.asarray(X, np.float32).reshape(len(X), 1, -1) for X in (data.X_train, data.X_test))
+    whole = [as_series(X).with_nan() for X in (data.X_train, data.X_test)]
     overrides = [*overrides, f"train.seed={seed}"]
-    whole = measure(recipe, overrides, data.name, X_train, data.y_train, X_test, data.y_test)
-    yield {"kind": "none", "share": 0.0, "route": "whole", "seed": seed, **whole}
+    found = measure(recipe, overrides, data.name, whole[0], data.y_train, whole[1], data.y_test)
+    yield {"kind": "none", "share": 0.0, "route": "whole", "seed": seed, **found}
     for kind in kinds:
         for share in shares:
-            parts = [spoil(X, kind, share, (seed, place)) for place, X in enumerate((X_train, X_test))]
+            parts = [spoil(X, kind, share, (seed, place)) for place, X in enumerate(whole)]
             for route in ROUTES:
-                train, test = parts if route == "masked" else map(filled, parts)
+                train, test = parts if route == "masked" else map(filled, parts, whole)
                 found = measure(recipe, overrides, data.name, train, data.y_train, test, data.y_test)
                 yield {"kind": kind, "share": share, "route": route, "seed": seed, **found}
 

@@ -15,7 +15,8 @@ import sys
 import numpy as np
 from front_ends import cross_validated_on, few, read
 
-from tsjepa import Options, as_series, build_model, configure, fit_stages, resolve
+from tsjepa import Options, build_model, configure, fit_stages, resolve
+from tsjepa.arrays import Series
 from tsjepa.calibrator import calibrate
 from tsjepa.checkpoint import Header
 from tsjepa.datasets import DataError
@@ -39,14 +40,21 @@ def encoder_of(recipe, tolerance, series, pretrain):
     return model.eval().encoder, config.probe
 
 
+def with_noise(series, share, rng):
+    """Return series with white noise of a share of each channel's deviation; what is missing stays so."""
+    values, valid = series
+    there = True if valid is None else valid
+    counted = True if valid is None else valid | ~valid.any(2, keepdims=True)  # zeros of a channel without any value
+    noisy = values + share * values.std(2, keepdims=True, where=counted) * rng.normal(size=values.shape)
+    return Series(np.where(there, noisy, 0).astype(np.float32), valid)
+
+
 def measure(recipe, tolerance, name, pretrain):
     """Return accuracies by share of noise and by number of labels a class."""
     series, y = read(name)
     encoder, how = encoder_of(recipe, tolerance, series, pretrain)
-    rng, values = np.random.default_rng(0), series.values
-    scale = values.std(2, keepdims=True)
-    parts = [as_series(values + share * scale * rng.normal(size=values.shape)) for share in ADDED]
-    rows = [embed(encoder, part, how) for part in parts]
+    rng = np.random.default_rng(0)
+    rows = [embed(encoder, with_noise(series, share, rng), how) for share in ADDED]
     right = cross_validated_on(rows[0], y, rows)
     found = {f"noise {share:g}": value for share, value in zip(ADDED, right, strict=True)}
     return found | {f"{count} labels": few(rows[0], y, count) for count in LABELS}

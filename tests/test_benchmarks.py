@@ -1,13 +1,19 @@
 """Each speed program runs with tiny sizes and prints one JSON object with what is promised."""
 
+import importlib
 import json
 import math
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
+
+from tsjepa import as_series
+from tsjepa.embedding import embed
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 TINY = ("--rounds", "1", "--threads", "1")
@@ -59,6 +65,54 @@ def test_noise_costs_less_where_it_is_tolerated(tmp_path):
     assert set(plain) == {*(f"noise {s}" for s in (0, 0.05, 0.1, 0.2, 0.5)), *(f"{n} labels" for n in (1, 5, 10))}
     assert plain["noise 0"] > plain["noise 0.5"]
     assert tolerant["noise 0.1"] > plain["noise 0.1"] + 0.05
+
+
+@pytest.fixture
+def program(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    return importlib.import_module
+
+
+def labelled(n_channels, lengths):
+    """Return as many series of two classes as there are lengths, slow and fast sines far from zero, and the classes."""
+    rng, y = np.random.default_rng(0), np.arange(len(lengths)) % 2
+    phases = rng.uniform(0, 6, (len(lengths), n_channels, 1))
+    X = [50 + np.sin(np.arange(n) / (9 - 2 * c) + p) + rng.normal(0, 0.5, (n_channels, n))
+         for n, c, p in zip(lengths, y, phases, strict=True)]  # fmt: skip
+    return X, y
+
+
+def test_series_of_unequal_length_get_noise_where_they_were_measured(program, monkeypatch):
+    noise, (X, y) = program("noise"), labelled(2, range(40, 80))
+    X[3][1] = np.nan
+    series = as_series(X)
+    monkeypatch.setattr(noise, "read", lambda name: (series, y))
+    found = noise.measure("tiny", 0, "ragged", pretrain=False)
+    encoder, how = noise.encoder_of("tiny", 0, series, pretrain=False)
+    Z = embed(encoder, series, how)
+    assert [found["noise 0"]] == noise.cross_validated_on(Z, y, [Z])
+    noisy = noise.with_noise(series, 0.5, np.random.default_rng(0))
+    np.testing.assert_array_equal(noisy.valid, series.valid)
+    assert not noisy.values[~series.valid].any()
+    added, kept = noisy.values - series.values, series.with_nan()[np.arange(len(y)) != 3]
+    assert added[series.valid].std() == pytest.approx(0.5 * np.nanstd(kept, 2).mean(), rel=0.1)
+
+
+@pytest.mark.parametrize(("n_channels", "lengths"), [(3, [60] * 24), (1, range(37, 61))])
+def test_points_are_taken_out_of_each_channel_of_any_series(program, n_channels, lengths):
+    missing, (X, y) = program("missing"), labelled(n_channels, lengths)
+    data = SimpleNamespace(name="any", X_train=X, y_train=y, X_test=X[:9], y_test=y[:9])
+    rows = list(missing.curve(data, "tiny", ["train.epochs=1"], 0, ["random", "block"], [0.5]))
+    assert [row["route"] for row in rows] == ["whole", *missing.ROUTES, *missing.ROUTES]
+    assert all(0 <= row["trained"] <= 1 for row in rows)
+    whole = as_series(X).with_nan()
+    for kind in missing.KINDS:
+        spoilt = missing.spoil(whole, kind, 0.5, (0, 0))
+        gone = (np.isnan(spoilt) & ~np.isnan(whole)).sum(-1)
+        np.testing.assert_array_equal(gone, np.repeat(np.rint(np.array(lengths) / 2)[:, None], n_channels, 1))
+        full = missing.filled(spoilt, whole)
+        np.testing.assert_array_equal(np.isnan(full), np.isnan(whole))
+        np.testing.assert_allclose(np.nanmean(full, -1), np.nanmean(spoilt, -1), rtol=1e-6)
 
 
 @pytest.mark.parametrize("training", [(), ("--pretrain", "--set", "train.epochs=1")])
