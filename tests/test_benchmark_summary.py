@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
+from matplotlib.offsetbox import AnchoredText
+from matplotlib.text import Text
 
 from tsjepa.evaluation.benchmark_aeon import aeon_tables
 from tsjepa.evaluation.benchmark_few_labels import (
@@ -307,6 +310,50 @@ def test_equal_methods_can_be_drawn(names: tuple[str, ...], drawn: int) -> None:
     assert "critical-difference" not in found.figures
     assert len(found.missing) == 1
     assert plt.get_fignums() == []
+
+
+def overlaps(figure: Figure, texts: list[Text]) -> list[tuple[str, str]]:
+    """Return the pairs of texts that are written over each other."""
+    figure.draw_without_rendering()
+    seen = [(text.get_text(), text.get_window_extent()) for text in dict.fromkeys(texts) if text.get_text()]
+    return [(a, b) for k, (a, box) in enumerate(seen) for b, other in seen[:k] if box.overlaps(other)]
+
+
+@pytest.mark.parametrize("seconds", [1.0, 1.02, 40.0])
+def test_no_text_of_the_time_figure_is_written_over_another(seconds: float) -> None:
+    names = {"default": 1.0, "random-init": seconds, "runs/2026-11-29-sweep/FordA-seed-0/checkpoint.ckpt": seconds}
+    rows = [row(f"set{k}", name, 0.5, fit_seconds=fit) for k in range(2) for name, fit in names.items()]
+    figure = pictures(rows, []).figures["time"]
+    axes = figure.axes[0]
+    legend = axes.get_legend()
+    assert legend is not None
+    figure.draw_without_rendering()
+    sides = (axes.xaxis, axes.yaxis)
+    ticks = [tick for side in sides for tick in (*side.get_major_ticks(), *side.get_minor_ticks())
+             if side.get_view_interval()[0] <= tick.get_loc() <= side.get_view_interval()[1]]  # fmt: skip
+    texts = [*legend.get_texts(), *axes.texts, axes.title, *(side.label for side in sides)]
+    assert overlaps(figure, [*texts, *(tick.label1 for tick in ticks)]) == []
+    assert [text.get_text() for text in legend.get_texts()] == list(names)
+    assert not legend.get_window_extent().overlaps(axes.bbox)  # nor over points
+
+
+def test_more_methods_than_colours_have_signs_of_their_own_in_the_time_figure() -> None:
+    figure = pictures([row("a", f"method{k}", 0.5) for k in range(12)], []).figures["time"]
+    assert len({(line.get_color(), line.get_marker()) for line in figure.axes[0].lines}) == 12
+
+
+def test_long_names_are_cut_in_scatters_and_stay_two_names() -> None:
+    first, second = (f"runs/sweep-of-learning-rates/FordA-seed-{k}/checkpoint.ckpt" for k in range(2))
+    rows = [row(f"set{k}", name, 0.5 + 0.1 * k + 0.01 * (k % 2) * (name == first)) for k in range(4)
+            for name in (first, second, "archive/models/noise-tolerant-variants/run-17/checkpoint.ckpt")]  # fmt: skip
+    for figure in (figure for name, figure in pictures(rows, []).figures.items() if name.startswith("scatter-")):
+        axes = figure.axes[0]
+        texts = [axes.xaxis.label, axes.yaxis.label, *figure.texts]
+        texts += [text for box in axes.findobj(AnchoredText) for text in box.findobj(Text)]
+        assert overlaps(figure, texts) == []
+        names = {text.get_text().split(" accuracy")[0] for text in texts[:2]}
+        assert len(names) == 2
+        assert all(len(name) <= 30 for name in names)
 
 
 def test_two_of_three_methods_may_be_equal() -> None:

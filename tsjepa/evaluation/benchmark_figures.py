@@ -3,11 +3,13 @@
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import takewhile
 from typing import Any, Literal, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from tsjepa.arrays import counted
 from tsjepa.evaluation.benchmark_few_labels import few_labels_means, interval, shared_draws, sort_labels
@@ -19,6 +21,10 @@ from tsjepa.evaluation.study_figures import file_names, image
 
 # aeon's default for critical-difference diagrams
 ALPHA = 0.1
+# Letters of a method's name that a scatter has room for
+LONGEST_NAME = 30
+# One for ten methods each, whose colours differ
+MARKERS = "os^D"
 
 
 class Pictures(NamedTuple):
@@ -113,11 +119,40 @@ def scatters(board: Board) -> dict[str, Figure]:
     for name, second in zip(names[1:], board.accuracy.T[1:], strict=True):
         tested = not np.array_equal(first, second)
         with pyplot():
-            figure, _ = plot_pairwise_scatter(
-                first, second, plain_text(names[0]), plain_text(name), statistic_tests=tested
-            )
+            drawn = [plain_text(short) for short in short_names(names[0], name)]
+            figure, axes = plot_pairwise_scatter(first, second, *drawn, statistic_tests=tested)
+        axes.set_xlabel(axes.get_xlabel(), loc="left")  # at the right aeon's words on dashed lines would cover it
         figures[f"scatter-{files[name]}"] = figure
     return figures
+
+
+def short_names(first: str, second: str) -> tuple[str, str]:
+    """Return two names as a scatter has room for them; where that would make them alike, from where they differ.
+
+    Examples
+    --------
+    >>> short_names("default", "runs/2026-11-29/FordA/checkpoint.ckpt")
+    ('default', 'runs/2026-11-2…checkpoint.ckpt')
+    >>> short_names("runs/FordA-seed-0/checkpoint.ckpt", "runs/FordA-seed-1/checkpoint.ckpt")
+    ('…-seed-0/checkpoint.ckpt', '…-seed-1/checkpoint.ckpt')
+    """
+    if shortened(first) == shortened(second):
+        alike = takewhile(lambda letters: letters[0] == letters[1], zip(first, second, strict=False))
+        start = len(list(alike)) - len("-seed-")
+        first, second = f"…{first[start:]}", f"…{second[start:]}"
+    return shortened(first), shortened(second)
+
+
+def shortened(name: str) -> str:
+    """Return a name of at most LONGEST_NAME letters, cut in its middle.
+
+    Examples
+    --------
+    >>> shortened("runs/2026-11-29/FordA/checkpoint.ckpt")
+    'runs/2026-11-2…checkpoint.ckpt'
+    """
+    half = LONGEST_NAME // 2
+    return name if len(name) <= LONGEST_NAME else f"{name[: half - 1]}…{name[-half:]}"
 
 
 def few_labels_figures(few: Sequence[FewLabels], of: str = "") -> dict[str, Figure]:
@@ -179,16 +214,21 @@ def finish(axes: Any, text: str, labels: Sequence[str]) -> None:
 
 def time_figure(results: Sequence[Result], board: Board) -> Figure:
     """Draw mean accuracy against the mean seconds of a run, on the data sets that all methods have a result on."""
-    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    figure = Figure(figsize=(6.4, 4.2))
     axes = figure.subplots()
     for column, method in enumerate(board.methods):
         own = [row for row in results if row.method == method and row.data in board.data]
         seconds = [(row.fit_seconds or 0.0) + (row.transform_seconds or 0.0) for row in own if row.status == "ok"]
         point = max(mean(seconds), 1e-4), board.accuracy[:, column].mean()
-        axes.plot(*point, "o")
-        axes.annotate(plain_text(method), point, textcoords="offset points", xytext=(5, 4), fontsize="small")
+        axes.plot(*point, MARKERS[column // 10 % len(MARKERS)], color=f"C{column}", label=plain_text(method))
     axes.set(xlabel="seconds of a run, fitting and reading both parts", ylabel="mean accuracy", xscale="log")
     axes.set_title(f"{len(board.data)} data set{'s' * (len(board.data) > 1)}")
     axes.margins(x=0.2, y=0.15)
+    low, high = axes.get_xlim()
+    if high < 10 * low:  # with no two powers of ten in sight matplotlib names as many numbers as overlap
+        axes.minorticks_off()
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.xaxis.set_major_formatter("{x:g}")
     axes.grid(alpha=0.3)
+    axes.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1.02, 1))  # beside the axes: covers no point
     return figure
