@@ -24,8 +24,8 @@ def few_labels_note(few: Sequence[FewLabels]) -> str:
     several = f", {folds} folds" if folds > 1 else ""
     numbers = counted(draws, "draw") + " of each" * (folds > 1) + " (one of all labels)" * once
     return (
-        f"Means over data sets, seeds{several} and {numbers}, stratified, at least one a class, the same for every method. "
-        "In brackets, how many data sets have so many labels of every class and a result of every method."
+        f"Means over data sets, seeds{several} and {numbers}, stratified, at least one a class, the same for every "
+        "method. In brackets, how many data sets have so many labels of every class and a result of every method."
     )
 
 
