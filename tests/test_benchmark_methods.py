@@ -5,13 +5,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
+from tsjepa.arrays import Series
 from tsjepa.build import DEFAULT_RECIPE, build_model, configure, resolve
 from tsjepa.checkpoint import CheckpointError, Header, save_checkpoint
 from tsjepa.config import ConfigError
+from tsjepa.evaluation import benchmark_features, benchmark_run
+from tsjepa.evaluation.accuracy import Labels
+from tsjepa.evaluation.benchmark_features import Features, Fitted, fit_method, warm_up
 from tsjepa.evaluation.benchmark_methods import Method, find_method, find_methods
 from tsjepa.evaluation.benchmark_suites import load_suite, suite_names
+from tsjepa.finetuning import Tuning
 from tsjepa.heads import fit_linear_head
 
 
@@ -57,6 +63,45 @@ def test_a_digest_names_what_a_method_depends_on() -> None:
     assert find_method("tiny", epochs=7).digest() != base
     assert find_method("random-init", "tiny").digest() != base
     assert base == Method("other", "pretrained", configure("tiny", overrides=["train.seed=9"])).digest()
+
+
+@pytest.mark.parametrize("name", ["tiny", "random-init", "supervised", "a.ckpt", "raw", "majority"])
+def test_the_first_call_of_a_method_is_made_before_the_clock_starts(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config, events = resolve(configure("tiny"), 150), []
+    save_checkpoint(Path("a.ckpt"), build_model(config, 1).eval(), Header(config, None, 1, 150))
+    method = find_method(name, "tiny", epochs=1)
+
+    def noted(method: Method, series: Series, y: Labels, seed: int, device: str) -> Fitted:
+        fitted = fit_method(method, series, y, seed, device)
+
+        def transform(other: Series) -> Features:
+            events.append((method, other.values.shape))
+            return fitted.transform(other)
+
+        return fitted._replace(transform=transform)
+
+    class Clock:
+        @staticmethod
+        def perf_counter() -> float:
+            events.append("clock")
+            return 0.0
+
+    monkeypatch.setattr(benchmark_features, "fit_method", noted)
+    monkeypatch.setattr(benchmark_run, "time", Clock)
+    monkeypatch.setattr(benchmark_features, "SUPERVISED", Tuning(epochs=1, min_steps=1))
+    benchmark_run.measure(benchmark_run.Job("GunPoint", method, 0, device="cpu"))
+    untrained = method._replace(kind="random-init") if name in ("tiny", "supervised") else method
+    assert events[:2] == [(untrained, (4, 1, 150 if method.config else 32)), "clock"]
+
+
+@pytest.mark.parametrize("name", ["default", "random-init", "supervised"])
+def test_a_first_call_leaves_no_random_state_behind(name: str) -> None:
+    before = torch.get_rng_state()
+    warm_up(find_method(name), Series(np.zeros((3, 2, 60), np.float32)), "cpu")
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_suites_are_lists_of_names() -> None:

@@ -30,6 +30,8 @@ Transform = Callable[[Series], Features]
 SUPERVISED = Tuning(min_steps=500)
 # With fewer points aeon's Catch22 divides by zero
 CATCH22_POINTS = 3
+# Of the noise that methods without an encoder read before the clock starts
+WARM_UP_POINTS = 32
 
 
 class Fitted(NamedTuple):
@@ -186,11 +188,31 @@ def fit_aeon(method: Method, series: Series, seed: int) -> Transform:
     return lambda other: np.asarray(minirocket.transform(filled(other, length)))
 
 
-def warm_up(method: Method, n_channels: int) -> None:
-    """Let numba compile before the clock starts: the first use takes half a minute, once on a machine."""
-    if method.kind in ("catch22", "minirocket"):
-        noise = np.random.default_rng(0).normal(size=(4, n_channels, 32)).astype(np.float32)
-        fit_method(method, Series(noise), np.arange(4), 0, "cpu").transform(Series(noise))
+def warm_up(method: Method, series: Series, device: str) -> None:
+    """Let what is slow once in a process pass before the clock starts: imports, compiled loops, the first call.
+
+    Some noise is read by the method, by encoders that would be trained untrained. It is as long as the series for
+    encoders, which may need so many points, and short for others, some of which take seconds for a long series. Nothing
+    that a run computes depends on it, since each run sets its own seeds.
+
+    Parameters
+    ----------
+    method : Method
+    series : Series
+        The training part.
+    device : str
+        As for `fit_method`.
+
+    Examples
+    --------
+    >>> from tsjepa.evaluation.benchmark_methods import find_method
+    >>> warm_up(find_method("raw"), Series(np.zeros((3, 2, 4), np.float32)), "cpu")
+    """
+    if method.kind in ("pretrained", "supervised"):
+        method = method._replace(kind="random-init")
+    length = WARM_UP_POINTS if method.config is None else series.n_timepoints
+    noise = Series(np.random.default_rng(0).normal(size=(4, series.n_channels, length)).astype(np.float32))
+    fit_method(method, noise, np.arange(4), 0, device).transform(noise)
 
 
 def filled(series: Series, n_timepoints: int) -> NDArray[np.float64]:

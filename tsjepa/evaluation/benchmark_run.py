@@ -179,7 +179,7 @@ def measure(job: Job, fit: Fit = fit_method) -> Outcome:
         If data, labels, recipe or checkpoint do not fit.
     """
     known, y_test, partial, data_digest = load_parts(job.data, job.fold, job.data_dir)
-    warm_up(job.method, known.train.n_channels)
+    warm_up(job.method, known.train, job.device)
     started = time.perf_counter()
     fitted = fit(job.method, known.train, known.y, job.seed, job.device)
     trained = time.perf_counter()
