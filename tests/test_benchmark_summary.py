@@ -236,7 +236,7 @@ def test_folds_that_lie_apart_make_no_interval_over_draws_wider() -> None:
     assert np.isnan(interval(found["1"])[1])
     gain = np.std([0.1, 0.15, 0.2], ddof=1)
     assert f"| second | +0.3000 ± {1.96 * gain / np.sqrt(6):.4f} | +0.2500 |" in paired_table(both)
-    assert "seeds, 2 folds and 3 draws of each (one of all labels), stratified" in few_labels_note(both)
+    assert "seeds, 2 folds and 3 draws a fold (one of all labels), stratified" in few_labels_note(both)
     assert "seeds and 3 draws (one of all labels), stratified" in few_labels_note(one)
 
 

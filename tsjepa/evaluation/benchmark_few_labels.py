@@ -22,7 +22,7 @@ def few_labels_note(few: Sequence[FewLabels]) -> str:
     once = draws > 1 and any(LabelBudget.parse(row.labels).n_draws() == 1 for row in few)
     folds = len({row.fold for row in few})
     several = f", {folds} folds" if folds > 1 else ""
-    numbers = counted(draws, "draw") + " of each" * (folds > 1) + " (one of all labels)" * once
+    numbers = counted(draws, "draw") + " a fold" * (folds > 1) + " (one of all labels)" * once
     return (
         f"Means over data sets, seeds{several} and {numbers}, stratified, at least one a class, the same for every "
         "method. In brackets, how many data sets have so many labels of every class and a result of every method."
