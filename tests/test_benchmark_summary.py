@@ -319,7 +319,7 @@ def overlaps(figure: Figure, texts: list[Text]) -> list[tuple[str, str]]:
     return [(a, b) for k, (a, box) in enumerate(seen) for b, other in seen[:k] if box.overlaps(other)]
 
 
-@pytest.mark.parametrize("seconds", [1.0, 1.02, 40.0])
+@pytest.mark.parametrize("seconds", [1.0, 1.02, 4.0, 10.0, 40.0, 1e4, 1e6])
 def test_no_text_of_the_time_figure_is_written_over_another(seconds: float) -> None:
     names = {"default": 1.0, "random-init": seconds, "runs/2026-11-29-sweep/FordA-seed-0/checkpoint.ckpt": seconds}
     rows = [row(f"set{k}", name, 0.5, fit_seconds=fit) for k in range(2) for name, fit in names.items()]

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator
 
 from tsjepa.arrays import counted
 from tsjepa.evaluation.benchmark_few_labels import few_labels_means, interval, shared_draws, sort_labels
@@ -225,10 +225,10 @@ def time_figure(results: Sequence[Result], board: Board) -> Figure:
     axes.set_title(f"{len(board.data)} data set{'s' * (len(board.data) > 1)}")
     axes.margins(x=0.2, y=0.15)
     low, high = axes.get_xlim()
-    if high < 10 * low:  # with no two powers of ten in sight matplotlib names as many numbers as overlap
-        axes.minorticks_off()
-        axes.xaxis.set_major_locator(MaxNLocator(5))
-        axes.xaxis.set_major_formatter("{x:g}")
+    decades = LogLocator(subs=(1, 3) if high < 1000 * low else (1,), numticks=5)
+    axes.minorticks_off()  # with few powers of ten in sight their numbers overlap
+    axes.xaxis.set_major_locator(MaxNLocator(5) if high < 10 * low else decades)
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1.02, 1))  # beside the axes: covers no point
     return figure
