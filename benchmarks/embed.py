@@ -51,9 +51,9 @@ def tsjepa(options):
     full = embed(encoder, X, config.probe)
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     cosines = (full * half).sum(1) / np.linalg.norm(full, axis=1) / np.linalg.norm(half, axis=1)
-    one, batch = X.take(np.arange(1)), X.take(np.arange(min(BATCH["32"], options.series)))
+    one, batch = X.take(np.arange(1)), X.take(np.arange(min(BATCH, options.series)))
     lower = floor(products_of(lambda: embed(encoder, batch, config.probe)))
-    batches = -(-options.series // BATCH["32"])
+    batches = -(-options.series // BATCH)
     constants = {"bf16_cosine": float(cosines.min()), "peak_mb": grown, "threads": torch.get_num_threads()}
 
     def measure():

@@ -184,7 +184,8 @@ def embed(
         typer.Option(help="Where embeddings are computed: in this process, in Ray (RAY_ADDRESS), or in Spark."),
     ] = "local",
     precision: Annotated[
-        EmbedPrecision, typer.Option(help="Precision of matrix products; bf16 is faster where the device has it.")
+        EmbedPrecision,
+        typer.Option(help="Precision of matrix products; bf16 is faster for many series where the device has it."),
     ] = "32",
     device: DeviceOption = "auto",
     data_dir: DataDir = None,

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tsjepa.arrays import as_series
-from tsjepa.embedding import BATCH, Precision, embed, embed_source, n_features, pool, resolve_device
+from tsjepa.embedding import Precision, batch_size, embed, embed_source, n_features, pool, resolve_device
 from tsjepa.encoder import Encoder
 from tsjepa.sections import ProbeConfig
 from tsjepa.tokenizers import ConvStem, LinearPatches
@@ -61,7 +61,7 @@ def test_masked_pooling_equals_pooling_of_what_is_valid():
 
 @pytest.mark.parametrize("precision", get_args(Precision))
 def test_more_than_a_batch_and_one_alone_are_equal(precision):
-    size = BATCH[precision]
+    size = batch_size(precision, 40)
     X, net = noise(2 * size + 3, 1, 40), encoder()
     together = embed(net, as_series(X), ProbeConfig(), precision=precision)
     for case in (0, size - 1, size, 2 * size + 2):

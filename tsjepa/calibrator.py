@@ -10,7 +10,6 @@ from torch.nn import functional as F
 
 from tsjepa.arrays import SeriesSource
 from tsjepa.embedding import (
-    BATCH,
     HELD,
     batch_places,
     batches,
@@ -137,7 +136,7 @@ class Calibrator:
         values, valid = sequences(self.encoder, self.source.take(cases))
         place = places(self.encoder, len(cases), torch.from_numpy(values))
         generator, found = torch.Generator().manual_seed(0), []
-        for index, x, there in batches(self.encoder, values, valid, BATCH["32"]):
+        for index, x, there in batches(self.encoder, values, valid):
             noisy = self.with_noise(x, there, generator)
             found.append(Batch(self.views(x, there), noisy, len(index), batch_places(place, index, len(x))))
         return found

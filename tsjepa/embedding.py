@@ -20,9 +20,11 @@ from tsjepa.sketch import mixed, rounded
 Precision = Literal["32", "bf16"]
 
 # Every batch has this many sequences, the last one filled up: matrix products of another size round differently, and an
-# embedding must not depend on its neighbours. In bfloat16, asked for to embed many series, products are so quick that
-# larger batches gain a quarter; in float32, where they gain a tenth, one series alone would take twice as long.
-BATCH: dict[Precision, int] = {"32": 64, "bf16": 192}
+# embedding must not depend on its neighbours.
+BATCH = 64
+# In bfloat16, asked for to embed many series, products are so quick that larger batches gain a quarter, up to so many
+# points of series; in float32, where they gain a tenth, one series alone would take twice as long
+HALF_BATCH, HALF_POINTS = 192, 2**17
 # Numbers, of series or of their embeddings, that are held at a time where series are read from a source
 HELD = 2**22
 
@@ -77,7 +79,7 @@ def embed(
     rows = np.zeros((len(values), row_width(encoder, probe)), np.float32)
     place = places(encoder, series.n_cases, torch.from_numpy(values))
     with torch.inference_mode(), fast_float32(), half_products(device, precision):
-        for index, x, x_valid in batches(encoder, values, valid, BATCH[precision]):
+        for index, x, x_valid in batches(encoder, values, valid, precision):
             measured = None if x_valid is None else x_valid.to(device)
             own = batch_places(place, index, len(x)).to(device)
             found = embed_sequences(encoder, x.to(device), measured, probe, own)
@@ -190,9 +192,12 @@ def chosen_levels(encoder: Encoder, probe: ProbeConfig) -> list[int]:
 
 
 def batches(
-    encoder: Encoder, values: NDArray[np.float32], valid: NDArray[np.bool_] | None, batch_size: int
+    encoder: Encoder,
+    values: NDArray[np.float32],
+    valid: NDArray[np.bool_] | None,
+    precision: Precision = "32",
 ) -> Iterator[tuple[NDArray[np.int64], Tensor, Tensor | None]]:
-    """Yield indices and batches of so many sequences [B, C, T] of whole patches that are computed alike.
+    """Yield indices and batches of sequences [B, C, T] of whole patches that are computed alike, see `batch_size`.
 
     A sequence ends with the patch of its last measured point, whatever stands behind it, and sequences with a missing
     point are batched apart: how an embedding is computed depends on the sequence alone.
@@ -201,19 +206,30 @@ def batches(
     end = np.full(len(values), n_timepoints) if valid is None else last_valid(valid).max(1)
     length = -(-end // patch) * patch
     for index, size, whole in groups(end, length, valid):
-        inside = min(size, n_timepoints)
-        for start in range(0, len(index), batch_size):
-            chosen = index[start : start + batch_size]
-            x = torch.zeros(batch_size, values.shape[1], size)
+        inside, n = min(size, n_timepoints), batch_size(precision, size)
+        for start in range(0, len(index), n):
+            chosen = index[start : start + n]
+            x = torch.zeros(n, values.shape[1], size)
             x[: len(chosen), :, :inside] = torch.from_numpy(values[chosen, :, :inside])
             if whole:
                 yield chosen, x, None
                 continue
-            measured = torch.ones(batch_size, values.shape[1], size, dtype=torch.bool)
+            measured = torch.ones(n, values.shape[1], size, dtype=torch.bool)
             measured[: len(chosen), :, inside:] = False
             if valid is not None:
                 measured[: len(chosen), :, :inside] = torch.from_numpy(valid[chosen, :, :inside])
             yield chosen, x, measured
+
+
+def batch_size(precision: Precision, n_timepoints: int) -> int:
+    """Return how many sequences of a length are embedded together: nothing but precision and length decides it.
+
+    Examples
+    --------
+    >>> [batch_size("32", 500), batch_size("bf16", 500), batch_size("bf16", 1000), batch_size("bf16", 20_000)]
+    [64, 192, 131, 64]
+    """
+    return BATCH if precision == "32" else max(BATCH, min(HALF_BATCH, HALF_POINTS // n_timepoints))
 
 
 def groups(
@@ -238,9 +254,9 @@ def places(encoder: Encoder, n_cases: int, x: Tensor) -> Tensor:
     return encoder.readout.scales.places(n_cases, x)
 
 
-def batch_places(place: Tensor, index: NDArray[np.int64], batch_size: int) -> Tensor:
+def batch_places(place: Tensor, index: NDArray[np.int64], size: int) -> Tensor:
     """Return those of the sequences of a batch, which is filled up to so many."""
-    return F.pad(place[torch.from_numpy(index)], (0, batch_size - len(index)))
+    return F.pad(place[torch.from_numpy(index)], (0, size - len(index)))
 
 
 def embed_sequences(encoder: Encoder, x: Tensor, valid: Tensor | None, probe: ProbeConfig, place: Tensor) -> Tensor:
