@@ -329,7 +329,7 @@ def _csv(
         strings_can_be_null=True,
         decimal_point=written.decimal,
     )
-    with file.filesystem.open_input_stream(file.key) as stream:
+    with _text(file) as stream:
         parse = csv.ParseOptions(delimiter=written.delimiter)
         # one thread keeps the row's number in pyarrow's errors
         with csv.open_csv(stream, csv.ReadOptions(use_threads=False, block_size=CSV_BLOCK), parse, convert) as reader:
@@ -337,9 +337,14 @@ def _csv(
                 yield batch.rename_columns([name.strip() for name in batch.schema.names])
 
 
+def _text(file: LogFile) -> "pa.NativeFile":
+    # pyarrow knows the end of a name in lower case only
+    return file.filesystem.open_input_stream(file.key, compression="gzip" if file.key.lower().endswith(".gz") else None)
+
+
 def _head(file: LogFile) -> list[str]:
     """Read the whole lines in the first 64 KB of a CSV file, but at least the first one."""
-    with file.filesystem.open_input_stream(file.key) as stream:
+    with _text(file) as stream:
         head = stream.read(HEAD_BYTES)
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise DataError(f"{file.shown} is UTF-16 text: save it as UTF-8")

@@ -54,6 +54,13 @@ def test_lists_are_series(tmp_path: Path) -> None:
     assert {tuple(train.series), tuple(test.series)} == {(0, 2), (1,)}
 
 
+@pytest.mark.parametrize("name", ["a.csv.gz", "A.CSV.GZ"])
+def test_a_compressed_file_is_read_whatever_the_case_of_its_name(tmp_path: Path, name: str) -> None:
+    steady().to_csv(tmp_path / name, index=False, compression="gzip")
+    assert is_log(tmp_path / name)
+    assert load_log(tmp_path / name, windowing=Windowing(50), cache_dir=tmp_path / "cache").n_cases == 4
+
+
 def test_what_is_a_log(tmp_path: Path) -> None:
     table = saved(pd.DataFrame({"t0": [1.0], "t1": [2.0], "label": ["a"]}), tmp_path / "table.csv")
     assert not is_log(table)
