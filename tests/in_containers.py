@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+import torch
 from sktime.datatypes import convert
 
 from tsjepa import TSJEPAEmbedder
@@ -45,6 +46,10 @@ def series_in_cells(values):
     return arrays_in_cells(values).map(pd.Series)
 
 
+def tensors_in_cells(values):
+    return arrays_in_cells(values).map(torch.as_tensor)
+
+
 def polars_of(make):
     def polars_table(values):
         return pytest.importorskip("polars", reason="polars is not installed").from_pandas(make(values))
@@ -73,6 +78,7 @@ WITH_IDS = {
     "pd-multiindex": multiindex,
     "nested_univ": series_in_cells,
     "arrays in cells": arrays_in_cells,
+    "tensors in cells": tensors_in_cells,
     "polars wide log": polars_of(wide_log),
     "polars lazy long log": lambda values: polars_of(long_log)(values).lazy(),
     "polars list columns": polars_lists,

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from in_containers import arrays_in_cells, long_log, series, tables, wide_log
 
 from tsjepa.containers import to_panel
@@ -31,6 +32,10 @@ BAD = {
     "arrays of several channels in cells": (
         pd.DataFrame({"flow": [np.zeros((2, 5)), np.zeros((2, 5))]}),
         r"column 'flow' of X holds series of several channels, and a cell holds one: .* a list with an array",
+    ),
+    "tensors of several channels in cells": (
+        pd.DataFrame({"flow": [torch.zeros(2, 5), torch.zeros(2, 5)]}),
+        r"column 'flow' of X holds series of several channels, and a cell holds one: ",
     ),
     "lists of lists in cells": (
         pd.DataFrame({"flow": [[[1.0, 2.0], [3.0, 4.0]]]}),

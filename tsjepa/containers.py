@@ -19,7 +19,7 @@ from tsjepa.columns import (
     with_index,
     without,
 )
-from tsjepa.kinds import COLUMNS, holds_series, holds_tables, is_one_channel, is_one_of, is_series, is_table
+from tsjepa.kinds import COLUMNS, holds_series, holds_tables, is_one_channel, is_one_of, is_series, is_table, plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,8 +95,8 @@ def to_panel(
     X : pandas, polars or pyarrow table or column, list of tables, array or list of arrays
         - a table with the index (instance, time), a column a channel: sktime's pd-multiindex; levels that are named
           the other way round, as (timestamp, machine), are taken by their names;
-        - a table whose cells are series, a row a case and a column a channel: sktime's nested_univ, list columns; one
-          such column alone is a table, too; Arrow's tensors (n_channels, n_timepoints) are a column a channel;
+        - a table whose cells are series, a row a case and a column a channel: sktime's nested_univ, list columns, cells
+          of torch; one such column alone is a table, too; Arrow's tensors (n_channels, n_timepoints) make several;
         - a log with a time column, one column a channel, and an id column where there is more than one series; the
           index may stand for one of the two, ids that occur once excepted;
         - a long log with columns for id, time, channel and value: also sktime's pd-long;
@@ -280,7 +280,7 @@ def from_cells(frame: "pd.DataFrame") -> Panel:
                 f"column {name!r} of X holds series of several channels, and a cell holds one: make a column of each "
                 "channel, or give a list with an array (n_channels, n_timepoints) for each case."
             )
-    rows = (dict(zip(frame, map(pd.Series, row), strict=True)) for row in frame.itertuples(index=False))
+    rows = (dict(zip(frame, map(pd.Series, map(plain, row)), strict=True)) for row in frame.itertuples(index=False))
     frames = dict(enumerate(map(pd.DataFrame, rows)))
     measured = {case: table for case, table in frames.items() if len(table)}
     if not measured:

@@ -54,7 +54,18 @@ def holds_rows(X: Any) -> bool:
 
 def is_series(cell: Any) -> bool:
     """Return whether a cell of a table is a series."""
-    return isinstance(cell, list | tuple | np.ndarray) or (hasattr(cell, "iloc") and cell.ndim == 1)
+    return isinstance(cell, list | tuple | np.ndarray) or (hasattr(cell, "iloc") and cell.ndim == 1) or is_tensor(cell)
+
+
+def is_tensor(cell: Any) -> bool:
+    """Return whether a cell is an array of another library than numpy and pandas, as torch's tensors are."""
+    known = isinstance(cell, np.ndarray) or hasattr(cell, "iloc")
+    return not known and hasattr(cell, "__array__") and getattr(cell, "ndim", 0) > 0
+
+
+def plain(cell: Any) -> Any:
+    """Return a tensor as an array, everything else as it is."""
+    return np.asarray(cell) if is_tensor(cell) else cell
 
 
 def is_one_channel(cell: Any) -> bool:
