@@ -13,6 +13,7 @@ import numpy as np
 from tsjepa.containers import LABEL, SIDE, split_tensors
 from tsjepa.datasets.dataset import Case, Collection, DataError, Labels, Part
 from tsjepa.datasets.labels import array_labels
+from tsjepa.datasets.log_dialect import delimiters_of
 from tsjepa.datasets.values import as_float32, stack_cases
 
 if TYPE_CHECKING:
@@ -43,8 +44,8 @@ def read_table(path: Path) -> Part:
     ------
     DataError
         If the table has a time column (then its rows are time points, not series), text where a number is
-        needed, no header line, no rows, two columns of one name, a row of a .csv file that was cut short, or channels
-        of different lengths in one row.
+        needed, another separator than commas, no header line, no rows, two columns of one name, a row of a .csv file
+        that was cut short, or channels of different lengths in one row.
 
     Examples
     --------
@@ -136,9 +137,12 @@ def _check_columns(table: "pd.DataFrame", path: Path) -> None:
 
 
 def _check_cells(table: "pd.DataFrame", path: Path) -> None:
-    """Look for what pandas passes over: it renames the second of two columns, and fills up a row that was cut short."""
+    """Look for what pandas passes over: another separator, a second column of one name, a row that was cut short."""
     lines = _cells(path)
     names = next(lines)
+    mark = delimiters_of(names[0])[0]
+    if len(names) == 1 and mark != "," and table.iloc[:, 0].dtype.kind not in "fiub":
+        raise DataError(f"{path} separates its cells by {mark!r}; separate cells by commas, decimals by a point")
     twice = [name for place, name in enumerate(names) if name in names[:place]]
     if twice:
         _check_header(names, path)

@@ -213,6 +213,11 @@ BAD_CSV = {
         "looks like a log: column 'Timestamp' .* each row must be one series; give --window",
     ),
     "text": ("t0,t1\n1,2\n3,high\n", "column 't1', row 2: 'high' is not a number"),
+    "semicolons": (
+        "t0;t1;label\n1;2;a\n3;4;b\n",
+        "pump.csv separates its cells by ';'; separate cells by commas, decimals",
+    ),
+    "tabs": ("t0\tt1\n1\t2\n", "separates its cells by .*t'; separate cells by commas"),
     "index": (",t0,t1\n0,1,2\n", "column 0 .counting from 0. has no name"),
     "no header": ("0.5,0.25,0.5\n1,2,3\n", "starts with a row of values"),
     "no rows": ("t0,t1\n", "has no rows"),
@@ -240,6 +245,11 @@ def test_csv_refuses(tmp_path: Path, case: str) -> None:
 def test_csv_with_times_as_column_names(tmp_path: Path) -> None:
     (tmp_path / "pump.csv").write_text("0.0,0.1,0.2\n5,6,7\n")
     np.testing.assert_array_equal(load(tmp_path / "pump.csv").X_train, [[[5, 6, 7]]])
+
+
+def test_a_single_column_may_have_any_name(tmp_path: Path) -> None:
+    (tmp_path / "pump.csv").write_text('"flow; l/min"\n5\n6\n')
+    np.testing.assert_array_equal(load(tmp_path / "pump.csv").X_train, [[[5]], [[6]]])
 
 
 @pytest.mark.parametrize(
