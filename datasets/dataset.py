@@ -80,9 +80,13 @@ class Part:
         value is not whole, which can only be told from both parts together.
     notes : tuple of str
         Announcements about this file.
+    channels, points : tuple of str
+        Names of the channels, or of the time points, where the file has them; else empty.
     """
 
     X: Collection
     y: Labels | None = None
     numeric: bool = False
     notes: tuple[str, ...] = ()
+    channels: tuple[str, ...] = ()
+    points: tuple[str, ...] = ()

@@ -21,6 +21,7 @@ from tsjepa.datasets.lookup import (
     match_name,
     unknown_name,
 )
+from tsjepa.datasets.part_columns import in_order_of
 from tsjepa.datasets.values import check_values
 
 
@@ -188,6 +189,7 @@ def _assemble(pair: Pair, source: str) -> Dataset:
     train, test = read_pair(pair)
     X_train, X_test = _checked(train, str(pair.train)), None
     if test is not None:
+        test = in_order_of(train, test, f"{pair.train} and {(pair.test or pair.train).name}")
         X_test = _checked(test, str(pair.test or pair.train))
         X_train, X_test = _alike(X_train, X_test, pair)
     labels = encode(train, test)

@@ -66,14 +66,16 @@ def read_table(path: Path) -> Part:
     y = None if label is None else _labels(table[label], f"{path}, column {label}")
     others = [str(name) for name in table.columns if name != label and name not in lists]
     if lists:
-        return Part(_from_lists(table[lists], path), y, notes=_ignored(others, path, "hold no lists"))
+        notes = _ignored(others, path, "hold no lists")
+        return Part(_from_lists(table[lists], path), y, notes=notes, channels=tuple(lists))
     aside = [name for name in others if name.strip().lower() in SIDE]
     others = [name for name in others if name not in aside]
     if not others:
         raise DataError(f"{path} has no column of values; give one column a time point, or list columns")
     _check_header(others, path)
     note = f"{path.name}: each row is one series of {len(others)} time points, '{others[0]}' to '{others[-1]}'"
-    return Part(_from_columns(table[others], path), y, notes=(note, *_ignored(aside, path, "are no time points")))
+    notes = (note, *_ignored(aside, path, "are no time points"))
+    return Part(_from_columns(table[others], path), y, notes=notes, points=tuple(others))
 
 
 def _open(path: Path) -> "pd.DataFrame":
@@ -109,7 +111,7 @@ def _open(path: Path) -> "pd.DataFrame":
         table = split_tensors(table, kinds)
     except ValueError as error:
         raise DataError(f"{path}: {str(error).removesuffix('.')}") from error
-    table.columns = [str(name) for name in table.columns]
+    table.columns = [str(name).strip() for name in table.columns]
     if len(table) == 0:
         raise DataError(f"{path} has no rows; give at least one series")
     if not table.columns.is_unique:

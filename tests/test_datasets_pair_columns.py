@@ -1,0 +1,93 @@
+"""Columns of a test table are those of the training table by their names, in whatever order they stand."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tsjepa.datasets import DataError, load
+
+VALUES = [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]
+
+
+def pair(folder: Path, suffix: str, train: list[str], test: list[str]) -> str:
+    """Write a pair of tables with one number in each column of the training part, and return its name."""
+    for part, names in (("TRAIN", train), ("TEST", test)):
+        table = pd.DataFrame([[float(place) for place in range(len(names))]] * 2, columns=names)
+        table.insert(0 if part == "TEST" else len(names), "label", ["a", "b"])
+        path = folder / f"p_{part}{suffix}"
+        _ = table.to_csv(path, index=False) if suffix == ".csv" else table.to_parquet(path, index=False)
+    return str(folder / f"p_TRAIN{suffix}")
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+@pytest.mark.parametrize("names", [["t0", "t1", "t2"], ["low", "mid", "high"], ["0.0 s", "0.1 s", "0.2 s"]])
+def test_time_points_in_another_order_are_put_into_that_of_training(
+    tmp_path: Path, suffix: str, names: list[str]
+) -> None:
+    data = load(pair(tmp_path, suffix, names, [names[2], names[0], names[1]]))
+    assert isinstance(data.X_test, np.ndarray)
+    assert data.X_test.tolist() == [[[1, 2, 0]]] * 2
+    assert "time points of the test part were put into the order of the training part, by their names" in data.notes
+
+
+@pytest.mark.parametrize("ragged", [False, True])
+def test_channels_in_another_order_are_put_into_that_of_training(tmp_path: Path, ragged: bool) -> None:
+    flow, temp = [[1.0, 2.0], [3.0] if ragged else [3.0, 4.0]], [[8.0, 8.0], [9.0] if ragged else [9.0, 9.0]]
+    pd.DataFrame({"flow": flow, "temp": temp, "label": ["a", "b"]}).to_parquet(tmp_path / "p_TRAIN.parquet")
+    pd.DataFrame({"temp": temp, "label": ["a", "b"], "flow": flow}).to_parquet(tmp_path / "p_TEST.parquet")
+    data = load(tmp_path / "p_TRAIN.parquet")
+    assert data.X_test is not None
+    for found, expected in zip(data.X_test, data.X_train, strict=True):
+        np.testing.assert_array_equal(found, expected)
+    assert "channels of the test part were put into the order of the training part, by their names" in data.notes
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        (["t0", "t1", "t2"], ["0", "1", "2"]),
+        (["t0", "t1", "t2"], ["u0", "u1", "u2"]),
+        (["t0", "t1", "t2"], [" t0", " t1", " t2"]),
+        (["t0", "t1", "t2"], ["t0", "t1"]),
+        (["t0", "t1", "t2"], ["t1", "t2", "t3"]),
+        (["low", "mid", "high"], ["1", "2", "3"]),
+        (["1", "2", "3"], ["low", "mid", "high"]),
+        (["-0.1", "0.0", "0.1"], ["0.0", "0.1", "0.2"]),
+        (["w4000.5", "w3998.5", "w3996.5"], ["w4000.1", "w3998.1", "w3996.1"]),
+        (["5.0", "6.5", "7.0"], ["4.5", "6.0", "9.25"]),
+    ],
+)
+def test_names_that_only_count_leave_columns_as_they_are(tmp_path: Path, train: list[str], test: list[str]) -> None:
+    data = load(pair(tmp_path, ".csv", train, test))
+    assert data.X_test is not None
+    assert [case.tolist() for case in data.X_test] == [[list(range(len(test)))]] * 2
+    assert not any("were put into the order" in note for note in data.notes)
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "others"),
+    [
+        (["low", "mid", "high"], ["low", "mid", "top"], "'high', 'top'"),
+        (["low", "mid", "high"], ["low", "mid"], "'high'"),
+        (["t0", "t1", "t2"], ["t3", "t1", "t0"], "'t2', 't3'"),
+        (["t0", "t1", "t2"], ["t0", "t1", "t2", "mean"], "'mean'"),
+        (["t0", "t1"], ["u1", "u0"], "'t0', 't1', 'u1', 'u0'"),
+    ],
+)
+def test_other_names_are_refused(tmp_path: Path, train: list[str], test: list[str], others: str) -> None:
+    words = (
+        f"p_TRAIN.csv and p_TEST.csv have time points of different names: only one of the two has {others}; give both"
+    )
+    with pytest.raises(DataError, match=words):
+        load(pair(tmp_path, ".csv", train, test))
+
+
+def test_a_test_part_of_another_quantity_is_refused(tmp_path: Path) -> None:
+    pd.DataFrame({"flow": VALUES}).to_parquet(tmp_path / "p_TRAIN.parquet")
+    pd.DataFrame({"temp": VALUES}).to_parquet(tmp_path / "p_TEST.parquet")
+    with pytest.raises(DataError, match="have channels of different names: only one of the two has 'flow', 'temp'"):
+        load(tmp_path / "p_TRAIN.parquet")
+    pd.DataFrame({f"t{place}": [0.0, 1.0] for place in range(3)}).to_parquet(tmp_path / "p_TEST.parquet")
+    assert load(tmp_path / "p_TRAIN.parquet").X_test is not None
