@@ -15,7 +15,17 @@ from tsjepa.cli.render import phase_bar
 from tsjepa.config import parse_config
 from tsjepa.datasets import DataError
 from tsjepa.datasets.log_files import kind_of, log_identity
-from tsjepa.datasets.logs import Columns, LogWindows, Windowing, as_held, column_names, is_log, load_log, split_by_group
+from tsjepa.datasets.logs import (
+    Columns,
+    LogWindows,
+    Windowing,
+    as_held,
+    column_names,
+    is_log,
+    load_log,
+    part_beside,
+    split_by_group,
+)
 from tsjepa.sections import LogConfig
 
 # Share of the groups of --group that becomes the test part
@@ -105,9 +115,12 @@ def holds_run(path: Path) -> bool:
 
 
 def read_log(name: str, log: LogConfig, cache_dir: Path | None, seed: int) -> LogParts:
-    """Read a log, and its test part: a second log, or whole groups of the first."""
+    """Read a log, and its test part: a second log, whole groups of the first, or for lists the file beside."""
     if log.test is not None and log.group is not None:
         raise Failure("--test and --group both name the test part: give one of them.", USAGE)
+    if log.test is None and log.group is None and not log.time and (beside := part_beside(name)) is not None:
+        say(f"note: test part: {beside}.")
+        log = log.model_copy(update={"test": beside})
     train = open_log(name, Columns(log.id, log.time, log.channels, log.label, log.group), log, cache_dir)
     found = train.columns
     # an empty name says that there is no such column, which is not to be guessed again

@@ -88,7 +88,7 @@ def looks_like_log(schema: "pa.Schema") -> bool:
     >>> looks_like_log(pa.schema({"t0": pa.float32(), "label": pa.string()}))
     False
     """
-    return bool(_lists(schema)) or time_by_name(schema) is not None
+    return bool(list_columns(schema)) or time_by_name(schema) is not None
 
 
 def make_layout(schemas: Schemas, columns: Columns) -> Layout:
@@ -114,7 +114,7 @@ def make_layout(schemas: Schemas, columns: Columns) -> Layout:
     """
     _check_named(schemas, columns)
     first = schemas[0][1]
-    lists = [name for name in _lists(first) if columns.channels is None or name in columns.channels]
+    lists = [name for name in list_columns(first) if columns.channels is None or name in columns.channels]
     if lists and columns.time is None:
         return _list_layout(schemas, columns, lists)
     rows = Sample(schemas)
@@ -223,7 +223,15 @@ def _check_everywhere(schemas: Schemas, names: Sequence[str], asked: Columns) ->
         raise DataError(f"{file.shown} has no column '{name}'{other}; {advice}")
 
 
-def _lists(schema: "pa.Schema") -> list[str]:
+def list_columns(schema: "pa.Schema") -> list[str]:
+    """Return the columns whose cells are lists.
+
+    Examples
+    --------
+    >>> import pyarrow as pa
+    >>> list_columns(pa.schema({"id": pa.int64(), "flow": pa.list_(pa.float32())}))
+    ['flow']
+    """
     import pyarrow as pa
 
     kinds = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from tsjepa.datasets.archives import bundled_folder
 from tsjepa.datasets.dataset import DataError, Part
-from tsjepa.datasets.files import folder_pair, looks_like_path
+from tsjepa.datasets.files import SUFFIXES, find_path, folder_pair, looks_like_path
 from tsjepa.datasets.home import cache_folder, user_path
 from tsjepa.datasets.labels import Encoded, encode
 from tsjepa.datasets.log_cache import RowStore, locked, rows_of
-from tsjepa.datasets.log_columns import Layout, looks_like_log, make_layout
+from tsjepa.datasets.log_columns import Layout, list_columns, looks_like_log, make_layout
 from tsjepa.datasets.log_files import LogFile, find_files, has_wildcard, is_address, kind_of, source_name, stem
 from tsjepa.datasets.log_place import Progress
 from tsjepa.datasets.log_reading import Piece, pieces, read_schema, with_schema
@@ -79,6 +79,25 @@ def is_log(source: str | os.PathLike[str]) -> bool:
         return False
     schema = read_schema(find_files(text)[0][0])
     return schema is not None and looks_like_log(schema)
+
+
+def part_beside(source: str) -> str | None:
+    """Return the file ``<name>_TEST`` beside a file ``<name>_TRAIN`` of one series a row in lists, else None.
+
+    Raises
+    ------
+    DataError
+        If the training file cannot be read.
+
+    Examples
+    --------
+    >>> part_beside("no_folder/pump_TRAIN.parquet") is None
+    True
+    """
+    path = user_path(source)
+    test = find_path(path).test if path.suffix.lower() in SUFFIXES and path.is_file() else None
+    schema = None if test is None else read_schema(find_files(source)[0][0])
+    return None if schema is None or not list_columns(schema) else str(test)
 
 
 def column_names(source: str | os.PathLike[str]) -> tuple[str, ...]:

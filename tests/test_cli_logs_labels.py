@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
-from pumps import CKPT, TRAINING, check_joined_back, done, make_log, read, refused
+from pumps import CHANNELS, CKPT, TRAINING, check_joined_back, done, make_log, read, refused
 
 from tsjepa.checkpoint import load_checkpoint
 from tsjepa.embedding import embed_source, n_features
@@ -138,3 +139,25 @@ def test_a_labelled_log_without_a_test_part_is_refused(command: tuple[str, ...])
     assert "--test FILE" in sentence
     assert "--group COLUMN" in sentence
     assert not Path("runs").exists()
+
+
+def write_lists(name: str, columns: list[str], log: pd.DataFrame) -> str:
+    lists = {
+        "unit": ("unit", "first"),
+        "label": ("state", "first"),
+        **{channel: (channel, list) for channel in CHANNELS},
+    }
+    log.fillna(0.0).groupby("unit").agg(**lists)[columns].to_parquet(name, index=False)
+    return name
+
+
+def test_the_test_part_of_series_in_lists_is_found_by_name() -> None:
+    train = write_lists("l_TRAIN.parquet", [*CHANNELS, "label"], make_log())
+    assert "--test FILE" in refused(2, *TRAINING, "--data", train, "--out", "own")
+    test = write_lists("l_TEST.parquet", ["label", *reversed(CHANNELS)], make_log(1, (90, 70, 85, 66)))
+    found, said = done(*TRAINING, "--data", train, "--out", "own")
+    assert f"test part: {test}" in said
+    named, _ = done(*TRAINING, "--data", train, "--test", test, "--out", "other")
+    assert found["accuracy"] == named["accuracy"]
+    assert done("probe", "own/checkpoint.ckpt")[0]["n_test"] == 4
+    assert done("probe", "own/checkpoint.ckpt", "--data", train)[0]["n_test"] == 4
