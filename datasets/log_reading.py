@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from tsjepa.datasets.dataset import DataError
-from tsjepa.datasets.log_dialect import Dialect, cells_in, decimal_of, delimiter_of, line_of_names, names_of
+from tsjepa.datasets.log_dialect import BLANKS, Dialect, cells_in, decimal_of, delimiter_of, line_of_names, names_of
 from tsjepa.datasets.log_files import LogFile, first_line
 
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 PIECE_ROWS = 1 << 20
 CSV_BLOCK = 1 << 22
 HEAD_BYTES = 1 << 16
+# what Spark and Hive call the folder of rows without a value
+NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 # how each message of an Arrow stream begins
 STREAM = b"\xff\xff\xff\xff"
 
@@ -57,6 +59,8 @@ def reading(file: LogFile, part: str = "") -> Iterator[None]:
     except UnicodeDecodeError:  # of the names of columns, which are decoded when they are asked for
         raise DataError(f"{file.shown} is not UTF-8 text: save it as UTF-8") from None
     except (OSError, pa.ArrowException, ValueError) as error:
+        if "invalid UTF8" in str(error):
+            raise DataError(f"{file.shown} is not UTF-8 text: save it as UTF-8") from None
         raise DataError(f"{file.shown}{part} cannot be read ({first_line(error)}); copy or export it again") from error
 
 
@@ -110,7 +114,8 @@ def _with_folders(schema: "pa.Schema", partition: tuple[tuple[str, str], ...]) -
     import pyarrow as pa
 
     for name, value in partition:
-        schema = schema.append(pa.field(name, pa.int64() if value.lstrip("-").isdecimal() else pa.string()))
+        whole = value == NO_VALUE or value.lstrip("-").isdecimal()
+        schema = schema.append(pa.field(name, pa.int64() if whole else pa.string()))
     return schema
 
 
@@ -226,7 +231,9 @@ def batches(piece: Piece, names: list[str], types: "dict[str, pa.DataType]", row
             _check_repeated(batch.column(name), file, name, value)
         for name, value in file.partition:
             if name in names:
-                batch = batch.append_column(name, pa.repeat(pa.scalar(value), batch.num_rows))
+                batch = batch.append_column(
+                    name, pa.repeat(pa.scalar(None if value == NO_VALUE else value, pa.string()), batch.num_rows)
+                )
         yield batch
 
 
@@ -326,6 +333,7 @@ def _csv(
     convert = csv.ConvertOptions(
         include_columns=None if names is None else [own.get(name, name) for name in names],
         column_types={own.get(name, name): kind for name, kind in (types or {}).items()},
+        null_values=[*csv.ConvertOptions().null_values, *BLANKS],
         strings_can_be_null=True,
         decimal_point=written.decimal,
     )

@@ -221,6 +221,24 @@ def test_windows_in_a_cache_that_were_cut_short(tmp_path: Path, name: str, size:
         used(load_log(path, windowing=Windowing(5, 1), cache_dir=tmp_path / "cache"))
 
 
+def test_a_folder_without_a_value_is_no_machine(tmp_path: Path) -> None:
+    for machine in ("1", "__HIVE_DEFAULT_PARTITION__"):
+        folder = tmp_path / f"log/machine={machine}"
+        folder.mkdir(parents=True)
+        pq.write_table(pa.table({"time": np.arange(8), "x": np.arange(8.0)}), folder / "a.parquet")
+    assert refused(tmp_path / "log").startswith(
+        f"{tmp_path}/log/machine=__HIVE_DEFAULT_PARTITION__/a.parquet, row 1: column 'machine' is empty; fill it"
+    )
+
+
+@pytest.mark.parametrize("text", ["näm,time,x\na,0,1.5\na,1,2.5\n", "unit,time,x\na,0,1.5\nä,1,2.5\n"])
+def test_latin_1_is_told_wherever_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setattr("tsjepa.datasets.log_reading.CSV_BLOCK", 20)
+    path = tmp_path / "log.csv"
+    path.write_bytes(text.encode("latin-1"))
+    assert refused(path) == f"{path} is not UTF-8 text: save it as UTF-8"
+
+
 def used(windows: LogWindows) -> None:
     """Read all that is known of windows."""
     windows.take(windows.measured())

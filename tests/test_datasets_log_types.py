@@ -81,3 +81,11 @@ def test_numbers_with_a_comma_are_numbers_in_csv_alone(tmp_path: Path, suffix: s
     table = pa.table({"flow": ["1,5", "2,5", "x"]})
     {"csv": write_csv, "parquet": pq.write_table}[suffix](table, str(log))
     assert mostly_numbers(find_files(log)[0][0], "flow") is expected
+
+
+def test_a_cell_of_blanks_is_missing(tmp_path: Path) -> None:
+    rows = "".join(f"a,{at},{'   ' if at == 2 else at},{' ' * (at % 2)}{at}.5\n" for at in range(ROWS))
+    (tmp_path / "log.csv").write_text("machine,time,flow,volt\n" + rows)
+    found = logged(tmp_path / "log.csv")
+    assert found.channels == ("flow", "volt")
+    assert np.flatnonzero(np.isnan(found.take(np.array([0])).with_nan()[0, 0])).tolist() == [2]
