@@ -145,16 +145,13 @@ def rows_of(
     DataError
         If rows cannot be read or written.
     """
-    root = needed_cache_folder("--cache-dir") / "logs" if cache_dir is None else user_path(cache_dir)
-    columns = layout.columns
-    settings = [columns.id, columns.time, columns.channels, columns.label, columns.group]
-    asked = digest([FORMAT, layout.form, layout.time, layout.id_by, *settings, [str(_place(file)) for file in files]])
+    root, asked = log_root(cache_dir), _asked(layout, files)
     state = digest([[file.size, file.mtime] for file in files])
     folder, partial = root / f"{name}-{asked}-{state}", root / f"{name}-{asked}.partial"
-    if (store := open_store(folder)) is not None:
+    if (store := _open_of(layout, folder)) is not None:
         return store
     with locked(root / f"{name}-{asked}.lock", announce):
-        if (store := open_store(folder)) is not None:  # another process has just built it
+        if (store := _open_of(layout, folder)) is not None:  # another process has just built it
             return store
         names = file_ids(files, name) if layout.id_by == "file" else {file.shown: name for file in files}
         plan, summary, offsets = build_rows(layout, pieces, names, partial, progress, announce)
@@ -169,7 +166,38 @@ def rows_of(
     return store
 
 
-def _place(file: LogFile) -> str:
+def log_root(cache_dir: str | os.PathLike[str] | None) -> Path:
+    """Return the folder of all logs' caches."""
+    return needed_cache_folder("--cache-dir") / "logs" if cache_dir is None else user_path(cache_dir)
+
+
+def _asked(layout: Layout, files: list[LogFile]) -> str:
+    columns = layout.columns
+    settings = [columns.id, columns.time, columns.channels, columns.label, columns.group]
+    return digest([FORMAT, layout.form, layout.time, layout.id_by, *settings, [place(file) for file in files]])
+
+
+def drop_partial(layout: Layout, files: list[LogFile], name: str, cache_dir: str | os.PathLike[str] | None) -> None:
+    """Throw away what was begun of a log that is read otherwise after all."""
+    shutil.rmtree(log_root(cache_dir) / f"{name}-{_asked(layout, files)}.partial", ignore_errors=True)
+
+
+def _open_of(layout: Layout, folder: Path) -> RowStore | None:
+    """Open a finished folder of rows whose keys are what they are read as now: 01 was once kept as 1."""
+    store = open_store(folder)
+    if store is None or [store.series().schema.field(name).type for name in ("id", "group")] != _key_types(layout):
+        return None
+    return store
+
+
+def _key_types(layout: Layout) -> "list[pa.DataType]":
+    import pyarrow as pa
+
+    return [pa.int64() if number else pa.string() for number in (layout.id_is_number, layout.group_is_number)]
+
+
+def place(file: LogFile) -> str:
+    """Return where a file lies, wherever it was named from."""
     return file.shown if "://" in file.shown else str(Path(file.key).resolve())
 
 
@@ -259,9 +287,8 @@ def _finish(
     with writing(folder):
         for name, field in fields.items():
             os.truncate(folder / name, total * field.bytes)
-    ids = pa.array(plan.ids, pa.int64() if layout.id_is_number else pa.string())
-    groups = pa.array(plan.groups, pa.int64() if layout.group_is_number else pa.string())
-    write_series(folder, ids, groups, np.diff(offsets), steps)
+    kind, kind_of_group = _key_types(layout)
+    write_series(folder, pa.array(plan.ids, kind), pa.array(plan.groups, kind_of_group), np.diff(offsets), steps)
     notes = _notes(plan, summary, total, lost)
     time = TimeKind(*layout.time)
     assert fields["time"].dtype == time_dtype(time)

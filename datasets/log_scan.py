@@ -99,6 +99,12 @@ def stamp(piece: Piece) -> str:
     return f"{piece.file.size}-{piece.file.mtime}-{piece.first_row}-{len(piece.parts)}-{piece.file.shown}"
 
 
+def _stamp(layout: Layout, piece: Piece) -> str:
+    """Tell also what keys, labels and times were read as: 01 as text is another id than as a number."""
+    kinds = (layout.id_is_number, layout.group_is_number, layout.label_is_number)
+    return f"{stamp(piece)}-{''.join(str(int(kind)) for kind in kinds)}-{layout.time.kind}"
+
+
 def scan_pieces(
     layout: Layout, pieces: list[Piece], names: dict[str, str], folder: Path
 ) -> Iterator[tuple[Piece, Scan]]:
@@ -125,7 +131,7 @@ def scan_pieces(
     for number, piece in enumerate(pieces):
         path = folder / f"{number:06d}.json"
         kept = read_json(path)
-        if kept is None or kept["stamp"] != stamp(piece):
+        if kept is None or kept["stamp"] != _stamp(layout, piece):
             kept = _scan(layout, piece, names[piece.file.shown])._asdict()
             write_json(path, kept)
         yield piece, Scan(**kept)
@@ -189,7 +195,7 @@ def _scan(layout: Layout, piece: Piece, name: str) -> Scan:
         list(channels.codes),
         float(np.median(found)) if len(found) else None,
         scattered,
-        stamp(piece),
+        _stamp(layout, piece),
     )
 
 

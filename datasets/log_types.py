@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from tsjepa.datasets.dataset import DataError
 from tsjepa.datasets.log_files import LogFile
-from tsjepa.datasets.log_reading import first_cells
+from tsjepa.datasets.log_reading import PIECE_ROWS, batches, first_cells, pieces
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 Schemas = Sequence[tuple[LogFile, "pa.Schema"]]
 UNITS = ("s", "ms", "us", "ns")
+# a number that would lose a zero: 01 and 1 are two machines
+PADDED = r"^\s*[-+]?0\d"
 
 
 class TimeKind(NamedTuple):
@@ -39,6 +41,35 @@ def mostly_numbers(file: LogFile, name: str) -> bool:
     point = "[.,]" if file.kind == "csv" else r"\."
     number = re.compile(rf"\s*[-+]?(\d+{point}?\d*|{point}\d+)([eE][-+]?\d+)?\s*")
     return 2 * sum(bool(number.fullmatch(value)) for value in values) > len(values)
+
+
+def odd_text(column: "pa.Array", pattern: str, fitting: bool = False) -> str | None:
+    """Return a text that a pattern does not fit, or else one that it does, None where there is none.
+
+    Examples
+    --------
+    >>> import pyarrow as pa
+    >>> odd_text(pa.array(["1", None, "b"]), "^[0-9]"), odd_text(pa.array(["1", "b"]), "^[0-9]", fitting=True)
+    ('b', '1')
+    """
+    import pyarrow.compute as pc
+
+    texts = column.unique().drop_null()
+    found = pc.match_substring_regex(texts, pattern)
+    left = texts.filter(found if fitting else pc.invert(found))
+    return left[0].as_py() if len(left) else None
+
+
+def has_padded(column: "pa.Array") -> str | None:
+    """Return a text that begins with a zero which a number would lose, such as 007.
+
+    Examples
+    --------
+    >>> import pyarrow as pa
+    >>> has_padded(pa.array(["7", "0", "0.5", "007"])), has_padded(pa.array([7]))
+    ('007', None)
+    """
+    return odd_text(column, PADDED, fitting=True) if is_text(column.type) else None
 
 
 def inner(kind: "pa.DataType") -> "pa.DataType":
@@ -124,7 +155,8 @@ def without_folders(file: LogFile, schema: "pa.Schema") -> "pa.Schema":
 def is_number_key(schemas: Schemas, name: str | None, option: str) -> bool:
     """Tell whether an id or a group is a whole number in all files.
 
-    What looks like a number in a CSV file or in the name of a folder is text where another file has text.
+    What looks like a number in a CSV file or in the name of a folder is text where another file has text, or where one
+    begins with a zero.
     """
     if name is None:
         return False
@@ -141,7 +173,19 @@ def is_number_key(schemas: Schemas, name: str | None, option: str) -> bool:
             f"column '{name}' is {texts[0][1]} in {texts[0][0].shown} and {typed[0][1]} in {typed[0][0].shown}; write "
             "one type in all files"
         )
-    return not texts
+    return not texts and not any(_is_padded(file, name) for file, _ in schemas)
+
+
+def _is_padded(file: LogFile, name: str) -> bool:
+    """Tell a folder, or the first block of a CSV file, that has a number which begins with a zero."""
+    import pyarrow as pa
+
+    if name in dict(file.partition):
+        return has_padded(pa.array([dict(file.partition)[name]])) is not None
+    if file.kind != "csv":
+        return False
+    blocks = batches(pieces(file)[0][0], [name], {name: pa.string()}, PIECE_ROWS)
+    return has_padded(next(blocks).column(name)) is not None
 
 
 def _are_words(kind: "pa.DataType") -> bool:

@@ -1,6 +1,5 @@
 """Record batches of a log as checked arrays: ids, int64 or float64 times, float32 values."""
 
-import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -8,17 +7,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsjepa.datasets.dataset import DataError
+from tsjepa.datasets.log_cells import BadCell, cast
 from tsjepa.datasets.log_columns import Layout
-from tsjepa.datasets.log_dialect import WITH_COMMA
 from tsjepa.datasets.log_files import LogFile
 from tsjepa.datasets.log_reading import Piece, batches, dialect, read_schema
-from tsjepa.datasets.log_types import is_day, is_number
+from tsjepa.datasets.log_types import has_padded, is_day, is_number, odd_text
 from tsjepa.datasets.values import TOO_LARGE
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 BATCH_BYTES = 1 << 24
+# how a CSV file may write a whole number
+INTEGER = r"^\s*([-+]?\d+|0[xX][0-9a-fA-F]+)\s*$"
 
 
 class Rows(NamedTuple):
@@ -63,6 +64,8 @@ def read_rows(layout: Layout, piece: Piece, with_values: bool) -> Iterator[Rows]
         If something cannot be read, an id or a time is missing, or an entry has a wrong type, naming file,
         column and row.
     """
+    import pyarrow as pa
+
     columns = layout.columns
     width = len(columns.channels or "v") if with_values else 4
     names = [columns.id, columns.time, columns.group, columns.label, layout.channel or None]
@@ -71,11 +74,18 @@ def read_rows(layout: Layout, piece: Piece, with_values: bool) -> Iterator[Rows]
     wanted = [name for name in dict.fromkeys(names) if name is not None] or list(columns.channels or ())[:1]
     rows = min(max(BATCH_BYTES // (4 * width), 1 << 12), 1 << 18)
     convert = _list_rows if layout.form == "lists" else _point_rows
-    first = piece.first_row + 1
+    first, types = piece.first_row + 1, csv_types(layout, piece.file)
+    # the first pass sees keys as they are written: as a number, 01 would be 1
+    keys = [] if with_values else [name for name in _number_keys(layout) if name in types]
+    read_as = types | dict.fromkeys(keys, pa.string())
     try:
-        for batch in batches(piece, wanted, csv_types(layout, piece.file), rows if layout.form != "lists" else 1 << 10):
+        for batch in batches(piece, wanted, read_as, rows if layout.form != "lists" else 1 << 10):
+            for name in keys:
+                batch = _with_number_key(batch, name, types[name], piece.file, first)
             yield convert(layout, piece, batch, first, with_values)
             first += batch.num_rows
+    except BadCell:
+        raise
     except DataError as error:
         if piece.file.kind == "csv" and error.__cause__ is not None:
             _explain(layout, piece, wanted)
@@ -100,6 +110,30 @@ def csv_types(layout: Layout, file: LogFile) -> "dict[str, pa.DataType]":
     types |= {name: pa.bool_() for name in columns.channels or () if held.get(name) == pa.bool_()}
     types[layout.channel] = pa.string()
     return {name: kind for name, kind in types.items() if name}
+
+
+def _number_keys(layout: Layout) -> list[str]:
+    keys = ((layout.columns.id, layout.id_is_number), (layout.columns.group, layout.group_is_number))
+    return [name for name, is_number_key in keys if name is not None and is_number_key]
+
+
+def _with_number_key(
+    batch: "pa.RecordBatch", name: str, kind: "pa.DataType", file: LogFile, first: int
+) -> "pa.RecordBatch":
+    """Bring an id or a group that was read as text to the type of its numbers, unless one begins with a zero."""
+    import pyarrow as pa
+
+    at = batch.schema.get_field_index(name)
+    column = batch.column(at)
+    padded = has_padded(column)
+    if padded:
+        problem = f"{file.shown}: column '{name}' holds {padded!r}, which as a number loses its zero; write it as text"
+        raise BadCell(problem, file, name, is_text=True)
+    if pa.types.is_string(column.type):
+        column = _from_text(column, kind, dialect(file).decimal == ",", file, name, first)
+        if odd_text(column, "[eE]", fitting=True):  # 1e3 is read only as a number with a point
+            column = cast(column, kind, file, name, first)
+    return batch.set_column(at, name, column)
 
 
 def _explain(layout: Layout, piece: Piece, names: list[str]) -> None:
@@ -131,7 +165,7 @@ def _from_text(
     if kind is None or not (pa.types.is_string(column.type) and is_number(kind)):
         return column
     if pa.types.is_boolean(kind):
-        return _cast(column, kind, file, name, first)
+        return cast(column, kind, file, name, first)
     column = pc.utf8_trim_whitespace(column)
     if with_comma:
         column = pc.replace_substring_regex(column, r"^([-+]?\d*),(\d+([eE][-+]?\d+)?)$", r"\1.\2")
@@ -166,7 +200,7 @@ def key(batch: "pa.RecordBatch", name: str | None, number: bool, file: LogFile, 
 
     if name is None:
         return None
-    column = _cast(batch.column(name), pa.int64() if number else pa.string(), file, name, first)
+    column = cast(batch.column(name), pa.int64() if number else pa.string(), file, name, first)
     if column.null_count:
         row = first + int(np.argmax(column.is_null().to_numpy(zero_copy_only=False)))
         raise DataError(f"{file.shown}, row {row}: column '{name}' is empty; fill it or drop the row")
@@ -179,9 +213,8 @@ def _identity(layout: Layout, batch: "pa.RecordBatch", file: LogFile, first: int
     except DataError as error:
         if not layout.id_is_guessed:
             raise
-        raise DataError(f"{error}; this column was guessed to be the id: name another by --id, or add --id ''") from (
-            error.__cause__
-        )
+        error.args = (f"{error}; this column was guessed to be the id: name another by --id, or add --id ''",)
+        raise
 
 
 def _label(layout: Layout, batch: "pa.RecordBatch", file: LogFile, first: int) -> "pa.Array | None":
@@ -190,7 +223,13 @@ def _label(layout: Layout, batch: "pa.RecordBatch", file: LogFile, first: int) -
     name = layout.columns.label
     if name is None:
         return None
-    return _cast(batch.column(name), pa.float64() if layout.label_is_number else pa.string(), file, name, first)
+    column = cast(batch.column(name), pa.float64() if layout.label_is_number else pa.string(), file, name, first)
+    kind = (read_schema(file) or batch.schema).field(name).type if file.kind == "csv" else column.type
+    if not layout.label_is_number and (pa.types.is_integer(kind) or pa.types.is_null(kind)):
+        other = odd_text(column, INTEGER)
+        if other is not None:  # classes by the first block, maybe numbers with a point by the whole of the file
+            raise BadCell(f"{file.shown}: column '{name}' holds {other!r} among whole numbers", file, name)
+    return column
 
 
 def _times(layout: Layout, column: "pa.Array", file: LogFile, first: int) -> NDArray[Any]:
@@ -199,9 +238,9 @@ def _times(layout: Layout, column: "pa.Array", file: LogFile, first: int) -> NDA
 
     name, kind = str(layout.columns.time), layout.time
     if kind.kind == "timestamp":
-        column = _cast(column, pa.timestamp(kind.unit, "UTC" if kind.zoned else None), file, name, first)
+        column = cast(column, pa.timestamp(kind.unit, "UTC" if kind.zoned else None), file, name, first)
     else:
-        column = _cast(column, pa.int64() if kind.kind == "integer" else pa.float64(), file, name, first)
+        column = cast(column, pa.int64() if kind.kind == "integer" else pa.float64(), file, name, first)
     missing = column.is_null(nan_is_null=True).to_numpy(zero_copy_only=False)
     if missing.any():
         row = first + int(missing.argmax())
@@ -211,53 +250,6 @@ def _times(layout: Layout, column: "pa.Array", file: LogFile, first: int) -> NDA
         row = first + int(np.isinf(found).argmax())
         raise DataError(f"{file.shown}, row {row}: column '{name}' has an infinite time; mend it or drop the row")
     return found
-
-
-def _cast(column: "pa.Array", kind: "pa.DataType", file: LogFile, name: str, first: int) -> "pa.Array":
-    """Convert a column, naming the first row that cannot be."""
-    import pyarrow as pa
-
-    if column.type == kind:
-        return column
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
-    # whole ones keep their digits
-    if pa.types.is_decimal(column.type) and column.type.scale and not pa.types.is_integer(kind):
-        column = column.cast(pa.float64())
-    try:
-        return column.cast(kind)
-    except pa.ArrowException as error:
-        row = next(row for row in range(len(column)) if not _casts(column.slice(row, 1), kind))
-        held = str(column[row].as_py())
-        if pa.types.is_integer(kind) and re.fullmatch(r"[-+]?\d+", held):
-            problem = "too large for a whole number of 64 bits; write ids as text, and times in a coarser unit"
-        else:
-            advice = "write decimals with a point" if WITH_COMMA.fullmatch(held) else "mend it or drop the row"
-            problem = f"not {_in_words(kind)}; {advice}"
-        raise DataError(
-            f"{file.shown}, row {first + row}: column '{name}' holds {held[:40]!r}, which is {problem}"
-        ) from error
-
-
-def _casts(column: "pa.Array", kind: "pa.DataType") -> bool:
-    import pyarrow as pa
-
-    try:
-        column.cast(kind)
-    except pa.ArrowException:
-        return False
-    return True
-
-
-def _in_words(kind: "pa.DataType") -> str:
-    import pyarrow as pa
-
-    if pa.types.is_timestamp(kind):
-        with_zone = "with a zone (2026-03-01T13:00:00Z)" if kind.tz else "(2026-03-01 13:00:00)"
-        return f"a time in ISO 8601 {with_zone}"
-    if pa.types.is_boolean(kind):
-        return "true or false"
-    return "a whole number" if pa.types.is_integer(kind) else "a number" if pa.types.is_floating(kind) else "text"
 
 
 def numbers(batch: "pa.RecordBatch", file: LogFile, first: int) -> NDArray[np.float32]:
@@ -285,7 +277,7 @@ def plain_numbers(column: "pa.Array", file: LogFile, name: str, first: int) -> N
     if types.is_boolean(column.type):
         column = column.cast(pa.uint8())
     if not (types.is_integer(column.type) or types.is_floating(column.type)):
-        column = _cast(column, pa.float64(), file, name, first)
+        column = cast(column, pa.float64(), file, name, first)
     found: NDArray[Any] = column.to_numpy(zero_copy_only=False)
     return found
 

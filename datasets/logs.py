@@ -13,7 +13,8 @@ from tsjepa.datasets.dataset import DataError, Part
 from tsjepa.datasets.files import SUFFIXES, find_path, folder_pair, looks_like_path
 from tsjepa.datasets.home import cache_folder, user_path
 from tsjepa.datasets.labels import Encoded, encode
-from tsjepa.datasets.log_cache import RowStore, locked, rows_of
+from tsjepa.datasets.log_cache import RowStore, drop_partial, locked, log_root, rows_of
+from tsjepa.datasets.log_cells import BadCell
 from tsjepa.datasets.log_columns import Layout, list_columns, looks_like_log, make_layout
 from tsjepa.datasets.log_files import LogFile, find_files, has_wildcard, is_address, kind_of, source_name, stem
 from tsjepa.datasets.log_place import Progress
@@ -22,6 +23,7 @@ from tsjepa.datasets.log_settings import Columns, Windowing
 from tsjepa.datasets.log_time import shown_step
 from tsjepa.datasets.log_types import Schemas
 from tsjepa.datasets.log_views import on_grid, steps_of, windows_of
+from tsjepa.datasets.log_whole import WholeTypes
 from tsjepa.datasets.log_windows import LogWindows
 from tsjepa.datasets.lookup import data_folder, downloadable, match_name, names_in
 
@@ -260,11 +262,21 @@ def open_rows(
     filled = [(file, schema) for file, schema in schemas if schema is not None]
     if not filled:
         raise DataError(f"{files[0].shown} has no rows; export it again")
-    files = [file for file, _ in filled]
-    layout = make_layout(filled, _named_in(filled, columns))
-    found, order = _in_pieces(files, layout, progress)
-    store = rows_of(layout, files, found, stem(source_name(source)), cache_dir, progress, announce)
-    return layout, found, store, (*layout.notes, *order, *notes)
+    name = stem(source_name(source))
+    whole = WholeTypes([file for file, _ in filled], log_root(cache_dir), name)
+    while True:
+        filled = [whole.applied(file, schema) for file, schema in filled]
+        files = [file for file, _ in filled]
+        layout = make_layout(filled, _named_in(filled, columns))
+        found, order = _in_pieces(files, layout, progress)
+        try:
+            store = rows_of(layout, files, found, name, cache_dir, progress, announce)
+        except BadCell as error:
+            if not whole.find(error, layout):
+                raise
+            drop_partial(layout, files, name, cache_dir)
+        else:
+            return layout, found, store, (*layout.notes, *order, *notes)
 
 
 def _named_in(schemas: Schemas, columns: Columns) -> Columns:

@@ -1,0 +1,75 @@
+"""Cells of a log that do not fit what their column is read as."""
+
+import re
+from typing import TYPE_CHECKING
+
+from tsjepa.datasets.dataset import DataError
+from tsjepa.datasets.log_dialect import WITH_COMMA
+from tsjepa.datasets.log_files import LogFile
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class BadCell(DataError):
+    """A cell that does not fit what its column is read as.
+
+    Attributes
+    ----------
+    file : LogFile
+        Where it stands.
+    column : str
+        The name of its column.
+    is_text : bool
+        Whether it shows that the column is text, even if all of it may be read as numbers.
+    """
+
+    def __init__(self, problem: str, file: LogFile, column: str, is_text: bool = False) -> None:
+        super().__init__(problem)
+        self.file, self.column, self.is_text = file, column, is_text
+
+
+def cast(column: "pa.Array", kind: "pa.DataType", file: LogFile, name: str, first: int) -> "pa.Array":
+    """Convert a column, naming the first row that cannot be."""
+    import pyarrow as pa
+
+    if column.type == kind:
+        return column
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    # whole ones keep their digits
+    if pa.types.is_decimal(column.type) and column.type.scale and not pa.types.is_integer(kind):
+        column = column.cast(pa.float64())
+    try:
+        return column.cast(kind)
+    except pa.ArrowException as error:
+        row = next(row for row in range(len(column)) if not _casts(column.slice(row, 1), kind))
+        held = str(column[row].as_py())
+        if pa.types.is_integer(kind) and re.fullmatch(r"[-+]?\d+", held):
+            problem = "too large for a whole number of 64 bits; write ids as text, and times in a coarser unit"
+        else:
+            advice = "write decimals with a point" if WITH_COMMA.fullmatch(held) else "mend it or drop the row"
+            problem = f"not {_in_words(kind)}; {advice}"
+        told = f"{file.shown}, row {first + row}: column '{name}' holds {held[:40]!r}, which is {problem}"
+        raise BadCell(told, file, name) from error
+
+
+def _casts(column: "pa.Array", kind: "pa.DataType") -> bool:
+    import pyarrow as pa
+
+    try:
+        column.cast(kind)
+    except pa.ArrowException:
+        return False
+    return True
+
+
+def _in_words(kind: "pa.DataType") -> str:
+    import pyarrow as pa
+
+    if pa.types.is_timestamp(kind):
+        with_zone = "with a zone (2026-03-01T13:00:00Z)" if kind.tz else "(2026-03-01 13:00:00)"
+        return f"a time in ISO 8601 {with_zone}"
+    if pa.types.is_boolean(kind):
+        return "true or false"
+    return "a whole number" if pa.types.is_integer(kind) else "a number" if pa.types.is_floating(kind) else "text"
