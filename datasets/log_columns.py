@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from tsjepa.arrays import counted
 from tsjepa.containers import LABEL
 from tsjepa.datasets.dataset import DataError
-from tsjepa.datasets.log_dates import check_digits, check_unread
+from tsjepa.datasets.log_dates import check_digits, check_unread, odd_cell
 from tsjepa.datasets.log_files import LogFile
 from tsjepa.datasets.log_guesses import (
     ID,
@@ -264,7 +264,9 @@ def _channels(schemas: Schemas, rows: Sample, columns: Columns, taken: set[str])
             f"{schemas[0][0].shown} has no column of numbers left to be a channel; name them by --channels "
             f"(it has {listed(first.names)})"
         )
-    return tuple(chosen), _left_out([name for name in everything if name not in chosen])
+    left = [name for name in everything if name not in chosen]
+    odd = [odd_cell(*held[name][0], name) for name in left if name not in aside]
+    return tuple(chosen), [*_left_out(left), *filter(None, odd)]
 
 
 def _may_be_channel(held: "list[tuple[LogFile, pa.DataType]]", name: str) -> bool:

@@ -7,7 +7,7 @@ from tsjepa.containers import LABEL
 from tsjepa.datasets.dataset import DataError
 from tsjepa.datasets.log_files import LogFile
 from tsjepa.datasets.log_guesses import COUNTER, ID, TIME, called, listed, words
-from tsjepa.datasets.log_reading import first_cells
+from tsjepa.datasets.log_reading import dialect, first_cells
 from tsjepa.datasets.log_sample import Sample
 from tsjepa.datasets.log_settings import Columns
 from tsjepa.datasets.log_types import Schemas, inner, is_day, is_number, is_text, without_folders
@@ -27,6 +27,9 @@ WRITTEN = re.compile(rf"{DAY}|(({DAY}|{SHORT_DAY})[t, ]+)?{CLOCK}", re.IGNORECAS
 ISO = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[-+]\d\d(:?\d\d)?)?")
 DIGITS_DAY = r"(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])"
 DIGITS = re.compile(rf"{DIGITS_DAY}(([01]\d|2[0-3])[0-5]\d([0-5]\d(\d{{3}})?)?)?")
+# a number as somebody writes it, maybe with its unit
+NUMERIC = re.compile(r"[-+]?\d[\d.,' ]*[^\d\s]{0,6}|true|false", re.IGNORECASE)
+PLAIN = r"[-+]?\d+({}\d*)?([eE][-+]?\d+)?|true|false"
 SUCH_AS = "one column of times such as 2026-03-01 13:00:00"
 
 
@@ -147,3 +150,17 @@ def _written_times(file: LogFile, schema: "pa.Schema", columns: Columns) -> list
 def _are_written(file: LogFile, name: str) -> bool:
     cells = [cell.strip() for cell in first_cells(file, name) if cell]
     return 2 * sum(WRITTEN.fullmatch(cell) is not None for cell in cells) > len(cells)
+
+
+def odd_cell(file: LogFile, kind: "pa.DataType", name: str) -> str | None:
+    """Say why a column many of whose cells are numbers is text, None for any other column."""
+    if not is_text(kind):
+        return None
+    cells = [(at, cell.strip()) for at, cell in enumerate(first_cells(file, name), 1) if cell]
+    numbers = [cell for _, cell in cells if NUMERIC.fullmatch(cell) and not WRITTEN.fullmatch(cell)]
+    mark = dialect(file).decimal if file.kind == "csv" else "."
+    plain = re.compile(PLAIN.format(re.escape(mark)), re.IGNORECASE)
+    other = next(((at, cell) for at, cell in cells if not plain.fullmatch(cell)), None)
+    if other is None or 4 * len(numbers) < len(cells):
+        return None
+    return f"'{name}' is text, such as {other[1][:40]!r} in row {other[0]} of {file.shown}: it is no channel"

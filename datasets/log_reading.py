@@ -383,8 +383,8 @@ def dialect(file: LogFile) -> Dialect:
     return Dialect(mark, decimal_of(lines, mark), tuple(names_of(first, mark)))
 
 
-def first_cells(file: LogFile, name: str) -> list[str]:
-    """Read the first values of one column as text, of a thousand rows at most, without those that are missing.
+def first_cells(file: LogFile, name: str) -> list[str | None]:
+    """Read the first cells of one column as text, of a thousand rows at most; None where one is missing.
 
     Raises
     ------
@@ -396,5 +396,6 @@ def first_cells(file: LogFile, name: str) -> list[str]:
     for piece in pieces(file)[0]:
         for batch in batches(piece, [name], {}, 1000):
             if batch.num_rows:
-                return [cell for cell in batch.column(name).cast(pa.string()).to_pylist() if cell is not None]
+                found: list[str | None] = batch.column(name).cast(pa.string()).to_pylist()
+                return found
     return []

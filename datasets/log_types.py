@@ -37,7 +37,7 @@ class TimeKind(NamedTuple):
 
 def mostly_numbers(file: LogFile, name: str) -> bool:
     """Tell text most of which is numbers, by its first rows; in a CSV file also those with a comma."""
-    values = first_cells(file, name)
+    values = [cell for cell in first_cells(file, name) if cell is not None]
     point = "[.,]" if file.kind == "csv" else r"\."
     number = re.compile(rf"\s*[-+]?(\d+{point}?\d*|{point}\d+)([eE][-+]?\d+)?\s*")
     return 2 * sum(bool(number.fullmatch(value)) for value in values) > len(values)
