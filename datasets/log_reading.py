@@ -231,9 +231,8 @@ def batches(piece: Piece, names: list[str], types: "dict[str, pa.DataType]", row
             _check_repeated(batch.column(name), file, name, value)
         for name, value in file.partition:
             if name in names:
-                batch = batch.append_column(
-                    name, pa.repeat(pa.scalar(None if value == NO_VALUE else value, pa.string()), batch.num_rows)
-                )
+                of = pa.scalar(None if value == NO_VALUE else value, pa.string())
+                batch = batch.append_column(name, pa.repeat(of, batch.num_rows))
         yield batch
 
 
@@ -345,8 +344,7 @@ def _csv(
                 yield batch.rename_columns([name.strip() for name in batch.schema.names])
 
 
-def _text(file: LogFile) -> "pa.NativeFile":
-    # pyarrow knows the end of a name in lower case only
+def _text(file: LogFile) -> "pa.NativeFile":  # pyarrow knows the end of a name in lower case only
     return file.filesystem.open_input_stream(file.key, compression="gzip" if file.key.lower().endswith(".gz") else None)
 
 
