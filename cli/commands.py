@@ -7,7 +7,7 @@ from tsjepa.cli import scoring
 from tsjepa.cli.data import Data, check_test_part, data_of, load_data, say_remarks
 from tsjepa.cli.errors import USAGE, Failure, say
 from tsjepa.cli.log_data import trained_log
-from tsjepa.cli.normal_windows import normal_only
+from tsjepa.cli.normal_windows import learnt
 from tsjepa.cli.options import FinetuneOptions, Layers, PretrainOptions, ProbeKind, ProbeOptions
 from tsjepa.cli.plan import named_data, new_run, resumed_run
 from tsjepa.cli.render import busy
@@ -25,15 +25,12 @@ def pretrain(options: PretrainOptions) -> PretrainReport:
     device = pick_device(options.device)
     check_logger(options.logger)
     check_processes(plan, options, device)
-    world = bool(plan.config.world.horizons)
-    if not world:  # which uses labels without a test part, too
-        check_test_part(plan.data)
+    check_test_part(plan.data, plan.config)
     say_remarks(plan.data, plan.config)
     model = build_model(plan.config, plan.data.train.series.n_channels).eval()
     scored = scoring.scored_windows(plan.data, model.encoder, plan.config.probe)
     labels = labels_or_reason(scored)
-    if world:
-        plan = plan._replace(data=normal_only(plan.data))
+    plan = plan._replace(data=learnt(plan.data, plan.config))
     take_statistics(model, plan.data.train.series)
     random_init = []
     if labels is not None:  # scored before training, so that the embeddings of one encoder only are in memory
@@ -56,7 +53,7 @@ def pretrain(options: PretrainOptions) -> PretrainReport:
         trained.verdict,
         options.data_dir,
         named_data(plan.config),
-        world and plan.data.log is not None and plan.data.log.resample is None,
+        bool(plan.config.world.horizons) and plan.data.log is not None and plan.data.log.resample is None,
     )
 
 

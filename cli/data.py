@@ -164,8 +164,13 @@ def make_part(X: Any, y: NDArray[Any] | None, name: str) -> Part:
         return Part(as_series(X, name), y, lengths)
 
 
-def check_test_part(data: Data) -> None:
-    """Refuse a labelled log of which nothing is kept for scoring."""
+def check_test_part(data: Data, config: Config | None = None) -> None:
+    """Refuse a labelled log of which nothing is kept for scoring.
+
+    A world model that is to be trained by a configuration uses labels without a test part, too.
+    """
+    if config is not None and config.world.horizons:
+        return
     if data.log is not None and data.test is None and data.train.y is not None:
         raise Failure(
             f"{data.name} has labels, but no test part to score on: name a second file with --test FILE, or with "

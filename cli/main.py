@@ -287,8 +287,10 @@ def collapse_study(
 
 
 @app.command("tune-lambda")
+@with_log_options
 def tune_lambda(
-    data: Annotated[str | None, typer.Option(metavar="NAME|FILE|FOLDER", help=DATA)] = None,
+    logs: LogOptions,
+    data: Annotated[str | None, typer.Option(metavar="NAME|FILE|FOLDER", help=f"{DATA} {LOG}")] = None,
     config: Annotated[
         str | None, typer.Option(metavar="NAME|FILE.yaml", help="Recipe with SIGReg; by default ts-jepa-sigreg.")
     ] = None,
@@ -310,7 +312,7 @@ def tune_lambda(
     It is the smallest weight whose run ends without a collapse and with latents close enough to a normal law: a
     normalised SIGReg score (0 normal, 1 collapsed) below 0.1. Larger weights drown the prediction.
     """
-    options = TuneOptions(data, config, low, high, runs, epochs, seed, tuple(settings or ()), device, data_dir)
+    options = TuneOptions(data, config, low, high, runs, epochs, seed, tuple(settings or ()), device, data_dir, logs)
     with results_only():
         from tsjepa.cli import render, tune
 

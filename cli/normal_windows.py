@@ -5,8 +5,14 @@ import numpy as np
 from tsjepa.arrays import counted
 from tsjepa.cli.data import Data
 from tsjepa.cli.errors import Failure, say
+from tsjepa.config import Config
 from tsjepa.containers import LABEL
 from tsjepa.datasets.logs import LogWindows, column_names
+
+
+def learnt(data: Data, config: Config) -> Data:
+    """Return data with the training windows that a run learns from: a world model's are the normal ones."""
+    return normal_only(data) if config.world.horizons else data
 
 
 def normal_only(data: Data) -> Data:

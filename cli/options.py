@@ -172,11 +172,12 @@ class TuneOptions(NamedTuple):
     settings: tuple[str, ...]
     device: Device
     data_dir: Path | None
+    logs: LogOptions = LogOptions()
 
     def overrides(self) -> list[str]:
         """Return the flags as `key.path=value`, those of --set last, so that they win."""
         flags = {"data": self.data, "train.epochs": self.epochs, "train.seed": self.seed}
-        return [*as_settings(flags), *self.settings]
+        return [*as_settings(flags), *self.logs.overrides(), *self.settings]
 
 
 class BenchmarkOptions(NamedTuple):

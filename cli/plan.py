@@ -9,7 +9,7 @@ from tsjepa.build import bounded, configure, match_teacher, resolve
 from tsjepa.checkpoint import Header, read_checkpoint, read_header
 from tsjepa.cli.data import Data, data_of, load_data
 from tsjepa.cli.errors import USAGE, Failure, say
-from tsjepa.cli.options import PretrainOptions
+from tsjepa.cli.options import PretrainOptions, TuneOptions
 from tsjepa.cli.outdir import CHECKPOINT, CONFIG, TEACHER, check_run_folder, files_of_run, unfinished
 from tsjepa.config import Config, load_config
 from tsjepa.datasets.log_fingerprint import difference
@@ -64,7 +64,7 @@ def named_data(config: Config) -> str:
     return DEFAULT_DATA if config.data is None else config.data
 
 
-def load_run_data(name: str, config: Config, options: PretrainOptions) -> Data:
+def load_run_data(name: str, config: Config, options: PretrainOptions | TuneOptions) -> Data:
     """Load the data of a run as its configuration says."""
     given, cache_dir = options.logs.given(), options.logs.cache_dir
     settings = config.log.model_dump(exclude_defaults=True)

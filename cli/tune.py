@@ -3,11 +3,12 @@
 import shlex
 
 from tsjepa.arrays import SeriesSource, counted
-from tsjepa.build import configure, resolve
-from tsjepa.cli.data import load_data, say_remarks
+from tsjepa.build import configure
+from tsjepa.cli.data import check_test_part, say_remarks
 from tsjepa.cli.errors import USAGE, Failure, say
+from tsjepa.cli.normal_windows import learnt
 from tsjepa.cli.options import TuneOptions
-from tsjepa.cli.plan import named_data
+from tsjepa.cli.plan import load_run_data, named_data, resolved
 from tsjepa.cli.render import count_bar, data_dir_words
 from tsjepa.cli.report import TuneReport
 from tsjepa.cli.training import pick_device
@@ -38,12 +39,13 @@ def tune_lambda(options: TuneOptions) -> TuneReport:
     except TuneError as error:
         raise Failure(str(error), USAGE) from error
     device, name = pick_device(options.device), named_data(config)
-    data = load_data(name, options.data_dir)
-    series = data.train.series
     config = config.model_copy(update={"data": name})
-    config = resolve(config, series.n_timepoints, data.channel_names, len(series.measured()))
+    data = load_run_data(name, config, options)
+    config = resolved(config, data)
+    check_test_part(data, config)
     say_remarks(data, config)
-    say(summary(options, config))
+    series = learnt(data, config).train.series
+    say(summary(options, config, series.n_cases))
     found = search(options, config, series, device)
     if found.weight == options.low:
         say(f"note: the low end, {options.low:g}, prevents a collapse already: search lower with --low.")
@@ -54,16 +56,16 @@ def next_command(options: TuneOptions, name: str, recipe: str, found: Tuned) -> 
     """Return the command that pretrains with the weight, at the recipe's length: the runs of a search are short."""
     command = ["tsjepa", "pretrain", "--data", name, "--config", recipe, *data_dir_words(options.data_dir)]
     command += [] if options.seed is None else ["--seed", str(options.seed)]
-    command += [word for setting in options.settings for word in ("--set", setting)]
+    command += [word for setting in (*options.logs.overrides(), *options.settings) for word in ("--set", setting)]
     return shlex.join([*command, "--set", f"regularizer.weight={found.weight:.3g}"])
 
 
-def summary(options: TuneOptions, config: Config) -> str:
+def summary(options: TuneOptions, config: Config, n_cases: int) -> str:
     """Say what is searched for, and at what cost."""
     return (
-        f"bisecting regularizer.weight between {options.low:g} and {options.high:g} on {config.data}: up to "
-        f"{counted(options.runs, 'run')} of {counted(config.train.epochs, 'epoch')}, for the smallest weight that ends "
-        f"in no collapse and with a SIGReg score below {THRESHOLD}."
+        f"bisecting regularizer.weight between {options.low:g} and {options.high:g} on {n_cases} series of "
+        f"{config.data}: up to {counted(options.runs, 'run')} of {counted(config.train.epochs, 'epoch')}, for the "
+        f"smallest weight that ends in no collapse and with a SIGReg score below {THRESHOLD}."
     )
 
 

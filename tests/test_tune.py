@@ -2,19 +2,21 @@
 
 import json
 import math
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pumps import make_log
 from typer.testing import CliRunner, Result
 
-from tsjepa.arrays import as_series
+from tsjepa.arrays import SeriesSource, as_series
 from tsjepa.build import build_model, configure, resolve
 from tsjepa.checkpoint import Header
 from tsjepa.cli import tune as command
 from tsjepa.cli.main import app
-from tsjepa.config import ConfigError
+from tsjepa.config import Config, ConfigError
 from tsjepa.evaluation.tune import THRESHOLD, Trial, TuneError, bisect_weight, check_tunable, try_weight
 from tsjepa.trainer import Options
 from tsjepa.training import fit
@@ -145,6 +147,59 @@ def test_the_next_command_finds_the_same_data_and_starts_from_the_same_weights(m
     assert said in invoke(*words).stdout
     monkeypatch.setenv("TSJEPA_DATA", "my data")
     assert "--config tiny --seed 7 --set" in invoke(*words).stdout
+
+
+WORLD_RECIPE = """
+log: {window: 20, stride: 10}
+normalize: none
+tokenizer: {patch_length: 5, channels: mixed}
+encoder: {dim: 16, depth: 1, heads: 2, causal: true}
+predictor: {dim: 16, depth: 1, heads: 2}
+world: {horizons: [1, 2]}
+target: {kind: self}
+regularizer: {kind: sigreg, weight: 0.1, placement: position, slices: 16}
+loss: {normalize_target: false}
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "labels"),
+    [
+        (("--config", "tiny", "--set", "log.window=20", "--set", "log.stride=10", "--set", "log.id=unit"), False),
+        (("--config", "tiny", "--window", "20", "--stride", "5", "--group", "unit", "--seed", "3"), True),
+        (("--config", "world.yaml"), True),  # which learns from normal windows alone
+    ],
+)
+def test_a_weight_is_tuned_on_the_windows_that_the_next_command_trains_on(
+    monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], labels: bool
+) -> None:
+    seen: list[SeriesSource] = []
+
+    def tried(config: Config, series: SeriesSource, weight: float, device: str, tell: object) -> Trial:
+        seen.append(series)
+        return enough_from(0.05)(weight)
+
+    monkeypatch.setattr(command, "try_weight", tried)
+    log = make_log().assign(label=lambda rows: (rows["state"] == "worn").astype(int)).drop(columns="state")
+    (log if labels else log.drop(columns="label")).to_csv("log.csv", index=False)
+    Path("world.yaml").write_text(WORLD_RECIPE)
+    result = invoke("--data", "log.csv", "--runs", "3", *words)
+    assert result.exit_code == 0, result.output
+    following = shlex.split(result.stdout.split("next: tsjepa ")[1].replace("\n", " "))
+    trained = CliRunner().invoke(app, [*following, "--epochs", "1", "--device", "cpu", "--out", "run"])
+    assert trained.exit_code == 0, trained.output
+    series = seen[0]
+    assert series.n_cases > 10
+    shape = f"{series.n_cases} series, {series.n_channels} channels, {series.n_timepoints} time points"
+    assert shape in " ".join(trained.stderr.split())
+    assert f"on {series.n_cases} series of log.csv" in " ".join(result.stderr.split())
+
+
+def test_a_labelled_log_that_pretraining_refuses_is_refused_before_a_search() -> None:
+    make_log().rename(columns={"state": "label"}).to_csv("log.csv", index=False)
+    result = invoke("--data", "log.csv", "--window", "20")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "has labels, but no test part to score on" in " ".join(result.stderr.split())
 
 
 def test_the_low_end_may_be_enough(monkeypatch: pytest.MonkeyPatch) -> None:
