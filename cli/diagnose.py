@@ -40,8 +40,8 @@ def diagnose(options: DiagnoseOptions) -> DiagnoseReport:
     check_fit(model.encoder, header, data)
     say_remarks(data, header.config)
     split = split_of(data)
-    if not split.scorable:
-        say(f"note: {data.name} has no class labels in one of its parts, so the page shows no accuracies.")
+    if split.unscorable is not None:
+        say(f"note: {data.name} {split.unscorable}, so the page shows no accuracies.")
     make_writable(out.parent)
     history = run_history(checkpoint)
     verdict, kept = run_verdict(history, checkpoint.parent, model.encoder.dim), kept_epoch(checkpoint, history)

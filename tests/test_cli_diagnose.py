@@ -147,6 +147,25 @@ def test_the_verdict_on_a_collapsed_teacher_is_that_of_training(run: str) -> Non
     assert "Of the teacher: the last level kept" in Path(run, "diagnose.html").read_text()
 
 
+@pytest.mark.parametrize(
+    ("labels", "reason"),
+    [
+        ({}, "has no test part"),
+        ({"X_test": 10}, "has no labels in its training part"),
+        ({"X_test": 10, "y_train": np.arange(20) % 2}, "has no labels in its test part"),
+        ({"X_test": 10, "y_train": np.arange(20) % 1, "y_test": np.arange(10) % 2}, "one class only"),
+        ({"X_test": 10, "y_train": np.linspace(0, 1, 20), "y_test": np.linspace(0, 1, 10)}, "has numbers for labels"),
+    ],
+)
+def test_why_there_is_no_accuracy_is_said(run: str, labels: dict[str, Any], reason: str) -> None:
+    series = waves(30)[0].values
+    np.savez("d.npz", X_train=series[:20], **{key: series[20:] if key == "X_test" else y for key, y in labels.items()})
+    result = tsjepa("diagnose", run, "--data", "d.npz", "--no-supervised", "--json", "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["accuracy"] is None
+    assert f"note: d {reason}" in " ".join(result.stderr.split())
+
+
 def test_one_series(run: str) -> None:
     values = found(run, "--data", save_data("single", n=1, labels=False))
     assert values["lidar"] is values["cross_series_gap"] is values["uniformity"] is None

@@ -7,14 +7,15 @@ import pytest
 import torch
 from diagnosed import WORLD, models, split_of, waves
 
+from tsjepa.arrays import Series
 from tsjepa.batches import keyed_generator
 from tsjepa.diagnostics import effective_rank, lidar, participation_ratio, spectrum
 from tsjepa.embedding import embed
-from tsjepa.evaluation.accuracy import CURVE_SERIES, Reader, Split, draw_shown
+from tsjepa.evaluation.accuracy import CURVE_SERIES, FEWEST_SERIES, Reader, Split, draw_shown
 from tsjepa.evaluation.diagnosis import diagnose, plane
 from tsjepa.evaluation.diagnosis_page import Subject, page
 from tsjepa.evaluation.explanations import EXPLANATIONS
-from tsjepa.evaluation.perturbation import add_noise
+from tsjepa.evaluation.perturbation import MOST_CHANNELS, add_noise
 from tsjepa.evaluation.quality import measure
 from tsjepa.finetuning import Tuning, finetune
 from tsjepa.positional import predictor_sensitivity
@@ -138,6 +139,37 @@ def test_curves_see_no_more_series_than_they_need() -> None:
     assert labels is not None
     other, _ = draw_shown(Split(series, y, series, y), seed=1)
     assert not np.array_equal(drawn.values, other.values)
+
+
+def test_of_many_channels_a_bounded_number_is_left_out_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, untrained, config = models()
+    asked: list[int] = []
+
+    def counting(reader: Reader, series: Series) -> np.ndarray:
+        asked.append(series.n_cases)
+        return embed(reader.encoder, series, config.probe.plain("last"))
+
+    monkeypatch.setattr(Reader, "embed", counting)
+    passes = []
+    for channels in (MOST_CHANNELS, 40):
+        asked.clear()
+        found = diagnose(model, untrained, split_of(12, channels), config.probe)
+        passes.append(len(asked))
+        values = found.values()
+        assert (values["n_channels"], values["n_channels_dropped"]) == (channels, MOST_CHANNELS)
+        assert values[f"accuracy_missing_channel_{channels - 1}"] is not None
+        told = f" {MOST_CHANNELS} of {channels} channels, evenly spaced, are left out in turn."
+        assert (told in page(Subject("x", "waves", None, None, ()), found)) is (channels > MOST_CHANNELS)
+    assert passes[0] == passes[1]
+
+
+@pytest.mark.parametrize(("channels", "shown"), [(16, CURVE_SERIES), (40, 200), (400, FEWEST_SERIES)])
+def test_fewer_series_of_many_channels_are_shown(channels: int, shown: int) -> None:
+    series, y = waves(CURVE_SERIES + 20, channels, length=2)
+    drawn, labels = draw_shown(Split(series, y, series, y), seed=0)
+    assert drawn.n_cases == shown
+    assert labels is not None
+    assert len(labels) == shown
 
 
 def test_supervised_training_learns_and_leaves_its_start_alone() -> None:

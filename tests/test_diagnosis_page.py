@@ -1,10 +1,15 @@
 """The page of a diagnosis: every figure and number, escaped, and nothing that it would load."""
 
+import itertools
 import re
 from html.parser import HTMLParser
 
-from diagnosed import models, split_of
+import pytest
+from diagnosed import models, split_of, waves
+from matplotlib.axes import Axes
 
+from tsjepa.evaluation import diagnosis_figures as draw
+from tsjepa.evaluation.accuracy import Curve, Split
 from tsjepa.evaluation.diagnosis import diagnose
 from tsjepa.evaluation.diagnosis_page import Subject, page
 from tsjepa.evaluation.explanations import EXPLANATIONS
@@ -83,3 +88,37 @@ def test_the_page_has_every_figure_and_stands_alone() -> None:
 def test_every_explained_number_exists() -> None:
     model, untrained, config = models()
     assert set(EXPLANATIONS) <= set(diagnose(model, untrained, split_of(), config.probe).values())
+
+
+def labels_of(axes: Axes) -> list[str]:
+    """Return what stands along the horizontal axis of a drawn figure, within its limits."""
+    axes.figure.draw_without_rendering()
+    low, high = axes.get_xlim()
+    ticks = zip(axes.get_xticks(), axes.get_xticklabels(), strict=True)
+    return [label.get_text() for place, label in ticks if low <= place <= high]
+
+
+def test_epochs_are_whole_numbers_where_there_is_one_alone() -> None:
+    figure = draw.training([EpochDiagnostics(0, effective_rank=3.0), EpochDiagnostics(1, 0.5, effective_rank=2.0)])
+    shown = {axes.get_title(): labels_of(axes) for axes in figure.axes if axes.lines}
+    assert shown == {"training loss": ["1"], "effective rank": ["0", "1"]}
+
+
+@pytest.mark.parametrize(("channels", "step"), [(3, 1), (10, 1), (11, 2), (16, 2)])
+def test_labels_of_many_channels_are_thinned(channels: int, step: int) -> None:
+    levels = [1000.0 * channel for channel in range(channels)]
+    curve = Curve("missing_channel", "missing channel", "channel", None, levels, {}, {})
+    _, (axes,) = draw.panels([curve])
+    draw.line(axes, curve, [0.5] * channels, 0.5, "trained")
+    assert labels_of(axes) == [f"{level:g}" for level in levels[::step]]
+    boxes = [label.get_window_extent() for label in axes.get_xticklabels()]
+    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
+
+
+def test_the_variance_over_a_single_series_is_not_measured() -> None:
+    model, untrained, config = models()
+    series, _ = waves(1)
+    found = diagnose(model, untrained, Split(series, None, None, None), config.probe)
+    axes = draw.positions(found).axes[0]
+    assert [text.get_text() for text in axes.texts] == ["not measured"]
+    assert not axes.lines

@@ -18,6 +18,9 @@ from tsjepa.sections import ProbeConfig
 Labels = NDArray[Any]
 # Test series that are spoilt, and that parts of the encoder are taken out for: each costs an embedding of them all
 CURVE_SERIES = 500
+# Channels of all these series together: of many channels fewer series are shown, but FEWEST_SERIES where they are there
+CURVE_CHANNELS = 8000
+FEWEST_SERIES = 100
 # Series whose activations are looked at
 SPARSITY_SERIES = 64
 
@@ -31,11 +34,20 @@ class Split(NamedTuple):
     y_test: Labels | None
 
     @property
+    def unscorable(self) -> str | None:
+        """What is missing for an accuracy, which takes classes in both parts, two or more to learn; None if nothing."""
+        if self.test is None:
+            return "has no test part"
+        if self.y_train is None or self.y_test is None:
+            return f"has no labels in its {'training' if self.y_train is None else 'test'} part"
+        if is_numeric(self.y_train):
+            return "has numbers for labels, and no classes"
+        return None if len(np.unique(self.y_train)) > 1 else "has one class only in its training part"
+
+    @property
     def scorable(self) -> bool:
-        """Whether accuracy means something: classes in both parts, two or more to learn."""
-        if self.test is None or self.y_train is None or self.y_test is None or is_numeric(self.y_train):
-            return False
-        return len(np.unique(self.y_train)) > 1
+        """Whether accuracy means something."""
+        return self.unscorable is None
 
     @property
     def shown(self) -> tuple[Series, Labels | None]:
@@ -91,9 +103,10 @@ class Curve(NamedTuple):
 
 
 def draw_shown(split: Split, seed: int) -> tuple[Series, Labels | None]:
-    """Return at most CURVE_SERIES series of the part that is shown, and their labels."""
+    """Return at most CURVE_SERIES series of the part that is shown, of many channels fewer, and their labels."""
     series, y = split.shown
-    chosen = some_cases(series.n_cases, CURVE_SERIES, seed)
+    wanted = min(CURVE_SERIES, max(CURVE_CHANNELS // series.n_channels, FEWEST_SERIES))
+    chosen = some_cases(series.n_cases, wanted, seed)
     return series.take(chosen), None if y is None else y[chosen]
 
 

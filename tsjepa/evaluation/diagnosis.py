@@ -9,6 +9,7 @@ from tsjepa.encoder import Encoder
 from tsjepa.evaluation.ablation import Piece, Sparsity, pieces
 from tsjepa.evaluation.accuracy import Curve, Labels, Reader, Split, draw_shown, losses_by_piece, perturbed, sparsity_of
 from tsjepa.evaluation.finite import Number, number
+from tsjepa.evaluation.perturbation import MISSING_CHANNEL
 from tsjepa.evaluation.quality import Quality, measure
 from tsjepa.finetuning import Tuning, finetune
 from tsjepa.objective import JEPA
@@ -46,6 +47,7 @@ class Diagnosis(NamedTuple):
     map_labels : array of shape (n,) or None
     n_train, n_shown : int
         Series of the training part, and of the part that maps and curves show.
+    n_channels : int
     """
 
     quality: dict[str, Quality]
@@ -60,10 +62,17 @@ class Diagnosis(NamedTuple):
     map_labels: Labels | None
     n_train: int
     n_shown: int
+    n_channels: int
+
+    @property
+    def n_dropped(self) -> int:
+        """Channels that were left out in turn."""
+        return sum(len(curve.levels) for curve in self.curves if curve.name == MISSING_CHANNEL)
 
     def values(self) -> dict[str, Number]:
         """Return every number under a name of its own, None where it could not be had."""
         found: dict[str, Number] = {"n_train": self.n_train, "n_shown": self.n_shown}
+        found |= {"n_channels": self.n_channels, "n_channels_dropped": self.n_dropped}
         for name in self.quality[TRAINED].numbers:
             found |= {prefix(who) + name: quality.numbers[name] for who, quality in self.quality.items()}
         found["majority_accuracy"] = self.majority
@@ -198,6 +207,7 @@ def look(
         y,
         split.train.n_cases,
         series.n_cases,
+        series.n_channels,
     )
 
 

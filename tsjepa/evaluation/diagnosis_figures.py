@@ -23,6 +23,8 @@ NAMES = {"trained": "trained", "random_init": "random initialisation", "supervis
 DASHES = {"trained": "-", "random_init": "--", "supervised": ":"}
 ASIDE = {"trained": -0.12, "random_init": 0.0, "supervised": 0.12}
 NAME_LENGTH = 24
+# Numbers of channels that fit side by side below a panel
+MOST_TICKS = 10
 # Inches above and below a panel, so that a title is not taken for the label of the panel above it
 ROOM = 0.1
 TRAINING = (
@@ -56,7 +58,7 @@ def over_epochs(axes: Axes, epochs: list[int], history: Sequence[EpochDiagnostic
         return False
     colour = COLOURS["random_init" if axes.lines else "trained"]
     axes.plot(epochs, values, marker="o", markersize=3, color=colour, label=field.replace("_", " "))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))  # two of one epoch would be fractions
     return True
 
 
@@ -85,6 +87,9 @@ def positions(found: Diagnosis) -> Figure:
     figure = Figure(figsize=(5, 3.4), layout="constrained")
     axes = figure.subplots()
     axes.set(title="variance over series", xlabel="position of the token", ylabel="mean over dimensions")
+    if all(np.isnan(quality.position_variance).all() for quality in found.quality.values()):
+        say_nothing(axes)
+        return figure
     for who, quality in found.quality.items():
         variance = quality.position_variance
         axes.plot(np.arange(len(variance)), variance, color=COLOURS[who], marker="o", markersize=3, label=NAMES[who])
@@ -181,9 +186,10 @@ def line(axes: Axes, curve: Curve, values: list[float], start: float, who: str) 
     """Draw one encoder's curve from the clean series on; channels have no order, so theirs are points."""
     if curve.clean is None:
         axes.axhline(start, color=COLOURS[who], linewidth=0.8, linestyle="--")
-        places = [level + ASIDE[who] for level in curve.levels]
-        axes.plot(places, values, "o", color=COLOURS[who], label=NAMES[who])
-        axes.set_xticks(curve.levels)
+        places = np.arange(len(curve.levels))
+        axes.plot(places + ASIDE[who], values, "o", color=COLOURS[who], label=NAMES[who])
+        some = places[:: -(-len(places) // MOST_TICKS)]
+        axes.set_xticks(some, [f"{curve.levels[place]:g}" for place in some])
         return
     pairs = sorted(zip([curve.clean, *curve.levels], [start, *values], strict=True))
     strengths, heights = [pair[0] for pair in pairs], [pair[1] for pair in pairs]

@@ -88,12 +88,15 @@ def page(subject: Subject, found: Diagnosis) -> str:
     with styled():
         sections = "\n".join(show(section) for section in plan(subject, found))
     title = escape(f"Diagnosis of {subject.checkpoint}")
-    facts = escape(f"Data: {subject.data}, {found.n_train} training series; {found.n_shown} series in maps and curves.")
+    verdict = show_verdict(subject.verdict, subject.remarks)
+    facts = f"Data: {subject.data}, {found.n_train} training series; {found.n_shown} series in maps and curves."
+    if 0 < found.n_dropped < found.n_channels:
+        facts += f" {found.n_dropped} of {found.n_channels} channels, evenly spaced, are left out in turn."
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n"
-        f'<p class="facts">{facts}</p>\n{show_verdict(subject.verdict, subject.remarks)}\n{sections}\n{table(found)}\n'
+        f'<p class="facts">{escape(facts)}</p>\n{verdict}\n{sections}\n{table(found)}\n'
         "</body>\n</html>\n"
     )
 

@@ -12,6 +12,10 @@ from numpy.typing import NDArray
 
 from tsjepa.arrays import Series, last_valid
 
+# Channels that are left out in turn, evenly spaced where there are more: each costs an embedding of all channels
+MOST_CHANNELS = 16
+MISSING_CHANNEL = "missing_channel"
+
 Apply = Callable[[Series, float, np.random.Generator], Series]
 
 
@@ -41,12 +45,14 @@ class Perturbation(NamedTuple):
 
 
 def perturbations(n_channels: int) -> list[Perturbation]:
-    """Return the ways that series of so many channels are spoilt.
+    """Return the ways that series of so many channels are spoilt; at most MOST_CHANNELS of these are left out in turn.
 
     Examples
     --------
     >>> [way.name for way in perturbations(1)]
     ['noise', 'dropped', 'amplitude', 'shift']
+    >>> perturbations(46)[-1].levels[:4], perturbations(46)[-1].levels[-1]
+    ((0.0, 3.0, 6.0, 9.0), 45.0)
     """
     ways = [
         Perturbation("noise", "noise", "standard deviations of the series", 0.0, (0.25, 0.5, 1.0, 2.0), add_noise),
@@ -55,8 +61,9 @@ def perturbations(n_channels: int) -> list[Perturbation]:
         Perturbation("shift", "time shift", "share of the length", 0.0, (0.05, 0.1, 0.25, 0.5), shift_time),
     ]
     if n_channels > 1:
-        channels = tuple(float(channel) for channel in range(n_channels))
-        ways.append(Perturbation("missing_channel", "missing channel", "channel", None, channels, drop_channel))
+        spaced = np.linspace(0, n_channels - 1, min(n_channels, MOST_CHANNELS))
+        channels = tuple(float(channel) for channel in spaced.round())
+        ways.append(Perturbation(MISSING_CHANNEL, "missing channel", "channel", None, channels, drop_channel))
     return ways
 
 
