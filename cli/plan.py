@@ -1,11 +1,11 @@
 """What a pretraining run is going to do: a new run, or one that goes on from its checkpoint."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from tsjepa.arrays import counted
-from tsjepa.build import bounded, configure, match_teacher, resolve
+from tsjepa.build import TEACHERS, bounded, configure, match_teacher, resolve
 from tsjepa.checkpoint import Header, read_checkpoint, read_header
 from tsjepa.cli.data import Data, data_of, load_data
 from tsjepa.cli.errors import USAGE, Failure, say
@@ -53,6 +53,7 @@ def new_run(options: PretrainOptions) -> RunPlan:
         check_run_folder(options.out, options.overwrite)
     data = load_run_data(str(config.data), config, options)
     config = resolved(config, data)
+    check_settings(config, data, options.settings)
     stages(config)  # refuses epochs that are too few for both
     out = options.out or default_out(data)
     check_run_folder(out, options.overwrite)
@@ -85,6 +86,20 @@ def with_architecture(config: Config) -> Config:
         return config
     content = read_checkpoint(config.target.teacher)
     return match_teacher(config, read_header(content, config.target.teacher).config)
+
+
+def check_settings(config: Config, data: Data, settings: Sequence[str]) -> None:
+    """Refuse settings that would be lost, since the teacher's are taken over."""
+    if config.target.teacher is None:
+        return
+    wished = resolve(configure(config, None, settings), data.train.series.n_timepoints, data.channel_names)
+    others = {key for key in flat(config) if key.partition(".")[0] not in TEACHERS}
+    if lost := changes(config, wished, others):
+        raise Failure(
+            f"a student has the tokenizer, encoder and normalisation of its teacher, but {lost[0]}: leave that out, or "
+            "train a teacher of that form first.",
+            USAGE,
+        )
 
 
 def default_out(data: Data) -> Path:
@@ -159,7 +174,8 @@ def resumed_config(options: PretrainOptions, header: Header) -> Config:
     for base, objective in meant(options, header.config):
         asked = configure(base, objective, overrides)
         if options.config is not None and asked.target.teacher is not None and asked.target == header.config.target:
-            asked = match_teacher(asked, header.config)  # as when the run was started
+            # as when the run was started, and with settings laid over it, so that none is passed over
+            asked = configure(match_teacher(asked, header.config), None, options.settings)
         asked = resolve(asked, header.n_timepoints, header.channel_names)
         changed = changes(header.config, asked, free(asked, wished))
         if not changed:

@@ -147,6 +147,13 @@ def test_a_teacher_of_a_checkpoint_gives_its_architecture():
     )
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 0, result.stderr
+    for setting, change in (("encoder.dim=16", "encoder.dim would change from 32 to 16"), ("normalize=train", "norm")):
+        for more in ("--overwrite", "--resume"):
+            refused = CliRunner().invoke(app, f"{words} {more} --set {setting}")
+            assert (refused.exit_code, refused.stdout) == (2, ""), refused.output
+            assert f"but {change}" in " ".join(refused.stderr.split())
+    same = CliRunner().invoke(app, f"{words} --overwrite --set encoder.dim=32 --set tokenizer.n_patches=10")
+    assert same.exit_code == 0, same.stderr
     again = CliRunner().invoke(app, f"{words} --resume")
     assert "nothing is left to train: all 2 epochs" in again.stderr
     model, header = load_checkpoint("student/checkpoint.ckpt")

@@ -170,6 +170,10 @@ def bounded(section: TrainConfig, n_cases: int | None) -> TrainConfig:
     return section.model_copy(update={"epochs": min(section.epochs, nearest)})
 
 
+# What a student has from its teacher
+TEACHERS = ("tokenizer", "encoder", "normalize")
+
+
 def match_teacher(config: Config, teacher: Config) -> Config:
     """Return the configuration with the tokenizer, encoder and normalisation of its teacher.
 
@@ -179,9 +183,7 @@ def match_teacher(config: Config, teacher: Config) -> Config:
     >>> match_teacher(configure("ts-jepa-paper", "distill"), teacher).encoder.dim
     32
     """
-    return config.model_copy(
-        update={"tokenizer": teacher.tokenizer, "encoder": teacher.encoder, "normalize": teacher.normalize}
-    )
+    return config.model_copy(update={name: getattr(teacher, name) for name in TEACHERS})
 
 
 def build_tokenizer(config: Config, n_channels: int) -> Tokenizer:
