@@ -52,6 +52,16 @@ def test_runs_of_two_measurements_are_drawn_and_empty_panels_say_why() -> None:
     assert [said(axes) for axes in figures([short(0.9, 8.9)])["masks-pump"].axes] == [["no such run"]] * 4
 
 
+def test_a_single_step_has_a_whole_number_and_any_name_is_drawn() -> None:
+    run = make_run(Arm(0.9), every=1, probe=(0.8, 0.7), gap=(0.0, 9.0), loss=(math.nan, 0.5), rank=(9.0, 8.0))
+    drawn = figures([run._replace(data="cost$^$"), run._replace(data="_pump")])
+    for figure in drawn.values():
+        assert image(figure, "svg")
+    loss = drawn["curves-cost___"].axes[0]
+    low, high = loss.get_xlim()
+    assert [tick for tick in loss.get_xticks() if low <= tick <= high] == [1]
+
+
 def said(axes: Axes) -> list[str]:
     return [text.get_text() for text in axes.texts]
 

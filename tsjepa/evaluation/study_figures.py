@@ -107,7 +107,8 @@ def curves(runs: Sequence[Run], title: str, label: Callable[[Arm], str]) -> Figu
             colour = mpl.colormaps["viridis"](0.9 * place / max(len(arms) - 1, 1))
             draw_curve(axes, arm, name, label(arm[0].arm), colour)
         axes.set(xlabel="steps", title=measure, yscale=scale)
-        axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
+        # at least two ticks of a single step would be fractions
+        axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
         axes.grid(alpha=0.3)
         if empty(axes):
             say_nothing(axes, "not measured" if runs else "no such run")
