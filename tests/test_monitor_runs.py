@@ -23,7 +23,7 @@ def test_watching_changes_nothing_of_a_run(objective):
     weights = []
     for diagnose in (True, False):
         model, header = make(objective, "train.epochs=2")
-        fit(model, series, header, Options(device="cpu", diagnose=diagnose))
+        fit_stages(model, series, header, Options(device="cpu", diagnose=diagnose))
         weights.append(model.state_dict())
     assert all(torch.equal(a, b) for a, b in zip(weights[0].values(), weights[1].values(), strict=True))
 

@@ -16,6 +16,7 @@ from tsjepa.config import ConfigError
 from tsjepa.logs import DIAGNOSTICS, METRICS, EpochTable
 from tsjepa.schedule import lr_factor
 from tsjepa.stages import primary_epochs, stages
+from tsjepa.targets import FrozenTarget
 from tsjepa.training import Options, fit, fit_stages
 
 EPOCHS = 6
@@ -31,6 +32,8 @@ def series():
 def run(out=None, objective="distill", stop=None, resume=False, overrides=COOLDOWN, report=None, staged=True):
     config = resolve(configure("tiny", objective, overrides), 60)
     model = build_model(config, 1)
+    if isinstance(model.target, FrozenTarget) and not staged:  # the student's stage alone, under weights as good as any
+        model.target.module.load_state_dict(model.target.module.state_dict())
 
     def stopping(progress):
         if progress.epoch == stop:

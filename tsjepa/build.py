@@ -249,7 +249,7 @@ def build_target(config: Config, encoder: Encoder) -> Target:
             partial(patch_values, patch_length=encoder.tokenizer.patch_length, normalize=encoder.normalize)
         )
     if section.kind == "frozen":
-        return FrozenTarget(copy.deepcopy(encoder))
+        return FrozenTarget(copy.deepcopy(encoder), taught=False)
     momentum = Momentum(section.schedule, section.momentum, section.final_momentum)
     return EMATarget(encoder, momentum, section.perturbation)
 

@@ -228,6 +228,13 @@ class FrozenTarget(StillTarget):
     ----------
     teacher : Encoder
         The teacher, taken over, not copied: its parameters stop requiring gradients.
+    taught : bool, default=True
+        Whether it has the weights that it is to teach with; else it waits for a `load_state_dict`, of it or of a model
+        that it is part of, and `tsjepa.fit` refuses to train under it before.
+
+    Attributes
+    ----------
+    taught : bool
 
     Examples
     --------
@@ -238,10 +245,18 @@ class FrozenTarget(StillTarget):
     False
     """
 
-    def __init__(self, teacher: nn.Module) -> None:
+    taught = True  # of models that were pickled before it was noted
+
+    def __init__(self, teacher: nn.Module, *, taught: bool = True) -> None:
         super().__init__()
-        self.teacher = teacher.requires_grad_(False)
+        self.teacher, self.taught = teacher.requires_grad_(False), taught
+        if not taught:
+            teacher.register_load_state_dict_post_hook(self.note_weights)
         self.eval()
+
+    def note_weights(self, *_: object) -> None:
+        """Note that the teacher's weights were loaded."""
+        self.taught = True
 
     @property
     def module(self) -> nn.Module:

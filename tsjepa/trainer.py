@@ -47,8 +47,8 @@ class Options(NamedTuple):
     Attributes
     ----------
     out : Path, optional
-        An existing folder for `checkpoint.ckpt`, `best.ckpt`, `metrics.csv` and `diagnostics.csv`, written after each
-        epoch; None writes nothing.
+        Folder for `checkpoint.ckpt`, `best.ckpt`, `metrics.csv` and `diagnostics.csv`, written after each epoch; made
+        where it is missing. None writes nothing.
     resume : bool
         Whether to go on from the checkpoint in `out`, one of the same settings and series.
     device : str

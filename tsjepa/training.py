@@ -29,6 +29,7 @@ from tsjepa.resuming import check_same_run, finished_epochs
 from tsjepa.schedule import lr_factor
 from tsjepa.sections import TrainConfig
 from tsjepa.stages import find_teacher, primary_epochs, stages, take_teacher, taught_epochs
+from tsjepa.targets import EMATarget, FrozenTarget, SelfTarget
 from tsjepa.trainer import Options, check_processes, make_trainer, run
 from tsjepa.training_error import TrainingError
 from tsjepa.verdict import Verdict, of_both
@@ -142,7 +143,7 @@ class JEPATraining(pl.LightningModule):
 def fit(
     model: JEPA, series: SeriesSource, header: Header, options: Options | None = None, *, epochs: int | None = None
 ) -> FitResult:
-    """Train a model in place.
+    """Train a model in place, under the target that it has: see `fit_stages` where a teacher is to be trained first.
 
     Parameters
     ----------
@@ -162,19 +163,24 @@ def fit(
     Raises
     ------
     TrainingError
-        If the loss is not finite, no series has a value, an optional logger is not installed, or there are not the
-        devices or series in a batch for the processes that are asked for. With `resume` also if the checkpoint is of
-        other settings or series, or has more epochs.
+        If the loss is not finite, no series has a value, an optional logger is not installed, the target was made of
+        another encoder or is a teacher that was not trained, or there are not the devices or series in a batch for the
+        processes that are asked for. With `resume` also if the checkpoint is of other settings or series, or has more
+        epochs.
     CheckpointError
         If there is no checkpoint to go on from, or it is not usable for that.
+    TypeError
+        If the series are a plain array.
     KeyboardInterrupt
         If the user stops the run; the last finished epoch is kept.
     """
     started, options = time.monotonic(), options or Options()
+    check_series(series)
     batches, section = Batches(series), header.config.train
     if not len(batches):
         raise TrainingError("no series holds a single value, so there is nothing to train on.")
     check_processes(options, section.batch_size)
+    check_target(model, resume=options.resume and options.out is not None)
     epochs = section.epochs if epochs is None else epochs
     order = ShuffledBatches(len(batches), section.batch_size, section.seed)
     checkpoint = options.out / CHECKPOINT if options.resume and options.out is not None else None
@@ -189,6 +195,8 @@ def fit(
         generator=torch.Generator(),  # the loader draws a seed, and must not draw it from the user's generator
     )
     if checkpoint is None:
+        if options.out is not None:
+            options.out.mkdir(parents=True, exist_ok=True)
         take_statistics(model, series)  # before anything copies the model
     module = JEPATraining(model, header)
     monitor = Monitor(model, series, options.labels, options.out) if options.diagnose else None
@@ -206,6 +214,40 @@ def fit(
     loss, seconds = final_loss(end, options.out), time.monotonic() - started
     hopeless = monitor is not None and monitor.to_be_ended()
     return FitResult(loss, int(trainer.current_epoch), seconds, verdict, kept, hopeless)
+
+
+def check_series(series: SeriesSource) -> None:
+    """Refuse a plain array, of which nothing says what is missing."""
+    if not hasattr(series, "measured"):
+        raise TypeError(
+            f"the series to train on are a {type(series).__name__}: bring them into shape with tsjepa.as_series(X), X "
+            "of shape (n_cases, n_channels, n_timepoints)."
+        )
+
+
+def check_target(model: JEPA, resume: bool) -> None:
+    """Refuse a target that was made of another encoder than the model's, and a teacher that nobody taught.
+
+    The weights tell, not the object: a compiled encoder has those of the one that it was made of. A run that goes on
+    has its teacher in the checkpoint.
+    """
+    target, weights = model.target, list(model.encoder.parameters())
+    if isinstance(target, SelfTarget):
+        same = [id(weight) for weight in target.held[0].parameters()] == [id(weight) for weight in weights]
+    elif isinstance(target, EMATarget):
+        same = [weight.shape for weight in target.module.parameters()] == [weight.shape for weight in weights]
+    else:
+        same = True
+    if not same:
+        raise TrainingError(
+            "the model's target was made of another encoder than model.encoder: to replace the encoder, build a new "
+            "model, tsjepa.JEPA(encoder, predictor, mask=..., target=...), with a target of the new one."
+        )
+    if isinstance(target, FrozenTarget) and not (target.taught or resume):
+        raise TrainingError(
+            "the model's frozen teacher has random weights: call tsjepa.fit_stages, which trains or loads the teacher "
+            "first, or load a trained encoder's weights into model.target.module."
+        )
 
 
 def final_loss(end: EpochEnd, out: Path | None) -> float:
@@ -245,6 +287,7 @@ def fit_stages(model: JEPA, series: SeriesSource, header: Header, options: Optio
     CheckpointError
         If a teacher that is named is no usable checkpoint, or of another architecture.
     """
+    check_series(series)
     asked = options or Options()
     options, total = asked._replace(resume=asked.resume and has_checkpoint(asked.out)), header.config.train.epochs
     taught = taught_epochs(header.config, options.out) if options.resume and options.out is not None else None
@@ -284,11 +327,9 @@ def has_checkpoint(folder: Path | None) -> bool:
 def fit_teacher(config: Config, series: SeriesSource, header: Header, options: Options) -> tuple[JEPA, FitResult]:
     """Train the teacher's stage, or go on with it where that is asked for and it was begun."""
     own = None if options.out is None else options.out / TEACHER
-    if own is not None:
-        if not options.resume:
-            for name in (CHECKPOINT, BEST, METRICS, DIAGNOSTICS):  # a student of another teacher's
-                (own.parent / name).unlink(missing_ok=True)
-        own.mkdir(exist_ok=True)
+    if own is not None and not options.resume:
+        for name in (CHECKPOINT, BEST, METRICS, DIAGNOSTICS):  # a student of another teacher's
+            (own.parent / name).unlink(missing_ok=True)
     teacher = build_model(config, series.n_channels)
     resume = options.resume and has_checkpoint(own)
     options = shifted(options, 0, header.config.train.epochs)._replace(out=own, resume=resume)

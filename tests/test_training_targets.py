@@ -1,0 +1,78 @@
+"""What `fit` refuses to train under: a teacher with random weights, and a target of another encoder."""
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from tsjepa import Encoder, Header, LinearPatches, Options, as_series, build_model, configure, fit, resolve
+from tsjepa.checkpoint import load_checkpoint, save_checkpoint
+from tsjepa.config import Config
+from tsjepa.masking import random_mask
+from tsjepa.objective import JEPA
+from tsjepa.predictor import Predictor
+from tsjepa.targets import EMATarget, FrozenTarget, SelfTarget, Target
+from tsjepa.training import check_target, fit_stages
+from tsjepa.training_error import TrainingError
+
+SERIES = as_series(np.random.default_rng(0).normal(size=(20, 1, 60)).cumsum(-1))
+
+
+def recipe(objective: str, *settings: str) -> Config:
+    return resolve(configure("tiny", objective, ["train.epochs=2", *settings]), 60)
+
+
+def header(config: Config) -> Header:
+    return Header(config, None, 1, 60)
+
+
+@pytest.mark.parametrize("objective", ["distill", "salt"])
+def test_a_teacher_with_random_weights_is_refused_until_it_is_given_some(objective: str, tmp_path: Path) -> None:
+    config = recipe(objective)
+    for model in (build_model(config, 1), copy.deepcopy(build_model(config, 1))):
+        with pytest.raises(TrainingError, match="fit_stages"):
+            fit(model, SERIES, header(config))
+    assert fit_stages(build_model(config, 1), SERIES, header(config), Options(tmp_path)).epochs == 2
+    resumed = build_model(config, 1)  # its teacher is in the checkpoint
+    assert fit(resumed, SERIES, header(config), Options(tmp_path, resume=True), epochs=2).epochs == 2
+
+
+def test_weights_can_come_as_a_state_or_with_a_whole_model(tmp_path: Path) -> None:
+    config = recipe("distill")
+    model = build_model(config, 1)
+    by_hand = copy.deepcopy(model)
+    by_hand.target.module.load_state_dict({k: v + 1 for k, v in by_hand.target.module.state_dict().items()})
+    save_checkpoint(tmp_path / "run.ckpt", by_hand, header(config))
+    for given in (by_hand, load_checkpoint(tmp_path / "run.ckpt")[0]):
+        teacher = [weight.clone() for weight in given.target.parameters()]
+        assert fit(given, SERIES, header(config)).epochs == 2
+        assert all(map(torch.equal, teacher, given.target.parameters()))
+    with pytest.raises(TrainingError, match="random weights"):  # the copy's weights were not the model's
+        fit(model, SERIES, header(config))
+
+
+def other() -> Encoder:
+    return Encoder(LinearPatches(6, 32), depth=1, heads=2)
+
+
+@pytest.mark.parametrize("objective", ["sigreg", "ema"])
+def test_an_encoder_that_the_target_was_not_made_of_is_refused(objective: str) -> None:
+    config = recipe(objective)
+    model = build_model(config, 1)
+    model.encoder = other()
+    with pytest.raises(TrainingError, match=r"another encoder than model\.encoder: .* build a new model"):
+        fit(model, SERIES, header(config))
+
+
+def test_a_target_of_the_encoder_is_not_refused() -> None:
+    config, encoder = recipe("ema"), other()
+    targets: list[Target] = [SelfTarget(encoder), EMATarget(encoder), FrozenTarget(other())]
+    for target in targets:
+        model = JEPA(encoder, Predictor(32, dim=32, depth=1, heads=2), mask=random_mask, target=target)
+        assert fit(model, SERIES, header(config)).epochs == 2
+    model = build_model(recipe("sigreg"), 1)
+    model.encoder = nn.Sequential(model.encoder)  # type: ignore[assignment] # the same weights, as of a compiled one
+    check_target(model, resume=False)
