@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tsjepa.arrays import counted
 from tsjepa.build import build_untrained
-from tsjepa.checkpoint import Header, load_checkpoint, read_checkpoint
+from tsjepa.checkpoint import HEAD, Header, load_checkpoint, read_checkpoint
 from tsjepa.cli.data import Data, data_of, load_data, say_remarks
 from tsjepa.cli.errors import USAGE, Failure, say
 from tsjepa.cli.log_data import trained_log
@@ -46,7 +46,8 @@ def diagnose(options: DiagnoseOptions) -> DiagnoseReport:
     history = run_history(checkpoint)
     verdict, kept = run_verdict(history, checkpoint.parent, model.encoder.dim), kept_epoch(checkpoint, history)
     other = run_data(header, data, options) if history else None
-    remarks = run_remarks(history, kept, other)
+    tuned = HEAD in read_checkpoint(checkpoint)
+    remarks = run_remarks(history, kept, other, tuned)
     for remark in remarks:
         say(f"note: {remark}")
     untrained = build_untrained(header.config, header.n_channels, model, data.train.series)
@@ -59,6 +60,7 @@ def diagnose(options: DiagnoseOptions) -> DiagnoseReport:
             seed=options.seed,
             device=device,
             supervised=options.supervised,
+            tuned=tuned,
         )
         html = page(Subject(str(checkpoint), data.name, data.classes, verdict, history, remarks, other), found)
     replace_file(out, html.encode())
@@ -146,13 +148,18 @@ def run_data(header: Header, data: Data, options: DiagnoseOptions) -> str | None
     return None if same else header.data
 
 
-def run_remarks(history: list[EpochDiagnostics], kept: int | None, other: str | None) -> tuple[str, ...]:
-    """Say what of a run's verdict and curves is not of this model, and not of these data."""
+def run_remarks(history: list[EpochDiagnostics], kept: int | None, other: str | None, tuned: bool) -> tuple[str, ...]:
+    """Say what of a run's verdict and curves is not of this model and not of these data, and which numbers it lacks."""
     found = []
     if kept is not None:
         found.append(f"the model is from epoch {kept}, the verdict on the run up to epoch {history[-1].epoch}.")
     if other is not None:
         found.append(f"the verdict and the curves over epochs are those of the run on {other}.")
+    if tuned:
+        found.append(
+            "the encoder was fine-tuned, so there are no numbers of latents, predictions and target: these parts are "
+            "still those of its pretraining."
+        )
     return tuple(found)
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from tsjepa.checkpoint import CheckpointError, load_checkpoint, read_checkpoint, read_header
+from tsjepa.checkpoint import HEAD, CheckpointError, load_checkpoint, read_checkpoint, read_header
 from tsjepa.config import Config, ConfigError
 from tsjepa.encoder import Encoder
 from tsjepa.logs import CHECKPOINT, TEACHER
@@ -96,13 +96,20 @@ def take_teacher(model: JEPA, teacher: JEPA) -> None:
 def find_teacher(config: Config) -> JEPA | None:
     """Return the teacher that a configuration names, if it names one.
 
+    Of a fine-tuned checkpoint the encoder teaches: the average there is that of pretraining, which labels never moved.
+
     Raises
     ------
     CheckpointError
         If the file is no usable checkpoint.
     """
     name = config.target.teacher
-    return load_checkpoint(name)[0] if config.target.kind == "frozen" and name is not None else None
+    if config.target.kind != "frozen" or name is None:
+        return None
+    teacher, _ = load_checkpoint(name)
+    if HEAD in read_checkpoint(name) and isinstance(teacher.target, EMATarget):
+        teacher.target = EMATarget(teacher.encoder)
+    return teacher
 
 
 def stages(config: Config, taught: int | None = None) -> tuple[Config | None, Config]:

@@ -134,6 +134,7 @@ def diagnose(
     seed: int = 0,
     device: str = "cpu",
     supervised: bool = False,
+    tuned: bool = False,
 ) -> Diagnosis:
     """Measure a model beside its random initialisation, and beside a supervised encoder where that is asked for.
 
@@ -150,6 +151,8 @@ def diagnose(
     device : str, default="cpu"
     supervised : bool, default=False
         Whether to train the same architecture on the labels, where there are classes.
+    tuned : bool, default=False
+        Whether the model's encoder was fine-tuned, see `tsjepa.evaluation.quality.measure`.
 
     Returns
     -------
@@ -167,12 +170,13 @@ def diagnose(
     (None, 20)
     """
     quality = {
-        who: measure(jepa.to(device), split.train, seed) for who, jepa in ((TRAINED, model), (RANDOM, untrained))
+        TRAINED: measure(model.to(device), split.train, seed, tuned=tuned),
+        RANDOM: measure(untrained.to(device), split.train, seed),
     }
     encoders = {TRAINED: model.encoder, RANDOM: untrained.encoder}
     if supervised and split.scorable and split.y_train is not None:
-        tuned = finetune(untrained.encoder, split.train, split.y_train, probe, FROM_SCRATCH, device=device, seed=seed)
-        encoders[SUPERVISED] = tuned.encoder.to(device)
+        fitted = finetune(untrained.encoder, split.train, split.y_train, probe, FROM_SCRATCH, device=device, seed=seed)
+        encoders[SUPERVISED] = fitted.encoder.to(device)
     return look(quality, encoders, split, probe, seed, device)
 
 

@@ -50,7 +50,7 @@ class Subject(NamedTuple):
     verdict, history
         Of the run.
     remarks : tuple of str
-        Sentences about the verdict.
+        Sentences about the verdict, and about numbers that are missing.
     run_data : str, optional
         What the run was on, where it is not `data`.
     """
@@ -103,10 +103,11 @@ def page(subject: Subject, found: Diagnosis) -> str:
 
 def show_verdict(verdict: Verdict | None, remarks: Sequence[str]) -> str:
     """Return the verdict with its evidence."""
-    if verdict is None:
-        return '<p class="verdict"><strong>no verdict</strong><br>A verdict needs the diagnostics.csv of a run.</p>'
-    tone = TONES.get(verdict.verdict, "bad")
     said = "".join(f" {remark[0].upper()}{remark[1:]}" for remark in remarks)
+    if verdict is None:
+        text = escape(f"A verdict needs the diagnostics.csv of a run.{said}")
+        return f'<p class="verdict"><strong>no verdict</strong><br>{text}</p>'
+    tone = TONES.get(verdict.verdict, "bad")
     text = f"<strong>{escape(verdict.verdict)}</strong><br>{escape(verdict.evidence + said)}"
     return f'<p class="verdict {tone}">{text}</p>'
 

@@ -35,6 +35,11 @@ RECORDED = (
     *("sigreg_score", "cross_series_gap", "cross_series_share", "position_share"),
     *("encoder_target_gap", "relative_gap", "parameter_mismatch"),
 )
+# Numbers that target, projector or predictor has a part in; labels move the encoder alone, away from these
+OF_PRETRAINING = (
+    *("latent_effective_rank", "latent_spread", "sigreg_score", "cross_series_gap", "cross_series_share"),
+    *("position_share", "encoder_target_gap", "relative_gap", "parameter_mismatch", "predictor_sensitivity"),
+)
 
 
 class Quality(NamedTuple):
@@ -43,7 +48,7 @@ class Quality(NamedTuple):
     Attributes
     ----------
     numbers : dict of str to float or None
-        None where a number does not exist: of one series, or without an EMA target.
+        None where a number does not exist: of one series, without an EMA target, or of a fine-tuned encoder.
     spectrum : float64 array of shape (D,)
         Eigenvalues of the covariance of the last level's tokens, descending.
     position_variance : float64 array of shape (N,)
@@ -55,7 +60,7 @@ class Quality(NamedTuple):
     position_variance: NDArray[np.float64]
 
 
-def measure(model: JEPA, series: Series, seed: int = 0) -> Quality:
+def measure(model: JEPA, series: Series, seed: int = 0, *, tuned: bool = False) -> Quality:
     """Measure a model on series, with no label.
 
     Parameters
@@ -66,6 +71,9 @@ def measure(model: JEPA, series: Series, seed: int = 0) -> Quality:
         Training series, of at least two patches.
     seed : int, default=0
         Of masked views and directions; the record of training has its own fixed masks.
+    tuned : bool, default=False
+        Whether the encoder was fine-tuned: numbers that compare it with target or predictor of its pretraining, or are
+        of these, are left out.
 
     Returns
     -------
@@ -94,6 +102,7 @@ def measure(model: JEPA, series: Series, seed: int = 0) -> Quality:
             "predictor_sensitivity": number(answer(model, monitor.x, monitor.valid, seed)),
         }
         numbers |= compare_series(model, *sequences(model, *sample(series, model.encoder.channels)), seed)
+    numbers |= dict.fromkeys(OF_PRETRAINING if tuned else ())
     return Quality(numbers, spectrum(tokens).numpy(), position_variance(last, attend).numpy())
 
 
