@@ -292,3 +292,14 @@ def test_moving_a_mask_keeps_its_parts() -> None:
         for part, there in zip(mask, moved, strict=True):
             assert (part is None) == (there is None)
             assert there is None or there.device.type == "meta"
+
+
+@pytest.mark.parametrize("kind", ["bernoulli", "future"])
+@pytest.mark.parametrize(("ratio", "hides"), [(1e-9, False), (1 - 1e-8, True), (1 - 1e-15, True)])
+def test_a_ratio_next_to_0_or_1_hides_or_shows_one_token(kind: str, ratio: float, hides: bool) -> None:
+    valid = torch.ones(3, 6, dtype=torch.bool)
+    valid[0, 4:] = False
+    for there in (None, valid):
+        counts = [6, 6, 6] if there is None else [4, 6, 6]
+        mask = MASKS[kind](3, 6, gen(), there, ratio=ratio)
+        assert [len(target) for _, target in rows_of(mask)] == [n - 1 if hides else 1 for n in counts]

@@ -70,6 +70,10 @@ class Mask(NamedTuple):
         return Mask(move(self.context), move(self.target), *(None if part is None else move(part) for part in valid))
 
 
+# Draws of a number of hidden tokens before one of those that leave both kinds is settled without. A ratio so near to 0
+# or 1 that none of them does would have hidden, or shown, a single token in nearly every draw that does.
+DRAWS = 1000
+
 # (rows, N, generator) -> which tokens are hidden, bool [rows, N], equally many in each row
 Draw = Callable[[int, int, torch.Generator], Tensor]
 
@@ -279,11 +283,18 @@ def hidden_count(n: int, ratio: float) -> int:
 
 
 def binomial(n: int, ratio: float, generator: torch.Generator) -> int:
-    """Draw from Binomial(n, ratio), again until at least one of each kind is left."""
-    while True:
+    """Draw from Binomial(n, ratio), again until at least one of each kind is left, but DRAWS times at most.
+
+    Examples
+    --------
+    >>> binomial(10, 1e-9, torch.Generator()), binomial(10, 1 - 1e-9, torch.Generator())
+    (1, 9)
+    """
+    for _ in range(DRAWS):
         count = int((torch.rand(n, generator=generator) < ratio).sum())
         if 0 < count < n:
             return count
+    return 1 if ratio < 0.5 else n - 1
 
 
 def exactly(count: int, rows: int, n: int, generator: torch.Generator) -> Tensor:
