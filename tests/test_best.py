@@ -63,6 +63,13 @@ def test_where_predictions_carry_nothing_the_spread_decides() -> None:
     assert best_epoch(after(*unknown), dim=32) == 2
 
 
+def test_the_spread_is_that_of_what_has_less_of_it_left() -> None:
+    rows = ((0.4, 0.34), (0.41, 0.3), (0.43, 0.2), (0.33, 0.35), (0.42, 0.1))  # of the last level, of the latents
+    epochs = [{"relative_spread": last, "latent_spread": latents, "cross_series_share": 0.0} for last, latents in rows]
+    assert best_epoch(after(*epochs), dim=32) == 1
+    assert best_epoch(after(*epochs[1:]), dim=32) == 3
+
+
 @pytest.mark.parametrize("probe", [0.0, 1.0])
 def test_labels_have_no_part_in_it(probe: float) -> None:
     history = after({**HEALTHY, "cross_series_share": 0.2}, {**HEALTHY, "cross_series_share": 0.3})

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from tsjepa.history import EpochDiagnostics
-from tsjepa.verdict import blind, lost
+from tsjepa.verdict import blind, lost, spread_left
 
 
 def best_epoch(history: Sequence[EpochDiagnostics], *, dim: int) -> int:
@@ -12,7 +12,7 @@ def best_epoch(history: Sequence[EpochDiagnostics], *, dim: int) -> int:
 
     Epochs in none of the states that runs do not come back from go before all others. Among them the one whose
     predictions carry most of the series is best; where they carry nothing, what they carry is noise, and the one with
-    most spread left is. Of equals the first.
+    most spread left is, of last level or latents, whichever has less of it. Of equals the first.
 
     Parameters
     ----------
@@ -35,7 +35,8 @@ def best_epoch(history: Sequence[EpochDiagnostics], *, dim: int) -> int:
     start = history[0]
 
     def worth(now: EpochDiagnostics) -> tuple[bool, float, float]:
-        carried = 0.0 if blind(now) else now.cross_series_share
-        return not lost(start, now, dim), carried, -math.inf if math.isnan(now.relative_spread) else now.relative_spread
+        carried, (_, left) = 0.0 if blind(now) else now.cross_series_share, spread_left(start, now)
+        known = not math.isnan(now.relative_spread + left)
+        return not lost(start, now, dim), carried, left if known else -math.inf
 
     return max(history[1:], key=worth).epoch

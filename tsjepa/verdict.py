@@ -162,17 +162,29 @@ def collapsed(start: EpochDiagnostics, now: EpochDiagnostics, dim: int) -> str:
     """Return the evidence that last level or latents have lost their spread, whichever has less of it left."""
     if never_spread(start, now):
         return "all tokens of the last level are the same, from the start on: look at the data"
-    shares = {
-        "last level": ratio(now.relative_spread, start.relative_spread),
-        "objective's latents": ratio(now.latent_spread, start.latent_spread),
-    }
-    where = min(shares, key=lambda name: math.inf if math.isnan(shares[name]) else shares[name])
-    left = shares[where]
+    where, left = spread_left(start, now)
     if left < CONSTANT:
         return f"the {where} kept {left:.1%} of the spread at the start, which is almost nothing"
     if left < SHRUNK and blind(now) and not still(start, now):
         return f"the {where} kept {left:.1%} of the spread at the start, and predictions carry nothing of the series"
     return ""
+
+
+def spread_left(start: EpochDiagnostics, now: EpochDiagnostics) -> tuple[str, float]:
+    """Return whichever of last level and latents has less of its spread at the start left, and how much; nan: unknown.
+
+    Examples
+    --------
+    >>> start = EpochDiagnostics(0, relative_spread=0.8, latent_spread=0.5)
+    >>> spread_left(start, EpochDiagnostics(1, relative_spread=0.8, latent_spread=0.25))
+    ("objective's latents", 0.5)
+    """
+    shares = {
+        "last level": ratio(now.relative_spread, start.relative_spread),
+        "objective's latents": ratio(now.latent_spread, start.latent_spread),
+    }
+    where = min(shares, key=lambda name: math.inf if math.isnan(shares[name]) else shares[name])
+    return where, shares[where]
 
 
 def never_spread(start: EpochDiagnostics, now: EpochDiagnostics) -> bool:
