@@ -1,10 +1,13 @@
 """Positional collapse and predictor sensitivity against loops over numpy, and known values."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from tsjepa.build import build_model, configure, resolve
 from tsjepa.masking import bernoulli_mask, random_mask
 from tsjepa.positional import cross_series_gap, cross_series_share, position_share, predictor_sensitivity
 
@@ -26,6 +29,8 @@ def looped_gap(predicted: Tensor, target: Tensor, index: Tensor, valid: Tensor, 
     gaps = []
     for b, m in valid.nonzero().tolist():
         at = index[b, m]
+        if not token_valid[b, at]:
+            continue
         others = [cosine(p[b, m], t[c, at]) for c in range(len(t)) if c != b and token_valid[c, at]]
         if others:
             gaps.append(cosine(p[b, m], t[b, at]) - np.mean(others))
@@ -58,6 +63,19 @@ def test_padding_does_not_count() -> None:
     target = torch.where(token_valid.unsqueeze(-1), target, torch.nan)
     got = cross_series_gap(predicted, target, mask.target, mask.target_valid, token_valid)
     assert got.item() == pytest.approx(want)
+
+
+def test_predictions_where_their_own_series_has_nothing_do_not_count() -> None:
+    target, token_valid = normal(5, 7, 4), torch.rand(5, 7, generator=gen()) < 0.6
+    index = random_mask(5, 7, gen(), ratio=0.6).target
+    assert not token_valid.gather(1, index).all()
+    predicted = normal(*index.shape, 4, seed=1) + target.gather(1, index.unsqueeze(-1).expand(-1, -1, 4))
+    own = target.gather(1, index.unsqueeze(-1).expand(-1, -1, 4))
+    want, best = (looped_gap(p, target, index, everything(index.shape), token_valid) for p in (predicted, own))
+    spoiled = torch.where(token_valid.unsqueeze(-1), target, torch.nan)
+    assert cross_series_gap(predicted, spoiled, index, token_valid=token_valid).item() == pytest.approx(want)
+    share = cross_series_share(predicted, spoiled, index, token_valid=token_valid).item()
+    assert share == pytest.approx(want / best)
 
 
 def test_perfect_and_position_only_predictions() -> None:
@@ -162,6 +180,20 @@ def test_sensitivity_is_of_each_row_and_of_the_size_asked_for() -> None:
 def test_sensitivity_is_of_the_change_that_the_dtype_holds() -> None:
     context = normal(3, 4, 5, dtype=torch.float32).bfloat16()
     assert predictor_sensitivity(lambda h: 2 * h, context, gen(), size=0.1).item() == pytest.approx(2, rel=1e-12)
+
+
+@pytest.mark.parametrize("objective", [None, "ema", "deep"])
+def test_sensitivity_in_float32_is_that_in_float64(objective: str | None) -> None:
+    found = []
+    model = build_model(resolve(configure("tiny", objective), 200), 1).eval()
+    mask = random_mask(30, 10, gen(), ratio=0.5)
+    for dtype, size in ((torch.float32, {}), (torch.float64, {}), (torch.float64, {"size": 1e-4})):
+        model.to(dtype)
+        with torch.no_grad():
+            context = model.encoder(normal(30, 1, 200).cumsum(-1).to(dtype), keep=mask.context)[0]
+        found.append(predictor_sensitivity(partial(model.predictor, mask=mask), context, gen(1), n=3, **size).item())
+    assert found[0] == pytest.approx(found[1], rel=0.01)
+    assert found[1] == pytest.approx(found[2], rel=0.01)
 
 
 def test_sensitivity_of_a_predictor_that_ignores_the_context() -> None:
