@@ -98,7 +98,7 @@ def test_the_total_is_prediction_plus_weighted_regularizer(weight: float) -> Non
 
 
 def test_a_negative_weight_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"regularizer\.weight must be at least 0, but is -0\.1"):
+    with pytest.raises(ValueError, match=r"regularizer\.weight must be at least 0 and finite, but is -0\.1"):
         plain_model(weight=-0.1)
 
 

@@ -53,6 +53,8 @@ class Encoder(nn.Module):
     ------
     ValueError
         If a causal encoder would see what comes later, the width of tokens is odd, or `normalize` is another word.
+    TypeError
+        If the tokenizer does not say what an encoder has to know of it.
 
     Examples
     --------
@@ -76,6 +78,7 @@ class Encoder(nn.Module):
     ) -> None:
         super().__init__()
         check_normalize(normalize)
+        check_tokenizer(tokenizer)
         if tokenizer.dim % 2:
             raise ValueError(
                 f"the width of tokens must be even, for sines and cosines of positions: it is {tokenizer.dim}."
@@ -290,6 +293,16 @@ def check_normalize(normalize: str) -> None:
         hint = "; to use the training series, give 'none' and statistics=TrainingStatistics(n_channels)"
         raise ValueError(
             f"normalize is {' or '.join(get_args(Normalize))}, but got {normalize!r}{hint * (normalize == 'train')}."
+        )
+
+
+def check_tokenizer(tokenizer: Tokenizer) -> None:
+    """Raise TypeError unless a tokenizer has the attributes that an encoder reads."""
+    wanted = ("patch_length", "dim", "channels", "sees_neighbours", "sees_later")
+    if missing := [name for name in wanted if not hasattr(tokenizer, name)]:
+        raise TypeError(
+            f"the tokenizer {type(tokenizer).__name__} lacks {', '.join(missing)}: give it the attributes "
+            f"{', '.join(wanted)} (docs/objectives.md says what they mean)."
         )
 
 

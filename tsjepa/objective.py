@@ -12,7 +12,7 @@ from tsjepa.layers import gather_tokens
 from tsjepa.masking import Mask, RampedMask
 from tsjepa.projector import Projector  # noqa: F401 - models that were pickled before it moved name it here
 from tsjepa.ranks import Share, SumOverRanks, join_rows, mean_over_ranks, sum_over_ranks
-from tsjepa.regularizers import Regularizer
+from tsjepa.regularizers import Regularizer, check_weight
 from tsjepa.targets import EMATarget, SelfTarget, Target
 
 DrawMask = Callable[[int, int, torch.Generator, Tensor | None], Mask]
@@ -80,6 +80,7 @@ class ContextLoss(NamedTuple):
     Attributes
     ----------
     weight : float
+        At least 0, and `warmup` in [0, 1]: `JEPA` refuses others.
     warmup : float
         Share of training over which the weight grows from zero, as `JEPA.advance(step, total)` is called before each
         step.
@@ -144,7 +145,8 @@ class JEPA(nn.Module):
     Raises
     ------
     ValueError
-        If the weight is negative, or `loss` is another word.
+        If a weight is negative or not finite, the context loss's `warmup` is outside [0, 1], or `loss` is another word;
+        in a step, if predictions are not as wide as targets.
 
     Notes
     -----
@@ -188,8 +190,11 @@ class JEPA(nn.Module):
         context_loss: ContextLoss | None = None,
     ) -> None:
         super().__init__()
-        if weight < 0:
-            raise ValueError(f"regularizer.weight must be at least 0, but is {weight}.")
+        check_weight("regularizer.weight", weight)
+        if context_loss is not None:
+            check_weight("loss.context_weight", context_loss.weight)
+            if not 0 <= context_loss.warmup <= 1:
+                raise ValueError(f"loss.context_warmup must lie between 0 and 1, but is {context_loss.warmup}.")
         if loss not in LOSSES:
             raise ValueError(f"loss is one of {', '.join(LOSSES)}, but got {loss!r}.")
         self.encoder, self.predictor, self.draw_mask = encoder, predictor, mask
@@ -224,6 +229,7 @@ class JEPA(nn.Module):
         """
         branches = self.branches(x, generator, valid, share)
         mask, aim = branches.mask, self.goal(branches)
+        check_widths(branches.predicted, aim)
         goal = aim.detach() if self.target.stop_gradient else aim
         loss = self.distance(branches.predicted, gather_tokens(goal, mask.target), mask.target_valid)
         terms = {"prediction": loss.detach()}
@@ -333,6 +339,15 @@ class JEPA(nn.Module):
     def update_target(self, step: int, total: int) -> None:
         """Let the target follow the encoder, after the optimiser's step `step` of `total`; only an average moves."""
         self.target.update(self.encoder, step, total)
+
+
+def check_widths(predicted: Tensor, goal: Tensor) -> None:
+    """Raise ValueError where predictions [B, M, E] and targets [B, N, E] differ in width, which torch may broadcast."""
+    if predicted.shape[-1] != goal.shape[-1]:
+        raise ValueError(
+            f"the predictor gives {predicted.shape[-1]} number(s) a token, but the target has {goal.shape[-1]}: give "
+            "the predictor, as out_dim of tsjepa.Predictor, the width of all levels of the target together."
+        )
 
 
 def side_by_side(levels: list[Tensor]) -> Tensor:

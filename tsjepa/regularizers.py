@@ -1,5 +1,6 @@
 """What keeps latents from collapsing when no slow target does: SIGReg, VICReg, VISReg, and their atoms."""
 
+import math
 from typing import Literal, Protocol, get_args
 
 import torch
@@ -25,6 +26,12 @@ class Regularizer(Protocol):
         Whatever is random is drawn from `generator`.
         """
         ...
+
+
+def check_weight(name: str, weight: float) -> None:
+    """Raise ValueError unless 0 <= weight < inf."""
+    if not 0 <= weight < math.inf:
+        raise ValueError(f"{name} must be at least 0 and finite, but is {weight}.")
 
 
 class EppsPulley(torch.autograd.Function):
@@ -166,7 +173,7 @@ class SIGReg(nn.Module):
     Raises
     ------
     ValueError
-        If there is no slice or fewer than two knots, or `placement` is another word.
+        If there is no slice or fewer than two knots, `t_max` is not positive, or `placement` is another word.
 
     Examples
     --------
@@ -182,6 +189,8 @@ class SIGReg(nn.Module):
         super().__init__()
         if slices < 1 or knots < 2:
             raise ValueError(f"SIGReg needs slices >= 1 and knots >= 2, but got {slices} and {knots}.")
+        if not 0 < t_max < math.inf:
+            raise ValueError(f"SIGReg needs a finite t_max above 0, but got {t_max}.")
         if placement not in get_args(Placement):
             raise ValueError(f"placement is one of {', '.join(get_args(Placement))}, but got {placement!r}.")
         self.slices, self.knots, self.t_max = slices, knots, t_max

@@ -1,0 +1,88 @@
+"""Parts and arguments of one's own that cannot be used are refused in a sentence, where they are given."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from objectives import MASKS, gen, sines
+from torch import nn
+
+from tsjepa import (
+    JEPA,
+    ContextLoss,
+    Encoder,
+    Header,
+    LinearPatches,
+    Options,
+    Predictor,
+    SIGReg,
+    as_series,
+    build_model,
+    configure,
+    fit,
+    fit_stages,
+    resolve,
+)  # fmt: skip
+
+
+def model(predictor: nn.Module | None = None, **parts: Any) -> JEPA:
+    encoder = Encoder(LinearPatches(6, 8), depth=1, heads=2)
+    predictor = Predictor(8, dim=8, depth=1, heads=2) if predictor is None else predictor
+    return JEPA(encoder, predictor, mask=MASKS["random"], **parts)
+
+
+@pytest.mark.parametrize("width", [1, 7, 16])
+@pytest.mark.parametrize("loss", [None, ContextLoss(0.1)])
+def test_predictions_of_another_width_than_targets(width: int, loss: ContextLoss | None) -> None:
+    own = model(Predictor(8, dim=8, depth=1, heads=2, out_dim=width), context_loss=loss)
+    with warnings.catch_warnings(), pytest.raises(ValueError, match=rf"gives {width} .* the target has 8: .* out_dim"):
+        own(sines(4), gen())
+
+
+@pytest.mark.parametrize("weight", [-0.1, float("nan"), float("inf")])
+def test_weights_that_are_none(weight: float) -> None:
+    with pytest.raises(ValueError, match=r"regularizer\.weight must be at least 0 and finite, but is"):
+        model(weight=weight)
+    with pytest.raises(ValueError, match=r"loss\.context_weight must be at least 0 and finite, but is"):
+        model(context_loss=ContextLoss(weight))
+    with pytest.raises(ValueError, match=r"loss\.context_warmup must lie between 0 and 1, but is"):
+        model(context_loss=ContextLoss(0.1, warmup=weight))
+
+
+@pytest.mark.parametrize("t_max", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_quadrature_without_an_interval(t_max: float) -> None:
+    with pytest.raises(ValueError, match="SIGReg needs a finite t_max above 0, but got"):
+        SIGReg(t_max=t_max)
+
+
+@pytest.mark.parametrize("train", [fit, fit_stages])
+@pytest.mark.parametrize("objective", ["sigreg", "distill"])
+def test_an_array_instead_of_series(train: Any, objective: str) -> None:
+    config = resolve(configure("tiny", objective, ["train.epochs=2"]), 60)
+    for X in (np.zeros((4, 1, 60)), torch.zeros(4, 1, 60)):
+        with pytest.raises(TypeError, match=rf"are a {type(X).__name__}: .*tsjepa\.as_series\(X\)"):
+            train(build_model(config, 1), X, Header(config, None, 1, 60))
+
+
+@pytest.mark.parametrize("objective", ["sigreg", "distill"])
+def test_a_folder_that_is_missing_is_made(objective: str, tmp_path: Path) -> None:
+    config = resolve(configure("tiny", objective, ["train.epochs=2"]), 60)
+    out = tmp_path / "runs" / "own"
+    series = as_series(np.random.default_rng(0).normal(size=(12, 1, 60)))
+    fit_stages(build_model(config, 1), series, Header(config, None, 1, 60), Options(out, device="cpu"))
+    assert (out / "checkpoint.ckpt").exists()
+
+
+class Bare(nn.Module):
+    """A tokenizer that says half of what it has to."""
+
+    patch_length, dim = 6, 8
+    sees_neighbours = False
+
+
+def test_a_tokenizer_that_does_not_say_what_it_sees() -> None:
+    with pytest.raises(TypeError, match=r"the tokenizer Bare lacks channels, sees_later: give it the attributes"):
+        Encoder(Bare(), depth=1, heads=2)  # type: ignore[arg-type]
