@@ -39,7 +39,8 @@ def diagnose(options: DiagnoseOptions) -> DiagnoseReport:
     data = load_data(name, options.data_dir, log, seed=header.config.train.seed)
     check_fit(model.encoder, header, data)
     say_remarks(data, header.config)
-    split = split_of(data)
+    known = data.labelled()
+    split, partly = split_of(known), known.train.series.n_cases < data.train.series.n_cases
     if split.unscorable is not None:
         say(f"note: {data.name} {split.unscorable}, so the page shows no accuracies.")
     make_writable(out.parent)
@@ -61,6 +62,7 @@ def diagnose(options: DiagnoseOptions) -> DiagnoseReport:
             device=device,
             supervised=options.supervised,
             tuned=tuned,
+            unlabelled=data.train.in_memory() if partly else None,
         )
         html = page(Subject(str(checkpoint), data.name, data.classes, verdict, history, remarks, other), found)
     replace_file(out, html.encode())

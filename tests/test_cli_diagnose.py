@@ -7,6 +7,7 @@ from typing import Any
 
 import command_line
 import numpy as np
+import pandas as pd
 import pytest
 from command_line import trained_run, tsjepa
 from diagnosed import waves
@@ -164,6 +165,25 @@ def test_why_there_is_no_accuracy_is_said(run: str, labels: dict[str, Any], reas
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["accuracy"] is None
     assert f"note: d {reason}" in " ".join(result.stderr.split())
+
+
+def test_windows_without_a_label_are_no_class_of_their_own() -> None:
+    def machine(name: str, cycles: int) -> pd.DataFrame:
+        """Return calm and worn stretches of 100 rows, and after each two a calm one that nobody has labelled."""
+        states = np.tile(["calm", "worn", "unknown"], cycles).repeat(100)
+        values = np.sin(np.arange(len(states)) * np.where(states == "worn", 0.7, 0.2))
+        labels = np.where(states == "unknown", None, states)
+        return pd.DataFrame({"machine": name, "time": range(len(states)), "flow": values, "label": labels})
+
+    machine("a", 8).to_csv("train.csv", index=False)
+    machine("b", 4).to_csv("test.csv", index=False)
+    log = ("--test", "test.csv", "--id", "machine", "--window", "50", "--stride", "50")
+    trained = tsjepa("pretrain", "--data", "train.csv", *log, "--config", "tiny", "--epochs", "1", "--json")
+    assert trained.exit_code == 0, trained.output
+    values, last = found("runs/train"), EpochTable(Path("runs/train/diagnostics.csv")).rows()[-1]
+    assert (values["accuracy"], values["majority_accuracy"]) == (1.0, 0.5)
+    assert values["n_train"] == 48  # what needs no label is measured on all windows, as in training
+    assert values["effective_rank"] == pytest.approx(float(last["effective_rank"]), rel=1e-4)
 
 
 def test_one_series(run: str) -> None:

@@ -5,6 +5,7 @@ from typing import NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from tsjepa.arrays import Series
 from tsjepa.encoder import Encoder
 from tsjepa.evaluation.ablation import Piece, Sparsity, pieces
 from tsjepa.evaluation.accuracy import Curve, Labels, Reader, Split, draw_shown, losses_by_piece, perturbed, sparsity_of
@@ -135,6 +136,7 @@ def diagnose(
     device: str = "cpu",
     supervised: bool = False,
     tuned: bool = False,
+    unlabelled: Series | None = None,
 ) -> Diagnosis:
     """Measure a model beside its random initialisation, and beside a supervised encoder where that is asked for.
 
@@ -153,6 +155,9 @@ def diagnose(
         Whether to train the same architecture on the labels, where there are classes.
     tuned : bool, default=False
         Whether the model's encoder was fine-tuned, see `tsjepa.evaluation.quality.measure`.
+    unlabelled : Series, optional
+        All training series, also those without a label, where `split` has only those with one: what needs no label is
+        measured on them.
 
     Returns
     -------
@@ -169,15 +174,16 @@ def diagnose(
     >>> values["accuracy"], values["n_train"]
     (None, 20)
     """
+    series = split.train if unlabelled is None else unlabelled
     quality = {
-        TRAINED: measure(model.to(device), split.train, seed, tuned=tuned),
-        RANDOM: measure(untrained.to(device), split.train, seed),
+        TRAINED: measure(model.to(device), series, seed, tuned=tuned),
+        RANDOM: measure(untrained.to(device), series, seed),
     }
     encoders = {TRAINED: model.encoder, RANDOM: untrained.encoder}
     if supervised and split.scorable and split.y_train is not None:
         fitted = finetune(untrained.encoder, split.train, split.y_train, probe, FROM_SCRATCH, device=device, seed=seed)
         encoders[SUPERVISED] = fitted.encoder.to(device)
-    return look(quality, encoders, split, probe, seed, device)
+    return look(quality, encoders, split, probe, seed, device)._replace(n_train=series.n_cases)
 
 
 def look(
