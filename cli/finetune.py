@@ -74,6 +74,8 @@ def finetune(options: FinetuneOptions) -> FinetuneReport:
     guess = majority(labels.train, labels.test)
     report = FinetuneReport(options.checkpoint, data.name, len(labels.train), len(labels.test), rows, guess, checkpoint)
     say(report.statement())
+    if checkpoint is None:
+        say("note: no model was kept: --out DIR keeps encoder and head.")
     return report
 
 

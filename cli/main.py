@@ -309,8 +309,8 @@ def tune_lambda(
 ) -> None:
     """Find SIGReg's weight (lambda) by bisection over short runs, without labels.
 
-    It is the smallest weight whose run ends without a collapse and with latents close enough to a normal law: a
-    normalised SIGReg score (0 normal, 1 collapsed) below 0.1. Larger weights drown the prediction.
+    It is the smallest weight whose run ends without a lasting collapse (a short run may end in a collapse phase) and
+    with a normalised SIGReg score (0 normal, 1 collapsed) below 0.1. Larger weights drown the prediction.
     """
     options = TuneOptions(data, config, low, high, runs, epochs, seed, tuple(settings or ()), device, data_dir, logs)
     with results_only():

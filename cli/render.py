@@ -307,5 +307,5 @@ def show_tune(report: TuneReport) -> None:
     print_numbers(table)
     less = max((run["weight"] for run in report.runs if not run["enough"]), default=None)
     below = "nothing below it was tried" if less is None else f"{less:.3g} is too small, and nothing between was tried"
-    print_line(f"lambda: {report.weight:.3g}, the smallest weight tried that prevents a collapse; {below}")
+    print_line(f"lambda: {report.weight:.3g}, the smallest weight tried that prevents a lasting collapse; {below}")
     print_line(f"next: {report.command}")

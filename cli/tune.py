@@ -48,7 +48,7 @@ def tune_lambda(options: TuneOptions) -> TuneReport:
     say(summary(options, config, series.n_cases))
     found = search(options, config, series, device)
     if found.weight == options.low:
-        say(f"note: the low end, {options.low:g}, prevents a collapse already: search lower with --low.")
+        say(f"note: the low end, {options.low:g}, prevents a lasting collapse already: search lower with --low.")
     return TuneReport(found.weight, [values(t) for t in found.trials], next_command(options, name, recipe, found))
 
 
@@ -65,7 +65,7 @@ def summary(options: TuneOptions, config: Config, n_cases: int) -> str:
     return (
         f"bisecting regularizer.weight between {options.low:g} and {options.high:g} on {n_cases} series of "
         f"{config.data}: up to {counted(options.runs, 'run')} of {counted(config.train.epochs, 'epoch')}, for the "
-        f"smallest weight that ends in no collapse and with a SIGReg score below {THRESHOLD}."
+        f"smallest weight that ends in no lasting collapse and with a SIGReg score below {THRESHOLD}."
     )
 
 

@@ -90,6 +90,12 @@ def test_test_labels_have_no_part_in_what_is_trained() -> None:
     torch.testing.assert_close(one["head"], two["head"], rtol=0, atol=0)
 
 
+def test_a_model_that_is_not_kept_is_told() -> None:
+    words = ("finetune", CKPT, *QUICK, "--no-supervised")
+    assert "no model was kept: --out DIR keeps" in tsjepa(*words).stderr
+    assert "no model was kept" not in tsjepa(*words, "--out", "tuned").stderr
+
+
 def test_the_checkpoint_serves_embed_and_python() -> None:
     values = found("--no-supervised", "--out", "tuned")
     assert values["out"] == "tuned/finetuned.ckpt"

@@ -128,10 +128,11 @@ def test_the_command_prints_lambda_and_runs(monkeypatch: pytest.MonkeyPatch) -> 
     assert len(found["runs"]) == 6
     assert set(found["runs"][0]) == {"weight", "score", "verdict", "loss", "enough"}
     assert found["lambda"] == min(run["weight"] for run in found["runs"] if run["enough"])
-    assert "up to 6 runs of 10 epochs, for the smallest weight that ends in no collapse" in result.stderr
+    assert "up to 6 runs of 10 epochs, for the smallest weight that ends in no lasting collapse" in result.stderr
     text = invoke("--runs", "3")
     assert (
-        "lambda: 1, the smallest weight tried that prevents a collapse; 0.01 is too small, and nothing" in text.stdout
+        "lambda: 1, the smallest weight tried that prevents a lasting collapse; 0.01 is too small, and nothing"
+        in text.stdout
     )
     assert "next: tsjepa pretrain --data wave.npz --config tiny --set regularizer.weight=1" in text.stdout
     other = invoke("--runs", "3", "--set", "encoder.dim=16")
@@ -206,8 +207,9 @@ def test_the_low_end_may_be_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "try_weight", lambda config, series, weight, device, tell: enough_from(1e-9)(weight))
     result = invoke("--low", "0.5", "--json")
     assert json.loads(result.stdout)["lambda"] == 0.5
-    assert "the low end, 0.5, prevents a collapse already" in result.stderr
-    assert "lambda: 0.5, the smallest weight tried that prevents a collapse; nothing" in invoke("--low", "0.5").stdout
+    assert "the low end, 0.5, prevents a lasting collapse already" in result.stderr
+    text = invoke("--low", "0.5").stdout
+    assert "lambda: 0.5, the smallest weight tried that prevents a lasting collapse; nothing" in text
 
 
 def test_it_runs_for_real() -> None:

@@ -60,7 +60,8 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     device : {"auto", "cpu", "cuda", "mps"}, default="auto"
         Where to train and to embed.
     random_state : int, RandomState instance or None, default=None
-        Seed of weights, masks and order. None draws a new one at each fit.
+        Seed of weights, masks and order. None draws a new one at each fit. The seed itself is drawn by it, as
+        scikit-learn does: that of the command's ``--seed 3`` is ``overrides=["train.seed=3"]``.
     n_jobs : int, optional
         CPU threads: None leaves torch's setting, -1 takes all cores.
     diagnose : bool, default=True
