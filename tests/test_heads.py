@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from labelled import blobs
 from sklearn.linear_model import RidgeClassifierCV
+from sklearn.metrics import log_loss
 from sklearn.preprocessing import StandardScaler
 
 from tsjepa.checkpoint import CheckpointError
@@ -116,6 +117,21 @@ def test_classes_are_weighed_as_scikit_learn_does():
     assert weigh_classes({"2": 5.0}, numbers, numbers).tolist() == [1, 5]
     assert weigh_classes({days[0]: 2.0}, days, days).tolist() == [2, 1]
     assert weigh_classes(None, names, names[y]) is None
+
+
+@pytest.mark.parametrize("weights", [[1.0, 20.0], [20.0, 1.0]])
+def test_probabilities_are_calibrated_with_each_label_counted_by_its_class(weights):
+    counted = np.array(weights)
+
+    def unclear(n, seed):
+        Z, y = blobs(n, 2, seed)
+        return Z, np.where(np.random.default_rng(seed).random(n) < 0.4, 0, y)
+
+    head = fit_linear_head(*unclear(400, 0), weights=counted)
+    Z, y = unclear(2000, 1)
+    logits, factors = torch.from_numpy(head.logits(Z)), np.geomspace(0.1, 10, 21)
+    losses = [log_loss(y, (factor * logits).softmax(1).numpy(), sample_weight=counted[y]) for factor in factors]
+    assert factors[np.argmin(losses)] == pytest.approx(1, rel=0.5)
 
 
 @pytest.mark.parametrize(
