@@ -11,6 +11,7 @@ from tsjepa.layers import gather_tokens
 from tsjepa.masking import random_mask
 from tsjepa.objective import JEPA
 from tsjepa.regularizers import VICReg
+from tsjepa.views import masked_views
 
 
 def gen(seed: int = 0) -> torch.Generator:
@@ -120,3 +121,13 @@ def test_each_branch_of_a_conditioned_model_is_told_what_the_other_sees() -> Non
         assert torch.equal(told[name][1], there), name
     model.branches(x, gen(1))
     assert told["encoder"][1] is told["target"][1] is None
+
+
+def test_a_masked_view_of_a_conditioned_model_is_told_what_is_hidden_from_it() -> None:
+    model, (x, valid) = build("ema", "encoder.conditioned=true").eval(), batch()
+    told: dict[str, Tensor] = {}
+    model.encoder.register_forward_pre_hook(lambda _, __, given: told.update(given), with_kwargs=True)
+    mask = masked_views(model, x, valid, model.encoder.token_valid(valid), gen(1), 1).mask
+    assert mask.target_valid is not None
+    assert torch.equal(told["hint"], mask.target)
+    assert torch.equal(told["hint_valid"], mask.target_valid)
