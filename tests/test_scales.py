@@ -70,6 +70,17 @@ def test_what_was_normalised_before_counts_for_nothing() -> None:
     assert scales(sequences, None, scales.places(len(x), sequences)).square().mean().sqrt() < 0.1
 
 
+@pytest.mark.parametrize(("usual", "counted"), [(0.05, 0.5), (0.08, 0.8), (0.12, 1.0), (0.15, 1.0)])
+def test_what_differs_by_a_tenth_of_a_deviation_counts_fully(usual: float, counted: float) -> None:
+    # within series the deviation is 1, and `usual` is a share of that within and between them
+    scales, level = Scales(1), torch.tensor([-1.0, 1.0]) * usual / np.sqrt(1 - usual**2)
+    rows, place = torch.stack([level, torch.zeros(2)], 1).unsqueeze(1), torch.zeros(2, dtype=torch.long)
+    scales.measure(rows, place)
+    # so few usual deviations away, and each of them counts by the same share
+    z = counted**2 * np.exp(-0.5 * (counted / FARTHEST) ** 2)
+    np.testing.assert_allclose(scales.standardised(rows, place)[:, 0], [-z, z], rtol=1e-4)
+
+
 def test_a_sensor_that_runs_away_counts_for_nothing() -> None:
     x = plant()
     scales, _ = measured(x)
