@@ -121,6 +121,13 @@ def test_the_checkpoint_is_one_of_the_data_that_it_was_tuned_on() -> None:
     assert (header.data, header.n_channels, header.n_timepoints) == (data, 3, 30)
 
 
+def test_the_checkpoint_is_that_of_the_first_draw_of_labels() -> None:
+    found("--no-supervised", "--labels", "0.5", "--seeds", "1", "--out", "one")
+    found("--no-supervised", "--labels", "0.5", "--seeds", "2", "--out", "two")
+    one, two = (load_checkpoint(f"{name}/finetuned.ckpt")[0].state_dict() for name in ("one", "two"))
+    torch.testing.assert_close(two, one, rtol=0, atol=0)
+
+
 def test_choose_may_keep_the_frozen_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
     from tsjepa.choice import Comparison
 
