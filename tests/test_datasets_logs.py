@@ -28,6 +28,13 @@ def test_one_is_said_as_one_and_long_times_in_whole_units(tmp_path: Path) -> Non
     assert "1 window of 256 points (4 min 16 s), from 1 series" in found.notes
 
 
+def test_the_label_of_a_time_in_the_long_form_is_that_of_its_last_row(tmp_path: Path) -> None:
+    long = steady(20, "a").melt(["unit", "time"], list(CHANNELS), "channel", "value")
+    log = saved(long.assign(label=np.where(long["channel"] == "volt", "last", "first")), tmp_path / "log.parquet")
+    found = load_log(log, windowing=Windowing(10), cache_dir=tmp_path / "cache")
+    assert (found.channels, found.labels().tolist()) == (CHANNELS, ["last", "last"])
+
+
 def test_without_a_window_each_id_is_one_series(tmp_path: Path) -> None:
     log = saved(pd.concat([steady(5, "a"), steady(3, "b")]), tmp_path / "log.parquet")
     found = load_log(log, cache_dir=tmp_path / "cache")
