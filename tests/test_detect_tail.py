@@ -132,6 +132,14 @@ def test_a_log_that_has_lost_rows_is_refused(log: Path) -> None:
         Reading(log, place._replace(head=place.head[:100])).rest()
 
 
+def test_a_file_beside_a_log_that_is_shorter_than_what_was_read_is_not_its_rest(log: Path) -> None:
+    place = Reading(log).take().place
+    log.with_name("log.csv.1").write_text(HEADER + rows(0, 90))
+    cut_off(log, HEADER + rows(100, 110))
+    # what is known of a log is its first 4 KB, and the shorter file begins with as much
+    assert Reading(log, place._replace(head=place.head[:100])).rest() == HEADER + rows(100, 110)
+
+
 @pytest.mark.parametrize("width", [4, 20_000])
 def test_a_log_is_known_by_a_row_however_long_it_is(width: int, log: Path) -> None:
     header, cells = f"time{',flow' * width}\n", ",1.5" * width
