@@ -187,6 +187,24 @@ def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert load_log(path, windowing=TEN, cache_dir=tmp_path / "cache").n_cases == 8
 
 
+@pytest.mark.parametrize(("order", "phase"), [("sorted", "reading"), ("shuffled", "sorting")])
+def test_rows_that_are_written_already_need_no_more_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, order: str, phase: str
+) -> None:
+    log = steady()
+    path = saved(log if order == "sorted" else log.sample(frac=1, random_state=0), tmp_path / "log.parquet")
+
+    def stop(name: str, done: int, total: int) -> None:
+        if (name, done) == (phase, total):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        load_log(path, windowing=TEN, cache_dir=tmp_path / "cache", progress=stop)
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=0))
+    assert load_log(path, windowing=TEN, cache_dir=tmp_path / "cache").n_cases == 8
+
+
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     path = saved(steady(), tmp_path / "log.parquet")
     (tmp_path / "file").write_text("")
