@@ -154,7 +154,7 @@ def test_the_verdict_on_a_collapsed_teacher_is_that_of_training(run: str) -> Non
         ({}, "has no test part"),
         ({"X_test": 10}, "has no labels in its training part"),
         ({"X_test": 10, "y_train": np.arange(20) % 2}, "has no labels in its test part"),
-        ({"X_test": 10, "y_train": np.arange(20) % 1, "y_test": np.arange(10) % 2}, "one class only"),
+        ({"X_test": 10, "y_train": np.arange(20) % 1, "y_test": np.arange(10) % 2}, "has one class only"),
         ({"X_test": 10, "y_train": np.linspace(0, 1, 20), "y_test": np.linspace(0, 1, 10)}, "has numbers for labels"),
     ],
 )
