@@ -39,7 +39,7 @@ def spoil(X, kind, share, key):
     rows, generator = X.reshape(-1, X.shape[2]).copy(), keyed_generator(*key)
     ends = last_valid(~np.isnan(rows))
     for end in np.unique(ends):
-        chosen, count = np.flatnonzero(ends == end), round(share * end)
+        chosen, count = np.flatnonzero(ends == end), min(round(share * end), end - 1)
         if not count:
             continue
         size = len(chosen), int(end), generator

@@ -45,13 +45,15 @@ class Part(NamedTuple):
     @property
     def all_labels(self) -> NDArray[Any] | None:
         """Labels, where every case has one."""
-        return self.y if self.labelled().series.n_cases == self.series.n_cases else None
+        found = self.labelled()
+        return found.y if found.series.n_cases == self.series.n_cases else None
 
     def labelled(self) -> "Part":
-        """Return the cases that have a label, all where none has."""
+        """Return the cases that have a label; all, and no labels, where none has."""
         if self.y is None or not isinstance(self.series, LogWindows):
             return self
-        return self.windows(self.series.labelled())
+        cases = self.series.labelled()
+        return self.windows(cases) if len(cases) else self._replace(y=None)
 
     def windows(self, cases: NDArray[np.int64]) -> "Part":
         """Return some of the windows of a labelled log."""

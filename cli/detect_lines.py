@@ -167,9 +167,8 @@ def read_line(source: str, number: int, text: str, mark: str, width: int) -> lis
 
 def read_ids(source: str, ids: list[str], numbers: list[int], name: str) -> list[str]:
     """Return ids, of which none may be empty."""
-    empty = EMPTY | {text for text in set(ids) if not text.strip(" ")}
-    if not empty.isdisjoint(ids):
-        first = next(number for number, text in zip(numbers, ids, strict=True) if text in empty)
+    if not EMPTY.isdisjoint(ids):
+        first = next(number for number, text in zip(numbers, ids, strict=True) if text in EMPTY)
         raise BadLine(source, first, f": column {name!r} is empty; fill it or take this line out.")
     return ids
 

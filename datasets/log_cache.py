@@ -177,9 +177,17 @@ def _asked(layout: Layout, files: list[LogFile]) -> str:
     return digest([FORMAT, layout.form, layout.time, layout.id_by, *settings, [place(file) for file in files]])
 
 
-def drop_partial(layout: Layout, files: list[LogFile], name: str, cache_dir: str | os.PathLike[str] | None) -> None:
+def drop_partial(
+    layout: Layout,
+    files: list[LogFile],
+    name: str,
+    cache_dir: str | os.PathLike[str] | None,
+    announce: Callable[[str], None],
+) -> None:
     """Throw away what was begun of a log that is read otherwise after all."""
-    shutil.rmtree(log_root(cache_dir) / f"{name}-{_asked(layout, files)}.partial", ignore_errors=True)
+    path = log_root(cache_dir) / f"{name}-{_asked(layout, files)}"
+    with locked(path.with_name(f"{path.name}.lock"), announce):  # another process may be building in it
+        shutil.rmtree(path.with_name(f"{path.name}.partial"), ignore_errors=True)
 
 
 def _open_of(layout: Layout, folder: Path) -> RowStore | None:

@@ -11,8 +11,6 @@ MARKS = ";\t|,"
 LINES = 100
 WITH_COMMA = re.compile(r"[-+]?\d*,\d+([eE][-+]?\d+)?")
 WITH_POINT = re.compile(r"[-+]?\d*\.\d+([eE][-+]?\d+)?")
-# a cell that is as wide as others, and empty
-BLANKS = tuple(" " * count for count in range(1, 65))
 NUMBER = re.compile(r"\s*[-+.,]*\d")
 THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}(,\d{3})+")
 

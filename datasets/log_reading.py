@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from tsjepa.datasets.dataset import DataError
-from tsjepa.datasets.log_dialect import BLANKS, Dialect, cells_in, decimal_of, delimiter_of, line_of_names, names_of
+from tsjepa.datasets.log_dialect import Dialect, cells_in, decimal_of, delimiter_of, line_of_names, names_of
 from tsjepa.datasets.log_files import LogFile, first_line
 
 if TYPE_CHECKING:
@@ -332,7 +332,6 @@ def _csv(
     convert = csv.ConvertOptions(
         include_columns=None if names is None else [own.get(name, name) for name in names],
         column_types={own.get(name, name): kind for name, kind in (types or {}).items()},
-        null_values=[*csv.ConvertOptions().null_values, *BLANKS],
         strings_can_be_null=True,
         decimal_point=written.decimal,
     )

@@ -10,6 +10,7 @@ from tsjepa.datasets.log_cells import BadCell
 from tsjepa.datasets.log_columns import Layout
 from tsjepa.datasets.log_files import LogFile
 from tsjepa.datasets.log_reading import PIECE_ROWS, batches, pieces, read_schema
+from tsjepa.datasets.log_settings import Columns
 from tsjepa.datasets.log_store import read_json, write_json
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class WholeTypes:
     """
 
     def __init__(self, files: list[LogFile], root: Path, name: str) -> None:
+        self._files = files
         self._path = root / f"{name}-{digest([place(file) for file in files])}.types"
         # of each file its state, and of columns the place of their type in `_kinds`
         self._found: dict[str, Any] = read_json(self._path) or {}
@@ -50,17 +52,41 @@ class WholeTypes:
         import pyarrow as pa
 
         file, name, columns = error.file, error.column, layout.columns
-        held = (read_schema(file) or pa.schema([])).field(name).type
+        held = _type_of(file, name) or pa.null()
         # a word in a channel that has numbers, or true and false, is an error
         asked = name in (columns.id, columns.time, columns.group, columns.label)
         if file.kind != "csv" or not (asked or pa.types.is_null(held)):
             return False
-        at = len(_kinds()) - 1 if error.is_text else _whole_kind(file, name)
-        if _kinds()[at] == held:
+        text = len(_kinds()) - 1
+        at = text if error.is_text else _whole_kind(file, name)
+        if _kinds()[at] == held or not _serves(name, held, _kinds()[at], columns):
             return False
-        self._found[place(file)] = [[file.size, file.mtime], {**self._of(file), name: at}]
+        self._note(file, name, at)
+        for other in self._files if at == text else ():  # each by itself would have all rows gone through once more
+            if other.kind == "csv" and _type_of(other, name) == held:
+                self._note(other, name, at)
         write_json(self._path, self._found)
         return True
+
+    def _note(self, file: LogFile, name: str, at: int) -> None:
+        self._found[place(file)] = [[file.size, file.mtime], {**self._of(file), name: at}]
+
+
+def _type_of(file: LogFile, name: str) -> "pa.DataType | None":
+    schema = read_schema(file)
+    return schema.field(name).type if schema is not None and name in schema.names else None
+
+
+def _serves(name: str, held: "pa.DataType", kind: "pa.DataType", columns: Columns) -> bool:
+    """Tell whether a column may be read as another type: a single odd cell makes no other id, and no other time."""
+    import pyarrow as pa
+
+    if name in (columns.id, columns.group):
+        return pa.types.is_string(kind)
+    if name == columns.time and not pa.types.is_null(held):
+        numbers = pa.types.is_integer(held) and pa.types.is_floating(kind)
+        return numbers or (pa.types.is_timestamp(held) and pa.types.is_timestamp(kind))
+    return True
 
 
 def _kinds() -> "list[pa.DataType]":

@@ -86,6 +86,8 @@ def is_log(source: str | os.PathLike[str]) -> bool:
 def part_beside(source: str) -> str | None:
     """Return the file ``<name>_TEST`` beside a file ``<name>_TRAIN`` of one series a row in lists, else None.
 
+    It has to have all columns of the training file.
+
     Raises
     ------
     DataError
@@ -98,8 +100,11 @@ def part_beside(source: str) -> str | None:
     """
     path = user_path(source)
     test = find_path(path).test if path.suffix.lower() in SUFFIXES and path.is_file() else None
-    schema = None if test is None else read_schema(find_files(source)[0][0])
-    return None if schema is None or not list_columns(schema) else str(test)
+    if test is None:
+        return None
+    schema, other = (read_schema(find_files(str(part))[0][0]) for part in (source, test))
+    fits = schema is not None and other is not None and bool(list_columns(schema)) and {*schema.names} <= {*other.names}
+    return str(test) if fits else None
 
 
 def column_names(source: str | os.PathLike[str]) -> tuple[str, ...]:
@@ -274,7 +279,7 @@ def open_rows(
         except BadCell as error:
             if not whole.find(error, layout):
                 raise
-            drop_partial(layout, files, name, cache_dir)
+            drop_partial(layout, files, name, cache_dir, announce)
         else:
             return layout, found, store, (*layout.notes, *order, *notes)
 

@@ -7,6 +7,8 @@ from itertools import pairwise
 from tsjepa.datasets.dataset import Collection, DataError, Part
 from tsjepa.datasets.log_guesses import listed
 
+# What stands for a number in a name, and what joins the two
+BEFORE = re.compile(r"[\W_]*#")
 NUMBER = re.compile(r"(?:^-)?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
 
 
@@ -53,7 +55,7 @@ def in_order_of(train: Part, test: Part, where: str) -> Part:
 
 def _order(names: tuple[str, ...], own: tuple[str, ...], complaint: str) -> list[int] | None:
     """Return the places in `own` of the names, None where columns stay in their order."""
-    if not names or not own or names == own:
+    if not names or not own or [*map(str.casefold, names)] == [*map(str.casefold, own)]:
         return None
     places = {name: place for place, name in enumerate(own)}
     if set(names) == set(own):
@@ -69,12 +71,18 @@ def _order(names: tuple[str, ...], own: tuple[str, ...], complaint: str) -> list
 
 
 def _counts(names: tuple[str, ...]) -> int:
-    """Return 1 where names differ in a number that grows, -1 where in one that falls, else 0."""
-    numbers = [tuple(map(float, NUMBER.findall(name))) for name in names]
-    if not numbers[0] or len({NUMBER.sub("#", name) for name in names}) > 1:
+    """Return -1 where names differ in a number that falls, 1 where in another way (30/01, 31/01, 01/02), else 0.
+
+    One of them may be without its number, as in t-2, t-1, t.
+    """
+    forms = [NUMBER.sub("#", name) for name in names]
+    numbered = {form for form in forms if "#" in form}
+    bare = [form for form in forms if "#" not in form]
+    if len(numbered) != 1 or (bare and bare != [BEFORE.sub("", min(numbered))]):
         return 0
+    numbers = [tuple(map(float, NUMBER.findall(name))) for name in names if NUMBER.search(name)]
     signs = {1 if after > before else -1 for before, after in pairwise(numbers) if after != before} or {1}
-    return signs.pop() if len(signs) == 1 else 0
+    return min(signs) if len(signs) == 1 else 1
 
 
 def _taken(X: Collection, order: list[int], axis: int) -> Collection:

@@ -184,6 +184,8 @@ def test_windows_without_a_label_are_no_class_of_their_own() -> None:
     assert (values["accuracy"], values["majority_accuracy"]) == (1.0, 0.5)
     assert values["n_train"] == 48  # what needs no label is measured on all windows, as in training
     assert values["effective_rank"] == pytest.approx(float(last["effective_rank"]), rel=1e-4)
+    machine("b", 4).assign(label="").to_csv("test.csv", index=False)
+    assert found("runs/train")["accuracy"] is None
 
 
 def test_one_series(run: str) -> None:

@@ -161,3 +161,5 @@ def test_the_test_part_of_series_in_lists_is_found_by_name() -> None:
     assert found["accuracy"] == named["accuracy"]
     assert done("probe", "own/checkpoint.ckpt")[0]["n_test"] == 4
     assert done("probe", "own/checkpoint.ckpt", "--data", train)[0]["n_test"] == 4
+    write_lists("l_TEST.parquet", list(CHANNELS), make_log(1, (90, 70, 85, 66)))  # another file than a test part
+    assert "has labels, but no test part" in refused(2, *TRAINING, "--data", train, "--out", "without")

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from in_containers import (
@@ -215,3 +216,9 @@ def test_no_container_warns():
         warnings.simplefilter("error")
         for container in (wide_log, long_log, multiindex, series_in_cells, tables):
             to_panel(container(series()))
+
+
+@pytest.mark.parametrize("tensor", [torch.ones(3, dtype=torch.bfloat16), torch.ones(3, requires_grad=True)])
+def test_tensors_that_numpy_does_not_take_are_cells(tensor):
+    panel = to_panel(pd.DataFrame({"flow": [tensor, 2 * tensor]}))
+    assert np.asarray(panel.series).ravel().tolist() == [1.0] * 3 + [2.0] * 3

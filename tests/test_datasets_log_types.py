@@ -81,32 +81,3 @@ def test_numbers_with_a_comma_are_numbers_in_csv_alone(tmp_path: Path, suffix: s
     table = pa.table({"flow": ["1,5", "2,5", "x"]})
     {"csv": write_csv, "parquet": pq.write_table}[suffix](table, str(log))
     assert mostly_numbers(find_files(log)[0][0], "flow") is expected
-
-
-def test_a_cell_of_blanks_is_missing(tmp_path: Path) -> None:
-    rows = "".join(f"a,{at},{'   ' if at == 2 else at},{' ' * (at % 2)}{at}.5\n" for at in range(ROWS))
-    (tmp_path / "log.csv").write_text("machine,time,flow,volt\n" + rows)
-    found = logged(tmp_path / "log.csv")
-    assert found.channels == ("flow", "volt")
-    assert np.flatnonzero(np.isnan(found.take(np.array([0])).with_nan()[0, 0])).tolist() == [2]
-
-
-@pytest.mark.parametrize(
-    ("cells", "told"),
-    [
-        (["", "1.234,5", "999,5"], "'1.234,5' in row 2"),
-        (["0,5", "1.234,5", "1.234,5"], "'1.234,5' in row 2"),
-        (["1.5", "No Data"], "'No Data' in row 2"),
-        (["12.5 bar", "13 bar"], "'12.5 bar' in row 1"),
-        (["true", "ON", "true"], "'ON' in row 2"),
-        (["pump 3 on", "pump 4 on"], None),
-        (["P1", "P2"], None),
-        (["01.03.2026", "02.03.2026"], None),
-    ],
-)
-def test_a_sensor_that_is_text_is_told(tmp_path: Path, cells: list[str], told: str | None) -> None:
-    log = tmp_path / "log.csv"
-    log.write_text("time;volt;flow\n" + "".join(f"{at};{at};{cells[at % len(cells)]}\n" for at in range(ROWS)))
-    notes = [note for note in logged(log).notes if "'flow'" in note]
-    assert notes[0] == "columns left out: 'flow'"
-    assert notes[1:] == ([] if told is None else [f"'flow' is text, such as {told} of {log}: it is no channel"])

@@ -8,8 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tsjepa.datasets import log_reading
+from tsjepa.datasets import DataError, log_reading
 from tsjepa.datasets.log_runs import load_runs
+from tsjepa.datasets.log_whole import WholeTypes
 from tsjepa.datasets.logs import Columns, LogWindows, Windowing, load_log
 
 ROWS = 8
@@ -77,7 +78,6 @@ def rows_of(**columns: tuple[str, str]) -> str:
     [
         ("machine", "1", "P3"),
         ("machine", "1", "007"),
-        ("machine", "1", "3.0"),
         ("line", "5", "L3"),
         ("line", "5", "05"),
         ("fault", "0", "worn"),
@@ -125,3 +125,33 @@ def test_types_are_looked_for_again_in_a_file_that_changed(tmp_path: Path, monke
     assert ids(logged(log)) == ["1", "P3"]
     log.write_text(rows_of(machine=("1", "31")))
     assert ids(logged(log)) == [1, 31]
+
+
+@pytest.mark.parametrize(("name", "late"), [("machine", "2.5"), ("machine", "true"), ("line", "1.5"), ("time", "abc")])
+def test_an_odd_cell_further_down_is_told_with_its_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, late: str
+) -> None:
+    monkeypatch.setattr(log_reading, "CSV_BLOCK", 1 << 10)
+    lines = rows_of(machine=("1", "1") if name != "line" else ("a", "b")).splitlines()
+    cells = lines[-3].split(",")
+    cells[lines[0].split(",").index(name)] = late
+    lines[-3] = ",".join(cells)
+    (tmp_path / "log.csv").write_text("\n".join([*lines, ""]))
+    with pytest.raises(DataError, match=f"row {MANY - 2}: column '{name}' holds '{late}', which is not a whole number"):
+        logged(tmp_path / "log.csv", Columns(id="machine", time="time", group="line"))
+
+
+def test_a_type_that_is_found_in_one_file_is_that_of_all_that_began_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_reading, "CSV_BLOCK", 1 << 10)
+    (tmp_path / "log").mkdir()
+    for day in range(4):
+        (tmp_path / f"log/{day}.csv").write_text(rows_of(machine=(str(day), str(day)), fault=("", "worn")))
+    searched = []
+    find = WholeTypes.find
+    monkeypatch.setattr(WholeTypes, "find", lambda self, *told: searched.append(told) or find(self, *told))
+    columns = Columns(id="machine", time="time", label="fault")
+    found = load_log(tmp_path / "log", columns, Windowing(4), cache_dir=tmp_path / "cache")
+    assert len(searched) == 1
+    assert set(found.labels()) == {"", "worn"}

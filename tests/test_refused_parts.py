@@ -84,5 +84,5 @@ class Bare(nn.Module):
 
 
 def test_a_tokenizer_that_does_not_say_what_it_sees() -> None:
-    with pytest.raises(TypeError, match=r"the tokenizer Bare lacks channels, sees_later: give it the attributes"):
+    with pytest.raises(TypeError, match=r"the tokenizer Bare lacks channels: give it the attributes"):
         Encoder(Bare(), depth=1, heads=2)  # type: ignore[arg-type]

@@ -52,6 +52,12 @@ def test_weights_can_come_as_a_state_or_with_a_whole_model(tmp_path: Path) -> No
         assert all(map(torch.equal, teacher, given.target.parameters()))
     with pytest.raises(TrainingError, match="random weights"):  # the copy's weights were not the model's
         fit(model, SERIES, header(config))
+    state = {name: value + 1 for name, value in model.state_dict().items() if name.startswith("encoder.")}
+    model.load_state_dict(state, strict=False)
+    with pytest.raises(TrainingError, match="random weights"):  # none of these was the teacher's
+        fit(model, SERIES, header(config))
+    model.target.teacher = copy.deepcopy(model.encoder).requires_grad_(False)
+    assert fit(model, SERIES, header(config)).epochs == 2
 
 
 def other() -> Encoder:

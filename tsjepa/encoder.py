@@ -78,7 +78,7 @@ class Encoder(nn.Module):
     ) -> None:
         super().__init__()
         check_normalize(normalize)
-        check_tokenizer(tokenizer)
+        check_tokenizer(tokenizer, causal=causal)
         if tokenizer.dim % 2:
             raise ValueError(
                 f"the width of tokens must be even, for sines and cosines of positions: it is {tokenizer.dim}."
@@ -296,9 +296,9 @@ def check_normalize(normalize: str) -> None:
         )
 
 
-def check_tokenizer(tokenizer: Tokenizer) -> None:
+def check_tokenizer(tokenizer: Tokenizer, *, causal: bool) -> None:
     """Raise TypeError unless a tokenizer has the attributes that an encoder reads."""
-    wanted = ("patch_length", "dim", "channels", "sees_neighbours", "sees_later")
+    wanted = ("patch_length", "dim", "channels", "sees_neighbours", *["sees_later"] * causal)
     if missing := [name for name in wanted if not hasattr(tokenizer, name)]:
         raise TypeError(
             f"the tokenizer {type(tokenizer).__name__} lacks {', '.join(missing)}: give it the attributes "

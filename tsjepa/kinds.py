@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from tsjepa.arrays import unmasked
+
 TABLES = (
     ("pandas", "DataFrame"),
     ("polars", "DataFrame"),
@@ -65,7 +67,7 @@ def is_tensor(cell: Any) -> bool:
 
 def plain(cell: Any) -> Any:
     """Return a tensor as an array, everything else as it is."""
-    return np.asarray(cell) if is_tensor(cell) else cell
+    return np.asarray(unmasked(cell)) if is_tensor(cell) else cell
 
 
 def is_one_channel(cell: Any) -> bool:

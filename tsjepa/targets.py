@@ -229,12 +229,8 @@ class FrozenTarget(StillTarget):
     teacher : Encoder
         The teacher, taken over, not copied: its parameters stop requiring gradients.
     taught : bool, default=True
-        Whether it has the weights that it is to teach with; else it waits for a `load_state_dict`, of it or of a model
-        that it is part of, and `tsjepa.fit` refuses to train under it before.
-
-    Attributes
-    ----------
-    taught : bool
+        Whether it has the weights that it is to teach with; else it waits for others, and `tsjepa.fit` refuses to train
+        under it before.
 
     Examples
     --------
@@ -245,18 +241,18 @@ class FrozenTarget(StillTarget):
     False
     """
 
-    taught = True  # of models that were pickled before it was noted
+    untaught: float | None = None  # of models that were pickled before it was noted
 
     def __init__(self, teacher: nn.Module, *, taught: bool = True) -> None:
         super().__init__()
-        self.teacher, self.taught = teacher.requires_grad_(False), taught
-        if not taught:
-            teacher.register_load_state_dict_post_hook(self.note_weights)
+        self.teacher = teacher.requires_grad_(False)
+        self.untaught = None if taught else sum_of_weights(teacher)
         self.eval()
 
-    def note_weights(self, *_: object) -> None:
-        """Note that the teacher's weights were loaded."""
-        self.taught = True
+    @property
+    def taught(self) -> bool:
+        """Whether it has weights to teach with: other ones than it was made with, however they came."""
+        return self.untaught is None or sum_of_weights(self.teacher) != self.untaught
 
     @property
     def module(self) -> nn.Module:
@@ -301,3 +297,15 @@ class ValuesTarget(nn.Module):
 
     def update(self, encoder: nn.Module, step: int, total: int) -> None:
         """Do nothing: values do not change."""
+
+
+def sum_of_weights(module: nn.Module) -> float:
+    """Return the sum of all parameters, by which those of a module are known again; nan of those without values.
+
+    Examples
+    --------
+    >>> sum_of_weights(nn.LayerNorm(3))
+    3.0
+    """
+    weights = [weight.detach() for weight in module.parameters()]
+    return math.nan if any(weight.is_meta for weight in weights) else sum(float(w.double().sum()) for w in weights)
