@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, get_args
+from typing import Any, Literal, Protocol, get_args
 
 import torch
 from torch import Tensor, nn
@@ -247,7 +247,14 @@ class FrozenTarget(StillTarget):
         super().__init__()
         self.teacher = teacher.requires_grad_(False)
         self.untaught = None if taught else sum_of_weights(teacher)
+        if not taught:
+            teacher.register_load_state_dict_post_hook(self.note_weights)
         self.eval()
+
+    def note_weights(self, _: nn.Module, left_out: Any) -> None:
+        """Note that all weights were loaded, which may be those that it was made with."""
+        if not left_out.missing_keys:
+            self.untaught = None
 
     @property
     def taught(self) -> bool:
