@@ -1,6 +1,7 @@
 """What `tsjepa diagnose` does: model, data and the run's own records brought together, a page written."""
 
 from pathlib import Path
+from typing import Any
 
 from tsjepa.arrays import counted
 from tsjepa.build import build_untrained
@@ -44,10 +45,10 @@ def diagnose(options: DiagnoseOptions) -> DiagnoseReport:
     if split.unscorable is not None:
         say(f"note: {data.name} {split.unscorable}, so the page shows no accuracies.")
     make_writable(out.parent)
-    history = run_history(checkpoint)
-    verdict, kept = run_verdict(history, checkpoint.parent, model.encoder.dim), kept_epoch(checkpoint, history)
+    history, content = run_history(checkpoint), read_checkpoint(checkpoint)
+    verdict, kept = run_verdict(history, checkpoint.parent, model.encoder.dim), kept_epoch(content, history)
     other = run_data(header, data, options) if history else None
-    tuned = HEAD in read_checkpoint(checkpoint)
+    tuned = HEAD in content
     remarks = run_remarks(history, kept, other, tuned)
     for remark in remarks:
         say(f"note: {remark}")
@@ -133,9 +134,9 @@ def run_history(checkpoint: Path) -> list[EpochDiagnostics]:
         return []
 
 
-def kept_epoch(checkpoint: Path, history: list[EpochDiagnostics]) -> int | None:
-    """Return the epoch that a model is of where its run went on from it, as where that was ended for a collapse."""
-    epoch, last = read_checkpoint(checkpoint).get("epoch"), history[-1].epoch if history else 0
+def kept_epoch(content: dict[str, Any], history: list[EpochDiagnostics]) -> int | None:
+    """Return the epoch of a checkpoint that its run went on from, as where that was ended for a collapse."""
+    epoch, last = content.get("epoch"), history[-1].epoch if history else 0
     return None if epoch is None or epoch + 1 >= last else int(epoch) + 1
 
 

@@ -145,12 +145,12 @@ def rows_of(
     DataError
         If rows cannot be read or written.
     """
-    root, asked = log_root(cache_dir), _asked(layout, files)
+    root, start = _start(layout, files, name, cache_dir)
     state = digest([[file.size, file.mtime] for file in files])
-    folder, partial = root / f"{name}-{asked}-{state}", root / f"{name}-{asked}.partial"
+    folder, partial = root / f"{start}-{state}", root / f"{start}.partial"
     if (store := _open_of(layout, folder)) is not None:
         return store
-    with locked(root / f"{name}-{asked}.lock", announce):
+    with locked(root / f"{start}.lock", announce):
         if (store := _open_of(layout, folder)) is not None:  # another process has just built it
             return store
         names = file_ids(files, name) if layout.id_by == "file" else {file.shown: name for file in files}
@@ -158,7 +158,7 @@ def rows_of(
         _finish(layout, plan, summary, offsets, partial, lost_steps(layout, pieces[0]))
         with writing(root):
             for other in root.iterdir():
-                if other.name.startswith(f"{name}-{asked}-"):  # of files that have changed since
+                if other.name.startswith(f"{start}-"):  # of files that have changed since
                     shutil.rmtree(other, ignore_errors=True)
             partial.replace(folder)
     store = open_store(folder)
@@ -171,10 +171,14 @@ def log_root(cache_dir: str | os.PathLike[str] | None) -> Path:
     return needed_cache_folder("--cache-dir") / "logs" if cache_dir is None else user_path(cache_dir)
 
 
-def _asked(layout: Layout, files: list[LogFile]) -> str:
+def _start(
+    layout: Layout, files: list[LogFile], name: str, cache_dir: str | os.PathLike[str] | None
+) -> tuple[Path, str]:
+    """Return the folder of all logs' caches, and how the names there begin of what is kept of a log as it is read."""
     columns = layout.columns
     settings = [columns.id, columns.time, columns.channels, columns.label, columns.group]
-    return digest([FORMAT, layout.form, layout.time, layout.id_by, *settings, [place(file) for file in files]])
+    asked = digest([FORMAT, layout.form, layout.time, layout.id_by, *settings, [place(file) for file in files]])
+    return log_root(cache_dir), f"{name}-{asked}"
 
 
 def drop_partial(
@@ -185,9 +189,9 @@ def drop_partial(
     announce: Callable[[str], None],
 ) -> None:
     """Throw away what was begun of a log that is read otherwise after all."""
-    path = log_root(cache_dir) / f"{name}-{_asked(layout, files)}"
-    with locked(path.with_name(f"{path.name}.lock"), announce):  # another process may be building in it
-        shutil.rmtree(path.with_name(f"{path.name}.partial"), ignore_errors=True)
+    root, start = _start(layout, files, name, cache_dir)
+    with locked(root / f"{start}.lock", announce):  # another process may be building in it
+        shutil.rmtree(root / f"{start}.partial", ignore_errors=True)
 
 
 def _open_of(layout: Layout, folder: Path) -> RowStore | None:

@@ -9,16 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tsjepa.arrays import SeriesSource
-from tsjepa.embedding import (
-    HELD,
-    batch_places,
-    batches,
-    chosen_levels,
-    level_rows,
-    places,
-    sequences,
-    some_cases,
-)
+from tsjepa.embedding import HELD, batch_places, batches, chosen_levels, level_rows, places, sequences, some_cases
 from tsjepa.encoder import Encoder, normalized
 from tsjepa.normalization import level_and_scale
 from tsjepa.precision import fast_float32
