@@ -77,7 +77,10 @@ class Part:
         Class names as text, or float64 numbers.
     numeric : bool
         True where the file itself declares a numeric target. Other float labels are one only if some
-        value is not whole, which can only be told from both parts together.
+        value is not whole, or those of the other part are one, which can only be told from both parts together.
+    written : ndarray of shape (n_cases,) or None
+        The labels as text, where a file without types was found to hold numbers, or true and false: the other part may
+        hold words besides, and then ``01`` is the class ``01``.
     notes : tuple of str
         Announcements about this file.
     channels, points : tuple of str
@@ -87,6 +90,7 @@ class Part:
     X: Collection
     y: Labels | None = None
     numeric: bool = False
+    written: Labels | None = None
     notes: tuple[str, ...] = ()
     channels: tuple[str, ...] = ()
     points: tuple[str, ...] = ()

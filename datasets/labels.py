@@ -1,7 +1,7 @@
 """Labels as files have them -> class codes or a numeric target, the same for both parts."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -44,7 +44,8 @@ def encode(train: Part, test: Part | None) -> Encoded:
     -------
     Encoded
         Class names sorted from the training labels have the codes 0..k-1, names that only the test part
-        has come after them. Float labels with a value that is not whole are a numeric target.
+        has come after them. Float labels with a value that is not whole are a numeric target, and so are numbers whose
+        other part is one. Where only one part holds words, the other's labels are taken as its file writes them.
 
     Raises
     ------
@@ -61,11 +62,11 @@ def encode(train: Part, test: Part | None) -> Encoded:
     parts = [part for part in (train, test) if part is not None and part.y is not None]
     if any(_is_target(part) for part in parts):
         return _targets(train, test)
-    known = _sorted_names(_names(train))
-    seen_in_test = _names(test)
+    labels, test_labels = _as_written(train, test), _as_written(test, train)
+    known, seen_in_test = _sorted_names(_names(labels)), _names(test_labels)
     classes = known + [name for name in _sorted_names(seen_in_test) if name not in set(known)]
     notes = [_unseen(name, seen_in_test) for name in classes[len(known) :] if known]
-    return Encoded(_codes(train, classes), _codes(test, classes), tuple(classes) or None, tuple(notes))
+    return Encoded(_codes(labels, classes), _codes(test_labels, classes), tuple(classes) or None, tuple(notes))
 
 
 def _is_target(part: Part) -> bool:
@@ -77,10 +78,19 @@ def _is_target(part: Part) -> bool:
 def _targets(train: Part, test: Part | None) -> Encoded:
     targets: list[Labels | None] = []
     for part in (train, test):
-        if part is not None and part.y is not None and part.y.dtype.kind != "f":
+        if part is not None and part.y is not None and part.y.dtype.kind != "f" and not all(map(_is_finite, part.y)):
             raise DataError("one part has a numeric target, the other class names; give both parts the same kind")
         targets.append(None if part is None or part.y is None else part.y.astype(np.float64))
     return Encoded(targets[0], targets[1], None)
+
+
+def _as_written(part: Part | None, other: Part | None) -> Part | None:
+    """Beside words, call labels as they are written, or as numbers (2 for 2.0) where the other part has only these."""
+    if part is None or part.written is None or other is None or other.y is None or other.written is not None:
+        return part
+    theirs, both = set(_names(other)), zip(part.written.tolist(), _names(part), strict=True)
+    names = [number if number in theirs and text not in theirs else text for text, number in both]
+    return replace(part, y=np.array(names, dtype=np.str_))
 
 
 def _names(part: Part | None) -> list[str]:

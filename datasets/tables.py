@@ -64,6 +64,7 @@ def read_table(path: Path) -> Part:
         _check_cells(table, path)
     label = _label_name(table, lists, path)
     y = None if label is None else _labels(table[label], f"{path}, column {label}")
+    written = None if label is None or y is None else _written(table, label, path)
     others = [str(name) for name in table.columns if name != label and name not in lists]
     if lists:
         notes = _ignored(others, path, "hold no lists")
@@ -72,10 +73,10 @@ def read_table(path: Path) -> Part:
     others = [name for name in others if name not in aside]
     if not others:
         raise DataError(f"{path} has no column of values; give one column a time point, or list columns")
-    _check_header(others, path)
+    _check_header([str(name) for name in table.columns], path)
     note = f"{path.name}: each row is one series of {len(others)} time points, '{others[0]}' to '{others[-1]}'"
     notes = (note, *_ignored(aside, path, "are no time points"))
-    return Part(_from_columns(table[others], path), y, notes=notes, points=tuple(others))
+    return Part(_from_columns(table[others], path), y, written=written, notes=notes, points=tuple(others))
 
 
 def _open(path: Path) -> "pd.DataFrame":
@@ -169,13 +170,15 @@ def _cells(path: Path) -> Iterator[list[str]]:
 
 
 def _check_header(names: list[str], path: Path) -> None:
+    """Refuse a first line of values: of nothing but numbers, and not such as name points, which rise or fall."""
     if path.suffix.lower() != ".csv" or not all(re.fullmatch(r"[-+\d.eE]*\d[-+\d.eE]*", name) for name in names):
         return
     try:
         numbers = [float(name) for name in names]
     except ValueError:  # a date
         numbers = [0.0, 0.0]
-    if any(after <= before for before, after in pairwise(numbers)):
+    steps = [after - before for before, after in pairwise(numbers)]
+    if steps and min(steps) <= 0 <= max(steps):
         raise DataError(f"{path} starts with a row of values; put a line with column names before it")
 
 
@@ -197,6 +200,17 @@ def _labels(column: "pd.Series[Any]", where: str) -> Labels | None:
     plain = column.dtype.kind in "fiub"
     values = column.to_numpy() if plain else np.array([str(value) for value in column], dtype=np.str_)
     return array_labels(values, len(column), where)
+
+
+def _written(table: "pd.DataFrame", label: str, path: Path) -> Labels | None:
+    """Read labels as text where pandas made numbers, or true and false, of a .csv file's."""
+    import pandas as pd
+
+    if path.suffix.lower() != ".csv" or table[label].dtype.kind not in "fiub":
+        return None
+    place = table.columns.get_loc(label)
+    texts = pd.read_csv(path, usecols=[place], index_col=False, dtype=str).iloc[:, 0]
+    return np.array(texts.tolist(), dtype=np.str_)
 
 
 def _ignored(names: list[str], path: Path, why: str) -> tuple[str, ...]:

@@ -242,8 +242,10 @@ def test_csv_refuses(tmp_path: Path, case: str) -> None:
     assert "\n" not in str(error.value)
 
 
-def test_csv_with_times_as_column_names(tmp_path: Path) -> None:
-    (tmp_path / "pump.csv").write_text("0.0,0.1,0.2\n5,6,7\n")
+@pytest.mark.parametrize("names", ["0.0,0.1,0.2", "4000,3998,3996", "label,4000,3998,3996", "id,4,9,2"])
+def test_csv_with_numbers_as_column_names(tmp_path: Path, names: str) -> None:
+    row = "1,5,6,7" if names.count(",") == 3 else "5,6,7"
+    (tmp_path / "pump.csv").write_text(f"{names}\n{row}\n")
     np.testing.assert_array_equal(load(tmp_path / "pump.csv").X_train, [[[5, 6, 7]]])
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tsjepa.datasets import DataError, load
+from tsjepa.datasets import DataError, Dataset, load
 
 VALUES = [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]
 
@@ -22,7 +22,9 @@ def pair(folder: Path, suffix: str, train: list[str], test: list[str]) -> str:
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
-@pytest.mark.parametrize("names", [["t0", "t1", "t2"], ["low", "mid", "high"], ["0.0 s", "0.1 s", "0.2 s"]])
+@pytest.mark.parametrize(
+    "names", [["t0", "t1", "t2"], ["low", "mid", "high"], ["0.0 s", "0.1 s", "0.2 s"], ["9", "8", "7"]]
+)
 def test_time_points_in_another_order_are_put_into_that_of_training(
     tmp_path: Path, suffix: str, names: list[str]
 ) -> None:
@@ -96,3 +98,48 @@ def test_a_test_part_of_another_quantity_is_refused(tmp_path: Path) -> None:
         load(tmp_path / "p_TRAIN.parquet")
     pd.DataFrame({f"t{place}": [0.0, 1.0] for place in range(3)}).to_parquet(tmp_path / "p_TEST.parquet")
     assert load(tmp_path / "p_TRAIN.parquet").X_test is not None
+
+
+def labelled(folder: Path, train: str, test: str) -> Dataset:
+    """Write a pair of tables with some labels each, and read it."""
+    for part, labels in (("TRAIN", train), ("TEST", test)):
+        rows = "".join(f"{at},{at + 1},{label}\n" for at, label in enumerate(labels.split()))
+        (folder / f"p_{part}.csv").write_text("t0,t1,label\n" + rows)
+    return load(folder / "p_TRAIN.csv")
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "classes", "codes"),
+    [
+        ("01 02 A1 01", "01 02 01", ("01", "02", "A1"), [0, 1, 0]),
+        ("01 02 01", "01 A1", ("01", "02", "A1"), [0, 2]),
+        ("1.0 2.0 unknown", "1.0 2.0", ("1.0", "2.0", "unknown"), [0, 1]),
+        ("1e3 5 B", "1e3 5 5", ("1e3", "5", "B"), [0, 1, 1]),
+        ("true false true", "true maybe", ("false", "true", "maybe"), [1, 2]),
+        ("1 2 B", "1.0 2.0 1.0", ("1", "2", "B"), [0, 1, 0]),
+        ("1 2 1", "1.0 2.0", ("1", "2"), [0, 1]),
+        ("01 02 01", "1 2", ("1", "2"), [0, 1]),
+    ],
+)
+def test_the_same_text_is_the_same_class(
+    tmp_path: Path, train: str, test: str, classes: tuple[str, ...], codes: list[int]
+) -> None:
+    data = labelled(tmp_path, train, test)
+    assert data.classes == classes
+    assert data.y_test is not None
+    assert data.y_test.tolist() == codes
+
+
+@pytest.mark.parametrize(("train", "test"), [("1 2 3.5", "1 2 2"), ("1 2 2", "1 2 3.5"), ("1.0 2.5", "1e1 2")])
+def test_whole_numbers_beside_a_target_are_one(tmp_path: Path, train: str, test: str) -> None:
+    data = labelled(tmp_path, train, test)
+    for y, labels in ((data.y_train, train), (data.y_test, test)):
+        assert y is not None
+        assert (y.dtype, y.tolist()) == (np.float64, [float(label) for label in labels.split()])
+    assert data.classes is None
+
+
+@pytest.mark.parametrize("test", ["1 b 2", "true false"])
+def test_words_beside_a_target_are_refused(tmp_path: Path, test: str) -> None:
+    with pytest.raises(DataError, match="one part has a numeric target, the other class names"):
+        labelled(tmp_path, "1 2 3.5", test)
