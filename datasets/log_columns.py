@@ -115,7 +115,7 @@ def make_layout(schemas: Schemas, columns: Columns) -> Layout:
     _check_named(schemas, columns)
     first = schemas[0][1]
     lists = [name for name in list_columns(first) if columns.channels is None or name in columns.channels]
-    if lists and columns.time is None:
+    if lists and not columns.time:
         return _list_layout(schemas, columns, lists)
     rows = Sample(schemas)
     time, unread = _times(schemas, rows, columns)

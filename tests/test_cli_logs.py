@@ -173,6 +173,15 @@ def test_a_table_without_times_is_read_as_it_was_in_training() -> None:
     check_joined_back(table, log.rename_axis("row").reset_index(), "own/checkpoint.ckpt", None, "row", 20)
 
 
+def test_series_in_lists_are_embedded_by_a_checkpoint_of_a_log_with_times() -> None:
+    log = make_log().drop(columns="state")
+    lists = log.groupby("unit", as_index=False).agg(dict.fromkeys(CHANNELS, list))
+    lists.to_parquet("lists.parquet", index=False)
+    words = ("--data", "lists.parquet", "--id", "unit", "--label", "", "--time", "")
+    done("embed", CKPT, *words, "--out", "z.parquet")
+    assert read("z.parquet")["id"].unique().tolist() == lists["unit"].tolist()
+
+
 def test_the_folder_of_a_run_is_no_log() -> None:
     for _ in range(2):
         words = ("--data", "BasicMotions", "--out", "BasicMotions", "--overwrite")

@@ -54,6 +54,16 @@ def test_lists_are_series(tmp_path: Path) -> None:
     assert {tuple(train.series), tuple(test.series)} == {(0, 2), (1,)}
 
 
+@pytest.mark.parametrize("channels", [None, ("c1", "c0")])
+def test_lists_are_series_where_no_time_is_said(tmp_path: Path, channels: tuple[str, ...] | None) -> None:
+    table = pa.table({"id": ["x", "y"], "c0": [[1.0, 2.0], [4.0, None]], "c1": [[5.0, 6.0], [7.0, 8.0]]})
+    pq.write_table(table, tmp_path / "lists.parquet")
+    columns = Columns(id="id", time="", channels=channels)
+    found = load_log(tmp_path / "lists.parquet", columns, cache_dir=tmp_path / "cache")
+    assert (found.channels, found.index().to_pydict()["id"]) == (channels or ("c0", "c1"), ["x", "y"])
+    assert found.take(np.arange(2)).values[:, found.channels.index("c0")].tolist() == [[1, 2], [4, 0]]
+
+
 @pytest.mark.parametrize("name", ["a.csv.gz", "A.CSV.GZ"])
 def test_a_compressed_file_is_read_whatever_the_case_of_its_name(tmp_path: Path, name: str) -> None:
     steady().to_csv(tmp_path / name, index=False, compression="gzip")
