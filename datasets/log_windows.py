@@ -115,6 +115,11 @@ class LogWindows:
         """Whether the log has a column of labels."""
         return "label" in self._windows
 
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """Names of the classes of the log's labels; None where these are a numeric target or there are none."""
+        return self._rows.classes
+
     def take(self, cases: NDArray[np.int64]) -> Series:
         """Return some of the windows, in the order asked for.
 

@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsjepa.datasets.archives import bundled_folder
-from tsjepa.datasets.dataset import DataError, Part
+from tsjepa.datasets.dataset import DataError
 from tsjepa.datasets.files import SUFFIXES, find_path, folder_pair, looks_like_path
 from tsjepa.datasets.home import cache_folder, user_path
-from tsjepa.datasets.labels import Encoded, encode
 from tsjepa.datasets.log_cache import RowStore, drop_partial, locked, log_root, rows_of
 from tsjepa.datasets.log_cells import BadCell
 from tsjepa.datasets.log_columns import Layout, list_columns, looks_like_log, make_layout
 from tsjepa.datasets.log_files import LogFile, find_files, has_wildcard, is_address, kind_of, source_name, stem
+from tsjepa.datasets.log_labels import encode_labels
 from tsjepa.datasets.log_place import Progress
 from tsjepa.datasets.log_reading import Piece, pieces, read_schema, with_schema
 from tsjepa.datasets.log_settings import Columns, Windowing
@@ -357,39 +357,3 @@ def in_test_part(groups: NDArray[Any], test_share: float, seed: int) -> NDArray[
     count = min(max(round(test_share * len(names)), 1), len(names) - 1)
     chosen = np.random.default_rng(seed).permutation(len(names))[:count]
     return np.isin(groups, names[chosen])
-
-
-def encode_labels(train: LogWindows, test: LogWindows | None) -> Encoded:
-    """Put the window labels of both parts on one scale.
-
-    Parameters
-    ----------
-    train, test : LogWindows
-        The parts; `test` may be None.
-
-    Returns
-    -------
-    Encoded
-        As `tsjepa.datasets.labels.encode` gives it, with -1 (or NaN for a target) where a window has no label.
-
-    Raises
-    ------
-    DataError
-        If the training part has no labels, or one part has a numeric target and the other classes.
-    """
-    parts = [
-        (part, part.labelled()) for part in (train, test) if part is not None and (part is train or part.has_labels)
-    ]
-    nothing = np.empty((0, 1, 1), np.float32)
-    known = [Part(nothing, part.labels()[cases]) for part, cases in parts]
-    found = encode(known[0], known[1] if len(known) > 1 else None)
-    codes = [found.y_train, found.y_test]
-    spread = [_spread(y, cases, part.n_cases) for y, (part, cases) in zip(codes, parts, strict=False)]
-    return Encoded(spread[0], spread[1] if len(spread) > 1 else None, found.classes, found.notes)
-
-
-def _spread(y: NDArray[Any] | None, cases: NDArray[np.int64], n_cases: int) -> NDArray[Any]:
-    target = y is not None and y.dtype.kind == "f"
-    found: NDArray[Any] = np.full(n_cases, np.nan if target else -1, np.float64 if target else np.int64)
-    found[cases] = 0 if y is None else y
-    return found

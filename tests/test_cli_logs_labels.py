@@ -163,3 +163,35 @@ def test_the_test_part_of_series_in_lists_is_found_by_name() -> None:
     assert done("probe", "own/checkpoint.ckpt", "--data", train)[0]["n_test"] == 4
     write_lists("l_TEST.parquet", list(CHANNELS), make_log(1, (90, 70, 85, 66)))  # another file than a test part
     assert "has labels, but no test part" in refused(2, *TRAINING, "--data", train, "--out", "without")
+
+
+def write_labelled(name: str, labels: str) -> str:
+    """Write a log of one machine for each label."""
+    rows = [f"{at},{time},{at * time % 7}.5,{label}" for at, label in enumerate(labels.split()) for time in range(8)]
+    Path(name).write_text("\n".join(["unit,time,flow,rul", *rows, ""]))
+    return name
+
+
+@pytest.mark.parametrize(("train", "test"), [("1 2.5 3 4", "1 2 3 3"), ("1 2 3 4", "1 2.5 3 3")])
+def test_whole_numbers_beside_a_target_are_one(train: str, test: str) -> None:
+    words = ("--data", write_labelled("train.csv", train), "--test", write_labelled("test.csv", test))
+    values, _ = done(*TRAINING, *words, "--window", "4", "--out", "own")
+    assert (values["accuracy"], values["n_series"]) == (None, 8)
+    write_labelled("train.csv", "1 2.5 3 4")
+    write_labelled("test.csv", "1 worn 3 3")
+    assert "one part has a numeric target, the other class names" in refused(1, *TRAINING, *words, "--window", "4")
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        ("1.0 2.0 1.0 worn", "1.0 2.0 1.0"),
+        ("1e3 5 5 B", "1e3 5 5"),
+        ("01 02 02 A1", "01 02 02"),
+        ("1 2 2 B", "1.0 2.0"),
+    ],
+)
+def test_the_same_text_is_the_same_class(train: str, test: str) -> None:
+    words = ("--data", write_labelled("train.csv", train), "--test", write_labelled("test.csv", test))
+    _, said = done(*TRAINING, *words, "--window", "4", "--out", "own")
+    assert "never appears in training" not in said

@@ -1,0 +1,83 @@
+"""Labels of the windows of two logs on one scale."""
+
+import contextlib
+import re
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tsjepa.datasets.dataset import Part
+from tsjepa.datasets.labels import Encoded, encode
+from tsjepa.datasets.log_files import find_files
+from tsjepa.datasets.log_reading import PIECE_ROWS, batches, dialect, pieces, read_schema
+from tsjepa.datasets.log_windows import LogWindows
+
+WHOLE = re.compile(r"-?\d+")
+
+
+def encode_labels(train: LogWindows, test: LogWindows | None) -> Encoded:
+    """Put the window labels of both parts on one scale.
+
+    Parameters
+    ----------
+    train, test : LogWindows
+        The parts; `test` may be None.
+
+    Returns
+    -------
+    Encoded
+        As `tsjepa.datasets.labels.encode` gives it, with -1 (or NaN for a target) where a window has no label.
+
+    Raises
+    ------
+    DataError
+        If the training part has no labels, or one part has a numeric target and the other classes.
+    """
+    logs = [part for part in (train, test) if part is not None and (part is train or part.has_labels)]
+    parts = [(part, part.labelled()) for part in logs]
+    nothing = np.empty((0, 1, 1), np.float32)
+    known = [Part(nothing, _labels(part, logs)[cases]) for part, cases in parts]
+    found = encode(known[0], known[1] if len(known) > 1 else None)
+    codes = [found.y_train, found.y_test]
+    spread = [_spread(y, cases, part.n_cases) for y, (part, cases) in zip(codes, parts, strict=False)]
+    return Encoded(spread[0], spread[1] if len(spread) > 1 else None, found.classes, found.notes)
+
+
+def _labels(log: LogWindows, logs: list[LogWindows]) -> NDArray[Any]:
+    """Return the labels of a log, which as numbers are called as its file writes them where the other log has words.
+
+    Read as numbers, 2.0 is the class 2, but beside words it is text.
+    """
+    labels, own = log.labels(), log.classes or ("",)
+    theirs = {name for other in logs if other is not log for name in other.classes or ()}
+    if all(map(WHOLE.fullmatch, theirs)) or not all(map(WHOLE.fullmatch, own)):
+        return labels
+    known = {number: texts & theirs for number, texts in _written(log).items() if number not in texts}
+    called = {number: min(texts) for number, texts in known.items() if len(texts) == 1}
+    return np.array([called.get(name, name) for name in labels.tolist()], np.str_)
+
+
+def _written(log: LogWindows) -> dict[str, set[str]]:
+    """Return the texts that the CSV files of a log have for each whole number among its labels."""
+    import pyarrow as pa
+
+    name, found = str(log.columns.label), dict[str, set[str]]()
+    for file in find_files(log.source)[0]:
+        schema = read_schema(file)
+        if file.kind != "csv" or schema is None or name not in schema.names:
+            continue
+        mark = dialect(file).decimal
+        for piece in pieces(file)[0]:
+            for batch in batches(piece, [name], {name: pa.string()}, PIECE_ROWS):
+                for text in batch.column(name).unique().drop_null().to_pylist():
+                    with contextlib.suppress(ValueError, OverflowError):
+                        found.setdefault(str(int(float(text.replace(mark, ".")))), set()).add(text)
+    return found
+
+
+def _spread(y: NDArray[Any] | None, cases: NDArray[np.int64], n_cases: int) -> NDArray[Any]:
+    target = y is not None and y.dtype.kind == "f"
+    found: NDArray[Any] = np.full(n_cases, np.nan if target else -1, np.float64 if target else np.int64)
+    found[cases] = 0 if y is None else y
+    return found
