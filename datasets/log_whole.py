@@ -1,6 +1,6 @@
 """Types of CSV columns by the whole of a file, where its first block says too little."""
 
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,11 +28,14 @@ class WholeTypes:
         The folder of its cache.
     name : str
         What its rows are called there.
+    columns : Columns
+        What the user named: what is found of an id would make a channel of the same name text.
     """
 
-    def __init__(self, files: list[LogFile], root: Path, name: str) -> None:
+    def __init__(self, files: list[LogFile], root: Path, name: str, columns: Columns) -> None:
         self._files = files
-        self._path = root / f"{name}-{digest([place(file) for file in files])}.types"
+        key = digest([astuple(columns), [place(file) for file in files]])
+        self._path = root / f"{name}-{key}.types"
         # of each file its state, and of columns the place of their type in `_kinds`
         self._found: dict[str, Any] = read_json(self._path) or {}
 

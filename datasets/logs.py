@@ -268,7 +268,7 @@ def open_rows(
     if not filled:
         raise DataError(f"{files[0].shown} has no rows; export it again")
     name = stem(source_name(source))
-    whole = WholeTypes([file for file, _ in filled], log_root(cache_dir), name)
+    whole = WholeTypes([file for file, _ in filled], log_root(cache_dir), name, columns)
     while True:
         filled = [whole.applied(file, schema) for file, schema in filled]
         files = [file for file, _ in filled]

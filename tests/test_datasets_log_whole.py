@@ -155,3 +155,14 @@ def test_a_type_that_is_found_in_one_file_is_that_of_all_that_began_alike(
     found = load_log(tmp_path / "log", columns, Windowing(4), cache_dir=tmp_path / "cache")
     assert len(searched) == 1
     assert set(found.labels()) == {"", "worn"}
+
+
+def test_what_is_found_of_an_id_says_nothing_of_a_channel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_reading, "CSV_BLOCK", 1 << 10)
+    log = tmp_path / "log.csv"
+    log.write_text(rows_of(recipe_id=("1.5", "trial")))
+    sentence = f"row {MANY - ROWS + 1}: column 'recipe_id' holds 'trial', which is not a number"
+    for _ in range(2):
+        with pytest.raises(DataError, match=sentence):
+            logged(log, Columns(id="machine"))
+        assert ids(logged(log, Columns(id="recipe_id", label="fault"))) == ["1.5", "trial"]
