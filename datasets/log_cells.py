@@ -45,8 +45,11 @@ def cast(column: "pa.Array", kind: "pa.DataType", file: LogFile, name: str, firs
     except pa.ArrowException as error:
         row = next(row for row in range(len(column)) if not _casts(column.slice(row, 1), kind))
         held = str(column[row].as_py())
+        shorter = re.sub(r"(\.\d{6})\d+", r"\1", held)
         if pa.types.is_integer(kind) and re.fullmatch(r"[-+]?\d+", held):
             problem = "too large for a whole number of 64 bits; write ids as text, and times in a coarser unit"
+        elif pa.types.is_timestamp(kind) and shorter != held and _casts(pa.array([shorter]), kind):
+            problem = "a time of too many decimals of a second; give all times of the column nine, or six at most"
         else:
             advice = "write decimals with a point" if WITH_COMMA.fullmatch(held) else "mend it or drop the row"
             problem = f"not {_in_words(kind)}; {advice}"

@@ -242,7 +242,8 @@ def _one_time_kind(file: LogFile, kind: "pa.DataType", name: str) -> TimeKind:
     if types.is_floating(kind) or types.is_decimal(kind):
         return TimeKind("float")
     if is_text(kind):
-        first = next(filter(None, first_cells(file, name)), "")
-        zoned = re.search(r"\d(Z|[-+]\d\d(:?\d\d)?)$", first[10:]) is not None
-        return TimeKind("timestamp", "us", zoned)
+        cells = [cell for cell in first_cells(file, name) if cell]
+        zoned = bool(cells) and re.search(r"\d(Z|[-+]\d\d(:?\d\d)?)$", cells[0][10:]) is not None
+        fine = any(re.search(r"\.\d{7}", cell) for cell in cells)
+        return TimeKind("timestamp", "ns" if fine else "us", zoned)
     raise DataError(f"{file.shown}: column '{name}' holds {kind}, not times; name another by --time")
