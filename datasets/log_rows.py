@@ -64,7 +64,7 @@ def build_rows(
             announce(f"rows are not sorted by id and time ({plan.unsorted}): they are sorted in the cache")
         fields = row_fields(layout, plan)
         staged = fields if plan.in_order else _staged_fields(layout, fields)
-        _check_space(folder, plan, [fields] if plan.in_order else [fields, staged])
+        _check_space(folder, plan, {folder: fields} | ({} if plan.in_order else {folder / "staged": staged}))
         target = folder if plan.in_order else folder / "staged"
         with RowFiles(target, staged) as rows:
             summary = Placer(layout, plan, names, folder, rows, progress).run(pieces)
@@ -90,11 +90,11 @@ def _staged_fields(layout: Layout, fields: dict[str, Field]) -> dict[str, Field]
     return staged if layout.form != "long" else staged | {"values": Field("float32", 1), "channel": Field("int32")}
 
 
-def _check_space(folder: Path, plan: RowPlan, copies: list[dict[str, Field]]) -> None:
+def _check_space(folder: Path, plan: RowPlan, copies: dict[Path, dict[str, Field]]) -> None:
     """Refuse at once what cannot fit; rows that an earlier run wrote count as there already."""
-    need = int(plan.offsets[-1]) * sum(kept.bytes for fields in copies for kept in fields.values())
+    need = int(plan.offsets[-1]) * sum(kept.bytes for fields in copies.values() for kept in fields.values())
     folder.mkdir(parents=True, exist_ok=True)
-    places = (place / name for place in (folder, folder / "staged") for fields in copies[:1] for name in fields)
+    places = (place / name for place, fields in copies.items() for name in fields)
     there = sum(path.stat().st_size for path in places if path.exists())
     have = there + shutil.disk_usage(folder).free
     if need > have:

@@ -205,6 +205,23 @@ def test_rows_that_are_written_already_need_no_more_room(
     assert load_log(path, windowing=TEN, cache_dir=tmp_path / "cache").n_cases == 8
 
 
+def test_values_that_are_gathered_already_need_no_more_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = steady().melt(["unit", "time"], ["flow", "volt"], "channel", "value")
+    path, usage = saved(log, tmp_path / "log.parquet"), shutil.disk_usage(tmp_path)
+
+    def stop(name: str, done: int, total: int) -> None:
+        if (name, done) == ("reading", total):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        load_log(path, windowing=TEN, cache_dir=tmp_path / "cache", progress=stop)
+    left = len(log) * (8 + 2 * 4 + 1)  # the time, two channels, and whether there is a value
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=left - 1))
+    assert "has room for" in refused(path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=left))
+    assert load_log(path, windowing=TEN, cache_dir=tmp_path / "cache").n_cases == 8
+
+
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     path = saved(steady(), tmp_path / "log.parquet")
     (tmp_path / "file").write_text("")
