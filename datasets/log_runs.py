@@ -18,8 +18,8 @@ from tsjepa.datasets.log_normal import abnormal, guessed_normal, told_abnormal
 from tsjepa.datasets.log_place import Progress
 from tsjepa.datasets.log_plan import file_ids
 from tsjepa.datasets.log_reading import Piece
-from tsjepa.datasets.log_settings import DEFAULT_GAP_STEPS, Columns
-from tsjepa.datasets.log_time import NANOSECONDS, as_arrow, in_ticks, shown_step
+from tsjepa.datasets.log_settings import Columns
+from tsjepa.datasets.log_time import NANOSECONDS, as_arrow, gap_limits, shown_step, time_dtype
 from tsjepa.datasets.log_values import Rows, read_rows
 from tsjepa.datasets.logs import Announce, open_rows, silent
 
@@ -93,8 +93,7 @@ class LogRuns:
         """Return the longest step of time, in the unit of `times`, that is no gap where rows are `step` apart."""
         if self.counted:
             return float("inf")
-        points, ticks = in_ticks(DEFAULT_GAP_STEPS if max_gap is None else max_gap, "--max-gap", self._rows.time)
-        return float(points or 0) * step if ticks is None else ticks
+        return float(gap_limits(max_gap, np.array(step), self._rows.time)[1])
 
     def shown_step(self, step: float) -> str:
         """Return a step of time in words."""
@@ -144,7 +143,10 @@ class LogRuns:
         files = {piece.file.shown: piece.file for piece in self._pieces}
         named = file_ids(list(files.values()), stem(self.source))
         number = {name: at for at, name in enumerate(self.ids.to_pylist())}
-        next_row, last = self.offsets[:-1].copy(), np.full(len(number), -np.inf)
+        # floats would take times in nanoseconds for the same that are not
+        dtype = np.dtype(time_dtype(self._rows.time))
+        first = -np.inf if dtype.kind == "f" else np.iinfo(dtype).min
+        next_row, last = self.offsets[:-1].copy(), np.full(len(number), first, dtype)
         for piece in self._pieces:
             for rows in read_rows(self._layout, piece, with_values=False):
                 names, codes = _ids_in(rows, named[piece.file.shown])
@@ -152,14 +154,14 @@ class LogRuns:
                 edges = np.searchsorted(codes[order], np.arange(len(names) + 1))
                 for code, name in enumerate(names):
                     chosen, run = order[edges[code] : edges[code + 1]], number.get(name, 0)
-                    time = np.concatenate([[last[run]], rows.time[chosen].astype(np.float64)])
+                    time = np.concatenate([last[run : run + 1], rows.time[chosen]])
                     self._check_order(time, rows.number[chosen], piece, name)
                     place[chosen] = next_row[run] + np.arange(len(chosen))
                     next_row[run], last[run] = next_row[run] + len(chosen), time[-1]
                 yield place
 
-    def _check_order(self, time: NDArray[np.float64], number: NDArray[np.int64], piece: Piece, name: Any) -> None:
-        back = np.flatnonzero(np.diff(time) < 0)
+    def _check_order(self, time: NDArray[Any], number: NDArray[np.int64], piece: Piece, name: Any) -> None:
+        back = np.flatnonzero(time[1:] < time[:-1])
         if len(back):
             of = "" if self.columns.id is None else f" in {self.columns.id} {name!r}"
             joined = self._layout.id_by != "file" and len({each.file.shown for each in self._pieces}) > 1

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsjepa.datasets.dataset import DataError
-from tsjepa.datasets.log_settings import points_or_duration
+from tsjepa.datasets.log_settings import DEFAULT_GAP_STEPS, points_or_duration
 from tsjepa.datasets.log_types import TimeKind
 
 if TYPE_CHECKING:
@@ -119,3 +119,42 @@ def in_ticks(value: int | float | str, name: str, kind: TimeKind) -> tuple[float
     if kind.kind != "timestamp":
         raise DataError(f"{name} {value!r} is a duration, but the log's times have no unit; give a plain number")
     return None, nanoseconds / NANOSECONDS[kind.unit]
+
+
+def gap_limits(
+    max_gap: int | float | str | None, step: NDArray[np.float64], kind: TimeKind
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the longest steps of time that are no gaps where rows are `step` apart.
+
+    Parameters
+    ----------
+    max_gap : int, float, str or None
+        In steps, or a duration; None is the default.
+    step : ndarray of float64
+        Usual steps of time, in the log's own unit.
+    kind : TimeKind
+        The log's times.
+
+    Returns
+    -------
+    asked : ndarray of float64
+        As `max_gap` says it.
+    kept : ndarray of float64
+        What steps are compared with. Floats are rounded, by more the larger they are, and so are the differences of
+        two: where times are such, a limit is wider by a hundredth, and by half a step at most.
+
+    Raises
+    ------
+    DataError
+        If `max_gap` is a duration and times have no unit.
+
+    Examples
+    --------
+    >>> [limit.tolist() for limit in gap_limits(3, np.array([0.1]), TimeKind("float"))]
+    [[0.30000000000000004], [0.303]]
+    """
+    points, ticks = in_ticks(DEFAULT_GAP_STEPS if max_gap is None else max_gap, "--max-gap", kind)
+    if points is None:
+        return np.full_like(step, ticks), np.full_like(step, ticks)
+    wider = min(points / 100, 0.5) if kind.kind == "float" else 0.0
+    return points * step, (points + wider) * step

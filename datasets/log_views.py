@@ -14,9 +14,9 @@ from tsjepa.datasets.log_cache import RowStore, built, digest, open_store, write
 from tsjepa.datasets.log_cut import CHUNK, Cut, Describe, Segments, cut, near, segments, window_fields
 from tsjepa.datasets.log_grid import grid_blocks, grid_fields, rounding
 from tsjepa.datasets.log_place import Progress
-from tsjepa.datasets.log_settings import DEFAULT_GAP_STEPS, Windowing
+from tsjepa.datasets.log_settings import Windowing
 from tsjepa.datasets.log_store import RowFiles, read_json, write_json
-from tsjepa.datasets.log_time import in_ticks, shown_step
+from tsjepa.datasets.log_time import gap_limits, in_ticks, shown_step
 
 # rows under windows that are described together
 BAND = 4 * CHUNK
@@ -33,11 +33,14 @@ class Steps(NamedTuple):
         The median of these; NaN where no id has two rows.
     gaps : ndarray of float64, shape (n_ids,)
         The longest step of each id that is no gap.
+    asked : ndarray of float64, shape (n_ids,)
+        The same as it was asked for, which `gaps` is a little wider than where times are floats.
     """
 
     each: NDArray[np.float64]
     usual: float
     gaps: NDArray[np.float64]
+    asked: NDArray[np.float64]
 
 
 class Windows(NamedTuple):
@@ -72,11 +75,10 @@ def steps_of(store: RowStore, max_gap: int | float | str | None) -> Steps:
     """
     each = store.series()["step"].to_numpy()
     usual = float(np.median(each[~np.isnan(each)])) if not np.isnan(each).all() else float("nan")
-    points, ticks = in_ticks(DEFAULT_GAP_STEPS if max_gap is None else max_gap, "--max-gap", store.time)
-    gaps = np.full(len(each), ticks) if ticks is not None else each * float(points or 0)
+    asked, gaps = gap_limits(max_gap, each, store.time)
     if store.time.kind == "rows":
-        return Steps(np.ones(len(each)), 1.0, np.full(len(each), np.inf))
-    return Steps(each, usual, np.where(np.isnan(gaps), np.inf, gaps))
+        return Steps(np.ones(len(each)), 1.0, *np.full((2, len(each)), np.inf))
+    return Steps(each, usual, *(np.where(np.isnan(limit), np.inf, limit) for limit in (gaps, asked)))
 
 
 def on_grid(store: RowStore, windowing: Windowing, progress: Progress) -> RowStore:
@@ -92,8 +94,8 @@ def on_grid(store: RowStore, windowing: Windowing, progress: Progress) -> RowSto
     steps = steps_of(store, windowing.max_gap)
     if windowing.max_gap is not None and steps.gaps.min() < step:
         raise DataError(f"--max-gap {windowing.max_gap} is shorter than the step of --resample {windowing.resample}")
-    reach = np.maximum(np.where(np.isinf(steps.gaps), step, steps.gaps), step)
-    folder = store.folder / f"grid-{digest([step, windowing.fill, windowing.max_gap])}"
+    reach, asked = (np.maximum(np.where(np.isinf(far), step, far), step) for far in (steps.gaps, steps.asked))
+    folder = store.folder / f"grid-{digest([step, windowing.fill, windowing.max_gap, *_ways(store)])}"
     if (found := open_store(folder)) is not None:
         return found
     offsets, fields = store.offsets(), grid_fields(store.fields)
@@ -105,12 +107,17 @@ def on_grid(store: RowStore, windowing: Windowing, progress: Progress) -> RowSto
             target.write(at, block)
             at, counts[series] = at + len(block["time"]), counts[series] + len(block["time"])
         target.sync()
-        table, note = store.series(), _grid_note(store, windowing, step, reach, at)
+        table, note = store.series(), _grid_note(store, windowing, step, asked, at)
         write_series(partial, table["id"], table["group"], counts, np.full(len(counts), step))
         write_manifest(partial, replace(store, folder=partial, rows=at, fields=fields, notes=(*store.notes, note)))
     found = open_store(folder)
     assert found is not None
     return found
+
+
+def _ways(store: RowStore) -> list[str]:
+    """Tell what is cut with wider limits from what a cache may hold that was cut with exact ones."""
+    return ["wider"] if store.time.kind == "float" else []
 
 
 def _grid_step(resample: str, store: RowStore) -> float:
@@ -126,9 +133,9 @@ def _grid_step(resample: str, store: RowStore) -> float:
     return step
 
 
-def _grid_note(store: RowStore, windowing: Windowing, step: float, reach: NDArray[np.float64], points: int) -> str:
+def _grid_note(store: RowStore, windowing: Windowing, step: float, asked: NDArray[np.float64], points: int) -> str:
     how = "by straight lines between" if windowing.fill == "linear" else "with the last of the"
-    near = shown_step(float(reach.max()), store.time)
+    near = shown_step(float(asked.max()), store.time)
     return (
         f"resampled to a grid of {shown_step(step, store.time)}, {how} values at most {near} apart, else missing: "
         f"{counted(store.rows, 'row')} became {points}"
@@ -173,7 +180,8 @@ def windows_of(store: RowStore, windowing: Windowing, lists: bool, progress: Pro
         raise DataError(
             f"the log is one series of {counted(store.rows, 'row')}, and nothing can be learnt from one: give --window"
         )
-    settings = [window, stride, windowing.max_gap, windowing.window_label if "label" in store.fields else None]
+    label = windowing.window_label if "label" in store.fields else None
+    settings = [window, stride, windowing.max_gap, label, *_ways(store)]
     folder = store.folder / f"windows-{digest(settings)}"
     fields = window_fields(store.fields.get("label"))
     if (kept := read_json(folder / "manifest.json")) is None:
@@ -283,6 +291,6 @@ def _notes(
 
 
 def _gap_words(store: RowStore, steps: Steps) -> str:
-    finite = steps.gaps[np.isfinite(steps.gaps)]
+    finite = steps.asked[np.isfinite(steps.asked)]
     low, high = shown_step(finite.min(), store.time), shown_step(finite.max(), store.time)
     return low if low == high else f"{low} to {high} (by series)"

@@ -4,13 +4,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tsjepa.datasets.log_cut import Cut, Describe, Segments, cut, segments
 from tsjepa.datasets.log_grid import resampled
+from tsjepa.datasets.log_runs import load_runs
 from tsjepa.datasets.log_store import Field, RowFiles
+from tsjepa.datasets.log_time import gap_limits
+from tsjepa.datasets.log_types import TimeKind
+from tsjepa.datasets.logs import Windowing, load_log
 
 
 @settings(deadline=None)
@@ -102,3 +107,26 @@ def test_grids_take_the_values_near_by(
         elif fill == "linear" and before and after and after[0][0] - before[0][0] <= reach:
             expected = np.interp(point, [before[0][0], after[0][0]], [before[0][1], after[0][1]])
         np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("first", [0.0, 1.7e9, -1.7e9])
+@pytest.mark.parametrize(("steps", "gaps"), [(3, 0), (4, 99)])
+def test_a_hole_as_long_as_the_longest_step_is_no_gap_however_times_are_rounded(
+    tmp_path: Path, first: float, steps: int, gaps: int
+) -> None:
+    tick = np.cumsum(np.where(np.arange(2000) % 20 == 0, steps, 1))
+    log = pd.DataFrame({"time": first + tick * 0.1, "x": np.arange(2000.0)})
+    log.to_parquet(tmp_path / "log.parquet")
+    found = load_log(tmp_path / "log.parquet", windowing=Windowing(8, 8, 3), cache_dir=tmp_path / "cache")
+    told = [note for note in found.notes if note.startswith("gaps")]
+    assert told == ([f"gaps of more than 0.3, which no window goes across: {gaps}"] if gaps else [])
+    runs = load_runs(tmp_path / "log.parquet", cache_dir=tmp_path / "cache")
+    assert (np.diff(runs.times(0, 2000)) > runs.longest_step(3, runs.steps[0])).sum() == gaps
+
+
+def test_limits_of_floats_are_wider_by_half_a_step_at_most() -> None:
+    step = np.array([2.0])
+    for kind, wider in (("float", [0.02, 0.2, 1.0]), ("integer", [0.0] * 3)):
+        asked, kept = np.array([gap_limits(points, step, TimeKind(kind)) for points in (1, 10, 500)])[:, :, 0].T
+        np.testing.assert_allclose(asked, [2, 20, 1000])
+        np.testing.assert_allclose(kept - asked, wider)

@@ -131,3 +131,37 @@ def test_steps_that_hardly_differ_are_not_said(tmp_path: Path, other: str, said:
     found = load_log(saved(log, tmp_path / "log.parquet"), windowing=Windowing(5), cache_dir=tmp_path / "cache")
     note = "the median step of time is 2 s in one series and 3 s in another: points mean different times"
     assert [each for each in found.notes if each.startswith("the median step")] == [note] * said
+
+
+def nanoseconds(rows: int, every: int) -> list[str]:
+    return [f"2026-10-25 02:00:00.{at * every:09d}" for at in range(rows)]
+
+
+@pytest.mark.parametrize("zone", ["", "Z"])
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_text_may_hold_nanoseconds(tmp_path: Path, suffix: str, zone: str) -> None:
+    times = ["2026-10-25 02:00:00" + zone, *(time + zone for time in nanoseconds(10, 500)[1:])]
+    log = saved(steady(10, "a").assign(time=times), tmp_path / f"log{suffix}")
+    found = load_log(log, windowing=Windowing(2), cache_dir=tmp_path / "cache").index().to_pandas()
+    assert found["start"].tolist() == [pd.Timestamp(time) for time in times[::2]]
+
+
+def test_nanoseconds_further_down_in_text_are_told(tmp_path: Path) -> None:
+    early = [f"2026-10-25 01:00:00.{at:06d}" for at in range(1200)]
+    log = steady(1210, "a").assign(time=[*early, *nanoseconds(10, 500)])
+    sentence = "row 1201: column 'time' holds '.*', which is a time of too many decimals of a second; give all times of"
+    with pytest.raises(DataError, match=sentence):
+        load_log(saved(log, tmp_path / "log.parquet"), windowing=Windowing(2), cache_dir=tmp_path / "cache")
+    log["time"] = [*(f"{time}000" for time in early), *nanoseconds(10, 500)]
+    found = load_log(saved(log, tmp_path / "log.parquet"), windowing=Windowing(2), cache_dir=tmp_path / "cache")
+    assert found.index().to_pandas()["end"].iloc[-1] == pd.Timestamp(log["time"].iloc[-1])
+
+
+def test_a_step_back_of_some_nanoseconds_is_told(tmp_path: Path) -> None:
+    start = START.as_unit("ns").value
+    log = steady(4, "a").assign(time=pd.to_datetime([start, start + 120, start + 20, start + 1000]))
+    path = saved(log, tmp_path / "log.parquet")
+    with pytest.raises(DataError, match=r"row 3: time runs backwards in unit 'a'; sort the log by time"):
+        load_runs(path, cache_dir=tmp_path / "cache").file_order()
+    saved(log.sort_values("time"), path)
+    assert load_runs(path, cache_dir=tmp_path / "cache").file_order().tolist() == [0, 1, 2, 3]
