@@ -13,9 +13,10 @@ from tsjepa.batches import keyed_generator
 from tsjepa.bounds import operator_norm
 from tsjepa.diagnostics import effective_rank, encoder_target_gap, lidar
 from tsjepa.masking import Mask
-from tsjepa.monitor import VIEWS_KEY, Monitor, compare_means, measuring
+from tsjepa.monitor import VIEWS_KEY, Monitor, measuring
 from tsjepa.positional import cross_series_share, position_share, predictor_sensitivity
 from tsjepa.predictor import Predictor
+from tsjepa.record import compare_means
 from tsjepa.spread import alignment, dead_dimensions, self_cluster, uniformity
 from tsjepa.targets import EMATarget, SelfTarget
 from tsjepa.threads import threads
@@ -91,7 +92,7 @@ def test_numbers_are_taken_by_one_thread(monkeypatch):
         used.append(torch.get_num_threads())
         return effective_rank(*samples, **how)
 
-    monkeypatch.setattr("tsjepa.monitor.effective_rank", noted)
+    monkeypatch.setattr("tsjepa.record.effective_rank", noted)
     with threads(2):
         Monitor(make("ema")[0], toy(20)[0]).measure(0)
         assert torch.get_num_threads() == 2

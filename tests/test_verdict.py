@@ -280,7 +280,7 @@ def test_healthy_runs_stay_healthy_under_noise() -> None:
 
 
 def test_thresholds_are_in_order() -> None:
-    assert 0 < verdict.CONSTANT < verdict.SHRUNK < 1
+    assert 0 < verdict.CONSTANT < verdict.FADED < verdict.SHRUNK < 1
     assert isinstance(judge([START], dim=DIM), Verdict)
 
 
@@ -336,7 +336,8 @@ def test_a_history_without_its_beginning_is_refused() -> None:
 @pytest.mark.parametrize(
     ("just", "over", "state"),
     [
-        ({"relative_spread": 0.0199}, {"relative_spread": 0.0201}, "collapsed"),
+        ({"relative_spread": 0.099}, {"relative_spread": 0.101}, "collapsed"),
+        ({"relative_spread": 0.0199, "latent_spread": 1.0}, {"relative_spread": 0.0201}, "collapsed"),
         ({"relative_spread": 0.199, "cross_series_share": 0.049}, {"relative_spread": 0.201}, "collapsed"),
         ({"relative_spread": 0.199, "cross_series_share": 0.049}, {"cross_series_share": 0.051}, "collapsed"),
         ({"effective_rank": 0.249 * 21.1}, {"effective_rank": 0.251 * 21.1}, "dimensional-collapse"),
@@ -358,7 +359,8 @@ def test_the_numbers_of_the_documents_are_those_of_the_rules(
 ) -> None:
     start = START._replace(relative_spread=1.0, latent_spread=1.0, cross_series_share=0.3)
     for values, want in ((just, state), ({**just, **over}, None)):
-        ends = [start._replace(epoch=epoch, latent_spread=0.9, loss=1.0, **values) for epoch in range(1, 6)]
+        moved = {"latent_spread": 0.9, "loss": 1.0, **values}
+        ends = [start._replace(epoch=epoch, **moved) for epoch in range(1, 6)]
         found = judge([start, *ends], dim=DIM).verdict
         assert (found == state) == (want == state), (values, found)
         if state != "collapsed":  # whose rule is content with fewer

@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     from tsjepa.detect import SurpriseDetector
     from tsjepa.embedder import CollapseWarning, TSJEPAEmbedder
     from tsjepa.encoder import Encoder
+    from tsjepa.history import EpochDiagnostics
     from tsjepa.masking import Mask, RampedMask, bernoulli_mask, block_mask, future_mask, random_mask
     from tsjepa.objective import JEPA, ContextLoss, JEPAOutput
     from tsjepa.predictor import Predictor
     from tsjepa.projector import Projector
+    from tsjepa.record import epoch_diagnostics
     from tsjepa.regularizers import Regularizer, SIGReg, VICReg, VISReg
     from tsjepa.targets import EMATarget, FrozenTarget, Momentum, SelfTarget, Target, ValuesTarget
     from tsjepa.tokenizers import ConvStem, LinearPatches, SpectralPatches
@@ -37,10 +39,12 @@ _HOMES = {
     "detect": ("SurpriseDetector",),
     "embedder": ("CollapseWarning", "TSJEPAEmbedder"),
     "encoder": ("Encoder",),
+    "history": ("EpochDiagnostics",),
     "masking": ("Mask", "RampedMask", "bernoulli_mask", "block_mask", "future_mask", "random_mask"),
     "objective": ("JEPA", "ContextLoss", "JEPAOutput"),
     "predictor": ("Predictor",),
     "projector": ("Projector",),
+    "record": ("epoch_diagnostics",),
     "regularizers": ("Regularizer", "SIGReg", "VICReg", "VISReg"),
     "targets": ("EMATarget", "FrozenTarget", "Momentum", "SelfTarget", "Target", "ValuesTarget"),
     "tokenizers": ("ConvStem", "LinearPatches", "SpectralPatches"),
@@ -62,6 +66,7 @@ __all__ = [
     "DataWarning",
     "EMATarget",
     "Encoder",
+    "EpochDiagnostics",
     "FrozenTarget",
     "Header",
     "JEPAOutput",
@@ -92,6 +97,7 @@ __all__ = [
     "block_mask",
     "build_model",
     "configure",
+    "epoch_diagnostics",
     "fit",
     "fit_stages",
     "future_mask",

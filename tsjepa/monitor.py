@@ -18,25 +18,14 @@ from tsjepa.arrays import SeriesSource
 from tsjepa.batches import keyed_generator
 from tsjepa.best import best_epoch
 from tsjepa.bounds import largest_mismatch
-from tsjepa.diagnostics import effective_rank, encoder_target_gap, lidar, relative_gap
 from tsjepa.embedding import pool, sample_cases
-from tsjepa.gaussianity import sigreg_score
 from tsjepa.history import EpochDiagnostics
 from tsjepa.logs import DIAGNOSTICS, TEACHER, EpochTable
 from tsjepa.masking import RampedMask
 from tsjepa.objective import JEPA
-from tsjepa.positional import cross_series, position_share
 from tsjepa.probe import cross_validate
 from tsjepa.ranks import Share, from_first_rank, join_rows, rank, share_of
-from tsjepa.spread import (
-    alignment,
-    dead_dimensions,
-    normalized_std,
-    relative_spread,
-    self_cluster,
-    spread,
-    uniformity,
-)
+from tsjepa.record import measure, with_values
 from tsjepa.targets import EMATarget
 from tsjepa.threads import threads
 from tsjepa.training_error import TrainingError
@@ -47,7 +36,7 @@ from tsjepa.world import WorldModel
 # Token sequences that are looked at: enough for a rank of some dozens. With `default` on FordA they cost 0.3 s of a
 # core an epoch, however many series there are
 SEQUENCES = 128
-# Masks and slices of the measurement, the same at each epoch; no training step has these keys
+# Masks of the measurement, the same at each epoch; no training step has these keys
 KEY, VIEWS_KEY = (0, 2**31, 0), (0, 2**31, 3)
 
 
@@ -195,24 +184,20 @@ class Monitor:
 
     def numbers(self, sample: Sample) -> dict[str, float]:
         """Return what a record holds besides epoch and loss."""
+        found = measure(
+            sample.last,
+            sample.latents,
+            sample.goal,
+            sample.predicted,
+            sample.target,
+            predicted_valid=sample.target_valid,
+            token_valid=sample.attend,
+            slow=sample.slow,
+            views=None if sample.views is None else sample.views.means,
+        )
         with threads(1):  # of matrices as small as these a second thread takes longer to wake than it saves
-            tokens, latents = chosen_tokens(sample.last, sample.attend), chosen_tokens(sample.latents, sample.attend)
-            found = {
-                "effective_rank": float(effective_rank(tokens, centred=True)),
-                "relative_spread": float(relative_spread(tokens)),
-                "latent_spread": float(spread(latents)),
-                "latent_effective_rank": float(effective_rank(latents, centred=True)),
-                "position_share": float(position_share(sample.latents, sample.attend)),
-                "normalized_std": float(normalized_std(tokens)),
-                "probe": self.probe(sample.last, sample.attend),
-                "dead_dimensions": float(dead_dimensions(tokens)),
-                **across(sample),
-                **gaps(sample),
-                **self.mismatch(),
-            }
-        # fewer samples that are zero are not told from a normal law
-        score = float(sigreg_score(latents, keyed_generator(*KEY))) if len(latents) >= 3 else math.nan
-        return {**found, "sigreg_score": score, **self.answer(sample)}
+            beside = {"probe": self.probe(sample.last, sample.attend), **self.mismatch()}
+        return {**found, **beside, **self.answer(sample)}
 
     def mismatch(self) -> dict[str, float]:
         """Return the largest norm of a weight of the encoder less the EMA target's; other targets have none."""
@@ -254,62 +239,6 @@ def recorded_verdict(folder: Path, dim: int) -> Verdict | None:
 def teacher_verdict(out: Path | None, dim: int) -> Verdict | None:
     """Return the verdict on the teacher that was trained in a run's folder, None where there is none."""
     return None if out is None else recorded_verdict(out / TEACHER, dim)
-
-
-def across(sample: Sample) -> dict[str, float]:
-    """Return what compares series; nothing where there is one only."""
-    if len(sample.latents) < 2:
-        return {}
-    gap, share = cross_series(sample.predicted, sample.goal, sample.target, sample.target_valid, sample.attend)
-    views = None if sample.views is None else sample.views.means
-    return {
-        **compare_means(pool(sample.last, sample.attend, "mean"), views, sample.attend),
-        "cross_series_share": float(share),
-        "cross_series_gap": float(gap),
-    }
-
-
-def compare_means(whole: Tensor, views: Tensor | None, attend: Tensor | None) -> dict[str, float]:
-    """Return what compares series as mean tokens.
-
-    Parameters
-    ----------
-    whole : Tensor of shape (B, D)
-        Of whole series.
-    views : Tensor of shape (B, V, D), optional
-        Of two or more masked views.
-    attend : bool Tensor of shape (B, N), optional
-        Which tokens count; sequences without any have no part, and of less than two there is nothing to compare.
-    """
-    rows = with_values(attend)
-    if rows is not None:
-        whole, views = whole[rows], None if views is None else views[rows]
-    if len(whole) < 2:
-        return {}
-    two = {} if views is None else {"lidar": lidar(views), "alignment": alignment(views[:, 0], views[:, 1])}
-    found = {"uniformity": uniformity(whole), "self_cluster": self_cluster(whole), **two}
-    return {name: float(value) for name, value in found.items()}
-
-
-def with_values(attend: Tensor | None) -> Tensor | None:
-    """Return which sequences have a token that counts, None for all."""
-    return None if attend is None else attend.any(1)
-
-
-def gaps(sample: Sample) -> dict[str, float]:
-    """Return the distances between the last levels of encoder and EMA target; other targets have none."""
-    if sample.slow is None:
-        return {}
-    tokens, slow = chosen_tokens(sample.last, sample.attend), chosen_tokens(sample.slow, sample.attend)
-    return {
-        "encoder_target_gap": float(encoder_target_gap(tokens, slow)),
-        "relative_gap": float(relative_gap(tokens, slow)),
-    }
-
-
-def chosen_tokens(tokens: Tensor, attend: Tensor | None) -> Tensor:
-    """Return the valid ones of tokens [B, N, D] as samples [n, D]."""
-    return tokens.flatten(0, 1) if attend is None else tokens[attend]
 
 
 @contextmanager

@@ -47,7 +47,10 @@ BLIND = 0.05
 # healthy runs never went below 0.35, broken ones ended at 0.11 and less. Not where latents stand still: a frozen
 # teacher goes on pulling, and its student came back from 0.14.
 SHRUNK = 0.2
-# Below this, latents are constant for all that follows, whatever their remainder could tell.
+# Below this it is a collapse whatever predictions carry: a target that follows its encoder may shrink evenly, so that
+# the remainder still tells series apart. Not where latents stand still, either.
+FADED = 0.1
+# Below this, latents are constant for all that follows, a frozen teacher or not.
 CONSTANT = 0.02
 # What position leaves unexplained of the latents' variance, as a share of that at initialisation. Together with blind
 # predictions it is a positional collapse from here on. Measured: 0.02 to 0.66 in broken runs; 0.66 in a healthy SIGReg
@@ -163,9 +166,10 @@ def collapsed(start: EpochDiagnostics, now: EpochDiagnostics, dim: int) -> str:
     if never_spread(start, now):
         return "all tokens of the last level are the same, from the start on: look at the data"
     where, left = spread_left(start, now)
-    if left < CONSTANT:
+    pulled = still(start, now)
+    if left < (CONSTANT if pulled else FADED):
         return f"the {where} kept {left:.1%} of the spread at the start, which is almost nothing"
-    if left < SHRUNK and blind(now) and not still(start, now):
+    if left < SHRUNK and blind(now) and not pulled:
         return f"the {where} kept {left:.1%} of the spread at the start, and predictions carry nothing of the series"
     return ""
 

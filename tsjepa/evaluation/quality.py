@@ -18,9 +18,10 @@ from tsjepa.batches import keyed_generator
 from tsjepa.diagnostics import as_float64, effective_rank, participation_ratio, spectrum
 from tsjepa.embedding import pool, sample_cases
 from tsjepa.evaluation.finite import Number, number
-from tsjepa.monitor import Monitor, chosen_tokens, compare_means, measuring, with_values
+from tsjepa.monitor import Monitor, measuring
 from tsjepa.objective import JEPA
 from tsjepa.positional import predictor_sensitivity
+from tsjepa.record import chosen_tokens, compare_means, with_values
 from tsjepa.spread import dead_dimensions
 from tsjepa.views import masked_views, sensitivity
 from tsjepa.world import WorldModel

@@ -1,0 +1,97 @@
+"""Diagnostics from plain tensors: those of the monitor, of any model, and a sentence where tensors do not fit."""
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from watched import make, toy
+
+from tsjepa import epoch_diagnostics
+from tsjepa.monitor import Monitor, measuring
+
+PAGE = Path(__file__).parents[1] / "docs" / "collapse.md"
+
+
+def test_a_record_of_plain_tensors_is_that_of_the_monitor() -> None:
+    series, _ = toy(40)
+    model, _ = make("ema")
+    monitor = Monitor(model, series)
+    monitor.measure(3, loss=0.5, step=7.0)
+    with torch.no_grad(), measuring(model):
+        sample = monitor.sample()
+    found = epoch_diagnostics(
+        3,
+        last=sample.last,
+        target=sample.goal,
+        predicted=sample.predicted,
+        index=sample.target,
+        loss=0.5,
+        step=7.0,
+        slow=sample.slow,
+    )
+    beside = {"parameter_mismatch", "lidar", "alignment", "predictor_sensitivity"}
+    for name, value in found._asdict().items():
+        if name in beside:
+            assert math.isnan(value), name
+        else:
+            assert value == pytest.approx(getattr(monitor.history[0], name), nan_ok=True), name
+
+
+def test_tokens_and_predictions_that_do_not_count_change_nothing() -> None:
+    tokens = torch.randn(8, 6, 4, generator=torch.Generator().manual_seed(0))
+    index = torch.tensor([0, 2]).expand(8, 2)
+    given = {"last": tokens, "target": tokens, "predicted": tokens[:, [0, 2]], "index": index, "slow": tokens + 0.1}
+    there = torch.ones(8, 6, dtype=torch.bool)
+    there[:, 4:] = False
+    counts = torch.tensor([True, False]).expand(8, 2)
+    odd = {name: given[name].clone() for name in ("last", "target", "slow")}
+    for latents in odd.values():
+        latents[:, 4:] = math.nan
+    predicted = given["predicted"].clone()
+    predicted[:, 1] = 100.0
+    plain = epoch_diagnostics(0, **given, valid=counts, token_valid=there)
+    assert epoch_diagnostics(0, **given | odd | {"predicted": predicted}, valid=counts, token_valid=there) == plain
+    assert plain.cross_series_share == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"last": torch.zeros(8, 4)}, r"last must hold tokens \[B, N, D\] of some series, but has the shape \[8, 4\]"),
+        ({"last": torch.zeros(0, 6, 4)}, r"last must hold tokens"),
+        ({"target": torch.zeros(8, 5, 4)}, r"target must be \[8, 6, E\], as last is, but is \[8, 5, 4\]"),
+        ({"index": torch.zeros(2, dtype=torch.int64)}, r"index must hold the positions \[8, M\] of predictions"),
+        ({"index": torch.full((8, 2), 6)}, r"index must hold whole numbers from 0 to 5"),
+        ({"index": torch.full((8, 2), -1)}, r"index must hold whole numbers from 0 to 5"),
+        ({"index": torch.zeros(8, 2)}, r"index must hold whole numbers from 0 to 5"),
+        ({"predicted": torch.zeros(8, 3, 4)}, r"predicted must be \[8, 2, 4\], but is \[8, 3, 4\]"),
+        ({"valid": torch.ones(8, 6, dtype=torch.bool)}, r"valid must be \[8, 2\], but is \[8, 6\]"),
+        ({"token_valid": torch.ones(8, 2, dtype=torch.bool)}, r"token_valid must be \[8, 6\], but is \[8, 2\]"),
+        ({"token_valid": torch.zeros(8, 6, dtype=torch.bool)}, r"token_valid leaves no token to measure"),
+        ({"slow": torch.zeros(8, 6, 5)}, r"slow must be \[8, 6, 4\], but is \[8, 6, 5\]"),
+        ({"last": torch.full((8, 6, 4), math.nan)}, r"last holds numbers that are not finite"),
+        ({"target": torch.full((8, 6, 4), math.inf)}, r"target holds numbers that are not finite"),
+    ],
+)
+def test_tensors_that_do_not_fit_are_told(change: dict[str, Tensor], said: str) -> None:
+    tokens = torch.randn(8, 6, 4)
+    given: dict[str, Any] = {"last": tokens, "target": tokens, "predicted": tokens[:, :2]}
+    given["index"] = torch.arange(2).expand(8, 2)
+    with pytest.raises(ValueError, match=said):
+        epoch_diagnostics(0, **given | change)
+
+
+@pytest.mark.parametrize(
+    ("goal", "verdict"), [("target[:, index]", "collapsed"), ("target[:, index].detach()", "healthy")]
+)
+def test_a_model_of_another_library_is_judged_as_the_page_shows(
+    goal: str, verdict: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (program,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    assert program.count("target[:, index]") == 1
+    exec(compile(program.replace("target[:, index]", goal), str(PAGE), "exec"), {"__name__": "program"})
+    assert f"verdict='{verdict}'" in capsys.readouterr().out
