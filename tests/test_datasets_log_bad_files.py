@@ -170,6 +170,20 @@ def spied(read: list[str]) -> Callable[..., Any]:
     return spy
 
 
+def test_a_file_that_gains_an_id_between_the_passes(tmp_path: Path) -> None:
+    log = steady()
+    path = saved(log, tmp_path / "log.parquet")
+
+    def change(phase: str, done: int, total: int) -> None:
+        if (phase, done) == ("checking", total):
+            saved(log.replace({"unit": {"b": "c"}}), path)
+
+    with pytest.raises(DataError, match="the log changed while it was read: an id is new; start again"):
+        load_log(path, windowing=TEN, cache_dir=tmp_path / "cache", progress=change)
+    assert not list(tmp_path.glob("cache/*/manifest.json"))
+    assert set(load_log(path, windowing=TEN, cache_dir=tmp_path / "cache").index().to_pydict()["id"]) == {"a", "c"}
+
+
 def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = saved(steady(), tmp_path / "log.parquet")
 

@@ -1,10 +1,12 @@
 """Times of a log: zones, numbers, steps that differ, a grid of their own, and rows in order where there are none."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from pyarrow.feather import write_feather
 from steady_logs import START, saved, steady
 
 from tsjepa.datasets import DataError
@@ -105,6 +107,21 @@ def test_what_was_read_by_letters_before_is_known_if_it_is_another_log(
         old = load_log(folder, windowing=Windowing(10), cache_dir=tmp_path / "cache").fingerprint()
     new = load_log(folder, windowing=Windowing(10), cache_dir=tmp_path / "cache").fingerprint()
     assert difference(old, new) == (None if timed else "its values are others")
+
+
+@pytest.mark.parametrize(
+    ("coarse", "fine"),
+    [
+        (np.arange(9), [3.25, 4.25, 5.25]),
+        (np.arange(9).astype("datetime64[s]"), np.array([3_000_000_001, 4_000_000_002, 5_000_000_003], "M8[ns]")),
+    ],
+)
+def test_the_finest_times_are_kept_wherever_their_file_stands(tmp_path: Path, coarse: Any, fine: Any) -> None:
+    times = [coarse[:3], np.array(fine), coarse[6:]]
+    for at, time in enumerate(times):
+        write_feather(pd.DataFrame({"unit": "a", "time": time, "flow": 1.0}), str(tmp_path / f"{at}.feather"))
+    runs = load_runs(tmp_path, cache_dir=tmp_path / "cache")
+    assert runs.shown_times(np.arange(9)).to_pandas().tolist() == pd.Series(np.concatenate(times)).tolist()
 
 
 @pytest.mark.parametrize("time", [[0.0, 0.5, 1.0, 9.0, 9.5], [0, 1, 2, 30, 31]])
