@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -182,6 +183,47 @@ def test_log_loss_is_of_heads_with_probabilities() -> None:
     found = measure(job("supervised"), fit=lambda *_: fitted).result.log_loss
     assert found == pytest.approx(F.cross_entropy(torch.from_numpy(logits), torch.from_numpy(y_test)).item())
     assert log_loss(fitted.head, fitted.transform(known.test), y_test + 1) is None  # a class that it has not seen
+
+
+def test_seconds_are_of_what_they_are_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    passed: list[int] = []  # the clock goes on by what is noted here
+
+    def takes(seconds: int, call: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*given: Any) -> Any:
+            passed.append(seconds)
+            return call(*given)
+
+        return timed
+
+    def fit(*given: Any) -> Fitted:
+        fitted = takes(1, fit_method)(*given)
+        return fitted._replace(transform=takes(10, fitted.transform))
+
+    monkeypatch.setattr(benchmark_run, "time", SimpleNamespace(perf_counter=lambda: sum(passed)))
+    monkeypatch.setattr(benchmark_run, "fit_reader", takes(100, benchmark_run.fit_reader))
+    monkeypatch.setattr(benchmark_run, "warm_up", takes(1000, benchmark_run.warm_up))
+    found = measure(job("raw"), fit).result
+    assert passed == [1000, 1, 10, 10, 100]
+    assert (found.fit_seconds, found.transform_seconds) == (1 + 100, 10 + 10)
+
+
+def test_the_effective_rank_is_of_features_without_their_mean() -> None:
+    Z = np.random.default_rng(0).normal(loc=5, size=(40, 6))
+    share = np.linalg.svd(Z - Z.mean(0), compute_uv=False)
+    share /= share.sum()
+    assert benchmark_run.rank_of(Z) == pytest.approx(np.exp(-(share * np.log(share)).sum()), abs=1e-3)
+
+
+@pytest.mark.parametrize("changed", ["X_train", "y_train", "X_test", "y_test"])
+def test_a_digest_tells_a_single_other_value_or_label(tmp_path: Path, changed: str) -> None:
+    X, y = np.random.default_rng(0).normal(size=(6, 1, 8)), np.array([1, 0, 0, 1, 1, 0])
+    parts = {"X_train": X, "y_train": y, "X_test": X[:4].copy(), "y_test": y[:4].copy()}
+    digests = []
+    for _ in range(2):
+        np.savez(tmp_path / "pump.npz", **parts)
+        digests.append(load_parts(str(tmp_path / "pump.npz")).digest)
+        parts[changed][0] = 0
+    assert digests[0] != digests[1]
 
 
 def test_levels_are_those_of_the_encoder() -> None:
