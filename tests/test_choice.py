@@ -26,6 +26,23 @@ def test_a_comparison_counts_labels_by_the_weight_of_their_class(monkeypatch):
     )
 
 
+@pytest.mark.parametrize(("tune", "fitted"), [(True, 1), (False, 1), ("auto", 3 * 2 + 1)])
+def test_weights_of_classes_count_in_all_that_is_fitted(monkeypatch, tune, fitted):
+    encoder, (series, y), weights, seen = encoder_of(), waves(9), np.array([1.0, 3.0]), []
+
+    def frozen(encoder, rows, labels, *_, weights=None, **__):
+        return Tuned(encoder, head(embed(encoder, rows, MEAN), labels, weights=weights))
+
+    def head(Z, y, *, seed=0, weights=None):
+        seen.append(weights)
+        return fit_linear_head(Z, y, seed=seed, weights=weights)
+
+    monkeypatch.setattr("tsjepa.choice.finetune", frozen)
+    monkeypatch.setattr("tsjepa.choice.fit_linear_head", head)
+    fit_classifier(encoder, series, y, MEAN, SHORT, tune=tune, weights=weights)
+    assert [each is weights for each in seen] == [True] * fitted
+
+
 def test_the_comparison_sees_no_label_that_it_scores():
     encoder, (series, _) = encoder_of(), waves(30)
     noise = np.random.default_rng(0).permutation(np.arange(30) % 2)

@@ -93,6 +93,25 @@ def test_a_killed_build_ends_with_the_same_bytes(tmp_path: Path, order: str, pha
         assert seen.count("reading") == 5 - calls
 
 
+def test_what_was_sorted_of_another_state_of_a_file_is_not_gone_on_with(tmp_path: Path) -> None:
+    log, left = make_log(tmp_path, "shuffled"), [2]
+
+    def stop(name: str, done: int, total: int) -> None:
+        left[0] -= name == "sorting"
+        if left[0] < 0:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        load_log(log, windowing=Windowing(7), cache_dir=tmp_path / "broken", progress=stop)
+    for path in log.iterdir():
+        table = pd.read_parquet(path)
+        table.assign(flow=-table["flow"]).to_parquet(path, index=False)
+        os.utime(path, (0, 0))
+    found, expected = (load_log(log, windowing=Windowing(7), cache_dir=tmp_path / name) for name in ("broken", "whole"))
+    every = np.arange(expected.n_cases)
+    np.testing.assert_array_equal(found.take(every).values, expected.take(every).values)
+
+
 def test_a_finished_cache_is_opened_at_once(tmp_path: Path) -> None:
     log, seen = make_log(tmp_path, "sorted"), []
     for _ in range(2):

@@ -59,6 +59,40 @@ def test_resampling_is_said_and_keeps_gaps(tmp_path: Path) -> None:
     assert any(note.startswith("resampled to a grid of 1 s, by straight lines") for note in found.notes)
 
 
+@pytest.mark.parametrize("fill", ["linear", "previous"])
+@pytest.mark.parametrize("points", [3, 1 << 18])
+def test_a_grid_is_the_same_whatever_is_brought_onto_it_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, points: int, fill: Any
+) -> None:
+    monkeypatch.setattr("tsjepa.datasets.log_grid.POINTS", points)
+    log = pd.concat([steady(20, "a", "2s"), steady(20, "b", "3s")], ignore_index=True)
+    log["label"] = (log.index // 2 % 2).astype(str)
+    log.loc[[5, 6, 7, *range(25, 32)], "flow"] = np.nan  # of b for 24 s, more than ten steps of a
+    found = load_log(
+        saved(log, tmp_path / "log.parquet"), windowing=Windowing(1, resample="1s", fill=fill), cache_dir=tmp_path / "c"
+    )
+    index = found.index().to_pandas()
+    for unit, rows in log.groupby("unit"):
+        time = (rows["time"] - START).dt.total_seconds().to_numpy()
+        grid, known = np.arange(time[-1] + 1), rows["flow"].notna().to_numpy()
+        at, flow = time[known], rows["flow"].to_numpy()[known]
+        own = np.flatnonzero(index["id"] == unit)
+        before = np.searchsorted(time, grid, "right") - 1
+        assert index["last_row"][own].tolist() == before.tolist()
+        assert index["label"][own].tolist() == rows["label"].iloc[before].tolist()
+        expected = np.interp(grid, at, flow) if fill == "linear" else flow[np.searchsorted(at, grid, "right") - 1]
+        np.testing.assert_allclose(found.take(own).values[:, 0, 0], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("origin", [0.0, 1.7e9])
+def test_a_grid_of_fractions_of_seconds_ends_with_the_last_row(tmp_path: Path, origin: float) -> None:
+    lengths = range(2, 40)
+    tables = [pd.DataFrame({"unit": n, "time": origin + 0.1 * np.arange(n), "flow": 1.0}) for n in lengths]
+    path = saved(pd.concat(tables), tmp_path / "log.parquet")
+    found = load_log(path, windowing=Windowing(1, resample="0.1"), cache_dir=tmp_path / "cache")
+    assert np.bincount(found.index().to_pandas()["id"])[2:].tolist() == list(lengths)
+
+
 def test_without_times_rows_are_in_order_as_they_stand(tmp_path: Path) -> None:
     log = saved(steady(10).drop(columns="time"), tmp_path / "log.parquet")
     found = load_log(log, windowing=Windowing(4), cache_dir=tmp_path / "cache")

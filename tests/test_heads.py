@@ -142,6 +142,7 @@ def test_probabilities_are_calibrated_with_each_label_counted_by_its_class(weigh
         ({"oak": 2.0}, "names 'oak', which is no class: there are"),
         ({"ash": 1.0, "birch": 1.0, "oak": 2.0}, "names 'oak', which is no class: there are"),
         ({"ash": 0.0}, "finite number above 0"),
+        ({"ash": np.inf}, "finite number above 0"),
     ],
 )
 def test_weights_of_no_class_are_told(class_weight, part):
@@ -161,6 +162,20 @@ def test_without_a_value_the_shares_of_the_classes_are_all_that_is_known():
     np.testing.assert_array_equal(more.mean, head.mean)
     older = {name: part for name, part in head.plain().items() if name != "prior"}
     np.testing.assert_array_equal(read_head({"head": older}, "a.ckpt").logits(np.zeros((1, 5)))[0], head.bias)
+
+
+def test_a_class_without_a_value_is_fitted_like_any_other():
+    Z, y = blobs()
+    Z[y == 2] = 0
+    head = fit_linear_head(Z, y)
+    assert head.weight.shape == (3, 5)
+    np.testing.assert_array_equal(head.mean, Z.mean(0, dtype=np.float64))
+
+
+def test_two_labels_a_class_are_enough_to_hold_one_out():
+    Z, y = blobs(4, 2)
+    logits, decisions = fit_linear_head(10 * Z, y).logits(10 * Z), make_head().fit(10 * Z, y).decision_function(10 * Z)
+    assert np.median(logits[:, 1] / decisions) != pytest.approx(2, rel=0.1)
 
 
 def test_numbers_are_no_classes():

@@ -14,8 +14,8 @@ from tsjepa.embedding import embed
 from tsjepa.finetuning import embed_batch
 from tsjepa.scales import CLIP, FARTHEST, Scales
 
-# a temperature, a pressure in pascal, and a vibration that has no level
-LEVELS, SCALES = np.array([20.0, 1e5, 0.0]), np.array([2.0, 300.0, 0.1])
+# a temperature, a pressure in pascal, a vibration that has no level, and a current
+LEVELS, SCALES = np.array([20.0, 1e5, 0.0, 1.0]), np.array([2.0, 300.0, 0.1, 1.0])
 
 
 def plant(n_cases: int = 60, n_channels: int = 3, seed: int = 0) -> np.ndarray:
@@ -91,6 +91,18 @@ def test_a_sensor_that_runs_away_counts_for_nothing() -> None:
     assert z[[0, 4], 0].abs().max() < 1e-6
 
 
+def test_what_is_beyond_all_bounds_is_a_number() -> None:
+    scales, place = Scales(1), torch.zeros(2, dtype=torch.long)
+    scales.measure(torch.tensor([[[-1e-3, -7.0]], [[1e-3, -7.0]]]), place)
+    assert not scales.standardised(torch.tensor([[[3e38, 88.0]], [[-3e38, -88.0]]]), place).any()
+
+
+def test_of_one_training_series_it_is_not_known_what_usually_differs() -> None:
+    scales, z = measured(plant(1))
+    assert not z.any()
+    assert scales.spread.isfinite().all()
+
+
 def test_what_hardly_differed_in_training_decides_nothing_afterwards() -> None:
     x = plant(n_channels=1).astype(np.float64)
     x = ((x - x.mean(2, keepdims=True)) / x.std(2, keepdims=True)).astype(np.float32)
@@ -154,11 +166,12 @@ def test_each_channel_has_its_own_place(mode: str) -> None:
     np.testing.assert_array_equal(embed(encoder, Series(x[7:8]), config.probe)[0], Z[7])
 
 
-def test_of_another_number_of_channels_nothing_is_known() -> None:
+@pytest.mark.parametrize("n_channels", [2, 4])
+def test_of_another_number_of_channels_nothing_is_known(n_channels: int) -> None:
     config = config_of("probe.scale_features=true")
     encoder = build_model(config, 3).encoder.eval()
     calibrate(encoder, Series(plant()), config.probe)
-    x = plant(20, 2)
+    x = plant(20, n_channels)
     rows = [embed(encoder, Series(part), config.probe) for part in (x, x + 1000, 4 * x)]
     assert np.mean(rows[0] != rows[2]) < 0.01
     assert np.mean(rows[0] != rows[1]) < 0.05  # rounding of values around 1000

@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from tsjepa.whole_file import whole_file
@@ -22,3 +24,18 @@ def test_a_block_that_writes_nothing_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError), whole_file(tmp_path / "rows.csv"):
         assert not list(tmp_path.iterdir())
     assert not list(tmp_path.iterdir())
+
+
+def test_threads_that_write_one_file_do_not_meet(tmp_path):
+    path = tmp_path / "rows.csv"
+
+    def write(text):
+        with whole_file(path) as temporary:
+            temporary.write_text(text)
+        return path.read_text()
+
+    with ThreadPoolExecutor(1) as other, whole_file(path) as ours:
+        ours.write_text("ours")
+        assert other.submit(write, "theirs").result() == "theirs"
+    assert path.read_text() == "ours"
+    assert list(tmp_path.iterdir()) == [path]
