@@ -82,7 +82,8 @@ def detect(options: DetectOptions) -> DetectReport:
     say(f"note: {threshold.sentence()}.")
     numbers, events = find_events(cuts, score, channels, threshold, normal.scorer.patch_length)
     numbers, events = by_beginning(numbers, events, order)
-    found = Found(runs, order, names, score, channels, numbers, events, threshold)
+    breaks = [start for cut in cuts for start in cut.edges[:-1]][1:]
+    found = Found(runs, order, names, score, channels, numbers, events, threshold, breaks)
     check_events(options.out)  # of another command that was as fast
     write_scores(options.out, found)
     write_events(options.out, found)

@@ -41,6 +41,8 @@ class Found(NamedTuple):
         Of events, 0 for none.
     events : list of Event
     threshold : Threshold
+    breaks : list of int
+        First rows of all stretches but the first one: no event goes across them.
     """
 
     runs: LogRuns
@@ -51,6 +53,7 @@ class Found(NamedTuple):
     numbers: NDArray[np.int64]
     events: list[Event]
     threshold: Threshold
+    breaks: list[int]
 
 
 def check_events(out: Path) -> None:
@@ -178,6 +181,7 @@ def draw_picture(path: Path, found: Found) -> None:
         [(event.start, event.end) for event in found.events],
         [int(at) for at in runs.offsets[1:-1]],
         runs.abnormal(),
+        found.breaks,
     )
     figure, content = draw(detection, Path(runs.source).name), io.BytesIO()
     figure.savefig(content, format=path.suffix[1:], dpi=120)

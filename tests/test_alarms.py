@@ -67,6 +67,24 @@ def test_times_are_an_axis_of_dates() -> None:
     figure.savefig(io.BytesIO(), format="svg")
 
 
+@pytest.mark.parametrize("n", [900, 3 * COLUMNS])
+def test_no_curve_goes_across_a_gap_in_time(n: int) -> None:
+    x = np.arange(n)
+    x[700:] += 7200
+    x[810:] += 7200
+    x[811:] += 7200  # behind one row alone
+    figure = draw(detection(n, x=x, breaks=(700, 810, 811)), "pump")
+    for axis in figure.axes[:3]:
+        curves = [line.get_path() for line in axis.get_lines() if len(line.get_xdata()) > 2]
+        bands = [path for each in axis.collections for path in each.get_paths()]
+        drawn = [path for path in (*curves, *bands) if path.vertices[:, 1].tolist() != [0, 1]]  # where a run begins
+        shown = np.concatenate([path.vertices[np.isfinite(path.vertices[:, 1]), 0] for path in drawn])
+        assert {699, 700 + 7200, 809 + 7200, 811 + 3 * 7200, n - 1 + 3 * 7200} <= set(shown.tolist())
+        for path in drawn:
+            both = np.isfinite(path.vertices[1:, 1]) & np.isfinite(path.vertices[:-1, 1])
+            assert np.abs(np.diff(path.vertices[:, 0]))[both].max(initial=0) < 7200
+
+
 def test_no_spike_of_a_long_curve_is_lost() -> None:
     y = np.zeros(10 * COLUMNS)
     y[12_345] = 7.0

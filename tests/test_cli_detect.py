@@ -13,6 +13,7 @@ from detecting import CHANNELS, CKPT, CONTEXT, PATCH, SETTINGS, WORDS, faulty, f
 from tsjepa.checkpoint import load_checkpoint
 from tsjepa.cli.render import show_detect
 from tsjepa.cli.report import DetectReport
+from tsjepa.evaluation import detection_figure
 from tsjepa.stream import score_series
 from tsjepa.surprise import fit_scorer
 from tsjepa.world import WorldModel
@@ -154,6 +155,17 @@ def test_picture_is_drawn(name: str) -> None:
     found(*WORDS, "--picture", name)
     content = Path(name).read_bytes()
     assert content[:8] == b"\x89PNG\r\n\x1a\n" if name.endswith("png") else b"<svg" in content
+
+
+def test_a_picture_is_told_of_gaps_and_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = list[detection_figure.Detection]()
+    draw = detection_figure.draw
+    monkeypatch.setattr(detection_figure, "draw", lambda found, title: drawn.append(found) or draw(found, title))
+    frame = log(500, seed=3, run="a")
+    frame.loc[300:, "timestamp"] += pd.Timedelta("1h")
+    pd.concat([frame, faulty()]).to_parquet("test.parquet", index=False)
+    found(*WORDS, "--picture", "found.png")
+    assert [drawn[0].runs, drawn[0].breaks] == [[500], [300, 500]]
 
 
 def test_files_of_one_machine_each_are_told_apart() -> None:

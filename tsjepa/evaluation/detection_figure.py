@@ -34,6 +34,8 @@ class Detection(NamedTuple):
         First and last row of each.
     runs : sequence of int
         First rows of further runs.
+    breaks : sequence of int
+        First rows behind gaps in time, and of further runs: no curve is drawn across them.
     abnormal : array of shape (n_rows,), optional
         Labels: 1 or 0, NaN for none.
     """
@@ -46,6 +48,7 @@ class Detection(NamedTuple):
     events: Sequence[tuple[int, int]]
     runs: Sequence[int] = ()
     abnormal: NDArray[Any] | None = None
+    breaks: Sequence[int] = ()
 
 
 def draw(found: Detection, title: str) -> Figure:
@@ -72,7 +75,7 @@ def draw(found: Detection, title: str) -> Figure:
     figure = Figure(figsize=(12, 1.2 + 0.8 * sum(heights)), layout="constrained")
     axes: list[Axes] = list(figure.subplots(rows, 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0])
     for axis, values, name in zip(axes, found.values, found.names, strict=False):
-        curve(axis, found.x, values, CHANNEL)
+        curve(axis, found.x, values, CHANNEL, found.breaks)
         axis.set_ylabel(plain_text(name), rotation=0, ha="right", va="center", fontsize=8)
         axis.tick_params(labelsize=7)
     score_curve(axes[len(found.values)], found)
@@ -88,7 +91,7 @@ def draw(found: Detection, title: str) -> Figure:
 
 def score_curve(axis: Axes, found: Detection) -> None:
     """Draw the score, and the threshold with its value."""
-    curve(axis, found.x, found.score, SCORE)
+    curve(axis, found.x, found.score, SCORE, found.breaks)
     axis.axhline(found.threshold, color=ALARM, lw=1, ls="--")
     axis.annotate(
         f"threshold {found.threshold:.2f}", (1, found.threshold), (3, 0), xycoords=("axes fraction", "data"),
@@ -145,14 +148,34 @@ def label_strip(axis: Axes, found: Detection) -> None:
     axis.spines[["top", "right", "left"]].set_visible(False)
 
 
-def curve(axis: Axes, x: NDArray[Any], y: NDArray[Any], color: str) -> None:
-    """Draw a curve, a long one as the band from the lowest to the highest value of each bin."""
+def curve(axis: Axes, x: NDArray[Any], y: NDArray[Any], color: str, breaks: Sequence[int] = ()) -> None:
+    """Draw a curve without what would join rows before and behind breaks.
+
+    A long one is the band from the lowest to the highest value of each bin.
+    """
+    cuts = seen_breaks(x, breaks)
     if len(x) <= 2 * COLUMNS:
-        axis.plot(x, y, color=color, lw=0.8)
+        axis.plot(np.insert(x, cuts, x[cuts]), np.insert(np.asarray(y, float), cuts, np.nan), color=color, lw=0.8)
         return
-    starts = np.linspace(0, len(y), COLUMNS, endpoint=False).astype(int)
+    starts = np.union1d(np.linspace(0, len(y), COLUMNS, endpoint=False).astype(int), cuts)
     high = np.maximum.reduceat(np.where(np.isnan(y), -np.inf, y), starts)
     low = np.minimum.reduceat(np.where(np.isnan(y), np.inf, y), starts)
     seen = np.isfinite(high)
-    low, high = np.where(seen, low, np.nan), np.where(seen, high, np.nan)
-    axis.fill_between(x[starts], low, high, color=color, lw=0.8)
+    # a bin reaches from its first to its last row
+    ends = np.stack([starts, np.append(starts[1:], len(y)) - 1], 1).ravel()
+    low, high = (np.repeat(np.where(seen, edge, np.nan), 2) for edge in (low, high))
+    at = 2 * np.searchsorted(starts, cuts)
+    x, low, high = (np.insert(part, at, gap) for part, gap in ((x[ends], x[cuts]), (low, np.nan), (high, np.nan)))
+    axis.fill_between(x, low, high, color=color, lw=0.8)
+
+
+def seen_breaks(x: NDArray[Any], breaks: Sequence[int]) -> NDArray[np.intp]:
+    """Return those breaks that are wider than a bin, which are no more than bins.
+
+    Examples
+    --------
+    >>> seen_breaks(np.array([0, 1, 2, 9000, 9001, 9003]), [3, 5])
+    array([3])
+    """
+    cuts = np.array(breaks, np.intp)
+    return cuts[x[cuts] - x[cuts - 1] > (x[-1] - x[0]) / COLUMNS]
