@@ -9,15 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsjepa.arrays import counted
-from tsjepa.cli.detect_normal import (
-    Normal,
-    check_step,
-    cut_at_gaps,
-    fit_normal,
-    load_world,
-    open_data,
-    step_in,
-)
+from tsjepa.cli.detect_normal import Normal, check_step, cut_at_gaps, fit_normal, load_world, open_data
 from tsjepa.cli.detect_tables import (
     Found,
     check_events,
@@ -65,9 +57,10 @@ def detect(options: DetectOptions) -> DetectReport:
         from tsjepa.cli.detect_follow import follow_log
 
         return follow_log(options, budget, started)
-    runs = open_data(load_world(options.checkpoint)[1], options)
+    model, header = load_world(options.checkpoint)
+    runs = open_data(header, options)
     order = runs.file_order()
-    normal = fit_normal(options)
+    normal = fit_normal(model, header, options)
     check_step(runs, normal.runs, normal.scorer.context)
     names = [normal.runs.channels[at] for at in normal.scorer.channels]
     check_names(runs.source, (id_name(runs), runs.columns.time), names)
@@ -97,7 +90,7 @@ def detect(options: DetectOptions) -> DetectReport:
 
 def cut_run(runs: LogRuns, run: int, normal: Normal, reference_rows: int | None) -> Cut:
     """Return where a run is cut, and what scores it: with a reference, a scorer that knows the run's own levels."""
-    edges = cut_at_gaps(runs, run, normal.max_gap, step_in(runs, normal.runs))
+    edges = cut_at_gaps(runs, run, normal.max_gap, normal.runs)
     if reference_rows is None or max(np.diff(edges)) < normal.scorer.context:  # which has no score with one either
         return Cut(run, edges, normal.scorer, 0)
     stop, name = edges[0] + reference_rows, runs.ids[run].as_py()

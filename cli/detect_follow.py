@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsjepa.cli.detect_lines import BadLine, Layout, Rows, find_columns, read_rows
-from tsjepa.cli.detect_normal import STEP_TOLERANCE, Normal, fit_normal
+from tsjepa.cli.detect_normal import STEP_TOLERANCE, Normal, fit_normal, load_world
 from tsjepa.cli.detect_state import Run, State, steps_behind, with_row
 from tsjepa.cli.detect_stop import stoppable
 from tsjepa.cli.detect_tables import EVENT_COLUMNS, EVENTS, check_events, check_names, event_row, score_names
@@ -39,7 +39,8 @@ def follow_log(options: DetectOptions, budget: Budget, started: float) -> Detect
         if value is not None:
             raise Failure(f"{flag} needs the whole log: leave it out, or leave out --follow.", USAGE)
     check_text(options.data)
-    normal = fit_normal(options)
+    model, header = load_world(options.checkpoint)
+    normal = fit_normal(model, header, options)
     with told():
         threshold = fit_threshold(normal.scores, normal.interval(budget), normal.scorer.patch_length)
     say(f"note: {threshold.sentence()}.")

@@ -154,9 +154,8 @@ def called_labels(names: list[str]) -> Iterator[str]:
     return (name for name in names if name.lower() in LABELS)
 
 
-def fit_normal(options: DetectOptions) -> Normal:
+def fit_normal(model: WorldModel, header: Header, options: DetectOptions) -> Normal:
     """Fit a scorer to the data that the checkpoint was trained on, and hold normal data against it."""
-    model, header = load_world(options.checkpoint)
     trained = open_trained(header, options)
     given = None if options.normal is None else open_normal(options.normal, header, options)
     logs = [log for log in (trained, given) if log is not None]
@@ -164,7 +163,7 @@ def fit_normal(options: DetectOptions) -> Normal:
         check_step(log, logs[0], header.n_timepoints)
     max_gap = header.config.log.max_gap if options.max_gap is None else options.max_gap
     outs = [left_out(log, header) for log in logs]
-    parts = [stretches_of(log, max_gap, step_in(log, logs[0]), out) for log, out in zip(logs, outs, strict=True)]
+    parts = [stretches_of(log, max_gap, logs[0], out) for log, out in zip(logs, outs, strict=True)]
     context = header.n_timepoints
     with busy("scoring normal data"), told():
         if options.reference_rows is not None:
@@ -172,8 +171,7 @@ def fit_normal(options: DetectOptions) -> Normal:
         else:
             say_source([log.source for log in logs], trained=trained is not None)
             scorer, scores = fit_held_out(model, *parts, context=context)
-    step = usual_step(logs[0])
-    return Normal(scorer, scores, logs[0], step, mean_step(logs[0], max_gap, step), max_gap)
+    return Normal(scorer, scores, logs[0], usual_step(logs[0]), mean_step(logs[0], max_gap), max_gap)
 
 
 def open_trained(header: Header, options: DetectOptions) -> LogRuns | None:
@@ -234,9 +232,9 @@ def usual_step(runs: LogRuns) -> float:
     return float(np.nanmedian(runs.steps)) if np.isfinite(runs.steps).any() else float("nan")
 
 
-def mean_step(runs: LogRuns, max_gap: float | str | None, step: float) -> float:
+def mean_step(runs: LogRuns, max_gap: float | str | None) -> float:
     """Return the mean step of time over the stretches of all runs without a gap."""
-    steps = np.concatenate([np.diff(runs.times(*part)) for part in between_gaps(runs, max_gap, step)])
+    steps = np.concatenate([np.diff(runs.times(*part)) for part in between_gaps(runs, max_gap, runs)])
     return float(steps.mean()) if len(steps) else float("nan")
 
 
@@ -249,15 +247,17 @@ def step_in(runs: LogRuns, trained: LogRuns) -> float:
     return usual_step(trained) * known / own
 
 
-def stretches_of(runs: LogRuns, max_gap: float | str | None, step: float, out: NDArray[np.bool_]) -> list[NDArray[Any]]:
+def stretches_of(
+    runs: LogRuns, max_gap: float | str | None, trained: LogRuns, out: NDArray[np.bool_]
+) -> list[NDArray[Any]]:
     """Return the stretches of all runs without a gap, and without rows that are left out, as channels (C, T)."""
-    whole = between_gaps(runs, max_gap, step)
+    whole = between_gaps(runs, max_gap, trained)
     return [runs.values(*part) for start, stop in whole for part in kept_parts(out[start:stop], start)]
 
 
-def between_gaps(runs: LogRuns, max_gap: float | str | None, step: float) -> Iterator[tuple[int, int]]:
+def between_gaps(runs: LogRuns, max_gap: float | str | None, trained: LogRuns) -> Iterator[tuple[int, int]]:
     """Return where the stretches of all runs without a gap in time begin and end."""
-    return (part for run in range(len(runs.ids)) for part in pairwise(cut_at_gaps(runs, run, max_gap, step)))
+    return (part for run in range(len(runs.ids)) for part in pairwise(cut_at_gaps(runs, run, max_gap, trained)))
 
 
 def kept_parts(out: NDArray[np.bool_], first: int) -> list[tuple[int, int]]:
@@ -272,9 +272,13 @@ def kept_parts(out: NDArray[np.bool_], first: int) -> list[tuple[int, int]]:
     return [(int(start), int(stop)) for start, stop in edges.reshape(-1, 2)]
 
 
-def cut_at_gaps(runs: LogRuns, run: int, max_gap: float | str | None, step: float) -> list[int]:
-    """Return where the stretches of a run without a gap in time begin, and where the last one ends."""
+def cut_at_gaps(runs: LogRuns, run: int, max_gap: float | str | None, trained: LogRuns) -> list[int]:
+    """Return where the stretches of a run without a gap in time begin, and where the last one ends.
+
+    A gap is told by the step of the training data or, where these have no times, by the run's own.
+    """
     start, stop = (int(at) for at in runs.offsets[run : run + 2])
+    step = float(runs.steps[run]) if trained.counted else step_in(runs, trained)
     longest = runs.longest_step(max_gap, step)
     gaps = np.flatnonzero(np.diff(runs.times(start, stop)) > longest) + 1
     return [start, *(start + int(at) for at in gaps), stop]

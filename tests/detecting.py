@@ -60,6 +60,20 @@ def train(folder: Path) -> Path:
     return folder
 
 
+def pretrained(*words: str) -> str:
+    """Train for one epoch on train.parquet, and return what is said."""
+    words = ("--config", "lewm-sensor", "--epochs", "1", "--data", "train.parquet", *SETTINGS, "--overwrite", *words)
+    result = tsjepa("pretrain", *words, "--out", "run", "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    return result.stderr
+
+
+def pretrained_without(column: str) -> None:
+    """Train on a log that lacks a column."""
+    log(800, seed=1).drop(columns=column).to_parquet("train.parquet", index=False)
+    pretrained()
+
+
 def write_test_log() -> None:
     """Write the log that is scored unless a test writes another: one run without a fault, and one with it."""
     pd.concat([log(500, seed=3, run="c"), faulty()]).to_parquet("test.parquet", index=False)
@@ -83,10 +97,9 @@ def follow(source: str = "log.csv") -> tuple[str, ...]:
     )
 
 
-def batch_rows(frame: pd.DataFrame) -> pd.DataFrame:
+def batch_rows(frame: pd.DataFrame, *words: str) -> pd.DataFrame:
     frame.drop(columns="anomaly", errors="ignore").to_csv("batch.csv", index=False)
-    words = ("detect", CKPT, "--data", "batch.csv", "--out", "batch/scores.parquet", "--false-alarms", "1/2000")
-    found(*words, "--overwrite")
+    found(*WORDS, "--data", "batch.csv", "--out", "batch/scores.parquet", "--overwrite", *words)
     return pd.read_parquet("batch/scores.parquet")
 
 
@@ -96,9 +109,9 @@ def same_events(expected: str) -> None:
     pd.testing.assert_frame_equal(events[0].sort_values("event", ignore_index=True), events[1])
 
 
-def same(frame: pd.DataFrame) -> None:
+def same(frame: pd.DataFrame, *words: str) -> None:
     """Check that what was followed is what a batch gives."""
-    expected, followed = batch_rows(frame), pd.read_csv("scores.csv", parse_dates=["timestamp"])
+    expected, followed = batch_rows(frame, *words), pd.read_csv("scores.csv", parse_dates=["timestamp"])
     assert list(followed) == list(expected)
     assert followed["run"].tolist() == expected["run"].tolist()
     assert (followed["timestamp"] == expected["timestamp"]).all()

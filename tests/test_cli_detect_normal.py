@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from command_line import found, tsjepa
-from detecting import CHANNELS, CKPT, CONTEXT, PATCH, SETTINGS, WORDS, faulty, log, refused
+from detecting import CHANNELS, CKPT, CONTEXT, PATCH, WORDS, faulty, log, pretrained, pretrained_without, refused
 
 from tsjepa import surprise
 from tsjepa.checkpoint import load_checkpoint
@@ -134,14 +134,6 @@ def test_rows_labelled_abnormal_do_not_say_what_is_normal() -> None:
     assert "train.parquet: 'kind' does not say which rows are normal, so all rows are taken for normal" in said
 
 
-def pretrained(*words: str) -> str:
-    """Train for one epoch, and return what is said."""
-    words = ("--config", "lewm-sensor", "--epochs", "1", "--data", "train.parquet", *SETTINGS, "--overwrite", *words)
-    result = tsjepa("pretrain", *words, "--out", "run", "--device", "cpu")
-    assert result.exit_code == 0, result.output
-    return result.stderr
-
-
 def test_faults_that_a_label_names_are_not_learnt() -> None:
     log(800, seed=1).assign(anomaly=[0] * 500 + [1] * 10 + [0] * 290).to_parquet("train.parquet", index=False)
     held = (CONTEXT + 10 - 1) // PATCH  # windows that start every patch and reach into the fault
@@ -189,6 +181,33 @@ def test_a_label_of_normal_data_alone_is_read() -> None:
     log(800, seed=1).assign(state="normal").to_parquet("normal.parquet", index=False)
     log(800, seed=1).to_parquet("train.parquet", index=False)
     assert tsjepa(*WORDS, "--label", "state", "--normal", "normal.parquet", "--overwrite").exit_code == 0
+
+
+def test_a_gap_is_ten_of_a_run_s_own_steps_where_training_had_no_times() -> None:
+    pretrained_without("timestamp")
+    often, seldom = log(200, seed=3, run="a"), log(200, seed=4, run="b", step="60s")
+    for frame in (often, seldom):  # 12 steps of one run, and 1.2 of the other
+        frame.loc[100:, "timestamp"] += pd.Timedelta("11s")
+    pd.concat([often, seldom]).to_parquet("test.parquet", index=False)
+    found(*WORDS)
+    scores = pd.read_parquet("scores.parquet").set_index("run")["score"]
+    assert scores["a"].isna().to_numpy().nonzero()[0].tolist() == [*range(31), *range(100, 131)]
+    assert scores["b"].isna().to_numpy().nonzero()[0].tolist() == [*range(31)]
+    found(*WORDS, "--overwrite", "--max-gap", "13")
+    assert pd.read_parquet("scores.parquet")["score"].isna().sum() == 2 * 31
+
+
+def test_normal_data_may_have_times_where_training_had_none() -> None:
+    pretrained_without("timestamp")
+    frame = log(800, seed=3)
+    said = []
+    for gap in ("0s", "1h"):
+        frame.loc[400:, "timestamp"] += pd.Timedelta(gap)
+        frame.to_parquet("normal.parquet", index=False)
+        result = tsjepa(*WORDS, "--normal", "normal.parquet", "--overwrite")
+        assert result.exit_code == 0, result.output
+        said.append(re.findall(r"from (\d+) normal rows", result.stderr)[0])
+    assert said == [str(800 - CONTEXT + 1), str(800 - 2 * (CONTEXT - 1))]
 
 
 def test_groups_of_the_test_part_do_not_say_what_is_normal() -> None:
