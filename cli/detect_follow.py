@@ -3,16 +3,15 @@
 import csv
 import io
 import time
-from collections import defaultdict
-from collections.abc import Sequence
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tsjepa.cli.detect_lines import BadLine, Layout, Rows, find_columns, read_rows
 from tsjepa.cli.detect_normal import STEP_TOLERANCE, Normal, fit_normal, load_world
+from tsjepa.cli.detect_parts import Ended, Numbers, Part, new_numbers, numbered, places, shown_score
 from tsjepa.cli.detect_state import Run, State, steps_behind, with_row
 from tsjepa.cli.detect_stop import stoppable
 from tsjepa.cli.detect_tables import EVENT_COLUMNS, EVENTS, check_events, check_names, event_row, score_names
@@ -24,7 +23,6 @@ from tsjepa.cli.part_files import file_hash
 from tsjepa.cli.report import DetectReport
 from tsjepa.datasets.log_time import NANOSECONDS
 from tsjepa.events import Event
-from tsjepa.surprise import Scores
 from tsjepa.thresholds import Budget, fit_threshold
 
 
@@ -70,38 +68,6 @@ def follow_log(options: DetectOptions, budget: Budget, started: float) -> Detect
         time.monotonic() - started,
         options.out,
     )
-
-
-class Part(NamedTuple):
-    """Rows of a run without a gap that were scored at a time.
-
-    Attributes
-    ----------
-    name : str
-        Of the run.
-    rows : array of shape (n,)
-        Their places among all rows that were read.
-    found : Scores
-    numbers : array of shape (n,)
-        Of events, 0 for none; those of new ones only tell the events of the run apart.
-    """
-
-    name: str
-    rows: NDArray[np.intp]
-    found: Scores
-    numbers: NDArray[np.int64]
-
-
-class Ended(NamedTuple):
-    """An event of a run that has ended, and the row that shows it, among all that were read."""
-
-    row: int
-    name: str
-    event: Event
-
-
-# Of a run's name and what tells its events apart: their numbers
-Numbers = dict[tuple[str, int], int]
 
 
 class Follower:
@@ -183,7 +149,8 @@ class Follower:
         parts, ended = list[Part](), list[Ended]()
         for name, own in chosen.items():
             self._follow(name, rows, own, parts, ended)
-        numbers = self._number(parts)
+        numbers = new_numbers(parts, self.state.events)
+        self.state.events += len(numbers)
         self._append("scores", self._written(rows, parts, numbers))
         # in the order in which they end, whatever is read at a time
         ended.sort(key=attrgetter("row"))
@@ -261,17 +228,6 @@ class Follower:
                 over = [(run.alarms.over(event), event) for event in run.alarms.take()]
                 ended += [Ended(int(part[row - first]), name, event) for row, event in over]
 
-    def _number(self, parts: list[Part]) -> Numbers:
-        """Return the numbers of new events, in the order of their first rows, whatever is read at a time."""
-        begun = []
-        for part in parts:
-            own, first = np.unique(part.numbers, return_index=True)
-            begun += [(int(part.rows[at]), part.name, int(x)) for x, at in zip(own, first, strict=True)]
-        new = [(name, own) for _, name, own in sorted(begun) if own > self.state.events]
-        numbers = {key: at for at, key in enumerate(dict.fromkeys(new), self.state.events + 1)}
-        self.state.events += len(numbers)
-        return numbers
-
     def _find_columns(self, header: str) -> Layout:
         tick = self.normal.runs.tick
         unit = next(
@@ -335,7 +291,8 @@ class Follower:
             for at, row in enumerate(chosen):
                 keys = [text for text, place in zip((name, rows.shown[row]), columns, strict=True) if place is not None]
                 event = numbers.get((name, int(own[at])), own[at]) or ""
-                written[int(row)] = [*keys, number(found.score[at]), event, *map(number, found.channels[:, at])]
+                first, *others = map(shown_score, (found.score[at], *found.channels[:, at]))
+                written[int(row)] = [*keys, first, event, *others]
         return [written[row] for row in sorted(written)]
 
     def _shown(self, name: str, event: Event, numbers: Numbers) -> list[object]:
@@ -372,27 +329,3 @@ class Follower:
         """Write the events that are still open, without keeping that: they may go on when rows do."""
         open_ones = [(name, run.alarms.open) for name, run in self.state.runs.items()]
         self._write("events", [self._shown(name, event, {}) for name, event in open_ones if event is not None])
-
-
-def numbered(event: Event, name: str, numbers: Numbers) -> Event:
-    """Return an event of a run with its number, if it has got one."""
-    return event._replace(number=numbers.get((name, event.number), event.number))
-
-
-def places(names: Sequence[str]) -> dict[str, NDArray[np.intp]]:
-    """Return the places of each name, in the order in which names first come.
-
-    Examples
-    --------
-    >>> places(["b", "a", "b"])
-    {'b': array([0, 2]), 'a': array([1])}
-    """
-    found = defaultdict[str, list[int]](list)
-    for place, name in enumerate(names):
-        found[name].append(place)
-    return {name: np.array(own) for name, own in found.items()}
-
-
-def number(value: np.float32) -> str:
-    """Write a number so that it is read as the same float32; nothing for NaN."""
-    return "" if np.isnan(value) else f"{value:.9g}"
