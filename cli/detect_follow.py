@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tsjepa.cli.detect_columns import Wanted, refuse_dates, refuse_unsure, wanted_columns
 from tsjepa.cli.detect_lines import BadLine, Layout, Rows, find_columns, read_rows
 from tsjepa.cli.detect_normal import STEP_TOLERANCE, Normal, fit_normal, load_world
 from tsjepa.cli.detect_parts import Ended, Numbers, Part, new_numbers, numbered, places, shown_score
-from tsjepa.cli.detect_state import Run, State, steps_behind, with_row
+from tsjepa.cli.detect_state import Run, State, state_path, steps_behind, with_row
 from tsjepa.cli.detect_stop import stoppable
 from tsjepa.cli.detect_tables import EVENT_COLUMNS, EVENTS, check_events, check_names, event_row, score_names
-from tsjepa.cli.detect_tail import STDIN, Lines, check_text, read_lines
+from tsjepa.cli.detect_tail import STDIN, Lines, check_text, first_place, read_lines
 from tsjepa.cli.errors import USAGE, Failure, say, told
 from tsjepa.cli.options import DetectOptions
 from tsjepa.cli.outdir import make_writable, writing
@@ -36,16 +37,18 @@ def follow_log(options: DetectOptions, budget: Budget, started: float) -> Detect
     for flag, value in refused.items():
         if value is not None:
             raise Failure(f"{flag} needs the whole log: leave it out, or leave out --follow.", USAGE)
-    check_text(options.data)
+    going_on = not options.overwrite and state_path(options.out).exists()
+    check_text(options.data, going_on=going_on)
     model, header = load_world(options.checkpoint)
     normal = fit_normal(model, header, options)
+    wanted = wanted_columns(options, header, normal.runs)
     with told():
         threshold = fit_threshold(normal.scores, normal.interval(budget), normal.scorer.patch_length)
     say(f"note: {threshold.sentence()}.")
     delay = normal.scorer.patch_length - 1
     say(f"note: a row is scored as soon as it is there, by the last patch that is complete: at most {delay} rows late.")
     make_writable(options.out.parent)
-    follower = Follower(options, normal, threshold.value)
+    follower = Follower(options, normal, threshold.value, wanted)
     state = follower.state
     try:
         with stoppable() as stop:
@@ -78,32 +81,34 @@ class Follower:
     options : DetectOptions
     normal : Normal
     threshold : float
+    wanted : Wanted
+        The columns of the log.
     """
 
-    def __init__(self, options: DetectOptions, normal: Normal, threshold: float) -> None:
-        self.options, self.normal, self.threshold = options, normal, threshold
+    def __init__(self, options: DetectOptions, normal: Normal, threshold: float, wanted: Wanted) -> None:
+        self.options, self.normal, self.threshold, self.wanted = options, normal, threshold, wanted
         self.scorer, self.names = normal.scorer, [normal.runs.channels[at] for at in normal.scorer.channels]
         self.layout: Layout | None = None
         self.paths = {"scores": options.out, "events": options.out.with_name(EVENTS)}
-        columns = normal.runs.columns
-        identity, moment = (
-            own if own is not None else of for own, of in ((options.id, columns.id), (options.time, columns.time))
-        )
-        self.columns = (identity or None, moment or None, normal.runs.channels)
-        check_names(options.data, [name and name.strip() for name in self.columns[:2]], self.names)
+        check_names(options.data, [name and name.strip() for name in wanted.names[:2]], self.names)
         # without times rows are counted, and have neither a gap nor a step that may be another one
-        self.timed = self.columns[1] is not None
+        self.timed = bool(wanted.time)
         # of standard input without them, rows that are sent again are known by how they begin, and by their texts
         self.by_text = options.data == STDIN and not self.timed
-        self.longest = normal.runs.longest_step(normal.max_gap, normal.step) if self.timed else float("inf")
-        key = [file_hash(options.checkpoint), threshold, options.data, self.columns, self.longest]
-        self.state = State(options.out, {"key": key})
+        # dates are read in nanoseconds, whatever the unit of those of training: a gap may be longer by less than it
+        tick = normal.runs.tick
+        self.unit = round(tick * NANOSECONDS["s"]) if self.timed and tick is not None else 1
+        longest = normal.runs.longest_step(normal.max_gap, normal.step) if self.timed else float("inf")
+        self.longest = longest * self.unit
+        key = [file_hash(options.checkpoint), threshold, options.data, wanted.names, longest]
+        self.state = State(options.out, {"key": key}, self.unit)
         self._open(options.overwrite)
 
     def _open(self, overwrite: bool) -> None:
         """Bring the files to where the last state was saved."""
         if overwrite:
             self.state.path.unlink(missing_ok=True)
+        self.state.place = first_place(self.options.data)
         if not self.state.load(self.scorer, self.threshold):
             check_events(self.options.out)
             for path in self.paths.values():
@@ -125,6 +130,9 @@ class Follower:
 
     def push(self, lines: Lines) -> None:
         """Score lines, write what was found, and save where that ends; a bad line ends it behind those before it."""
+        if not lines.whole and self._is_header_alone(lines):
+            say("note: the last line has no end and is not scored (it is the first one of its file)")
+            return
         try:
             self._push(lines)
         except BadLine as error:
@@ -141,7 +149,10 @@ class Follower:
             self.begin = self.counted = self._first_row(lines)
             self.known, self.digest = self.state.rows, ""
         numbered = self._under_header(lines)
-        rows = read_rows(self.options.data, numbered, self._known_layout(), self.counted)
+        layout = self._known_layout()
+        if self.wanted.time is None and numbered:
+            refuse_dates(self.options.data, numbered[0], layout)
+        rows = read_rows(self.options.data, numbered, layout, self.counted)
         if self.by_text and lines.whole:
             texts = dict(numbered)
             self._compare([texts[number] for number in rows.numbers])
@@ -195,6 +206,10 @@ class Follower:
         self.state.header, self.layout = numbered[0][1], None
         return numbered[1:]
 
+    def _is_header_alone(self, lines: Lines) -> bool:
+        """Tell lines of which there is one, the header of a file."""
+        return lines.start.offset == 0 and b"\n" not in lines.content and self._is_header(lines.numbered()[0])
+
     def _is_header(self, first: tuple[int, str]) -> bool:
         """Tell whether the first line of a file is a header: a log that was cut off in its place goes on without."""
         if self.state.header in (None, first[1]):
@@ -229,11 +244,8 @@ class Follower:
                 ended += [Ended(int(part[row - first]), name, event) for row, event in over]
 
     def _find_columns(self, header: str) -> Layout:
-        tick = self.normal.runs.tick
-        unit = next(
-            (name for name, size in NANOSECONDS.items() if tick is not None and size == round(tick * 1e9)), None
-        )
-        layout = find_columns(self.options.data, header, self.columns, unit)
+        layout = find_columns(self.options.data, header, self.wanted.names, self.normal.runs.tick is not None)
+        refuse_unsure(self.options.data, layout, self.wanted)
         if not self.state.sizes["scores"]:
             names = [layout.names[at] for at in (layout.id, layout.time) if at is not None]
             self._append("scores", [[*names, *score_names(self.names)]])
@@ -257,16 +269,16 @@ class Follower:
     def _check_rate(self, name: str, run: Run, times: NDArray[Any]) -> None:
         """Refuse a run whose first rows are not as far apart as the model knows."""
         wanted = self.scorer.context - run.rows
-        if wanted > 0 and self.timed and not self.normal.runs.counted:
+        if wanted > 0 and self.timed:
             run.early += times[:wanted].tolist()
             if len(run.early) >= self.scorer.context:
                 self._check_step(name, float(np.median(np.diff(run.early))))
                 run.early = []
 
     def _check_step(self, name: str, step: float) -> None:
-        known = self.normal.step
-        if abs(step / known - 1) > STEP_TOLERANCE:
-            own, trained = (self.normal.runs.shown_step(each) for each in (step, known))
+        steps = step / self.unit, self.normal.step
+        if abs(steps[0] / steps[1] - 1) > STEP_TOLERANCE:
+            own, trained = map(self.normal.runs.shown_step, steps)
             raise Failure(
                 f"{self.options.data}: {name or 'it'} has a row every {own}, but the checkpoint was trained on one "
                 f"every {trained}: send such rows, or train on these."

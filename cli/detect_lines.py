@@ -26,6 +26,8 @@ DATE = re.compile(
     r"(?(2)(?:Z|([+-])([01]\d|2[0-3])(?::?([0-5]\d))?)?)",
     re.ASCII,
 )
+# the first year that nanoseconds of 64 bits can count from its start, and the first one that they cannot to its end
+YEARS = ("1678", "2262")
 
 
 class BadLine(Failure):
@@ -43,8 +45,8 @@ class Layout(NamedTuple):
     ----------
     id, time : int or None
     channels : list of int
-    unit : str or None
-        Of times that are dates, as numpy calls it; None for numbers.
+    dated : bool
+        Whether times are dates, and not numbers.
     mark : str
         What stands between two values.
     names : list of str
@@ -54,7 +56,7 @@ class Layout(NamedTuple):
     id: int | None
     time: int | None
     channels: list[int]
-    unit: str | None
+    dated: bool
     mark: str
     names: list[str]
 
@@ -67,7 +69,7 @@ class Rows(NamedTuple):
     ids, shown : list of str
         Ids, and times as they are written.
     time : int64 or float64 array of shape (n,)
-        Floats only where times have no unit and not all of them are integers.
+        Nanoseconds of dates, else the numbers that stand there: floats where not all of them are integers.
     values : float32 array of shape (n_channels, n)
     numbers : list of int
         Of the lines.
@@ -81,7 +83,7 @@ class Rows(NamedTuple):
 
 
 def find_columns(
-    source: str, header: str, columns: tuple[str | None, str | None, tuple[str, ...]], unit: str | None
+    source: str, header: str, columns: tuple[str | None, str | None, tuple[str, ...]], dated: bool
 ) -> Layout:
     """Find id, time and channels in the first line, in which blanks around names do not count."""
     check_utf8(source, 1, header)
@@ -100,7 +102,7 @@ def find_columns(
         if names.count(name) > 1:
             raise Failure(f"{source} has two columns {name!r}: rename one.")
     at_id, at_time = (None if name is None else names.index(name) for name in (identity, moment))
-    return Layout(at_id, at_time, [names.index(name) for name in channels], unit, mark, names)
+    return Layout(at_id, at_time, [names.index(name) for name in channels], dated, mark, names)
 
 
 def refuse_long(source: str, names: list[str]) -> None:
@@ -138,7 +140,7 @@ def read_rows(source: str, lines: list[tuple[int, str]], layout: Layout, counted
         return Rows(ids, list(map(str, time)), time, read_values(source, cells, layout), numbers)
     shown = [row[layout.time] for _, row in cells]
     return Rows(
-        ids, shown, read_times(source, shown, numbers, layout.unit), read_values(source, cells, layout), numbers
+        ids, shown, read_times(source, shown, numbers, layout.dated), read_values(source, cells, layout), numbers
     )
 
 
@@ -173,22 +175,22 @@ def read_ids(source: str, ids: list[str], numbers: list[int], name: str) -> list
     return ids
 
 
-def read_times(source: str, shown: list[str], numbers: list[int], unit: str | None) -> NDArray[Any]:
-    """Return times as numbers: ticks of a unit, or the numbers that stand there."""
+def read_times(source: str, shown: list[str], numbers: list[int], dated: bool) -> NDArray[Any]:
+    """Return times as numbers: nanoseconds of dates, or the numbers that stand there."""
     try:
-        if unit is None:
-            found = read_plain(shown)
-            if not np.isfinite(found).all() or not are_plain(*shown):
-                raise ValueError("a time is finite, and written in digits")
-            return found
-        return read_dates(shown, unit)
+        if dated:
+            return read_dates(shown)
+        found = read_plain(shown)
+        if not np.isfinite(found).all() or not are_plain(*shown):
+            raise ValueError("a time is finite, and written in digits")
+        return found
     except ValueError as error:
         if len(shown) == 1:
-            kind = "a number" if unit is None else "a date as in 2020-03-01 15:44:06"
+            kind = "a date as in 2020-03-01 15:44:06, from 1678 to 2261," if dated else "a number"
             raise BadLine(source, numbers[0], f": {shown[0]!r} is no time; {kind} is needed.") from error
         middle = len(shown) // 2
         parts = [(shown[:middle], numbers[:middle]), (shown[middle:], numbers[middle:])]
-        return np.concatenate([read_times(source, *part, unit) for part in parts])
+        return np.concatenate([read_times(source, *part, dated) for part in parts])
 
 
 def read_plain(shown: list[str]) -> NDArray[Any]:
@@ -205,15 +207,17 @@ def read_plain(shown: list[str]) -> NDArray[Any]:
         return np.array(shown, np.float64)
 
 
-def read_dates(shown: list[str], unit: str) -> NDArray[np.int64]:
-    """Return dates in ticks; all are taken for UTC but those that say how far they are off it."""
+def read_dates(shown: list[str]) -> NDArray[np.int64]:
+    """Return dates in nanoseconds; all are taken for UTC but those that say how far they are off it."""
     found = [match for text in shown if (match := DATE.fullmatch(text))]
     if len(found) < len(shown):
         raise ValueError("a date is written as in ISO 8601")
     bare = [match[1] for match in found]
     minutes = [int(f"{date[3]}1") * (60 * int(date[4]) + int(date[5] or 0)) if date[3] else 0 for date in found]
-    dates = np.array(bare, f"datetime64[{unit}]").astype(np.int64)
-    return np.asarray(dates - np.array(minutes, np.int64) * (60 * NANOSECONDS["s"] // NANOSECONDS[unit]))
+    if bare and not YEARS[0] <= min(bare) <= max(bare) < YEARS[1]:
+        raise ValueError("nanoseconds of other years are more than 64 bits hold")
+    dates = np.array(bare, "datetime64[ns]").astype(np.int64)
+    return np.asarray(dates - np.array(minutes, np.int64) * (60 * NANOSECONDS["s"]))
 
 
 def read_values(source: str, cells: list[tuple[int, list[str]]], layout: Layout) -> NDArray[np.float32]:

@@ -81,10 +81,12 @@ class State:
         The table of scores; the state lies beside it.
     key : dict
         What scores depend on.
+    unit : int, default=1
+        Nanoseconds of what earlier versions counted times in; 1 also where times are numbers.
     """
 
-    def __init__(self, out: Path, key: dict[str, Any]) -> None:
-        self.path = out.with_name(f".{out.name}.state")
+    def __init__(self, out: Path, key: dict[str, Any], unit: int = 1) -> None:
+        self.path, self.unit = state_path(out), unit
         self.key = json.loads(json.dumps(key))
         self.header: str | None = None
         self.place, self.rows, self.scored, self.events = Place(), 0, 0, 0
@@ -118,7 +120,9 @@ class State:
             with np.load(io.BytesIO(self.path.read_bytes())) as arrays:
                 content = json.loads(arrays["content"].tobytes())
                 states = parted(arrays["rows"], arrays["lengths"], arrays["last"])
-            place = Place(content["offset"], content["line"], content["head"].encode("latin-1"))
+            # earlier versions did not keep which file it was
+            file = tuple(content["file"]) if content.get("file") else None
+            place = Place(content["offset"], content["line"], content["head"].encode("latin-1"), file)
             # of standard input without times, which earlier versions did not follow
             sent = content.get("sent", [])
             heads = {row: head.encode("latin-1") for row, head, _ in sent}
@@ -128,6 +132,9 @@ class State:
                 "with --out."
             ) from error
         if content["key"] != self.key:
+            if not any(content["sizes"].values()):  # nothing is written yet that could be lost
+                self.save()
+                return True
             raise Failure(
                 "the scores that are there were made with another checkpoint, normal data, budget, --max-gap or log, "
                 "or by another version of tsjepa: start anew with --overwrite, or name another file with --out.",
@@ -139,6 +146,9 @@ class State:
         for (name, plain), state in zip(content["runs"], states, strict=True):
             if "last" in plain:
                 plain["time"] = self._exact(plain["last"])
+            if "file" not in content and self.unit > 1:  # as earlier versions kept times
+                plain["time"] = int(plain["time"]) * self.unit
+                plain["early"] = [int(time) * self.unit for time in plain["early"]]
             self.runs[name] = Run(scorer, threshold).take(plain, state)
         return True
 
@@ -161,6 +171,7 @@ class State:
             "line": self.place.line,
             # any byte has its own letter there
             "head": self.place.head.decode("latin-1"),
+            "file": self.place.file,
             "sent": [(row, head.decode("latin-1"), self.digests[row]) for row, head in self.sent.items()],
             "sizes": self.sizes,
             "rows": self.rows,
@@ -173,6 +184,11 @@ class State:
         stream = io.BytesIO()
         np.savez(stream, **arrays)  # type: ignore[arg-type]
         replace_file(self.path, stream.getbuffer())
+
+
+def state_path(out: Path) -> Path:
+    """Return where the state is kept of a follower whose scores go there."""
+    return out.with_name(f".{out.name}.state")
 
 
 def with_row(digest: str, text: str) -> str:

@@ -30,16 +30,25 @@ class Place(NamedTuple):
         Lines up to there.
     head : bytes
         How the file begins, as far as it was read: tells it from others, whatever they are called.
+    file : tuple of int, optional
+        Device and number of the file: tell it from others as long as no row of it was read, since a log begins with
+        the same header each time.
     """
 
     offset: int = 0
     line: int = 0
     head: bytes = b""
+    file: tuple[int, int] | None = None
 
     def behind(self, content: bytes) -> "Place":
         """Return the place behind lines that come next."""
         head = head_of(self.head + content) if len(self.head) == self.offset else self.head
-        return Place(self.offset + len(content), self.line + content.count(b"\n"), head)
+        return Place(self.offset + len(content), self.line + content.count(b"\n"), head, self.file)
+
+    @property
+    def has_row(self) -> bool:
+        """Whether more than a header was read."""
+        return self.head.count(b"\n") > 1
 
 
 class Lines(NamedTuple):
@@ -178,7 +187,10 @@ class Tail:
 
     def __init__(self, path: Path, place: Place) -> None:
         self.path, self.place, self.left, self.told = path, place, b"", False
-        self.stream = (self._holder() or path).open("rb", buffering=0)
+        holder = self._holder()
+        if holder is None and not path.is_file():
+            raise no_file(path)
+        self._take(holder or path, place)
         if self._size() < place.offset and self._same():
             self.close()
             raise Failure(f"{path} is shorter than what was read of it before: start anew with --overwrite.")
@@ -229,24 +241,32 @@ class Tail:
 
     def _open(self, path: Path, place: Place) -> None:
         self.stream.close()
-        self.stream, self.place, self.left, self.told = path.open("rb", buffering=0), place, b"", False
+        self._take(path, place)
+
+    def _take(self, path: Path, place: Place) -> None:
+        self.stream, self.left, self.told = path.open("rb", buffering=0), b"", False
+        self.place = place._replace(file=file_of(os.fstat(self.stream.fileno())))
 
     def _holder(self) -> Path | None:
         """Return the file that holds what was read: log rotation renames or copies it beside its place."""
-        if self._size_of(self.path) is not None:
-            return self.path
         near = [each for each in self.path.parent.glob(f"{glob.escape(self.path.stem)}*") if each.is_file()]
-        sizes = {each: size for each in near if (size := self._size_of(each)) is not None}
-        longest = max(sizes, key=lambda each: sizes[each], default=None)
-        return None if longest is None or sizes[longest] < self.place.offset else longest
+        alike = {each: status for each in near if (status := self._status_of(each)) is not None}
+        if not self.place.has_row:  # others begin so, too
+            own = next((each for each, status in alike.items() if file_of(status) == self.place.file), None)
+            if own is not None or not self.path.exists():
+                return own
+        if self._status_of(self.path) is not None:
+            return self.path
+        longest = max(alike, key=lambda each: alike[each].st_size, default=None)
+        return None if longest is None or alike[longest].st_size < self.place.offset else longest
 
-    def _size_of(self, path: Path) -> int | None:
-        """Return the size of a file that begins like this one, None where it does not."""
+    def _status_of(self, path: Path) -> os.stat_result | None:
+        """Return the status of a file that begins like this one, None where it does not."""
         try:
             start, status = look(path, len(self.place.head))
         except OSError:
             return None
-        return status.st_size if start == self.place.head else None
+        return status if start == self.place.head else None
 
     def _same(self) -> bool:
         self.stream.seek(0)
@@ -268,11 +288,31 @@ def look(path: Path, size: int) -> tuple[bytes, os.stat_result]:
         return file.read(size), os.fstat(file.fileno())
 
 
-def check_text(source: str) -> None:
-    """Refuse what is no text before anything is written: Parquet, Arrow, and whatever is compressed."""
-    if source == STDIN:
+def file_of(status: os.stat_result) -> tuple[int, int]:
+    """Return device and number of a file, which it keeps when it is renamed."""
+    return status.st_dev, status.st_ino
+
+
+def first_place(source: str) -> Place:
+    """Return the place from which a log is read first."""
+    if source == STDIN or not Path(source).exists():
+        return Place()
+    return Place(file=file_of(Path(source).stat()))
+
+
+def no_file(source: str | Path) -> Failure:
+    """Say that there is nothing to follow."""
+    return Failure(f"{source} is no file: --follow reads a CSV file, or - for standard input.")
+
+
+def check_text(source: str, *, going_on: bool = False) -> None:
+    """Refuse what is no text before anything is written: Parquet, Arrow, and whatever is compressed.
+
+    A follower that goes on may find its log renamed, and no new one in its place yet.
+    """
+    if source == STDIN or (going_on and not Path(source).exists()):
         return
     if not Path(source).is_file():
-        raise Failure(f"{source} is no file: --follow reads a CSV file, or - for standard input.")
+        raise no_file(source)
     if b"\0" in look(Path(source), CHUNK_BYTES)[0]:
         raise Failure(f"{source} is no text: --follow reads a CSV file as it is, not compressed, or -.")

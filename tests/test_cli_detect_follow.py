@@ -10,7 +10,20 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from command_line import found, tsjepa
-from detecting import WORDS, faulty, follow, live_lines, log, refused, same, same_counted, same_events, while_it_rests
+from detecting import (
+    WORDS,
+    faulty,
+    follow,
+    live_lines,
+    log,
+    pretrained,
+    pretrained_without,
+    refused,
+    same,
+    same_counted,
+    same_events,
+    while_it_rests,
+)
 
 from tsjepa.cli.detect_stop import SIGNALS, Stop, stoppable
 
@@ -27,6 +40,42 @@ def test_a_log_without_ids_is_one_run() -> None:
     followed, expected = pd.read_csv("followed/scores.csv"), pd.read_parquet("scores.parquet")
     np.testing.assert_array_equal(followed["score"].astype(np.float32), expected["score"])
     assert "log.csv has no column 'run' (--id)" in refused(1, *follow(), "--out", "other/scores.csv")
+
+
+@pytest.mark.parametrize("order", [["run", "timestamp"], ["timestamp", "run"]])
+def test_ids_that_training_had_not_are_asked_for(order: list[str]) -> None:
+    pretrained_without("run")
+    frame = pd.concat([log(200, seed, run=run) for seed, run in enumerate("abc", 3)]).sort_values(order)
+    frame.to_csv("log.csv", index=False)
+    sentence = refused(1, *follow())
+    assert "log.csv has a column 'run', which may tell runs apart, but the log of training has none" in sentence
+    assert "name it by --id, or add --id '' if all rows are of one run" in sentence
+    found(*follow(), "--id", "run")
+    same(frame)
+
+
+def test_ids_that_training_did_not_want_are_passed_over() -> None:
+    log(800, seed=1).to_parquet("train.parquet", index=False)
+    pretrained("--id", "")
+    faulty().drop(columns="anomaly").to_csv("log.csv", index=False)
+    found(*follow())
+    found(*WORDS, "--data", "log.csv", "--out", "batch/scores.parquet")
+    assert list(pd.read_csv("scores.csv"))[:2] == ["timestamp", "score"]
+    same_events("batch/events.csv")
+
+
+@pytest.mark.parametrize("name", ["timestamp", "Start date", "Zeitpunkt"])
+def test_times_that_training_had_not_are_not_passed_over(name: str) -> None:
+    pretrained_without("timestamp")
+    frame = faulty().drop(columns="anomaly").rename(columns={"timestamp": name})
+    frame.loc[200:, name] += pd.Timedelta("1h")
+    frame.to_csv("log.csv", index=False)
+    why = "the model was trained without times, by which --follow would know a gap: add --time '' to count rows, or"
+    assert f"log.csv: {name!r} (--time) cannot be followed, since {why}" in refused(1, *follow(), "--time", name)
+    sentence = refused(1, *follow())
+    assert f"log.csv has a column {name!r}, which may hold times, but {why}" in sentence
+    found(*follow(), "--time", "")
+    same_counted("--time", "")
 
 
 @pytest.mark.parametrize("names", ["bc", "b"])
@@ -129,6 +178,26 @@ def test_times_in_nanoseconds_have_the_same_gaps_as_in_a_batch(kind: str, cuts: 
     followed, expected = pd.read_csv("scores.csv"), pd.read_parquet("batch/scores.parquet")
     assert expected["score"].isna().to_numpy().nonzero()[0].tolist() == [*range(31), *range(501, 532)]
     np.testing.assert_array_equal(followed["score"].astype(np.float32), expected["score"])
+
+
+@pytest.mark.parametrize("cuts", [(), (300,), (301,)])
+@pytest.mark.parametrize("unit", ["s", "ms", "us"])
+def test_a_gap_may_be_longer_by_less_than_the_unit_of_training(unit: str, cuts: tuple[int, ...]) -> None:
+    train, frame = log(800, seed=1), log(600, seed=3)
+    train["timestamp"] = train["timestamp"].astype(f"datetime64[{unit}]")
+    train.to_parquet("train.parquet", index=False)
+    frame["timestamp"] = frame["timestamp"].astype("datetime64[ns]")
+    frame.loc[150:, "timestamp"] += pd.Timedelta("9s")
+    frame.loc[300:, "timestamp"] += pd.Timedelta(9_000_000_400, "ns")
+    lines = frame.to_csv(index=False).splitlines(keepends=True)
+    words = ("--normal", "train.parquet")
+    for start, stop in pairwise((0, *(cut + 1 for cut in cuts), len(lines))):
+        with open("log.csv", "a") as file:
+            file.writelines(lines[start:stop])
+        found(*follow(), *words)
+    same(frame, *words)
+    unknown = pd.read_csv("scores.csv")["score"].isna().to_numpy()
+    assert unknown.nonzero()[0].tolist() == [*range(31), *range(300, 331)]
 
 
 def machines() -> pd.DataFrame:

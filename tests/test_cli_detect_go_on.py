@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from command_line import found
+from command_line import found, tsjepa
 from detecting import faulty, follow, live_lines, log, refused, same, while_it_rests
 
 from tsjepa.cli import detect_follow
@@ -76,24 +76,29 @@ def test_a_state_that_cannot_be_read_is_told() -> None:
     same(faulty())
 
 
-def make_older() -> None:
-    """Make the state one from before standard input was followed without times, whose times are floats."""
+def make_older(unit: int, rounded: bool) -> None:
+    """Make the state one of earlier versions: times in the unit of training, which were floats at first."""
     state = Path(".scores.csv.state")
     with np.load(io.BytesIO(state.read_bytes())) as arrays:
         content = json.loads(arrays["content"].tobytes())
         others = {name: arrays[name] for name in arrays if name != "content"}
-    del content["sent"]
+    del content["file"]
     for _, run in content["runs"]:
-        run["last"], run["early"] = float(run.pop("time")), [float(time) for time in run["early"]]
+        run["time"], run["early"] = run["time"] // unit, [time // unit for time in run["early"]]
+    if rounded:  # before standard input was followed without times
+        del content["sent"]
+        for _, run in content["runs"]:
+            run["last"], run["early"] = float(run.pop("time")), [float(time) for time in run["early"]]
     np.savez(other := io.BytesIO(), content=np.frombuffer(json.dumps(content).encode(), np.uint8), **others)
     state.write_bytes(other.getvalue())
 
 
+@pytest.mark.parametrize("rounded", [True, False])
 @pytest.mark.parametrize("rows", [20, 400])
-def test_a_state_of_an_earlier_version_is_gone_on_with(rows: int) -> None:
+def test_a_state_of_an_earlier_version_is_gone_on_with(rows: int, rounded: bool) -> None:
     Path("log.csv").write_text("".join(live_lines()[: rows + 1]))
     found(*follow())
-    make_older()
+    make_older(unit=1000, rounded=rounded)
     Path("log.csv").write_text("".join(live_lines()))
     assert found(*follow())["rows"] == 600
     same(faulty())
@@ -106,7 +111,7 @@ def test_a_state_of_an_earlier_version_that_rounded_times_is_not_gone_on_with() 
     Path("log.csv").write_text("".join(live_lines()))
     words = ("--normal", "train.parquet")
     found(*follow(), *words)
-    make_older()
+    make_older(unit=1, rounded=True)
     sentence = refused(2, *follow(), *words)
     assert ".scores.csv.state is of an earlier version, which rounded times in nanoseconds: start anew" in sentence
 
@@ -149,6 +154,58 @@ def test_a_rotated_log_is_followed(restarted: bool, header: bool, monkeypatch: p
     else:
         while_it_rests(monkeypatch, rotate)
     assert found(*follow()[:-1], "1")["rows"] == 600
+    same(faulty())
+
+
+@pytest.mark.parametrize("known", [0, 1])
+def test_a_log_that_was_rotated_before_a_row_of_it_was_read_is_followed(known: int) -> None:
+    lines = live_lines()
+    Path("log.csv").write_text("".join(lines[:known]))
+    assert found(*follow())["rows"] == 0
+    Path("log.csv").write_text("".join(lines[:430]))
+    Path("log.csv").rename("log.csv.1")
+    Path("log.csv").write_text("".join([lines[0], *lines[430:]]))
+    assert found(*follow())["rows"] == 600
+    same(faulty())
+
+
+def test_a_follower_goes_on_before_a_rotated_log_is_written_again() -> None:
+    lines = live_lines()
+    Path("log.csv").write_text("".join(lines[:420]))
+    found(*follow())
+    Path("log.csv").rename("log.csv.1")
+    with open("log.csv.1", "a") as file:
+        file.writelines(lines[420:430])
+    assert found(*follow())["rows"] == 429
+    Path("log.csv").write_text("".join([lines[0], *lines[430:]]))
+    assert found(*follow())["rows"] == 600
+    same(faulty())
+    for path in Path().glob("log.csv*"):
+        path.unlink()
+    assert "log.csv is no file: --follow reads a CSV file" in refused(1, *follow())
+    assert "log.csv is no file: --follow reads a CSV file" in refused(1, *follow(), "--overwrite")
+
+
+@pytest.mark.parametrize("source", ["log.csv", "-"])
+def test_half_a_header_waits_for_the_rest(source: str) -> None:
+    text = "".join(live_lines())
+    for part in (text[:10], text[: text.index("\n")], text):
+        Path("log.csv").write_text(part)
+        result = tsjepa(*follow(source), text=part)
+        assert result.exit_code == 0, result.output
+        assert ("note: the last line has no end and is not scored" in result.stderr) == (part != text)
+    same(faulty())
+
+
+def test_half_a_row_of_a_new_log_without_header_waits_for_the_rest() -> None:
+    lines = live_lines()
+    Path("log.csv").write_text("".join(lines[:420]))
+    found(*follow())
+    Path("log.csv").rename("log.csv.1")
+    Path("log.csv").write_text(lines[420][:6])
+    assert found(*follow())["rows"] == 419
+    Path("log.csv").write_text("".join(lines[420:]))
+    assert found(*follow())["rows"] == 600
     same(faulty())
 
 

@@ -157,18 +157,18 @@ def test_seconds_with_fractions_make_whole_windows_on_a_grid(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("text", "unit"), [("", "us"), ("NaT", "us"), ("now", "us"), ("nan", None), ("inf", None), ("soon", None)]
+    ("text", "dated"), [("", True), ("NaT", True), ("now", True), ("nan", False), ("inf", False), ("soon", False)]
 )
-def test_a_live_line_without_a_time_is_refused(text: str, unit: str | None) -> None:
+def test_a_live_line_without_a_time_is_refused(text: str, dated: bool) -> None:
     with pytest.raises(Failure, match=f"line 2: '{text}' is no time"):
-        read_times("live.csv", [text], [2], unit)
+        read_times("live.csv", [text], [2], dated)
 
 
 def test_live_lines_are_separated_as_their_first_one(tmp_path: Path) -> None:
     (tmp_path / "live.csv").write_text("unit;time;p;q\na;2024-01-01 00:00:01;1.5;2.5\n")
     (lines,) = read_lines(str(tmp_path / "live.csv"), Place(), 0.0)
     (_, header), *rest = lines.numbered()
-    layout = find_columns("live.csv", header, ("unit", "time", ("q", "p")), "s")
+    layout = find_columns("live.csv", header, ("unit", "time", ("q", "p")), True)
     rows = read_rows("live.csv", rest, layout, 0)
     assert (rows.ids, rows.values.tolist()) == (["a"], [[2.5], [1.5]])
 

@@ -17,7 +17,7 @@ from tsjepa.cli.errors import Failure
 from tsjepa.datasets.log_files import find_files
 from tsjepa.datasets.log_reading import dialect, read_schema
 
-LAYOUT = Layout(None, 0, [1], None, ",", ["time", "flow"])
+LAYOUT = Layout(None, 0, [1], False, ",", ["time", "flow"])
 NOTED = LAYOUT._replace(names=["time", "flow", "note"])
 
 
@@ -31,12 +31,11 @@ def test_true_and_false_are_numbers() -> None:
     assert read_rows("live.csv", lines, LAYOUT, 0).values.tolist() == [[1, 0, 1, 1]]
 
 
-@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
-def test_dates_may_say_how_far_they_are_off(unit: str) -> None:
+def test_dates_may_say_how_far_they_are_off() -> None:
     texts = ["2026-03-05 01:00:00+01:00", "2026-03-05T01:00:01+0100", "2026-03-04 19:30:02-04:30"]
     texts += ["2026-03-05 02:00:03+02", "2026-03-05 00:00:04Z"]
-    expected = pa.array(texts).cast(pa.timestamp(unit, "UTC")).cast(pa.int64())
-    assert read_times("live.csv", texts, [2, 3, 4, 5, 6], unit).tolist() == expected.to_pylist()
+    expected = pa.array(texts).cast(pa.timestamp("ns", "UTC")).cast(pa.int64())
+    assert read_times("live.csv", texts, [2, 3, 4, 5, 6], True).tolist() == expected.to_pylist()
 
 
 NO_DATES = (
@@ -52,13 +51,21 @@ def test_what_is_no_date_elsewhere_is_none_here(text: str, unit: str) -> None:
     with pytest.raises(pa.ArrowInvalid):
         pa.array([text]).cast(pa.timestamp(unit, "UTC" if text[10:] else None))
     with pytest.raises(BadLine, match=re.escape(f"line 3: {text!r} is no time")):
-        read_times("live.csv", ["2026-02-01", text, "2026-02-03"], [2, 3, 4], unit)
+        read_times("live.csv", ["2026-02-01", text, "2026-02-03"], [2, 3, 4], True)
+
+
+@pytest.mark.parametrize("text", ["0001-01-01", "1677-12-31", "2262-01-01", "9999-12-31 23:59:59"])
+def test_dates_beyond_what_nanoseconds_hold_are_refused(text: str) -> None:
+    with pytest.raises(BadLine, match=f"line 3: '{text}' is no time; a date .*, from 1678 to 2261, is needed"):
+        read_times("live.csv", ["1678-01-01", text, "2261-12-31"], [2, 3, 4], True)
+    first, last = read_times("live.csv", ["1678-01-01", "2261-12-31T23:59:59.9-23:59"], [2, 3], True)
+    assert first < 0 < last
 
 
 def test_dates_are_written_as_elsewhere() -> None:
     texts = ["2026-03-05", "2026-03-05 01", "2026-03-05T01:02", "2026-03-05 01:02:03", "2026-03-05 01:02:03.25"]
-    expected = pa.array(texts).cast(pa.timestamp("us")).cast(pa.int64())
-    assert read_times("live.csv", texts, [2, 3, 4, 5, 6], "us").tolist() == expected.to_pylist()
+    expected = pa.array(texts).cast(pa.timestamp("ns")).cast(pa.int64())
+    assert read_times("live.csv", texts, [2, 3, 4, 5, 6], True).tolist() == expected.to_pylist()
 
 
 def test_a_quote_that_does_not_end_takes_no_other_line() -> None:
@@ -100,7 +107,7 @@ def test_a_line_with_other_columns_than_the_first_is_refused(text: str, values: 
 
 @pytest.mark.parametrize("content", [b"P\xfcmpe,1,0.5", b"P\xf6mpe,1,0.5", b"a,1,0.5,\xff"])
 def test_what_is_not_utf8_is_refused(content: bytes) -> None:
-    layout = Layout(0, 1, [2], None, ",", ["machine", "time", "flow", "note"][: content.count(b",") + 1])
+    layout = Layout(0, 1, [2], False, ",", ["machine", "time", "flow", "note"][: content.count(b",") + 1])
     lines = Lines("P\u00fcmpe,0,0.5\n".encode() + content + b"\n", Place(9, 1)).numbered()
     assert read_rows("live.csv", lines[:1], layout._replace(names=layout.names[:3]), 0).ids == ["P\u00fcmpe"]
     with pytest.raises(BadLine, match=r"live\.csv, line 3 is not UTF-8: export it as such") as caught:
@@ -111,7 +118,7 @@ def test_what_is_not_utf8_is_refused(content: bytes) -> None:
 def test_names_that_are_not_utf8_are_refused() -> None:
     (_, header), *_ = Lines(b"time,flow,Stra\xdfe\n", Place()).numbered()
     with pytest.raises(BadLine, match=r"live\.csv, line 1 is not UTF-8"):
-        find_columns("live.csv", header, (None, "time", ("flow",)), None)
+        find_columns("live.csv", header, (None, "time", ("flow",)), False)
 
 
 HEADERS = (
@@ -128,7 +135,7 @@ HEADERS = (
 
 @pytest.mark.parametrize("header", HEADERS)
 def test_commas_in_names_divide_no_header(tmp_path: Path, header: str) -> None:
-    layout = find_columns("live.csv", header, (None, "time", ("Flow, l/min", "Temp, C")), None)
+    layout = find_columns("live.csv", header, (None, "time", ("Flow, l/min", "Temp, C")), False)
     assert [layout.names[at] for at in (layout.time, *layout.channels)] == ["time", "Flow, l/min", "Temp, C"]
     # as a batch reads the same header, and rows
     path = tmp_path / "log.csv"
@@ -142,15 +149,15 @@ def test_commas_in_names_divide_no_header(tmp_path: Path, header: str) -> None:
 
 def test_blanks_around_names_do_not_count() -> None:
     for identity, flow in (("machine", "flow"), (" machine", "flow ")):
-        layout = find_columns("live.csv", "time, machine, flow", (identity, "time", (flow,)), None)
+        layout = find_columns("live.csv", "time, machine, flow", (identity, "time", (flow,)), False)
         assert (layout.id, layout.time, layout.channels) == (1, 0, [2])
     with pytest.raises(Failure, match=r"live\.csv has no column 'unit' \(--id\), .* had: time, machine, flow$"):
-        find_columns("live.csv", "\ufefftime, machine, flow", (" unit", "time", ("flow",)), None)
+        find_columns("live.csv", "\ufefftime, machine, flow", (" unit", "time", ("flow",)), False)
     with pytest.raises(Failure, match=r"live\.csv has two columns 'flow': rename one\."):
-        find_columns("live.csv", "time,flow, flow", (None, "time", ("flow",)), None)
+        find_columns("live.csv", "time,flow, flow", (None, "time", ("flow",)), False)
 
 
-MACHINES = Layout(0, 1, [2], None, ",", ["machine", "time", "flow"])
+MACHINES = Layout(0, 1, [2], False, ",", ["machine", "time", "flow"])
 
 
 def ids_of(lines: list[str]) -> list[str | None]:
@@ -179,7 +186,7 @@ def test_other_ids_are_what_they_are_elsewhere() -> None:
 def test_what_is_no_number_elsewhere_is_none_here(text: str, others: str) -> None:
     with pytest.raises(pa.ArrowInvalid):
         pa.array([text]).cast(pa.float32())
-    layout = Layout(0, 1, [2, 3], None, ",", ["machine", "time", "flow", "level"])
+    layout = Layout(0, 1, [2, 3], False, ",", ["machine", "time", "flow", "level"])
     lines = [(2, f"a_\uff11,1,{others},0.5"), (3, f"a_\uff11,2,{others},{text}")]
     assert read_rows("live.csv", lines[:1], layout, 0).ids == ["a_\uff11"]
     with pytest.raises(BadLine, match=re.escape(f"line 3: {text!r} is no number")):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tsjepa.cli import detect_tail
-from tsjepa.cli.detect_tail import Lines, Place, held, read_lines
+from tsjepa.cli.detect_tail import Lines, Place, first_place, held, read_lines
 from tsjepa.cli.errors import Failure
 
 HEADER = "time,flow\n"
@@ -85,6 +85,32 @@ def test_what_was_rotated_while_nobody_read_is_found_beside_it(rotate, stop: int
     append(log, rows(100, 102))
     rotate(log, HEADER + rows(102, stop))
     assert Reading(log, place).rest() == rows(100, 102) + HEADER + rows(102, stop)
+
+
+@pytest.mark.parametrize("known", ["", HEADER])
+@pytest.mark.parametrize("new", [None, "", HEADER, HEADER + rows(100, 150)])
+def test_a_log_of_which_no_row_was_read_is_found_beside_it(new: str | None, known: str, log: Path) -> None:
+    log.write_text(known)
+    place = first_place(str(log))
+    if known:
+        place = Reading(log, place).take().place
+    append(log, (HEADER + rows(0, 100)).removeprefix(known))
+    log.rename(log.with_name("log.csv.1"))
+    log.with_name("log.csv.2").write_text(HEADER + rows(0, 200))
+    if new is not None:
+        log.write_text(new)
+    read = HEADER + rows(0, 100) + (new if new not in (None, "", HEADER) else "")
+    assert Reading(log, place).rest() == read.removeprefix(known)
+
+
+@pytest.mark.parametrize("known", ["", HEADER])
+def test_a_log_that_is_nowhere_is_told(known: str, log: Path) -> None:
+    log.write_text(known)
+    place = Reading(log, first_place(str(log))).take().place if known else first_place(str(log))
+    log.with_name("log.csv.1").write_text(HEADER + rows(0, 200))
+    log.unlink()
+    with pytest.raises(Failure, match=r"log\.csv is no file: --follow reads a CSV file"):
+        Reading(log, place).rest()
 
 
 @pytest.mark.parametrize("stop", [103, 1000])
