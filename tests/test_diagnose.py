@@ -57,7 +57,7 @@ def test_lidar_and_alignment_see_masked_views() -> None:
     x, generator, views = torch.from_numpy(series.values), keyed_generator(3, 2**31, 2), []
     with torch.no_grad():
         for _ in range(10):
-            mask = model.draw_mask(30, 10, generator, None)
+            mask = model.mask(30, 10, generator, None)
             views.append(model.encoder(x, keep=mask.context)[0].mean(1))
     z = torch.stack(views, 1)
     u, v = (torch.nn.functional.normalize(z[:, k]) for k in (0, 1))

@@ -99,7 +99,7 @@ def step(
     model, _ = make(objective)
     model.train()
     if alone:
-        model.draw_mask = every_other
+        model.mask = every_other
     model.advance(3, 10)
     if world_size() == 1:
         share = Share(0, CASES, CASES)

@@ -13,7 +13,9 @@ from tsjepa import Header, Options, as_series, build_model, configure, fit, reso
 from tsjepa.checkpoint import CheckpointError, load_checkpoint
 
 DOCS = Path(__file__).parents[1] / "docs" / "objectives.md"
-PROGRAMS = re.findall(r"```python\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
+PAGE = DOCS.read_text(encoding="utf-8")
+PROGRAMS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+PARTS = re.findall(r"^\| (\w+) \| `", PAGE.partition("**Letters.**")[0], re.MULTILINE)
 
 
 def run(program: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
@@ -28,8 +30,42 @@ def test_a_regularizer_of_ones_own_is_trained_watched_and_read_again(
 ) -> None:
     names = run(PROGRAMS[0], tmp_path, monkeypatch)
     assert names["result"].verdict is not None
+    assert names["model"].mask is names["every_other"]
     assert names["Z"].shape[0] == 64
     assert (tmp_path / "runs" / "whiten" / "diagnostics.csv").exists()
+
+
+class Noted(nn.Module):
+    """A part of one's own that does what another one does, and counts how often."""
+
+    def __init__(self, part: Any) -> None:
+        super().__init__()
+        self.part, self.calls = part, 0
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:  # what a target says of itself
+            return getattr(super().__getattr__("part"), name)
+
+    def forward(self, *values: Any, **more: Any) -> Any:
+        self.calls += 1
+        return self.part(*values, **more)
+
+
+def test_the_page_names_every_part_that_is_replaced_below() -> None:
+    assert PARTS == ["mask", "encoder", "predictor", "projector", "target", "regularizer"]
+
+
+@pytest.mark.parametrize("name", [name for name in PARTS if name != "encoder"])
+def test_a_part_that_is_replaced_by_the_name_on_the_page_is_what_is_trained_with(name: str) -> None:
+    config = resolve(configure("tiny", "sigreg", ["train.epochs=1"]), n_timepoints=60)
+    model = build_model(config, n_channels=1)
+    own = Noted(getattr(model, name))
+    setattr(model, name, own)
+    X = np.random.default_rng(0).normal(size=(20, 1, 60))
+    fit(model, as_series(X), Header(config, None, 1, 60), Options(diagnose=False))
+    assert own.calls > 0
 
 
 class Weighted(nn.Module):

@@ -168,7 +168,7 @@ def test_the_mask_ratio_moves_with_progress():
         model.advance(step, 100)
         counts.append(model.branches(toy(4), gen()).mask.target.shape[1])
     assert counts == [3, 5, 7]
-    assert isinstance(model.draw_mask, RampedMask)
+    assert isinstance(model.mask, RampedMask)
     assert RampedMask(random_mask, 0.3, 0.7)(2, 10, gen(), None).target.shape == (2, 3)
 
 

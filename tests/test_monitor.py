@@ -63,7 +63,7 @@ def test_every_diagnostic_is_recorded_as_direct_calls_give_it():
     record, x, generator = monitor.history[0], torch.from_numpy(series.values), keyed_generator(*VIEWS_KEY)
     with torch.no_grad():
         last = model.eval().encoder(x)[0]
-        masks = [model.draw_mask(40, 10, generator, None) for _ in range(2)]
+        masks = [model.mask(40, 10, generator, None) for _ in range(2)]
         seen = [model.encoder(x, keep=mask.context)[0] for mask in masks]
         views = torch.stack([tokens.mean(1) for tokens in seen], 1)
         answer = predictor_sensitivity(
@@ -258,9 +258,9 @@ def test_a_mask_ratio_that_moves_is_measured_at_its_end():
     model, _ = make("ema", "mask.kind=random", "mask.ratio=0.2", "mask.final_ratio=0.6")
     monitor = Monitor(model, series)
     for progress in (0.0, 0.5):
-        model.draw_mask.progress = progress
+        model.mask.progress = progress
         monitor.measure(0)
-        assert model.draw_mask.progress == progress
+        assert model.mask.progress == progress
     np.testing.assert_array_equal(*monitor.history)
     with measuring(model):
-        assert model.draw_mask.progress == 1
+        assert model.mask.progress == 1

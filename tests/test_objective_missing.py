@@ -32,7 +32,7 @@ def test_what_was_not_measured_does_not_count(objective: str, masking: str, toke
 @objectives
 def test_padding_at_the_end_changes_nothing(objective: str) -> None:
     model, x = build(objective, "random", "projector.out=0", "regularizer.placement=series"), sines(4)
-    model.draw_mask = lambda rows, n, generator, valid: Mask(
+    model.mask = lambda rows, n, generator, valid: Mask(
         torch.arange(0, 10, 2).expand(rows, -1),
         torch.arange(1, 10, 2).expand(rows, -1),
         *(torch.ones(rows, 5, dtype=torch.bool),) * 2,
@@ -67,7 +67,7 @@ def test_what_is_not_valid_stays_out_of_attention_and_batch_statistics() -> None
     model, x, valid = build("sigreg").train(), sines(8), ragged_valid(8)
     attend = model.encoder.token_valid(valid)
     generator = gen(1)
-    mask = model.draw_mask(8, 10, generator, attend)
+    mask = model.mask(8, 10, generator, attend)
     latents = model.projector(model.encoder(x, valid=valid, attend=attend)[0], attend)
     context = model.encoder(x, keep=mask.context, valid=valid, attend=mask.context_valid)[0]
     predicted = model.projector(model.predictor(context, mask), mask.target_valid)

@@ -24,7 +24,7 @@ def test_a_loop_of_ones_own_moves_target_and_schedules() -> None:
         optimizer.step()
         optimizer.zero_grad()
         model.update_target(step, total=3)
-        hidden.append(model.draw_mask.progress)
+        hidden.append(model.mask.progress)
         context.append(out.terms["context"].item())
     assert hidden == [0, 1 / 3, 2 / 3]
     assert context[0] == 0 < min(context[1:])
@@ -39,7 +39,7 @@ def test_a_ratio_that_moves_is_the_first_at_the_first_step_and_the_last_after_th
         return random_mask(rows, n, generator, valid, ratio=ratio)
 
     model = plain_model()
-    model.draw_mask = RampedMask(draw, 0.2, 0.7)
+    model.mask = RampedMask(draw, 0.2, 0.7)
     for step in (0, 9, 10):
         model.advance(step, 10)
         model(sines(2), gen())

@@ -69,9 +69,9 @@ def test_a_regularizer_moves_the_targets_of_the_encoder_itself(stop_gradient: bo
 def test_prediction_and_regularizer_stand_behind_the_projector() -> None:
     model, x = build("sigreg"), sines(8)
     model.eval()  # running statistics, so that the projector is the same function for all
-    mask = model.draw_mask(8, 10, gen(1), None)
+    mask = model.mask(8, 10, gen(1), None)
     generator = gen(1)
-    model.draw_mask(8, 10, generator, None)
+    model.mask(8, 10, generator, None)
     latents = model.projector(model.encoder(x)[0])
     predicted = model.projector(model.predictor(model.encoder(x, keep=mask.context)[0], mask))
     terms = model(x, gen(1)).terms

@@ -45,7 +45,7 @@ def test_loss_and_gradients_equal_those_of_the_plain_step(objective):
     _, model = make(objective)
     other, x = copy.deepcopy(model), batch()
     mask = random_mask(16, 10, gen(2), ratio=0.7)
-    model.draw_mask = lambda *_: mask
+    model.mask = lambda *_: mask
     with fast_float32():
         loss = model(x, gen(3)).loss
         loss.backward()

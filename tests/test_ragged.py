@@ -38,7 +38,7 @@ def batch() -> tuple[Tensor, Tensor]:
 def test_a_regularizer_of_the_context_counts_what_it_saw(out: int) -> None:
     model, (x, valid) = build("cjepa", f"projector.out={out}", "projector.hidden=8").train(), batch()
     attend = model.encoder.token_valid(valid)
-    mask = model.draw_mask(8, 10, gen(1), attend)
+    mask = model.mask(8, 10, gen(1), attend)
     assert mask.context_valid is not None
     there = mask.context_valid & attend.any(1, keepdim=True)
     assert there.sum() < mask.context_valid.sum() < there.numel()

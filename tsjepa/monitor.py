@@ -249,7 +249,7 @@ def measuring(model: JEPA) -> Iterator[None]:
     them; in training mode it would learn from the measurement, which is undone. A mask ratio that moves is the last
     one, so that epochs can be compared with each other, and a model that was loaded with them.
     """
-    training, projector, mask = model.training, model.projector, model.draw_mask
+    training, projector, mask = model.training, model.projector, model.mask
     progress = mask.progress if isinstance(mask, RampedMask) else 0.0
     buffers = [] if projector is None else [(b, b.clone()) for b in projector.buffers()]
     model.eval()

@@ -197,7 +197,7 @@ class JEPA(nn.Module):
                 raise ValueError(f"loss.context_warmup must lie between 0 and 1, but is {context_loss.warmup}.")
         if loss not in LOSSES:
             raise ValueError(f"loss is one of {', '.join(LOSSES)}, but got {loss!r}.")
-        self.encoder, self.predictor, self.draw_mask = encoder, predictor, mask
+        self.encoder, self.predictor, self.mask = encoder, predictor, mask
         self.target = EMATarget(encoder) if target is None else target
         self.levels, self.regularizer, self.weight = tuple(levels), regularizer, weight
         self.projector = projector
@@ -255,7 +255,7 @@ class JEPA(nn.Module):
         attend = None if valid is None else self.encoder.token_valid(valid)
         n_tokens = self.encoder.n_tokens(x.shape[-1])
         joined = None if attend is None else (attend if rows is None else join_rows(attend)).cpu()
-        drawn = self.draw_mask(len(x) if rows is None else rows.total, n_tokens, generator, joined)
+        drawn = self.mask(len(x) if rows is None else rows.total, n_tokens, generator, joined)
         mask = (drawn if rows is None else drawn.rows(rows.start, rows.stop)).to(x.device)
         levels = self.encoder(
             x,
@@ -333,8 +333,8 @@ class JEPA(nn.Module):
     def advance(self, step: int, total: int) -> None:
         """Set the share of training that is done, from which schedules follow, before step `step` of `total`."""
         self.progress = step / max(total, 1)
-        if isinstance(self.draw_mask, RampedMask):
-            self.draw_mask.progress = self.progress
+        if isinstance(self.mask, RampedMask):
+            self.mask.progress = self.progress
 
     def update_target(self, step: int, total: int) -> None:
         """Let the target follow the encoder, after the optimiser's step `step` of `total`; only an average moves."""

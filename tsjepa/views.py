@@ -70,7 +70,7 @@ def masked_views(
     n_tokens, joined = model.encoder.n_tokens(x.shape[-1]), None if attend is None else join_rows(attend).cpu()
     means = []
     for _ in range(n):
-        drawn = model.draw_mask(rows.total, n_tokens, generator, joined)
+        drawn = model.mask(rows.total, n_tokens, generator, joined)
         mask = drawn.rows(rows.start, rows.stop).to(x.device)
         (context,) = model.encoder(
             x,

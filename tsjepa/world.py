@@ -205,7 +205,7 @@ class WorldModel(JEPA):
         x, valid = self.encoder.sequences(x, valid)
         attend = None if valid is None else self.encoder.token_valid(valid)
         (tokens,) = self.encoder(x, valid=valid, attend=attend)
-        mask = self.draw_mask(len(x), tokens.shape[1], generator, attend).to(x.device)
+        mask = self.mask(len(x), tokens.shape[1], generator, attend).to(x.device)
         latents = self.project(tokens, attend)
         predicted = self.predictor(latents, inputs, horizons=self.horizons, attend=attend, valid=mask.target_valid)
         if not self.target.trains_encoder:
