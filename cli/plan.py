@@ -57,7 +57,19 @@ def new_run(options: PretrainOptions) -> RunPlan:
     stages(config)  # refuses epochs that are too few for both
     out = options.out or default_out(data)
     check_run_folder(out, options.overwrite)
+    refuse_own_teacher(config, out)
     return RunPlan(config, data, out)
+
+
+def refuse_own_teacher(config: Config, out: Path) -> None:
+    """Refuse a teacher that the new run would delete with the run in its folder."""
+    teacher = config.target.teacher
+    if teacher is not None and any((out / name).samefile(teacher) for name in files_of_run(out)):
+        raise Failure(
+            f"the teacher {teacher} belongs to the run in {out}, which --overwrite would delete: name another folder "
+            "with --out.",
+            USAGE,
+        )
 
 
 def named_data(config: Config) -> str:

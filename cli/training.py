@@ -12,11 +12,12 @@ from tsjepa.cli.options import Device, LoggerName, PretrainOptions
 from tsjepa.cli.outdir import CHECKPOINT, CONFIG, METRICS, TEACHER, make_writable, replace_file, start_run
 from tsjepa.cli.plan import RunPlan, check_unchanged
 from tsjepa.cli.render import Report, epoch_bar
-from tsjepa.config import dump_config
+from tsjepa.config import Config, dump_config
 from tsjepa.embedding import resolve_device
 from tsjepa.logs import EpochTable
 from tsjepa.monitor import recorded_verdict, teacher_verdict
 from tsjepa.objective import JEPA
+from tsjepa.stages import find_teacher, take_teacher
 from tsjepa.verdict import Verdict, of_both
 
 if TYPE_CHECKING:
@@ -53,12 +54,21 @@ def check_logger(name: LoggerName) -> None:
 
 def train(plan: RunPlan, model: JEPA, options: PretrainOptions, device: str) -> Trained:
     """Train in the run's folder, or load what is finished there, while no other command may."""
+    if not plan.finished:
+        check_teacher(plan.config, model)
     make_writable(plan.out)
     with locked(plan.out / LOCK, f"another run is going on in {plan.out}"):
         check_unchanged(plan, options)
         if not plan.finished:
             start_run(plan.out, again=options.resume)
         return train_alone(plan, model, options, device)
+
+
+def check_teacher(config: Config, model: JEPA) -> None:
+    """Refuse a teacher that is named and does not fit the model, before anything is written or replaced."""
+    teacher = find_teacher(config)
+    if teacher is not None:
+        take_teacher(model, teacher)
 
 
 def train_alone(plan: RunPlan, model: JEPA, options: PretrainOptions, device: str) -> Trained:

@@ -172,6 +172,36 @@ def test_a_teacher_that_is_none_is_one_sentence():
         assert not Path("run").exists()
 
 
+@pytest.mark.parametrize("name", ["checkpoint.ckpt", "best.ckpt", "teacher/checkpoint.ckpt"])
+def test_a_teacher_is_not_deleted_by_the_run_that_it_is_to_teach(name):
+    assert pretrain("--objective", "distill", "--epochs", "2", "--out", "run").exit_code == 0
+    Path("link.ckpt").symlink_to(Path("run", name))
+    before = content("run")
+    for teacher in (f"run/{name}", "link.ckpt"):
+        refused = pretrain("--objective", "salt", "--epochs", "2", "--teacher", teacher, "--out", "run", "--overwrite")
+        assert (refused.exit_code, refused.stdout) == (2, ""), refused.output
+        said = f"the teacher {teacher} belongs to the run in run, which --overwrite would delete: name another folder"
+        assert said in " ".join(refused.stderr.split())
+        assert content("run") == before
+    assert pretrain("--objective", "salt", "--epochs", "2", "--teacher", f"run/{name}", "--out", "new").exit_code == 0
+
+
+def test_a_teacher_that_does_not_fit_is_refused_before_anything_is_written_or_replaced():
+    X = np.random.default_rng(0).normal(size=(24, 2, 60))
+    np.savez("pair.npz", X_train=X)
+    mixed = ("--data", "pair.npz", "--set", "tokenizer.channels=mixed", "--epochs", "1", "--out", "teacher")
+    assert pretrain(*mixed).exit_code == 0
+    assert pretrain("--epochs", "1", "--out", "old").exit_code == 0
+    before = content("old")
+    for out in ("old", "new"):
+        words = ("--objective", "salt", "--epochs", "2", "--teacher", "teacher/checkpoint.ckpt", "--out", out)
+        refused = pretrain(*words, "--overwrite")
+        assert (refused.exit_code, refused.stdout) == (1, ""), refused.output
+        assert "the teacher's encoder has another architecture than the student's" in refused.stderr
+    assert content("old") == before
+    assert not Path("new").exists()
+
+
 def test_a_teacher_without_a_frozen_target_is_refused():
     for words in (("--objective", "ema"), ()):
         result = pretrain(*words, "--teacher", "teacher.ckpt", "--out", "run")
