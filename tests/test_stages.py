@@ -172,6 +172,19 @@ def test_the_cooldown_of_one_epoch_keeps_the_statistics_of_the_series(objective,
         assert encoder.statistics.known
 
 
+def test_the_cooldown_keeps_what_the_readout_learned_from_the_series(tmp_path):
+    """That is measured behind the last step of the first epoch, which is here all of the primary stage."""
+    settings = ("probe.shares=true", "probe.sketch=16", "probe.whiten=true", "probe.scale_features=true")
+    overrides, whole, halves = ("train.epochs=2", *COOLDOWN[1:], *settings), tmp_path / "whole", tmp_path / "halves"
+    uninterrupted = run(whole, "sigreg", overrides=overrides)
+    readout = uninterrupted.encoder.readout
+    assert readout.sketch.whitenings[0].basis.norm() > 0
+    assert readout.scales.spread.isfinite().all()
+    with pytest.raises(RuntimeError, match="stopped"):
+        run(halves, "sigreg", stop=2, overrides=overrides)
+    assert equal(uninterrupted, run(halves, "sigreg", resume=True, overrides=overrides))
+
+
 def test_the_average_goes_on_in_the_cooldown_for_a_run_that_is_made_longer(tmp_path):
     """With 5 epochs the cooldown begins where 4 epochs are finished, so it has to begin with what these gave."""
     assert [primary_epochs(epochs, 0.2) for epochs in (4, 5)] == [3, 4]

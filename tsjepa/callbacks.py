@@ -183,9 +183,15 @@ class Cooldown(pl.Callback):
         self.average.to(module.device)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Put the average in the place of the weights before the first epoch of the cooldown."""
+        """Put the average in the place of the weights before the first epoch of the cooldown.
+
+        Buffers are not averaged, and stay: the readout's are measured after an epoch's last step, which the copies in
+        the average do not know of.
+        """
         if trainer.current_epoch == self.primary:
-            self.trained.load_state_dict(self.average.module.state_dict())
+            with torch.no_grad():
+                for weight, mean in zip(self.trained.parameters(), self.average.module.parameters(), strict=True):
+                    weight.copy_(mean)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
