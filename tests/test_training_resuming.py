@@ -7,7 +7,8 @@ from toy_runs import equal, make, rows, run, toy
 from tsjepa.build import build_model, configure
 from tsjepa.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from tsjepa.resuming import other_series
-from tsjepa.training import Options, fit
+from tsjepa.schedule import lr_factor
+from tsjepa.training import JEPATraining, Options, fit
 from tsjepa.training_error import TrainingError
 
 
@@ -33,6 +34,23 @@ def test_resuming_a_finished_run_changes_nothing(tmp_path):
     assert equal(first, model)
     assert result.epochs == 4
     assert np.isfinite(result.loss)
+
+
+def test_a_run_that_is_made_longer_has_the_rates_of_its_new_length_from_its_first_step_on(tmp_path, monkeypatch):
+    rates, step = [], JEPATraining.training_step
+
+    def noted(module, *batch):
+        rates.append([group["lr"] for group in module.optimizers().param_groups])
+        return step(module, *batch)
+
+    monkeypatch.setattr(JEPATraining, "training_step", noted)
+    for epochs in (2, 5):
+        run(tmp_path, epochs=epochs, resume=epochs > 2, overrides=("train.lr=0.5", "train.warmup=0.1"))
+    each, steps = len(rates) // 5, [(2, range(2)), (5, range(2, 5))]
+    wanted = [
+        0.5 * lr_factor(s, n * each, 0.1) for n, done in steps for s in range(done[0] * each, (done[-1] + 1) * each)
+    ]
+    assert rates == [[rate, rate] for rate in wanted]
 
 
 def going_on(folder, *overrides, series=None, **header):

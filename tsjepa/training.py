@@ -11,6 +11,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 
 from tsjepa.arrays import SeriesSource
@@ -90,6 +91,15 @@ class JEPATraining(pl.LightningModule):
         else:
             super().__setattr__(name, value)
 
+    def on_train_start(self) -> None:
+        """Set the rate of the first step, which a run that is made longer has in its checkpoint by its old length."""
+        scheduler = self.lr_schedulers()
+        assert isinstance(scheduler, LambdaLR)
+        factors = [factor(scheduler.last_epoch) for factor in scheduler.lr_lambdas]
+        scheduler._last_lr = [base * factor for base, factor in zip(scheduler.base_lrs, factors, strict=True)]
+        for group, rate in zip(scheduler.optimizer.param_groups, scheduler._last_lr, strict=True):
+            group["lr"] = rate
+
     def on_train_epoch_start(self) -> None:
         """Start the epoch's sums."""
         self.sums = {}
@@ -118,7 +128,7 @@ class JEPATraining(pl.LightningModule):
         epochs = int(self.trainer.max_epochs or 0)
         primary = self.total_steps * primary_epochs(epochs, section.cooldown_share) // max(epochs, 1)
         factor = partial(lr_factor, total=self.total_steps, warmup=section.warmup, primary=primary)
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        scheduler = LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def configure_gradient_clipping(
