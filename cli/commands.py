@@ -13,8 +13,9 @@ from tsjepa.cli.plan import named_data, new_run, resumed_run
 from tsjepa.cli.render import busy
 from tsjepa.cli.report import PretrainReport, ProbeReport
 from tsjepa.cli.training import check_logger, check_processes, pick_device, train
+from tsjepa.config import Config
 from tsjepa.encoder import Encoder
-from tsjepa.normalization import take_statistics
+from tsjepa.normalization import take_statistics, too_large
 from tsjepa.probe import ProbeError, Score
 from tsjepa.sections import ProbeConfig
 
@@ -26,6 +27,7 @@ def pretrain(options: PretrainOptions) -> PretrainReport:
     check_logger(options.logger)
     check_processes(plan, options, device)
     check_test_part(plan.data, plan.config)
+    check_values(plan.data, plan.config)
     say_remarks(plan.data, plan.config)
     model = build_model(plan.config, plan.data.train.series.n_channels).eval()
     scored = scoring.scored_windows(plan.data, model.encoder, plan.config.probe)
@@ -115,7 +117,15 @@ def probe_data(options: ProbeOptions | FinetuneOptions, header: Header) -> Data:
     seed, asked = header.config.train.seed, options.logs.given()
     data = load_data(name, options.data_dir, log, options.logs.cache_dir, seed, asked=asked)
     check_test_part(data)
+    check_values(data, header.config)
     return data
+
+
+def check_values(data: Data, config: Config) -> None:
+    """Refuse values that are too large to be taken as they are, where they are, before anything is done with them."""
+    for name, part in data.parts() if config.normalize == "none" else ():
+        if said := too_large(part.series, f"the {name} part of {data.name}"):
+            raise Failure(said)
 
 
 def probe_config(header: Header, layers: Layers | None, depth: int) -> ProbeConfig:

@@ -330,6 +330,23 @@ def test_a_loss_that_is_not_finite_is_one_sentence() -> None:
     assert "error:" in sentence
 
 
+@pytest.mark.parametrize(("part", "labels"), [("train", True), ("train", False), ("test", True)])
+def test_a_value_that_is_too_large_to_be_taken_as_it_is_is_one_sentence(part: str, labels: bool) -> None:
+    assert pretrain("--data", write_data("pump"), "--epochs", "1", "--out", "run").exit_code == 0
+    before = {name: Path("run", name).read_bytes() for name in RUN}
+    X = np.random.default_rng(0).normal(size=(12, 2, 40))
+    X[3, 0, 7] = 9.96921e36  # netCDF's fill value
+    y = {} if labels else {"y_train": None, "y_test": None}
+    data = write_data("fill", **{f"X_{part}": X[: 6 if part == "test" else 12]}, **y)
+    sentence = refused(1, "--data", data, "--out", "run", "--overwrite", "--set", "normalize=none")
+    where = f"9.96921e+36 in the {part} part of fill (case 3, channel 0, time point 7) is too large for normalize=none"
+    assert (
+        sentence
+        == f"error: {where}: put NaN there to mark it missing, or choose normalize=train or normalize=instance."
+    )
+    assert {name: Path("run", name).read_bytes() for name in RUN} == before
+
+
 def test_notes_and_remarks_are_told() -> None:
     X = np.random.default_rng(0).normal(size=(12, 2, 40))
     X[3] = np.nan

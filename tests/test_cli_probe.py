@@ -272,3 +272,15 @@ def test_bad_checkpoints_are_told(command: list[str]) -> None:
         assert part in sentence
     assert not Path("exploded").exists()
     assert not Path("z.parquet").exists()
+
+
+def test_a_value_that_is_too_large_for_an_encoder_that_takes_values_as_they_are_is_one_sentence() -> None:
+    X = arrays()["X_test"]
+    X[3, 1, 7] = -1e30
+    words = ("--config", "tiny", "--epochs", "1", "--set", "normalize=none", "--out", "raw", "--device", "cpu")
+    assert tsjepa("pretrain", "--data", write_data("pump"), *words).exit_code == 0
+    huge = write_data("huge", X_test=X)
+    said = "-1e+30 in the test part of huge (case 3, channel 1, time point 7) is too large for normalize=none"
+    for command in ("probe", "finetune"):
+        assert said in refused(1, command, "raw/checkpoint.ckpt", "--data", huge)
+    assert found("probe", CKPT, "--data", huge)["n_test"] == 20  # normalised by each series

@@ -20,6 +20,8 @@ from tsjepa.record import compare_means
 from tsjepa.spread import alignment, dead_dimensions, self_cluster, uniformity
 from tsjepa.targets import EMATarget, SelfTarget
 from tsjepa.threads import threads
+from tsjepa.training import Options, fit
+from tsjepa.training_error import TrainingError
 from tsjepa.views import Views, sensitivity
 
 
@@ -83,6 +85,25 @@ def test_every_diagnostic_is_recorded_as_direct_calls_give_it():
     for name, value in wanted.items():
         assert getattr(record, name) == pytest.approx(float(value), rel=1e-5), name
     assert record.parameter_mismatch > 0
+
+
+def test_latents_that_are_not_finite_before_a_step_are_not_put_down_to_the_learning_rate():
+    series, _ = toy(20)
+    model, header = make("ema", "normalize=none")
+    values = series.values.copy()
+    values[3, 0, 7] = 9.96921e36
+    with pytest.raises(TrainingError, match=r"not finite before training: look for .* values .* that are too large"):
+        Monitor(model, as_series(values)).measure(0)
+    with pytest.raises(TrainingError, match=r"not finite after epoch 2: lower train\.lr"):
+        Monitor(model, as_series(values)).measure(2)
+    for diagnose in (True, False):
+        with pytest.raises(
+            TrainingError, match=r"9\.96921e\+36 in the series \(case 3, channel 0, time point 7\) is too"
+        ):
+            fit(model, as_series(values), header, Options(device="cpu", diagnose=diagnose))
+    for normalize in ("train", "instance"):
+        model, header = make("ema", f"normalize={normalize}", "train.epochs=1")
+        assert math.isfinite(fit(model, as_series(values), header, Options(device="cpu")).loss)
 
 
 def test_numbers_are_taken_by_one_thread(monkeypatch):

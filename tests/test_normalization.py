@@ -23,6 +23,7 @@ from tsjepa.normalization import (
     copy_statistics,
     level_and_scale,
     take_statistics,
+    too_large,
 )
 from tsjepa.tokenizers import LinearPatches
 from tsjepa.training import Options, fit, fit_stages
@@ -278,3 +279,17 @@ def test_a_sketch_is_measured_on_series_that_are_standardised_already(tmp_path: 
 
     assert (np.abs(trained(1, resume=False)) == 1).mean() < 0.8
     trained(2, resume=True)
+
+
+def test_the_largest_value_that_has_no_square_is_named_and_what_is_missing_is_none() -> None:
+    X = gappy(0).with_nan()
+    assert too_large(as_series(X)) is None
+    X[2, 1, 5], X[4, 0, 3], X[5, 2, 0] = 1e20, -9e36, 1e30
+    for chunk in (1, 100, 2**20):
+        said = too_large(as_series(X), "the log", chunk)
+        assert said is not None
+        assert said.startswith(
+            "-9e+36 in the log (case 4, channel 0, time point 3) is too large for normalize=none: put"
+        )
+    X[X > 1e19], X[4, 0, 3] = NAN, 1e19
+    assert too_large(as_series(X)) is None

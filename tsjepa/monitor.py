@@ -150,6 +150,11 @@ class Monitor:
         """Measure the model as it is."""
         sample = self.sample()
         if not bool(sample.last.isfinite().all() & sample.latents.isfinite().all()):
+            if not epoch:  # no step was made
+                raise TrainingError(
+                    "the latents are not finite before training: look for weights of the model that are not finite, or "
+                    "values of the series that are too large."
+                )
             raise TrainingError(f"the latents are not finite after epoch {epoch}: lower train.lr.")
         return EpochDiagnostics(epoch, loss, **from_first_rank(self.numbers(sample) if rank() == 0 else {}))
 

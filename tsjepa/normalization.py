@@ -25,6 +25,8 @@ from tsjepa.layers import SCALE_FLOOR
 CHUNK = 2**20
 # Standard deviations beyond which a value counts as this far: its square has to fit float32, whatever was read
 FARTHEST = 1e6
+# The largest value that an encoder can take as it is, by the same token
+LARGEST = 1e19
 # A standard deviation that no sensor's unit goes below: the floor where all values are zero
 SMALLEST_SCALE = 1e-12
 
@@ -97,6 +99,40 @@ def merge(a: Moments, b: Moments) -> Moments:
     step = b.mean - a.mean
     squares = a.squares + b.squares + np.square(step) * a.n_points * share
     return Moments(count, a.mean + step * share, squares, np.maximum(a.largest, b.largest))
+
+
+def too_large(source: SeriesSource, where: str = "the series", chunk: int = CHUNK) -> str | None:
+    """Say which value an encoder cannot take as it is, since it is beyond `LARGEST`; None where all fit.
+
+    Of a value without a square in float32 no latent is finite, whatever the weights.
+
+    Parameters
+    ----------
+    source : SeriesSource
+        Read once and in order.
+    where : str, default="the series"
+        What they are called.
+    chunk : int, default=2**20
+        Values to read at a time; one series is read whole.
+
+    Examples
+    --------
+    >>> from tsjepa.arrays import as_series
+    >>> too_large(as_series([[1.0, 2.0], [3.0, -1e30]])).partition(":")[0]
+    '-1e+30 in the series (case 1, channel 0, time point 1) is too large for normalize=none'
+    """
+    largest, place, n_cases = LARGEST, None, max(1, chunk // (source.n_channels * source.n_timepoints))
+    for start in range(0, source.n_cases, n_cases):
+        values = source.take(np.arange(start, min(start + n_cases, source.n_cases))).values
+        case, channel, time = (int(i) for i in np.unravel_index(np.abs(values).argmax(), values.shape))
+        if abs(values[case, channel, time]) > abs(largest):
+            largest, place = float(values[case, channel, time]), (start + case, channel, time)
+    if place is None:
+        return None
+    return (
+        f"{largest:g} in {where} (case {place[0]}, channel {place[1]}, time point {place[2]}) is too large for "
+        "normalize=none: put NaN there to mark it missing, or choose normalize=train or normalize=instance."
+    )
 
 
 class TrainingStatistics(nn.Module):

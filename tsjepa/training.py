@@ -23,7 +23,7 @@ from tsjepa.checkpoint import FORMAT, Header, model_state, read_checkpoint, writ
 from tsjepa.config import Config
 from tsjepa.logs import BEST, CHECKPOINT, DIAGNOSTICS, METRICS, TEACHER, EpochTable
 from tsjepa.monitor import Monitor, teacher_verdict
-from tsjepa.normalization import take_statistics
+from tsjepa.normalization import take_statistics, too_large
 from tsjepa.objective import JEPA, JEPAOutput
 from tsjepa.ranks import rank
 from tsjepa.resuming import check_same_run, finished_epochs
@@ -173,10 +173,10 @@ def fit(
     Raises
     ------
     TrainingError
-        If the loss is not finite, no series has a value, an optional logger is not installed, the target was made of
-        another encoder or is a teacher that was not trained, or there are not the devices or series in a batch for the
-        processes that are asked for. With `resume` also if the checkpoint is of other settings or series, or has more
-        epochs.
+        If the loss is not finite, no series has a value, a value is too large to be taken as it is, an optional logger
+        is not installed, the target was made of another encoder or is a teacher that was not trained, or there are not
+        the devices or series in a batch for the processes that are asked for. With `resume` also if the checkpoint is
+        of other settings or series, or has more epochs.
     CheckpointError
         If there is no checkpoint to go on from, or it is not usable for that.
     TypeError
@@ -189,6 +189,9 @@ def fit(
     batches, section = Batches(series), header.config.train
     if not len(batches):
         raise TrainingError("no series holds a single value, so there is nothing to train on.")
+    taken_as_they_are = model.encoder.normalize == "none" and model.encoder.statistics is None
+    if taken_as_they_are and (said := too_large(series)):
+        raise TrainingError(said)
     check_processes(options, section.batch_size)
     check_target(model, resume=options.resume and options.out is not None)
     epochs = section.epochs if epochs is None else epochs
