@@ -72,8 +72,9 @@ def test_what_is_no_search_is_refused_before_a_run(low: float, high: float, runs
 def test_only_sigreg_has_the_score() -> None:
     with pytest.raises(ConfigError, match=r"regularizer\.kind is none"):
         check_tunable(configure("ts-jepa-paper"))
-    with pytest.raises(ConfigError, match="frozen teacher"):
-        check_tunable(configure("tiny", None, ["target.kind=frozen"]))
+    for kind, what in (("frozen", "a frozen teacher"), ("values", "a target of values")):
+        with pytest.raises(ConfigError, match=f"{what} cannot collapse, .*: set target.kind to self or ema"):
+            check_tunable(configure("tiny", None, [f"target.kind={kind}", "projector.out=0"]))
 
 
 def wave(n: int = 32) -> np.ndarray:
@@ -230,6 +231,7 @@ def test_what_is_no_search_ends_in_a_sentence() -> None:
         (2, "from a low weight above 0 to a higher one, but got 2 and 1", ("--low", "2")),
         (2, "takes 3 runs or more", ("--runs", "2")),
         (2, "regularizer.kind is none", ("--config", "ts-jepa-paper")),
+        (2, "a target of values cannot collapse", ("--set", "target.kind=values", "--set", "projector.out=0")),
         (2, "unknown key", ("--set", "regularizer.wait=1")),
         (1, "'' cannot name a data set", ("--data", "")),
         (1, "even a weight of 0.0002 is not enough", ("--high", "0.0002", "--epochs", "1")),

@@ -126,7 +126,7 @@ def check_tunable(config: Config) -> None:
     Raises
     ------
     ConfigError
-        If its regularizer is not SIGReg, whose statistic the score is.
+        If its regularizer is not SIGReg, whose statistic the score is, or its target is one that no weight changes.
 
     Examples
     --------
@@ -138,8 +138,12 @@ def check_tunable(config: Config) -> None:
             f"the search for a weight goes by the score of SIGReg, but regularizer.kind is {config.regularizer.kind}: "
             "choose a recipe with SIGReg, such as ts-jepa-sigreg."
         )
-    if config.target.kind == "frozen":
-        raise ConfigError("a frozen teacher cannot collapse, so there is no weight to look for: choose another target.")
+    still = {"frozen": "a frozen teacher", "values": "a target of values"}.get(config.target.kind)
+    if still is not None:
+        raise ConfigError(
+            f"{still} cannot collapse, so there is no weight to look for: set target.kind to self or ema, or choose a "
+            "recipe with one of them, such as ts-jepa-sigreg."
+        )
 
 
 def try_weight(
