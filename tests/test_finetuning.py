@@ -8,6 +8,7 @@ import torch
 from labelled import MEAN, SHORT, encoder_of, gaps, waves
 from torch.nn import functional as F
 
+from tsjepa import precision
 from tsjepa.arrays import as_series
 from tsjepa.embedding import embed
 from tsjepa.finetuning import EncoderClassifier, Tuning, embed_batch, finetune, make_optimizer, train
@@ -140,6 +141,16 @@ def test_few_labels_are_passed_over_more_often():
     seen.clear()
     finetune(encoder, series, y, MEAN, tuning._replace(epochs=4), report=lambda done, total: seen.append((done, total)))
     assert seen[-1] == (4, 4)
+
+
+def test_products_are_those_of_pretraining_and_of_embedding(monkeypatch):
+    monkeypatch.setattr(precision, "exact", lambda: True)
+    monkeypatch.setattr(precision, "intel", lambda: False)
+    encoder, (series, y) = encoder_of(), waves()
+    before, seen = precision.SETTING.fp32_precision, []
+    finetune(encoder, series, y, MEAN, SHORT, report=lambda *_: seen.append(precision.SETTING.fp32_precision))
+    assert set(seen) == {"bf16"}
+    assert precision.SETTING.fp32_precision == before != "bf16"
 
 
 def test_missing_values_and_a_case_without_any_are_trained_on_or_left_out():

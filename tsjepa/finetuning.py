@@ -18,6 +18,7 @@ from tsjepa.embedding import embed, embed_sequences, join_rows, places
 from tsjepa.encoder import Encoder
 from tsjepa.heads import Floats, LinearHead, fit_linear_head
 from tsjepa.normalization import level_and_scale
+from tsjepa.precision import fast_float32
 from tsjepa.probe import Array
 from tsjepa.schedule import lr_factor
 from tsjepa.sections import ProbeConfig
@@ -206,6 +207,7 @@ def check_labelled(series: Series, y: Array, weights: Floats | None) -> None:
         raise ValueError(f"weights have shape {np.shape(weights)}, for {n_classes} classes: give each one weight.")
 
 
+@fast_float32()
 def train(
     module: EncoderClassifier,
     series: Series,
