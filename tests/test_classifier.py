@@ -138,6 +138,15 @@ def test_two_dimensions_lists_and_tables_agree():
     assert list(named.feature_names_in_) == ["flow"]
 
 
+def test_series_of_another_size_are_refused_in_the_name_of_the_classifier():
+    X, y = series()
+    flat, deep = tiny().fit(X[:, 0], y), tiny(overrides=["probe.sketch=64"]).fit(X, y)
+    with pytest.raises(ValueError, match=r"^X has 50 features, but TSJEPAClassifier is expecting 60 features as input"):
+        flat.predict(X[:, 0, :50])
+    with pytest.raises(ValueError, match=r"^X has 1 channels, but TSJEPAClassifier was fitted with 2: give the same"):
+        deep.predict(X[:, :1])
+
+
 def test_a_prediction_does_not_depend_on_the_rest_of_the_call():
     X, y = series(30)
     X[3, 0, 10:30] = np.nan

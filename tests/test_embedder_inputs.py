@@ -8,6 +8,8 @@ from embedders import frame, series, tiny
 from sklearn.linear_model import RidgeClassifier
 
 from tsjepa import DataWarning, TSJEPAEmbedder
+from tsjepa.arrays import as_series
+from tsjepa.embedding import embed
 
 
 def test_embedding_does_not_depend_on_the_rest_of_the_call():
@@ -99,6 +101,8 @@ def test_dtype_is_kept(dtype):
     embedder = tiny().fit(X)
     for form in (X, list(X), torch.from_numpy(X), list(torch.from_numpy(X))):
         assert embedder.transform(form).dtype == dtype
+    for other in ([X[0], X[1].astype(np.float64)], [X[0].astype(np.float64), X[1]]):
+        assert embedder.transform(other).dtype == np.float64
     assert tiny(max_epochs=1).fit_transform(pd.DataFrame(X[:, 0])).dtype == dtype
 
 
@@ -120,6 +124,27 @@ def test_another_number_of_channels():
     assert mixed.transform(X).shape == (24, 2 * 32)
     with pytest.raises(ValueError, match="was fitted with 2"):
         mixed.transform(X[:, :1])
+
+
+@pytest.mark.filterwarnings("error::tsjepa.DataWarning")
+@pytest.mark.parametrize("how", ["concat", "mean"])
+def test_another_number_of_channels_has_a_sketch_of_the_same_length(how):
+    X, many = series(n_channels=3)[0], series(n_channels=8)[0]
+    three = frame(["flow", "heat", "load"])
+    for train in (X, three):
+        embedder = tiny(overrides=["probe.sketch=256", f"probe.channels={how}"]).fit(train)
+        expected = embed(embedder.model_.encoder, as_series(many), embedder.config_.probe)
+        if how == "mean":
+            found = embedder.transform(many)
+        else:
+            sentence = r"^X has 8 channels, but fit had 3: sketches of concat compare with each other then, and not wi"
+            with pytest.warns(DataWarning, match=sentence):
+                found = embedder.transform(many)
+        assert found.shape == (24, 256)
+        np.testing.assert_array_equal(found, expected)
+    if how == "concat":  # by their names channels have their places, so that none may be missing
+        with pytest.raises(ValueError, match=r"^X has no channel 'heat': its channels are flow, load"):
+            embedder.transform(three.drop(columns="heat"))
 
 
 def test_what_has_one_channel_is_no_series_of_several():

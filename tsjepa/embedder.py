@@ -7,18 +7,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils import Tags, check_array, check_random_state
+from sklearn.utils import Tags, check_random_state
 from sklearn.utils._set_output import _get_output_config
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
-from tsjepa.arrays import Series, as_series, refuse_type, remarks, warn
+from tsjepa.arrays import Series, as_series, counted, remarks, warn
 from tsjepa.build import build_model, configure, resolve
 from tsjepa.checkpoint import Header, load_checkpoint, save_checkpoint
 from tsjepa.config import Config
 from tsjepa.containers import Panel, to_panel, with_ids
 from tsjepa.embedding import embed, n_features, resolve_device
-from tsjepa.estimators import is_double, settings, unless_it_fails
+from tsjepa.estimators import check_same, is_double, settings, unless_it_fails, validated
 from tsjepa.kinds import holds_rows
 from tsjepa.objective import JEPA
 from tsjepa.threads import threads
@@ -170,7 +171,7 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         n_timepoints = self._n_timepoints if warm else series.n_timepoints  # for which patches are cut
         config = self._config(n_timepoints, len(series.measured()))
         if warm:
-            self._check_same(config, series)
+            check_same(self.config_, config, series.n_channels == self._n_channels)
         # what training leaves when it fails is not what was fitted
         model = copy.deepcopy(self.model_) if warm else build_model(config, series.n_channels)
         self._announce(series, given, config, self._names())
@@ -197,6 +198,9 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         ----------
         X : as for `fit`
             With the channels of `fit`, and of any length; of a 2-D array after a fit on 2-D input give ``X[:, None]``.
+            Another number of channels, without names, is embedded with ``probe.channels`` mean or max, and by a sketch,
+            as that of `default`. Sketches of ``concat`` add up channels by their place, and leave out level and scale
+            of another number than in `fit`: they compare with each other then, and not with those of `fit`.
 
         Returns
         -------
@@ -210,9 +214,25 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             If X does not fit.
         """
         check_is_fitted(self)
+        rows, ids = self._embed(X, self, self._any_number())
+        if _get_output_config("transform", self)["dense"] == "pandas":
+            return with_ids(rows, ids)  # scikit-learn would label them with the rows of X
+        return rows
+
+    def _embed(self, X: Any, asked: BaseEstimator, any_number: bool) -> tuple[NDArray[Any], Any]:
+        """Return embeddings and the ids of their series; what does not fit is told in the name of who is asked."""
         panel = to_panel(X, keep=self._names())
-        series, given = self._series(panel, reset=False)
-        self._announce(series, given, self.config_, None if self._any_channels() else self._names())
+        series, given = self._series(panel, reset=False, asked=asked)
+        same, free = series.n_channels == self._n_channels, self._any_channels()
+        if not (same or any_number):
+            raise ValueError(
+                f"X has {series.n_channels} channels, but {type(asked).__name__} was fitted with {self._n_channels}: "
+                'give the same ones, or fit with overrides=["probe.channels=mean", "normalize=instance"].'
+            )
+        if not (same or free):
+            has = f"X has {counted(series.n_channels, 'channel')}, but fit had {self._n_channels}"
+            warn(f"{has}: sketches of concat compare with each other then, and not with those of fit.")
+        self._announce(series, given, self.config_, self._names() if same and not free else None)
         device = resolve_device(self.device)
         encoder = self.model_.encoder.to(device)
         try:
@@ -220,10 +240,7 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
                 embedding = embed(encoder, series, self.config_.probe, device)
         finally:
             self.model_.cpu()
-        rows = embedding.astype(np.float64) if is_double(panel.series) else embedding
-        if _get_output_config("transform", self)["dense"] == "pandas":
-            return with_ids(rows, panel.ids)  # scikit-learn would label them with the rows of X
-        return rows
+        return embedding.astype(np.float64) if is_double(panel.series) else embedding, panel.ids
 
     def save(self, path: str | Path) -> None:
         """Save the model as a checkpoint, the same kind as the command line's.
@@ -284,7 +301,7 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         config = configure(self.recipe, self.objective, overrides)
         return resolve(config, n_timepoints, self._names(), n_cases)
 
-    def _series(self, panel: Panel, *, reset: bool) -> tuple[Series, Any]:
+    def _series(self, panel: Panel, *, reset: bool, asked: BaseEstimator | None = None) -> tuple[Series, Any]:
         """Validate series as scikit-learn does where it can; return them in one array, and what that was made of.
 
         A list of rows is a table to scikit-learn. One is fitted as such, but embedded at any length.
@@ -292,27 +309,14 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         X = panel.series if reset else self._by_name(panel).series
         if reset and holds_rows(X):
             X = np.asarray(X)
-        two_d = False
-        if not isinstance(X, list | tuple):
-            two_d = (X.ndim if hasattr(X, "ndim") else np.asarray(X).ndim) == 2
-            if isinstance(X, np.ndarray):
-                refuse_type(X, "X", "biufOc")  # of complex numbers scikit-learn has a sentence of its own
-            keywords: dict[str, Any] = {"dtype": [np.float64, np.float32], "ensure_all_finite": "allow-nan"}
-            if two_d and (reset or self._two_d):
-                X = validate_data(self, X, reset=reset, ensure_min_features=2 if reset else 1, **keywords)
-            else:
-                X = check_array(X, allow_nd=True, input_name="X", **keywords)
+        two_d = not isinstance(X, list | tuple) and (X.ndim if hasattr(X, "ndim") else np.asarray(X).ndim) == 2
+        X = validated(asked or self, X, table=two_d and (reset or self._two_d), reset=reset)
         series = as_series(X)
         if reset:
             self._two_d = two_d
             if not two_d:
                 self.n_features_in_ = series.n_channels
                 self._name(panel.channels)
-        elif series.n_channels != self._n_channels and not self._any_channels():
-            raise ValueError(
-                f"X has {series.n_channels} channels, but {type(self).__name__} was fitted with {self._n_channels}: "
-                'give the same ones, or fit with overrides=["probe.channels=mean", "normalize=instance"].'
-            )
         return series, X
 
     def _adopt(self, X: Any) -> Series:
@@ -360,18 +364,15 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         placed = readout is not None and readout.scales is not None
         return placed and panel.channels is not None and set(panel.channels) == set(self._names() or ())
 
-    def _any_channels(self) -> bool:
+    def _any_number(self) -> bool:
         """Return whether series with another number of channels have an embedding of the same width."""
-        encoder = self.model_.encoder
-        return encoder.channels == 1 and encoder.statistics is None and self.config_.probe.channels != "concat"
+        encoder, probe = self.model_.encoder, self.config_.probe
+        apart = probe.channels == "concat" and probe.sketch is None
+        return encoder.channels == 1 and encoder.statistics is None and not apart
 
-    def _check_same(self, config: Config, series: Series) -> None:
-        """Refuse to go on with another model than the one that is there: only how it is trained may change."""
-        was, now = (part.model_dump(exclude={"train", "data", "log"}) for part in (self.config_, config))
-        changed = [key for key in now if now[key] != was[key]]
-        if changed or series.n_channels != self._n_channels:
-            what = ", ".join(changed) or "channels"
-            raise ValueError(f"warm_start goes on with a model, but with another {what}: keep it, or warm_start=False.")
+    def _any_channels(self) -> bool:
+        """Return whether channels may be more, fewer, or in another order, and embeddings compare all the same."""
+        return self._any_number() and self.config_.probe.channels != "concat"
 
     def _take(self, model: JEPA, header: Header) -> None:
         """Set the fitted attributes."""

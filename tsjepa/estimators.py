@@ -1,12 +1,15 @@
-"""What estimators need beside their models: a fit that fails changes nothing, settings are a list, a type is kept."""
+"""What estimators need beside their models: a fit that fails changes nothing, X is validated, its type is kept."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+from sklearn.utils import check_array
+from sklearn.utils.validation import validate_data
 
-from tsjepa.config import ConfigError
+from tsjepa.arrays import refuse_type
+from tsjepa.config import Config, ConfigError
 
 
 @contextmanager
@@ -47,14 +50,55 @@ def settings(overrides: Sequence[str] | None) -> list[str]:
     return list(overrides or ())
 
 
-def is_double(X: Any) -> bool:
-    """Return whether series count as float64: all but float32 arrays, lists of them and tables, as in scikit-learn.
+def check_same(was: Config, now: Config, same_channels: bool) -> None:
+    """Refuse to go on with another model than the one that is there: only how it is trained may change.
 
     Examples
     --------
-    >>> is_double(np.zeros((2, 3))), is_double([np.zeros(3, np.float32)])
-    (True, False)
+    >>> was = Config(tokenizer={"n_patches": 10})
+    >>> check_same(was, was.model_copy(update={"normalize": "none"}), True)
+    Traceback (most recent call last):
+    ValueError: warm_start goes on with a model, but with another normalize: keep it, or warm_start=False.
     """
-    first = X[0] if isinstance(X, list | tuple) else X
-    types = first.dtypes if hasattr(first, "columns") else [getattr(first, "dtype", None)]
-    return any(dtype != np.float32 for dtype in types)
+    old, new = (part.model_dump(exclude={"train", "data", "log"}) for part in (was, now))
+    changed = [key for key in new if new[key] != old[key]]
+    if changed or not same_channels:
+        what = ", ".join(changed) or "channels"
+        raise ValueError(f"warm_start goes on with a model, but with another {what}: keep it, or warm_start=False.")
+
+
+def validated(estimator: Any, X: Any, *, table: bool, reset: bool) -> Any:
+    """Return an array that scikit-learn's checks let through; a list, whose series may differ in length, as it is.
+
+    Of a table of cases x features the estimator keeps number and names of the features, or with ``reset=False`` finds
+    the same ones again.
+
+    Examples
+    --------
+    >>> from sklearn.base import BaseEstimator
+    >>> estimator = BaseEstimator()
+    >>> validated(estimator, np.zeros((2, 3)), table=True, reset=True).shape, estimator.n_features_in_
+    ((2, 3), 3)
+    """
+    if isinstance(X, list | tuple):
+        return X
+    if isinstance(X, np.ndarray):
+        refuse_type(X, "X", "biufOc")  # of complex numbers scikit-learn has a sentence of its own
+    keywords: dict[str, Any] = {"dtype": [np.float64, np.float32], "ensure_all_finite": "allow-nan"}
+    if table:
+        return validate_data(estimator, X, reset=reset, ensure_min_features=2 if reset else 1, **keywords)
+    return check_array(X, allow_nd=True, input_name="X", **keywords)
+
+
+def is_double(X: Any) -> bool:
+    """Return whether series count as float64, as all do but arrays and tables of float32, and lists of these alone.
+
+    Examples
+    --------
+    >>> single = np.zeros(3, np.float32)
+    >>> is_double(np.zeros((2, 3))), is_double([single, single]), is_double([single, np.zeros(3)])
+    (True, False, True)
+    """
+    parts = X if isinstance(X, list | tuple) else [X]
+    types = (part.dtypes if hasattr(part, "columns") else [getattr(part, "dtype", None)] for part in parts)
+    return any(dtype != np.float32 for own in types for dtype in own)
