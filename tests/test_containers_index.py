@@ -6,6 +6,7 @@ import pyarrow as pa
 import pytest
 from in_containers import LENGTHS, long_log, series, tables, wide_log
 
+from tsjepa import DataWarning
 from tsjepa.columns import find_columns, with_index
 from tsjepa.containers import to_panel
 
@@ -70,6 +71,32 @@ def test_levels_of_an_index_are_taken_by_name_where_they_are_the_other_way_round
     assert list(panel.ids) == list(LENGTHS)
     for found, expected in zip(panel.series, series().values(), strict=True):
         np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("times", ["timestamp", "number", "unnamed"])
+@pytest.mark.parametrize("time_first", [False, True])
+def test_columns_of_channels_and_times_are_those_of_a_pivoted_log(times, time_first):
+    log = wide_log(series())
+    if times != "timestamp":
+        log["timestamp"] = log.groupby("id").cumcount()
+    pivoted = log.pivot(index="id", columns="timestamp", values=["heat", "flow"]).loc[list(LENGTHS)]
+    if times == "unnamed":
+        pivoted = pivoted.rename_axis(columns=[None, None])
+    panel = to_panel(pivoted.swaplevel(axis=1) if time_first else pivoted)
+    assert panel.channels == ("heat", "flow")
+    assert list(panel.ids) == list(LENGTHS)
+    for found, expected in zip(panel.series, series().values(), strict=True):
+        np.testing.assert_array_equal(found[:, : expected.shape[1]], expected[::-1])
+        assert np.isnan(found[:, expected.shape[1] :]).all()
+
+
+def test_columns_of_one_channel_and_times_are_time_points_and_labels_are_left_out():
+    log = wide_log(series())
+    one = log.pivot(index="id", columns="timestamp", values=["flow"])
+    assert to_panel(one).series is one
+    labelled = log.assign(label=1).pivot(index="id", columns="timestamp", values=["flow", "label"])
+    with pytest.warns(DataWarning, match="'label'"):
+        assert to_panel(labelled).channels == ("flow",)
 
 
 def test_levels_of_an_index_of_other_names_are_instance_and_time():

@@ -62,6 +62,22 @@ BAD = {
         "'heat' is in only one of the tables 0 and",
     ),
     "no points": ([tables(series())[0], tables(series())[1][:0]], "series 1 of X has no time points"),
+    "columns of two levels of text": (
+        pd.DataFrame(np.zeros((2, 4)), columns=pd.MultiIndex.from_product([["flow", "heat"], ["x", "y"]])),
+        r"columns of X have 2 levels, and it is not clear which one is the time: give .* X\.stack\(level\)",
+    ),
+    "columns of two levels of numbers": (
+        pd.DataFrame(np.zeros((2, 4)), columns=pd.MultiIndex.from_product([[0, 1], [0, 1]])),
+        "columns of X have 2 levels, and it is not clear which one is the time",
+    ),
+    "columns of ids": (
+        LOG.groupby("id").head(2).assign(time=[0, 1] * 3).pivot(index="time", columns="id", values=["flow", "heat"]),
+        "columns of X have 2 levels, and it is not clear which one is the time",
+    ),
+    "columns of three levels": (
+        pd.DataFrame(np.zeros((2, 8)), columns=pd.MultiIndex.from_product([["flow", "heat"], [0, 1], [0, 1]])),
+        "columns of X have 3 levels, and it is not clear",
+    ),
     "text in a table": (pd.DataFrame({"a": [1, 2], "b": ["x", "y"]}), "column 'b' of X .* row 0 holds 'x'"),
 }
 

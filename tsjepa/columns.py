@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tsjepa.arrays import warn
+from tsjepa.kinds import COLUMNS, is_one_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,6 +96,57 @@ def id_first(frame: "pd.DataFrame", given: Mapping[str, str | None]) -> "pd.Data
     first, second = frame.index.names
     is_swapped = is_called(first, "time", given) or is_time(frame.index.get_level_values(0).dtype)
     return frame.swaplevel() if is_swapped and is_called(second, "id", given) else frame
+
+
+def channels_apart(frame: "pd.DataFrame", given: Mapping[str, str | None]) -> "pd.DataFrame":
+    """Return a table of cases x (channels x time points) with the index (instance, time), every other one as it is.
+
+    The level of the columns that is the time is known by its name, or by its type.
+
+    Raises
+    ------
+    ValueError
+        If columns of several levels do not say which one of two is the time.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> log = pd.DataFrame({"id": [7, 7], "time": [0, 1], "flow": [1.0, 2.0], "heat": [3.0, 4.0]})
+    >>> channels_apart(log.pivot(index="id", columns="time"), dict.fromkeys(NAMES)).reset_index()
+       id  time  flow  heat
+    0   7     0   1.0   3.0
+    1   7     1   2.0   4.0
+    """
+    levels = [frame.columns.get_level_values(level) for level in range(frame.columns.nlevels)]
+    if sum(level.nunique() > 1 for level in levels) < 2:  # one channel
+        return frame
+    roles = [next((role for role in NAMES if is_called(level.name, role, given)), None) for level in levels]
+    times = [
+        number
+        for number, (level, role) in enumerate(zip(levels, roles, strict=True))
+        if role == "time" or is_time(level.dtype) or (role is None and level.dtype.kind in "iuf")
+    ]
+    if len(levels) > 2 or len(times) != 1:
+        raise ValueError(
+            f"columns of X have {len(levels)} levels, and it is not clear which one is the time: give the log itself, "
+            "or X.stack(level) of that one, which has the index (instance, time) and a column a channel."
+        )
+    return frame.stack(times[0], future_stack=True)
+
+
+def ordered(X: Any) -> Any:
+    """Return a list with its pandas columns in order of the numbers or times in their indexes, all else as it is."""
+    if not isinstance(X, list | tuple):
+        return X
+    found = [by_index(x) if is_one_of(x, COLUMNS[:1]) else x for x in X]
+    return found if any(a is not b for a, b in zip(found, X, strict=True)) else X
+
+
+def by_index(column: "pd.Series[Any]") -> "pd.Series[Any]":
+    """Return a column in order of the numbers or times in its index; names say no order."""
+    index = column.index
+    has_order = index.dtype.kind in "iuf" or is_time(index.dtype)
+    return column.sort_index(kind="stable") if has_order and not index.is_monotonic_increasing else column
 
 
 def left_aside(frame: "pd.DataFrame", aside: list[str], taken: Sequence[Any], text: str) -> list[str]:

@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 from tsjepa.arrays import unmasked, warn
 from tsjepa.columns import (
     NAMES,
+    channels_apart,
     find_columns,
     id_first,
     is_time,
     left_aside,
+    ordered,
     refuse_text,
     split_tensors,
     with_index,
@@ -100,7 +102,9 @@ def to_panel(
         - a log with a time column, one column a channel, and an id column where there is more than one series; the
           index may stand for one of the two, ids that occur once excepted;
         - a long log with columns for id, time, channel and value: also sktime's pd-long;
-        - a list of tables, one a series, with a row a time point and a column a channel: sktime's df-list.
+        - a list of tables, one a series, with a row a time point and a column a channel: sktime's df-list;
+        - a table with a row a case and the columns (channel, time) or (time, channel), as a pivoted log has them; of
+          one channel it is one of cases x time points.
 
         Everything else comes back as it is, numpy's masks as NaN, a tensor or a `Series` as an array: scikit-learn's
         tables of cases x time points among it, without columns that look like labels or say which series a row is. So
@@ -154,6 +158,8 @@ def to_panel(
         frame = without(frame, not_measured(frame, (roles["id"], roles["time"]), keep, ids))
     if is_log:
         return from_log(frame, **roles)
+    if (apart := channels_apart(frame, given)) is not frame:
+        return to_panel(apart, keep=keep)
     refuse_text(frame, lambda row: f"row {row}")
     return Panel(frame, None, frame.index)
 
@@ -197,21 +203,6 @@ def as_table(X: Any) -> Any:
         return X
     frame = split_tensors(column.to_frame(column.name or 0), {0: getattr(X, "type", None)})
     return frame if column.name else frame.set_axis(range(frame.shape[1]), axis=1)
-
-
-def ordered(X: Any) -> Any:
-    """Return a list with its pandas columns in order of the numbers or times in their indexes, all else as it is."""
-    if not isinstance(X, list | tuple):
-        return X
-    found = [by_index(x) if is_one_of(x, COLUMNS[:1]) else x for x in X]
-    return found if any(a is not b for a, b in zip(found, X, strict=True)) else X
-
-
-def by_index(column: "pd.Series[Any]") -> "pd.Series[Any]":
-    """Return a column in order of the numbers or times in its index; names say no order."""
-    index = column.index
-    has_order = index.dtype.kind in "iuf" or is_time(index.dtype)
-    return column.sort_index(kind="stable") if has_order and not index.is_monotonic_increasing else column
 
 
 def to_pandas(X: Any) -> "pd.DataFrame":
