@@ -48,6 +48,21 @@ def test_unknown_keys(override: str, said: str) -> None:
     assert said in message(MINIMAL if not override.startswith("tokenizer") else {}, override)
 
 
+def test_what_python_gives_is_told_as_what_a_file_does() -> None:
+    for values in (
+        {"foo": 1},
+        MINIMAL | {"maks": {"ratio": 0.5}},
+        MINIMAL | {"mask": {"ratoi": 0.5}},
+        MINIMAL | {"mask": {"ratio": 7}},
+        {},
+    ):
+        with pytest.raises(ConfigError) as caught:
+            Config(**values)
+        assert str(caught.value) == message(values)
+    assert message({"foo": 1}).startswith("unknown key foo: known are data, log, ")
+    assert message(MINIMAL | {1: 2}).startswith("unknown key 1: known are data, log, ")
+
+
 def test_a_key_below_a_value() -> None:
     assert "takes 'ratio' for a section" in message(MINIMAL | {"mask": {"ratio": 0.5}}, "mask.ratio.low=1")
     assert "mask.ratio" in message(MINIMAL, "mask.ratio.low=1")

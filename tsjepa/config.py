@@ -34,6 +34,11 @@ class ConfigError(ValueError):
 class Config(Section):
     """Everything that a run depends on but the data themselves.
 
+    Raises
+    ------
+    ConfigError
+        If a key is unknown (the nearest known one is offered) or a value does not fit.
+
     Examples
     --------
     >>> config = Config(tokenizer={"n_patches": 10})
@@ -55,6 +60,12 @@ class Config(Section):
     loss: LossConfig = LossConfig()
     train: TrainConfig = TrainConfig()
     probe: ProbeConfig = ProbeConfig()
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise ConfigError(explain(error)) from error
 
     @model_validator(mode="after")
     def _levels_exist(self) -> "Config":
@@ -192,10 +203,7 @@ def parse_config(values: dict[str, Any], overrides: Sequence[str] = ()) -> Confi
     """
     for override in overrides:
         values = apply_override(values, override)
-    try:
-        return Config.model_validate(values)
-    except ValidationError as error:
-        raise ConfigError(explain(error)) from error
+    return Config(**{str(key): value for key, value in values.items()})
 
 
 def apply_override(values: dict[str, Any], override: str) -> dict[str, Any]:
