@@ -6,7 +6,7 @@ from itertools import chain
 from math import prod
 from numbers import Real
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -131,7 +131,7 @@ def channels_apart(frame: "pd.DataFrame", given: Mapping[str, str | None]) -> "p
             f"columns of X have {len(levels)} levels, and it is not clear which one is the time: give the log itself, "
             "or X.stack(level) of that one, which has the index (instance, time) and a column a channel."
         )
-    return frame.stack(times[0], future_stack=True)
+    return cast("pd.DataFrame", frame.stack(times[0], future_stack=True))  # of two levels, one stays
 
 
 def ordered(X: Any) -> Any:
