@@ -126,6 +126,12 @@ def test_no_overrides_and_a_device_of_torch_are_parameters_too():
     np.testing.assert_array_equal(Z, tiny().fit_transform(X))
 
 
+def test_a_checkpoint_is_saved_into_a_folder_that_is_not_there_yet(tmp_path):
+    path = tmp_path / "models" / "of today" / "model.ckpt"
+    tiny().fit(series()[0]).save(path)
+    assert [file.name for file in path.parent.iterdir()] == ["model.ckpt"]
+
+
 def test_a_checkpoint_keeps_the_names_of_channels(tmp_path):
     X = frame(["flow", "power", "speed"])
     embedder = tiny().fit(X)

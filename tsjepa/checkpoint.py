@@ -121,6 +121,7 @@ def save_checkpoint(path: str | Path, model: JEPA, header: Header, head: dict[st
     Parameters
     ----------
     path : str or Path
+        Its folder is created where there is none.
     model : JEPA
         As `build_model` makes it of the header's configuration. `torch.save` keeps the weights of any other.
     header : Header
@@ -136,6 +137,7 @@ def save_checkpoint(path: str | Path, model: JEPA, header: Header, head: dict[st
     """
     state = {name: value.detach().cpu() for name, value in model.state_dict().items()}
     check_buildable(path, state, header)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
     content = {FORMAT: header.plain(), "state_dict": {f"model.{k}": v for k, v in state.items()}}
     write_atomically(content if head is None else {**content, HEAD: head}, path)
 

@@ -248,6 +248,7 @@ class TSJEPAClassifier(ClassifierMixin, BaseEstimator):
         Parameters
         ----------
         path : str or Path
+            Its folder is created where there is none.
 
         Raises
         ------

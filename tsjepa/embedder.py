@@ -248,6 +248,7 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         Parameters
         ----------
         path : str or Path
+            Its folder is created where there is none.
 
         Raises
         ------
