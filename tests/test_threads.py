@@ -97,25 +97,75 @@ def test_ctrl_c_leaves_no_thread_that_waits(monkeypatch: pytest.MonkeyPatch) -> 
     assert (threading.active_count(), torch.get_num_threads()) == (before, number)
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
-def test_a_process_that_is_forked_meanwhile_does_not_wait_for_a_thread_that_it_has_not() -> None:
-    program = """
-import os, threading
+# What a forked process does as another thread, or the one that forked, is inside of everything that is one for all
+FORKS = """
+import os, signal, sys, threading
+from contextlib import ExitStack
+import numpy as np
 import torch
+from tsjepa import TSJEPAEmbedder, precision
+from tsjepa.build import SEEDING
 from tsjepa.threads import LINEAR_ALGEBRA, TORCH, threads
+from tsjepa.trainer import TRAINING
+X = np.random.default_rng(0).normal(size=(6, 1, 60))
+precision.exact, precision.intel = lambda: True, lambda: False
+before = precision.SETTING.fp32_precision
+assert before != "bf16"
+
+def everything():
+    inside = ExitStack()
+    for lock in (TRAINING, SEEDING, TORCH.lock, LINEAR_ALGEBRA.lock, precision.fast_float32()):
+        inside.enter_context(lock)
+    return inside
+
+def in_child(inside):
+    lent = "bf16" if inside else before
+    for _ in range(2):
+        assert precision.SETTING.fp32_precision == lent
+        with threads(torch.get_num_threads() + 1):
+            TSJEPAEmbedder("tiny", max_epochs=1, device="cpu").fit(X).transform(X)
+        if inside:
+            inside.close()
+        lent = before
+
+def run_child(inside=None):
+    child = os.fork()
+    if child == 0:
+        signal.alarm(90)  # ends a process that hangs
+        try:
+            in_child(inside)
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+            os._exit(1)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+"""
+BY_ANOTHER_THREAD = """
 held, done = threading.Event(), threading.Event()
 def hold():
-    with TORCH.lock, LINEAR_ALGEBRA.lock:
+    with everything():
         held.set()
         done.wait()
-holder = threading.Thread(target=hold, daemon=True)
+holder = threading.Thread(target=hold)
 holder.start()
-held.wait()
-child = os.fork()
-if child == 0:
-    with threads(torch.get_num_threads() + 1):
-        os._exit(0)
-assert os.waitpid(child, 0)[1] == 0
-done.set()
+try:
+    held.wait()
+    run_child()
+    assert precision.SETTING.fp32_precision == "bf16"
+finally:
+    done.set()
+    holder.join()
+assert precision.SETTING.fp32_precision == before
 """
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+BY_THE_THREAD_ITSELF = """
+with everything() as inside:
+    run_child(inside)
+    assert precision.SETTING.fp32_precision == "bf16"
+assert precision.SETTING.fp32_precision == before
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.parametrize("held", [BY_ANOTHER_THREAD, BY_THE_THREAD_ITSELF], ids=["another", "itself"])
+def test_a_process_that_is_forked_meanwhile_waits_for_no_thread_that_it_has_not(held: str) -> None:
+    subprocess.run([sys.executable, "-c", FORKS + held], check=True, timeout=240)

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import lightning.pytorch as pl
 import numpy as np
@@ -79,27 +80,39 @@ def test_decay_spares_biases_norms_and_tokens():
             assert bool(decayed) == (value.ndim > 1), name
 
 
+def seeding():
+    """Return whether another thread would have to wait for the lock."""
+
+    def wait():
+        if free := SEEDING.lock.acquire(blocking=False):
+            SEEDING.lock.release()
+        return not free
+
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(wait).result()
+
+
 def test_no_weights_are_drawn_while_lightning_sets_the_generator_back(monkeypatch):
     held = []
 
     def check(self):
-        held.append(SEEDING.locked())
+        held.append(seeding())
         if len(held) > 1:
             raise RuntimeError("stopped")
 
     monkeypatch.setattr(pl.Trainer, "_run_sanity_check", check)
     run(epochs=1)
     assert held == [True]
-    assert not SEEDING.locked()
+    assert not seeding()
     with pytest.raises(RuntimeError, match="stopped"):
         run(epochs=1)
-    assert not SEEDING.locked()
+    assert not seeding()
 
 
 def test_weights_can_be_drawn_after_a_run_with_nothing_left_to_train(tmp_path):
     for resume in (False, True):
         run(tmp_path, epochs=1, resume=resume)
-        assert not SEEDING.locked()
+        assert not seeding()
 
 
 def test_nothing_reaches_the_terminal():

@@ -1,7 +1,6 @@
 """The only place where a name becomes an object."""
 
 import copy
-import threading
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -19,6 +18,7 @@ from tsjepa.masking import RampedMask, bernoulli_mask, block_mask, check_count, 
 from tsjepa.normalization import TrainingStatistics, copy_statistics
 from tsjepa.objective import JEPA, ContextLoss, DrawMask
 from tsjepa.predictor import Predictor
+from tsjepa.process_lock import ProcessLock
 from tsjepa.projector import Projector
 from tsjepa.readout import Readout
 from tsjepa.regularizers import Regularizer, SIGReg, VICReg, VISReg
@@ -49,7 +49,7 @@ OBJECTIVES: dict[str, tuple[str, ...]] = {
 }
 DEFAULT_RECIPE = "default"
 # torch's generator is one for all threads: who seeds it for a while keeps the others waiting
-SEEDING = threading.Lock()
+SEEDING = ProcessLock()
 
 
 def configure(

@@ -4,26 +4,34 @@ import platform
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import torch
 
+from tsjepa.process_lock import ProcessLock, when_forked
+
 # torch describes the setting to readers, not to type checkers
 SETTING = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
 
 
-@dataclass
 class Lent:
-    """How many threads use the setting, which is one for all of them, and what it was before the first one came."""
+    """Which threads use the setting, which is one for all of them, and what it was before the first one came."""
 
-    lock: threading.Lock
-    users: int = 0
-    before: str = "none"
+    def __init__(self) -> None:
+        self.lock = ProcessLock()
+        self.users: list[int] = []
+        self.before: str | None = None  # from before the setting is touched until it is back
+        when_forked(self.forget_others)
+
+    def forget_others(self) -> None:
+        """Go on in a process that was forked, and put the setting back where it was lent to other threads only."""
+        self.users = [user for user in self.users if user == threading.get_ident()]
+        if self.before is not None and not self.users:
+            SETTING.fp32_precision, self.before = self.before, None
 
 
-LENT = Lent(threading.Lock())
+LENT = Lent()
 
 
 @contextmanager
@@ -42,19 +50,20 @@ def fast_float32() -> Iterator[None]:
     >>> product[0].tolist()
     [3.0, 3.0]
     """
+    user = threading.get_ident()
     with LENT.lock:
         if not LENT.users:
             LENT.before = SETTING.fp32_precision
             if not intel() and exact():
                 SETTING.fp32_precision = "bf16"
-        LENT.users += 1
+        LENT.users.append(user)
     try:
         yield
     finally:
         with LENT.lock:
-            LENT.users -= 1
+            LENT.users.remove(user)
             if not LENT.users:
-                SETTING.fp32_precision = LENT.before
+                SETTING.fp32_precision, LENT.before = LENT.before, None
 
 
 @cache

@@ -1,13 +1,14 @@
 """As many CPU threads for a while as `n_jobs` says, torch's and those of NumPy's and SciPy's linear algebra."""
 
 import contextlib
-import os
 import threading
 from collections.abc import Iterator
 from functools import cached_property
 
 import torch
 from threadpoolctl import ThreadpoolController
+
+from tsjepa.process_lock import ProcessLock, when_forked
 
 
 class LinearAlgebra:
@@ -18,12 +19,12 @@ class LinearAlgebra:
     """
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.lock = ProcessLock()
         self.owner, self.depth = 0, 0
+        when_forked(self.forget_others)
 
     def forget_others(self) -> None:
-        """Go on in a process that was forked, where no other thread holds the lock or the setting any more."""
-        self.lock = threading.Lock()
+        """Go on in a process that was forked, where no other thread has the setting any more."""
         self.depth = self.depth if self.owner == threading.get_ident() else 0
 
     @cached_property
@@ -61,11 +62,7 @@ class Torch:
     """
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
-
-    def forget_others(self) -> None:
-        """Go on in a process that was forked, where no other thread holds the lock any more."""
-        self.lock = threading.Lock()
+        self.lock = ProcessLock()
 
     def take(self, count: int) -> None:
         """Give this thread of Python so many."""
@@ -92,9 +89,6 @@ class Torch:
 
 
 LINEAR_ALGEBRA, TORCH = LinearAlgebra(), Torch()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=LINEAR_ALGEBRA.forget_others)
-    os.register_at_fork(after_in_child=TORCH.forget_others)
 
 
 @contextlib.contextmanager

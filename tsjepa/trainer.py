@@ -2,7 +2,6 @@
 
 import logging
 import signal
-import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,11 +20,12 @@ from tsjepa.callbacks import AtomicCheckpointIO, Progress, files_of
 from tsjepa.embedding import resolve_device
 from tsjepa.memory import keep_freed_memory
 from tsjepa.precision import fast_float32
+from tsjepa.process_lock import ProcessLock
 from tsjepa.sections import TrainConfig
 from tsjepa.training_error import TrainingError
 
 # A thread that trains may be asked to train again, by what it reports to
-TRAINING = threading.RLock()
+TRAINING = ProcessLock()
 LoggerName = Literal["csv", "tensorboard", "wandb"]
 StrategyName = Literal["auto", "ddp"]
 PRECISIONS: dict[str, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
@@ -141,7 +141,8 @@ class BuildersWait(pl.Callback):
 
     def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Hold them up."""
-        self.held = SEEDING.acquire()
+        SEEDING.acquire()
+        self.held = True
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Let them go on."""
