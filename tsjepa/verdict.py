@@ -22,6 +22,7 @@ too. Nor has the probe: labels are quoted in the evidence, as confirmation only.
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
@@ -120,17 +121,17 @@ def judge(history: Sequence[EpochDiagnostics], *, dim: int) -> Verdict:
         )
     if math.isnan(history[-1].relative_spread):
         raise ValueError(f"a verdict needs the spread of the last level, but in epoch {history[-1].epoch} it is nan.")
-    for rule in RULES:
-        onset = since(history, rule, dim)
+    for rule in rules(dim):
+        onset = since(history, rule)
         if onset is not None:
-            return Verdict(rule.state, onset, None, sentence(rule.holds(history[0], history[-1], dim), history, dim))
+            return Verdict(rule.state, onset, None, sentence(rule.holds(history[0], history[-1]), history, dim))
     return judge_phase(history, dim)
 
 
-def since(history: Sequence[EpochDiagnostics], rule: "Rule", dim: int) -> int | None:
+def since(history: Sequence[EpochDiagnostics], rule: "Rule") -> int | None:
     """Return the epoch since which a rule has held in a row, None if it does not, or not for long enough."""
     first = len(history)
-    while first > 1 and rule.holds(history[0], history[first - 1], dim):
+    while first > 1 and rule.holds(history[0], history[first - 1]):
         first -= 1
     epochs, steps = len(history) - first, history[-1].step - history[first - 1].step
     least = min(SUSTAINED, len(history) - 1) if rule.brief else SUSTAINED
@@ -161,7 +162,7 @@ def judge_phase(history: Sequence[EpochDiagnostics], dim: int) -> Verdict:
     return Verdict("healthy", onset, escape, sentence(text, history, dim))
 
 
-def collapsed(start: EpochDiagnostics, now: EpochDiagnostics, dim: int) -> str:
+def collapsed(start: EpochDiagnostics, now: EpochDiagnostics) -> str:
     """Return the evidence that last level or latents have lost their spread, whichever has less of it left."""
     if never_spread(start, now):
         return "all tokens of the last level are the same, from the start on: look at the data"
@@ -196,7 +197,7 @@ def never_spread(start: EpochDiagnostics, now: EpochDiagnostics) -> bool:
     return start.relative_spread == now.relative_spread == 0
 
 
-def alike(start: EpochDiagnostics, now: EpochDiagnostics, dim: int) -> str:
+def alike(start: EpochDiagnostics, now: EpochDiagnostics) -> str:
     """Return the evidence that there never was more than the position: one series, or all of them the same."""
     if min(start.position_share, now.position_share) < ALL or math.isnan(start.position_share + now.position_share):
         return ""
@@ -206,16 +207,16 @@ def alike(start: EpochDiagnostics, now: EpochDiagnostics, dim: int) -> str:
     )
 
 
-def positional(start: EpochDiagnostics, now: EpochDiagnostics, dim: int) -> str:
+def positional(start: EpochDiagnostics, now: EpochDiagnostics) -> str:
     """Return the evidence that latents have turned into a code of the position, which is all that predictions know."""
-    if sure := coded(start, now, dim):
+    if sure := coded(start, now):
         return sure
     if unexplained_left(start, now) < UNEXPLAINED_LEFT and blind(now):
         return f"{position_shares(start, now)} and predictions fit their own series no better than another one"
     return ""
 
 
-def coded(start: EpochDiagnostics, now: EpochDiagnostics, dim: int) -> str:
+def coded(start: EpochDiagnostics, now: EpochDiagnostics) -> str:
     """Return the evidence that position explains next to all of the latents, whatever predictions carry."""
     if unexplained_left(start, now) < CODE:
         return f"{position_shares(start, now)}, which is almost all of it"
@@ -247,7 +248,7 @@ class Rule(NamedTuple):
     ----------
     state : State
     holds : callable
-        Start, now, width -> the evidence, empty where an epoch by itself does not show the state.
+        Start, now -> the evidence, empty where an epoch by itself does not show the state.
     brief : bool
         Whether all epochs of a run of fewer than SUSTAINED are enough.
     slow : bool
@@ -255,24 +256,32 @@ class Rule(NamedTuple):
     """
 
     state: State
-    holds: Callable[[EpochDiagnostics, EpochDiagnostics, int], str]
+    holds: Callable[[EpochDiagnostics, EpochDiagnostics], str]
     brief: bool = False
     slow: bool = False
 
 
-RULES = (
-    # spread that is gone is gone in a run of one or two epochs, too, and what never was there does not come
-    Rule("collapsed", collapsed, brief=True),
-    Rule("positional-collapse", alike, brief=True),
-    Rule("positional-collapse", positional, slow=True),
-    Rule("positional-collapse", coded),
-    Rule("dimensional-collapse", dimensional),
-)
+def rules(dim: int) -> tuple[Rule, ...]:
+    """Return the rules for a width, of which the first one that holds decides.
+
+    Examples
+    --------
+    >>> [rule.state for rule in rules(128) if rule.brief]
+    ['collapsed', 'positional-collapse']
+    """
+    return (
+        # spread that is gone is gone in a run of one or two epochs, too, and what never was there does not come
+        Rule("collapsed", collapsed, brief=True),
+        Rule("positional-collapse", alike, brief=True),
+        Rule("positional-collapse", positional, slow=True),
+        Rule("positional-collapse", coded),
+        Rule("dimensional-collapse", partial(dimensional, dim=dim)),
+    )
 
 
 def lost(start: EpochDiagnostics, now: EpochDiagnostics, dim: int) -> bool:
     """Tell whether an epoch by itself shows one of the states that runs do not come back from."""
-    return any(rule.holds(start, now, dim) for rule in RULES)
+    return any(rule.holds(start, now) for rule in rules(dim))
 
 
 def allowed_rank(start: EpochDiagnostics, dim: int) -> float:
@@ -325,7 +334,7 @@ def to_be_ended(history: Sequence[EpochDiagnostics], *, dim: int) -> bool:
     True
     """
     start, now = history[0], history[-1]
-    nothing = never_spread(start, now) or alike(start, now, dim)
+    nothing = never_spread(start, now) or alike(start, now)
     return judge(history, dim=dim).verdict in HOPELESS and not nothing
 
 
