@@ -5,6 +5,7 @@ import resource
 import shutil
 import zipfile
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -286,6 +287,26 @@ def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path, monkeypatch
 
     monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(CheckpointError, match=r"model.ckpt cannot be opened: Permission denied\.$"):
+        load_checkpoint(path)
+
+
+def test_what_keeps_a_file_from_being_read_is_not_called_damage(tmp_path, monkeypatch):
+    path, *_ = saved(tmp_path)
+    monkeypatch.setattr(zipfile.ZipFile, "testzip", Mock(side_effect=OSError(errno.EIO, "Input/output error")))
+    with pytest.raises(CheckpointError, match=r"model.ckpt cannot be read: Input/output error\.$"):
+        load_checkpoint(path)
+    monkeypatch.setattr(zipfile.ZipFile, "testzip", Mock(side_effect=MemoryError))
+    with pytest.raises(MemoryError):
+        load_checkpoint(path)
+
+
+def test_damage_that_leads_before_the_beginning_of_the_file_is_called_so(tmp_path):
+    path, *_ = saved(tmp_path)
+    content = bytearray(path.read_bytes())
+    place = content.rindex(b"PK\6\6") + 48  # of the table of contents, which all other places are counted from
+    content[place : place + 8] = (1 << 32).to_bytes(8, "little")
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="cut, damaged"):
         load_checkpoint(path)
 
 

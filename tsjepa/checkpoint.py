@@ -1,5 +1,6 @@
 """Checkpoints: self-describing, of plain types and tensors, written whole or not at all, loaded without pickle."""
 
+import errno
 import io
 import os
 import pickle
@@ -198,7 +199,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 
 def check_archive(path: Path) -> None:
-    """Refuse a file that cannot be opened, or whose bytes are not those that were written, which torch loads."""
+    """Refuse a file that cannot be read, or whose bytes are not those that were written, which torch loads."""
     try:
         file = path.open("rb")
     except OSError as error:
@@ -207,6 +208,13 @@ def check_archive(path: Path) -> None:
         try:
             with zipfile.ZipFile(file) as archive:
                 whole = archive.testzip() is None
+        except MemoryError:
+            raise
+        except OSError as error:
+            # damage sends the reader to places before the file's beginning, which is an invalid argument
+            if error.errno not in (None, errno.EINVAL):
+                raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
+            whole = False
         except Exception:  # what zipfile and zlib raise on damage has no common class
             whole = False
     if not whole:
