@@ -164,7 +164,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     Raises
     ------
     CheckpointError
-        If the file is missing, cut, holds code, is of another kind or of a newer format.
+        If the file is missing, cannot be read, is cut, holds code, is of another kind or of a newer format.
     """
     path = Path(path)
     if path.is_dir():
