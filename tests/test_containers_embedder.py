@@ -16,6 +16,7 @@ from in_containers import (
     series_in_cells,
     wide_log,
 )
+from sklearn import config_context
 from sklearn.compose import ColumnTransformer
 from sklearn.preprocessing import OneHotEncoder
 
@@ -103,6 +104,10 @@ def test_pandas_output_names_the_series_and_plain_output_is_an_array(fitted):
     assert frame.index.name == "id"
     assert frame.columns[0] == "tsjepaembedder0"
     assert isinstance(fitted.transform(wide_log(series())), np.ndarray)
+    with config_context(transform_output="pandas"):
+        pd.testing.assert_frame_equal(fitted.transform(wide_log(series())), frame)
+        plain = embedder().set_output(transform="default").fit_transform(wide_log(series()))
+    np.testing.assert_array_equal(plain, frame)
 
 
 @pytest.mark.parametrize("index", [True, False])

@@ -141,19 +141,27 @@ def test_every_package_that_the_source_imports_is_declared():
     extras = [listed for extra, listed in project["optional-dependencies"].items() if extra != "test"]
     declared = {name_of(requirement) for listed in (project["dependencies"], *extras) for requirement in listed}
     called_otherwise = {"scikit-learn": "sklearn", "PyYAML": "yaml"}
-    imported = set()
-    for path in (path for folder in FOLDERS.values() for path in (ROOT / folder).glob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Import):
-                imported |= {alias.name.partition(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom):
-                imported.add(node.module.partition(".")[0])
+    imported = {name.partition(".")[0] for _, name in imports()}
     assert "sklearn" in imported
     assert imported - {"tsjepa", *sys.stdlib_module_names} <= {called_otherwise.get(name, name) for name in declared}
 
 
+def test_nothing_private_is_imported():
+    # another package may take it away without notice, and what imports it could not be imported any more
+    assert not [(place, name) for place, name in imports() if re.search(r"(^|\.)_(?!_future__)", name)]
+
+
 def name_of(requirement):
     return re.match(r"[\w-]+", requirement)[0]
+
+
+def imports():
+    """Yield where the source imports something, and its whole name."""
+    for path in (path for folder in FOLDERS.values() for path in (ROOT / folder).glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                module = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
+                yield from ((f"{path.relative_to(ROOT)}:{node.lineno}", module + alias.name) for alias in node.names)
 
 
 def test_the_version_stands_in_one_form():

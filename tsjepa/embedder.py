@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import Tags, check_random_state
-from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import check_is_fitted
 
 from tsjepa.arrays import Series, as_series, counted, remarks, warn
@@ -19,7 +18,7 @@ from tsjepa.checkpoint import Header, load_checkpoint, save_checkpoint
 from tsjepa.config import Config
 from tsjepa.containers import Panel, to_panel, with_ids
 from tsjepa.embedding import embed, n_features, resolve_device
-from tsjepa.estimators import check_same, is_double, settings, unless_it_fails, validated
+from tsjepa.estimators import check_same, is_double, output_kind, settings, unless_it_fails, validated
 from tsjepa.kinds import holds_rows
 from tsjepa.objective import JEPA
 from tsjepa.threads import threads
@@ -215,7 +214,7 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         """
         check_is_fitted(self)
         rows, ids = self._embed(X, self, self._any_number())
-        if _get_output_config("transform", self)["dense"] == "pandas":
+        if output_kind(self) == "pandas":
             return with_ids(rows, ids)  # scikit-learn would label them with the rows of X
         return rows
 

@@ -102,3 +102,23 @@ def is_double(X: Any) -> bool:
     parts = X if isinstance(X, list | tuple) else [X]
     types = (part.dtypes if hasattr(part, "columns") else [getattr(part, "dtype", None)] for part in parts)
     return any(dtype != np.float32 for own in types for dtype in own)
+
+
+def output_kind(estimator: Any) -> str:
+    """Return what a transform is asked for, by the estimator's `set_output` or else for all of scikit-learn.
+
+    scikit-learn's own function for it is private: were it gone, nothing that imports it could be imported. Without the
+    attribute that is read here what is set for all of scikit-learn would count.
+
+    Examples
+    --------
+    >>> from sklearn import config_context
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> with config_context(transform_output="pandas"):
+    ...     output_kind(StandardScaler()), output_kind(StandardScaler().set_output(transform="default"))
+    ('pandas', 'default')
+    """
+    from sklearn import get_config
+
+    own = getattr(estimator, "_sklearn_output_config", {})
+    return str(own.get("transform", get_config()["transform_output"]))
