@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,15 @@ class _Id:
     def __init__(self, group: Any) -> None:
         self.rows, self.last, self.ordered, self.group = 0, None, True, group
 
+    def take(self, scan: Scan, at: int, shown: str, once: bool) -> None:
+        """Add the rows that a piece has of it, of which no two may have one time where each comes `once`."""
+        if self.group != scan.groups[at]:
+            raise two_groups(scan.ids[at], self.group, scan.groups[at], shown)
+        if once and self.last == scan.first[at]:
+            raise Twice(scan.ids[at], self.last)
+        self.ordered &= scan.ordered[at] and (self.last is None or self.last < scan.first[at])
+        self.rows, self.last = self.rows + scan.rows[at], scan.last[at]
+
 
 def make_plan(layout: Layout, scanned: Iterable[tuple[Piece, Scan]]) -> RowPlan:
     """Put the findings of all pieces together.
@@ -81,27 +90,13 @@ def make_plan(layout: Layout, scanned: Iterable[tuple[Piece, Scan]]) -> RowPlan:
     labels: set[str] | None = None if layout.columns.label is None else set()
     channels: set[str] = set()
     steps: dict[str, float] = {}
-    unsorted, last_id = None, None
+    unsorted, last_id, long = None, None, layout.form == "long"
     for piece, scan in scanned:
-        for at, identity in enumerate(scan.ids):
-            if not scan.rows[at]:
-                continue
-            if identity in known and identity != last_id and unsorted is None:
-                unsorted = f"id {identity!r} comes again in {piece.file.shown}"
-            found = known.setdefault(identity, _Id(scan.groups[at]))
-            if found.group != scan.groups[at]:
-                raise two_groups(identity, found.group, scan.groups[at], piece.file.shown)
-            if found.last is not None and layout.form != "long":
-                if scan.first[at] == found.last:
-                    raise Twice(identity, found.last)
-                if scan.first[at] < found.last and unsorted is None:
-                    unsorted = f"{piece.file.shown} goes back in time in id {identity!r}"
-                found.ordered &= scan.first[at] > found.last
-            found.rows, found.last = found.rows + scan.rows[at], scan.last[at]
-            found.ordered &= scan.ordered[at]
-            last_id = identity
-        if scan.scattered is not None and unsorted is None:
-            unsorted = f"{piece.file.shown}, row {scan.scattered}"
+        filled = [at for at, rows in enumerate(scan.rows) if rows]
+        unsorted = unsorted or next(_disorder(known, last_id, scan, filled, piece.file.shown, long), None)
+        for at in filled:
+            last_id = scan.ids[at]
+            known.setdefault(last_id, _Id(scan.groups[at])).take(scan, at, piece.file.shown, once=not long)
         labels = None if labels is None or scan.labels is None else labels | set(scan.labels)
         channels.update(scan.channels)
         if scan.step is not None and layout.time.kind in ("integer", "float"):
@@ -110,12 +105,27 @@ def make_plan(layout: Layout, scanned: Iterable[tuple[Piece, Scan]]) -> RowPlan:
         raise DataError("no file of the log has rows; export it again")
     ids = sorted(known)
     counts = [known[identity].rows for identity in ids]
-    ordered = layout.form != "long" and all(known[identity].ordered for identity in ids)
+    ordered = not long and all(known[identity].ordered for identity in ids)
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     names, classes = _channel_names(layout, channels), None if labels is None else tuple(sorted(labels))
     digest = hashlib.sha256(json.dumps([ids, counts, classes, names, ordered]).encode()).hexdigest()[:16]
     groups = [known[identity].group for identity in ids]
     return RowPlan(ids, offsets, groups, classes, names, ordered, unsorted, digest)
+
+
+def _disorder(
+    known: dict[Any, _Id], last_id: Any, scan: Scan, filled: list[int], shown: str, long: bool
+) -> Iterator[str]:
+    """Say where rows of a piece are not in order by id and time after those of the pieces before it."""
+    for at in filled:
+        identity, before = scan.ids[at], known.get(scan.ids[at])
+        if before is not None and identity != last_id:
+            yield f"id {identity!r} comes again in {shown}"
+        if before is not None and not long and scan.first[at] < before.last:
+            yield f"{shown} goes back in time in id {identity!r}"
+        last_id = identity
+    if scan.scattered is not None:
+        yield f"{shown}, row {scan.scattered}"
 
 
 def _channel_names(layout: Layout, found: set[str]) -> tuple[str, ...]:
