@@ -1,5 +1,6 @@
 """Sensor logs on the command line: columns, windows, and tables that join back to the rows they came from."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -127,6 +128,13 @@ def test_a_run_is_resumed_with_its_windows() -> None:
     assert done(*words, "--data", "pumps.parquet", "--window", "20")[0]["epochs"] == 2
     assert done(*words, "--config", "tiny", "--data", "pumps.parquet")[0]["epochs"] == 2
     assert "log.window would change from 20 to 25" in refused(2, *words, "--window", "25")
+
+
+def test_a_run_that_is_found_by_its_data_goes_on_with_the_windows_it_was_started_with() -> None:
+    shutil.copytree("run", "runs/pumps")
+    done("pretrain", "--resume", "--data", "pumps.parquet", "--epochs", "2", "--device", "cpu")
+    header = load_checkpoint("runs/pumps/checkpoint.ckpt")[1]
+    assert (header.config.train.epochs, header.n_timepoints, header.config.log.window) == (2, WINDOW, WINDOW)
 
 
 def test_a_folder_a_glob_and_rows_of_single_values_are_the_same_log() -> None:
