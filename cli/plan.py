@@ -181,28 +181,39 @@ def check_unchanged(plan: RunPlan, options: PretrainOptions) -> None:
 
 def resumed_config(options: PretrainOptions, header: Header) -> Config:
     """Return the run's configuration with the epochs that are asked for; refuse any other change."""
-    overrides = options.overrides()
-    wished = {override.partition("=")[0] for override in overrides} & set(LENGTH)
+    wished = {override.partition("=")[0] for override in options.overrides()} & set(LENGTH)
+    lost = []
     for base, objective in meant(options, header.config):
-        asked = configure(base, objective, overrides)
-        if options.config is not None and asked.target.teacher is not None and asked.target == header.config.target:
-            # as when the run was started, and with settings laid over it, so that none is passed over
-            asked = configure(match_teacher(asked, header.config), None, options.settings)
-        asked = resolve(asked, header.n_timepoints, header.channel_names)
+        asked = asked_config(options, header, base, objective)
         changed = changes(header.config, asked, free(asked, wished))
         if not changed:
-            break
-    else:
-        raise Failure(
-            f"--resume goes on with the configuration of the run, but {changed[0]}: leave that out, or start a new run "
-            "with --overwrite instead of --resume or in another --out.",
-            USAGE,
-        )
-    # a recipe's epochs are no wish of the user's: they may have been overridden when the run was started
+            return lengthened(header.config, asked, wished)
+        lost.append(changed[0])
+    raise Failure(
+        f"--resume goes on with the configuration of the run, but {lost[-1]}: leave that out, or start a new run "
+        "with --overwrite instead of --resume or in another --out.",
+        USAGE,
+    )
+
+
+def asked_config(options: PretrainOptions, header: Header, base: Config, objective: str | None) -> Config:
+    """Return what flags of a run that goes on ask for, with a configuration and an objective that they stand for."""
+    asked = configure(base, objective, options.overrides())
+    if options.config is not None and asked.target.teacher is not None and asked.target == header.config.target:
+        # as when the run was started, and with settings laid over it, so that none is passed over
+        asked = configure(match_teacher(asked, header.config), None, options.settings)
+    return resolve(asked, header.n_timepoints, header.channel_names)
+
+
+def lengthened(config: Config, asked: Config, wished: Collection[str]) -> Config:
+    """Return the run's configuration with the epochs that are asked for.
+
+    A recipe's epochs are no wish of the user's: they may have been overridden when the run was started.
+    """
     if "train.epochs" not in wished:
-        return header.config
+        return config
     length = {"epochs": asked.train.epochs, "max_steps": asked.train.max_steps}
-    return header.config.model_copy(update={"train": header.config.train.model_copy(update=length)})
+    return config.model_copy(update={"train": config.train.model_copy(update=length)})
 
 
 def free(asked: Config, wished: Collection[str]) -> set[str]:
