@@ -1,6 +1,6 @@
 """What the commands do: data, encoder, scores and files wired together; main.py imports this only when one runs."""
 
-from tsjepa.build import build_model, build_untrained
+from tsjepa.build import build_model
 from tsjepa.calibrator import calibrate
 from tsjepa.checkpoint import Header, load_checkpoint
 from tsjepa.cli import scoring
@@ -18,6 +18,7 @@ from tsjepa.encoder import Encoder
 from tsjepa.normalization import take_statistics, too_large
 from tsjepa.probe import ProbeError, Score
 from tsjepa.sections import ProbeConfig
+from tsjepa.untrained import build_untrained
 
 
 def pretrain(options: PretrainOptions) -> PretrainReport:

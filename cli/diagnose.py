@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 from tsjepa.arrays import counted
-from tsjepa.build import build_untrained
 from tsjepa.checkpoint import HEAD, Header, load_checkpoint, read_checkpoint
 from tsjepa.cli.data import Data, data_of, load_data, say_remarks
 from tsjepa.cli.errors import USAGE, Failure, say
@@ -25,6 +24,7 @@ from tsjepa.evaluation.diagnosis_page import Subject, page
 from tsjepa.history import EpochDiagnostics
 from tsjepa.logs import DIAGNOSTICS, EpochTable, TableError
 from tsjepa.monitor import read_history, teacher_verdict
+from tsjepa.untrained import build_untrained
 from tsjepa.verdict import Verdict, judge, of_both
 
 

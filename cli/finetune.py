@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tsjepa.build import build_untrained
 from tsjepa.checkpoint import Header, load_checkpoint, save_checkpoint
 from tsjepa.choice import Tune, fit_classifier
 from tsjepa.cli.commands import embed_both, probe_data
@@ -24,6 +23,7 @@ from tsjepa.heads import check_classes
 from tsjepa.objective import JEPA
 from tsjepa.probe import Score, draw_labels, majority, probe
 from tsjepa.sections import ProbeConfig
+from tsjepa.untrained import build_untrained
 
 FINETUNED = "finetuned.ckpt"
 FEW_DRAWS = 5

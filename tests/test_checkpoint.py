@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tsjepa.arrays import Series
-from tsjepa.build import build_model, build_untrained, configure, resolve
+from tsjepa.build import build_model, configure, resolve
 from tsjepa.calibrator import calibrate
 from tsjepa.checkpoint import (
     CheckpointError,
@@ -25,6 +25,7 @@ from tsjepa.checkpoint import (
 )
 from tsjepa.embedding import embed
 from tsjepa.normalization import take_statistics
+from tsjepa.untrained import build_untrained
 
 
 def saved(tmp_path, *overrides):

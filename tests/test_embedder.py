@@ -13,8 +13,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from tsjepa import CheckpointError, ConfigError, TSJEPAEmbedder
+from tsjepa import CheckpointError, ConfigError, TSJEPAEmbedder, as_series
 from tsjepa.checkpoint import load_checkpoint
+from tsjepa.embedding import embed
+from tsjepa.untrained import build_untrained
 
 
 @pytest.mark.filterwarnings("ignore::tsjepa.DataWarning")
@@ -51,6 +53,36 @@ def test_same_seed_same_embedding_and_other_seed_another():
     first = tiny(random_state=3).fit_transform(X)
     np.testing.assert_array_equal(first, tiny(random_state=3).fit_transform(X))
     assert not np.array_equal(first, tiny(random_state=4).fit_transform(X))
+
+
+@pytest.mark.parametrize(("recipe", "overrides"), [("tiny", ["normalize=train"]), ("default", [])])
+def test_no_epochs_leave_the_random_initialisation(recipe, overrides, tmp_path):
+    X, _ = series()
+    small = {"overrides": ["encoder.dim=32", *overrides], "random_state": 0}
+    untrained = TSJEPAEmbedder(recipe, max_epochs=0, **small).fit(X)
+    trained = TSJEPAEmbedder(recipe, max_epochs=1, **small).fit(X)
+    baseline = build_untrained(trained.config_, 2, trained.model_, as_series(X))
+    np.testing.assert_array_equal(
+        untrained.transform(X), embed(baseline.encoder, as_series(X), trained.config_.probe).astype(np.float64)
+    )
+    assert not np.array_equal(untrained.transform(X), trained.transform(X))
+    assert np.isnan(untrained.loss_)
+    assert untrained.verdict_ is None
+    again = trained.set_params(max_epochs=0, warm_start=True).fit(X)
+    np.testing.assert_array_equal(again.transform(X), untrained.transform(X))
+    untrained.save(tmp_path / "untrained.ckpt")
+    loaded = TSJEPAEmbedder.load(tmp_path / "untrained.ckpt")
+    np.testing.assert_array_equal(loaded.transform(X), untrained.transform(X))
+
+
+def test_training_goes_on_from_the_random_initialisation():
+    X, _ = series()
+    embedder = tiny(max_epochs=0, warm_start=True).fit(X)
+    weights = [weight.clone() for weight in embedder.model_.encoder.parameters()]
+    embedder.set_params(max_epochs=1, lr=1e-12).fit(X)
+    assert embedder.verdict_ is not None
+    for before, after in zip(weights, embedder.model_.encoder.parameters(), strict=True):
+        assert torch.allclose(before, after, atol=1e-6)
 
 
 def test_set_output_and_names():

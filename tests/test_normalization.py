@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sketched import config_of, series_of
 
 from tsjepa.arrays import Series, as_series
-from tsjepa.build import build_model, build_untrained, configure, resolve
+from tsjepa.build import build_model, configure, resolve
 from tsjepa.calibrator import calibrate
 from tsjepa.checkpoint import CheckpointError, Header, load_checkpoint, save_checkpoint
 from tsjepa.embedding import embed
@@ -27,6 +27,7 @@ from tsjepa.normalization import (
 )
 from tsjepa.tokenizers import LinearPatches
 from tsjepa.training import Options, fit, fit_stages
+from tsjepa.untrained import build_untrained
 
 NAN = np.nan
 

@@ -7,11 +7,12 @@ from sketched import config_of, series_of
 from sklearn.linear_model import RidgeClassifierCV
 
 from tsjepa.arrays import Series
-from tsjepa.build import build_model, build_untrained, configure, resolve
+from tsjepa.build import build_model, configure, resolve
 from tsjepa.calibrator import Calibrator, calibrate, played
 from tsjepa.config import ConfigError
 from tsjepa.embedding import embed, pool
 from tsjepa.encoder import Encoder, normalized
+from tsjepa.untrained import build_untrained
 from tsjepa.whitening import Whitening, scatter_within
 
 

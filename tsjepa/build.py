@@ -7,15 +7,14 @@ from pathlib import Path
 
 import torch
 
-from tsjepa.arrays import SeriesSource, counted
+from tsjepa.arrays import counted
 from tsjepa.batches import ShuffledBatches
-from tsjepa.calibrator import calibrate
 from tsjepa.config import Config, ConfigError, did_you_mean, load_config, parse_config
 from tsjepa.direction import check_direction, numbered, refuse
 from tsjepa.embedding import chosen_levels
 from tsjepa.encoder import Encoder, Tokenizer, patch_values
 from tsjepa.masking import RampedMask, bernoulli_mask, block_mask, check_count, future_mask, random_mask
-from tsjepa.normalization import TrainingStatistics, copy_statistics
+from tsjepa.normalization import TrainingStatistics
 from tsjepa.objective import JEPA, ContextLoss, DrawMask
 from tsjepa.predictor import Predictor
 from tsjepa.process_lock import ProcessLock
@@ -366,22 +365,3 @@ def build_world(config: Config, encoder: Encoder) -> WorldModel:
         projector=Projector(encoder.dim, hidden=config.projector.hidden, out=width) if config.projector.out else None,
         loss=config.loss.kind,
     )
-
-
-def build_untrained(config: Config, n_channels: int, trained: JEPA, series: SeriesSource) -> JEPA:
-    """Build the random initialisation that a trained model is compared with, normalised like that one.
-
-    Its sketch, where it has one, is centred by `series` and not whitened, which is learned.
-
-    Examples
-    --------
-    >>> from tsjepa.arrays import as_series
-    >>> config = resolve(Config(tokenizer={"n_patches": 10}), 500)
-    >>> trained = build_model(config, n_channels=1)
-    >>> build_untrained(config, 1, trained, as_series(torch.zeros(2, 500).numpy())).training
-    False
-    """
-    untrained = build_model(config, n_channels).eval()
-    copy_statistics(trained, untrained)
-    calibrate(untrained.encoder, series, config.probe, whiten=False)
-    return untrained

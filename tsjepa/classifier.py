@@ -34,7 +34,7 @@ class TSJEPAClassifier(ClassifierMixin, BaseEstimator):
     Parameters
     ----------
     recipe, objective, masking, mask_ratio, n_patches, patch_length, overrides, max_epochs, batch_size, lr
-        Of the pretraining, as in `TSJEPAEmbedder`.
+        Of the pretraining, as in `TSJEPAEmbedder`; ``max_epochs=0`` trains on the labels alone.
     checkpoint : str or Path, optional
         A pretrained encoder to take instead; the parameters of the pretraining have no effect then.
     tune : {True, False, "auto"}, default=True

@@ -1,10 +1,11 @@
 """The scikit-learn way: an estimator that learns embeddings of series without labels."""
 
 import copy
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,10 +23,8 @@ from tsjepa.estimators import check_same, is_double, output_kind, settings, unle
 from tsjepa.kinds import holds_rows
 from tsjepa.objective import JEPA
 from tsjepa.threads import threads
-from tsjepa.verdict import HOPELESS
-
-if TYPE_CHECKING:
-    from tsjepa.training import FitResult
+from tsjepa.untrained import leave_untrained
+from tsjepa.verdict import HOPELESS, Verdict
 
 
 class CollapseWarning(UserWarning):
@@ -52,7 +51,7 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     overrides : sequence of str or None, default=()
         Any other setting, as ``"encoder.depth=3"``.
     max_epochs : int, optional
-        Passes over the series.
+        Passes over the series. 0 leaves weights as they are drawn, also with `warm_start`: the baseline.
     batch_size : int, optional
         Series a training step.
     lr : float, optional
@@ -80,9 +79,9 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     config_ : Config
         The resolved configuration.
     loss_ : float
-        Mean loss of the last epoch.
+        Mean loss of the last epoch; nan untrained.
     verdict_ : Verdict or None
-        Whether training collapsed, and the evidence; None with `diagnose=False`.
+        Whether training collapsed, and the evidence; None untrained and with `diagnose=False`.
     n_features_in_ : int
         Time points of 2-D input, channels of 3-D input.
     feature_names_in_ : array of str
@@ -165,7 +164,7 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             return self._fit(X)
 
     def _fit(self, X: Any) -> "TSJEPAEmbedder":
-        warm = self.warm_start and hasattr(self, "model_")
+        warm = self.warm_start and hasattr(self, "model_") and self.max_epochs != 0
         series, given = self._series(self._known_channels(X) if warm else to_panel(X), reset=True)
         n_timepoints = self._n_timepoints if warm else series.n_timepoints  # for which patches are cut
         config = self._config(n_timepoints, len(series.measured()))
@@ -176,19 +175,23 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         self._announce(series, given, config, self._names())
         header = Header(config, None, series.n_channels, n_timepoints, self._names())
         with threads(self.n_jobs):
-            result = self._pretrain(model, series, header)
+            loss, verdict = self._pretrain(model, series, header)
         self._take(model, header)
-        self.loss_, self.verdict_ = result.loss, result.verdict
-        if series.n_cases > 1 and result.verdict is not None and result.verdict.verdict in HOPELESS:
-            warn(f"{result.verdict.verdict}: {result.verdict.evidence}", CollapseWarning)
+        self.loss_, self.verdict_ = loss, verdict
+        if series.n_cases > 1 and verdict is not None and verdict.verdict in HOPELESS:
+            warn(f"{verdict.verdict}: {verdict.evidence}", CollapseWarning)
         return self
 
-    def _pretrain(self, model: JEPA, series: Series, header: Header) -> "FitResult":
-        """Train in place, behind a teacher where the target is one."""
+    def _pretrain(self, model: JEPA, series: Series, header: Header) -> tuple[float, Verdict | None]:
+        """Train in place, behind a teacher where the target is one, or leave the model untrained."""
+        if self.max_epochs == 0:
+            leave_untrained(model, series, header.config.probe)
+            return math.nan, None
         from tsjepa.training import Options, fit_stages  # Lightning takes seconds to import, and only training needs it
 
         report = self._report if self.verbose else None
-        return fit_stages(model, series, header, Options(device=self.device, report=report, diagnose=self.diagnose))
+        result = fit_stages(model, series, header, Options(device=self.device, report=report, diagnose=self.diagnose))
+        return result.loss, result.verdict
 
     def transform(self, X: Any) -> Any:
         """Embed series with the frozen encoder.
@@ -291,7 +294,7 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             "mask.ratio": self.mask_ratio,
             "tokenizer.n_patches": self.n_patches,
             "tokenizer.patch_length": self.patch_length,
-            "train.epochs": self.max_epochs,
+            "train.epochs": None if self.max_epochs == 0 else self.max_epochs,
             "train.batch_size": self.batch_size,
             "train.lr": self.lr,
         }
