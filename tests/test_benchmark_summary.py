@@ -1,15 +1,12 @@
-"""What the rows of a benchmark say: means, ranks, wins, paired differences, aeon's tables and the pictures."""
+"""What the rows of a benchmark say: means, ranks, wins, paired differences and aeon's tables."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from benchmark_rows import ROWS, draw, row
 from hypothesis import given
 from hypothesis import strategies as st
-from matplotlib.figure import Figure
-from matplotlib.offsetbox import AnchoredText
-from matplotlib.text import Text
 
 from tsjepa.evaluation.benchmark_aeon import aeon_tables
 from tsjepa.evaluation.benchmark_few_labels import (
@@ -20,33 +17,9 @@ from tsjepa.evaluation.benchmark_few_labels import (
     shared_draws,
     sort_labels,
 )
-from tsjepa.evaluation.benchmark_figures import curves, picture, pictures
+from tsjepa.evaluation.benchmark_figures import curves, pictures
 from tsjepa.evaluation.benchmark_summary import board_of, mean_ranks, means, summary, wins
-from tsjepa.evaluation.benchmark_table import FewLabels, LevelScore, Result
-
-
-def row(data: str, method: str, accuracy: float | None, **more: Any) -> Result:
-    ok = accuracy is not None
-    whole = Result(
-        data, method, 0, 0, accuracy, accuracy, None, 1.0, 0.5, 100.0, 3.0, 10, 20,
-        False, "ok" if ok else "failed", "" if ok else "no labels.", "digest", "tsjepa 0",
-    )  # fmt: skip
-    return whole._replace(**more)
-
-
-ROWS = [
-    row("a", "first", 0.9),
-    row("a", "first", 0.7, seed=1),
-    row("a", "second", 0.8),
-    row("b", "first", 0.5, partial=True),
-    row("b", "second", 0.6, partial=True),
-    row("c", "first", 0.4),
-    row("c", "second", None),
-]
-
-
-def draw(method: str, number: int, accuracy: float | None, labels: str = "5/class", data: str = "a") -> FewLabels:
-    return FewLabels(data, method, 0, 0, labels, 10, number, accuracy)
+from tsjepa.evaluation.benchmark_table import LevelScore
 
 
 def test_means_over_shared_seeds_then_over_data_sets() -> None:
@@ -106,6 +79,13 @@ def test_the_summary_tells_partial_sets_and_failures() -> None:
     assert "| first | 0.5000 |" in text
 
 
+def test_seeds_and_folds_are_counted_on_the_sets_that_count() -> None:
+    alone = [row("c", "first", 0.4, seed=seed, fold=fold) for seed in range(3) for fold in range(2)]
+    assert "Means over 2 data sets, 1 seed and 1 fold." in summary(
+        [*ROWS[:5], *alone, row("c", "second", None)], [], []
+    )
+
+
 def test_seconds_are_those_of_the_sets_that_count() -> None:
     slow = [row("c", "first", 0.4, fit_seconds=100.0, transform_seconds=50.0), row("c", "second", None)]
     assert "| first | 0.7000 | 1.50 |  | 1.00 | 0.50 |" in summary([*ROWS[:5], *slow], [], [])
@@ -146,12 +126,11 @@ def test_seeds_that_share_their_draws_make_no_interval_narrower() -> None:
     assert paired_table(thrice) == paired_table(rows)
 
 
-def test_methods_and_sets_without_a_draw_leave_the_pictures_of_the_others() -> None:
-    few = [draw("first", k, 0.5 + 0.1 * k) for k in range(3)]  # another was asked for other numbers of labels
-    few += [draw("second", k, 0.4, "0.1") for k in range(3)] + [draw("first", 0, None, "50/class", data="b")]
-    figures = pictures(ROWS, few).figures
-    assert "few-labels-a" in figures
-    assert "few-labels-b" not in figures
+def test_a_gain_is_the_mean_over_seeds() -> None:
+    rows = [draw(method, k, accuracy)._replace(seed=seed)
+            for method, of_seeds in (("first", (0.5, 0.9)), ("second", (0.4, 0.4)))
+            for seed, accuracy in enumerate(of_seeds) for k in range(3)]  # fmt: skip
+    assert "| second | +0.3000 ± 0.0000 |" in paired_table(rows)
 
 
 def test_few_labels_are_compared_on_what_all_methods_have_and_in_pairs() -> None:
@@ -265,98 +244,3 @@ def test_aeons_reader_reads_the_tables_of_names_that_it_knows(tmp_path: Path) ->
     np.testing.assert_allclose(public["Catch22"]["a"], [0.9, 0.6])
     with pytest.raises(ValueError, match="Unknown estimator name raw"):  # so that statistics are called on arrays
         get_estimator_results(["raw"], path=str(tmp_path))
-
-
-def test_pictures_are_those_that_mean_something() -> None:
-    rng = np.random.default_rng(0)
-    rows = [row(f"set{k}", name, rng.uniform(0.5, 1)) for k in range(6) for name in ("first", "second", "third")]
-    few = [draw(name, k, rng.uniform(0.5, 1), labels) for name in ("first", "second") for k in range(3)
-           for labels in ("1/class", "5/class", "0.05", "1")]  # fmt: skip
-    drawn = pictures(rows, few)
-    assert set(drawn.figures) == {
-        *("critical-difference", "scatter-second", "scatter-third", "time", "few-labels-a"),
-    }
-    assert drawn.missing == ()
-    figure = drawn.figures["few-labels-a"]
-    assert [axes.get_xlabel() for axes in figure.axes] == ["share of the training labels", "labels a class"]
-    assert picture(drawn.figures["time"], "png").startswith(b"\x89PNG")
-    assert b"<svg" in picture(drawn.figures["time"], "svg")
-
-
-def test_names_that_differ_in_punctuation_have_pictures_of_their_own() -> None:
-    rows = [row(data, name, 0.5) for data in ("p/q", "p_q") for name in ("raw", "c.1", "c_1")]
-    few = [draw("raw", k, 0.5, data=data) for data in ("p/q", "p_q") for k in range(2)]
-    drawn = set(pictures(rows, few).figures)
-    assert len([name for name in drawn if name.startswith("scatter-c_1-")]) == 2
-    assert len([name for name in drawn if name.startswith("few-labels-p_q-")]) == 2
-
-
-@pytest.mark.parametrize("rows", [ROWS[:2], ROWS[:3], [row("a", "raw", None)]])
-def test_pictures_that_are_undefined_are_said(rows: list[Result]) -> None:
-    drawn = pictures(rows, [])
-    assert set(drawn.figures) <= {"time"}
-    assert [text.split(":")[0] for text in drawn.missing] == ["no scatter", "no critical-difference diagram"]
-    size = "0 data sets to compare" if rows[0].accuracy is None else "1 data set to compare"
-    assert all(size in text for text in drawn.missing)
-
-
-@pytest.mark.parametrize(("names", "drawn"), [(("first", "second"), 1), (("first", "second", "third"), 2)])
-def test_equal_methods_can_be_drawn(names: tuple[str, ...], drawn: int) -> None:
-    """By a scatter, but the test of the diagram is undefined."""
-    import matplotlib.pyplot as plt
-
-    found = pictures([row(f"set{k}", name, 0.5 + 0.1 * k) for k in range(4) for name in names], [])
-    assert len([name for name in found.figures if name.startswith("scatter-")]) == drawn
-    assert "critical-difference" not in found.figures
-    assert len(found.missing) == 1
-    assert plt.get_fignums() == []
-
-
-def overlaps(figure: Figure, texts: list[Text]) -> list[tuple[str, str]]:
-    """Return the pairs of texts that are written over each other."""
-    figure.draw_without_rendering()
-    seen = [(text.get_text(), text.get_window_extent()) for text in dict.fromkeys(texts) if text.get_text()]
-    return [(a, b) for k, (a, box) in enumerate(seen) for b, other in seen[:k] if box.overlaps(other)]
-
-
-@pytest.mark.parametrize("seconds", [1.0, 1.02, 4.0, 10.0, 40.0, 1e4, 1e6])
-def test_no_text_of_the_time_figure_is_written_over_another(seconds: float) -> None:
-    names = {"default": 1.0, "random-init": seconds, "runs/2026-11-29-sweep/FordA-seed-0/checkpoint.ckpt": seconds}
-    rows = [row(f"set{k}", name, 0.5, fit_seconds=fit) for k in range(2) for name, fit in names.items()]
-    figure = pictures(rows, []).figures["time"]
-    axes = figure.axes[0]
-    legend = axes.get_legend()
-    assert legend is not None
-    figure.draw_without_rendering()
-    sides = (axes.xaxis, axes.yaxis)
-    ticks = [tick for side in sides for tick in (*side.get_major_ticks(), *side.get_minor_ticks())
-             if side.get_view_interval()[0] <= tick.get_loc() <= side.get_view_interval()[1]]  # fmt: skip
-    texts = [*legend.get_texts(), *axes.texts, axes.title, *(side.label for side in sides)]
-    assert overlaps(figure, [*texts, *(tick.label1 for tick in ticks)]) == []
-    assert [text.get_text() for text in legend.get_texts()] == list(names)
-    assert not legend.get_window_extent().overlaps(axes.bbox)  # nor over points
-
-
-def test_more_methods_than_colours_have_signs_of_their_own_in_the_time_figure() -> None:
-    figure = pictures([row("a", f"method{k}", 0.5) for k in range(12)], []).figures["time"]
-    assert len({(line.get_color(), line.get_marker()) for line in figure.axes[0].lines}) == 12
-
-
-def test_long_names_are_cut_in_scatters_and_stay_two_names() -> None:
-    first, second = (f"runs/sweep-of-learning-rates/FordA-seed-{k}/checkpoint.ckpt" for k in range(2))
-    rows = [row(f"set{k}", name, 0.5 + 0.1 * k + 0.01 * (k % 2) * (name == first)) for k in range(4)
-            for name in (first, second, "archive/models/noise-tolerant-variants/run-17/checkpoint.ckpt")]  # fmt: skip
-    for figure in (figure for name, figure in pictures(rows, []).figures.items() if name.startswith("scatter-")):
-        axes = figure.axes[0]
-        texts = [axes.xaxis.label, axes.yaxis.label, *figure.texts]
-        texts += [text for box in axes.findobj(AnchoredText) for text in box.findobj(Text)]
-        assert overlaps(figure, texts) == []
-        names = {text.get_text().split(" accuracy")[0] for text in texts[:2]}
-        assert len(names) == 2
-        assert all(len(name) <= 30 for name in names)
-
-
-def test_two_of_three_methods_may_be_equal() -> None:
-    rows = [row(f"set{k}", name, 0.5 + 0.04 * k + 0.1 * (name == "third")) for k in range(8)
-            for name in ("first", "second", "third")]  # fmt: skip
-    assert "critical-difference" in pictures(rows, []).figures

@@ -15,6 +15,7 @@ from tsjepa.evaluation.benchmark_transfer import Transferred
 from tsjepa.evaluation.benchmark_transfer_summary import transfer_figures
 from tsjepa.evaluation.detection_figure import Detection, draw
 from tsjepa.evaluation.diagnosis_figures import scatter
+from tsjepa.evaluation.drawn_text import shortened
 from tsjepa.evaluation.study_figures import figures
 
 # What matplotlib would take for a formula that it cannot read, and leave out of a legend
@@ -66,6 +67,22 @@ def test_a_transfer_has_the_name_of_the_source() -> None:
     rows = [Transferred(NAME, "raw", 0, "b", "b", "5/class", k, 10, 20, 0.5, 3.0, 1.0, "ok", "", "d", "tsjepa 0")
             for k in range(3)]  # fmt: skip
     assert f"b, pretrained on {NAME}<" in written(transfer_figures(rows).figures["few-labels-b"])
+
+
+def test_long_names_of_classes_that_differ_in_their_ends_stay_apart() -> None:
+    figure = Figure()
+    names = tuple(f"bearing, outer race, damage {level}" for level in ("slight", "severe"))
+    scatter(figure.subplots(), np.eye(2), np.array([0, 1]), names)
+    shown = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert shown == ["bearing, ou…amage slight", "bearing, ou…amage severe"]
+    assert {len(name) for name in shown} == {24}
+    assert [len(shortened("x" * n, longest)) for n, longest in ((7, 7), (8, 7), (9, 8), (1, 1), (3, 2))] == [
+        7,
+        7,
+        8,
+        1,
+        2,
+    ]
 
 
 def test_a_map_has_the_names_of_classes() -> None:

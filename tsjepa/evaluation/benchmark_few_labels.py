@@ -50,13 +50,31 @@ def few_labels_gaps(few: Sequence[FewLabels]) -> str:
 
 def shared_draws(few: Sequence[FewLabels]) -> list[FewLabels]:
     """Return the rows of draws of labels that every method has an accuracy of."""
-    there: dict[tuple[str, str, int, int, int], set[str]] = {}
-    for row in few:
-        if row.accuracy is not None:
-            there.setdefault((row.data, row.labels, row.seed, row.fold, row.draw), set()).add(row.method)
+    kept = draws_alike(few)
+    there: dict[tuple[str, str], set[str]] = {}
+    for row in kept:
+        there.setdefault((row.data, row.labels), set()).add(row.method)
     n_methods = len({row.method for row in few})
-    shared = {draw for draw, methods in there.items() if len(methods) == n_methods}
-    return [row for row in few if (row.data, row.labels, row.seed, row.fold, row.draw) in shared]
+    return [row for row in kept if len(there[row.data, row.labels]) == n_methods]
+
+
+def draws_alike(few: Sequence[FewLabels]) -> list[FewLabels]:
+    """Return the rows with an accuracy of draws that, of their data and number of labels, every method there has.
+
+    Examples
+    --------
+    >>> row = FewLabels("pump", "raw", 0, 0, "5/class", 10, 0, 0.5)
+    >>> rows = [row, row._replace(fold=1), row._replace(method="tiny"), row._replace(method="tiny", labels="0.1")]
+    >>> [(row.method, row.labels, row.fold) for row in draws_alike(rows)]
+    [('raw', '5/class', 0), ('tiny', '5/class', 0), ('tiny', '0.1', 0)]
+    """
+    scored = [row for row in few if row.accuracy is not None]
+    there: dict[tuple[str, str], dict[str, set[tuple[int, int, int]]]] = {}
+    for row in scored:
+        methods = there.setdefault((row.data, row.labels), {})
+        methods.setdefault(row.method, set()).add((row.seed, row.fold, row.draw))
+    shared = {place: set.intersection(*methods.values()) for place, methods in there.items()}
+    return [row for row in scored if (row.seed, row.fold, row.draw) in shared[row.data, row.labels]]
 
 
 def few_labels_means(few: Iterable[FewLabels]) -> dict[str, dict[str, dict[str, Folds]]]:

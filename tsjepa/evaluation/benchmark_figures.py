@@ -12,11 +12,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator
 
 from tsjepa.arrays import counted
-from tsjepa.evaluation.benchmark_few_labels import few_labels_means, interval, shared_draws, sort_labels
+from tsjepa.evaluation.benchmark_few_labels import draws_alike, few_labels_means, interval, shared_draws, sort_labels
 from tsjepa.evaluation.benchmark_markdown import mean
 from tsjepa.evaluation.benchmark_summary import Board, board_of
 from tsjepa.evaluation.benchmark_table import FewLabels, Result
-from tsjepa.evaluation.drawn_text import plain_text
+from tsjepa.evaluation.drawn_text import plain_text, shortened
 from tsjepa.evaluation.study_figures import file_names, image
 
 # aeon's default for critical-difference diagrams
@@ -136,31 +136,19 @@ def short_names(first: str, second: str) -> tuple[str, str]:
     >>> short_names("runs/FordA-seed-0/checkpoint.ckpt", "runs/FordA-seed-1/checkpoint.ckpt")
     ('…-seed-0/checkpoint.ckpt', '…-seed-1/checkpoint.ckpt')
     """
-    if shortened(first) == shortened(second):
+    if shortened(first, LONGEST_NAME) == shortened(second, LONGEST_NAME):
         alike = takewhile(lambda letters: letters[0] == letters[1], zip(first, second, strict=False))
         start = len(list(alike)) - len("-seed-")
         first, second = f"…{first[start:]}", f"…{second[start:]}"
-    return shortened(first), shortened(second)
-
-
-def shortened(name: str) -> str:
-    """Return a name of at most LONGEST_NAME letters, cut in its middle.
-
-    Examples
-    --------
-    >>> shortened("runs/2026-11-29/FordA/checkpoint.ckpt")
-    'runs/2026-11-2…checkpoint.ckpt'
-    """
-    half = LONGEST_NAME // 2
-    return name if len(name) <= LONGEST_NAME else f"{name[: half - 1]}…{name[-half:]}"
+    return shortened(first, LONGEST_NAME), shortened(second, LONGEST_NAME)
 
 
 def few_labels_figures(few: Sequence[FewLabels], of: str = "") -> dict[str, Figure]:
     """Draw accuracy against labels: a figure a data set, and one of the mean over data sets; `of` ends their titles."""
-    figures = {}
-    data = file_names(row.data for row in few if row.accuracy is not None)
+    figures, compared = {}, draws_alike(few)
+    data = file_names(row.data for row in compared)
     for name, file in data.items():
-        figures[f"few-labels-{file}"] = curves([row for row in few if row.data == name], f"{name}{of}")
+        figures[f"few-labels-{file}"] = curves([row for row in compared if row.data == name], f"{name}{of}")
     shared = shared_draws(few)
     if len(data) > 1 and shared:
         figures["few-labels"] = curves(shared, f"mean over data sets, their number in brackets{of}")
@@ -169,12 +157,12 @@ def few_labels_figures(few: Sequence[FewLabels], of: str = "") -> dict[str, Figu
 
 def curves(few: Sequence[FewLabels], title: str) -> Figure:
     """Draw a line a method, a panel a way to count labels, with 95 % intervals of the mean."""
-    asked = sort_labels({row.labels for row in few if row.accuracy is not None})
+    asked = sort_labels({row.labels for row in few})
     panels = [group for group in (shares(asked), classes(asked)) if group]
-    figure = Figure(figsize=(6.4 * max(len(panels), 1), 4.2), layout="constrained")
+    figure = Figure(figsize=(6.4 * len(panels), 4.2), layout="constrained")
     figure.suptitle(plain_text(title))
     found = few_labels_means(few)
-    for axes, labels in zip(figure.subplots(1, max(len(panels), 1), squeeze=False)[0], panels, strict=True):
+    for axes, labels in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         for method, by_labels in found.items():
             there = [label for label in labels if label in by_labels]
             if not there:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tsjepa.evaluation.accuracy import Curve, Labels
 from tsjepa.evaluation.diagnosis import ENCODERS, Diagnosis
-from tsjepa.evaluation.drawn_text import plain_text
+from tsjepa.evaluation.drawn_text import plain_text, shortened
 from tsjepa.history import EpochDiagnostics
 
 # Tones that stand out from white and from black, apart for those who see few colours, too (after Okabe and Ito)
@@ -22,7 +22,8 @@ NAMES = {"trained": "trained", "random_init": "random initialisation", "supervis
 # Lines that lie on each other still show, and points over channels stand side by side
 DASHES = {"trained": "-", "random_init": "--", "supervised": ":"}
 ASIDE = {"trained": -0.12, "random_init": 0.0, "supervised": 0.12}
-NAME_LENGTH = 24
+# Letters of a class's name that a legend has room for
+LONGEST_NAME = 24
 # Numbers of channels that fit side by side below a panel
 MOST_TICKS = 10
 # Inches above and below a panel, so that a title is not taken for the label of the panel above it
@@ -120,22 +121,11 @@ def scatter(axes: Axes, points: NDArray[np.float64], y: Labels | None, classes: 
     else:
         codes = np.unique(y)
         for index, code in enumerate(codes):
-            name = plain_text(shortened(str(code) if classes is None else classes[code]))
+            name = plain_text(shortened(str(code) if classes is None else classes[code], LONGEST_NAME))
             colour, own = CLASSES[index % len(CLASSES)], y == code
             axes.scatter(across[own], up[own], s=size, alpha=0.6, color=colour, label=name, linewidths=0)
         if len(codes) <= len(CLASSES):  # of more, a legend could not tell one from the other
             axes.legend(fontsize=8)
-
-
-def shortened(name: str) -> str:
-    """Return a name that is not too long for a legend.
-
-    Examples
-    --------
-    >>> shortened("pump"), len(shortened("x" * 100))
-    ('pump', 24)
-    """
-    return name if len(name) <= NAME_LENGTH else f"{name[: NAME_LENGTH - 1]}…"
 
 
 def perturbed(found: Diagnosis) -> Figure:

@@ -1,0 +1,140 @@
+"""The pictures of a benchmark: those that mean something, of what compares, and no text over another."""
+
+import numpy as np
+import pytest
+from benchmark_rows import ROWS, draw, row
+from matplotlib.figure import Figure
+from matplotlib.offsetbox import AnchoredText
+from matplotlib.text import Text
+
+from tsjepa.evaluation.benchmark_figures import few_labels_figures, picture, pictures
+from tsjepa.evaluation.benchmark_table import Result
+
+
+def test_methods_and_sets_without_a_draw_leave_the_pictures_of_the_others() -> None:
+    few = [draw("first", k, 0.5 + 0.1 * k) for k in range(3)]  # another was asked for other numbers of labels
+    few += [draw("second", k, 0.4, "0.1") for k in range(3)] + [draw("first", 0, None, "50/class", data="b")]
+    figures = pictures(ROWS, few).figures
+    assert "few-labels-a" in figures
+    assert "few-labels-b" not in figures
+
+
+def test_a_curve_over_few_labels_has_only_draws_that_all_methods_have_there() -> None:
+    few = [draw(method, k, accuracy, labels)._replace(fold=fold, seed=seed)
+           for method, folds, seeds in (("first", (0, 1), (0, 1)), ("second", (0,), (0,)))
+           for fold, of_fold in zip(folds, (0.9, 0.5), strict=False)
+           for seed, accuracy in zip(seeds, (of_fold, 0.1), strict=False)
+           for labels in ("1/class", "5/class") for k in range(3)]  # fmt: skip
+    few += [draw("third", k, 0.3, "0.1") for k in range(3)]  # numbers of labels that one method has alone
+    few += [draw("first", k, 0.2, data="b") for k in range(3)]
+    few += [draw(name, 0, 0.6, data="c")._replace(fold=fold) for fold, name in enumerate(("first", "second"))]
+    figures = few_labels_figures(few)
+    assert set(figures) == {"few-labels-a", "few-labels-b"}  # on c there is nothing to compare
+    drawn = [(line.get_label(), list(line.get_ydata())) for axes in figures["few-labels-a"].axes for line in axes.lines]
+    assert drawn == [
+        ("third", [pytest.approx(0.3)]),
+        ("first", [pytest.approx(0.9)] * 2),
+        ("second", [pytest.approx(0.9)] * 2),
+    ]
+
+
+def test_the_time_of_a_method_is_that_on_the_sets_that_all_have() -> None:
+    rows = [row("a", name, 0.5, fit_seconds=3.0, transform_seconds=1.0) for name in ("first", "second")]
+    slow = row("b", "first", 0.5, fit_seconds=1000.0)
+    (line, _) = pictures([*rows, slow], []).figures["time"].axes[0].lines
+    assert list(line.get_xdata()) == [4.0]
+
+
+def test_pictures_are_those_that_mean_something() -> None:
+    rng = np.random.default_rng(0)
+    rows = [row(f"set{k}", name, rng.uniform(0.5, 1)) for k in range(6) for name in ("first", "second", "third")]
+    few = [draw(name, k, rng.uniform(0.5, 1), labels) for name in ("first", "second") for k in range(3)
+           for labels in ("1/class", "5/class", "0.05", "1")]  # fmt: skip
+    drawn = pictures(rows, few)
+    assert set(drawn.figures) == {
+        *("critical-difference", "scatter-second", "scatter-third", "time", "few-labels-a"),
+    }
+    assert drawn.missing == ()
+    figure = drawn.figures["few-labels-a"]
+    assert [axes.get_xlabel() for axes in figure.axes] == ["share of the training labels", "labels a class"]
+    assert picture(drawn.figures["time"], "png").startswith(b"\x89PNG")
+    assert b"<svg" in picture(drawn.figures["time"], "svg")
+
+
+def test_names_that_differ_in_punctuation_have_pictures_of_their_own() -> None:
+    rows = [row(data, name, 0.5) for data in ("p/q", "p_q") for name in ("raw", "c.1", "c_1")]
+    few = [draw("raw", k, 0.5, data=data) for data in ("p/q", "p_q") for k in range(2)]
+    drawn = set(pictures(rows, few).figures)
+    assert len([name for name in drawn if name.startswith("scatter-c_1-")]) == 2
+    assert len([name for name in drawn if name.startswith("few-labels-p_q-")]) == 2
+
+
+@pytest.mark.parametrize("rows", [ROWS[:2], ROWS[:3], [row("a", "raw", None)]])
+def test_pictures_that_are_undefined_are_said(rows: list[Result]) -> None:
+    drawn = pictures(rows, [])
+    assert set(drawn.figures) <= {"time"}
+    assert [text.split(":")[0] for text in drawn.missing] == ["no scatter", "no critical-difference diagram"]
+    size = "0 data sets to compare" if rows[0].accuracy is None else "1 data set to compare"
+    assert all(size in text for text in drawn.missing)
+
+
+@pytest.mark.parametrize(("names", "drawn"), [(("first", "second"), 1), (("first", "second", "third"), 2)])
+def test_equal_methods_can_be_drawn(names: tuple[str, ...], drawn: int) -> None:
+    """By a scatter, but the test of the diagram is undefined."""
+    import matplotlib.pyplot as plt
+
+    found = pictures([row(f"set{k}", name, 0.5 + 0.1 * k) for k in range(4) for name in names], [])
+    assert len([name for name in found.figures if name.startswith("scatter-")]) == drawn
+    assert "critical-difference" not in found.figures
+    assert len(found.missing) == 1
+    assert plt.get_fignums() == []
+
+
+def overlaps(figure: Figure, texts: list[Text]) -> list[tuple[str, str]]:
+    """Return the pairs of texts that are written over each other."""
+    figure.draw_without_rendering()
+    seen = [(text.get_text(), text.get_window_extent()) for text in dict.fromkeys(texts) if text.get_text()]
+    return [(a, b) for k, (a, box) in enumerate(seen) for b, other in seen[:k] if box.overlaps(other)]
+
+
+@pytest.mark.parametrize("seconds", [1.0, 1.02, 4.0, 10.0, 40.0, 1e4, 1e6])
+def test_no_text_of_the_time_figure_is_written_over_another(seconds: float) -> None:
+    names = {"default": 1.0, "random-init": seconds, "runs/2026-11-29-sweep/FordA-seed-0/checkpoint.ckpt": seconds}
+    rows = [row(f"set{k}", name, 0.5, fit_seconds=fit) for k in range(2) for name, fit in names.items()]
+    figure = pictures(rows, []).figures["time"]
+    axes = figure.axes[0]
+    legend = axes.get_legend()
+    assert legend is not None
+    figure.draw_without_rendering()
+    sides = (axes.xaxis, axes.yaxis)
+    ticks = [tick for side in sides for tick in (*side.get_major_ticks(), *side.get_minor_ticks())
+             if side.get_view_interval()[0] <= tick.get_loc() <= side.get_view_interval()[1]]  # fmt: skip
+    texts = [*legend.get_texts(), *axes.texts, axes.title, *(side.label for side in sides)]
+    assert overlaps(figure, [*texts, *(tick.label1 for tick in ticks)]) == []
+    assert [text.get_text() for text in legend.get_texts()] == list(names)
+    assert not legend.get_window_extent().overlaps(axes.bbox)  # nor over points
+
+
+def test_more_methods_than_colours_have_signs_of_their_own_in_the_time_figure() -> None:
+    figure = pictures([row("a", f"method{k}", 0.5) for k in range(12)], []).figures["time"]
+    assert len({(line.get_color(), line.get_marker()) for line in figure.axes[0].lines}) == 12
+
+
+def test_long_names_are_cut_in_scatters_and_stay_two_names() -> None:
+    first, second = (f"runs/sweep-of-learning-rates/FordA-seed-{k}/checkpoint.ckpt" for k in range(2))
+    rows = [row(f"set{k}", name, 0.5 + 0.1 * k + 0.01 * (k % 2) * (name == first)) for k in range(4)
+            for name in (first, second, "archive/models/noise-tolerant-variants/run-17/checkpoint.ckpt")]  # fmt: skip
+    for figure in (figure for name, figure in pictures(rows, []).figures.items() if name.startswith("scatter-")):
+        axes = figure.axes[0]
+        texts = [axes.xaxis.label, axes.yaxis.label, *figure.texts]
+        texts += [text for box in axes.findobj(AnchoredText) for text in box.findobj(Text)]
+        assert overlaps(figure, texts) == []
+        names = {text.get_text().split(" accuracy")[0] for text in texts[:2]}
+        assert len(names) == 2
+        assert all(len(name) <= 30 for name in names)
+
+
+def test_two_of_three_methods_may_be_equal() -> None:
+    rows = [row(f"set{k}", name, 0.5 + 0.04 * k + 0.1 * (name == "third")) for k in range(8)
+            for name in ("first", "second", "third")]  # fmt: skip
+    assert "critical-difference" in pictures(rows, []).figures
