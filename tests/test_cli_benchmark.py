@@ -250,6 +250,30 @@ def test_a_second_benchmark_in_the_folder_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("here")
+def test_a_run_that_is_repaired_leaves_the_first_method_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is told must depend on the command, and not on what had failed before."""
+
+    def no_memory(job: Any) -> Any:
+        if job.method.name == "raw":
+            raise ValueError("no memory.")
+        return measure(job)
+
+    words = ["--data", "GunPoint", "--method", "raw", "--method", "majority", "--per-class", "1", "--device", "cpu"]
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "measure", no_memory)
+        assert tsjepa(*words, "--out", str(tmp_path / "repaired")).exit_code == 0
+    for out in ("repaired", "at once"):
+        assert tsjepa(*words, "--out", str(tmp_path / out)).exit_code == 0
+    texts = [(tmp_path / out / "summary.md").read_text() for out in ("repaired", "at once")]
+    assert "are against raw;" in texts[0]
+    assert "By how much raw is above each other" in texts[0]
+    told = [text[text.index("## Accuracy by data set") :] for text in texts]
+    assert told[0] == told[1]
+
+
+@pytest.mark.usefixtures("here")
 def test_rows_of_another_recipe_are_refused(tmp_path: Path) -> None:
     words = ["--data", "GunPoint", "--method", "tiny", "--out", str(tmp_path), "--device", "cpu"]
     assert tsjepa(*words, "--epochs", "1").exit_code == 0

@@ -9,7 +9,7 @@ from tsjepa.evaluation.benchmark_labels import LabelBudget
 from tsjepa.evaluation.benchmark_methods import Method
 from tsjepa.evaluation.benchmark_process import RunError, call
 from tsjepa.evaluation.benchmark_run import Job, Outcome, measure, versions
-from tsjepa.evaluation.benchmark_table import FewLabels, Key, LevelScore, Result, Table
+from tsjepa.evaluation.benchmark_table import FewLabels, Key, LevelScore, Result, Row, Table, in_order
 
 RESULTS, FEW_LABELS, LEVELS = "results.csv", "few_labels.csv", "levels.csv"
 Carry = Callable[[Job], Outcome]
@@ -30,6 +30,15 @@ class Store(NamedTuple):
             Table(folder / FEW_LABELS, FewLabels),
             Table(folder / LEVELS, LevelScore),
         )
+
+    def read(self, jobs: Sequence[Job]) -> tuple[list[Result], list[FewLabels], list[LevelScore]]:
+        """Return all rows, methods and data in the order of these runs: a run that is made again changes no order."""
+
+        def ordered(rows: list[Row]) -> list[Row]:
+            by_data = in_order(rows, (job.data for job in jobs), lambda row: row[0])
+            return in_order(by_data, (job.method.name for job in jobs), lambda row: row[1])
+
+        return ordered(self.results.read()), ordered(self.few_labels.read()), ordered(self.levels.read())
 
     def commit(self, outcome: Outcome, *, again: bool) -> None:
         """Write the rows of a run, in place of its old ones where it was made again."""

@@ -203,6 +203,19 @@ class Table(Generic[Row]):
         return self.kind(*(from_text(text, kind) for text, kind in zip(texts, self.types, strict=False)))
 
 
+def in_order(rows: Iterable[Row], asked: Iterable[Any], of: Callable[[Row], Any]) -> list[Row]:
+    """Return rows in the order in which something of them is asked for; others come last, as they stand.
+
+    Examples
+    --------
+    >>> rows = [LevelScore("FordA", method, 0, 0, "all", 0.9) for method in ("raw", "tiny", "default")]
+    >>> [row.method for row in in_order(rows, ["default", "tiny"], lambda row: row.method)]
+    ['default', 'tiny', 'raw']
+    """
+    places = {name: place for place, name in enumerate(dict.fromkeys(asked))}
+    return sorted(rows, key=lambda row: places.get(of(row), len(places)))
+
+
 def as_text(value: Any) -> str:
     """Return a value as it stands in a table, on one line; blanks stay, since paths are told apart by them.
 

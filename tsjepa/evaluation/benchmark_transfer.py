@@ -21,7 +21,7 @@ from tsjepa.evaluation.benchmark_labels import LabelBudget
 from tsjepa.evaluation.benchmark_methods import Method
 from tsjepa.evaluation.benchmark_process import RunError, call, sentence
 from tsjepa.evaluation.benchmark_run import Known, Parts, fit_reader, load_parts, rank_of, score, versions
-from tsjepa.evaluation.benchmark_table import Table
+from tsjepa.evaluation.benchmark_table import Row, Table, in_order
 
 TRANSFER, RECORDINGS, ALL = "transfer.csv", "recordings.csv", "all"
 PER_CLASS = (1, 5, 20)
@@ -121,6 +121,16 @@ class TransferStore(NamedTuple):
     def at(cls, folder: Path) -> "TransferStore":
         """Return the tables in a folder."""
         return cls(Table(folder / TRANSFER, Transferred, 5), Table(folder / RECORDINGS, Recording, 5))
+
+    def read(self, jobs: Sequence[Job]) -> tuple[list[Transferred], list[Recording]]:
+        """Return all rows, methods and pairs in the order of these runs: a run that is made again changes no order."""
+        pairs = [(job.key[0], *pair) for job in jobs for pair in job.pairs]
+
+        def ordered(rows: list[Row]) -> list[Row]:
+            by_pair = in_order(rows, pairs, lambda row: (row[0], row[3], row[4]))
+            return in_order(by_pair, (job.method.name for job in jobs), lambda row: row[1])
+
+        return ordered(self.scores.read()), ordered(self.recordings.read())
 
     def commit(self, outcome: Outcome) -> None:
         """Write the rows of a run in place of the old ones of its pairs; a failure takes no result away."""
