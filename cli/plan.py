@@ -14,7 +14,7 @@ from tsjepa.cli.outdir import CHECKPOINT, CONFIG, TEACHER, check_run_folder, fil
 from tsjepa.config import Config, load_config
 from tsjepa.datasets.log_fingerprint import difference
 from tsjepa.resuming import LENGTH, changes, check_resumable, finished_epochs, flat
-from tsjepa.stages import stages, taught_epochs
+from tsjepa.stages import stages, taught_epochs, with_architecture
 
 # Real smartwatch sensors that ship inside aeon: nothing is downloaded
 DEFAULT_DATA = "BasicMotions"
@@ -90,14 +90,6 @@ def resolved(config: Config, data: Data) -> Config:
     series = data.train.series
     config = resolve(with_architecture(config), series.n_timepoints, data.channel_names, len(series.measured()))
     return config if data.log is None else config.model_copy(update={"log": data.log})
-
-
-def with_architecture(config: Config) -> Config:
-    """Return the configuration with its teacher's encoder, where it names a teacher."""
-    if config.target.kind != "frozen" or config.target.teacher is None:
-        return config
-    content = read_checkpoint(config.target.teacher)
-    return match_teacher(config, read_header(content, config.target.teacher).config)
 
 
 def check_settings(config: Config, data: Data, settings: Sequence[str]) -> None:

@@ -2,7 +2,6 @@
 
 import csv
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -11,9 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from benchmark_rows import row
 
+from tsjepa.build import build_model, configure, resolve
+from tsjepa.checkpoint import Header, save_checkpoint
 from tsjepa.datasets import DataError
 from tsjepa.evaluation.benchmark import Store, carry_out, failed, left_to_run, plan
 from tsjepa.evaluation.benchmark_check import digest_of
@@ -21,7 +21,7 @@ from tsjepa.evaluation.benchmark_labels import LabelBudget
 from tsjepa.evaluation.benchmark_methods import Method, find_method, find_methods
 from tsjepa.evaluation.benchmark_process import RunError, call
 from tsjepa.evaluation.benchmark_run import Job, Outcome, load_parts, measure
-from tsjepa.evaluation.benchmark_table import BenchmarkError, FewLabels, Result, Table, as_text, from_text
+from tsjepa.evaluation.benchmark_table import BenchmarkError, FewLabels
 
 
 def tiny(name: str) -> Method:
@@ -32,61 +32,13 @@ def job(method: str = "raw", data: str = "GunPoint", **more: Any) -> Job:
     return Job(data, tiny(method), 0, device="cpu", **more)
 
 
-def row(data: str = "pump", method: str = "raw", seed: int = 0, accuracy: float | None = 0.5, **more: Any) -> Result:
-    ok = accuracy is not None
-    whole = Result(
-        data, method, seed, 0, accuracy, accuracy, None, 1.0, 0.5, 100.0, 3.0, 10, 20,
-        False, "ok" if ok else "failed", "" if ok else "no labels.", "digest", "tsjepa 0",
-    )  # fmt: skip
-    return whole._replace(**more)
+# --- going on
 
 
-# --- the table
-
-
-@given(
-    st.lists(
-        st.tuples(st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=9), st.floats(0, 1)),
-        max_size=5,
-    ),
-    st.integers(0, 400),
-)
-@settings(max_examples=50)
-def test_a_table_survives_a_cut_at_any_byte(tmp_path_factory: pytest.TempPathFactory, pairs: Any, cut: int) -> None:
-    rows = [row(re.sub("[\r\n]+", " ", name), seed=k, accuracy=value) for k, (name, value) in enumerate(pairs)]
-    table = Table(tmp_path_factory.mktemp("table") / "results.csv", Result)
-    table.append(rows)
-    assert table.read() == rows
-    if rows:
-        content = table.path.read_bytes()[:cut]
-        table.path.write_bytes(content)
-        kept = table.read()
-        assert kept == rows[: len(kept)]
-        table.append(rows[len(kept) :])
-        assert table.read() == rows
-
-
-def test_values_go_through_text_and_others_are_refused(tmp_path: Path) -> None:
-    for value, kind in ((None, float | None), (True, bool), (3, int), (0.1, float), ("a", str), (None, int | None)):
-        assert from_text(as_text(value), kind) == value
-    assert as_text("two\nlines") == as_text("two\r\nlines") == "two lines"
-    path = tmp_path / "results.csv"
-    path.write_text("a,b\n1,2\n")
-    with pytest.raises(BenchmarkError, match="columns are not those"):
-        Table(path, Result).read()
-    Table(path, FewLabels).path.write_text(",".join(FewLabels._fields) + "\nGunPoint,raw,x,0,1,1,0,0.5\n")
-    with pytest.raises(BenchmarkError, match="cannot be gone on with"):
-        Table(path, FewLabels).read()
-
-
-def test_a_table_of_before_a_column_came_is_read_and_gone_on_with(tmp_path: Path) -> None:
-    table = Table(tmp_path / "results.csv", Result)
-    table.append([row(data_digest="0a1b")])
-    lines = table.path.read_text().splitlines()
-    table.path.write_text("".join(line.rpartition(",")[0] + "\n" for line in lines))
-    assert table.read() == [row()]
-    table.append([row(seed=1, data_digest="2c3d")])
-    assert table.read() == [row(), row(seed=1, data_digest="2c3d")]
+def finish(one: Job) -> Outcome:
+    result = row(one.data, one.method.name, recipe=one.method.digest, seed=one.seed, fold=one.fold)
+    few = [FewLabels(*one.key, str(budget), 4, draw, 0.5) for budget in one.budgets for draw in range(2)]
+    return Outcome(result, tuple(few))
 
 
 def test_rows_of_other_data_are_refused(tmp_path: Path) -> None:
@@ -152,22 +104,6 @@ def test_data_that_would_have_to_be_downloaded_are_not_compared(
         load_parts("FordA")
     assert asked
     digest_of.cache_clear()
-
-
-def test_rows_of_a_run_can_be_dropped(tmp_path: Path) -> None:
-    table = Table(tmp_path / "results.csv", Result)
-    table.append([row(seed=0), row(seed=1)])
-    table.keep(lambda key: key[2] != 0)
-    assert [one.seed for one in table.read()] == [1]
-
-
-# --- going on
-
-
-def finish(one: Job) -> Outcome:
-    result = row(one.data, one.method.name, one.seed, recipe=one.method.digest(), fold=one.fold)
-    few = [FewLabels(*one.key, str(budget), 4, draw, 0.5) for budget in one.budgets for draw in range(2)]
-    return Outcome(result, tuple(few))
 
 
 def test_every_run_is_made_once_and_a_stopped_benchmark_goes_on(tmp_path: Path) -> None:
@@ -266,6 +202,105 @@ def test_rows_of_another_recipe_are_not_mixed_in(tmp_path: Path) -> None:
         left_to_run(plan(["a"], [find_method("tiny", epochs=2)], 1), store)
     seeds = plan(["a"], [tiny("tiny")], 2)
     assert [one.seed for one in left_to_run(seeds, store)] == [1]
+
+
+def test_rows_of_another_recipe_are_not_mixed_in_on_other_data_or_seeds(tmp_path: Path) -> None:
+    """The mean over data sets and seeds would be one of two recipes."""
+    store, methods, longer = Store.at(tmp_path), find_methods(("tiny", "raw"), epochs=1), find_method("tiny", epochs=2)
+    list(carry_out(plan(["a"], methods, 1), store, finish))
+    store.results.append([row("b", "tiny", None, recipe="of before")])  # a failure has no part in a mean
+    for jobs in (plan(["b"], [longer], 1), plan(["a"], [longer], 2)[1:]):
+        with pytest.raises(BenchmarkError, match="holds tiny on a made with another recipe"):
+            left_to_run(jobs, store)
+    others = (plan(["b"], methods, 1), plan(["a"], methods, 2)[2:], plan(["b"], find_methods(("raw", "majority")), 1))
+    assert all(left_to_run(jobs, store) == jobs for jobs in others)
+
+
+def test_the_order_of_methods_and_data_is_that_of_the_command_whatever_failed_before(tmp_path: Path) -> None:
+    """The first method is what all others are compared with."""
+    store, budgets = Store.at(tmp_path), (LabelBudget("per_class", 1),)
+    jobs = plan(["a", "b"], find_methods(("tiny", "raw")), 1, budgets=budgets)
+
+    def broken(one: Job) -> Outcome:
+        if one.key[:2] == ("a", "tiny"):
+            raise RunError("no memory.")
+        return finish(one)
+
+    store.commit(finish(plan(["c"], find_methods(("majority",)), 1)[0]), again=False)
+    for carry in (broken, finish):
+        list(carry_out(left_to_run(jobs, store), store, carry))
+        results, few, levels = store.read(jobs)
+        asked = [("a", "tiny"), ("b", "tiny"), ("a", "raw"), ("b", "raw")]
+        assert [one[:2] for one in results] == [*asked, ("c", "majority")]
+    assert list(dict.fromkeys(one[:2] for one in few)) == asked
+    assert levels == []
+
+
+def test_a_run_that_is_killed_while_its_rows_are_written_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs, store = plan(["a"], find_methods(("raw",)), seeds=1, budgets=(LabelBudget("share", 0.5),)), Store.at(tmp_path)
+
+    def killed(rows: Any) -> None:
+        raise KeyboardInterrupt
+
+    for table in store:
+        with monkeypatch.context() as patch:
+            patch.setattr(table, "append", killed)
+            with pytest.raises(KeyboardInterrupt):
+                store.commit(finish(jobs[0]), again=False)
+        assert left_to_run(jobs, store) == jobs
+    list(carry_out(jobs, store, finish))
+    assert (len(store.results.read()), len(store.few_labels.read())) == (1, 2)
+
+
+def save_encoder(path: Path, seed: int) -> None:
+    config = resolve(configure("tiny", overrides=[f"train.seed={seed}"]), 150)
+    save_checkpoint(path, build_model(config, 1), Header(config, None, 1, 150))
+
+
+@pytest.mark.parametrize("when", ["between the runs", "during a run"])
+def test_a_checkpoint_that_is_written_over_fails_the_runs_that_would_mix_two_encoders(
+    tmp_path: Path, when: str
+) -> None:
+    path, store, made = tmp_path / "a.ckpt", Store.at(tmp_path), []
+    save_encoder(path, 0)
+    jobs = plan(["GunPoint", "ItalyPowerDemand"], find_methods((str(path), "majority")), 1, device="cpu")
+
+    def carry(one: Job) -> Outcome:
+        made.append(one.key[:2])
+        outcome = measure(one) if one.data == "GunPoint" else finish(one)
+        if one.key == jobs[0 if when == "during a run" else 1].key:
+            save_encoder(path, 1)
+        return outcome
+
+    found = list(carry_out(jobs, store, carry))
+    bad = ["failed", "ok", "failed", "ok"] if when == "during a run" else ["ok", "ok", "failed", "ok"]
+    assert [one.status for one in found] == bad
+    assert f"{path} has changed since the benchmark began" in found[2].reason
+    assert jobs[2].key[:2] not in made  # nor is anything computed in vain
+    assert {one.recipe for one in found if one.method == str(path)} == {jobs[0].method.digest}
+    if when == "between the runs":
+        with pytest.raises(BenchmarkError, match=r"a.ckpt on GunPoint made with another recipe, checkpoint or number"):
+            left_to_run(plan(["GunPoint", "ItalyPowerDemand"], find_methods((str(path),)), 1), store)
+
+
+def test_a_checkpoint_that_is_gone_fails_its_own_runs_and_the_rest_goes_on(tmp_path: Path) -> None:
+    path, store = tmp_path / "a.ckpt", Store.at(tmp_path)
+    save_encoder(path, 0)
+    jobs = plan(["a", "b"], find_methods((str(path), "raw")), 1)
+
+    def carry(one: Job) -> Outcome:
+        path.unlink(missing_ok=True)
+        if one.method.checkpoint:
+            raise RunError(f"there is no checkpoint {path}.")
+        return finish(one)
+
+    found = list(carry_out(jobs, store, carry))
+    assert [one.status for one in found] == ["failed", "ok", "failed", "ok"]
+    assert found[0].reason == f"there is no checkpoint {path}."
+    assert found[2].reason == f"{path} cannot be read any more: No such file or directory."
+    assert store.results.read() == found
 
 
 PROGRAM = """

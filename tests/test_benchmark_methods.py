@@ -1,5 +1,7 @@
 """What methods and suites are called."""
 
+import hashlib
+import json
 import shutil
 from pathlib import Path
 
@@ -50,7 +52,8 @@ def test_a_fine_tuned_checkpoint_is_refused(tmp_path: Path) -> None:
     config, path = resolve(configure("tiny"), 40), tmp_path / "checkpoint.ckpt"
     model, header = build_model(config, 1), Header(config, None, 1, 40)
     save_checkpoint(path, model, header)
-    assert find_method(str(path)) == Method(str(path), "checkpoint", config, path)
+    method = Method(str(path), "checkpoint", config, path)
+    assert find_method(str(path)) == method._replace(digest=method.digest_now())
     head = fit_linear_head(np.arange(4.0)[:, None], np.array(["calm", "calm", "worn", "worn"]))
     save_checkpoint(path, model, header, head.plain())
     with pytest.raises(CheckpointError, match="is fine-tuned on labels, and a benchmark reads encoders that have seen"):
@@ -58,11 +61,65 @@ def test_a_fine_tuned_checkpoint_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_digest_names_what_a_method_depends_on() -> None:
-    base = find_method("tiny").digest()
-    assert find_method("tiny").digest() == base
-    assert find_method("tiny", epochs=7).digest() != base
-    assert find_method("random-init", "tiny").digest() != base
-    assert base == Method("other", "pretrained", configure("tiny", overrides=["train.seed=9"])).digest()
+    base = find_method("tiny").digest
+    assert find_method("tiny").digest == base
+    assert find_method("tiny", epochs=7).digest != base
+    assert find_method("random-init", "tiny").digest != base
+    assert base == Method("other", "pretrained", configure("tiny", overrides=["train.seed=9"])).digest_now()
+
+
+@pytest.fixture
+def student(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return the file of a recipe that names a teacher, of another width than its own, in the working folder."""
+    monkeypatch.chdir(tmp_path)
+    save_teacher(0)
+    config = configure("tiny", "distill", ["target.teacher=teacher.ckpt", "encoder.dim=16"])
+    Path("student.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json", exclude_none=True)))
+    return "student.yaml"
+
+
+def save_teacher(seed: int) -> None:
+    config = resolve(configure("tiny", overrides=[f"train.seed={seed}"]), 40)
+    save_checkpoint("teacher.ckpt", build_model(config, 1), Header(config, None, 1, 40))
+
+
+def test_another_teacher_is_another_method(student: str) -> None:
+    own, untrained = find_method(student), find_method("random-init", student)
+    assert find_method(student) == own
+    assert own.file == Path("teacher.ckpt")
+    save_teacher(1)
+    assert find_method(student).digest != own.digest
+    assert find_method("random-init", student) == untrained  # its weights are no teacher's
+    Path("teacher.ckpt").unlink()
+    for name, recipe in ((student, None), ("supervised", student)):
+        with pytest.raises(CheckpointError, match=r"there is no checkpoint teacher.ckpt\."):
+            find_method(name, recipe)
+
+
+@pytest.mark.usefixtures("student")
+def test_a_method_without_a_teacher_has_the_digest_that_older_tables_hold() -> None:
+    method = find_method("teacher.ckpt")
+    assert method.config is not None
+    values = method.config.model_dump(mode="json", exclude={"data": True, "train": {"seed"}})
+    text = json.dumps(["checkpoint", values], sort_keys=True).encode()
+    assert method.digest == hashlib.sha256(text + Path("teacher.ckpt").read_bytes()).hexdigest()[:12]
+
+
+def test_a_student_has_the_architecture_of_its_teacher(student: str) -> None:
+    series = Series(np.random.default_rng(0).normal(size=(8, 1, 40)).astype(np.float32))
+    for name in (student, "random-init"):
+        method = find_method(name, student, epochs=1 if name == student else None)
+        reader = fit_method(method, series, np.arange(8) % 2, 0, "cpu").reader
+        assert reader is not None
+        assert reader.encoder.dim == configure("tiny").encoder.dim != 16
+
+
+def test_a_student_that_is_pretrained_needs_no_teacher_any_more(student: str) -> None:
+    config = find_method(student).config
+    assert config is not None
+    save_checkpoint("student.ckpt", build_model(config, 1), Header(config, None, 1, 40))
+    Path("teacher.ckpt").unlink()
+    assert find_method("student.ckpt").file == Path("student.ckpt")
 
 
 @pytest.mark.parametrize("name", ["tiny", "random-init", "supervised", "a.ckpt", "raw", "majority"])

@@ -277,7 +277,7 @@ def test_a_run_that_is_repaired_leaves_the_first_method_the_first(
 def test_rows_of_another_recipe_are_refused(tmp_path: Path) -> None:
     words = ["--data", "GunPoint", "--method", "tiny", "--out", str(tmp_path), "--device", "cpu"]
     assert tsjepa(*words, "--epochs", "1").exit_code == 0
-    assert "made with another recipe or number of epochs" in refused(1, *words, "--epochs", "2")
+    assert "made with another recipe, checkpoint or number of epochs" in refused(1, *words, "--epochs", "2")
 
 
 @pytest.mark.usefixtures("here")

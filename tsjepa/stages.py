@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from tsjepa.build import match_teacher
 from tsjepa.checkpoint import HEAD, CheckpointError, load_checkpoint, read_checkpoint, read_header
 from tsjepa.config import Config, ConfigError
 from tsjepa.encoder import Encoder
@@ -91,6 +92,24 @@ def take_teacher(model: JEPA, teacher: JEPA) -> None:
     if isinstance(teacher.target, EMATarget):
         model.encoder.load_state_dict(model.encoder.state_dict() | state)
     copy_statistics(model.target.module, model.encoder)  # both see the values that the teacher was trained on
+
+
+def with_architecture(config: Config) -> Config:
+    """Return the configuration with the encoder of the frozen teacher that it names, if it names one.
+
+    Raises
+    ------
+    CheckpointError
+        If the teacher's file is no usable checkpoint.
+
+    Examples
+    --------
+    >>> from tsjepa.build import configure
+    >>> with_architecture(configure("tiny", "distill")) == configure("tiny", "distill")
+    True
+    """
+    name = config.target.teacher
+    return config if name is None else match_teacher(config, read_header(read_checkpoint(name), name).config)
 
 
 def find_teacher(config: Config) -> JEPA | None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tsjepa.evaluation.benchmark_check import check_alike, check_data, check_recipe
+from tsjepa.evaluation.benchmark_check import check_alike, check_data, check_recipe, unchanged
 from tsjepa.evaluation.benchmark_labels import LabelBudget
 from tsjepa.evaluation.benchmark_methods import Method
 from tsjepa.evaluation.benchmark_process import RunError, call
@@ -94,13 +94,17 @@ def left_to_run(jobs: Sequence[Job], store: Store) -> list[Job]:
     Raises
     ------
     BenchmarkError
-        If a finished run was made with another recipe, any run of other data of the same name, or a table is damaged.
+        If a finished run of a method that is asked for was made with another recipe, any run of other data of the same
+        name, or a table is damaged.
     """
     results = {row[:4]: row for row in store.results.read()}
     asked = {job.data: job.data_dir for job in jobs}
+    methods = {job.method.name: job.method for job in jobs}
     for row in results.values():
         if row.data in asked:
             check_data(row, (row.data,), asked[row.data], store.results.path)
+        if row.status == "ok" and row.method in methods:  # of any data: what is told is the mean over all
+            check_recipe(row, methods[row.method], (row.data,), store.results.path)
     drawn: dict[Key, dict[str, None]] = {}  # in the order in which they were asked for
     for few in store.few_labels.read():
         drawn.setdefault(few[:4], {})[few.labels] = None
@@ -110,7 +114,6 @@ def left_to_run(jobs: Sequence[Job], store: Store) -> list[Job]:
         if made is None or made.status != "ok":
             left.append(job)
             continue
-        check_recipe(made, job.method, (job.data,), store.results.path)
         there = tuple(map(LabelBudget.parse, drawn.get(job.key, {})))
         if not set(job.budgets) <= set(there):  # what is there is made again, and not lost
             left.append(job._replace(budgets=(*there, *(own for own in job.budgets if own not in there))))
@@ -137,7 +140,8 @@ def carry_out(jobs: Sequence[Job], store: Store, carry: Carry | None = None) -> 
     before = {row[:4]: row.status for row in rows}
     for job in jobs:
         try:
-            outcome = (carry or in_own_process)(job)
+            with unchanged(job.method):
+                outcome = (carry or in_own_process)(job)
             check_alike(outcome.result, rows, store.results.path)
         except RunError as error:
             outcome = Outcome(failed(job, str(error)))
@@ -162,4 +166,4 @@ def failed(job: Job, reason: str) -> Result:
     True
     """
     nothing = (None, None, None, None, None, None, None, None, None)
-    return Result(*job.key, *nothing, False, "failed", reason, job.method.digest(), versions())
+    return Result(*job.key, *nothing, False, "failed", reason, job.method.digest, versions())

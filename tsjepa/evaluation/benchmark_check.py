@@ -1,7 +1,8 @@
 """Whether the rows that are there were made as asked: with the same recipe, and of the same data."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Protocol
@@ -50,10 +51,10 @@ def check_recipe(row: Made, method: Method, names: Sequence[str], path: Path) ->
     BenchmarkError
         If they differ.
     """
-    if row.recipe != method.digest():
+    if row.recipe != method.digest:
         raise BenchmarkError(
-            f"{path} holds {method.name} on {', '.join(names)} made with another recipe or number of epochs: "
-            "name another folder with --out, or give the same options."
+            f"{path} holds {method.name} on {', '.join(names)} made with another recipe, checkpoint or number of "
+            "epochs: name another folder with --out, or give the same options."
         )
 
 
@@ -83,6 +84,35 @@ def check_data(row: Made, names: Sequence[str], data_dir: Path | None, path: Pat
     ):
         raise BenchmarkError(
             f"{path} holds {row.method} on {', '.join(everything)} as the data were then, and they are others now: "
+            "name another folder with --out."
+        )
+
+
+@contextmanager
+def unchanged(method: Method) -> Iterator[None]:
+    """Refuse a run whose method has another file at its start than the benchmark found, or gets another meanwhile.
+
+    Raises
+    ------
+    RunError
+        If it differs, or cannot be read.
+    """
+    check_unchanged(method)
+    yield
+    check_unchanged(method)
+
+
+def check_unchanged(method: Method) -> None:
+    """Refuse a method whose file is not as it was when the benchmark began, when its digest was taken."""
+    if method.file is None:
+        return
+    try:
+        changed = method.digest_now() != method.digest
+    except OSError as error:
+        raise RunError(f"{method.file} cannot be read any more: {error.strerror}.") from error
+    if changed:
+        raise RunError(
+            f"{method.file} has changed since the benchmark began, so this run would be made with another checkpoint: "
             "name another folder with --out."
         )
 

@@ -3,12 +3,14 @@
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from tsjepa.build import configure
 from tsjepa.checkpoint import HEAD, CheckpointError, read_checkpoint, read_header
 from tsjepa.config import Config, ConfigError, did_you_mean, recipe_names
+from tsjepa.stages import with_architecture
 
 Kind = Literal["pretrained", "checkpoint", "random-init", "supervised", "raw", "catch22", "minirocket", "majority"]
 UNTRAINED: tuple[Kind, ...] = ("random-init", "supervised")
@@ -30,18 +32,34 @@ class Method(NamedTuple):
         Of an encoder.
     checkpoint : Path, optional
         Of a trained one.
+    digest : str
+        Of everything that the method depends on but data and seed, as it was when `find_method` found it.
     """
 
     name: str
     kind: Kind
     config: Config | None = None
     checkpoint: Path | None = None
+    digest: str = ""
 
-    def digest(self) -> str:
-        """Return a digest of everything that the method depends on but data and seed."""
+    @property
+    def file(self) -> Path | None:
+        """What each run reads anew, if anything: a checkpoint, or the teacher of what is pretrained."""
+        if self.kind != "pretrained" or self.config is None or self.config.target.teacher is None:
+            return self.checkpoint
+        return Path(self.config.target.teacher)
+
+    def digest_now(self) -> str:
+        """Return the digest as it would be found now.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be read.
+        """
         free: Any = {"data": True, "train": {"seed"}}
         values = None if self.config is None else self.config.model_dump(mode="json", exclude=free)
-        content = b"" if self.checkpoint is None else self.checkpoint.read_bytes()
+        content = b"" if self.file is None else self.file.read_bytes()
         text = json.dumps([self.kind, values], sort_keys=True).encode()
         return hashlib.sha256(text + content).hexdigest()[:12]
 
@@ -62,6 +80,7 @@ def find_method(name: str, recipe: str | None = None, epochs: int | None = None)
     Returns
     -------
     Method
+        A recipe that names a teacher has the teacher's architecture, as `tsjepa pretrain` gives it.
 
     Raises
     ------
@@ -73,19 +92,24 @@ def find_method(name: str, recipe: str | None = None, epochs: int | None = None)
     Examples
     --------
     >>> find_method("raw")
-    Method(name='raw', kind='raw', config=None, checkpoint=None)
+    Method(name='raw', kind='raw', config=None, checkpoint=None, digest='d1c0b1c4d886')
     >>> find_method("tiny", epochs=3).config.train.epochs
     3
     """
-    changed = [] if epochs is None else [f"train.epochs={epochs}"]
+    method = meant_by(name, recipe, [] if epochs is None else [f"train.epochs={epochs}"])
+    return method._replace(digest=method.digest_now())
+
+
+def meant_by(name: str, recipe: str | None, changed: Sequence[str]) -> Method:
+    """Return the method that a name means, still without its digest."""
     for untrained in UNTRAINED:
         if name == untrained:
-            return Method(name, untrained, configure(recipe))
+            return Method(name, untrained, with_architecture(configure(recipe)))
     for plain in PLAIN:
         if name == plain:
             return Method(name, plain)
     if name in recipe_names() or name.endswith((".yaml", ".yml")):
-        return Method(name, "pretrained", configure(name, None, changed))
+        return Method(name, "pretrained", with_architecture(configure(name, None, changed)))
     path = Path(name)
     if path.suffix == ".ckpt" or path.exists():
         return Method(name, "checkpoint", pretrained_config(path), path)

@@ -208,7 +208,7 @@ def measure(job: Job, fit: Fit = fit_method) -> Outcome:
             partial=partial,
             status="ok",
             reason="",
-            recipe=job.method.digest(),
+            recipe=job.method.digest,
             versions=versions(),
             data_digest=data_digest,
         ),

@@ -14,7 +14,7 @@ import numpy as np
 
 from tsjepa.arrays import Series
 from tsjepa.evaluation.accuracy import Labels
-from tsjepa.evaluation.benchmark_check import check_data, check_recipe, join_digests
+from tsjepa.evaluation.benchmark_check import check_data, check_recipe, join_digests, unchanged
 from tsjepa.evaluation.benchmark_features import Fitted, fit_method, pretrain, reading, seeded
 from tsjepa.evaluation.benchmark_join import join
 from tsjepa.evaluation.benchmark_labels import LabelBudget
@@ -202,21 +202,24 @@ def transfer_left(jobs: Sequence[Job], store: TransferStore) -> list[Job]:
     Raises
     ------
     BenchmarkError
-        If a finished pair was made with another recipe, any pair of other data of the same name, or a table is damaged.
+        If a finished pair of a method that is asked for was made with another recipe, any pair of other data of the
+        same name, or a table is damaged.
     """
     rows = [row for row in store.scores.read() if row.status == "ok"]
     asked = {(job.key[0], *pair): job for job in jobs for pair in job.pairs}
+    methods = {job.method.name: job.method for job in jobs}
     for row in rows:
         if job := asked.get((row.pretrain_on, row.fit_on, row.target)):
             check_data(row, (row.fit_on, row.target), job.data_dir, store.scores.path, job.pretrain_on)
-    left = [still_asked(job, [row for row in rows if row[:3] == job.key], store.scores.path) for job in jobs]
+        if row.method in methods:  # of any pair: what is told is the mean over all
+            names = tuple(dict.fromkeys([row.fit_on, row.target]))
+            check_recipe(row, methods[row.method], names, store.scores.path)
+    left = [still_asked(job, [row for row in rows if row[:3] == job.key]) for job in jobs]
     return [job for job in left if job.pairs]
 
 
-def still_asked(job: Job, rows: Sequence[Transferred], path: Path) -> Job:
+def still_asked(job: Job, rows: Sequence[Transferred]) -> Job:
     """Return a run with the pairs that are not finished, and with the labels that are there already of these."""
-    for row in rows:
-        check_recipe(row, job.method, looked_at(job, row.fit_on, row.target), path)
     there = {(row.fit_on, row.target, row.labels) for row in rows if row.is_last}
     asked = [ALL, *(str(LabelBudget("per_class", number)) for number in job.per_class)]
     pairs = tuple(pair for pair in job.pairs if any((*pair, labels) not in there for labels in asked))
@@ -243,7 +246,8 @@ def carry_out_transfers(jobs: Sequence[Job], store: TransferStore) -> Iterator[T
     """Make runs one after another, each in a process of its own, and keep each as it ends; yield a row a pair."""
     for job in jobs:
         try:
-            outcome = call(measure_transfer, job, fork=job.device == "cpu")
+            with unchanged(job.method):
+                outcome = call(measure_transfer, job, fork=job.device == "cpu")
         except RunError as error:
             outcome = Outcome(tuple(failures(job, str(error))))
         store.commit(outcome)
@@ -254,7 +258,7 @@ def failures(job: Job, reason: str) -> Iterator[Transferred]:
     """Yield the rows of a run that failed, one a pair."""
     for pair in job.pairs:
         where = (*job.key, *pair, ALL, 0)
-        yield Transferred(*where, None, None, None, None, None, "failed", reason, job.method.digest(), versions())
+        yield Transferred(*where, None, None, None, None, None, "failed", reason, job.method.digest, versions())
 
 
 def measure_transfer(job: Job) -> Outcome:
@@ -311,7 +315,7 @@ def read_pair(pair: Pair, parts: Parts, series: tuple[Series, ...], y: Labels) -
     """Fit heads on all and on few labels, and score the target with each."""
     job, known = pair.job, parts.known
     Z, Z_target = pair.fitted.transform(known.train), np.concatenate([pair.fitted.transform(one) for one in series])
-    rank, digest = rank_of(Z_target), job.method.digest()
+    rank, digest = rank_of(Z_target), job.method.digest
 
     def row(labels: str, draw: int, n_labels: int, accuracy: float | None) -> Transferred:
         where = (*job.key, pair.fit_on, pair.target, labels, draw)
