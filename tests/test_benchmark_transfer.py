@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 
 from tsjepa.arrays import Series
-from tsjepa.evaluation import benchmark_check, benchmark_transfer
+from tsjepa.build import build_model, configure, resolve
+from tsjepa.checkpoint import Header, save_checkpoint
+from tsjepa.evaluation import benchmark_check, benchmark_features, benchmark_transfer
+from tsjepa.evaluation.benchmark_features import warm_up
 from tsjepa.evaluation.benchmark_join import join
 from tsjepa.evaluation.benchmark_methods import Method, find_method
 from tsjepa.evaluation.benchmark_run import Known, Parts, content_digest
@@ -28,6 +31,7 @@ from tsjepa.evaluation.benchmark_transfer import (
     transfer_left,
 )
 from tsjepa.evaluation.benchmark_transfer_summary import draws_of, transfer_figures, transfer_means, transfer_summary
+from tsjepa.finetuning import Tuning
 
 TINY = find_method("tiny", epochs=1)
 
@@ -129,8 +133,11 @@ def test_a_transfer_goes_on_and_does_not_mix_recipes(tmp_path: Path, loaded: lis
     store.scores.append(measure_transfer(jobs[0]).scores)
     assert transfer_left(jobs, store) == jobs[1:]
     assert transfer_left([jobs[0]._replace(per_class=(1, 2))], store) != []
-    with pytest.raises(BenchmarkError, match="made with another recipe"):
-        transfer_left([jobs[0]._replace(method=Method("raw", "catch22"))], store)
+    other = jobs[0]._replace(method=Method("raw", "catch22"))
+    for one in (other, other._replace(seed=1), other._replace(pairs=(("d", "d"),)), other._replace(pretrain_on=("e",))):
+        with pytest.raises(BenchmarkError, match="made with another recipe"):  # the mean would be one of two recipes
+            transfer_left([one], store)
+    assert transfer_left([jobs[0]._replace(pairs=(("d", "d"),))], store) != []
 
 
 @pytest.mark.usefixtures("loaded")
@@ -175,6 +182,59 @@ def test_a_transfer_is_not_mixed_with_one_of_other_data(
     other.scores.append(measure_transfer(raw).scores)
     now({**same, "a": 0})
     assert transfer_left([job(), raw], other) == [job()]  # raw values do not look at the source
+
+
+@pytest.mark.usefixtures("broken")
+def test_a_checkpoint_that_changes_or_goes_fails_its_own_runs(tmp_path: Path) -> None:
+    path, store = tmp_path / "a.ckpt", TransferStore.at(tmp_path)
+    config = resolve(configure("tiny"), 40)
+    save_checkpoint(path, build_model(config, 1), Header(config, None, 1, 40))
+    jobs = transfer_jobs(("a",), ["b"], [find_method(str(path)), find_method("raw")], 3, (1,), device="cpu")
+    runs = carry_out_transfers(jobs, store)
+    assert [next(runs).status, next(runs).status] == ["ok", "ok"]
+    path.write_bytes(path.read_bytes() + b"0")
+    changed = next(runs)
+    assert (changed.status, changed.recipe) == ("failed", jobs[0].method.digest)
+    assert "has changed since the benchmark began" in changed.reason
+    assert next(runs).status == "ok"
+    path.unlink()
+    gone, other = runs
+    assert (gone.status, other.status) == ("failed", "ok")
+    assert "cannot be read any more" in gone.reason
+
+
+@pytest.mark.parametrize("name", ["tiny", "raw", "supervised"])
+def test_the_first_call_of_a_method_is_made_before_the_clock_starts(
+    name: str, loaded: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[str] = []
+
+    def noted(method: Method, series: Series, device: str) -> None:
+        events.append(f"warm up behind {', '.join(loaded)}")
+        warm_up(method, series, device)
+
+    class Clock:
+        @staticmethod
+        def perf_counter() -> float:
+            events.append("clock")
+            return 0.0
+
+    monkeypatch.setattr(benchmark_features, "SUPERVISED", Tuning(epochs=1, min_steps=1))
+    monkeypatch.setattr(benchmark_transfer, "warm_up", noted)
+    monkeypatch.setattr(benchmark_transfer, "time", Clock)
+    measure_transfer(job(find_method(name, "tiny", epochs=1), per_class=()))
+    assert events == [f"warm up behind {'a' if name == 'tiny' else 'b'}", "clock", "clock"]
+
+
+def test_the_order_of_methods_and_pairs_is_that_of_the_command_whatever_failed_before(tmp_path: Path) -> None:
+    store, methods = TransferStore.at(tmp_path), [TINY, find_method("raw")]
+    jobs = transfer_jobs(("a",), ["b", "c"], methods, seeds=1, per_class=(), device="cpu")
+    asked = [(method, pair) for method in ("tiny", "raw") for pair in ("bb", "cc")]
+    for method, pair in (("raw", "dd"), asked[3], asked[1], asked[2], asked[0]):  # as they were made or repaired
+        store.commit(Outcome((scored(method, 0.5, pair=pair),)))
+    found, recordings = store.read(jobs)
+    assert [(row.method, row.fit_on + row.target) for row in found] == [*asked, ("raw", "dd")]
+    assert recordings == []
 
 
 def test_failures_are_rows_and_run_again(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from tsjepa.arrays import Series
 from tsjepa.evaluation.accuracy import Labels
 from tsjepa.evaluation.benchmark_check import check_data, check_recipe, join_digests, unchanged
-from tsjepa.evaluation.benchmark_features import Fitted, fit_method, pretrain, reading, seeded
+from tsjepa.evaluation.benchmark_features import Fitted, fit_method, pretrain, reading, seeded, warm_up
 from tsjepa.evaluation.benchmark_join import join
 from tsjepa.evaluation.benchmark_labels import LabelBudget
 from tsjepa.evaluation.benchmark_methods import Method
@@ -44,7 +44,7 @@ class Transferred(NamedTuple):
     effective_rank : float, optional
         Of the features of the scored series, centred: what can be told without labels.
     fit_seconds : float, optional
-        Of the method, without its head.
+        Of the method, without its head and without loading data; pairs of one pretraining have that one's.
     status, reason, recipe, versions, data_digest
         As in `results.csv`; the digest is one of all data sets of the row.
     """
@@ -263,14 +263,13 @@ def failures(job: Job, reason: str) -> Iterator[Transferred]:
 
 def measure_transfer(job: Job) -> Outcome:
     """Carry out one run: one pretraining, and every pair that is read from it; one that fails leaves the others."""
-    started, digests = time.perf_counter(), dict[str, str]()
+    digests = dict[str, str]()
     shared = pretrained(job, digests)
-    seconds = time.perf_counter() - started
     scores: list[Transferred] = []
     recordings: list[Recording] = []
     for pair in job.pairs:
         try:
-            found = measure_pair(job, pair, shared, seconds, digests)
+            found = measure_pair(job, pair, shared, digests)
         except (ValueError, OSError, MemoryError, RuntimeError) as error:
             found = Outcome(tuple(failures(job._replace(pairs=(pair,)), sentence(error))))
         scores += found.scores
@@ -278,18 +277,21 @@ def measure_transfer(job: Job) -> Outcome:
     return Outcome(tuple(scores), tuple(recordings))
 
 
-def measure_pair(
-    job: Job, pair: tuple[str, str], shared: Fitted | None, seconds: float, digests: dict[str, str]
-) -> Outcome:
-    """Load a pair and read it, with the encoder that all pairs share and the seconds that it took, if there is one."""
+class Timed(NamedTuple):
+    """A fitted method, and the seconds that fitting took."""
+
+    fitted: Fitted
+    seconds: float
+
+
+def measure_pair(job: Job, pair: tuple[str, str], shared: Timed | None, digests: dict[str, str]) -> Outcome:
+    """Load a pair and read it, with the encoder that all pairs share, if there is one."""
     fit_on, target = pair
     parts = load_noted(fit_on, job, digests)
-    known, begun = parts.known, time.perf_counter()
-    fitted = shared or fit_method(job.method, known.train, known.y, job.seed, job.device)
-    fit_seconds = seconds if shared else time.perf_counter() - begun
+    fitted, seconds = shared or fitted_on(parts.known, job)
     goal = parts if target == fit_on else load_noted(target, job, digests)
     data_digest = join_digests([digests[name] for name in looked_at(job, fit_on, target)])
-    fitted_pair = Pair(job, fit_on, target, fitted, round(fit_seconds, 4), data_digest)
+    fitted_pair = Pair(job, fit_on, target, fitted, round(seconds, 4), data_digest)
     return read_pair(fitted_pair, parts, *scored_part(goal, whole=job.whole_target))
 
 
@@ -354,7 +356,15 @@ def load_noted(name: str, job: Job, digests: dict[str, str]) -> Parts:
     return parts
 
 
-def pretrained(job: Job, digests: dict[str, str]) -> Fitted | None:
+def fitted_on(known: Known, job: Job) -> Timed:
+    """Return a method that is fitted on the training part of a pair."""
+    warm_up(job.method, known.train, job.device)
+    begun = time.perf_counter()
+    fitted = fit_method(job.method, known.train, known.y, job.seed, job.device)
+    return Timed(fitted, time.perf_counter() - begun)
+
+
+def pretrained(job: Job, digests: dict[str, str]) -> Timed | None:
     """Return the encoder that was pretrained on the sources, None for a method that is fitted on each pair.
 
     Digests of the sources are noted.
@@ -367,5 +377,7 @@ def pretrained(job: Job, digests: dict[str, str]) -> Fitted | None:
     config = seeded(method.config, job.seed)
     series = sources[0] if len(sources) == 1 else join(sources, mixed=config.tokenizer.channels == "mixed")
     shortest = min(source.n_timepoints for source in sources)
-    encoder = pretrain(config, series, job.device, n_timepoints=shortest)
-    return Fitted(*reading(encoder, config, job.device))
+    warm_up(method, series, job.device)
+    begun = time.perf_counter()
+    fitted = Fitted(*reading(pretrain(config, series, job.device, n_timepoints=shortest), config, job.device))
+    return Timed(fitted, time.perf_counter() - begun)
