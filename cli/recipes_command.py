@@ -17,7 +17,8 @@ def recipes(
 
     if name is None:
         found = recipe_descriptions()
-        typer.echo(json.dumps(found) if as_json else "\n".join(f"{key:22} {text}" for key, text in found.items()))
+        width = max(map(len, found))
+        typer.echo(json.dumps(found) if as_json else "\n".join(f"{key:{width}} {text}" for key, text in found.items()))
     elif as_json:
         typer.echo(json.dumps(load_config(name).model_dump(mode="json")))
     else:
