@@ -39,7 +39,8 @@ def download(name: str, root: Path, announce: Announce) -> str:
     Raises
     ------
     DataError
-        If the transfer fails or what arrives is not what was published; says where to put the files.
+        If the folder cannot be written to, the transfer fails or what arrives is not what was published; says where
+        to put the files.
     """
     try:
         with _staging(root, name) as folder:
@@ -60,7 +61,13 @@ def _staging(root: Path, name: str) -> Iterator[Path]:
     made = [folder for folder in (root, *root.parents) if not folder.exists()]
     staging = root / f".{name}-{secrets.token_hex(4)}"
     try:
-        staging.mkdir(parents=True)
+        try:
+            staging.mkdir(parents=True)
+        except OSError as error:
+            raise DataError(
+                f"{root}, where {name} would be downloaded to, cannot be written to ({error.strerror}); choose another "
+                "folder by --data-dir or TSJEPA_DATA, or for the cache by XDG_CACHE_HOME"
+            ) from error
         yield staging
         _move(staging, root / name)
     finally:

@@ -232,6 +232,19 @@ def test_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _fails("FaultDetectionA", tmp_path, "could not be downloaded: .*refused")
 
 
+def test_a_folder_that_cannot_be_written_to_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(file))
+    said = (
+        f"^{file}/tsjepa, where Adiac would be downloaded to, cannot be written to .Not a directory.; choose another "
+    )
+    with pytest.raises(
+        DataError, match=said + "folder by --data-dir or TSJEPA_DATA, or for the cache by XDG_CACHE_HOME$"
+    ):
+        load("Adiac")
+
+
 def test_an_interruption_leaves_nothing(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _publish(server)
     seen: list[Path] = []
