@@ -1,5 +1,6 @@
 """Data sets as the commands need them: both parts as series, and what to know of them told on standard error."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,13 +11,15 @@ from numpy.typing import NDArray
 from tsjepa.arrays import Series, SeriesSource, as_series, remarks
 from tsjepa.checkpoint import Header
 from tsjepa.cli.errors import USAGE, Failure, say, told
-from tsjepa.cli.log_data import LogParts, read_log, reads_as_log
+from tsjepa.cli.log_data import LogParts, no_log, read_log, reads_as_log
 from tsjepa.config import Config
 from tsjepa.datasets import load
+from tsjepa.datasets.dataset import UncutError
 from tsjepa.datasets.files import looks_like_path
+from tsjepa.datasets.home import user_path
 from tsjepa.datasets.labels import Encoded
 from tsjepa.datasets.logs import LogWindows, encode_labels
-from tsjepa.datasets.lookup import data_folder
+from tsjepa.datasets.lookup import data_folder, is_known
 from tsjepa.evaluation.digest import content_digest
 from tsjepa.sections import LogConfig
 
@@ -115,12 +118,27 @@ def load_data(
     seed : int, default=0
         Of the split by groups.
     asked : mapping, optional
-        What of `log` the user asked for with these data: with anything, other data than logs are refused.
+        What of `log` the user asked for with these data: with anything, other data than logs are refused. None for a
+        command without flags that say how a log is read.
     """
-    log = LogConfig() if log is None else log
-    if reads_as_log(name, log, asked or {}):
+    try:
+        return load_cut(name, data_dir, LogConfig() if log is None else log, cache_dir, seed, asked or {})
+    except UncutError as error:
+        if asked is None:  # of a command that has no such flag
+            raise
+        raise Failure(f"{error} with --window.") from error
+
+
+def load_cut(
+    name: str, data_dir: Path | None, log: LogConfig, cache_dir: Path | None, seed: int, asked: Mapping[str, object]
+) -> Data:
+    """Load a data set whose rows are series, or a log cut into windows."""
+    if reads_as_log(name, log, asked):
         return log_data(read_log(name, log, cache_dir, seed))
-    if not looks_like_path(name) and not Path(name).exists():
+    there = os.path.exists(user_path(name))
+    if asked and (there or is_known(name, data_folder(data_dir))):
+        raise Failure(no_log(name, list(asked)), USAGE)
+    if not looks_like_path(name) and not there:
         check_data_dir(data_dir)
     dataset = load(name, data_dir, announce=say)
     for note in dataset.notes:

@@ -78,14 +78,11 @@ def without_missing(name: str, log: LogConfig, flags: LogOptions) -> LogConfig:
 def reads_as_log(name: str, log: LogConfig, asked: Mapping[str, object]) -> bool:
     """Return whether data are a log.
 
-    Any table is one where flags or settings (``log.window``) ask for it, or where the checkpoint's data were one; no
-    other data can be read so.
+    Any table is one where flags or settings (``log.window``) ask for it, or where the checkpoint's data were one.
     """
     if is_log(name) and not holds_run(Path(name)):
         return True
     may_be = kind_of(name) is not None or (asked and Path(name).is_dir())
-    if asked and not may_be:
-        raise Failure(no_log(name, list(asked)), USAGE)
     # names of channels alone may come from a checkpoint of arrays
     trained = log.model_dump(exclude_defaults=True, exclude={"channels"})
     return bool(may_be and (asked or trained))

@@ -27,6 +27,16 @@ class DataError(ValueError):
     """
 
 
+class UncutError(DataError):
+    """Rows that are points in time, where series are needed: who cuts logs can say in which way.
+
+    Examples
+    --------
+    >>> issubclass(UncutError, DataError)
+    True
+    """
+
+
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """Labelled or unlabelled time series with their training and test parts.

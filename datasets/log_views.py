@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsjepa.arrays import counted
-from tsjepa.datasets.dataset import DataError
+from tsjepa.datasets.dataset import DataError, UncutError
 from tsjepa.datasets.log_access import MappedArray
 from tsjepa.datasets.log_cache import RowStore, built, digest, open_store, write_manifest, write_series
 from tsjepa.datasets.log_cut import CHUNK, Cut, Describe, Segments, cut, near, segments, window_fields
@@ -177,8 +177,9 @@ def windows_of(store: RowStore, windowing: Windowing, lists: bool, progress: Pro
     window = _points(windowing.window, "--window", store, steps)
     stride = window if windowing.stride is None else _points(windowing.stride, "--stride", store, steps)
     if window is None and len(steps.each) == 1 and not lists:
-        raise DataError(
-            f"the log is one series of {counted(store.rows, 'row')}, and nothing can be learnt from one: give --window"
+        raise UncutError(
+            f"the log is one series of {counted(store.rows, 'row')}, and nothing can be learnt from one: cut it into "
+            "windows"
         )
     label = windowing.window_label if "label" in store.fields else None
     settings = [window, stride, windowing.max_gap, label, *_ways(store)]

@@ -1,5 +1,6 @@
 """Names to files: the user's folder, what aeon's wheel brings, what was downloaded before."""
 
+import glob
 import os
 from difflib import get_close_matches
 from pathlib import Path
@@ -93,8 +94,19 @@ def downloadable() -> list[str]:
     return [*zenodo_records(), *ZIPPED]
 
 
+def is_known(name: str, data_dir: Path | None) -> bool:
+    """Whether a name is that of a data set that is on this machine or can be downloaded.
+
+    Examples
+    --------
+    >>> is_known("gunpoint", None), is_known("no such set", None)
+    (True, False)
+    """
+    return find_local(name, data_dir) is not None or match_name(name, downloadable()) is not None
+
+
 def unknown_name(name: str, data_dir: Path | None) -> DataError:
-    """Make the error for a name that no source knows, with the nearest names.
+    """Make the error for a name that no source knows, with the nearest names; a folder's without data in it, too.
 
     Parameters
     ----------
@@ -111,9 +123,11 @@ def unknown_name(name: str, data_dir: Path | None) -> DataError:
     Examples
     --------
     >>> print(str(unknown_name("GunPiont", None)).split(";")[0])
-    no data set is called 'GunPiont'
+    there is no file or folder 'GunPiont', and no data set is called 'GunPiont'
     """
-    known = {*names_in(data_dir), *names_in(bundled_folder()), *names_in(cache_folder()), *downloadable()}
+    here = glob.glob("*")  # what is misspelled may be a path as well
+    known = {*here, *names_in(data_dir), *names_in(bundled_folder()), *names_in(cache_folder()), *downloadable()}
+    known -= {name}
     folded = {other.casefold(): other for other in sorted(known)}
     near = [folded[match] for match in get_close_matches(name.casefold(), list(folded), n=3)]
     hint = f"the nearest names are {', '.join(near)}" if near else "no known name is near it"
@@ -121,7 +135,11 @@ def unknown_name(name: str, data_dir: Path | None) -> DataError:
     if data_dir is not None:
         looked = f" (looked in {data_dir} too)" if data_dir.is_dir() else f" (there is no folder {data_dir})"
     made = "; docs/data.md says how it is made" if name.startswith(MADE) else ""
+    folder = user_path(name)
+    place = f"there is no file or folder {name!r}"
+    if folder.is_dir():
+        place = f"{folder} is a folder without {name}_TRAIN.ts"
     return DataError(
-        f"no data set is called {name!r}{made}; {hint}{looked}; give a name, a file, or a folder with "
+        f"{place}, and no data set is called {name!r}{made}; {hint}{looked}; give a name, a file, or a folder with "
         "<Name>_TRAIN.ts and <Name>_TEST.ts"
     )

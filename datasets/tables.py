@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tsjepa.containers import LABEL, SIDE, split_tensors
-from tsjepa.datasets.dataset import Case, Collection, DataError, Labels, Part
+from tsjepa.datasets.dataset import Case, Collection, DataError, Labels, Part, UncutError
 from tsjepa.datasets.labels import array_labels
 from tsjepa.datasets.log_dialect import delimiters_of
 from tsjepa.datasets.values import as_float32, stack_cases
@@ -128,9 +128,9 @@ def _holds_lists(column: "pd.Series[Any]") -> bool:
 def _check_columns(table: "pd.DataFrame", path: Path) -> None:
     for name in table.columns:
         if name.strip().lower() in LOG_NAMES or table[name].dtype.kind == "M":
-            raise DataError(
-                f"{path} looks like a log: column {name!r} is a time, and in a table each row must be one series; give "
-                "--window, which cuts a log"
+            raise UncutError(
+                f"{path} looks like a log: column {name!r} is a time, and in a table each row must be one series; cut "
+                "it into windows"
             )
         if name.startswith("Unnamed: "):
             raise DataError(

@@ -142,6 +142,26 @@ def test_a_benchmark_of_failures_alone_fails(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("here")
+def test_a_sensor_log_is_not_taken_and_no_flag_is_named_that_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("plant12").mkdir()
+    for number in range(2):
+        Path("plant12", f"m {number}.csv").write_text("time,flow\n1,2\n2,3\n")
+    said = {
+        "plant12/m 0.csv": "column 'time' is a time, and in a table each row must be one series; cut it into windows; ",
+        "plant12": "plant12 is a folder without plant12_TRAIN.ts, and no data set is called 'plant12'; ",
+    }
+    for data, why in said.items():
+        sentence = refused(1, "--data", data, "--method", "raw", "--out", "out", "--device", "cpu")
+        assert why in sentence
+        assert "; a benchmark takes no sensor logs: save windows of it as X_train, y_train, X_test and" in sentence
+        assert "give --window" not in sentence
+    assert "Sensor logs are not read" in tsjepa("--help").stdout
+
+
+@pytest.mark.usefixtures("here")
 def test_what_was_asked_for_is_judged_and_not_what_the_folder_held_before(tmp_path: Path) -> None:
     (tmp_path / "broken.ts").write_text("@problemName broken\n@data\nno number:1\n")
     broken, words = str(tmp_path / "broken.ts"), ("--method", "raw", "--out", str(tmp_path / "out"), "--device", "cpu")

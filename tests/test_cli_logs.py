@@ -16,6 +16,7 @@ from tsjepa.cli.data import load_data
 from tsjepa.cli.errors import Failure
 from tsjepa.cli.plan import check_same_data
 
+OUT = ("--out", "z.parquet")
 pytestmark = pytest.mark.usefixtures("with_pumps")
 
 
@@ -217,6 +218,31 @@ def test_a_folder_with_a_bad_file_is_one_sentence() -> None:
     assert "b.parquet" in sentence
     assert "'speed'" in sentence
     assert not Path("z.parquet").exists()
+
+
+@pytest.mark.parametrize("flag", [("--window", "20"), ("--group", "unit")])
+def test_a_misspelled_log_is_told_and_not_its_flags(flag: tuple[str, str]) -> None:
+    Path("plant").mkdir()
+    make_log().to_parquet("plant/log.parquet")
+    said = refused(1, *TRAINING, "--data", "plantt", *flag)
+    assert "there is no file or folder 'plantt', and no data set is called 'plantt'; the nearest names are pla" in said
+    assert "plantt does not exist; its folder has plant" in refused(1, "embed", CKPT, "--data", "./plantt", *flag, *OUT)
+
+
+def test_flags_of_a_log_beside_other_data_are_to_be_left_out() -> None:
+    Path("own/Pumps").mkdir(parents=True)
+    Path("own/Pumps/Pumps_TRAIN.ts").write_text("@univariate true\n@data\n1,2:a\n2,1:b\n")
+    Path("note.txt").touch()
+    for words in (("--data", "forda"), ("--data", "Pumps", "--data-dir", "own"), ("--data", "note.txt")):
+        said = refused(2, *TRAINING, *words, "--window", "20")
+        assert f"--window says how a sensor log is read, and {words[1]} is none: leave it out." in said
+
+
+def test_rows_in_time_are_to_be_cut_by_the_flag_where_a_command_has_it() -> None:
+    make_log(lengths=(90,)).drop(columns="state").to_parquet("one.parquet", index=False)
+    sentence = "nothing can be learnt from one: cut it into windows"
+    assert refused(1, *TRAINING, "--data", "one.parquet").endswith(f"{sentence} with --window.")
+    assert refused(1, "collapse-study", "--data", "one.parquet", "--out", "study").endswith(sentence)
 
 
 @pytest.mark.slow

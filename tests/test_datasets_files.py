@@ -210,7 +210,7 @@ def test_parquet_tensors_of_another_library_are_channels(tmp_path: Path) -> None
 BAD_CSV = {
     "a log": (
         "Timestamp,current\n1,2\n",
-        "looks like a log: column 'Timestamp' .* each row must be one series; give --window",
+        "looks like a log: column 'Timestamp' .* each row must be one series; cut it into windows$",
     ),
     "text": ("t0,t1\n1,2\n3,high\n", "column 't1', row 2: 'high' is not a number"),
     "semicolons": (

@@ -102,6 +102,21 @@ def test_a_folder_without_data_does_not_hide_a_name(tmp_path: Path, monkeypatch:
     assert load("GunPoint").source == "GunPoint"
 
 
+def test_a_folder_without_data_is_told_and_so_is_what_is_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "plant12").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        DataError, match=r"^plant12 is a folder without plant12_TRAIN\.ts, and no data set is called 'p"
+    ):
+        load("plant12")
+    with pytest.raises(
+        DataError, match=r"^there is no file or folder 'plant', and no .*nearest names are plant12, Plane"
+    ):
+        load("plant")
+
+
 def test_unknown_names_get_up_to_three_neighbours(tmp_path: Path) -> None:
     for name, near in {"GunPiont": "GunPoint", "fordc": "FordA", "FaultDetection": "FaultDetectionA"}.items():
         with pytest.raises(DataError, match=f"no data set is called '{name}'; the nearest names are .*{near}"):

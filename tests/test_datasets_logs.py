@@ -47,7 +47,7 @@ def test_without_a_window_each_id_is_one_series(tmp_path: Path) -> None:
 
 def test_a_single_series_needs_a_window(tmp_path: Path) -> None:
     log = saved(steady(units="a"), tmp_path / "log.parquet")
-    with pytest.raises(DataError, match=r"one series of 100 rows.*give --window"):
+    with pytest.raises(DataError, match=r"one series of 100 rows.*cut it into windows$"):
         load_log(log, cache_dir=tmp_path / "cache")
 
 

@@ -15,7 +15,8 @@ from sklearn.dummy import DummyClassifier
 from sklearn.metrics import recall_score
 
 from tsjepa.arrays import Series, as_series
-from tsjepa.datasets import Dataset, archive_size, load
+from tsjepa.datasets import DataError, Dataset, archive_size, load
+from tsjepa.datasets.logs import is_log
 from tsjepa.diagnostics import effective_rank
 from tsjepa.embedding import some_cases
 from tsjepa.evaluation.accuracy import Labels
@@ -30,6 +31,10 @@ from tsjepa.probe import check_labels, is_numeric, make_head
 
 # Series that the effective rank is taken of: thousands of wide features would cost more than the head
 RANK_SERIES = 500
+NO_LOGS = (
+    "a benchmark takes no sensor logs: save windows of it as X_train, y_train, X_test and y_test in an .npz file, or "
+    "pretrain on it with --window, and then probe or finetune"
+)
 
 
 class Head(Protocol):
@@ -109,7 +114,7 @@ def load_parts(name: str, fold: int = 0, data_dir: Path | None = None) -> Parts:
     ProbeError
         If the training part has one class or one series only.
     """
-    data = load(name, data_dir, announce=_say)
+    data = load_set(name, data_dir)
     if data.X_test is None:
         raise BenchmarkError(
             f"{name} cannot be scored without a test part: put it beside the training part, as in pump_TRAIN.csv and "
@@ -128,6 +133,24 @@ def load_parts(name: str, fold: int = 0, data_dir: Path | None = None) -> Parts:
     if fold:
         train, test = as_series(X_train, "the training part"), as_series(X_test, "the test part")
     return Parts(Known(train, y_train, test), y_test, partial, digest)
+
+
+def load_set(name: str, data_dir: Path | None) -> Dataset:
+    """Load a data set, and say of a sensor log what to do instead.
+
+    Raises
+    ------
+    DataError
+        If the data cannot be loaded.
+    BenchmarkError
+        If they are a log.
+    """
+    try:
+        return load(name, data_dir, announce=_say)
+    except DataError as error:
+        if not is_log(name):
+            raise
+        raise BenchmarkError(f"{error}; {NO_LOGS}") from error
 
 
 def resample(data: Dataset, fold: int) -> tuple[object, Labels, object, Labels]:
