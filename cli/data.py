@@ -191,10 +191,13 @@ def check_test_part(data: Data, config: Config | None = None) -> None:
     """
     if config is not None and config.world.horizons:
         return
-    if data.log is not None and data.test is None and data.train.y is not None:
+    if isinstance(data.train.series, LogWindows) and data.test is None and data.train.y is not None:
+        own = data.train.series.columns.id is None and data.train.series.n_series > 1
         raise Failure(
             f"{data.name} has labels, but no test part to score on: name a second file with --test FILE, or with "
-            "--group COLUMN a column whose values stay on one side of the split (or read no labels: --label '').",
+            "--group COLUMN a column whose values stay on one side of the split"
+            f"{', or give --group id, which keeps each series on one side' if own else ''} (or read no labels: "
+            "--label '').",
             USAGE,
         )
 

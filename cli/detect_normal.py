@@ -19,6 +19,7 @@ from tsjepa.datasets.home import user_path
 from tsjepa.datasets.log_files import is_address
 from tsjepa.datasets.log_fingerprint import difference
 from tsjepa.datasets.log_runs import LogRuns, load_runs
+from tsjepa.datasets.log_settings import OWN_ID
 from tsjepa.datasets.log_time import NANOSECONDS
 from tsjepa.datasets.logs import Columns, as_held, column_names, in_test_part
 from tsjepa.held_out import fit_held_out
@@ -90,7 +91,7 @@ def open_normal(source: str, header: Header, options: DetectOptions) -> LogRuns:
     """Open a normal log, read like the one of training."""
     log, names = header.config.log, column_names(source)
     group = None if log.group is None or not is_trained_on(header, source) else as_held(log.group, names)
-    group = group if group in names else None
+    group = group if group in (*names, OWN_ID) else None
     label = normal_label(beside_channels(names, header), log.label, options)
     return open_runs(source, Columns(log.id, log.time, header.channel_names, label, group), options.cache_dir)
 

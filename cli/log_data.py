@@ -15,6 +15,7 @@ from tsjepa.cli.render import phase_bar
 from tsjepa.config import parse_config
 from tsjepa.datasets import DataError
 from tsjepa.datasets.log_files import kind_of, log_identity
+from tsjepa.datasets.log_settings import OWN_ID
 from tsjepa.datasets.logs import (
     Columns,
     LogWindows,
@@ -70,6 +71,8 @@ def without_missing(name: str, log: LogConfig, flags: LogOptions) -> LogConfig:
         return log
     names = column_names(name)
     missing = {key: column for key, column in held.items() if as_held(column, names) not in names}
+    if missing.get("group") == OWN_ID:  # the ids of files, which need no column
+        del missing["group"]
     for key, column in missing.items():
         say(f"note: {name} has no column {column!r}, so there will be no {'label' if key == 'label' else 'part'}.")
     return log.model_copy(update={key: "" if key == "label" else None for key in missing})

@@ -39,7 +39,11 @@ class LogOptions(NamedTuple):
     ] = None
     group: Annotated[
         str | None,
-        typer.Option("--group", metavar="COLUMN", help="Log: a column; a fifth of its values becomes the test part."),
+        typer.Option(
+            "--group",
+            metavar="COLUMN",
+            help="Log: a column; a fifth of its values becomes the test part. Without ids: id, for whole files.",
+        ),
     ] = None
     test: Annotated[str | None, typer.Option("--test", metavar="FILE", help="Log: a second log, the test part.")] = None
     window: Annotated[

@@ -87,6 +87,11 @@ class RowStore:
             except pa.ArrowInvalid:
                 raise too_short(path) from None
 
+    def groups(self) -> "pa.ChunkedArray":
+        """Return the group of each id, which is one of its own where no column gives groups."""
+        table = self.series()
+        return table["id" if table["group"].null_count else "group"]
+
     def offsets(self) -> NDArray[np.int64]:
         """Return the first row of each id, and the end."""
         counts = self.series()["rows"].to_numpy()

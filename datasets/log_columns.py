@@ -23,7 +23,7 @@ from tsjepa.datasets.log_guesses import (
 )
 from tsjepa.datasets.log_reading import dialect
 from tsjepa.datasets.log_sample import Sample
-from tsjepa.datasets.log_settings import Columns
+from tsjepa.datasets.log_settings import OWN_ID, Columns
 from tsjepa.datasets.log_types import (
     Schemas,
     TimeKind,
@@ -54,6 +54,8 @@ class Layout:
         What all files' times are brought to.
     id_is_number, group_is_number, label_is_number : bool
         int64 ids and groups, a float64 target; text otherwise.
+    group_is_id : bool
+        Each id is a group of its own, so that `columns` have none.
     channel, value : str
         Columns of the long form.
     id_by : {"column", "file", "row", "none"}
@@ -72,9 +74,15 @@ class Layout:
     id_is_guessed: bool = False
     group_is_number: bool = False
     label_is_number: bool = False
+    group_is_id: bool = False
     channel: str = ""
     value: str = ""
     notes: tuple[str, ...] = ()
+
+    @property
+    def named(self) -> Columns:
+        """The columns, with the name that groups were asked for by."""
+        return replace(self.columns, group=OWN_ID) if self.group_is_id else self.columns
 
 
 def looks_like_log(schema: "pa.Schema") -> bool:
@@ -112,8 +120,12 @@ def make_layout(schemas: Schemas, columns: Columns) -> Layout:
         If a named column does not exist, one is absent in some file, files disagree in types, or nothing is
         left to be a channel.
     """
-    _check_named(schemas, columns)
     first = schemas[0][1]
+    if columns.group == OWN_ID and OWN_ID not in first.names:
+        layout = make_layout(schemas, replace(columns, group=None))
+        if layout.id_by in ("file", "row"):
+            return replace(layout, group_is_id=True)
+    _check_named(schemas, columns)
     lists = [name for name in list_columns(first) if columns.channels is None or name in columns.channels]
     if lists and not columns.time:
         return _list_layout(schemas, columns, lists)

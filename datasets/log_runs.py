@@ -48,7 +48,7 @@ class LogRuns:
     @property
     def columns(self) -> Columns:
         """What the columns mean, guesses filled in."""
-        return self._layout.columns
+        return self._layout.named
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -67,8 +67,8 @@ class LogRuns:
 
     @property
     def groups(self) -> NDArray[Any]:
-        """The group of each run, where the log was read with a column of groups."""
-        return np.array(self._rows.series()["group"].to_pylist())
+        """The group of each run; without a column of groups each run is one."""
+        return np.array(self._rows.groups().to_pylist())
 
     @cached_property
     def steps(self) -> NDArray[np.float64]:

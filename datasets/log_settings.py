@@ -25,6 +25,8 @@ UNITS = {
 DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ns|us|µs|ms|min|sec|s|m|h|d|w)\s*")
 # wide of what jitter and a few lost rows do (a 1 Hz log over a network has steps of 2 to 5 s), and short of a pause
 DEFAULT_GAP_STEPS = 10.0
+# what ids are called that no column gives, those of files
+OWN_ID = "id"
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,8 @@ class Columns:
     label : str or None
         The column to be predicted by a probe; never a channel. ``""``: there is none.
     group : str or None
-        Rows of one group stay on one side of a split. Never guessed.
+        Rows of one group stay on one side of a split. Never guessed. ``"id"``, where no column has that name and none
+        gives ids: each file, or each row of lists, is a group of its own.
 
     Examples
     --------

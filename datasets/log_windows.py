@@ -84,6 +84,10 @@ class LogWindows:
         return self._rows.series().combine_chunks()
 
     @cached_property
+    def _groups(self) -> "pa.Array":
+        return self._rows.groups().combine_chunks()
+
+    @cached_property
     def _offsets(self) -> NDArray[np.int64]:
         return self._rows.offsets()
 
@@ -102,8 +106,8 @@ class LogWindows:
         return fingerprint(self._rows)
 
     def groups(self) -> NDArray[Any]:
-        """Return the group of each id, shape (n_series,), int64 or text."""
-        return np.array(self._ids["group"].to_pylist())
+        """Return the group of each id, shape (n_series,), int64 or text; without a column of groups each id is one."""
+        return np.array(self._groups.to_pylist())
 
     @property
     def series(self) -> NDArray[np.int32]:
@@ -221,7 +225,7 @@ class LogWindows:
         if self.has_labels:
             columns["label"] = self._label_column(self._windows["label"].gather(own))
         if self.columns.group is not None:
-            columns["group"] = table["group"].combine_chunks().take(pa.array(series))
+            columns["group"] = self._groups.take(pa.array(series))
         return pa.RecordBatch.from_arrays(list(columns.values()), list(columns))
 
     def _row(self, row: NDArray[np.int64], series: NDArray[np.int32]) -> NDArray[np.int64]:

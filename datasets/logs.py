@@ -224,7 +224,7 @@ def load_log(
     return LogWindows(
         name=stem(text),
         source=text,
-        columns=replace(layout.columns, channels=store.channels),
+        columns=replace(layout.named, channels=store.channels),
         window=cut.window,
         stride=cut.stride,
         step=None if layout.form == "lists" or np.isnan(usual) else shown_step(usual, rows.time),

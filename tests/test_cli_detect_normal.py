@@ -223,6 +223,20 @@ def test_groups_of_the_test_part_do_not_say_what_is_normal() -> None:
     assert tsjepa(*WORDS, "--normal", "./train.parquet", "--overwrite").stderr.count(left_out) == 2
 
 
+def test_files_of_the_test_part_do_not_say_what_is_normal() -> None:
+    Path("plant").mkdir()
+    for seed, name in enumerate("abcd"):
+        log(400, seed).drop(columns="run").to_parquet(f"plant/{name}.parquet", index=False)
+    content = torch.load(CKPT, weights_only=True)
+    own = content["tsjepa"]
+    own["data"], own["fingerprint"], own["config"]["log"] = "plant", None, own["config"]["log"] | {"id": None}
+    own["config"]["log"]["group"] = "id"
+    torch.save(content, CKPT)
+    said = tsjepa(*WORDS).stderr
+    assert "plant: left out of what is normal: 400 rows of the groups of 'id' that were the test part" in said
+    assert f"from {3 * 5 * (80 - CONTEXT + 1)} normal rows" in said
+
+
 def test_training_data_that_are_gone_are_asked_for() -> None:
     Path("train.parquet").rename("kept.parquet")
     assert "train.parquet is not here: name normal data by --normal" in refused(1, *WORDS)

@@ -195,3 +195,46 @@ def test_the_same_text_is_the_same_class(train: str, test: str) -> None:
     words = ("--data", write_labelled("train.csv", train), "--test", write_labelled("test.csv", test))
     _, said = done(*TRAINING, *words, "--window", "4", "--out", "own")
     assert "never appears in training" not in said
+
+
+def write_runs(folder: str) -> list[str]:
+    """Write a log with one file per run and no column of ids, and return the files' names."""
+    Path(folder).mkdir()
+    runs = [own.drop(columns="unit") for _, own in make_log().groupby("unit")]
+    names = [f"run {number}.csv" for number in range(len(runs))]
+    for name, own in zip(names, runs, strict=True):
+        own.to_csv(Path(folder, name), index=False)
+    return names
+
+
+def test_files_that_are_the_ids_stay_on_one_side() -> None:
+    names = write_runs("runs_of_a_pump")
+    words = (*TRAINING, "--data", "runs_of_a_pump", "--label", "state", "--window", "20", "--stride", "10")
+    assert "or give --group id, which keeps each series on one side" in refused(2, *words, "--out", "own")
+    values, said = done(*words, "--out", "own", "--group", "id")
+    assert "test part: 1 of 5 groups of 'id', drawn with seed 0" in said
+    assert load_checkpoint("own/checkpoint.ckpt")[1].config.log.group == "id"
+    done("embed", "own/checkpoint.ckpt", "--data", "runs_of_a_pump", "--out", "z.parquet")
+    table = read("z.parquet")
+    assert table.groupby("id")["part"].nunique().to_dict() == dict.fromkeys(names, 1)
+    assert table.groupby("part")["id"].nunique().to_dict() == {"test": 1, "train": 4}
+    assert (table["part"] == "train").sum() == values["n_series"]
+    scores = done("probe", "own/checkpoint.ckpt")[0]
+    assert (scores["n_train"], scores["n_test"]) == tuple((table["part"] == part).sum() for part in ("train", "test"))
+    assert scores["accuracy"] == values["accuracy"]
+    again = done("pretrain", "--resume", "--out", "own", "--epochs", "2", "--device", "cpu", "--group", "id")[0]
+    assert again["n_series"] == values["n_series"]
+
+
+def test_rows_of_lists_that_are_the_ids_stay_on_one_side() -> None:
+    train = write_lists("l.parquet", [*CHANNELS, "label"], make_log())
+    _, said = done(*TRAINING, "--data", train, "--out", "own", "--group", "id")
+    assert "test part: 1 of 5 groups of 'id'" in said
+    done("embed", "own/checkpoint.ckpt", "--data", train, "--out", "z.parquet")
+    assert read("z.parquet").groupby("part")["id"].nunique().to_dict() == {"test": 1, "train": 4}
+
+
+def test_where_a_column_gives_ids_groups_need_a_column() -> None:
+    words = ("--data", "states.parquet", "--label", "state", "--window", "20", "--out", "own")
+    assert "has no column 'id' (--group)" in refused(1, *TRAINING, *words, "--group", "id")
+    assert "--group id" not in refused(2, *TRAINING, *words)
