@@ -1,12 +1,15 @@
 """Arguments and options that several commands share, and where their results go."""
 
+import os
 import sys
-from contextlib import AbstractContextManager, redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from tsjepa.cli.errors import Failure
 from tsjepa.cli.options import Device
 
 DataDir = Annotated[
@@ -25,6 +28,29 @@ DATA = "Name in the UCR or UEA archive, file (.ts, .tsv, .npz, .npy, .csv, .parq
 LOG = "Or a sensor log: a file, a folder of files, or a pattern."
 
 
-def results_only() -> AbstractContextManager[object]:
-    """Keep standard output for the result: whatever a library prints meanwhile goes to standard error."""
-    return redirect_stdout(sys.stderr)
+def named_path(text: str | os.PathLike[str]) -> Path:
+    """Return the path of a result; a name of nothing would be the current folder's, as where a variable is not set.
+
+    Examples
+    --------
+    >>> named_path("runs/FordA").name
+    'FordA'
+    """
+    if not os.fspath(text).strip():
+        raise typer.BadParameter("it is empty: give a name.")
+    return Path(text)
+
+
+@contextmanager
+def results_only() -> Iterator[None]:
+    """Keep standard output for the result: whatever a library prints meanwhile goes to standard error.
+
+    What the system refuses meanwhile is no fault of standard output, as it is for `SentenceGroup` later.
+    """
+    with redirect_stdout(sys.stderr):
+        try:
+            yield
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise Failure(str(error)) from error

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from tsjepa.cli.arguments import Checkpoint, Json, results_only
+from tsjepa.cli.arguments import Checkpoint, Json, named_path, results_only
 from tsjepa.cli.options import DetectOptions
 
 
@@ -15,7 +15,12 @@ def detect(
         str, typer.Option(metavar="LOG", help="Sensor log: file, folder or glob; with --follow a CSV file, or -.")
     ],
     out: Annotated[
-        Path, typer.Option(metavar="FILE.parquet", help="Table to write, one line per log row; .csv with --follow.")
+        Path,
+        typer.Option(
+            metavar="FILE.parquet",
+            parser=named_path,
+            help="Table to write, one line per log row; .csv with --follow.",
+        ),
     ],
     reference_rows: Annotated[
         int | None,

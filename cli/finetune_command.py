@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from tsjepa.cli.arguments import DATA, LOG, Checkpoint, DataDir, DeviceOption, Json, results_only
+from tsjepa.cli.arguments import DATA, LOG, Checkpoint, DataDir, DeviceOption, Json, named_path, results_only
 from tsjepa.cli.log_options import LogOptions
 from tsjepa.cli.options import FinetuneOptions, parse_fractions
 
@@ -36,7 +36,11 @@ def finetune(
     ] = True,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Folder for finetuned.ckpt, which is that of the largest share of labels."),
+        typer.Option(
+            metavar="DIR",
+            parser=named_path,
+            help="Folder for finetuned.ckpt, which is that of the largest share of labels.",
+        ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace finetuned.ckpt in DIR.")] = False,
     seeds: Annotated[

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from tsjepa.cli.arguments import DATA, LOG, Checkpoint, DataDir, DeviceOption, Json, results_only
+from tsjepa.cli.arguments import DATA, LOG, Checkpoint, DataDir, DeviceOption, Json, named_path, results_only
 from tsjepa.cli.detect_command import detect
+from tsjepa.cli.embed_command import embed
 from tsjepa.cli.errors import SentenceGroup
 from tsjepa.cli.export_command import export
 from tsjepa.cli.finetune_command import finetune
@@ -15,9 +16,6 @@ from tsjepa.cli.log_options import LogOptions, with_log_options
 from tsjepa.cli.options import (
     BenchmarkOptions,
     DiagnoseOptions,
-    EmbedOptions,
-    EmbedPrecision,
-    EngineName,
     LoggerName,
     Masking,
     Objective,
@@ -86,7 +84,10 @@ def pretrain(
     epochs: Annotated[int | None, typer.Option(min=1, help="train.epochs")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="train.batch_size")] = None,
     lr: Annotated[float | None, typer.Option(help="train.lr")] = None,
-    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of the run; by default runs/<data>.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", parser=named_path, help="Folder of the run; by default runs/<data>."),
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY.PATH=VALUE", help="Any key of the configuration; repeatable."),
@@ -168,47 +169,7 @@ def probe(
 app.command()(with_log_options(finetune))
 
 
-@app.command()
-@with_log_options
-def embed(
-    checkpoint: Checkpoint,
-    logs: LogOptions,
-    data: Annotated[str, typer.Option(metavar="NAME|FILE|FOLDER", help=f"{DATA} {LOG}")],
-    out: Annotated[Path, typer.Option(metavar="FILE.parquet", help="Table to write, one row per series or window.")],
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE.parquet.")] = False,
-    pool_windows: Annotated[
-        bool, typer.Option("--pool-windows", help="Log: one row per id, the mean over its windows.")
-    ] = False,
-    engine: Annotated[
-        EngineName,
-        typer.Option(help="Where embeddings are computed: in this process, in Ray (RAY_ADDRESS), or in Spark."),
-    ] = "local",
-    precision: Annotated[
-        EmbedPrecision,
-        typer.Option(help="Precision of matrix products; bf16 is faster for many series where the device has it."),
-    ] = "32",
-    device: DeviceOption = "auto",
-    data_dir: DataDir = None,
-    as_json: Json = False,
-) -> None:
-    """Write the embedding of each series, or of each window of a log, to a Parquet table.
-
-    Columns: part (where there are training and test parts), id, start, end (times of first and last point), label
-    (where there is one), embedding. A log is read with the columns and windows of the checkpoint, unless flags say
-    otherwise. A call that was stopped continues when it is given again.
-    """
-    options = EmbedOptions(checkpoint, data, out, overwrite, pool_windows, device, data_dir, logs, engine, precision)
-    with results_only():
-        from tsjepa.cli import render
-        from tsjepa.cli.embed import embed as run
-
-        report = run(options)
-    if as_json:
-        render.print_json(report.values())
-    else:
-        render.show_embed(report)
-
-
+app.command()(with_log_options(embed))
 app.command()(detect)
 app.command()(export)
 
@@ -225,6 +186,7 @@ def diagnose(
         Path | None,
         typer.Option(
             metavar="FILE.html",
+            parser=named_path,
             help="Page to write, replacing an old one; by default diagnose.html in the run's folder.",
         ),
     ] = None,
@@ -255,7 +217,10 @@ def diagnose(
 
 @app.command("collapse-study")
 def collapse_study(
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the study; a study that is there continues.")],
+    out: Annotated[
+        Path,
+        typer.Option(metavar="DIR", parser=named_path, help="Folder of the study; a study that is there continues."),
+    ],
     data: Annotated[
         list[str] | None, typer.Option(metavar="NAME|FILE|FOLDER...", help=f"{DATA} Several may follow.")
     ] = None,
@@ -360,7 +325,10 @@ def benchmark(
         str | None, typer.Option(metavar="bearings", help="Transfer between the four Paderborn conditions.")
     ] = None,
     out: Annotated[
-        Path, typer.Option(metavar="DIR", help="Folder of the tables; runs that are in them are not repeated.")
+        Path,
+        typer.Option(
+            metavar="DIR", parser=named_path, help="Folder of the tables; runs that are in them are not repeated."
+        ),
     ] = Path("runs", "benchmark"),
     device: DeviceOption = "auto",
     data_dir: DataDir = None,
@@ -370,6 +338,7 @@ def benchmark(
 
     One ridge head reads the features of all methods. Rows are kept as they come: a stopped benchmark continues when the
     same command is given again. A data set that fails is reported, and the rest goes on. Exit code 1: every run failed.
+    Sensor logs are not read: save labelled windows of a log as .npz, or see pretrain and probe.
     """
     shares = () if labels is None else parse_fractions(labels)
     options = BenchmarkOptions(

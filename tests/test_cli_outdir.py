@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from command_line import refused
 
 from tsjepa.cli.errors import USAGE, Failure
 from tsjepa.cli.finetune import checkpoint_path
@@ -23,3 +24,25 @@ def test_a_file_is_no_folder_to_write_to(check: Callable[[Path], object], tmp_pa
         check(path)
     assert caught.value.code == USAGE
     assert path.read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("pretrain",),
+        ("embed", "a.ckpt", "--data", "GunPoint"),
+        ("finetune", "a.ckpt"),
+        ("detect", "a.ckpt", "--data", "log.csv"),
+        ("diagnose", "a.ckpt"),
+        ("collapse-study",),
+        ("benchmark", "--data", "GunPoint"),
+    ],
+    ids=lambda words: words[0],
+)
+@pytest.mark.parametrize("name", ["", " "])
+def test_a_name_of_nothing_is_not_the_current_folder(
+    words: tuple[str, ...], name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert refused(USAGE, *words, "--out", name).endswith("Invalid value for '--out': it is empty: give a name.")
+    assert not any(tmp_path.iterdir())
