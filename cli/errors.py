@@ -1,5 +1,6 @@
 """Expected failures: one sentence on standard error and an exit code, told in one place."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -54,11 +55,22 @@ def drained(error: Exception) -> str | None:
     return next((device for device, words in SHORTAGES.items() if words in str(error)), None)
 
 
+def unwritten(error: Exception) -> Failure | None:
+    """Return what to say where standard output cannot be written to, and give the rest of it up; None of other errors.
+
+    A pipe that nobody reads any more is left to typer, which ends in silence.
+    """
+    if not isinstance(error, OSError) or isinstance(error, BrokenPipeError):
+        return None
+    sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - open to the end
+    return Failure(f"standard output cannot be written to ({error.strerror or error}): send it elsewhere.")
+
+
 def exit_code(error: Exception) -> int | None:
     """Return the exit code of an expected failure, and None for anything else."""
     if isinstance(error, Failure):
         return error.code
-    if isinstance(error, BrokenPipeError) or not isinstance(error, ValueError | OSError):
+    if not isinstance(error, ValueError):
         return None
     # the library's own errors are looked up only now: a usage error need not wait for torch
     from tsjepa.checkpoint import CheckpointError
@@ -69,7 +81,7 @@ def exit_code(error: Exception) -> int | None:
 
     if isinstance(error, ConfigError):
         return USAGE
-    return FAILURE if isinstance(error, CheckpointError | DataError | ProbeError | TableError | OSError) else None
+    return FAILURE if isinstance(error, CheckpointError | DataError | ProbeError | TableError) else None
 
 
 def say(message: str) -> None:
@@ -81,15 +93,25 @@ def say(message: str) -> None:
 class SentenceGroup(TyperGroup):
     """Commands whose expected failures end in a sentence; anything else is a defect and keeps its traceback."""
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the command line, whose help is written before there is a command to invoke."""
+        try:
+            return super().main(*args, **kwargs)
+        except OSError as error:
+            say(f"error: {unwritten(error)}")
+            sys.exit(FAILURE)
+
     def invoke(self, ctx: Any) -> Any:
         """Run a command."""
         try:
-            return super().invoke(ctx)
+            result = super().invoke(ctx)
+            sys.stdout.flush()  # what cannot be written is told here, and not as the process ends
+            return result
         except KeyboardInterrupt:
             say("stopped.")
             raise typer.Exit(INTERRUPTED) from None
         except Exception as error:
-            found = out_of_memory(error) or error
+            found = out_of_memory(error) or unwritten(error) or error
             code = exit_code(found)
             if code is None:
                 raise

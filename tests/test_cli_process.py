@@ -122,6 +122,26 @@ def test_a_command_ends_as_ever_without_a_stream(tmp_path: Path, words: str, clo
     assert (done.returncode, done.stdout, done.stderr) == (code, "", "")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
+@pytest.mark.parametrize("words", ["--help", "--version", "pretrain -h", "recipes", "recipes tiny"])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_standard_output_that_cannot_be_written_to_is_a_sentence(words: str, unbuffered: str) -> None:
+    command = f"'{sys.executable}' -P -m tsjepa.cli {words} >/dev/full"
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, env=environment)
+    sentence = "error: standard output cannot be written to (No space left on device): send it elsewhere.\n"
+    assert (done.returncode, done.stderr) == (1, sentence)
+
+
+def test_a_file_that_cannot_be_written_is_not_taken_for_standard_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device", "table")
+
+    monkeypatch.setattr("tsjepa.cli.commands.probe", full)
+    result = CliRunner().invoke(app, ["probe", "a.ckpt"])
+    assert (result.exit_code, result.stderr) == (1, "error: [Errno 28] No space left on device: 'table'\n")
+
+
 def test_no_file_gets_the_number_of_a_stream_that_is_closed(tmp_path: Path) -> None:
     code = (
         "import os, sys\nfrom tsjepa.cli.process import open_streams\n"
@@ -202,10 +222,11 @@ def test_recipes_are_listed_with_what_they_are() -> None:
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
     assert [line.split()[0] for line in lines] == recipe_names()
-    assert "tiny                   A small model for tests and first steps." in lines
+    width = max(map(len, recipe_names()))
+    assert f"{'tiny':{width}} A small model for tests and first steps." in lines
     assert all(line.endswith((".", ")")) for line in lines), "sentences are whole"
     found = json.loads(CliRunner().invoke(app, ["recipes", "--json"]).stdout)
-    assert [f"{name:22} {text}" for name, text in found.items()] == lines
+    assert [f"{name:{width}} {text}" for name, text in found.items()] == lines
 
 
 def test_a_recipe_is_printed_as_a_file_of_its_own() -> None:
