@@ -41,7 +41,8 @@ def test_latents_that_are_not_finite_end_a_study_as_a_loss_does(pump: str, monke
     result = invoke("--out", "s", "--quick", "--steps", "2", "--data", pump)
     assert (result.exit_code, result.stderr.splitlines()[-1]) == (
         1,
-        "error: the latents are not finite after epoch 0: lower train.lr.",
+        "error: the latents are not finite before training: look for weights of the model that are not finite, or "
+        "values of the series that are too large.",
     )
 
 
