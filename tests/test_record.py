@@ -5,9 +5,9 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from torch import Tensor
 from watched import make, toy
 
 from tsjepa import epoch_diagnostics
@@ -52,10 +52,12 @@ def test_tokens_and_predictions_that_do_not_count_change_nothing() -> None:
     for latents in odd.values():
         latents[:, 4:] = math.nan
     predicted = given["predicted"].clone()
-    predicted[:, 1] = 100.0
+    predicted[:, 1] = math.inf
     plain = epoch_diagnostics(0, **given, valid=counts, token_valid=there)
     assert epoch_diagnostics(0, **given | odd | {"predicted": predicted}, valid=counts, token_valid=there) == plain
     assert plain.cross_series_share == pytest.approx(1.0)
+    small = {"index": index.to(torch.uint8)}
+    assert epoch_diagnostics(0, **given | small, valid=counts, token_valid=there) == plain
 
 
 @pytest.mark.parametrize(
@@ -75,9 +77,13 @@ def test_tokens_and_predictions_that_do_not_count_change_nothing() -> None:
         ({"slow": torch.zeros(8, 6, 5)}, r"slow must be \[8, 6, 4\], but is \[8, 6, 5\]"),
         ({"last": torch.full((8, 6, 4), math.nan)}, r"last holds numbers that are not finite"),
         ({"target": torch.full((8, 6, 4), math.inf)}, r"target holds numbers that are not finite"),
+        ({"predicted": torch.full((8, 2, 4), math.nan)}, r"predicted holds numbers that are not finite"),
+        ({"valid": torch.ones(8, 2)}, r"valid must be of type torch.bool, but is torch.float32: give valid.bool\(\)"),
+        ({"token_valid": torch.ones(8, 6, dtype=torch.int64)}, r"token_valid must be of type torch.bool"),
+        ({"last": np.zeros((8, 6, 4))}, r"last must be a torch.Tensor, but is a ndarray"),
     ],
 )
-def test_tensors_that_do_not_fit_are_told(change: dict[str, Tensor], said: str) -> None:
+def test_tensors_that_do_not_fit_are_told(change: dict[str, Any], said: str) -> None:
     tokens = torch.randn(8, 6, 4)
     given: dict[str, Any] = {"last": tokens, "target": tokens, "predicted": tokens[:, :2]}
     given["index"] = torch.arange(2).expand(8, 2)

@@ -82,7 +82,8 @@ def epoch_diagnostics(
     Raises
     ------
     ValueError
-        If shapes do not fit, a position is out of range, there is nothing to measure, or a latent is not finite.
+        If shapes or types do not fit, a position is out of range, there is nothing to measure, or a number that counts
+        is not finite.
 
     Examples
     --------
@@ -93,7 +94,8 @@ def epoch_diagnostics(
     (1.0, True)
     """
     check(last, target, predicted, index, valid, token_valid, slow)
-    found = measure(last, target, target, predicted, index, predicted_valid=valid, token_valid=token_valid, slow=slow)
+    places = index.long()  # to index by int32 or uint8 is not possible everywhere
+    found = measure(last, target, target, predicted, places, predicted_valid=valid, token_valid=token_valid, slow=slow)
     return EpochDiagnostics(epoch, loss, probe=probe, step=step, **found)
 
 
@@ -107,6 +109,14 @@ def check(
     slow: Tensor | None,
 ) -> None:
     """Raise ValueError, naming the first tensor at fault, unless all of them fit together."""
+    given = {"last": last, "target": target, "predicted": predicted, "index": index}
+    masks = {"valid": valid, "token_valid": token_valid}
+    for name, tensor in {**given, **masks, "slow": slow}.items():
+        if tensor is not None and not isinstance(tensor, Tensor):
+            raise ValueError(f"{name} must be a torch.Tensor, but is a {type(tensor).__name__}.")
+    for name, mask in masks.items():
+        if mask is not None and mask.dtype != torch.bool:
+            raise ValueError(f"{name} must be of type torch.bool, but is {mask.dtype}: give {name}.bool().")
     if last.ndim != 3 or not last.numel():
         raise ValueError(f"last must hold tokens [B, N, D] of some series, but has the shape {list(last.shape)}.")
     rows, n_tokens, dim = last.shape
@@ -127,8 +137,9 @@ def check(
             raise ValueError(f"{name} must be {shape}, but is {list(tensor.shape)}.")
     if token_valid is not None and not bool(token_valid.any()):
         raise ValueError("token_valid leaves no token to measure.")
-    for name, latents in {"last": last, "target": target, "slow": slow}.items():
-        if latents is not None and not bool(chosen_tokens(latents, token_valid).isfinite().all()):
+    counted = {"last": (last, token_valid), "target": (target, token_valid), "slow": (slow, token_valid)}
+    for name, (latents, those) in {**counted, "predicted": (predicted, valid)}.items():
+        if latents is not None and not bool(chosen_tokens(latents, those).isfinite().all()):
             raise ValueError(f"{name} holds numbers that are not finite.")
 
 
