@@ -125,7 +125,8 @@ def load_data(
         return load_cut(name, data_dir, LogConfig() if log is None else log, cache_dir, seed, asked or {})
     except UncutError as error:
         if asked is None:  # of a command that has no such flag
-            raise
+            advice = "save these as X_train, y_train, X_test and y_test in an .npz file, and give that file"
+            raise Failure(f"{error}; {advice}.") from error
         raise Failure(f"{error} with --window.") from error
 
 

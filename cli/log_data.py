@@ -14,7 +14,9 @@ from tsjepa.cli.outdir import CHECKPOINT, METRICS
 from tsjepa.cli.render import phase_bar
 from tsjepa.config import parse_config
 from tsjepa.datasets import DataError
-from tsjepa.datasets.log_files import kind_of, log_identity
+from tsjepa.datasets.log_columns import list_columns
+from tsjepa.datasets.log_files import find_files, kind_of, log_identity
+from tsjepa.datasets.log_reading import read_schema
 from tsjepa.datasets.log_settings import OWN_ID
 from tsjepa.datasets.logs import (
     Columns,
@@ -71,11 +73,17 @@ def without_missing(name: str, log: LogConfig, flags: LogOptions) -> LogConfig:
         return log
     names = column_names(name)
     missing = {key: column for key, column in held.items() if as_held(column, names) not in names}
-    if missing.get("group") == OWN_ID:  # the ids of files, which need no column
+    if missing.get("group") == OWN_ID and not log.id and has_series_of_its_own(name):  # which needs no column
         del missing["group"]
     for key, column in missing.items():
         say(f"note: {name} has no column {column!r}, so there will be no {'label' if key == 'label' else 'part'}.")
     return log.model_copy(update={key: "" if key == "label" else None for key in missing})
+
+
+def has_series_of_its_own(name: str) -> bool:
+    """Return whether series of a log without ids are told apart: by their file, or by their row of a table of lists."""
+    files = find_files(name)[0]
+    return len(files) > 1 or any(schema is not None and list_columns(schema) for schema in map(read_schema, files))
 
 
 def reads_as_log(name: str, log: LogConfig, asked: Mapping[str, object]) -> bool:

@@ -121,7 +121,7 @@ def make_layout(schemas: Schemas, columns: Columns) -> Layout:
         left to be a channel.
     """
     first = schemas[0][1]
-    if columns.group == OWN_ID and OWN_ID not in first.names:
+    if columns.group == OWN_ID:  # also beside a column of that name that is no id, such as a key of rows
         layout = make_layout(schemas, replace(columns, group=None))
         if layout.id_by in ("file", "row"):
             return replace(layout, group_is_id=True)

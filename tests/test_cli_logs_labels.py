@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from pumps import CHANNELS, CKPT, TRAINING, check_joined_back, done, make_log, read, refused
@@ -238,3 +239,32 @@ def test_where_a_column_gives_ids_groups_need_a_column() -> None:
     words = ("--data", "states.parquet", "--label", "state", "--window", "20", "--out", "own")
     assert "has no column 'id' (--group)" in refused(1, *TRAINING, *words, "--group", "id")
     assert "--group id" not in refused(2, *TRAINING, *words)
+
+
+def test_a_key_of_rows_that_is_called_id_is_no_group() -> None:
+    for name in write_runs("keyed"):
+        run = pd.read_csv(Path("keyed", name))
+        first = 1000 * int(name.removesuffix(".csv").split()[1])
+        run["id"], run["timestamp"] = first + np.arange(len(run)), pd.to_datetime(first + np.arange(len(run)), unit="s")
+        run.to_csv(Path("keyed", name), index=False)
+    words = (*TRAINING, "--data", "keyed", "--label", "state", "--window", "20", "--out", "own")
+    assert "or give --group id" in refused(2, *words)
+    _, said = done(*words, "--group", "id")
+    assert "test part: 1 of 5 groups of 'id'" in said
+
+
+def test_an_embedding_needs_no_groups() -> None:
+    write_runs("runs_of_a_pump")
+    done(*TRAINING, "--data", "runs_of_a_pump", "--label", "", "--window", "20", "--group", "id", "--out", "own")
+    for path in sorted(Path("runs_of_a_pump").glob("*.csv"))[1:]:
+        path.unlink()
+    _, said = done("embed", "own/checkpoint.ckpt", "--data", "runs_of_a_pump", "--out", "one.parquet")
+    assert "note: runs_of_a_pump has no column 'id', so there will be no part." in said
+    assert "part" not in read("one.parquet")
+    log = make_log().rename(columns={"unit": "machine"})
+    log.assign(id=log["machine"].str[-1]).to_csv("log.csv", index=False)
+    held = ("--id", "machine", "--group", "id", "--label", "", "--window", "20")
+    done(*TRAINING, "--data", "log.csv", *held, "--out", "other")
+    log.to_csv("log.csv", index=False)
+    _, said = done("embed", "other/checkpoint.ckpt", "--data", "log.csv", "--out", "two.parquet")
+    assert "note: log.csv has no column 'id', so there will be no part." in said
