@@ -42,6 +42,7 @@ def message(values: dict[str, object], *overrides: str) -> str:
         ("tokenizer.patch_lenght=5", "unknown key tokenizer.patch_lenght: did you mean tokenizer.patch_length?"),
         ("train.learning_rate=1", "unknown key train.learning_rate"),
         ("epochs=3", "unknown key epochs"),
+        ("self=1", "unknown key self: known are data, log, "),
     ],
 )
 def test_unknown_keys(override: str, said: str) -> None:
@@ -51,6 +52,7 @@ def test_unknown_keys(override: str, said: str) -> None:
 def test_what_python_gives_is_told_as_what_a_file_does() -> None:
     for values in (
         {"foo": 1},
+        {"self": {"epochs": 3}},
         MINIMAL | {"maks": {"ratio": 0.5}},
         MINIMAL | {"mask": {"ratoi": 0.5}},
         MINIMAL | {"mask": {"ratio": 7}},

@@ -61,7 +61,7 @@ class Config(Section):
     train: TrainConfig = TrainConfig()
     probe: ProbeConfig = ProbeConfig()
 
-    def __init__(self, **values: Any) -> None:
+    def __init__(self, /, **values: Any) -> None:  # a key may be called self
         try:
             super().__init__(**values)
         except ValidationError as error:
