@@ -7,7 +7,7 @@ import torch
 from embedders import frame, series, tiny
 from sklearn.linear_model import RidgeClassifier
 
-from tsjepa import DataWarning, TSJEPAEmbedder
+from tsjepa import DataWarning, TrainingError, TSJEPAEmbedder
 from tsjepa.arrays import as_series
 from tsjepa.embedding import embed
 
@@ -175,6 +175,18 @@ def test_infinite_values_are_refused_with_their_place():
         tiny().fit(X)
     with pytest.raises(ValueError, match="case 4, channel 1, time point 7"):
         tiny().fit([*X[:4], X[4][:, :50]])
+
+
+@pytest.mark.filterwarnings("ignore::tsjepa.DataWarning")
+@pytest.mark.parametrize("max_epochs", [0, 1])
+@pytest.mark.parametrize(
+    ("factor", "sentence"),
+    [(np.nan, "no series holds a single value"), (1e30, r"in the series \(case .*\) is too large for normalize=none")],
+)
+def test_what_cannot_be_trained_on_is_refused_untrained_too(factor, sentence, max_epochs):
+    parameters = {"max_epochs": max_epochs, "overrides": ["normalize=none"], "device": "cpu"}
+    with pytest.raises(TrainingError, match=sentence):
+        TSJEPAEmbedder("default", **parameters).fit(series()[0] * factor)
 
 
 def test_a_dead_channel_is_called_by_its_name():

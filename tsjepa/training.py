@@ -23,7 +23,7 @@ from tsjepa.checkpoint import FORMAT, Header, model_state, read_checkpoint, writ
 from tsjepa.config import Config
 from tsjepa.logs import BEST, CHECKPOINT, DIAGNOSTICS, METRICS, TEACHER, EpochTable
 from tsjepa.monitor import Monitor, teacher_verdict
-from tsjepa.normalization import take_statistics, too_large
+from tsjepa.normalization import take_statistics
 from tsjepa.objective import JEPA, JEPAOutput
 from tsjepa.ranks import rank
 from tsjepa.resuming import check_same_run, finished_epochs
@@ -31,6 +31,7 @@ from tsjepa.schedule import lr_factor
 from tsjepa.sections import TrainConfig
 from tsjepa.stages import find_teacher, primary_epochs, stages, take_teacher, taught_epochs
 from tsjepa.targets import EMATarget, FrozenTarget, SelfTarget
+from tsjepa.trainable import check_series, check_trainable
 from tsjepa.trainer import Options, check_processes, make_trainer, run
 from tsjepa.training_error import TrainingError
 from tsjepa.verdict import Verdict, of_both
@@ -185,13 +186,8 @@ def fit(
         If the user stops the run; the last finished epoch is kept.
     """
     started, options = time.monotonic(), options or Options()
-    check_series(series)
+    check_trainable(model, series)
     batches, section = Batches(series), header.config.train
-    if not len(batches):
-        raise TrainingError("no series holds a single value, so there is nothing to train on.")
-    taken_as_they_are = model.encoder.normalize == "none" and model.encoder.statistics is None
-    if taken_as_they_are and (said := too_large(series)):
-        raise TrainingError(said)
     check_processes(options, section.batch_size)
     check_target(model, resume=options.resume and options.out is not None)
     epochs = section.epochs if epochs is None else epochs
@@ -227,15 +223,6 @@ def fit(
     loss, seconds = final_loss(end, options.out), time.monotonic() - started
     hopeless = monitor is not None and monitor.to_be_ended()
     return FitResult(loss, int(trainer.current_epoch), seconds, verdict, kept, hopeless)
-
-
-def check_series(series: SeriesSource) -> None:
-    """Refuse a plain array, of which nothing says what is missing."""
-    if not hasattr(series, "measured"):
-        raise TypeError(
-            f"the series to train on are a {type(series).__name__}: bring them into shape with tsjepa.as_series(X), X "
-            "of shape (n_cases, n_channels, n_timepoints)."
-        )
 
 
 def check_target(model: JEPA, resume: bool) -> None:

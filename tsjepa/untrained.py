@@ -7,6 +7,7 @@ from tsjepa.config import Config
 from tsjepa.normalization import copy_statistics, take_statistics
 from tsjepa.objective import JEPA
 from tsjepa.sections import ProbeConfig
+from tsjepa.trainable import check_trainable
 
 
 def build_untrained(config: Config, n_channels: int, trained: JEPA, series: SeriesSource) -> JEPA:
@@ -25,12 +26,17 @@ def build_untrained(config: Config, n_channels: int, trained: JEPA, series: Seri
     """
     untrained = build_model(config, n_channels)
     copy_statistics(trained, untrained)
-    leave_untrained(untrained, series, config.probe)
+    calibrate(untrained.eval().encoder, series, config.probe, whiten=False)
     return untrained
 
 
 def leave_untrained(model: JEPA, series: SeriesSource, probe: ProbeConfig) -> None:
-    """Make a model ready to embed as its weights are: normalised by series, where it has no statistics yet.
+    """Make a new model ready to embed as its weights are, normalised by series that it could be trained on.
+
+    Raises
+    ------
+    TrainingError, TypeError
+        See `check_trainable`.
 
     Examples
     --------
@@ -42,5 +48,6 @@ def leave_untrained(model: JEPA, series: SeriesSource, probe: ProbeConfig) -> No
     >>> model.training
     False
     """
+    check_trainable(model, series)
     take_statistics(model, series)
     calibrate(model.eval().encoder, series, probe, whiten=False)
