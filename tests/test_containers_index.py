@@ -73,7 +73,7 @@ def test_levels_of_an_index_are_taken_by_name_where_they_are_the_other_way_round
         np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize("times", ["timestamp", "number", "unnamed"])
+@pytest.mark.parametrize("times", ["timestamp", "number", "unnamed", "numbered channels"])
 @pytest.mark.parametrize("time_first", [False, True])
 def test_columns_of_channels_and_times_are_those_of_a_pivoted_log(times, time_first):
     log = wide_log(series())
@@ -82,18 +82,60 @@ def test_columns_of_channels_and_times_are_those_of_a_pivoted_log(times, time_fi
     pivoted = log.pivot(index="id", columns="timestamp", values=["heat", "flow"]).loc[list(LENGTHS)]
     if times == "unnamed":
         pivoted = pivoted.rename_axis(columns=[None, None])
+    if times == "numbered channels":
+        pivoted = pivoted.rename(columns={"heat": 1, "flow": 2}, level=0).rename_axis(columns=["node", "time"])
     panel = to_panel(pivoted.swaplevel(axis=1) if time_first else pivoted)
-    assert panel.channels == ("heat", "flow")
+    assert panel.channels == (None if times == "numbered channels" else ("heat", "flow"))
     assert list(panel.ids) == list(LENGTHS)
     for found, expected in zip(panel.series, series().values(), strict=True):
         np.testing.assert_array_equal(found[:, : expected.shape[1]], expected[::-1])
         assert np.isnan(found[:, expected.shape[1] :]).all()
 
 
+def pivoted_log(timestamps: bool) -> pd.DataFrame:
+    log = wide_log(series())
+    if not timestamps:
+        log["timestamp"] = log.groupby("id").cumcount()
+    return log.pivot(index="id", columns="timestamp", values=["heat", "flow"])
+
+
+@pytest.mark.parametrize("ids", [["pump", "pump"], ["fan", "pump", "fan", "mill"], []])
+def test_rows_of_a_pivoted_log_are_series_each_whatever_they_are_called(ids):
+    pivoted = pivoted_log(timestamps=True)
+    table = pivoted.loc[ids] if ids else pivoted.set_axis([1.0, np.nan, np.nan])
+    panel = to_panel(table)
+    pd.testing.assert_index_equal(panel.ids, table.index)
+    rows = to_panel(pivoted)
+    places = [list(rows.ids).index(name) for name in ids] or range(3)
+    np.testing.assert_array_equal(panel.series, [rows.series[place] for place in places])
+
+
+@pytest.mark.parametrize("timestamps", [True, False])
+@pytest.mark.parametrize("time_first", [True, False])
+@pytest.mark.parametrize(
+    ("beside", "said"),
+    [
+        (lambda pivoted: pivoted.assign(label=1), "out: 'label';"),
+        (lambda pivoted: pivoted.reset_index(), "out: 'id';"),
+        (lambda pivoted: pivoted.assign(label="a").reset_index(), "out: 'id', 'label';"),
+    ],
+)
+def test_labels_and_ids_beside_a_pivoted_log_are_left_out(beside, said, time_first, timestamps):
+    pivoted = pivoted_log(timestamps)
+    table = beside(pivoted.swaplevel(axis=1) if time_first else pivoted)
+    with pytest.warns(DataWarning, match=said):
+        panel = to_panel(table)
+    assert panel.channels == ("heat", "flow")
+    pd.testing.assert_index_equal(panel.ids, table.index)
+    np.testing.assert_array_equal(panel.series, to_panel(pivoted).series)
+
+
 def test_columns_of_one_channel_and_times_are_time_points_and_labels_are_left_out():
     log = wide_log(series())
     one = log.pivot(index="id", columns="timestamp", values=["flow"])
     assert to_panel(one).series is one
+    with pytest.warns(DataWarning, match="'label'"):
+        np.testing.assert_array_equal(to_panel(one.assign(label=1)).series, one)
     labelled = log.assign(label=1).pivot(index="id", columns="timestamp", values=["flow", "label"])
     with pytest.warns(DataWarning, match="'label'"):
         assert to_panel(labelled).channels == ("flow",)

@@ -9,6 +9,7 @@ from in_containers import arrays_in_cells, long_log, series, tables, wide_log
 from tsjepa.containers import to_panel
 
 LOG = wide_log(series())
+PIVOTED = LOG.pivot(index="id", columns="timestamp")
 BAD = {
     "text": (
         LOG.assign(flow=["ok"] * len(LOG)),
@@ -77,6 +78,14 @@ BAD = {
     "columns of three levels": (
         pd.DataFrame(np.zeros((2, 8)), columns=pd.MultiIndex.from_product([["flow", "heat"], [0, 1], [0, 1]])),
         "columns of X have 3 levels, and it is not clear",
+    ),
+    "columns of channels and times twice": (
+        pd.concat([PIVOTED, PIVOTED], axis=1),
+        "X has two columns 'flow, 2024-01-01 00:00:00': rename one",
+    ),
+    "a number beside columns of channels and times": (
+        PIVOTED.assign(age=3),
+        "column 'age' of X has a name in the first level only, but others are of a channel and a time: drop it",
     ),
     "text in a table": (pd.DataFrame({"a": [1, 2], "b": ["x", "y"]}), "column 'b' of X .* row 0 holds 'x'"),
 }

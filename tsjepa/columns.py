@@ -76,8 +76,9 @@ def are_numbered(names: "pd.Index[Any]") -> bool:
 def with_index(frame: "pd.DataFrame", given: Mapping[str, str | None]) -> "pd.DataFrame":
     """Return a log with its index as a column where that is its id or its time, every other table as it is."""
     index = frame.index
-    # columns that are numbered are the time points of cases, whatever these are called
-    named = any(is_called(index.name, role, given) for role in ("id", "time")) and not are_numbered(frame.columns)
+    # columns that are numbered, or of levels, are the time points of cases, whatever these are called
+    of_cases = frame.columns.nlevels > 1 or are_numbered(frame.columns)
+    named = any(is_called(index.name, role, given) for role in ("id", "time")) and not of_cases
     known = is_time(index.dtype) or named
     if not known or index.name in frame.columns:
         return frame
@@ -98,40 +99,72 @@ def id_first(frame: "pd.DataFrame", given: Mapping[str, str | None]) -> "pd.Data
     return frame.swaplevel() if is_swapped and is_called(second, "id", given) else frame
 
 
-def channels_apart(frame: "pd.DataFrame", given: Mapping[str, str | None]) -> "pd.DataFrame":
-    """Return a table of cases x (channels x time points) with the index (instance, time), every other one as it is.
+def plain_name(name: Any) -> Any:
+    """Return the name of a column, without what pandas fills up further levels with where one is put in.
 
-    The level of the columns that is the time is known by its name, or by its type.
+    Examples
+    --------
+    >>> plain_name(("label", "")), plain_name(("flow", 0)), plain_name("flow")
+    ('label', ('flow', 0), 'flow')
+    """
+    import pandas as pd
+
+    filled = isinstance(name, tuple) and all(part == "" or pd.isna(part) for part in name[1:])
+    return name[0] if filled else name
+
+
+def channels_apart(frame: "pd.DataFrame", given: Mapping[str, str | None]) -> "pd.DataFrame":
+    """Return a table of cases x (channels x time points) with the index (row, time), every other one as it is.
+
+    The level of the columns that is the time is known by its name, or else by its type. Rows are numbered, since a
+    name may be there more than once.
 
     Raises
     ------
     ValueError
-        If columns of several levels do not say which one of two is the time.
+        If columns of several levels do not say which one of two is the time, or one is there twice or named in the
+        first only.
 
     Examples
     --------
     >>> import pandas as pd
     >>> log = pd.DataFrame({"id": [7, 7], "time": [0, 1], "flow": [1.0, 2.0], "heat": [3.0, 4.0]})
-    >>> channels_apart(log.pivot(index="id", columns="time"), dict.fromkeys(NAMES)).reset_index()
-       id  time  flow  heat
-    0   7     0   1.0   3.0
-    1   7     1   2.0   4.0
+    >>> channels_apart(log.pivot(index="id", columns="time"), dict.fromkeys(NAMES)).to_dict("index")
+    {(0, 0): {'flow': 1.0, 'heat': 3.0}, (0, 1): {'flow': 2.0, 'heat': 4.0}}
     """
-    levels = [frame.columns.get_level_values(level) for level in range(frame.columns.nlevels)]
+    import pandas as pd
+
+    # a level keeps the type that it had with columns that are left out by now
+    levels = [frame.columns.get_level_values(level).infer_objects() for level in range(frame.columns.nlevels)]
     if sum(level.nunique() > 1 for level in levels) < 2:  # one channel
         return frame
+    if beside := [plain for name in frame.columns if (plain := plain_name(name)) is not name]:
+        raise ValueError(
+            f"column {beside[0]!r} of X has a name in the first level only, but others are of a channel and a time: "
+            "drop it."
+        )
     roles = [next((role for role in NAMES if is_called(level.name, role, given)), None) for level in levels]
-    times = [
+    times = [number for number, role in enumerate(roles) if role == "time"] or [
         number
         for number, (level, role) in enumerate(zip(levels, roles, strict=True))
-        if role == "time" or is_time(level.dtype) or (role is None and level.dtype.kind in "iuf")
+        if is_time(level.dtype) or (role is None and level.dtype.kind in "iuf")
     ]
     if len(levels) > 2 or len(times) != 1:
         raise ValueError(
             f"columns of X have {len(levels)} levels, and it is not clear which one is the time: give the log itself, "
             "or X.stack(level) of that one, which has the index (instance, time) and a column a channel."
         )
-    return cast("pd.DataFrame", frame.stack(times[0], future_stack=True))  # of two levels, one stays
+    refuse_twice(frame)
+    rows = frame.set_axis(pd.MultiIndex.from_arrays(levels), axis=1).reset_index(drop=True)
+    return cast("pd.DataFrame", rows.stack(times[0], future_stack=True))  # of two levels, one stays
+
+
+def refuse_twice(frame: "pd.DataFrame") -> None:
+    """Refuse two columns of one name."""
+    if not frame.columns.is_unique:
+        name = frame.columns[frame.columns.duplicated()][0]
+        called = ", ".join(map(str, name)) if isinstance(name, tuple) else name
+        raise ValueError(f"X has two columns {called!r}: rename one.")
 
 
 def ordered(X: Any) -> Any:
@@ -153,7 +186,7 @@ def left_aside(frame: "pd.DataFrame", aside: list[str], taken: Sequence[Any], te
     """Return columns that are left out, and warn of them by a text; none where nothing would be left."""
     if not aside or set(frame.columns) <= {*aside, *taken}:
         return []
-    warn(text.format(", ".join(map(repr, aside))))
+    warn(text.format(", ".join(repr(plain_name(name)) for name in aside)))
     return aside
 
 

@@ -16,7 +16,9 @@ from tsjepa.columns import (
     is_time,
     left_aside,
     ordered,
+    plain_name,
     refuse_text,
+    refuse_twice,
     split_tensors,
     with_index,
     without,
@@ -159,7 +161,7 @@ def to_panel(
     if is_log:
         return from_log(frame, **roles)
     if (apart := channels_apart(frame, given)) is not frame:
-        return to_panel(apart, keep=keep)
+        return to_panel(apart, keep=keep)._replace(ids=frame.index)
     refuse_text(frame, lambda row: f"row {row}")
     return Panel(frame, None, frame.index)
 
@@ -222,13 +224,14 @@ def not_measured(
     frame: "pd.DataFrame", taken: Sequence[Any], keep: Sequence[str] | None, ids: Sequence[str] = NAMES["id"]
 ) -> list[str]:
     """Return columns called like labels or `ids`, and warn of them; none where nothing would be left."""
-    names = {name: name.strip().lower() for name in frame.columns if isinstance(name, str)}
+    called = {name: plain_name(name) for name in frame.columns}
+    names = {name: word.strip().lower() for name, word in called.items() if isinstance(word, str)}
     axis = "y" if {"x", "z"} & set(names.values()) else None
     given = {*taken, *(() if keep is None else keep)}
     aside = [
         name
         for name, lower in names.items()
-        if name not in given and (lower in ids or (LABEL.fullmatch(lower) and lower != axis))
+        if called[name] not in given and (lower in ids or (LABEL.fullmatch(lower) and lower != axis))
     ]
     text = "columns of X that look like labels or ids are left out: {}; rename one that is a channel."
     return left_aside(frame, aside, taken, text)
@@ -339,8 +342,7 @@ def in_order(frame: "pd.DataFrame", ids: "pd.Series[Any]", times: "pd.Series[Any
 
     if 0 in frame.shape:
         raise ValueError(f"X has {'no rows' if len(frame) == 0 else 'no channel beside id and time'}.")
-    if not frame.columns.is_unique:
-        raise ValueError(f"X has two columns {frame.columns[frame.columns.duplicated()][0]!r}: rename one.")
+    refuse_twice(frame)
     codes, labels = check_keys(ids, times)
     frame = to_float(frame, ids, times).set_axis(pd.MultiIndex.from_arrays([codes, times.array]), axis=0)
     if not frame.index.is_monotonic_increasing:
