@@ -242,7 +242,9 @@ def test_rows_in_time_are_to_be_cut_by_the_flag_where_a_command_has_it() -> None
     make_log(lengths=(90,)).drop(columns="state").to_parquet("one.parquet", index=False)
     sentence = "nothing can be learnt from one: cut it into windows"
     assert refused(1, *TRAINING, "--data", "one.parquet").endswith(f"{sentence} with --window.")
-    assert refused(1, "collapse-study", "--data", "one.parquet", "--out", "study").endswith(sentence)
+    assert refused(1, "collapse-study", "--data", "one.parquet", "--out", "study").endswith(
+        f"{sentence}; save these as X_train, y_train, X_test and y_test in an .npz file, and give that file."
+    )
 
 
 @pytest.mark.slow

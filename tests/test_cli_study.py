@@ -46,15 +46,6 @@ def test_latents_that_are_not_finite_end_a_study_as_a_loss_does(pump: str, monke
     )
 
 
-@pytest.mark.usefixtures("pump")
-def test_a_log_of_one_series_is_refused_with_what_to_do_instead() -> None:
-    rows = [f"2026-01-01 00:00:{second:02},{second % 7}.5" for second in range(60)]
-    Path("one.csv").write_text("\n".join(["time,flow", *rows, ""]))
-    result = invoke("--out", "s", "--quick", "--data", "one.csv")
-    assert result.exit_code == 1
-    assert "cut it into windows; save these as X_train, y_train, X_test and y_test in an .npz file" in result.stderr
-
-
 def invoke(*words: str) -> Result:
     result = CliRunner().invoke(app, ["collapse-study", "--device", "cpu", *words])
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
