@@ -218,7 +218,8 @@ class Tail:
 
     def successor(self) -> Place | None:
         """Return where to begin in the file that has the name by now, None as long as none has taken it over."""
-        head = self.place.head
+        # logs begin with the same header each time: where no row has ended, what there is of one tells them apart
+        head = self.place.head if self.place.has_row else self.place.head + self.left
         try:
             start, status = look(self.path, len(head))
         except FileNotFoundError:

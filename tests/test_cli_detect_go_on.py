@@ -169,6 +169,26 @@ def test_a_log_that_was_rotated_before_a_row_of_it_was_read_is_followed(known: i
     same(faulty())
 
 
+@pytest.mark.parametrize("restarted", [True, False])
+def test_a_first_row_without_an_end_is_kept_as_its_log_is_rotated(
+    restarted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = live_lines()
+    Path("log.csv").write_text("".join(lines[:2]).rstrip("\n"))
+
+    def rotate() -> None:
+        Path("log.csv").rename("log.csv.1")
+        Path("log.csv").write_text("".join([lines[0], *lines[2:]]))
+
+    if restarted:
+        assert found(*follow())["rows"] == 1
+        rotate()
+    else:
+        while_it_rests(monkeypatch, rotate)
+    assert found(*follow()[:-1], "1")["rows"] == 600
+    same(faulty())
+
+
 def test_a_follower_goes_on_before_a_rotated_log_is_written_again() -> None:
     lines = live_lines()
     Path("log.csv").write_text("".join(lines[:420]))

@@ -103,6 +103,30 @@ def test_a_log_of_which_no_row_was_read_is_found_beside_it(new: str | None, know
     assert Reading(log, place).rest() == read.removeprefix(known)
 
 
+def replaced(log: Path, text: str) -> None:
+    log.with_name("new").write_text(text)
+    log.with_name("new").replace(log)
+
+
+ROW = rows(0, 1).rstrip()
+
+
+@pytest.mark.parametrize(
+    ("rotate", "new", "last"),
+    [
+        (renamed, HEADER, ROW),
+        (renamed, HEADER + rows(1, 100), ROW + HEADER + rows(1, 100)),
+        # one that is written anew holds it, too
+        (replaced, HEADER + rows(0, 100), rows(0, 100)),
+    ],
+)
+def test_a_first_row_without_an_end_is_read_once(rotate, new: str, last: str, log: Path) -> None:
+    log.write_text(HEADER + ROW)
+    reading = Reading(log, first_place(str(log))).take()
+    rotate(log, new)
+    assert reading.rest() == HEADER + last
+
+
 @pytest.mark.parametrize("known", ["", HEADER])
 def test_a_log_that_is_nowhere_is_told(known: str, log: Path) -> None:
     log.write_text(known)
