@@ -59,10 +59,10 @@ def refuse_unsure(source: str, layout: Layout, wanted: Wanted) -> None:
         raise Failure(f"{source} has a column {time!r}, which may hold times, but {NO_TIMES}")
 
 
-def refuse_dates(source: str, line: tuple[int, str], layout: Layout) -> None:
-    """Refuse dates in a row without a column of times, which a batch would take for one whatever it is called."""
-    (row,) = read_cells(source, [line], layout.mark, len(layout.names))
-    cells = dict(zip(layout.names, row, strict=False))  # of an empty line there are none
+def refuse_dates(source: str, lines: list[tuple[int, str]], layout: Layout) -> None:
+    """Refuse dates in the first row without a column of times, which a batch would take for one whatever its name."""
+    row = next(filter(None, read_cells(source, lines, layout.mark, len(layout.names))), [])
+    cells = dict(zip(layout.names, row, strict=False))  # of empty lines there are none
     dated = next((name for name in beside(layout) if DATE.fullmatch(cells.get(name, ""))), None)
     if dated is not None:
         raise Failure(f"{source} has a column {dated!r}, which may hold times, but {NO_TIMES}")

@@ -150,8 +150,8 @@ class Follower:
             self.known, self.digest = self.state.rows, ""
         numbered = self._under_header(lines)
         layout = self._known_layout()
-        if self.wanted.time is None and numbered:
-            refuse_dates(self.options.data, numbered[0], layout)
+        if self.wanted.time is None and not self.counted:  # later dates are remarks, as a batch takes them
+            refuse_dates(self.options.data, numbered, layout)
         rows = read_rows(self.options.data, numbered, layout, self.counted)
         if self.by_text and lines.whole:
             texts = dict(numbered)

@@ -78,6 +78,29 @@ def test_times_that_training_had_not_are_not_passed_over(name: str) -> None:
     same_counted("--time", "")
 
 
+@pytest.mark.parametrize("cuts", [(), (0,), (300,), (300, 400)])
+def test_a_date_in_a_later_row_of_another_column_is_passed_over(cuts: tuple[int, ...]) -> None:
+    pretrained_without("timestamp")
+    frame = log(600, seed=3).drop(columns="timestamp").assign(comment="ok")
+    frame.loc[300:, "comment"] = "2024-01-01"
+    lines = frame.to_csv(index=False).splitlines(keepends=True)
+    for start, stop in pairwise((0, *(cut + 1 for cut in cuts), len(lines))):
+        with open("log.csv", "a") as file:
+            file.writelines(lines[start:stop])
+        found(*follow())
+    same_counted()
+
+
+@pytest.mark.parametrize("known", ["", "\n", "\n\r\n"])
+def test_a_date_in_the_first_row_of_another_column_is_refused(known: str) -> None:
+    pretrained_without("timestamp")
+    header, *rows = log(600, seed=3).drop(columns="timestamp").assign(comment="2024-01-01").to_csv(index=False).split()
+    Path("log.csv").write_text(f"{header}\n{known}")
+    found(*follow())
+    Path("log.csv").write_text("\n".join([f"{header}\n{known}{rows[0]}", *rows[1:], ""]))
+    assert "log.csv has a column 'comment', which may hold times" in refused(1, *follow())
+
+
 @pytest.mark.parametrize("names", ["bc", "b"])
 def test_where_there_is_no_time_rows_are_counted(names: str) -> None:
     other = log(200, seed=3, run="c", step="7s")
