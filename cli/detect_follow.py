@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tsjepa.cli.detect_columns import Wanted, refuse_dates, refuse_unsure, wanted_columns
 from tsjepa.cli.detect_lines import BadLine, Layout, Rows, find_columns, read_rows
-from tsjepa.cli.detect_normal import STEP_TOLERANCE, Normal, fit_normal, load_world
+from tsjepa.cli.detect_normal import STEP_TOLERANCE, Normal, fit_normal, load_world, longest_step, unit_of
 from tsjepa.cli.detect_parts import Ended, Numbers, Part, new_numbers, numbered, places, shown_score
 from tsjepa.cli.detect_state import Run, State, state_path, steps_behind, with_row
 from tsjepa.cli.detect_stop import stoppable
@@ -22,7 +22,6 @@ from tsjepa.cli.options import DetectOptions
 from tsjepa.cli.outdir import make_writable, writing
 from tsjepa.cli.part_files import file_hash
 from tsjepa.cli.report import DetectReport
-from tsjepa.datasets.log_time import NANOSECONDS
 from tsjepa.events import Event
 from tsjepa.thresholds import Budget, fit_threshold
 
@@ -96,11 +95,13 @@ class Follower:
         # of standard input without them, rows that are sent again are known by how they begin, and by their texts
         self.by_text = options.data == STDIN and not self.timed
         # dates are read in nanoseconds, whatever the unit of those of training: a gap may be longer by less than it
-        tick = normal.runs.tick
-        self.unit = round(tick * NANOSECONDS["s"]) if self.timed and tick is not None else 1
-        longest = normal.runs.longest_step(normal.max_gap, normal.step) if self.timed else float("inf")
-        self.longest = longest * self.unit
-        key = [file_hash(options.checkpoint), threshold, options.data, wanted.names, longest]
+        self.unit = unit_of(normal.runs) if self.timed else 1
+        asked = self.longest = float("inf")
+        if self.timed:
+            asked, _ = normal.runs.gap_limits(normal.max_gap, normal.step)
+            self.longest = longest_step(normal.runs, normal.max_gap, normal.step)
+        # the limit as it is asked for, which is what earlier versions kept: how much rounding it allows for may change
+        key = [file_hash(options.checkpoint), threshold, options.data, wanted.names, asked]
         self.state = State(options.out, {"key": key}, self.unit)
         self._open(options.overwrite)
 

@@ -241,11 +241,21 @@ def mean_step(runs: LogRuns, max_gap: float | str | None) -> float:
 
 def step_in(runs: LogRuns, trained: LogRuns) -> float:
     """Return the usual step of the training data in the unit of another log's times."""
-    if runs.tick is None or trained.tick is None:
-        return usual_step(trained)
-    # in whole nanoseconds: fractions of a second would round ten steps to less, and a step as long to a gap
-    known, own = (round(tick * NANOSECONDS["s"]) for tick in (trained.tick, runs.tick))
-    return usual_step(trained) * known / own
+    return usual_step(trained) * unit_of(trained) / unit_of(runs)
+
+
+def unit_of(runs: LogRuns) -> int:
+    """Return the nanoseconds of the unit of a log's times, 1 where they are numbers without one."""
+    return 1 if runs.tick is None else round(runs.tick * NANOSECONDS["s"])
+
+
+def longest_step(runs: LogRuns, max_gap: float | str | None, step: float) -> float:
+    """Return the longest step of time that is no gap where rows are `step` apart, in nanoseconds where it has a unit.
+
+    Batch and follower compare with the same number, whatever the log that is scored counts its times in.
+    """
+    # what floats round to less would make a step that is exactly as long a gap
+    return runs.longest_step(max_gap, step) * unit_of(runs) * (1 + 2**-50)
 
 
 def stretches_of(
@@ -279,9 +289,11 @@ def cut_at_gaps(runs: LogRuns, run: int, max_gap: float | str | None, trained: L
     A gap is told by the step of the training data or, where these have no times, by the run's own.
     """
     start, stop = (int(at) for at in runs.offsets[run : run + 2])
-    step = float(runs.steps[run]) if trained.counted else step_in(runs, trained)
-    longest = runs.longest_step(max_gap, step)
-    gaps = np.flatnonzero(np.diff(runs.times(start, stop)) > longest) + 1
+    by_own = runs.counted or trained.counted
+    known, step = (runs, float(runs.steps[run])) if by_own else (trained, usual_step(trained))
+    # as floats: the nanoseconds between dates of far years are more than 64 bits hold
+    steps = np.diff(runs.times(start, stop)) * float(unit_of(runs))
+    gaps = np.flatnonzero(steps > longest_step(known, max_gap, step)) + 1
     return [start, *(start + int(at) for at in gaps), stop]
 
 

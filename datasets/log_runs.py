@@ -91,9 +91,14 @@ class LogRuns:
 
     def longest_step(self, max_gap: int | float | str | None, step: float) -> float:
         """Return the longest step of time, in the unit of `times`, that is no gap where rows are `step` apart."""
+        return self.gap_limits(max_gap, step)[1]
+
+    def gap_limits(self, max_gap: int | float | str | None, step: float) -> tuple[float, float]:
+        """Return the longest step that is no gap, as asked and as kept, see `tsjepa.datasets.log_time.gap_limits`."""
         if self.counted:
-            return float("inf")
-        return float(gap_limits(max_gap, np.array(step), self._rows.time)[1])
+            return float("inf"), float("inf")
+        asked, kept = gap_limits(max_gap, np.array(step), self._rows.time)
+        return float(asked), float(kept)
 
     def shown_step(self, step: float) -> str:
         """Return a step of time in words."""

@@ -74,13 +74,22 @@ def pretrained_without(column: str) -> None:
     pretrained()
 
 
+def write_numbered(train: str, test: str, holes: dict[int, int]) -> None:
+    """Write train.parquet and log.csv, whose times are numbers 10 apart of some types, in the log but for some rows."""
+    for rows, seed, kind, steps in ((800, 1, train, {}), (600, 3, test, holes)):
+        frame, times = log(rows, seed), np.full(rows, 10)
+        times[[*steps]] = [*steps.values()]
+        frame["timestamp"] = np.cumsum(times).astype(kind)
+        frame.to_parquet("train.parquet") if seed == 1 else frame.to_csv("log.csv", index=False)
+
+
 def write_test_log() -> None:
     """Write the log that is scored unless a test writes another: one run without a fault, and one with it."""
     pd.concat([log(500, seed=3, run="c"), faulty()]).to_parquet("test.parquet", index=False)
 
 
 def same_counted(*words: str) -> None:
-    """Check that what was followed without times is what a batch gives."""
+    """Check that what was followed without dates is what a batch gives."""
     found(*WORDS, "--data", "log.csv", "--out", "batch/scores.parquet", *words)
     followed, expected = pd.read_csv("scores.csv"), pd.read_parquet("batch/scores.parquet")
     assert list(followed) == list(expected)

@@ -23,6 +23,7 @@ from detecting import (
     same_counted,
     same_events,
     while_it_rests,
+    write_numbered,
 )
 
 from tsjepa.cli.detect_stop import SIGNALS, Stop, stoppable
@@ -218,6 +219,39 @@ def test_a_gap_may_be_longer_by_less_than_the_unit_of_training(unit: str, cuts: 
         with open("log.csv", "a") as file:
             file.writelines(lines[start:stop])
         found(*follow(), *words)
+    same(frame, *words)
+    unknown = pd.read_csv("scores.csv")["score"].isna().to_numpy()
+    assert unknown.nonzero()[0].tolist() == [*range(31), *range(300, 331)]
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "starts"),
+    [("int64", "float64", (150, 300)), ("float64", "int64", (300,)), ("float64", "float64", (300,))],
+)
+def test_numbers_have_the_same_gaps_as_in_a_batch_however_they_are_written(
+    train: str, test: str, starts: tuple[int, ...]
+) -> None:
+    write_numbered(train, test, {150: 101, 300: 102})
+    words = ("--normal", "train.parquet")
+    found(*follow(), *words)
+    same_counted(*words)
+    unknown = pd.read_csv("scores.csv")["score"].isna().to_numpy()
+    assert unknown.nonzero()[0].tolist() == [at for start in (0, *starts) for at in range(start, start + 31)]
+
+
+@pytest.mark.parametrize("max_gap", ["2.01", "2.11", "4.27"])
+@pytest.mark.parametrize("unit", ["ms", "us"])
+def test_a_step_as_long_as_a_limit_with_a_fraction_is_no_gap(unit: str, max_gap: str) -> None:
+    train, frame = log(800, seed=1), log(600, seed=3)
+    train["timestamp"] = train["timestamp"].astype(f"datetime64[{unit}]")
+    train.to_parquet("train.parquet", index=False)
+    frame["timestamp"] = frame["timestamp"].astype("datetime64[ns]")
+    hole = pd.Timedelta(f"{max_gap}s") - pd.Timedelta("1s")
+    frame.loc[150:, "timestamp"] += hole
+    frame.loc[300:, "timestamp"] += hole + pd.Timedelta(1, "ns")
+    frame.to_csv("log.csv", index=False)
+    words = ("--normal", "train.parquet", "--max-gap", max_gap)
+    found(*follow(), *words)
     same(frame, *words)
     unknown = pd.read_csv("scores.csv")["score"].isna().to_numpy()
     assert unknown.nonzero()[0].tolist() == [*range(31), *range(300, 331)]

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from command_line import found, tsjepa
-from detecting import faulty, follow, live_lines, log, refused, same, while_it_rests
+from detecting import faulty, follow, live_lines, log, refused, same, same_counted, while_it_rests, write_numbered
 
 from tsjepa.cli import detect_follow
 from tsjepa.thresholds import Threshold, fit_threshold
@@ -76,13 +76,14 @@ def test_a_state_that_cannot_be_read_is_told() -> None:
     same(faulty())
 
 
-def make_older(unit: int, rounded: bool) -> None:
+def make_older(unit: int, rounded: bool, longest: float) -> None:
     """Make the state one of earlier versions: times in the unit of training, which were floats at first."""
     state = Path(".scores.csv.state")
     with np.load(io.BytesIO(state.read_bytes())) as arrays:
         content = json.loads(arrays["content"].tobytes())
         others = {name: arrays[name] for name in arrays if name != "content"}
     del content["file"]
+    content["key"]["key"][-1] = longest
     for _, run in content["runs"]:
         run["time"], run["early"] = run["time"] // unit, [time // unit for time in run["early"]]
     if rounded:  # before standard input was followed without times
@@ -98,10 +99,24 @@ def make_older(unit: int, rounded: bool) -> None:
 def test_a_state_of_an_earlier_version_is_gone_on_with(rows: int, rounded: bool) -> None:
     Path("log.csv").write_text("".join(live_lines()[: rows + 1]))
     found(*follow())
-    make_older(unit=1000, rounded=rounded)
+    make_older(unit=1000, rounded=rounded, longest=10e6)
     Path("log.csv").write_text("".join(live_lines()))
     assert found(*follow())["rows"] == 600
     same(faulty())
+
+
+@pytest.mark.parametrize("rows", [20, 400])
+@pytest.mark.parametrize("kind", ["int64", "float64"])
+def test_a_state_of_an_earlier_version_whose_times_are_numbers_is_gone_on_with(kind: str, rows: int) -> None:
+    write_numbered(kind, kind, {450: 103})
+    lines = Path("log.csv").read_text().splitlines(keepends=True)
+    Path("log.csv").write_text("".join(lines[: rows + 1]))
+    words = ("--normal", "train.parquet")
+    found(*follow(), *words)
+    make_older(unit=1, rounded=False, longest=10 * 10.0)
+    Path("log.csv").write_text("".join(lines))
+    assert found(*follow(), *words)["rows"] == 600
+    same_counted(*words)
 
 
 def test_a_state_of_an_earlier_version_that_rounded_times_is_not_gone_on_with() -> None:
@@ -111,7 +126,7 @@ def test_a_state_of_an_earlier_version_that_rounded_times_is_not_gone_on_with() 
     Path("log.csv").write_text("".join(live_lines()))
     words = ("--normal", "train.parquet")
     found(*follow(), *words)
-    make_older(unit=1, rounded=True)
+    make_older(unit=1, rounded=True, longest=10e9)
     sentence = refused(2, *follow(), *words)
     assert ".scores.csv.state is of an earlier version, which rounded times in nanoseconds: start anew" in sentence
 
