@@ -82,8 +82,8 @@ def without_missing(name: str, log: LogConfig, flags: LogOptions) -> LogConfig:
 
 def has_series_of_its_own(name: str) -> bool:
     """Return whether series of a log without ids are told apart: by their file, or by their row of a table of lists."""
-    files = find_files(name)[0]
-    return len(files) > 1 or any(schema is not None and list_columns(schema) for schema in map(read_schema, files))
+    schemas = [schema for schema in map(read_schema, find_files(name)[0]) if schema is not None]
+    return len(schemas) > 1 or any(map(list_columns, schemas))
 
 
 def reads_as_log(name: str, log: LogConfig, asked: Mapping[str, object]) -> bool:

@@ -27,6 +27,7 @@ from tsjepa.datasets.log_settings import OWN_ID, Columns
 from tsjepa.datasets.log_types import (
     Schemas,
     TimeKind,
+    is_key,
     is_number,
     is_number_key,
     is_target,
@@ -121,7 +122,7 @@ def make_layout(schemas: Schemas, columns: Columns) -> Layout:
         left to be a channel.
     """
     first = schemas[0][1]
-    if columns.group == OWN_ID:  # also beside a column of that name that is no id, such as a key of rows
+    if columns.group == OWN_ID and (OWN_ID not in first.names or _numbers_rows(schemas, OWN_ID)):
         layout = make_layout(schemas, replace(columns, group=None))
         if layout.id_by in ("file", "row"):
             return replace(layout, group_is_id=True)
@@ -233,6 +234,14 @@ def _check_everywhere(schemas: Schemas, names: Sequence[str], asked: Columns) ->
         if name in (asked.channels or ()):
             advice = "it is one of the channels that were named or trained on: add it"
         raise DataError(f"{file.shown} has no column '{name}'{other}; {advice}")
+
+
+def _numbers_rows(schemas: Schemas, name: str) -> bool:
+    """Tell a column that has another value in every row, so that nothing can be grouped by it."""
+    if list_columns(schemas[0][1]):  # each row is a series
+        return False
+    everywhere = all(name in schema.names for _, schema in schemas)
+    return everywhere and is_key(schemas[0][1].field(name).type) and not Sample(schemas).repeats(name)
 
 
 def list_columns(schema: "pa.Schema") -> list[str]:

@@ -44,8 +44,9 @@ class Columns:
     label : str or None
         The column to be predicted by a probe; never a channel. ``""``: there is none.
     group : str or None
-        Rows of one group stay on one side of a split. Never guessed. ``"id"``, where no column gives ids: each file, or
-        each row of lists, is a group of its own.
+        Rows of one group stay on one side of a split. Never guessed. ``"id"``, where no column has that name, or one
+        of files that has another value in every row, and none gives ids: each file, or each row of lists, is a group of
+        its own.
 
     Examples
     --------

@@ -10,7 +10,9 @@ from tsjepa.containers import to_panel
 
 LOG = wide_log(series())
 PIVOTED = LOG.pivot(index="id", columns="timestamp")
+GONE = LOG.assign(timestamp=LOG["timestamp"].where(LOG.index != 5)).pivot(index="id", columns="timestamp")
 BAD = {
+    "no time in columns": (GONE, "channel 'flow' of X has a column without a time"),
     "text": (
         LOG.assign(flow=["ok"] * len(LOG)),
         "column 'flow' of X must hold numbers, but id pump at time 2024-01-01",

@@ -134,3 +134,19 @@ def test_files_may_be_one_series(tmp_path: Path) -> None:
     saved(log[8:], tmp_path / "log/1.csv")
     found = load_log(tmp_path / "log", Columns(id=""), Windowing(10), cache_dir=tmp_path / "cache")
     assert found.index().to_pydict()["last_row"] == [9, 19]
+
+
+@pytest.mark.parametrize("identity", [None, ""])
+def test_lists_are_grouped_by_a_column_that_is_called_id(tmp_path: Path, identity: str | None) -> None:
+    path = tmp_path / "lists.parquet"
+    pd.DataFrame({"id": [f"p{row // 4}" for row in range(20)], "flow": [[1.0, 2.0, 3.0]] * 20}).to_parquet(path)
+    found = load_log(path, Columns(id=identity, group="id"), cache_dir=tmp_path / "cache")
+    assert sorted(set(found.groups())) == [f"p{patient}" for patient in range(5)]
+
+
+def test_files_are_no_groups_beside_a_column_id_that_repeats(tmp_path: Path) -> None:
+    for number in range(3):
+        rows = pd.DataFrame({"id": number > 1, "time": np.arange(20) + 20 * number, "flow": np.arange(20.0)})
+        rows.to_csv(tmp_path / f"{number}.csv", index=False)
+    with pytest.raises(DataError, match=r"column 'id' \(--group\) holds bool"):
+        load_log(tmp_path, Columns(group="id"), cache_dir=tmp_path / "cache")

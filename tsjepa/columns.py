@@ -139,6 +139,11 @@ def channels_apart(frame: "pd.DataFrame", given: Mapping[str, str | None]) -> "p
     if sum(level.nunique() > 1 for level in levels) < 2:  # one channel
         return frame
     if beside := [plain for name in frame.columns if (plain := plain_name(name)) is not name]:
+        channels = {name[0] for name in frame.columns if plain_name(name) is name}
+        if untimed := [plain for plain in beside if plain in channels]:
+            raise ValueError(
+                f"channel {untimed[0]!r} of X has a column without a time: give it one, or drop that column."
+            )
         raise ValueError(
             f"column {beside[0]!r} of X has a name in the first level only, but others are of a channel and a time: "
             "drop it."
