@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -152,8 +152,10 @@ class LogRuns:
         dtype = np.dtype(time_dtype(self._rows.time))
         first = -np.inf if dtype.kind == "f" else np.iinfo(dtype).min
         next_row, last = self.offsets[:-1].copy(), np.full(len(number), first, dtype)
+        # what labels further down a file have to be read as, only who built the rows may have found
+        places = replace(self._layout, columns=replace(self._layout.columns, label=None, group=None))
         for piece in self._pieces:
-            for rows in read_rows(self._layout, piece, with_values=False):
+            for rows in read_rows(places, piece, with_values=False):
                 names, codes = _ids_in(rows, named[piece.file.shown])
                 place, order = np.empty(len(codes), np.int64), np.argsort(codes, kind="stable")
                 edges = np.searchsorted(codes[order], np.arange(len(names) + 1))

@@ -11,7 +11,7 @@ from tsjepa.datasets.log_cells import BadCell, cast
 from tsjepa.datasets.log_columns import Layout
 from tsjepa.datasets.log_files import LogFile
 from tsjepa.datasets.log_reading import Piece, batches, dialect, read_schema
-from tsjepa.datasets.log_types import has_padded, is_day, is_number, odd_text
+from tsjepa.datasets.log_types import TimeKind, has_padded, is_number, is_text, odd_text
 from tsjepa.datasets.values import TOO_LARGE
 
 if TYPE_CHECKING:
@@ -71,15 +71,16 @@ def read_rows(layout: Layout, piece: Piece, with_values: bool) -> Iterator[Rows]
     names = [columns.id, columns.time, columns.group, columns.label, layout.channel or None]
     if with_values or layout.form == "lists":
         names += [layout.value] if layout.form == "long" else (columns.channels or ())[: None if with_values else 1]
-    wanted = [name for name in dict.fromkeys(names) if name is not None] or list(columns.channels or ())[:1]
+    wanted = [name for name in dict.fromkeys(names) if name is not None]
+    counted = [] if wanted else list(columns.channels or ())[:1]  # whatever it holds
     rows = min(max(BATCH_BYTES // (4 * width), 1 << 12), 1 << 18)
     convert = _list_rows if layout.form == "lists" else _point_rows
     first, types = piece.first_row + 1, csv_types(layout, piece.file)
     # the first pass sees keys as they are written: as a number, 01 would be 1
     keys = [] if with_values else [name for name in _number_keys(layout) if name in types]
-    read_as = types | dict.fromkeys(keys, pa.string())
+    read_as = types | dict.fromkeys([*keys, *counted], pa.string())
     try:
-        for batch in batches(piece, wanted, read_as, rows if layout.form != "lists" else 1 << 10):
+        for batch in batches(piece, wanted or counted, read_as, rows if layout.form != "lists" else 1 << 10):
             for name in keys:
                 batch = _with_number_key(batch, name, types[name], piece.file, first)
             yield convert(layout, piece, batch, first, with_values)
@@ -105,11 +106,21 @@ def csv_types(layout: Layout, file: LogFile) -> "dict[str, pa.DataType]":
         types[name or ""] = whole if is_number_key else pa.string()
     types |= {columns.label or "": pa.float64() if layout.label_is_number else pa.string()}
     if columns.time in held:
-        kind = held[columns.time]
-        types[columns.time] = pa.timestamp("us") if is_day(kind) else kind
+        types[columns.time] = _time_type(layout.time, held[columns.time])
     types |= {name: pa.bool_() for name in columns.channels or () if held.get(name) == pa.bool_()}
     types[layout.channel] = pa.string()
     return {name: kind for name, kind in types.items() if name}
+
+
+def _time_type(time: TimeKind, held: "pa.DataType") -> "pa.DataType":
+    """Tell what times of a CSV file are read as: what all files' times are brought to, but text as text."""
+    import pyarrow as pa
+
+    if is_text(held):
+        return held
+    if time.kind == "timestamp":
+        return pa.timestamp(time.unit, "UTC" if time.zoned else None)
+    return pa.float64() if time.kind == "float" else held
 
 
 def _number_keys(layout: Layout) -> list[str]:
