@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterator
+from math import ceil, floor
 from pathlib import Path
 from typing import Any
 
@@ -99,9 +100,22 @@ def _check_space(folder: Path, plan: RowPlan, copies: dict[Path, dict[str, Field
     have = there + shutil.disk_usage(folder).free
     if need > have:
         raise DataError(
-            f"{folder} has room for {have / 1e9:.1f} GB, and the log needs {need / 1e9:.1f} GB there; free some space, "
-            "or choose another disk by --cache-dir"
+            f"{folder} has room for {_in_words(have, up=False)}, and the log needs {_in_words(need, up=True)} there; "
+            "free some space, or choose another disk by --cache-dir"
         )
+
+
+def _in_words(count: int, up: bool) -> str:
+    """Write bytes in words, rounded up or down.
+
+    Examples
+    --------
+    >>> _in_words(1_299_999_999, up=False), _in_words(1_200_000_001, up=True), _in_words(1, up=True)
+    ('1.2 GB', '1.3 GB', '0.1 MB')
+    """
+    unit, word = (10**9, "GB") if count >= 10**9 else (10**6, "MB")
+    tenths = 10 * count / unit
+    return f"{(ceil(tenths) if up else floor(tenths)) / 10:.1f} {word}"
 
 
 class _Sorter:

@@ -197,7 +197,7 @@ def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as full:
         full.setattr(shutil, "disk_usage", lambda _: usage._replace(free=0))
         shutil.rmtree(tmp_path / "cache")
-        assert "has room for 0.0 GB, and the log needs 0.0 GB there" in refused(path)
+        assert "has room for 0.0 MB, and the log needs 0.1 MB there" in refused(path)
     assert load_log(path, windowing=TEN, cache_dir=tmp_path / "cache").n_cases == 8
 
 
