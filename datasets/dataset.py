@@ -89,8 +89,8 @@ class Part:
         True where the file itself declares a numeric target. Other float labels are one only if some
         value is not whole, or those of the other part are one, which can only be told from both parts together.
     written : ndarray of shape (n_cases,) or None
-        The labels as text, where a file without types was found to hold numbers, or true and false: the other part may
-        hold words besides, and then ``01`` is the class ``01``.
+        The labels as text, where a file without types was found to hold numbers, or true and false: ``01`` is another
+        class than ``1``, and the other part may hold words besides.
     notes : tuple of str
         Announcements about this file.
     channels, points : tuple of str

@@ -1,6 +1,8 @@
 """Labels as files have them -> class codes or a numeric target, the same for both parts."""
 
 import math
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,6 +12,9 @@ from tsjepa.arrays import counted
 from tsjepa.datasets.dataset import DataError, Labels, Part
 
 UNLABELLED = ("", "?")
+WHOLE = re.compile(r"\s*-?\d+\s*")
+# 1,0 is what files with a decimal comma have
+POINTED = re.compile(r"\s*\+?(-?\d+)(?:\.0*|,0)?\s*")
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +50,7 @@ def encode(train: Part, test: Part | None) -> Encoded:
     Encoded
         Class names sorted from the training labels have the codes 0..k-1, names that only the test part
         has come after them. Float labels with a value that is not whole are a numeric target, and so are numbers whose
-        other part is one. Where only one part holds words, the other's labels are taken as its file writes them.
+        other part is one. Other numbers of a file without types are classes as `class_name` calls them.
 
     Raises
     ------
@@ -85,12 +90,34 @@ def _targets(train: Part, test: Part | None) -> Encoded:
 
 
 def _as_written(part: Part | None, other: Part | None) -> Part | None:
-    """Beside words, call labels as they are written, or as numbers (2 for 2.0) where the other part has only these."""
-    if part is None or part.written is None or other is None or other.y is None or other.written is not None:
+    """Call labels that are written as whole numbers, or whose other part has words, as they are written."""
+    if part is None or part.written is None:
         return part
-    theirs, both = set(_names(other)), zip(part.written.tolist(), _names(part), strict=True)
-    names = [number if number in theirs and text not in theirs else text for text, number in both]
-    return replace(part, y=np.array(names, dtype=np.str_))
+    texts = part.written.tolist()
+    beside_words = other is not None and other.written is None and has_words(_names(other))
+    if not beside_words and not all(WHOLE.fullmatch(text) for text in texts):
+        return part
+    return replace(part, y=np.array([class_name(text) for text in texts], dtype=np.str_))
+
+
+def class_name(text: str) -> str:
+    """Return what the class of a label is called, which a file without types has as text.
+
+    ``1`` and ``1.0`` are one class, since a program that adds a row without a label to whole numbers writes the others
+    as ``1.0``. Nothing else is brought together.
+
+    Examples
+    --------
+    >>> [class_name(text) for text in ("1.0", "1,0", "+1", "01", "1.5", "1,000", "B")]
+    ['1', '1', '1', '01', '1.5', '1,000', 'B']
+    """
+    found = POINTED.fullmatch(text)
+    return text if found is None else found[1]
+
+
+def has_words(names: Iterable[str]) -> bool:
+    """Tell class names that are not all numbers."""
+    return not all(map(_is_finite, names))
 
 
 def _names(part: Part | None) -> list[str]:

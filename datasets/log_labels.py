@@ -1,19 +1,16 @@
 """Labels of the windows of two logs on one scale."""
 
 import contextlib
-import re
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tsjepa.datasets.dataset import Part
-from tsjepa.datasets.labels import Encoded, encode
+from tsjepa.datasets.labels import Encoded, class_name, encode, has_words
 from tsjepa.datasets.log_files import find_files
 from tsjepa.datasets.log_reading import PIECE_ROWS, batches, dialect, pieces, read_schema
 from tsjepa.datasets.log_windows import LogWindows
-
-WHOLE = re.compile(r"-?\d+")
 
 
 def encode_labels(train: LogWindows, test: LogWindows | None) -> Encoded:
@@ -45,21 +42,19 @@ def encode_labels(train: LogWindows, test: LogWindows | None) -> Encoded:
 
 
 def _labels(log: LogWindows, logs: list[LogWindows]) -> NDArray[Any]:
-    """Return the labels of a log, which as numbers are called as its file writes them where the other log has words.
-
-    Read as numbers, 2.0 is the class 2, but beside words it is text.
-    """
-    labels, own = log.labels(), log.classes or ("",)
-    theirs = {name for other in logs if other is not log for name in other.classes or ()}
-    if all(map(WHOLE.fullmatch, theirs)) or not all(map(WHOLE.fullmatch, own)):
+    """Return the labels of a log, of which numbers with a point are called as they are written beside words."""
+    labels, own = log.labels(), log.classes
+    if own is None:  # a target
         return labels
-    known = {number: texts & theirs for number, texts in _written(log).items() if number not in texts}
-    called = {number: min(texts) for number, texts in known.items() if len(texts) == 1}
-    return np.array([called.get(name, name) for name in labels.tolist()], np.str_)
+    beside_words = any(has_words(other.classes or ()) for other in logs if other is not log)
+    written = _written(log) if beside_words and not has_words(own) else {}
+    called = {number: min(names) for number, names in written.items() if len(names) == 1}
+    names = {name: class_name(called.get(name, name)) for name in (*own, "")}
+    return np.array([names[name] for name in labels.tolist()], np.str_)
 
 
 def _written(log: LogWindows) -> dict[str, set[str]]:
-    """Return the texts that the CSV files of a log have for each whole number among its labels."""
+    """Return the names of classes that the CSV files of a log have for each whole number among its labels."""
     import pyarrow as pa
 
     name, found = str(log.columns.label), dict[str, set[str]]()
@@ -72,7 +67,7 @@ def _written(log: LogWindows) -> dict[str, set[str]]:
             for batch in batches(piece, [name], {name: pa.string()}, PIECE_ROWS):
                 for text in batch.column(name).unique().drop_null().to_pylist():
                     with contextlib.suppress(ValueError, OverflowError):
-                        found.setdefault(str(int(float(text.replace(mark, ".")))), set()).add(text)
+                        found.setdefault(str(int(float(text.replace(mark, ".")))), set()).add(class_name(text))
     return found
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from tsjepa.containers import LABEL, SIDE, split_tensors
 from tsjepa.datasets.dataset import Case, Collection, DataError, Labels, Part, UncutError
-from tsjepa.datasets.labels import array_labels
+from tsjepa.datasets.labels import array_labels, class_name
 from tsjepa.datasets.log_dialect import delimiters_of
 from tsjepa.datasets.values import as_float32, stack_cases
 
@@ -198,7 +198,7 @@ def _labels(column: "pd.Series[Any]", where: str) -> Labels | None:
     if missing.any():
         raise DataError(f"{where}: row {int(missing.argmax()) + 1} has no label; label all rows or none")
     plain = column.dtype.kind in "fiub"
-    values = column.to_numpy() if plain else np.array([str(value) for value in column], dtype=np.str_)
+    values = column.to_numpy() if plain else np.array([class_name(str(value)) for value in column], dtype=np.str_)
     return array_labels(values, len(column), where)
 
 

@@ -1,5 +1,6 @@
 """Columns of a test table are those of the training table by their names, in whatever order they stand."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,8 @@ import pandas as pd
 import pytest
 
 from tsjepa.datasets import DataError, Dataset, load
+from tsjepa.datasets.labels import Encoded
+from tsjepa.datasets.logs import Windowing, encode_labels, load_log
 
 VALUES = [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]
 
@@ -108,23 +111,49 @@ def labelled(folder: Path, train: str, test: str) -> Dataset:
     return load(folder / "p_TRAIN.csv")
 
 
+def labelled_logs(folder: Path, train: str, test: str) -> Encoded:
+    """Write a pair of logs of some machines with a label each, and bring their labels together."""
+    logs = []
+    for part, labels in (("TRAIN", train), ("TEST", test)):
+        rows = [f"m{at},{time},{time}.5,{label}\n" for at, label in enumerate(labels.split()) for time in range(4)]
+        (folder / f"l_{part}.csv").write_text("machine,time,flow,label\n" + "".join(rows))
+        logs.append(load_log(folder / f"l_{part}.csv", windowing=Windowing(4), cache_dir=folder / "cache"))
+    return encode_labels(*logs)
+
+
+@pytest.mark.parametrize("read", [labelled, labelled_logs])
 @pytest.mark.parametrize(
     ("train", "test", "classes", "codes"),
     [
         ("01 02 A1 01", "01 02 01", ("01", "02", "A1"), [0, 1, 0]),
         ("01 02 01", "01 A1", ("01", "02", "A1"), [0, 2]),
-        ("1.0 2.0 unknown", "1.0 2.0", ("1.0", "2.0", "unknown"), [0, 1]),
+        ("1.0 2.0 unknown", "1.0 2.0", ("1", "2", "unknown"), [0, 1]),
         ("1e3 5 B", "1e3 5 5", ("1e3", "5", "B"), [0, 1, 1]),
         ("true false true", "true maybe", ("false", "true", "maybe"), [1, 2]),
         ("1 2 B", "1.0 2.0 1.0", ("1", "2", "B"), [0, 1, 0]),
         ("1 2 1", "1.0 2.0", ("1", "2"), [0, 1]),
-        ("01 02 01", "1 2", ("1", "2"), [0, 1]),
+        ("01 02 01", "1 2", ("01", "02", "1", "2"), [2, 3]),
+        ("01 1 2", "1 01", ("01", "1", "2"), [1, 0]),
+        ("01 02", "1 x", ("01", "02", "1", "x"), [2, 3]),
+        ("1 2 x", "01 02", ("1", "2", "x", "01", "02"), [3, 4]),
+        ("1.0 2.0", "1 x", ("1", "2", "x"), [0, 2]),
+        ("1.0 2.0", "1.0 x", ("1", "2", "x"), [0, 2]),
+        ("1 x", "1.0 2.0", ("1", "x", "2"), [0, 2]),
+        ("1.0 2.0 x", "1 2 y", ("1", "2", "x", "y"), [0, 1, 3]),
+        ("+1 -1", "1 -1 x", ("-1", "1", "x"), [1, 0, 2]),
+        ("1E3 2A4", "1E3 3E5", ("1E3", "2A4", "3E5"), [0, 2]),
+        ("1e3 5", "1000 5", ("5", "1000"), [1, 0]),
     ],
 )
 def test_the_same_text_is_the_same_class(
-    tmp_path: Path, train: str, test: str, classes: tuple[str, ...], codes: list[int]
+    tmp_path: Path,
+    train: str,
+    test: str,
+    classes: tuple[str, ...],
+    codes: list[int],
+    read: Callable[[Path, str, str], Dataset | Encoded],
 ) -> None:
-    data = labelled(tmp_path, train, test)
+    data = read(tmp_path, train, test)
     assert data.classes == classes
     assert data.y_test is not None
     assert data.y_test.tolist() == codes
