@@ -96,6 +96,25 @@ def test_a_phase_that_is_there_and_is_left() -> None:
     assert judged([make_run(seed=seed, **dip(1)) for seed in range(3)])["exists"].verdict == "undecided"
 
 
+@pytest.mark.parametrize(("measured", "few"), [(1, True), (2, True), (3, False)])
+def test_runs_measured_too_seldom_to_show_a_phase_say_nothing_of_it(measured: int, few: bool) -> None:
+    runs = [make_run(seed=seed) for seed in range(3)]
+    runs = [run._replace(curve=run.curve[: measured + 1]) for run in runs]
+    said = "Measured fewer than 3 times after initialisation, and so without a vote: 3 of"
+    claim = judged(runs)["exists"]
+    assert (claim.verdict, said in claim.evidence) == ("undecided" if few else "refuted", few)
+    # nor do they count beside others
+    claim = judged([*runs, *(make_run(seed=seed, **dip(2), data="fan") for seed in range(3))])["exists"]
+    assert (claim.verdict, said in claim.evidence) == ("confirmed" if few else "undecided", few)
+
+
+def test_long_runs_measured_too_seldom_to_leave_a_phase_say_nothing_of_its_end() -> None:
+    runs = [make_run(seed=seed, **dip(1, 3), every=2000) for seed in range(3)]
+    assert [in_phase(run)[-1] for run in runs] == [True] * 3
+    assert judged(runs)["ends"].verdict == "undecided"
+    assert judged(runs)["ends"].evidence.endswith("and so without a vote: 3 of 3.")
+
+
 @pytest.mark.parametrize(("every", "verdict"), [(1000, "refuted"), (600, "refuted"), (100, "undecided")])
 def test_a_phase_that_lasts_refutes_its_end_in_long_runs_only(every: int, verdict: str) -> None:
     arm = Arm(0.99)

@@ -3,7 +3,8 @@
 Ennadir, Zólyomi and Smirnov 2026, "Understanding Early Collapse in Predictive World-Model Pretraining". Each claim is
 put to the vote: a run, or one seed on one data set over arms, speaks for it, against it, or neither. Two thirds of all
 votes decide, and fewer than three nothing. A correlation speaks for a claim from 0.5 on and against it from 0 down.
-Runs that are shorter than 1 / (1 - decay) steps, the memory of their EMA, have no vote.
+Runs that are shorter than 1 / (1 - decay) steps, the memory of their EMA, have no vote, and those with few measurements
+none on whether there is a phase and whether it ends.
 """
 
 import math
@@ -41,6 +42,8 @@ from tsjepa.evaluation.votes import (
     wider,
 )
 
+# Measurements after initialisation that show a phase, or that it is left: the first has no loss to have fallen from
+FEWEST = 3
 # The paper saw phases of thousands of steps: a run that is still in one speaks against an end of it from here on
 LONG = 3000
 # Range of five means of three seeds each, in standard deviations between seeds: chance gives 1.3, and an F test at 5 %
@@ -103,22 +106,23 @@ def judge_claims(runs: Sequence[Run]) -> list[Claim]:
 
 def exists(runs: Sequence[Run]) -> Claim:
     """Judge that the loss falls while representations are worse than random ones."""
-    counts = [sum(in_phase(run)) for run in runs]
-    free = sum(any(label_free(run)) for run in runs)
+    asked = telling(runs)
+    counts = [sum(in_phase(run)) for run in asked]
+    free = sum(any(label_free(run)) for run in asked)
     return Claim(
         "There is a collapse phase on sensor data: the loss falls while representations are worse than random ones",
         "Section 5.1, Figure 3",
         settle([1 if count > 1 else count - 1 for count in counts]),
-        f"{sum(count > 1 for count in counts)} of {len(runs)} runs had two or more measurements at which the loss had "
+        f"{sum(count > 1 for count in counts)} of {len(asked)} runs had two or more measurements at which the loss had "
         f"fallen while the probe was more than {PROBE_MARGIN} below its accuracy at initialisation (without labels: "
         f"while rank or cross-series share were below), {counts.count(0)} had none; by those label-free measures "
-        f"{free} had a phase.",
+        f"{free} had a phase.{untold(runs)}",
     )
 
 
 def ends(runs: Sequence[Run]) -> Claim:
     """Judge that runs leave the phase."""
-    inside = [run for run in runs if any(in_phase(run))]
+    inside = [run for run in telling(runs) if any(in_phase(run))]
     left = [run for run in inside if not in_phase(run)[-1]]
     votes = [1 if run in left else -1 if run.steps >= LONG else 0 for run in inside]
     when = f", at step {np.median([escape_step(run) for run in left]):.0f} in the median" if left else ""
@@ -127,8 +131,20 @@ def ends(runs: Sequence[Run]) -> Claim:
         "Section 6, Figure 3",
         settle(votes),
         f"{len(left)} of {len(inside)} runs with a phase had left it by their end{when}; the others count against the "
-        f"claim if they are {LONG} steps or longer.",
+        f"claim if they are {LONG} steps or longer.{untold(runs)}",
     )
+
+
+def telling(runs: Sequence[Run]) -> list[Run]:
+    """Return the runs that were measured often enough to show a phase and its end."""
+    return [run for run in runs if len(run.curve[1:]) >= FEWEST]
+
+
+def untold(runs: Sequence[Run]) -> str:
+    """Say how many runs were not; empty if all were."""
+    few = len(runs) - len(telling(runs))
+    said = f" Measured fewer than {FEWEST} times after initialisation, and so without a vote: {few} of {len(runs)}."
+    return said if few else ""
 
 
 def gap_over_time(runs: Sequence[Run]) -> Claim:
