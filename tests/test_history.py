@@ -9,6 +9,7 @@ import pytest
 from tsjepa.history import EpochDiagnostics, below_start, phase
 from tsjepa.logs import EpochTable, TableError
 from tsjepa.monitor import read_history
+from tsjepa.verdict import judge
 
 # measured on FordA, an EMA target of decay 0.998: (epoch, loss, effective rank, cross-series share)
 MEASURED = (
@@ -73,6 +74,30 @@ def test_without_losses_there_is_no_phase(losses: list[float]) -> None:
 
 def test_a_loss_that_is_missing_once_does_not_hide_the_fall() -> None:
     assert phase(records([math.nan, 0.9, math.nan, 0.5], [20, 10, 10, 10])) == [False, False, False, True]
+
+
+@pytest.mark.parametrize("missing", [3, 4, 5])
+def test_an_epoch_without_a_loss_neither_ends_nor_begins_a_phase(missing: int) -> None:
+    losses = [math.nan, 0.9, 0.5, 0.5, 0.5, 0.5]
+    for rank in (10, 20):
+        history = records(losses, [20, 20, *[rank] * 4])
+        known = phase(history)
+        history[missing] = history[missing]._replace(loss=math.nan)
+        assert phase(history) == known == [False, False, *[rank < 20] * 4]
+
+
+def test_a_verdict_of_a_phase_outlives_a_loss_that_is_missing_at_the_end() -> None:
+    history = [
+        record._replace(relative_spread=0.8) for record in records([math.nan, 0.9, 0.5, math.nan], [20, 20, 15, 15])
+    ]
+    assert (judge(history, dim=32).verdict, judge(history, dim=32).onset_epoch) == ("collapse-phase", 2)
+
+
+def test_a_loss_below_zero_falls_by_its_size() -> None:
+    ranks = [20, 10, 10, 10, 10]
+    assert not any(phase(records([math.nan, -0.5, -0.5, -0.502, -0.499], ranks)))  # within noise
+    assert phase(records([math.nan, -0.1, -0.5, -0.4, -0.1], ranks)) == [False, False, True, True, False]
+    assert phase(records([math.nan, 0.2, -0.1, -0.3, 0.3], ranks)) == [False, False, True, True, False]
 
 
 def test_without_ranks_there_is_no_phase() -> None:

@@ -91,16 +91,18 @@ class EpochDiagnostics(NamedTuple):
 
 
 def fallen(losses: Sequence[float]) -> list[bool]:
-    """Tell for each loss whether it lies below the highest so far by more than noise; nan is no loss.
+    """Tell for each loss whether it lies below the highest so far by more than noise; where it is nan, as before it.
 
     Examples
     --------
-    >>> fallen([math.nan, 0.9, 0.899, 0.5])
-    [False, False, False, True]
+    >>> fallen([math.nan, 0.9, 0.899, 0.5, math.nan])
+    [False, False, False, True, True]
     """
-    below, highest = [], -math.inf
+    below, lower, highest = [], False, -math.inf
     for loss in losses:
-        below.append(loss < (1 - LOSS_FALL) * highest)
+        if not math.isnan(loss):
+            lower = loss < highest - LOSS_FALL * abs(highest)
+        below.append(lower)
         highest = max(highest, loss) if math.isfinite(loss) else highest
     return below
 
