@@ -92,7 +92,7 @@ def test_rank_r(rank: int) -> None:
     assert (spectrum(z) > 0).sum() == rank
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
 def test_rounding_errors_have_no_rank(dtype: torch.dtype) -> None:
     constant = normal(32).expand(500, 32)
     noisy = (constant * (1 + 0.5 * torch.finfo(dtype).eps * normal(500, 32, seed=2))).to(dtype)
@@ -100,6 +100,16 @@ def test_rounding_errors_have_no_rank(dtype: torch.dtype) -> None:
     assert effective_rank(noisy).item() == pytest.approx(1)
     assert participation_ratio(noisy).item() == 0
     assert (spectrum(noisy) == 0).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_the_rank_of_numbers_of_16_bits_is_theirs(dtype: torch.dtype) -> None:
+    z = normal(2560, 64) * torch.logspace(0, -1.5, 64)
+    z = (z + 3 * z.square().mean().sqrt() * normal(64, seed=1).sign()).to(dtype)
+    assert effective_rank(z, centred=True).item() == pytest.approx(
+        effective_rank(z.double(), centred=True).item(), rel=0.02
+    )
+    assert participation_ratio(z).item() == pytest.approx(participation_ratio(z.double()).item(), rel=0.02)
 
 
 def test_rounding_errors_of_many_dimensions_have_no_rank() -> None:

@@ -112,12 +112,19 @@ def test_equal_targets_leave_nothing_to_tell_apart() -> None:
     assert torch.isnan(cross_series_share(normal(9, 5, 4, seed=1), target, index))
 
 
-def test_targets_that_differ_by_rounding_alone_leave_nothing_to_tell_apart() -> None:
-    noise = 1 + torch.finfo(torch.float32).eps * normal(9, 5, 4, seed=1)
-    target = (normal(1, 5, 4) * noise).float()
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+def test_targets_that_differ_by_rounding_alone_leave_nothing_to_tell_apart(dtype: torch.dtype) -> None:
+    noise = 1 + (0.5 if dtype.itemsize == 2 else 1) * torch.finfo(dtype).eps * normal(9, 5, 4, seed=1)
+    target = (normal(1, 5, 4) * noise).to(dtype)
     index = torch.arange(5).expand(9, 5)
     assert cross_series_gap(target, target, index).item() != 0
     assert torch.isnan(cross_series_share(target, target, index))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_targets_with_a_large_mean_can_be_told_apart(dtype: torch.dtype) -> None:
+    target, index = (normal(40, 5, 16) + 20).to(dtype), torch.arange(5).expand(40, 5)
+    assert cross_series_share(target, target, index).item() == pytest.approx(1)
 
 
 def test_one_series_is_refused() -> None:

@@ -90,7 +90,17 @@ def test_dimensions_are_dead_beside_the_root_mean_square(deviation: float, dead:
     assert dead_dimensions(z).item() == dead
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_the_spread_of_numbers_of_16_bits_is_theirs(dtype: torch.dtype) -> None:
+    z = normal(2000, 16)
+    for mean in (3, 12):
+        rounded = (z + mean).to(dtype)
+        assert relative_spread(rounded).item() == pytest.approx(relative_spread(rounded.double()).item(), rel=0.02)
+        assert relative_spread(rounded).item() == pytest.approx(relative_spread(z + mean).item(), rel=0.02)
+        assert dead_dimensions(rounded).item() == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
 def test_rounding_is_no_spread(dtype: torch.dtype) -> None:
     noisy = (normal(8) * (1 + 0.5 * torch.finfo(dtype).eps * normal(300, 8, seed=1))).to(dtype)
     assert not (noisy == noisy[0]).all()

@@ -145,8 +145,9 @@ def cross_series(
         counted &= valid.cpu()
     best = own if token_valid is None else whole.gather(1, places)
     gap, possible = (((guess * (own - others)).sum(-1))[counted].mean() for guess in (normalize(predicted), best))
-    # a cosine is off by its rounding, and 1 - cosine is of second order in the angle
-    return gap, torch.where(possible > rounding(target), gap / possible, torch.nan)
+    # 1 - cosine is of second order in the angle, which is off by the rounding of the targets; the cosine by its own
+    noise = max(rounding(target) ** 2, rounding(possible))
+    return gap, torch.where(possible > noise, gap / possible, torch.nan)
 
 
 def position_share(target: Tensor, valid: Tensor | None = None) -> Tensor:
