@@ -10,9 +10,11 @@ import pytest
 import torch
 from watched import make, toy
 
-from tsjepa import epoch_diagnostics
+from tsjepa import epoch_diagnostics, judge
 from tsjepa.monitor import Monitor, measuring
 
+# Tokens that count where the first two are predicted: none of these
+LATER = torch.tensor([False, False, True, True, True, True]).expand(8, 6)
 PAGE = Path(__file__).parents[1] / "docs" / "collapse.md"
 
 
@@ -60,6 +62,54 @@ def test_tokens_and_predictions_that_do_not_count_change_nothing() -> None:
     assert epoch_diagnostics(0, **given | small, valid=counts, token_valid=there) == plain
 
 
+def test_predictions_of_tokens_that_do_not_count_may_be_anything() -> None:
+    tokens = torch.randn(8, 6, 4, generator=torch.Generator().manual_seed(0))
+    there = torch.ones(8, 6, dtype=torch.bool)
+    there[:5, 2:] = False  # the series are of unequal length
+    gone = tokens.clone()
+    gone[~there] = math.nan
+    index = torch.arange(0, 6, 2).expand(8, 3)
+    found, plain = (
+        epoch_diagnostics(0, last=z, target=z, predicted=z[:, ::2], index=index, token_valid=there)
+        for z in (gone, tokens)
+    )
+    assert found == plain
+    assert found.cross_series_share == pytest.approx(1)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_series_are_pooled_in_more_than_16_bits(dtype: torch.dtype) -> None:
+    tokens = (5 * torch.randn(32, 200, 16, generator=torch.Generator().manual_seed(0)) + 500).to(dtype)
+    index, there = torch.arange(5).expand(32, 5), torch.ones(32, 200, dtype=torch.bool)
+    records = (
+        epoch_diagnostics(0, last=z, target=z, predicted=z[:, :5], index=index, token_valid=mask)
+        for z, mask in ((tokens, there), (tokens, None), (tokens.double(), there))
+    )
+    masked, plain, exact = ((record.uniformity, record.self_cluster) for record in records)
+    assert masked == pytest.approx(exact, rel=1e-6)
+    assert plain == pytest.approx(exact, rel=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_a_mean_that_grows_is_no_collapse_in_16_bits_either(dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    tokens = torch.randn(64, 20, 64, generator=generator) * torch.logspace(0, -1.5, 64)
+    mean, index = torch.randn(64, generator=generator), torch.arange(0, 20, 2).expand(64, 10)
+    history = []
+    for epoch, size in enumerate([0.3, *[3.2] * 6]):
+        z = (tokens + size * mean).to(dtype)
+        history.append(epoch_diagnostics(epoch, last=z, target=z, predicted=z[:, ::2], index=index, loss=1.0))
+    assert judge(history, dim=64).verdict == "healthy"
+
+
+def test_of_one_dimension_self_cluster_is_not_known() -> None:
+    tokens = torch.randn(8, 6, 1, generator=torch.Generator().manual_seed(0))
+    index = torch.arange(2).expand(8, 2)
+    found = epoch_diagnostics(0, last=tokens, target=tokens, predicted=tokens[:, :2], index=index)
+    assert math.isnan(found.self_cluster)
+    assert (found.effective_rank, math.isnan(found.uniformity)) == (1, False)
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -73,7 +123,26 @@ def test_tokens_and_predictions_that_do_not_count_change_nothing() -> None:
         ({"predicted": torch.zeros(8, 3, 4)}, r"predicted must be \[8, 2, 4\], but is \[8, 3, 4\]"),
         ({"valid": torch.ones(8, 6, dtype=torch.bool)}, r"valid must be \[8, 2\], but is \[8, 6\]"),
         ({"token_valid": torch.ones(8, 2, dtype=torch.bool)}, r"token_valid must be \[8, 6\], but is \[8, 2\]"),
-        ({"token_valid": torch.zeros(8, 6, dtype=torch.bool)}, r"token_valid leaves no token to measure"),
+        (
+            {"token_valid": torch.zeros(8, 6, dtype=torch.bool)},
+            r"token_valid leaves no token to measure: True means that",
+        ),
+        ({"valid": torch.zeros(8, 2, dtype=torch.bool)}, r"no prediction is left to measure by valid: True means that"),
+        ({"token_valid": LATER}, r"no prediction is left to measure by token_valid: True means"),
+        (
+            {"token_valid": LATER.roll(1, 1), "valid": torch.tensor([False, True]).expand(8, 2)},
+            r"no prediction is left to measure by valid and token_valid: True means that it counts, and so must",
+        ),
+        (
+            {"last": torch.ones(8, 6, 4, dtype=torch.int64)},
+            r"last must hold floating-point numbers, but is torch.int64",
+        ),
+        (
+            {"target": torch.ones(8, 6, 4, dtype=torch.int8)},
+            r"target must hold floating-point numbers.* target.float\(\)",
+        ),
+        ({"predicted": torch.ones(8, 2, 4, dtype=torch.bool)}, r"predicted must hold floating-point numbers"),
+        ({"slow": torch.ones(8, 6, 4, dtype=torch.int64)}, r"slow must hold floating-point numbers"),
         ({"slow": torch.zeros(8, 6, 5)}, r"slow must be \[8, 6, 4\], but is \[8, 6, 5\]"),
         ({"last": torch.full((8, 6, 4), math.nan)}, r"last holds numbers that are not finite"),
         ({"target": torch.full((8, 6, 4), math.inf)}, r"target holds numbers that are not finite"),

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tsjepa.batches import keyed_generator
-from tsjepa.diagnostics import effective_rank, encoder_target_gap, lidar, relative_gap
+from tsjepa.diagnostics import as_float64, effective_rank, encoder_target_gap, lidar, relative_gap
 from tsjepa.embedding import pool
 from tsjepa.gaussianity import sigreg_score
 from tsjepa.history import EpochDiagnostics
@@ -61,14 +61,15 @@ def epoch_diagnostics(
     index : int Tensor of shape (B, M)
         Their positions, from 0 to N - 1.
     loss : float, optional
-        Mean over the epoch's steps; without it no collapse phase is seen.
+        Mean over the epoch's steps; without any no collapse phase is seen, and an epoch without one is neither the
+        beginning nor the end of a fall.
     step : float, optional
         Optimiser steps so far; without it five epochs of predictions that carry nothing of their series count, however
         few steps they had.
     valid : bool Tensor of shape (B, M), optional
         Which predictions count; None means all.
     token_valid : bool Tensor of shape (B, N), optional
-        Which tokens count; None means all.
+        Which tokens count; None means all. Predictions of the others do not count either.
     slow : Tensor of shape (B, N, D), optional
         The EMA target's last level for the same series, where there is one.
     probe : float, optional
@@ -117,6 +118,9 @@ def check(
     for name, mask in masks.items():
         if mask is not None and mask.dtype != torch.bool:
             raise ValueError(f"{name} must be of type torch.bool, but is {mask.dtype}: give {name}.bool().")
+    for name, tensor in {"last": last, "target": target, "predicted": predicted, "slow": slow}.items():
+        if tensor is not None and not tensor.is_floating_point():
+            raise ValueError(f"{name} must hold floating-point numbers, but is {tensor.dtype}: give {name}.float().")
     if last.ndim != 3 or not last.numel():
         raise ValueError(f"last must hold tokens [B, N, D] of some series, but has the shape {list(last.shape)}.")
     rows, n_tokens, dim = last.shape
@@ -136,11 +140,32 @@ def check(
         if tensor is not None and list(tensor.shape) != shape:
             raise ValueError(f"{name} must be {shape}, but is {list(tensor.shape)}.")
     if token_valid is not None and not bool(token_valid.any()):
-        raise ValueError("token_valid leaves no token to measure.")
+        raise ValueError("token_valid leaves no token to measure: True means that it counts.")
+    predictions = counted_predictions(index, valid, token_valid)
+    if predictions is not None and not bool(predictions.any()):
+        names = " and ".join(name for name, mask in masks.items() if mask is not None)
+        raise ValueError(
+            f"no prediction is left to measure by {names}: True means that it counts, "
+            "and so must the token at its position."
+        )
     counted = {"last": (last, token_valid), "target": (target, token_valid), "slow": (slow, token_valid)}
-    for name, (latents, those) in {**counted, "predicted": (predicted, valid)}.items():
+    for name, (latents, those) in {**counted, "predicted": (predicted, predictions)}.items():
         if latents is not None and not bool(chosen_tokens(latents, those).isfinite().all()):
             raise ValueError(f"{name} holds numbers that are not finite.")
+
+
+def counted_predictions(index: Tensor, valid: Tensor | None, token_valid: Tensor | None) -> Tensor | None:
+    """Return which predictions count [B, M]: valid ones of tokens that count; None for all.
+
+    Examples
+    --------
+    >>> counted_predictions(torch.tensor([[0, 2]]), None, torch.tensor([[True, True, False]]))
+    tensor([[ True, False]])
+    """
+    if token_valid is None:
+        return valid
+    there = token_valid.cpu().gather(1, index.cpu().long())
+    return there if valid is None else there & valid.cpu()
 
 
 def measure(
@@ -179,7 +204,9 @@ def measure(
         }
         if len(latents) > 1:
             gap, share = cross_series(predicted, target, index, predicted_valid, token_valid)
-            found |= compare_means(pool(last, token_valid, "mean"), views, token_valid)
+            there = None if token_valid is None else token_valid.cpu()
+            # a mean in 16 bits has few digits, and its sum may leave their range
+            found |= compare_means(pool(as_float64(last), there, "mean"), views, there)
             found |= {"cross_series_share": float(share), "cross_series_gap": float(gap)}
         if slow is not None:
             other = chosen_tokens(slow, token_valid)
@@ -208,7 +235,9 @@ def compare_means(whole: Tensor, views: Tensor | None, token_valid: Tensor | Non
     if len(whole) < 2:
         return {}
     two = {} if views is None else {"lidar": lidar(views), "alignment": alignment(views[:, 0], views[:, 1])}
-    found = {"uniformity": uniformity(whole), "self_cluster": self_cluster(whole), **two}
+    # in one dimension all samples lie on one line
+    crowding = {"self_cluster": self_cluster(whole)} if whole.shape[1] > 1 else {}
+    found = {"uniformity": uniformity(whole), **crowding, **two}
     return {name: float(value) for name, value in found.items()}
 
 
