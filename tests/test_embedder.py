@@ -14,6 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from tsjepa import CheckpointError, ConfigError, TSJEPAEmbedder, as_series
+from tsjepa.build import TEACHERS
 from tsjepa.checkpoint import load_checkpoint
 from tsjepa.embedding import embed
 from tsjepa.untrained import build_untrained
@@ -73,6 +74,26 @@ def test_no_epochs_leave_the_random_initialisation(recipe, overrides, tmp_path):
     untrained.save(tmp_path / "untrained.ckpt")
     loaded = TSJEPAEmbedder.load(tmp_path / "untrained.ckpt")
     np.testing.assert_array_equal(loaded.transform(X), untrained.transform(X))
+
+
+def test_a_teacher_that_is_named_gives_its_architecture_to_the_student_and_to_its_untrained_copy(tmp_path):
+    X, _ = series()
+    path, x = tmp_path / "teacher.ckpt", torch.from_numpy(as_series(X).values[:, :1])
+    teacher = tiny(objective="ema", patch_length=10, overrides=["encoder.dim=16"]).fit(X)
+    teacher.save(path)
+    for epochs in (1, 0):
+        own = {"patch_length": 5, "max_epochs": epochs, "overrides": [f"target.teacher={path}", "normalize=none"]}
+        student = tiny(objective="distill", **own).fit(X)
+        assert {name: getattr(student.config_, name) for name in TEACHERS} == {
+            name: getattr(teacher.config_, name) for name in TEACHERS
+        }
+        if epochs:
+            taught, known = (fitted.model_.target.module(x)[0] for fitted in (student, teacher))
+            assert torch.equal(taught, known)
+        path.rename(tmp_path / "moved.ckpt")
+        with pytest.raises(CheckpointError, match=r"^there is no checkpoint .*teacher\.ckpt\.$"):
+            clone(student).fit(X)
+        (tmp_path / "moved.ckpt").rename(path)
 
 
 def test_training_goes_on_from_the_random_initialisation():

@@ -247,6 +247,16 @@ def test_a_student_of_a_checkpoint_starts_from_its_average(tmp_path):
     assert match_teacher(configure("ts-jepa-paper", "distill"), config).encoder == config.encoder
 
 
+@pytest.mark.parametrize("setting", ["encoder.heads=4", "tokenizer.patch_length=5", "normalize=none"])
+def test_a_teacher_that_would_see_or_attend_otherwise_is_refused_though_its_weights_fit(setting, tmp_path):
+    fitted("ema", tmp_path)
+    teacher, out = f"target.teacher={tmp_path / 'checkpoint.ckpt'}", tmp_path / "student"
+    with pytest.raises(CheckpointError, match="another architecture"):
+        fitted("distill", out, teacher, setting)
+    assert not out.exists()
+    assert fitted("distill", out, teacher)[1].epochs == 4
+
+
 def test_visreg_is_its_formula():
     z = 2 * torch.randn(4, 50, 3, dtype=torch.float64, generator=gen()) + 1
     got = VISReg(slices=5000)(z, gen(1)).item()

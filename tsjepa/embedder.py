@@ -22,6 +22,7 @@ from tsjepa.embedding import embed, n_features, resolve_device
 from tsjepa.estimators import check_same, is_double, output_kind, settings, unless_it_fails, validated
 from tsjepa.kinds import holds_rows
 from tsjepa.objective import JEPA
+from tsjepa.stages import with_architecture
 from tsjepa.threads import threads
 from tsjepa.untrained import leave_untrained
 from tsjepa.verdict import HOPELESS, Verdict
@@ -47,7 +48,7 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     mask_ratio : float, optional
         Share of hidden tokens.
     n_patches, patch_length : int, optional
-        Number of patches a series, or points a patch.
+        Number of patches a series, or points a patch; those of a teacher that `overrides` name (``target.teacher``).
     overrides : sequence of str or None, default=()
         Any other setting, as ``"encoder.depth=3"``.
     max_epochs : int, optional
@@ -158,7 +159,7 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         Raises
         ------
         ValueError, TrainingError
-            If X or a parameter does not fit; if there is nothing to learn, or the loss is not finite.
+            If X or a parameter does not fit; if there is nothing to learn, or loss or latents are not finite.
         """
         with unless_it_fails(self):
             return self._fit(X)
@@ -297,11 +298,10 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             "train.epochs": None if self.max_epochs == 0 else self.max_epochs,
             "train.batch_size": self.batch_size,
             "train.lr": self.lr,
+            "train.seed": check_random_state(self.random_state).randint(2**31 - 1),
         }
-        seed = check_random_state(self.random_state).randint(2**31 - 1)
         overrides = [f"{key}={value}" for key, value in given.items() if value is not None]
-        overrides = [*overrides, f"train.seed={seed}", *settings(self.overrides)]
-        config = configure(self.recipe, self.objective, overrides)
+        config = with_architecture(configure(self.recipe, self.objective, [*overrides, *settings(self.overrides)]))
         return resolve(config, n_timepoints, self._names(), n_cases)
 
     def _series(self, panel: Panel, *, reset: bool, asked: BaseEstimator | None = None) -> tuple[Series, Any]:

@@ -14,6 +14,12 @@ from tsjepa.readout import PREFIX
 from tsjepa.resuming import finished_epochs
 from tsjepa.targets import EMATarget, FrozenTarget
 
+# Said where an encoder cannot take a teacher's weights, or would see its series in another way than the teacher did
+ANOTHER = (
+    "the teacher's encoder has another architecture than the student's: give the student the teacher's tokenizer, "
+    "encoder and normalize settings, and series with the same channels."
+)
+
 
 def needs_teacher(config: Config) -> bool:
     """Return whether a run has a stage before its own: a frozen target that no checkpoint gives."""
@@ -85,10 +91,7 @@ def take_teacher(model: JEPA, teacher: JEPA) -> None:
     try:
         model.target.module.load_state_dict(state)
     except RuntimeError as error:
-        raise CheckpointError(
-            "the teacher's encoder has another architecture than the student's: give the student the teacher's "
-            "tokenizer, encoder and normalize settings, and series with the same channels."
-        ) from error
+        raise CheckpointError(ANOTHER) from error
     if isinstance(teacher.target, EMATarget):
         model.encoder.load_state_dict(model.encoder.state_dict() | state)
     copy_statistics(model.target.module, model.encoder)  # both see the values that the teacher was trained on
@@ -117,15 +120,23 @@ def find_teacher(config: Config) -> JEPA | None:
 
     Of a fine-tuned checkpoint the encoder teaches: the average there is that of pretraining, which labels never moved.
 
+    Parameters
+    ----------
+    config : Config
+        Resolved, with the architecture of the teacher, see `with_architecture`.
+
     Raises
     ------
     CheckpointError
-        If the file is no usable checkpoint.
+        If the file is no usable checkpoint, or the teacher has another tokenizer, encoder or normalisation: weights
+        of the same shape may still be those of other heads, or of other patches.
     """
     name = config.target.teacher
-    if config.target.kind != "frozen" or name is None:
+    if name is None:  # as of each target but a frozen one
         return None
-    teacher, _ = load_checkpoint(name)
+    teacher, header = load_checkpoint(name)
+    if match_teacher(config, header.config) != config:
+        raise CheckpointError(ANOTHER)
     if HEAD in read_checkpoint(name) and isinstance(teacher.target, EMATarget):
         teacher.target = EMATarget(teacher.encoder)
     return teacher
