@@ -5,11 +5,16 @@ import torch
 from objectives import MASKS, build, gen, plain_model, ragged_valid, sines
 from torch import Tensor, nn
 
+from tsjepa.arrays import as_series
+from tsjepa.build import build_model, configure, resolve
+from tsjepa.checkpoint import Header
 from tsjepa.encoder import Encoder
 from tsjepa.masking import Mask, RampedMask, random_mask
 from tsjepa.objective import JEPA, ContextLoss
+from tsjepa.predictor import Predictor
 from tsjepa.regularizers import VICReg
 from tsjepa.tokenizers import LinearPatches
+from tsjepa.training import Options, fit
 
 
 def test_a_loop_of_ones_own_moves_target_and_schedules() -> None:
@@ -44,6 +49,17 @@ def test_a_ratio_that_moves_is_the_first_at_the_first_step_and_the_last_after_th
         model.advance(step, 10)
         model(sines(2), gen())
     assert ratios == pytest.approx([0.2, 0.65, 0.7])
+
+
+@pytest.mark.parametrize("objective", ["ema", "sigreg"])  # without a projector and with one
+@pytest.mark.parametrize("diagnose", [True, False])
+def test_a_predictor_of_another_width_than_the_target_is_told(diagnose: bool, objective: str) -> None:
+    config = resolve(configure("tiny", objective), 60)
+    model = build_model(config, 1)
+    model.predictor = Predictor(32, dim=16, depth=1, heads=2, out_dim=7)
+    series = as_series(sines().numpy())
+    with pytest.raises(ValueError, match=r"^the predictor gives 7 number\(s\) a token, but the target has 32: "):
+        fit(model, series, Header(config, None, 1, 60), Options(device="cpu", diagnose=diagnose))
 
 
 class Ahead(nn.Module):

@@ -229,7 +229,6 @@ class JEPA(nn.Module):
         """
         branches = self.branches(x, generator, valid, share)
         mask, aim = branches.mask, self.goal(branches)
-        check_widths(branches.predicted, aim)
         goal = aim.detach() if self.target.stop_gradient else aim
         loss = self.distance(branches.predicted, gather_tokens(goal, mask.target), mask.target_valid)
         terms = {"prediction": loss.detach()}
@@ -272,12 +271,14 @@ class JEPA(nn.Module):
         # only a predictor that is asked for the context's positions has to know of them
         predicted = self.predictor(levels[0], mask, everywhere=True) if everywhere else self.predictor(levels[0], mask)
         goal = self.target(x, self.levels, valid, attend, mask.context, seen)
+        latents = self.joined(goal)
+        check_widths(predicted, latents)
         return Branches(
             mask,
             side_by_side(levels[1:] or levels),
             self.project(predicted[:, n_context:], mask.target_valid),
             self.project(predicted[:, :n_context], seen) if everywhere else None,
-            self.project(self.joined(goal), attend),
+            self.project(latents, attend),
             attend,
             self.whole(goal),
         )

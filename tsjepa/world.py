@@ -16,7 +16,7 @@ from tsjepa.encoder import Encoder
 from tsjepa.layers import Block, init_weights, sincos_positions
 from tsjepa.masking import next_mask
 from tsjepa.normalization import FARTHEST
-from tsjepa.objective import JEPA, Branches, Loss
+from tsjepa.objective import JEPA, Branches, Loss, check_widths
 from tsjepa.projector import Projector
 from tsjepa.ranks import Share
 from tsjepa.regularizers import Regularizer
@@ -210,6 +210,7 @@ class WorldModel(JEPA):
         predicted = self.predictor(latents, inputs, horizons=self.horizons, attend=attend, valid=mask.target_valid)
         if not self.target.trains_encoder:
             latents = self.project(self.latents(x, valid, attend), attend)
+        check_widths(predicted, latents)
         return Branches(mask, tokens, predicted, None, latents, attend)
 
     def inputs(self, x: Tensor, valid: Tensor | None = None) -> Tensor | None:
