@@ -169,3 +169,34 @@ assert precision.SETTING.fp32_precision == before
 @pytest.mark.parametrize("held", [BY_ANOTHER_THREAD, BY_THE_THREAD_ITSELF], ids=["another", "itself"])
 def test_a_process_that_is_forked_meanwhile_waits_for_no_thread_that_it_has_not(held: str) -> None:
     subprocess.run([sys.executable, "-c", FORKS + held], check=True, timeout=240)
+
+
+# A thread that holds the lock of numba's compiler lets go of it after another thread has begun to fork
+FORKS_DURING_A_COMPILATION = """
+import os, signal, threading, time
+import tsjepa.filter_kernels
+from numba.core.compiler_lock import global_compiler_lock
+held, forking = threading.Event(), threading.Event()
+os.register_at_fork(before=forking.set)
+def hold():
+    with global_compiler_lock:
+        held.set()
+        forking.wait()
+        time.sleep(0.5)  # a fork that does not wait is over by then
+holder = threading.Thread(target=hold)
+holder.start()
+held.wait()
+child = os.fork()
+if child == 0:
+    signal.alarm(20)  # ends a process that hangs
+    with global_compiler_lock:
+        os._exit(0)
+holder.join()
+with global_compiler_lock:
+    assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_process_is_not_forked_while_another_thread_compiles() -> None:
+    subprocess.run([sys.executable, "-c", FORKS_DURING_A_COMPILATION], check=True, timeout=240)

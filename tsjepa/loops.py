@@ -34,7 +34,7 @@ def by_loop(*tensors: Tensor) -> bool:
 
 def compiled(**options: Any) -> Callable[[Callable], Callable]:
     """Return a decorator that compiles once a machine, once a process where nothing can be kept on disk."""
-    import numba  # takes a second
+    numba = compiler()
 
     def wrap(function: Callable) -> Callable:
         try:
@@ -43,6 +43,20 @@ def compiled(**options: Any) -> Callable[[Callable], Callable]:
             return numba.njit(function, nogil=True, **options)
 
     return wrap
+
+
+@cache
+def compiler() -> Any:
+    """Return numba, where a process that is forked waits until no other thread compiles.
+
+    The lock that numba compiles under is copied as it is, and nobody would release there what another thread held.
+    """
+    import numba  # takes a second
+    from numba.core.compiler_lock import global_compiler_lock as lock
+
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release)
+    return numba
 
 
 def divided(run: Callable[[slice], None], count: int, grain: int) -> None:
