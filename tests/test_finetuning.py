@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from tsjepa import precision
 from tsjepa.arrays import as_series
+from tsjepa.choice import fit_classifier
 from tsjepa.embedding import embed
 from tsjepa.finetuning import EncoderClassifier, Tuning, embed_batch, finetune, make_optimizer, train
 from tsjepa.heads import LinearHead, fit_linear_head
@@ -175,6 +176,14 @@ def test_labels_and_weights_that_do_not_fit_are_told(y, weights, sentence):
     encoder, (series, _) = encoder_of(), waves()
     with pytest.raises(ValueError, match=sentence):
         finetune(encoder, series, y, MEAN, SHORT, weights=weights)
+
+
+@pytest.mark.parametrize("tune", [True, False, "auto"])
+def test_series_without_any_value_are_refused(tune):
+    encoder, (series, y) = encoder_of(), waves()
+    empty = series._replace(valid=np.zeros(series.values.shape, bool))
+    with pytest.raises(ValueError, match=r"^no series holds a single value, so there is nothing to train on\.$"):
+        fit_classifier(encoder, empty, y, MEAN, SHORT, tune=tune)
 
 
 def test_divergence_is_told():

@@ -9,7 +9,7 @@ from sklearn.model_selection import StratifiedKFold
 from tsjepa.arrays import Series
 from tsjepa.embedding import embed
 from tsjepa.encoder import Encoder
-from tsjepa.finetuning import DEFAULT, Tuned, Tuning, finetune
+from tsjepa.finetuning import DEFAULT, Tuned, Tuning, check_labelled, finetune
 from tsjepa.heads import Floats, fit_linear_head
 from tsjepa.probe import Array
 from tsjepa.sections import ProbeConfig
@@ -101,6 +101,11 @@ def fit_classifier(
     Comparison or None
         What "auto" went by.
 
+    Raises
+    ------
+    ValueError
+        See `tsjepa.finetuning.finetune`.
+
     Examples
     --------
     >>> from tsjepa.tokenizers import LinearPatches
@@ -110,6 +115,7 @@ def fit_classifier(
     >>> fitted.encoder is encoder, found
     (True, None)
     """
+    check_labelled(series, y, weights)
     found = None
     if tune == "auto":
         found = compare(encoder, series, y, probe, tuning, device=device, seed=seed, weights=weights)

@@ -157,7 +157,9 @@ class TSJEPAClassifier(ClassifierMixin, BaseEstimator):
         ------
         ValueError
             If X or y does not fit, among it a pandas Series that has the ids of a log in another order, or a parameter
-            does not.
+            does not; if no labelled series holds a value.
+        TrainingError
+            If the pretraining has nothing to learn from, or its loss or latents are not finite.
         CheckpointError
             If the checkpoint cannot be used.
         """

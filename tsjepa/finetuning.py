@@ -175,7 +175,8 @@ def finetune(
     Raises
     ------
     ValueError
-        If there is not one label a series, of two classes or more, and one weight a class, or training diverges.
+        If there is not one label a series, of two classes or more, and one weight a class, if no series holds a value,
+        or training diverges.
 
     Examples
     --------
@@ -197,7 +198,10 @@ def finetune(
 
 
 def check_labelled(series: Series, y: Array, weights: Floats | None) -> None:
-    """Raise ValueError unless each series has a label, of two classes or more, and each class a weight, if any has."""
+    """Raise ValueError unless each series has a label, of two classes or more, and each class a weight, if any has.
+
+    A series without any value may be among them, but not all may be.
+    """
     if np.shape(y) != (series.n_cases,):
         raise ValueError(f"labels have shape {np.shape(y)}, for {series.n_cases} series: give each one label.")
     n_classes = len(np.unique(y))
@@ -205,6 +209,8 @@ def check_labelled(series: Series, y: Array, weights: Floats | None) -> None:
         raise ValueError(f"the labels hold {n_classes} class(es), and fine-tuning needs two or more.")
     if weights is not None and np.shape(weights) != (n_classes,):
         raise ValueError(f"weights have shape {np.shape(weights)}, for {n_classes} classes: give each one weight.")
+    if not len(series.measured()):
+        raise ValueError("no series holds a single value, so there is nothing to train on.")
 
 
 @fast_float32()
