@@ -9,13 +9,14 @@ import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
-from toy_runs import equal, make, run
+from toy_runs import equal, make, run, toy
 
 from tsjepa.arrays import Series, as_series
 from tsjepa.batches import Batches
 from tsjepa.build import SEEDING
+from tsjepa.logs import EpochTable
 from tsjepa.targets import Momentum
-from tsjepa.training import JEPATraining, Options, fit
+from tsjepa.training import JEPATraining, Options, fit, fit_stages
 from tsjepa.training_error import TrainingError
 
 
@@ -113,6 +114,45 @@ def test_weights_can_be_drawn_after_a_run_with_nothing_left_to_train(tmp_path):
     for resume in (False, True):
         run(tmp_path, epochs=1, resume=resume)
         assert not seeding()
+
+
+@pytest.mark.parametrize("gaps", [False, True])
+@pytest.mark.parametrize("diagnose", [True, False])
+def test_a_last_step_that_diverges_is_told_before_the_epoch_is_saved(diagnose, gaps, tmp_path):
+    series = toy(channels=2)
+    if gaps:
+        series = Series(series.values, np.random.default_rng(0).random(series.values.shape) > 0.2)
+    # weights of this size are finite, and what they are multiplied to is not
+    model, _, header = make("train.epochs=1", "train.batch_size=64", "train.lr=1e30", series=series)
+    with pytest.raises(TrainingError, match=r"^the latents are not finite after epoch 1: lower train\.lr\.$"):
+        fit(model, series, header, Options(tmp_path, device="cpu", diagnose=diagnose))
+    assert not (tmp_path / "checkpoint.ckpt").exists()
+
+
+@pytest.mark.parametrize("train", [fit, fit_stages])
+def test_a_folder_as_text_and_labels_as_a_list_are_taken(train, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model, series, header = make("train.epochs=1")
+    train(model, series, header, Options("run", device="cpu", labels=[0, 1] * 20))
+    probed = [float(row["probe"]) for row in EpochTable(tmp_path / "run" / "diagnostics.csv").rows()]
+    assert len(probed) == 2
+    assert np.isfinite(probed).all()
+
+
+@pytest.mark.parametrize("train", [fit, fit_stages])
+@pytest.mark.parametrize(
+    ("option", "sentence"),
+    [
+        ({"labels": [0, 1]}, r"^labels have shape \(2,\), for 40 series: give each one label\.$"),
+        ({"labels": np.zeros((40, 1))}, r"^labels have shape \(40, 1\), for 40 series"),
+        ({"logger": "tensorbord"}, r"^unknown logger 'tensorbord': did you mean tensorboard\?$"),
+    ],
+)
+def test_options_that_do_not_fit_are_told_before_anything_is_written(train, option, sentence, tmp_path):
+    model, series, header = make("train.epochs=1")
+    with pytest.raises(ValueError, match=sentence):
+        train(model, series, header, Options(tmp_path / "run", device="cpu", **option))
+    assert not (tmp_path / "run").exists()
 
 
 def test_nothing_reaches_the_terminal():

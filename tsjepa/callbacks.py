@@ -92,9 +92,10 @@ class EpochEnd(pl.Callback):
         monitor: Monitor | None,
         report: Callable[[Progress], None] | None,
         *,
+        check: Callable[[int], None] | None = None,
         stop_on_collapse: bool = False,
     ) -> None:
-        self.means, self.monitor, self.report = means, monitor, report
+        self.means, self.monitor, self.report, self.check = means, monitor, report, check
         self.metrics = None if out is None else EpochTable(out / METRICS)
         self.stop_on_collapse = stop_on_collapse
         self.loss = math.nan
@@ -125,7 +126,12 @@ class EpochEnd(pl.Callback):
             self.report(Progress(epoch, int(trainer.max_epochs or 0), self.loss, terms, verdict))
 
     def judge(self, trainer: pl.Trainer, epoch: int) -> Verdict | None:
-        """Measure the epoch, and end a run whose collapse has lasted where that is asked for."""
+        """Measure the epoch, and end a run whose collapse has lasted where that is asked for.
+
+        `check` stands in for a monitor that is not asked for, and gets the epoch's number.
+        """
+        if self.check is not None:
+            self.check(epoch)
         if self.monitor is None:
             return None
         self.monitor.measure(epoch, self.loss, trainer.global_step)

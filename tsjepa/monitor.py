@@ -5,7 +5,7 @@ the diagnostics, and all ranks take them over: the history is that of one proces
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,6 +36,8 @@ from tsjepa.world import WorldModel
 # Token sequences that are looked at: enough for a rank of some dozens. With `default` on FordA they cost 0.3 s of a
 # core an epoch, however many series there are
 SEQUENCES = 128
+# Those that are looked at where nothing is measured: weights that have gone astray show in any of them
+FEW = 2
 # Masks of the measurement, the same at each epoch; no training step has these keys
 KEY, VIEWS_KEY = (0, 2**31, 0), (0, 2**31, 3)
 
@@ -149,13 +151,7 @@ class Monitor:
     def record(self, epoch: int, loss: float) -> EpochDiagnostics:
         """Measure the model as it is."""
         sample = self.sample()
-        if not bool(sample.last.isfinite().all() & sample.latents.isfinite().all()):
-            if not epoch:  # no step was made
-                raise TrainingError(
-                    "the latents are not finite before training: look for weights of the model that are not finite, or "
-                    "values of the series that are too large."
-                )
-            raise TrainingError(f"the latents are not finite after epoch {epoch}: lower train.lr.")
+        check_latents(epoch, sample.last, sample.latents)
         return EpochDiagnostics(epoch, loss, **from_first_rank(self.numbers(sample) if rank() == 0 else {}))
 
     def sample(self) -> Sample:
@@ -244,6 +240,37 @@ def recorded_verdict(folder: Path, dim: int) -> Verdict | None:
 def teacher_verdict(out: Path | None, dim: int) -> Verdict | None:
     """Return the verdict on the teacher that was trained in a run's folder, None where there is none."""
     return None if out is None else recorded_verdict(out / TEACHER, dim)
+
+
+def latents_check(model: JEPA, series: SeriesSource) -> Callable[[int], None]:
+    """Return what is called after each epoch that nothing measures, see `check_latents`.
+
+    A loss is that of the weights before its step, so a last step that diverges shows in none, and weights that are
+    finite themselves may be too large for any latent.
+    """
+    values, known = series.take(sample_cases(series, model.encoder.channels, FEW))
+    x, there = torch.from_numpy(values), None if known is None else torch.from_numpy(known)
+
+    def check(epoch: int) -> None:
+        device, encoder = next(model.parameters()).device, model.encoder
+        with torch.no_grad(), measuring(model):
+            rows, valid = encoder.sequences(x.to(device), None if there is None else there.to(device))
+            (last,) = encoder(rows, valid=valid, attend=None if valid is None else encoder.token_valid(valid))
+        check_latents(epoch, last)
+
+    return check
+
+
+def check_latents(epoch: int, *latents: Tensor) -> None:
+    """Raise TrainingError where latents after an epoch, 0 before the first, are not finite."""
+    if all(bool(part.isfinite().all()) for part in latents):
+        return
+    if not epoch:  # no step was made
+        raise TrainingError(
+            "the latents are not finite before training: look for weights of the model that are not finite, or values "
+            "of the series that are too large."
+        )
+    raise TrainingError(f"the latents are not finite after epoch {epoch}: lower train.lr.")
 
 
 @contextmanager

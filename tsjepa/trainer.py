@@ -6,17 +6,19 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
 from lightning.pytorch.loggers import Logger
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
-from tsjepa.arrays import counted
+from tsjepa.arrays import SeriesSource, counted
 from tsjepa.build import SEEDING
 from tsjepa.callbacks import AtomicCheckpointIO, Progress, files_of
+from tsjepa.config import did_you_mean
 from tsjepa.embedding import resolve_device
 from tsjepa.memory import keep_freed_memory
 from tsjepa.precision import fast_float32
@@ -82,6 +84,29 @@ class Options(NamedTuple):
     devices: int = 1
     nodes: int = 1
     strategy: StrategyName = "auto"
+
+
+def checked(options: Options | None, series: SeriesSource) -> Options:
+    """Return options as a run takes them: a folder given as text as a path, and labels given as a list as an array.
+
+    Raises
+    ------
+    ValueError
+        If there is not one label a series, or no logger has that name.
+
+    Examples
+    --------
+    >>> from tsjepa.arrays import as_series
+    >>> checked(Options(labels=["worn", "calm"]), as_series([[1.0, 2.0], [3.0, 4.0]])).labels
+    array(['worn', 'calm'], dtype='<U4')
+    """
+    options = options or Options()
+    labels = None if options.labels is None else np.asarray(options.labels)
+    if labels is not None and labels.shape != (series.n_cases,):
+        raise ValueError(f"labels have shape {labels.shape}, for {series.n_cases} series: give each one label.")
+    if options.logger not in get_args(LoggerName):
+        raise ValueError(f"unknown logger {options.logger!r}{did_you_mean(str(options.logger), get_args(LoggerName))}")
+    return options._replace(out=None if options.out is None else Path(options.out), labels=labels)
 
 
 def make_trainer(section: TrainConfig, epochs: int, callbacks: list[pl.Callback], options: Options) -> pl.Trainer:

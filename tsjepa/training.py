@@ -22,7 +22,7 @@ from tsjepa.callbacks import Cooldown, EpochEnd, SaveEpoch
 from tsjepa.checkpoint import FORMAT, Header, model_state, read_checkpoint, write_atomically
 from tsjepa.config import Config
 from tsjepa.logs import BEST, CHECKPOINT, DIAGNOSTICS, METRICS, TEACHER, EpochTable
-from tsjepa.monitor import Monitor, teacher_verdict
+from tsjepa.monitor import Monitor, latents_check, teacher_verdict
 from tsjepa.normalization import take_statistics
 from tsjepa.objective import JEPA, JEPAOutput
 from tsjepa.ranks import rank
@@ -32,7 +32,7 @@ from tsjepa.sections import TrainConfig
 from tsjepa.stages import find_teacher, primary_epochs, stages, take_teacher, taught_epochs
 from tsjepa.targets import EMATarget, FrozenTarget, SelfTarget
 from tsjepa.trainable import check_series, check_trainable
-from tsjepa.trainer import Options, check_processes, make_trainer, run
+from tsjepa.trainer import Options, check_processes, checked, make_trainer, run
 from tsjepa.training_error import TrainingError
 from tsjepa.verdict import Verdict, of_both
 
@@ -174,10 +174,12 @@ def fit(
     Raises
     ------
     TrainingError
-        If the loss is not finite, no series has a value, a value is too large to be taken as it is, an optional logger
-        is not installed, the target was made of another encoder or is a teacher that was not trained, or there are not
-        the devices or series in a batch for the processes that are asked for. With `resume` also if the checkpoint is
-        of other settings or series, or has more epochs.
+        If loss or latents are not finite, no series has a value, a value is too large to be taken as it is, an optional
+        logger is not installed, the target was made of another encoder or is a teacher that was not trained, or there
+        are not the devices or series in a batch for the processes that are asked for. With `resume` also if the
+        checkpoint is of other settings or series, or has more epochs.
+    ValueError
+        If there is not one label a series, or no logger has that name.
     CheckpointError
         If there is no checkpoint to go on from, or it is not usable for that.
     TypeError
@@ -185,8 +187,9 @@ def fit(
     KeyboardInterrupt
         If the user stops the run; the last finished epoch is kept.
     """
-    started, options = time.monotonic(), options or Options()
+    started = time.monotonic()
     check_trainable(model, series)
+    options = checked(options, series)
     batches, section = Batches(series), header.config.train
     check_processes(options, section.batch_size)
     check_target(model, resume=options.resume and options.out is not None)
@@ -209,7 +212,15 @@ def fit(
         take_statistics(model, series)  # before anything copies the model
     module = JEPATraining(model, header)
     monitor = Monitor(model, series, options.labels, options.out) if options.diagnose else None
-    end = EpochEnd(module.epoch_means, options.out, monitor, options.report, stop_on_collapse=options.stop_on_collapse)
+    check = None if options.diagnose else latents_check(model, series)
+    end = EpochEnd(
+        module.epoch_means,
+        options.out,
+        monitor,
+        options.report,
+        check=check,
+        stop_on_collapse=options.stop_on_collapse,
+    )
     prepare = Calibrator(model.encoder, series, header.config.probe)
     trainer = make_trainer(section, epochs, make_callbacks(model, section, epochs, end, options, prepare), options)
     model.train()
@@ -282,13 +293,13 @@ def fit_stages(model: JEPA, series: SeriesSource, header: Header, options: Optio
 
     Raises
     ------
-    TrainingError
+    TrainingError, ValueError
         See `fit`.
     CheckpointError
         If a teacher that is named is no usable checkpoint, or of another architecture.
     """
     check_series(series)
-    asked = options or Options()
+    asked = checked(options, series)
     options, total = asked._replace(resume=asked.resume and has_checkpoint(asked.out)), header.config.train.epochs
     taught = taught_epochs(header.config, options.out) if options.resume and options.out is not None else None
     first, own = stages(header.config, taught)
