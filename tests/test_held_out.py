@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from tsjepa import held_out
+from tsjepa import held_out, surprise
 from tsjepa.build import build_model, configure, resolve
-from tsjepa.held_out import BLOCKS, LONG, fit_held_out
+from tsjepa.held_out import BLOCKS, LONG, cut_in_folds, fit_held_out
 from tsjepa.stream import score_series
 from tsjepa.surprise import fit_scorer, see_part
 from tsjepa.world import WorldModel
@@ -45,6 +45,18 @@ def test_a_block_is_looked_at_once_for_all_that_is_fitted_to_it(
     assert looked == [LONG * CONTEXT] * BLOCKS
 
 
+def test_what_is_remembered_of_a_block_is_not_taken_for_other_steps(
+    model: WorldModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(surprise, "MOST", 150)  # each window is looked at in some folds, each second one in others
+    runs = [normal(BLOCKS * LONG * CONTEXT), normal(80, 1), normal(80, 2)]
+    _, scores = fit_held_out(model, runs, context=CONTEXT)
+    folded = cut_in_folds(runs, CONTEXT)
+    for (fold, part), score in zip(sorted(folded, key=lambda block: block[0]), scores, strict=True):
+        others = fit_scorer(model, [other for of, other in folded if of != fold], context=CONTEXT)
+        np.testing.assert_array_equal(score, score_series(others, part).score)
+
+
 def test_short_runs_are_halved_and_none_is_lost(model: WorldModel) -> None:
     runs = [normal(100, 1), normal(90, 2)]
     _, scores = fit_held_out(model, runs, context=CONTEXT)
@@ -78,14 +90,21 @@ def test_runs_shorter_than_a_context_are_no_hindrance(model: WorldModel) -> None
     assert known(fit_held_out(model, runs, context=CONTEXT)[1]) == 2 * (25 - CONTEXT + 1)
 
 
-@pytest.mark.parametrize("lengths", [[30], [30, 10], [20], [10, 10]])
+@pytest.mark.parametrize("lengths", [[37], [30, 10], [20], [10, 10], [18, 18], [19, 18]])
 def test_too_few_rows_to_hold_some_out_are_refused(model: WorldModel, lengths: list[int]) -> None:
-    with pytest.raises(ValueError, match="must hold 40 rows without a gap, or two runs of 20: each part is scored by"):
+    with pytest.raises(ValueError, match="must hold 38 rows without a gap, or two runs of 19: each part is scored by"):
         fit_held_out(model, [normal(n) for n in lengths], context=CONTEXT)
+
+
+@pytest.mark.parametrize("lengths", [[38], [19, 19]])
+def test_the_fewest_rows_that_are_asked_for_are_enough(model: WorldModel, lengths: list[int]) -> None:
+    assert known(fit_held_out(model, [normal(n) for n in lengths], context=CONTEXT)[1]) == 2 * (19 - CONTEXT + 1)
 
 
 def test_runs_held_out_are_what_scores_are_of(model: WorldModel) -> None:
     fitted, held_out = [normal(200, 1)], [normal(150, 2), normal(80, 3)]
     scorer, scores = fit_held_out(model, fitted, held_out, context=CONTEXT)
+    expected = fit_scorer(model, fitted, held_out, context=CONTEXT)
     for x, score in zip(held_out, scores, strict=True):
         np.testing.assert_array_equal(score, score_series(scorer, x).score)
+        np.testing.assert_array_equal(score, score_series(expected, x).score)

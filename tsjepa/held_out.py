@@ -66,13 +66,13 @@ def fit_held_out(
 
 
 def remembering(look: Look) -> Look:
-    """Return what looks at the same series, by the same steps, once; the series have to be kept meanwhile."""
+    """Return what looks at the same series in the same way once, by one model; series have to be kept meanwhile."""
     known: dict[tuple[int, ...], Pieces] = {}
 
-    def again(model: WorldModel, x: NDArray[Any], context: int, hop: int, first: int) -> Pieces:
-        key = id(x), context, hop, first
+    def again(model: WorldModel, x: NDArray[Any], *how: int) -> Pieces:
+        key = id(x), *how
         if key not in known:
-            known[key] = look(model, x, context, hop, first)
+            known[key] = look(model, x, *how)
         return known[key]
 
     return again
@@ -87,10 +87,8 @@ def cut_in_folds(normal: Runs, context: int) -> list[tuple[int, NDArray[Any]]]:
     [(0, 20), (1, 20), (2, 20), (3, 20), (4, 20), (3, 9), (0, 10), (1, 10), (2, 11)]
     """
     lengths = np.array([x.shape[1] for x in normal])
-    n_blocks = np.select(
-        [lengths >= BLOCKS * LONG * context, (lengths >= 2 * context) | (len(normal) == 1)], [BLOCKS, 2], 1
-    )
-    n_folds = n_blocks.max() if n_blocks.max() > 1 else min(BLOCKS, len(normal))
+    n_blocks = np.select([lengths >= BLOCKS * LONG * context, lengths >= 2 * context], [BLOCKS, 2], 1)
+    n_folds = n_blocks.max() if n_blocks.max() > 1 else BLOCKS
     # whole runs are dealt out by length, so that each fold has its share of those that hold a context
     place = np.argsort(np.argsort(-lengths, kind="stable"))
     return [
@@ -103,7 +101,8 @@ def cut_in_folds(normal: Runs, context: int) -> list[tuple[int, NDArray[Any]]]:
 def check_others(others: Runs, context: int) -> None:
     """Refuse blocks that are too short to say what is usual, in terms of the runs that they come from."""
     if sum(max(x.shape[1] - context + 1, 0) for x in others) < FEWEST:
+        least = context + FEWEST - 1
         raise ValueError(
-            f"normal data must hold {2 * (context + FEWEST)} rows without a gap, or two runs of {context + FEWEST}: "
-            "each part is scored by what is usual in the other."
+            f"normal data must hold {2 * least} rows without a gap, or two runs of {least}: each part is scored by "
+            "what is usual in the other."
         )
