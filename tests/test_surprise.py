@@ -15,7 +15,7 @@ from tsjepa.build import build_model, configure, resolve
 from tsjepa.checkpoint import Header
 from tsjepa.events import Event
 from tsjepa.evidence import fit_decoders, gather
-from tsjepa.normality import fit_law
+from tsjepa.normality import fit_law, gaussian, left_out
 from tsjepa.normalization import take_statistics
 from tsjepa.sight import Sight, bridge_patches, cut_windows
 from tsjepa.stream import Stream, score_series
@@ -293,11 +293,14 @@ def test_the_distance_is_mahalanobis_with_shrinkage() -> None:
 
 def test_a_prior_counts_as_thirty_samples() -> None:
     rng = np.random.default_rng(0)
-    (wide, _), (flat, _) = fit_law(rng.normal(size=(5000, 2))), fit_law(rng.normal(size=(60, 2)) * [1, 1e-3])
-    both, _ = fit_law(rng.normal(size=(60, 2)) * [1, 1e-3], prior=wide)
-    spread = [np.linalg.inv(law.whitener.T @ law.whitener)[1, 1] for law in (flat, both)]
-    assert spread[0] < 0.05
-    assert spread[1] == pytest.approx(30 / 90, rel=0.2)
+    prior, _ = fit_law(rng.normal(size=(5000, 2)) @ np.array([[1, 0.8], [0, 0.6]]))
+    samples = rng.normal(size=(60, 2)) * [1, 1e-3]
+    (flat, _), (both, unusual) = fit_law(samples), fit_law(samples, prior=prior)
+    own, before, pooled = (np.linalg.inv(law.whitener.T @ law.whitener) for law in (flat, prior, both))
+    np.testing.assert_allclose(pooled, (60 * own + 30 * before) / 90)
+    parts = left_out(samples)
+    away = [gaussian(np.concatenate(others), prior).log_distance(block) for block, others in parts]
+    np.testing.assert_allclose(both.centre + both.spread * unusual, np.concatenate(away))
 
 
 def test_the_spread_of_a_short_stretch_is_drawn_to_that_of_the_prior() -> None:

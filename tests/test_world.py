@@ -325,6 +325,12 @@ def test_the_mask_goes_where_the_series_are(monkeypatch: pytest.MonkeyPatch) -> 
         ("world.inputs=[vlave]", "did you mean valve"),
         ("train.shift=true", "train.shift=false"),
         ("predictor.residual=true", "predictor.residual=false"),
+        ("encoder.conditioned=true", "encoder.conditioned=false"),
+        ("probe.shares=true", "probe.shares=false"),
+        ("target.levels=[1,-1]", "target.levels=[-1]"),
+        ("loss.normalize_target=true", "loss.normalize_target=false"),
+        ("loss.centre_target=true", "loss.centre_target=false"),
+        ("loss.context_weight=0.1", "loss.context_weight=0"),
         ("target.perturbation=5", "target.perturbation=0 unless target.kind=ema"),
         ("mask.ratio=0.2", r"^a world model hides nothing: leave out mask.\* \(here mask.ratio\), or set mask={} if"),
         ("mask={kind: block, block_length: 3}", r"leave out mask.\* \(here mask.kind, mask.block_length\)"),
@@ -338,6 +344,7 @@ def test_what_does_not_fit_is_refused(override: str, words: str) -> None:
 def test_settings_that_a_world_model_reads_are_taken() -> None:
     assert small("target.perturbation=5", recipe="lewm-sensor-ema").target.perturbation == 5
     assert small("mask.ratio=0.2", "mask={}") == small()
+    assert small("target.levels=[1]").target.levels == (1,)  # the last level by its number
 
 
 @pytest.mark.parametrize("setting", ["predictor.residual=true", "target.perturbation=5", "mask.ratio=0.2"])
