@@ -1,6 +1,7 @@
 """Heads on frozen features: what the ridge probe says, weights of classes, and what a file holds of a head."""
 
 import itertools
+from enum import IntEnum
 
 import numpy as np
 import pytest
@@ -93,10 +94,16 @@ def test_a_head_of_a_checkpoint_without_the_type_of_its_classes_is_read():
     assert read_head({"head": older}, "a.ckpt").classes.tolist() == ["ash", "birch", "cedar"]
 
 
+class Wear(IntEnum):
+    CALM = 0
+    WORN = 1
+
+
 def test_classes_that_no_file_holds_are_told():
     Z, y = blobs(classes=2)
     head = fit_linear_head(Z, y)
-    for classes in (np.array([0, 1], np.longdouble), np.array([(0,), (1,)], [("state", int)])):
+    others = np.array([0, 1], np.longdouble), np.array([(0,), (1,)], [("state", int)]), np.array([*Wear], object)
+    for classes in others:
         with pytest.raises(ValueError, match=r"labels of type .* cannot be saved: fit with labels that are text"):
             head._replace(classes=classes).plain()
 
