@@ -254,8 +254,9 @@ def longest_step(runs: LogRuns, max_gap: float | str | None, step: float) -> flo
 
     Batch and follower compare with the same number, whatever the log that is scored counts its times in.
     """
+    _, kept = runs.gap_limits(max_gap, step)
     # what floats round to less would make a step that is exactly as long a gap
-    return runs.longest_step(max_gap, step) * unit_of(runs) * (1 + 2**-50)
+    return kept * unit_of(runs) * (1 + 2**-50)
 
 
 def stretches_of(

@@ -31,7 +31,7 @@ def embed(options: EmbedOptions) -> EmbedReport:
     refuse_input(options.out, options.data)
     check_engine(options.engine)
     model, header = load_checkpoint(options.checkpoint)
-    data = embed_data(options, header)
+    data = load_source(options, header)
     say_remarks(data, header.config)
     make_writable(options.out.parent)
     lock = options.out.with_name(f".{options.out.name}{LOCK}")
@@ -55,7 +55,7 @@ def check_table_path(out: Path, overwrite: bool) -> None:
         raise Failure(f"{out} exists already: replace it with --overwrite, or name another file.", USAGE)
 
 
-def embed_data(options: EmbedOptions, header: Header) -> Data:
+def load_source(options: EmbedOptions, header: Header) -> Data:
     """Load the data, a log with the checkpoint's columns and windows."""
     log = without_missing(options.data, trained_log(header, options.logs, options.data), options.logs)
     seed, asked = header.config.train.seed, options.logs.given()

@@ -15,7 +15,7 @@ from tsjepa.cli.options import FinetuneOptions
 from tsjepa.cli.outdir import make_writable, refuse_file, writing
 from tsjepa.cli.render import count_bar
 from tsjepa.cli.report import FinetuneReport, FinetuneRow
-from tsjepa.cli.scoring import Array, Labels, embed_part, labels_of, scored_windows
+from tsjepa.cli.scoring import Array, Labels, draws, embed_part, labels_of, scored_windows
 from tsjepa.cli.training import pick_device
 from tsjepa.encoder import Encoder
 from tsjepa.finetuning import DEFAULT, Tuned
@@ -26,7 +26,6 @@ from tsjepa.sections import ProbeConfig
 from tsjepa.untrained import build_untrained
 
 FINETUNED = "finetuned.ckpt"
-FEW_DRAWS = 5
 
 
 class Task(NamedTuple):
@@ -91,10 +90,10 @@ def checkpoint_path(out: Path, overwrite: bool) -> Path:
 
 def fit_rows(task: Task) -> tuple[list[FinetuneRow], Tuned]:
     """Return the scores at each share of the labels, and the first classifier at the largest share."""
-    draws = {fraction: task.options.seeds or (1 if fraction == 1 else FEW_DRAWS) for fraction in task.options.fractions}
+    seeds_of = {fraction: draws(fraction, task.options.seeds) for fraction in task.options.fractions}
     arms = 2 if task.options.supervised else 1
     frozen = embed_both(task.model.encoder, task.data, task.config, task.device)
-    with count_bar("trainings", arms * sum(draws.values())) as show:
+    with count_bar("trainings", arms * sum(map(len, seeds_of.values()))) as show:
         done = 0
 
         def finished() -> None:
@@ -104,8 +103,7 @@ def fit_rows(task: Task) -> tuple[list[FinetuneRow], Tuned]:
                 show(done)
 
         rows = []
-        for fraction, n_draws in draws.items():
-            seeds = tuple(range(n_draws))
+        for fraction, seeds in seeds_of.items():
             drawn = [draw_labels(task.labels.train, fraction, seed) for seed in seeds]
             y = task.labels
             probed = probe(frozen.train, y.train, frozen.test, y.test, fraction=fraction, seeds=seeds)

@@ -18,6 +18,8 @@ from tsjepa.sections import ProbeConfig
 Array = NDArray[Any]
 # Numbers in the embeddings of one part of a log that are held at a time
 HELD = 40_000_000
+# Draws of a share of the labels where none are asked for
+FEW_DRAWS = 5
 
 
 class Embedded(NamedTuple):
@@ -105,8 +107,8 @@ def score(
 
 
 def draws(fraction: float, seeds: int | None) -> tuple[int, ...]:
-    """Return the seeds of the draws of a share of the labels."""
-    return tuple(range(seeds or (1 if fraction == 1 else 5)))
+    """Return the seeds of the draws of a share of the labels, by default one of all and several of fewer."""
+    return tuple(range(seeds or (1 if fraction == 1 else FEW_DRAWS)))
 
 
 def compare(

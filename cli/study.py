@@ -2,8 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from tsjepa.arrays import counted
@@ -18,7 +17,7 @@ from tsjepa.cli.training import pick_device
 from tsjepa.datasets.lookup import data_folder, find_local
 from tsjepa.evaluation.claims import Claim, judge_claims
 from tsjepa.evaluation.recorder import Job, Subject
-from tsjepa.evaluation.rows import Measurement, Run, StudyError, from_csv, runs_of, to_csv
+from tsjepa.evaluation.rows import Measurement, Run, from_csv, runs_of, to_csv
 from tsjepa.evaluation.study import FULL, QUICK, Settings, carry_out, check_names, plan
 from tsjepa.evaluation.study_figures import figures, image
 from tsjepa.evaluation.study_page import page, without_probe
@@ -36,7 +35,7 @@ def collapse_study(options: StudyOptions) -> StudyReport:
     device = pick_device(options.device)
     finished_rows(options.out)  # what is no study is refused before anything is downloaded
     subjects = [load_subject(name, options.data_dir) for name in data_names(options)]
-    with usage():
+    with told(USAGE):
         check_names(subjects)
     make_writable(options.out)
     with locked(options.out / LOCK, f"another study is running in {options.out}"):
@@ -52,19 +51,10 @@ def collapse_study(options: StudyOptions) -> StudyReport:
 def study_alone(subjects: Sequence[Subject], options: StudyOptions, device: str) -> list[Run]:
     """Train what is left in a folder that no other study writes into, and return all its runs."""
     rows = finished_rows(options.out)
-    with usage():
+    with told(USAGE):
         jobs = plan(subjects, choose_settings(options), rows)
     say(summary(jobs, rows))
     return runs_of(carry_on(jobs, rows, options.out, device))
-
-
-@contextmanager
-def usage() -> Iterator[None]:
-    """Let the sentence of a study that cannot be carried out stand, as a mistake in what was asked for."""
-    try:
-        yield
-    except StudyError as error:
-        raise Failure(str(error), USAGE) from error
 
 
 def choose_settings(options: StudyOptions) -> Settings:

@@ -89,12 +89,11 @@ class LogRuns:
         """Return what tells the log from others, see `tsjepa.datasets.log_fingerprint`."""
         return fingerprint(self._rows)
 
-    def longest_step(self, max_gap: int | float | str | None, step: float) -> float:
-        """Return the longest step of time, in the unit of `times`, that is no gap where rows are `step` apart."""
-        return self.gap_limits(max_gap, step)[1]
-
     def gap_limits(self, max_gap: int | float | str | None, step: float) -> tuple[float, float]:
-        """Return the longest step that is no gap, as asked and as kept, see `tsjepa.datasets.log_time.gap_limits`."""
+        """Return the longest step that is no gap where rows are `step` apart, as asked and as kept.
+
+        Both are in the unit of `times`, infinite where rows are counted; see `tsjepa.datasets.log_time.gap_limits`.
+        """
         if self.counted:
             return float("inf"), float("inf")
         asked, kept = gap_limits(max_gap, np.array(step), self._rows.time)

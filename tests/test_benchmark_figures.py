@@ -124,7 +124,9 @@ def test_long_names_are_cut_in_scatters_and_stay_two_names() -> None:
     first, second = (f"runs/sweep-of-learning-rates/FordA-seed-{k}/checkpoint.ckpt" for k in range(2))
     rows = [row(f"set{k}", name, 0.5 + 0.1 * k + 0.01 * (k % 2) * (name == first)) for k in range(4)
             for name in (first, second, "archive/models/noise-tolerant-variants/run-17/checkpoint.ckpt")]  # fmt: skip
-    for figure in (figure for name, figure in pictures(rows, []).figures.items() if name.startswith("scatter-")):
+    scatters = [figure for name, figure in pictures(rows, []).figures.items() if name.startswith("scatter-")]
+    assert len(scatters) == 2
+    for figure in scatters:
         axes = figure.axes[0]
         texts = [axes.xaxis.label, axes.yaxis.label, *figure.texts]
         texts += [text for box in axes.findobj(AnchoredText) for text in box.findobj(Text)]

@@ -121,7 +121,8 @@ def test_a_hole_as_long_as_the_longest_step_is_no_gap_however_times_are_rounded(
     told = [note for note in found.notes if note.startswith("gaps")]
     assert told == ([f"gaps of more than 0.3, which no window goes across: {gaps}"] if gaps else [])
     runs = load_runs(tmp_path / "log.parquet", cache_dir=tmp_path / "cache")
-    assert (np.diff(runs.times(0, 2000)) > runs.longest_step(3, runs.steps[0])).sum() == gaps
+    _, kept = runs.gap_limits(3, runs.steps[0])
+    assert (np.diff(runs.times(0, 2000)) > kept).sum() == gaps
 
 
 def test_limits_of_floats_are_wider_by_half_a_step_at_most() -> None:

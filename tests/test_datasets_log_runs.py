@@ -95,15 +95,15 @@ def test_files_of_one_run_each_keep_their_order(tmp_path: Path) -> None:
 
 def test_a_gap_is_ten_steps_or_what_was_said(tmp_path: Path) -> None:
     runs = opened(frame(), tmp_path)
-    assert runs.longest_step(None, 2000.0) == 20_000.0
-    assert runs.longest_step(3, 2000.0) == 6000.0
-    assert runs.longest_step("1min", 2000.0) == pytest.approx(60 / runs.tick)
+    assert runs.gap_limits(None, 2000.0) == (20_000.0, 20_000.0)
+    assert runs.gap_limits(3, 2000.0) == (6000.0, 6000.0)
+    assert runs.gap_limits("1min", 2000.0) == pytest.approx((60 / runs.tick, 60 / runs.tick))
 
 
 def test_a_log_without_ids_and_times_is_one_run_of_counted_rows(tmp_path: Path) -> None:
     runs = opened(frame()[["flow", "level"]], tmp_path, id="", time="")
     assert (len(runs.ids), runs.counted, runs.tick) == (1, True, None)
-    assert runs.longest_step(None, 1.0) == np.inf
+    assert runs.gap_limits(None, 1.0) == (np.inf, np.inf)
     assert runs.file_order().tolist() == list(range(40))
     assert runs.abnormal() is None
 
