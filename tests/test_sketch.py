@@ -88,6 +88,8 @@ def test_a_block_without_spread_is_zero() -> None:
     sketch.measure(rows, [1.0, 1.0])
     assert sketch(rows).isfinite().all()
     assert sketch.known
+    sketch.measure(torch.ones(5, 5), [1.0, 1.0])
+    assert not sketch(torch.ones(5, 5)).any()
 
 
 def test_few_labels_are_read_better_than_from_features_of_unequal_spread() -> None:
@@ -132,6 +134,8 @@ def test_channels_are_added_on_directions_of_their_own() -> None:
                 want[case] += np.roll(turned[case, channel].numpy(), channel)
         want[case] /= np.sqrt(max(int(measured[case].sum()), 1))
     np.testing.assert_allclose(mixed(turned, measured), want, atol=1e-6)
+    alone = mixed(turned[:, :1], measured[:, :1])
+    np.testing.assert_array_equal(alone, np.where(measured[:, 0], turned[:, 0], 0))
 
 
 def test_channels_can_be_told_apart() -> None:
@@ -254,6 +258,9 @@ def test_what_counts_for_nothing_leaves_the_others_their_weight() -> None:
     heard = torch.cat([rows, rows[:, :2]], 1)
     beside.measure(heard, weights=[1.0, 0.5, 1.0], smallest=[1e-3])
     assert beside.scale[:6].max() < alone.scale.max()
+    beside.measure(heard, weights=[1.0, 1.0, 1.0], smallest=[1e-3, 100.0])
+    distance = (rows - rows.mean(0))[:, 3:].square().sum(1).mean().sqrt()
+    torch.testing.assert_close(beside.scale[3] / beside.scale[6], 100 / distance)
 
 
 def test_the_default_reads_normalised_series_as_without_level_and_scale() -> None:

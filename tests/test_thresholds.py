@@ -33,13 +33,19 @@ def alarms_of(scores: list[np.ndarray], threshold: float, gap: int) -> int:
         ("1/30s", 0.5, 60),
         ("1/10000", None, 10_000),
         ("0.5/1000", 1.0, 2000),
+        ("1/30min", 60.0, 30),
+        ("3 per 2 Weeks", 86_400.0, 14 / 3),
+        ("1/month", 86_400.0, 30),
+        ("1/year", 86_400.0, 365),
     ],
 )
 def test_budgets_are_intervals_of_rows(text: str, step: float | None, interval: float) -> None:
     assert Budget.parse(text).interval(step) == pytest.approx(interval)
 
 
-@pytest.mark.parametrize("text", ["", "1", "day", "0/day", "-1/day", "1/0", "1/fortnight", "1/1", "x/day"])
+@pytest.mark.parametrize(
+    "text", ["", "1", "day", "0/day", "-1/day", "1/0", "1/0h", "0/1000", "1/fortnight", "1/1", "x/day"]
+)
 def test_other_budgets_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is no budget of false alarms"):
         Budget.parse(text)
@@ -223,6 +229,7 @@ def test_what_is_not_known_does_not_count() -> None:
 def test_too_few_rows_are_refused() -> None:
     with pytest.raises(ValueError, match=f"39 normal rows have a score, and a threshold needs {2 * LEAST}"):
         fit_threshold([np.zeros(39)], 100, 2)
+    assert fit_threshold([np.zeros(40)], 100, 2).rows == 40
 
 
 def test_the_sentence_says_when_it_is_extrapolated() -> None:
