@@ -185,6 +185,14 @@ def test_two_labels_a_class_are_enough_to_hold_one_out():
     assert np.median(logits[:, 1] / decisions) != pytest.approx(2, rel=0.1)
 
 
+def test_the_seed_draws_the_labels_that_are_held_out():
+    Z, y = blobs(30, 2)
+    y[::3] = 1 - y[::3]
+    weights = [fit_linear_head(Z, y, seed=seed).weight for seed in (0, 0, 1, 2, 3)]
+    np.testing.assert_array_equal(weights[0], weights[1])
+    assert any((weights[0] != weight).any() for weight in weights[2:])
+
+
 def test_numbers_are_no_classes():
     with pytest.raises(ProbeError, match="numeric"):
         check_classes(np.array([0.5, 1.5]))
