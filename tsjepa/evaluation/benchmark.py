@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tsjepa.evaluation.benchmark_check import check_alike, check_data, check_recipe, unchanged
+from tsjepa.evaluation.benchmark_check import Versions, check_data, check_recipe, unchanged
 from tsjepa.evaluation.benchmark_labels import LabelBudget
 from tsjepa.evaluation.benchmark_methods import Method
 from tsjepa.evaluation.benchmark_process import RunError, call
@@ -138,16 +138,16 @@ def carry_out(jobs: Sequence[Job], store: Store, carry: Carry | None = None) -> 
     store.mend()
     rows = store.results.read()
     before = {row[:4]: row.status for row in rows}
+    versions = Versions(store.results.path, frozenset(((row.data,), row.data_digest) for row in rows), {})
     for job in jobs:
         try:
             with unchanged(job.method):
                 outcome = (carry or in_own_process)(job)
-            check_alike(outcome.result, rows, store.results.path)
+            versions.take(job.data, outcome.result.data_digest)
         except RunError as error:
             outcome = Outcome(failed(job, str(error)))
         if before.get(job.key) != "ok" or outcome.result.status == "ok":  # a failure takes no result away
             store.commit(outcome, again=job.key in before)
-            rows = [*(row for row in rows if row[:4] != job.key), outcome.result]
         yield outcome.result
 
 

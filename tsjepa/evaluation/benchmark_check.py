@@ -1,11 +1,11 @@
 """Whether the rows that are there were made as asked: with the same recipe, and of the same data."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from tsjepa.datasets import DataError
 from tsjepa.datasets.loading import at_hand
@@ -13,7 +13,7 @@ from tsjepa.datasets.lookup import data_folder
 from tsjepa.evaluation.benchmark_methods import Method
 from tsjepa.evaluation.benchmark_process import RunError
 from tsjepa.evaluation.benchmark_run import load_parts
-from tsjepa.evaluation.benchmark_table import BenchmarkError, Result
+from tsjepa.evaluation.benchmark_table import BenchmarkError
 from tsjepa.probe import ProbeError
 
 
@@ -58,32 +58,26 @@ def check_recipe(row: Made, method: Method, names: Sequence[str], path: Path) ->
         )
 
 
-def check_data(row: Made, names: Sequence[str], data_dir: Path | None, path: Path, sources: Sequence[str] = ()) -> None:
+def check_data(row: Made, names: Sequence[str], data_dir: Path | None, path: Path) -> None:
     """Refuse a row of other data than there are now under the same names, whichever method it is of.
 
     Parameters
     ----------
     row : Result or Transferred
     names : sequence of str
-        The data sets that it was made of.
+        The data sets that it was made of, each once.
     data_dir : Path, optional
     path : Path
         Of the table, for the message.
-    sources : sequence of str, optional
-        Data sets that it may have been made of besides, before those.
 
     Raises
     ------
     BenchmarkError
         If they differ; data that are not at hand are not compared.
     """
-    everything = tuple(dict.fromkeys([*sources, *names]))
-    known = (None, row.data_digest)
-    if row.data_digest and all(
-        digest_at_hand(own, data_dir) not in known for own in (tuple(dict.fromkeys(names)), everything)
-    ):
+    if row.data_digest and digest_at_hand(names, data_dir) not in (None, row.data_digest):
         raise BenchmarkError(
-            f"{path} holds {row.method} on {', '.join(everything)} as the data were then, and they are others now: "
+            f"{path} holds {row.method} on {', '.join(names)} as the data were then, and they are others now: "
             "name another folder with --out."
         )
 
@@ -117,17 +111,51 @@ def check_unchanged(method: Method) -> None:
         )
 
 
-def check_alike(new: Result, rows: Iterable[Result], path: Path) -> None:
-    """Refuse a new row of other data than the table has under the same name.
+class Versions(NamedTuple):
+    """Which versions of data sets the rows of a table are of: each set has one name, and is to have one digest.
 
-    Raises
-    ------
-    RunError
-        If they differ.
+    Attributes
+    ----------
+    path : Path
+        Of the table, for the message.
+    rows : frozenset of (tuple of str, str)
+        The data sets of each row that was there before, and the one digest of all of them; empty where none was kept.
+    digests : dict of str to str
+        Digests of data sets by name, as far as they are known by now.
+
+    Examples
+    --------
+    >>> versions = Versions(Path("transfer.csv"), frozenset({(("a", "b"), join_digests(["0a", "1b"]))}), {})
+    >>> versions.take("a", "0a")
+    >>> versions.others("b", "1b"), versions.others("b", "2c"), versions.others("a", "2c")
+    (None, ('a', 'b'), ('a',))
     """
-    digests = {row.data_digest for row in rows if row.data == new.data and row.data_digest}
-    if new.data_digest and digests - {new.data_digest}:
-        raise RunError(f"{path} holds rows on {new.data} as the data were then: name another folder with --out.")
+
+    path: Path
+    rows: frozenset[tuple[tuple[str, ...], str]]
+    digests: dict[str, str]
+
+    def others(self, name: str, digest: str) -> tuple[str, ...] | None:
+        """Return the data sets of a row that is of another version of one that was loaded, None where none is."""
+        if self.digests.get(name, digest) != digest:
+            return (name,)
+        known = self.digests | {name: digest}
+        told = ((names, joined) for names, joined in self.rows if joined and known.keys() >= set(names))
+        return next((names for names, joined in told if join_digests([known[own] for own in names]) != joined), None)
+
+    def take(self, name: str, digest: str) -> None:
+        """Take note of the digest of a data set that was loaded.
+
+        Raises
+        ------
+        RunError
+            If there are rows of another version of it.
+        """
+        if names := self.others(name, digest):
+            raise RunError(
+                f"{self.path} holds rows on {', '.join(names)} as the data were then: name another folder with --out."
+            )
+        self.digests[name] = digest
 
 
 def digest_at_hand(names: Sequence[str], data_dir: Path | None) -> str | None:

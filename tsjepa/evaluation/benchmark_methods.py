@@ -102,19 +102,32 @@ def find_method(name: str, recipe: str | None = None, epochs: int | None = None)
 
 def meant_by(name: str, recipe: str | None, changed: Sequence[str]) -> Method:
     """Return the method that a name means, still without its digest."""
-    for untrained in UNTRAINED:
-        if name == untrained:
-            return Method(name, untrained, with_architecture(configure(recipe)))
-    for plain in PLAIN:
-        if name == plain:
-            return Method(name, plain)
-    if name in recipe_names() or name.endswith((".yaml", ".yml")):
-        return Method(name, "pretrained", with_architecture(configure(name, None, changed)))
+    kind = kind_of(name)
+    if kind in PLAIN:
+        return Method(name, kind)
+    if kind in UNTRAINED:
+        return Method(name, kind, with_architecture(configure(recipe)))
+    if kind == "pretrained":
+        return Method(name, kind, with_architecture(configure(name, None, changed)))
     path = Path(name)
     if path.suffix == ".ckpt" or path.exists():
-        return Method(name, "checkpoint", pretrained_config(path), path)
+        return Method(name, kind, pretrained_config(path), path)
     known = [*UNTRAINED, *PLAIN, *recipe_names()]
     raise ConfigError(f"there is no method {name!r}{did_you_mean(name, known)} A recipe's file ends in .yaml.")
+
+
+def kind_of(name: str) -> Kind:
+    """Return the kind of method that a name means, of a file as its ending tells it.
+
+    Examples
+    --------
+    >>> kind_of("raw"), kind_of("tiny"), kind_of("mine.yaml"), kind_of("runs/a.ckpt")
+    ('raw', 'pretrained', 'pretrained', 'checkpoint')
+    """
+    for kind in (*UNTRAINED, *PLAIN):
+        if name == kind:
+            return kind
+    return "pretrained" if name in recipe_names() or name.endswith((".yaml", ".yml")) else "checkpoint"
 
 
 def pretrained_config(path: Path) -> Config:

@@ -7,6 +7,8 @@ has at least the recipe's number of patches.
 
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,11 +16,11 @@ import numpy as np
 
 from tsjepa.arrays import Series
 from tsjepa.evaluation.accuracy import Labels
-from tsjepa.evaluation.benchmark_check import check_data, check_recipe, join_digests, unchanged
+from tsjepa.evaluation.benchmark_check import Versions, check_data, check_recipe, join_digests, unchanged
 from tsjepa.evaluation.benchmark_features import Fitted, fit_method, pretrain, reading, seeded, warm_up
 from tsjepa.evaluation.benchmark_join import join
 from tsjepa.evaluation.benchmark_labels import LabelBudget
-from tsjepa.evaluation.benchmark_methods import Method
+from tsjepa.evaluation.benchmark_methods import Method, kind_of
 from tsjepa.evaluation.benchmark_process import RunError, call, sentence
 from tsjepa.evaluation.benchmark_run import Known, Parts, fit_reader, load_parts, rank_of, score, versions
 from tsjepa.evaluation.benchmark_table import Row, Table, in_order
@@ -27,6 +29,8 @@ TRANSFER, RECORDINGS, ALL = "transfer.csv", "recordings.csv", "all"
 PER_CLASS = (1, 5, 20)
 BEARINGS = tuple(f"PaderbornKAT{condition}" for condition in range(4))
 BETWEEN = "+"
+# Of a table without rows
+UNKNOWN = Versions(Path(TRANSFER), frozenset(), {})
 
 
 class Transferred(NamedTuple):
@@ -105,10 +109,11 @@ class Job(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """Rows of one run."""
+    """Rows of one run, and the digest of each data set that they were made of."""
 
     scores: tuple[Transferred, ...]
     recordings: tuple[Recording, ...] = ()
+    digests: tuple[tuple[str, str], ...] = ()
 
 
 class TransferStore(NamedTuple):
@@ -210,7 +215,8 @@ def transfer_left(jobs: Sequence[Job], store: TransferStore) -> list[Job]:
     methods = {job.method.name: job.method for job in jobs}
     for row in rows:
         if job := asked.get((row.pretrain_on, row.fit_on, row.target)):
-            check_data(row, (row.fit_on, row.target), job.data_dir, store.scores.path, job.pretrain_on)
+            names = looked_at(job.pretrain_on, row.method, row.fit_on, row.target)
+            check_data(row, names, job.data_dir, store.scores.path)
         if row.method in methods:  # of any pair: what is told is the mean over all
             names = tuple(dict.fromkeys([row.fit_on, row.target]))
             check_recipe(row, methods[row.method], names, store.scores.path)
@@ -228,30 +234,40 @@ def still_asked(job: Job, rows: Sequence[Transferred]) -> Job:
     return job._replace(pairs=pairs, per_class=tuple(per_class))
 
 
-def looked_at(job: Job, fit_on: str, target: str) -> tuple[str, ...]:
+def looked_at(pretrain_on: Sequence[str], method: str, fit_on: str, target: str) -> tuple[str, ...]:
     """Return the data sets that a row depends on, each once: the sources, where there is pretraining, and the pair's.
 
     Examples
     --------
-    >>> from tsjepa.evaluation.benchmark_methods import find_method
-    >>> (job,) = transfer_jobs(("FordA",), ["FordB"], [find_method("tiny")], seeds=1)
-    >>> looked_at(job, "FordB", "FordB")
-    ('FordA', 'FordB')
+    >>> looked_at(["FordA"], "tiny", "FordB", "FordB"), looked_at(["FordA"], "raw", "FordB", "FordB")
+    (('FordA', 'FordB'), ('FordB',))
     """
-    sources = job.pretrain_on if job.method.kind == "pretrained" else ()
+    sources = pretrain_on if kind_of(method) == "pretrained" else ()
     return tuple(dict.fromkeys([*sources, fit_on, target]))
 
 
 def carry_out_transfers(jobs: Sequence[Job], store: TransferStore) -> Iterator[Transferred]:
     """Make runs one after another, each in a process of its own, and keep each as it ends; yield a row a pair."""
+    versions = versions_of(store, jobs)
     for job in jobs:
         try:
             with unchanged(job.method):
-                outcome = call(measure_transfer, job, fork=job.device == "cpu")
+                outcome = call(partial(measure_transfer, versions=versions), job, fork=job.device == "cpu")
         except RunError as error:
             outcome = Outcome(tuple(failures(job, str(error))))
         store.commit(outcome)
+        versions.digests.update(outcome.digests)
         yield from (row for row in outcome.scores if row.labels == ALL)
+
+
+def versions_of(store: TransferStore, jobs: Sequence[Job]) -> Versions:
+    """Return the versions of data sets that the rows of a table are of."""
+    joined = {job.key[0]: job.pretrain_on for job in jobs}
+    rows = set()
+    for row in store.scores.read():
+        sources = joined.get(row.pretrain_on) or row.pretrain_on.split(BETWEEN)
+        rows.add((looked_at(sources, row.method, row.fit_on, row.target), row.data_digest))
+    return Versions(store.scores.path, frozenset(rows), {})
 
 
 def failures(job: Job, reason: str) -> Iterator[Transferred]:
@@ -261,20 +277,18 @@ def failures(job: Job, reason: str) -> Iterator[Transferred]:
         yield Transferred(*where, None, None, None, None, None, "failed", reason, job.method.digest, versions())
 
 
-def measure_transfer(job: Job) -> Outcome:
+def measure_transfer(job: Job, versions: Versions = UNKNOWN) -> Outcome:
     """Carry out one run: one pretraining, and every pair that is read from it; one that fails leaves the others."""
-    digests = dict[str, str]()
-    shared = pretrained(job, digests)
-    scores: list[Transferred] = []
-    recordings: list[Recording] = []
+    versions = versions._replace(digests=dict(versions.digests))
+    shared = pretrained(job, versions)
+    found = []
     for pair in job.pairs:
         try:
-            found = measure_pair(job, pair, shared, digests)
+            found.append(measure_pair(job, pair, shared, versions))
         except (ValueError, OSError, MemoryError, RuntimeError) as error:
-            found = Outcome(tuple(failures(job._replace(pairs=(pair,)), sentence(error))))
-        scores += found.scores
-        recordings += found.recordings
-    return Outcome(tuple(scores), tuple(recordings))
+            found.append(Outcome(tuple(failures(job._replace(pairs=(pair,)), sentence(error)))))
+    scores, recordings, digests = zip(*found, strict=True)
+    return Outcome(tuple(chain(*scores)), tuple(chain(*recordings)), tuple(chain(*digests)))
 
 
 class Timed(NamedTuple):
@@ -284,15 +298,16 @@ class Timed(NamedTuple):
     seconds: float
 
 
-def measure_pair(job: Job, pair: tuple[str, str], shared: Timed | None, digests: dict[str, str]) -> Outcome:
+def measure_pair(job: Job, pair: tuple[str, str], shared: Timed | None, versions: Versions) -> Outcome:
     """Load a pair and read it, with the encoder that all pairs share, if there is one."""
     fit_on, target = pair
-    parts = load_noted(fit_on, job, digests)
+    parts = load_noted(fit_on, job, versions)
     fitted, seconds = shared or fitted_on(parts.known, job)
-    goal = parts if target == fit_on else load_noted(target, job, digests)
-    data_digest = join_digests([digests[name] for name in looked_at(job, fit_on, target)])
-    fitted_pair = Pair(job, fit_on, target, fitted, round(seconds, 4), data_digest)
-    return read_pair(fitted_pair, parts, *scored_part(goal, whole=job.whole_target))
+    goal = parts if target == fit_on else load_noted(target, job, versions)
+    digests = {name: versions.digests[name] for name in looked_at(job.pretrain_on, job.method.name, fit_on, target)}
+    fitted_pair = Pair(job, fit_on, target, fitted, round(seconds, 4), join_digests(list(digests.values())))
+    found = read_pair(fitted_pair, parts, *scored_part(goal, whole=job.whole_target))
+    return found._replace(digests=tuple(digests.items()))
 
 
 class Pair(NamedTuple):
@@ -349,10 +364,10 @@ def read_few(pair: Pair, known: Known, series: tuple[Series, ...], cases: Any, Z
     return fit_reader(fitted, Z[cases], y).predict(np.concatenate([fitted.transform(one) for one in series]))
 
 
-def load_noted(name: str, job: Job, digests: dict[str, str]) -> Parts:
-    """Load a data set, and note its digest."""
+def load_noted(name: str, job: Job, versions: Versions) -> Parts:
+    """Load a data set and note its digest, or refuse it where there are rows of another version."""
     parts = load_parts(name, data_dir=job.data_dir)
-    digests[name] = parts.digest
+    versions.take(name, parts.digest)
     return parts
 
 
@@ -364,7 +379,7 @@ def fitted_on(known: Known, job: Job) -> Timed:
     return Timed(fitted, time.perf_counter() - begun)
 
 
-def pretrained(job: Job, digests: dict[str, str]) -> Timed | None:
+def pretrained(job: Job, versions: Versions) -> Timed | None:
     """Return the encoder that was pretrained on the sources, None for a method that is fitted on each pair.
 
     Digests of the sources are noted.
@@ -373,7 +388,7 @@ def pretrained(job: Job, digests: dict[str, str]) -> Timed | None:
     if method.kind != "pretrained":
         return None
     assert method.config is not None
-    sources = [load_noted(name, job, digests).known.train for name in job.pretrain_on]
+    sources = [load_noted(name, job, versions).known.train for name in job.pretrain_on]
     config = seeded(method.config, job.seed)
     series = sources[0] if len(sources) == 1 else join(sources, mixed=config.tokenizer.channels == "mixed")
     shortest = min(source.n_timepoints for source in sources)
