@@ -4,7 +4,7 @@ from tsjepa.build import build_model
 from tsjepa.calibrator import calibrate
 from tsjepa.checkpoint import Header, load_checkpoint
 from tsjepa.cli import scoring
-from tsjepa.cli.data import Data, check_test_part, data_of, load_data, say_remarks
+from tsjepa.cli.data import Data, check_test_part, data_of, load_data, say_labels_seen, say_remarks
 from tsjepa.cli.errors import USAGE, Failure, say
 from tsjepa.cli.log_data import trained_log
 from tsjepa.cli.normal_windows import learnt
@@ -98,6 +98,7 @@ def probe(options: ProbeOptions) -> ProbeReport:
     config = probe_config(header, options.layers, model.encoder.depth)
     data = probe_data(options, header)
     say_remarks(data, header.config)
+    say_labels_seen(options.checkpoint, model, data, options.fractions)
     data = scoring.scored_windows(data, model.encoder, config)
     labels = scoring.labels_of(data)
     untrained = build_untrained(header.config, header.n_channels, model, data.train.series)

@@ -1,7 +1,7 @@
 """Data sets as the commands need them: both parts as series, and what to know of them told on standard error."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +21,7 @@ from tsjepa.datasets.labels import Encoded
 from tsjepa.datasets.logs import LogWindows, encode_labels
 from tsjepa.datasets.lookup import data_folder, is_known
 from tsjepa.evaluation.digest import content_digest
+from tsjepa.objective import JEPA
 from tsjepa.sections import LogConfig
 
 
@@ -215,3 +216,12 @@ def say_remarks(data: Data, config: Config | None) -> None:
         if isinstance(part.series, Series):
             for remark in remarks(part.series, *known):
                 say(f"note: {name} part: {remark}")
+
+
+def say_labels_seen(checkpoint: Path, model: JEPA, data: Data, fractions: Sequence[float]) -> None:
+    """Tell that a share of the labels is not all that a fine-tuned encoder, or a student of one, has learnt from."""
+    if model.labelled and min(fractions) < 1:
+        say(
+            f"note: the encoder of {checkpoint} has learnt from labels, since it or its teacher was fine-tuned: if "
+            f"these are labels of {data.name}, scores with few labels do not show what few labels give."
+        )

@@ -9,7 +9,7 @@ import numpy as np
 from tsjepa.checkpoint import Header, load_checkpoint, save_checkpoint
 from tsjepa.choice import Tune, fit_classifier
 from tsjepa.cli.commands import embed_both, probe_data
-from tsjepa.cli.data import Data, data_of, say_remarks
+from tsjepa.cli.data import Data, data_of, say_labels_seen, say_remarks
 from tsjepa.cli.errors import USAGE, Failure, say, told
 from tsjepa.cli.options import FinetuneOptions
 from tsjepa.cli.outdir import make_writable, refuse_file, writing
@@ -60,6 +60,7 @@ def finetune(options: FinetuneOptions) -> FinetuneReport:
     model, header = load_checkpoint(options.checkpoint)
     data = probe_data(options, header)
     say_remarks(data, header.config)
+    say_labels_seen(options.checkpoint, model, data, options.fractions)
     data = scored_windows(data, model.encoder, header.config.probe)
     labels = labels_of(data)
     check_classes(labels.train)

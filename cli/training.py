@@ -69,6 +69,11 @@ def check_teacher(config: Config, model: JEPA) -> None:
     teacher = find_teacher(config)
     if teacher is not None:
         take_teacher(model, teacher)
+    if model.labelled:
+        say(
+            f"note: the teacher {config.target.teacher} has learnt from labels, and what it teaches depends on them: "
+            "scores with few labels will not show what few labels give, and a benchmark refuses the encoder."
+        )
 
 
 def train_alone(plan: RunPlan, model: JEPA, options: PretrainOptions, device: str) -> Trained:

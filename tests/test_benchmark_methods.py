@@ -10,9 +10,10 @@ import pytest
 import torch
 import yaml
 
+from tsjepa import TSJEPAClassifier, TSJEPAEmbedder
 from tsjepa.arrays import Series
 from tsjepa.build import DEFAULT_RECIPE, build_model, configure, resolve
-from tsjepa.checkpoint import CheckpointError, Header, save_checkpoint
+from tsjepa.checkpoint import CheckpointError, Header, load_checkpoint, save_checkpoint
 from tsjepa.config import ConfigError
 from tsjepa.evaluation import benchmark_features, benchmark_run
 from tsjepa.evaluation.accuracy import Labels
@@ -21,6 +22,8 @@ from tsjepa.evaluation.benchmark_methods import Method, find_method, find_method
 from tsjepa.evaluation.benchmark_suites import load_suite, suite_names
 from tsjepa.finetuning import Tuning
 from tsjepa.heads import fit_linear_head
+from tsjepa.stages import with_architecture
+from tsjepa.training import Options, fit_stages
 
 
 def test_methods_are_found_by_their_names(tmp_path: Path) -> None:
@@ -57,6 +60,44 @@ def test_a_fine_tuned_checkpoint_is_refused(tmp_path: Path) -> None:
     head = fit_linear_head(np.arange(4.0)[:, None], np.array(["calm", "calm", "worn", "worn"]))
     save_checkpoint(path, model, header, head.plain())
     with pytest.raises(CheckpointError, match="is fine-tuned on labels, and a benchmark reads encoders that have seen"):
+        find_method(str(path))
+
+
+def test_an_encoder_whose_teacher_is_fine_tuned_is_refused(student: str) -> None:
+    model, header = load_checkpoint("teacher.ckpt")
+    head = fit_linear_head(np.arange(4.0)[:, None], np.array(["calm", "calm", "worn", "worn"]))
+    save_checkpoint("teacher.ckpt", model, header, head.plain())
+    said = r"student.yaml has a teacher .* here: teacher.ckpt is fine-tuned on labels, and .*; name another teacher\."
+    with pytest.raises(CheckpointError, match=said):
+        find_method(student)
+    assert find_method("random-init", student).config is not None  # of the teacher's form, with none of its weights
+    config = resolve(with_architecture(configure(student, overrides=["train.epochs=1"])), 40)
+    series = Series(np.random.default_rng(0).normal(size=(8, 1, 40)).astype(np.float32))
+    learner = build_model(config, 1)
+    fit_stages(learner, series, Header(config, None, 1, 40), Options(device="cpu", diagnose=False))
+    save_checkpoint("student.ckpt", learner, Header(config, None, 1, 40))
+    shutil.copy("student.ckpt", "again.ckpt")
+    Path("teacher.ckpt").unlink()
+    for name in ("student.ckpt", "again.ckpt"):
+        with pytest.raises(CheckpointError, match=rf"{name} was taught by teacher.ckpt, which is fine-tuned on labels"):
+            find_method(name)
+    shutil.move("student.ckpt", "teacher.ckpt")
+    with pytest.raises(CheckpointError, match=r"teacher\.ckpt was taught by teacher\.ckpt, which is"):
+        find_method(student)
+
+
+def test_a_fine_tuned_encoder_is_refused_without_its_head_too(tmp_path: Path) -> None:
+    X, y, path = np.random.default_rng(0).normal(size=(12, 1, 40)), np.arange(12) % 2, tmp_path / "encoder.ckpt"
+
+    def save(tune: bool) -> None:
+        classifier = TSJEPAClassifier("tiny", max_epochs=0, tune=tune, finetune_epochs=1, random_state=0)
+        classifier.fit(X, y).embedder_.save(path)
+        TSJEPAEmbedder.load(path).save(path)
+
+    save(tune=False)
+    assert find_method(str(path)).kind == "checkpoint"
+    save(tune=True)
+    with pytest.raises(CheckpointError, match="is fine-tuned on labels, and a benchmark reads"):
         find_method(str(path))
 
 

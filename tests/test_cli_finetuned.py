@@ -46,6 +46,33 @@ def test_the_fine_tuned_encoder_teaches() -> None:
     assert all(torch.equal(*pair) for pair in zip(encoder, teacher, strict=True))
 
 
+def test_a_student_of_a_fine_tuned_teacher_is_told_apart_also_when_it_goes_on() -> None:
+    words = ("pretrain", "--config", "tiny", "--objective", "distill", "--data", "pump.npz", "--out", "student")
+    said = f"note: the teacher {TUNED} has learnt from labels, and what it teaches depends on them: scores with few"
+    assert said in ran(*words, "--teacher", TUNED, "--epochs", "1")
+    other = ran(*words, "--teacher", "run/checkpoint.ckpt", "--epochs", "1", "--overwrite")
+    assert "has learnt from labels" not in other
+    ran(*words, "--teacher", TUNED, "--epochs", "1", "--overwrite")
+    Path(TUNED).unlink()
+    for epochs in ("1", "2"):
+        ran("pretrain", "--resume", "--epochs", epochs, "--out", "student")
+        assert load_checkpoint("student/checkpoint.ckpt")[0].labelled
+        refused = tsjepa("benchmark", "--data", "pump.npz", "--method", "student/checkpoint.ckpt", "--out", "bench")
+        assert refused.exit_code == 1
+        assert f"was taught by {TUNED}, which is fine-tuned on labels" in " ".join(refused.stderr.split())
+
+
+@pytest.mark.parametrize("command", ["probe", "finetune"])
+def test_few_labels_are_told_not_to_be_all_that_the_encoder_has_seen(command: str) -> None:
+    more = ("--epochs", "1", "--no-supervised") if command == "finetune" else ()
+    few = ("--labels", "0.1,1", "--seeds", "1", *more)
+    said = f"note: the encoder of {TUNED} has learnt from labels, since it or its teacher was fine-tuned: if these are"
+    whole = f"{said} labels of pump, scores with few labels do not show what few labels give."
+    assert whole in " ".join(ran(command, TUNED, *few).split())
+    assert "has learnt from labels" not in ran(command, TUNED, *more)
+    assert "has learnt from labels" not in ran(command, "run/checkpoint.ckpt", *few)
+
+
 def test_a_diagnosis_leaves_out_what_compares_it_with_parts_of_its_pretraining() -> None:
     said = ran("diagnose", TUNED, "--json", "--no-supervised", "--out", "tuned.html")
     values = json.loads(said.splitlines()[-1])

@@ -21,6 +21,8 @@ from tsjepa.whole_file import whole_file
 FORMAT, VERSION = "tsjepa", 4
 # where a checkpoint keeps the head of a classifier, if it has one
 HEAD = "head"
+# what it has besides where labels had a part in its weights, by tuning or by its teacher
+LABELLED = "labelled"
 
 
 class CheckpointError(ValueError):
@@ -139,8 +141,24 @@ def save_checkpoint(path: str | Path, model: JEPA, header: Header, head: dict[st
     state = {name: value.detach().cpu() for name, value in model.state_dict().items()}
     check_buildable(path, state, header)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    content = {FORMAT: header.plain(), "state_dict": {f"model.{k}": v for k, v in state.items()}}
+    content = {FORMAT: header.plain(), "state_dict": {f"model.{k}": v for k, v in state.items()}, **mark_of(model)}
     write_atomically(content if head is None else {**content, HEAD: head}, path)
+
+
+def mark_of(model: JEPA) -> dict[str, bool]:
+    """Return what a checkpoint's content has besides where labels had a part in the model's weights."""
+    return {LABELLED: True} if model.labelled else {}
+
+
+def saw_labels(content: dict[str, Any]) -> bool:
+    """Return whether labels had a part in a checkpoint's weights: it was fine-tuned, or its teacher was.
+
+    Examples
+    --------
+    >>> saw_labels({"state_dict": {}}), saw_labels({"state_dict": {}, "head": {}})
+    (False, True)
+    """
+    return HEAD in content or LABELLED in content
 
 
 def check_buildable(path: str | Path, state: dict[str, torch.Tensor], header: Header) -> None:
@@ -296,6 +314,7 @@ def load_checkpoint(path: str | Path) -> tuple[JEPA, Header]:
         model.load_state_dict(state, strict=True)
     except RuntimeError as error:
         raise CheckpointError(f"the weights of {path} do not fit its configuration: {first_line(error)}") from error
+    model.labelled = saw_labels(content)
     return model.eval(), header
 
 

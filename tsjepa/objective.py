@@ -141,6 +141,8 @@ class JEPA(nn.Module):
     ----------
     progress : float
         Share of training that is done, from which schedules follow; `advance` sets it.
+    labelled : bool
+        Whether labels had a part in the weights, by fine-tuning or by a fine-tuned teacher; checkpoints keep it.
 
     Raises
     ------
@@ -203,7 +205,7 @@ class JEPA(nn.Module):
         self.projector = projector
         self.loss, self.normalize_target, self.centre_target = loss, normalize_target, centre_target
         self.context_loss = context_loss
-        self.progress = 0.0
+        self.progress, self.labelled = 0.0, False
 
     def forward(
         self, x: Tensor, generator: torch.Generator, valid: Tensor | None = None, share: Share | None = None

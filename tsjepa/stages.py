@@ -94,6 +94,7 @@ def take_teacher(model: JEPA, teacher: JEPA) -> None:
         raise CheckpointError(ANOTHER) from error
     if isinstance(teacher.target, EMATarget):
         model.encoder.load_state_dict(model.encoder.state_dict() | state)
+    model.labelled = model.labelled or teacher.labelled
     copy_statistics(model.target.module, model.encoder)  # both see the values that the teacher was trained on
 
 

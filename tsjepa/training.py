@@ -19,7 +19,7 @@ from tsjepa.batches import Batch, Batches, ShuffledBatches, circular_shift, keye
 from tsjepa.build import build_model
 from tsjepa.calibrator import Calibrator
 from tsjepa.callbacks import Cooldown, EpochEnd, SaveEpoch
-from tsjepa.checkpoint import FORMAT, Header, model_state, read_checkpoint, write_atomically
+from tsjepa.checkpoint import FORMAT, Header, mark_of, model_state, read_checkpoint, saw_labels, write_atomically
 from tsjepa.config import Config
 from tsjepa.logs import BEST, CHECKPOINT, DIAGNOSTICS, METRICS, TEACHER, EpochTable
 from tsjepa.monitor import Monitor, latents_check, teacher_verdict
@@ -148,7 +148,11 @@ class JEPATraining(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Make the checkpoint say what it is."""
-        checkpoint[FORMAT] = self.header.plain()
+        checkpoint |= {FORMAT: self.header.plain(), **mark_of(self.model)}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep in mind what a teacher, who is not asked again, had learnt from."""
+        self.model.labelled = saw_labels(checkpoint)
 
 
 def fit(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from tsjepa.build import configure
-from tsjepa.checkpoint import HEAD, CheckpointError, read_checkpoint, read_header
+from tsjepa.checkpoint import HEAD, CheckpointError, read_checkpoint, read_header, saw_labels
 from tsjepa.config import Config, ConfigError, did_you_mean, recipe_names
 from tsjepa.stages import with_architecture
 
@@ -108,7 +108,10 @@ def meant_by(name: str, recipe: str | None, changed: Sequence[str]) -> Method:
     if kind in UNTRAINED:
         return Method(name, kind, with_architecture(configure(recipe)))
     if kind == "pretrained":
-        return Method(name, kind, with_architecture(configure(name, None, changed)))
+        config = with_architecture(configure(name, None, changed))
+        if config.target.teacher is not None:
+            pretrained_config(Path(config.target.teacher), student=name)
+        return Method(name, kind, config)
     path = Path(name)
     if path.suffix == ".ckpt" or path.exists():
         return Method(name, kind, pretrained_config(path), path)
@@ -130,15 +133,31 @@ def kind_of(name: str) -> Kind:
     return "pretrained" if name in recipe_names() or name.endswith((".yaml", ".yml")) else "checkpoint"
 
 
-def pretrained_config(path: Path) -> Config:
-    """Return the configuration in a checkpoint, and refuse a fine-tuned one, whose encoder has seen all labels."""
+def pretrained_config(path: Path, student: str | None = None) -> Config:
+    """Return the configuration in a checkpoint, and refuse one whose encoder has learnt from labels.
+
+    Parameters
+    ----------
+    path : Path
+    student : str, optional
+        The recipe whose teacher it is.
+
+    Raises
+    ------
+    CheckpointError
+        If it is no usable checkpoint, was fine-tuned, or had a teacher that was.
+    """
     content = read_checkpoint(path)
-    if HEAD in content:
-        raise CheckpointError(
-            f"{path} is fine-tuned on labels, and a benchmark reads encoders that have seen none: give the checkpoint "
-            "that it was tuned from; `tsjepa finetune` tells what tuning adds."
-        )
-    return read_header(content, path).config
+    config = read_header(content, path).config
+    if not saw_labels(content):
+        return config
+    teacher = None if HEAD in content else config.target.teacher
+    own = f"{path} is" if teacher is None else f"{path} was taught by {teacher}, which is"
+    said = f"{own} fine-tuned on labels, and a benchmark reads encoders that have seen none"
+    if student is not None:
+        raise CheckpointError(f"{student} has a teacher that cannot be used here: {said}; name another teacher.")
+    other = "the checkpoint that it was tuned from" if teacher is None else "one whose teacher was not"
+    raise CheckpointError(f"{said}: give {other}; `tsjepa finetune` tells what tuning adds.")
 
 
 def find_methods(names: tuple[str, ...], recipe: str | None = None, epochs: int | None = None) -> list[Method]:
