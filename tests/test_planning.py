@@ -125,10 +125,12 @@ def test_what_is_missing_is_no_start_and_no_target() -> None:
     [
         ({"bounds": np.array([[np.nan, 1]])}, r"both finite, but are \[\[nan, 1.0\]\]"),
         ({"bounds": np.array([[-np.inf, np.inf]])}, "both finite"),
+        ({"bounds": np.array([[-1e39, 1e39]])}, r"as float32 both finite, but are \[\[-1e\+39, 1e\+39\]\]"),
         ({"bounds": np.array([[1, 0]])}, "the least and then the largest value"),
         ({"bounds": np.array([1.0])}, "the least and then the largest value"),
         ({"steps": 0}, "steps is 0: plan for at least 1 patch"),
         ({"steps": -1}, "steps is -1: plan for at least 1 patch"),
+        ({"steps": 2.5}, "steps is 2.5: plan for a whole number of patches"),
         ({"target": np.ones(2)}, r"the decoder gives 1 value, but the target has shape \(2,\)"),
         ({"target": np.array([np.inf])}, "a target is infinite"),
         ({"decoder": np.ones(9)}, r"a decoder has shape \(E \+ 1, K\)"),
@@ -173,13 +175,14 @@ def test_a_belief_rests_on_whole_patches_that_end_with_the_context() -> None:
 def test_a_plan_depends_on_its_seed_alone() -> None:
     model, search = integrator(), Search(32, 8, 2)
 
-    def inputs(seed: int) -> NDArray[np.float64]:
+    def inputs(seed: int | np.int64) -> NDArray[np.float64]:
         context = np.zeros((3, CONTEXT), np.float32)
         return plan(model, context, IDENTITY, np.array([0.7]), BOUNDS, steps=3, search=search, seed=seed).inputs
 
     first = inputs(1)
     torch.manual_seed(5)
     np.testing.assert_array_equal(inputs(1), first)
+    np.testing.assert_array_equal(inputs(np.int64(1)), first)
     assert (inputs(2) != first).all()
 
 

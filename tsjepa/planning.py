@@ -1,6 +1,7 @@
 """Planning in latent space: inputs under which a world model expects a plant to reach a target."""
 
 from collections.abc import Callable
+from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
@@ -77,7 +78,7 @@ def plan(
     target : array of shape (K,)
         In the unit of the decoder's values; NaN where any value will do.
     bounds : array of shape (U, 2)
-        Least and largest value of each input, finite.
+        Least and largest value of each input, finite as float32 has them.
     steps : int
         Patches to plan for, at least 1.
     search : Search, optional
@@ -101,7 +102,7 @@ def plan(
     >>> plan(model, np.zeros((2, 128), np.float32), np.zeros((33, 1)), np.ones(1), bounds, steps=3).inputs.shape
     (1, 3)
     """
-    search, generator = search or Search(), torch.Generator().manual_seed(seed)
+    search, generator = search or Search(), torch.Generator().manual_seed(int(seed))
     _check_start(context, steps, search)
     _check_bounds(bounds, len(model.encoder.inputs))
     _check_target(target, decoder)
@@ -146,6 +147,8 @@ def foreseen(model: WorldModel, belief: Tensor, inputs: Tensor, weights: Tensor)
 
 
 def _check_start(context: NDArray[np.float32], steps: int, search: Search) -> None:
+    if not isinstance(steps, Integral):
+        raise ValueError(f"steps is {steps!r}: plan for a whole number of patches.")
     if steps < 1:
         raise ValueError(f"steps is {steps}: plan for at least 1 patch.")
     if not (1 <= search.elites <= search.samples and search.rounds >= 1):
@@ -163,9 +166,11 @@ def _check_bounds(bounds: NDArray[np.float64], n_inputs: int) -> None:
             f"{len(bounds)}."
         )
     bounds = np.asarray(bounds)
-    if bounds.shape != (n_inputs, 2) or not np.isfinite(bounds).all() or (bounds[:, 0] > bounds[:, 1]).any():
+    with np.errstate(over="ignore"):  # becomes infinite, which is refused
+        finite = np.isfinite(bounds.astype(np.float32)).all()
+    if bounds.shape != (n_inputs, 2) or not finite or (bounds[:, 0] > bounds[:, 1]).any():
         raise ValueError(
-            f"bounds are the least and then the largest value of each input, both finite, but are {bounds.tolist()}."
+            f"bounds are the least and then the largest value of each input, as float32 both finite, but are {bounds.tolist()}."
         )
 
 
