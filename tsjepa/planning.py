@@ -170,7 +170,8 @@ def _check_bounds(bounds: NDArray[np.float64], n_inputs: int) -> None:
         finite = np.isfinite(bounds.astype(np.float32)).all()
     if bounds.shape != (n_inputs, 2) or not finite or (bounds[:, 0] > bounds[:, 1]).any():
         raise ValueError(
-            f"bounds are the least and then the largest value of each input, as float32 both finite, but are {bounds.tolist()}."
+            f"bounds are the least and then the largest value of each input, as float32 both finite, but are "
+            f"{bounds.tolist()}."
         )
 
 
