@@ -29,7 +29,7 @@ from tsjepa.datasets.log_runs import LogRuns
 from tsjepa.evaluation.alarms import AlarmScore, score_alarms
 from tsjepa.events import GAP, Alarms, Event
 from tsjepa.stream import PIECE, Stream
-from tsjepa.surprise import Scorer, Scores, refer
+from tsjepa.surprise import Scorer, Scores, TooFewWindows, refer
 from tsjepa.thresholds import Budget, Threshold, fit_threshold
 
 # Runs that a note names at most
@@ -102,8 +102,9 @@ def cut_run(runs: LogRuns, run: int, normal: Normal, reference_rows: int | None)
     inner = [*(at for at in edges if at < stop), stop]
     try:
         scorer = refer(normal.scorer, *(runs.values(a, b) for a, b in pairwise(inner)))
-    except ValueError as error:
-        raise Failure(f"the first {reference_rows} rows of {name} cannot be its reference: {error}") from error
+    except TooFewWindows as error:
+        why = error.sentence(runs.channels)
+        raise Failure(f"the first {reference_rows} rows of {name} cannot be its reference: {why}") from error
     return Cut(run, edges, scorer, reference_rows)
 
 

@@ -2,6 +2,7 @@
 
 import glob
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +24,7 @@ from tsjepa.datasets.log_settings import OWN_ID
 from tsjepa.datasets.log_time import NANOSECONDS
 from tsjepa.datasets.logs import Columns, as_held, column_names, in_test_part
 from tsjepa.held_out import fit_held_out
-from tsjepa.surprise import Scorer, fit_scorer
+from tsjepa.surprise import Scorer, TooFewWindows, check_windows, fit_scorer
 from tsjepa.thresholds import Budget
 from tsjepa.world import WorldModel
 
@@ -166,13 +167,25 @@ def fit_normal(model: WorldModel, header: Header, options: DetectOptions) -> Nor
     outs = [left_out(log, header) for log in logs]
     parts = [stretches_of(log, max_gap, logs[0], out) for log, out in zip(logs, outs, strict=True)]
     context = header.n_timepoints
-    with busy("scoring normal data"), told():
+    for log, part in zip(logs[1:], parts[1:], strict=True):
+        with telling_of(log):
+            check_windows(part, context, model.encoder.tokenizer.patch_length)
+    with busy("scoring normal data"), told(), telling_of(logs[0]):
         if options.reference_rows is not None:
             scorer, scores = fit_scorer(model, *parts, context=context), list[NDArray[np.float32]]()
         else:
             say_source([log.source for log in logs], trained=trained is not None)
             scorer, scores = fit_held_out(model, *parts, context=context)
     return Normal(scorer, scores, logs[0], usual_step(logs[0]), mean_step(logs[0], max_gap), max_gap)
+
+
+@contextmanager
+def telling_of(runs: LogRuns) -> Iterator[None]:
+    """Say which log, and which of its channels, holds too few windows to say what is usual."""
+    try:
+        yield
+    except TooFewWindows as error:
+        raise Failure(f"{runs.source}: {error.sentence(runs.channels)}") from error
 
 
 def open_trained(header: Header, options: DetectOptions) -> LogRuns | None:

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from command_line import found, tsjepa
-from detecting import CKPT, WORDS, faulty, follow, log, refused
+from detecting import CKPT, WORDS, faulty, follow, log, pretrained, refused
 
 from tsjepa.cli import detect, detect_follow
 from tsjepa.thresholds import Threshold, fit_threshold
@@ -29,6 +29,29 @@ def test_a_log_that_cannot_be_scored_is_told() -> None:
     assert result.exit_code == 0, result.output
     assert "328 of 569 rows with a full context before them have no score" in result.stderr
     assert "'flow' is missing in 50 % of all rows" in result.stderr
+
+
+def slow(n: int = 800) -> pd.DataFrame:
+    """A log in which one sensor has a value in every third row only."""
+    frame = log(n, seed=1)
+    return frame.assign(level=frame["level"].where(frame.index % 3 == 0))
+
+
+TOO_SLOW = (
+    "too few windows of 32 rows say what is usual: each patch of 4 rows in them needs half of the values of every "
+    "channel, and 'level' is missing in 66.{} % of all rows; fill the gaps, or train a model without it."
+)
+
+
+def test_a_sensor_that_is_too_slow_in_normal_data_is_told() -> None:
+    slow().to_parquet("slow.parquet", index=False)
+    assert f"error: slow.parquet: {TOO_SLOW.format(6)}" in refused(1, *WORDS, "--normal", "slow.parquet")
+    slow().to_parquet("test.parquet", index=False)
+    sentence = f"the first 400 rows of a cannot be its reference: {TOO_SLOW.format(5)}"
+    assert sentence in refused(1, *WORDS, "--reference-rows", "400")
+    slow().to_parquet("train.parquet", index=False)
+    pretrained()
+    assert f"error: train.parquet: {TOO_SLOW.format(7)}" in refused(1, *WORDS)
 
 
 def backwards() -> pd.DataFrame:

@@ -163,12 +163,17 @@ def test_where_nothing_else_is_there_what_is_called_a_time_is_a_sensor():
 
 TABLE = pd.DataFrame(plant(), columns=["flow", "level"])
 TIMED = TABLE.set_axis(pd.date_range("2024", periods=1500, freq="1s"))
+# the log of one machine after that of the other
+STACKED = pd.concat(dict.fromkeys(("a", "b"), TIMED[:750]), names=["machine", "time"])
+
+# a value in every third row only
+SLOW = TABLE.assign(level=TABLE["level"].where(np.arange(1500) % 3 == 0))
 
 
 @pytest.mark.parametrize(
     ("parameters", "X", "sentence"),
     [
-        ({}, plant(60), "X has n_samples = 60 rows .* 72 are needed"),
+        ({}, plant(60), "X has n_samples = 60 rows .* 142 are needed"),
         ({"contamination": 0.7}, plant(), "contamination is a share above 0 and up to 0.5"),
         ({"contamination": "auto"}, plant(), "contamination is a share .* got 'auto'"),
         ({"false_alarms": 0}, plant(), "false_alarms is a whole number of rows, at least 1, but got 0"),
@@ -180,6 +185,8 @@ TIMED = TABLE.set_axis(pd.date_range("2024", periods=1500, freq="1s"))
         ({}, np.c_[plant(), np.full(1500, np.nan)], "X has no value at all in column 2: leave it out"),
         ({}, TABLE.assign(spare=np.nan, dead=np.nan), "no value at all in column 'spare', 'dead': leave"),
         ({}, TIMED[::-1], "times in the index of X do not increase from row to row: sort X, and drop duplicates"),
+        ({}, STACKED, "X must be one series .* but several are given"),
+        ({}, STACKED.loc[["a"]][::-1], "times in the index of X do not increase from row"),
         ({}, TIMED.iloc[[0, *range(1500)]], "times in the index of X do not increase"),
         ({}, TIMED.to_period("s").iloc[[1, 0, *range(2, 1500)]], "times in the index of X do not increase"),
         ({}, TIMED.rename({TIMED.index[7]: pd.NaT}), "times in the index of X do not increase"),
@@ -193,6 +200,38 @@ TIMED = TABLE.set_axis(pd.date_range("2024", periods=1500, freq="1s"))
 def test_bad_input_is_said_in_a_sentence(parameters, X, sentence):
     with pytest.raises(ValueError, match=sentence):
         detector(**parameters).fit(X)
+
+
+@pytest.fixture
+def untrained(monkeypatch):
+    """Let no model be trained."""
+    monkeypatch.setattr(SurpriseDetector, "_train", lambda *given: pytest.fail("a model is trained"))
+
+
+@pytest.mark.parametrize("share", [None, 0.05])
+def test_a_sensor_that_is_too_slow_is_told_before_training(untrained, share):
+    why = "too few windows of 32 rows say what is usual: each patch of 4 rows in them needs half of the values of every"
+    for X, name in ((SLOW, "'level'"), (SLOW.to_numpy(), "channel 1")):
+        with pytest.raises(ValueError, match=f"^X: {why} channel, and {name} is missing in 66.7 % of all rows; fill"):
+            detector(contamination=share).fit(X)
+
+
+def test_too_few_rows_that_can_be_scored_are_told_before_training(untrained):
+    X = TABLE[:300].copy()
+    X.loc[[*range(40, 110), *range(190, 260)], "level"] = np.nan
+    why = "a score needs every channel in the 32 rows before it, and 'level' is missing in 46.7 % of all rows; fill"
+    with pytest.raises(ValueError, match=f"^X: 46 rows would have a score, and 80 need one: {why}"):
+        detector().fit(X)
+
+
+@pytest.mark.parametrize(("window", "needed"), [(32, 142), (34, 142), (40, 158), (12, 102)])
+def test_the_number_of_rows_in_the_sentence_is_enough_and_one_fewer_is_not(window, needed, monkeypatch):
+    model = detector(window=window, max_epochs=1)
+    assert np.isfinite(model.fit(plant(needed)).offset_)
+    monkeypatch.setattr(SurpriseDetector, "_train", lambda *given: pytest.fail("a model is trained"))
+    for n in (50, needed - 1):
+        with pytest.raises(ValueError, match=f"X has n_samples = {n} rows .* and {needed} are needed: a threshold"):
+            model.fit(plant(n))
 
 
 def test_times_in_the_index_have_to_increase():

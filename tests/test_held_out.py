@@ -5,7 +5,7 @@ import pytest
 
 from tsjepa import held_out, surprise
 from tsjepa.build import build_model, configure, resolve
-from tsjepa.held_out import BLOCKS, LONG, cut_in_folds, fit_held_out
+from tsjepa.held_out import BLOCKS, LONG, cut_in_folds, fit_held_out, held_out_rows, rows_needed
 from tsjepa.stream import score_series
 from tsjepa.surprise import fit_scorer, see_part
 from tsjepa.world import WorldModel
@@ -99,6 +99,25 @@ def test_too_few_rows_to_hold_some_out_are_refused(model: WorldModel, lengths: l
 @pytest.mark.parametrize("lengths", [[38], [19, 19]])
 def test_the_fewest_rows_that_are_asked_for_are_enough(model: WorldModel, lengths: list[int]) -> None:
     assert known(fit_held_out(model, [normal(n) for n in lengths], context=CONTEXT)[1]) == 2 * (19 - CONTEXT + 1)
+
+
+@pytest.mark.parametrize("context", [16, 18])
+@pytest.mark.parametrize("n", [60, 97, 5 * 2 * 18, 400])
+def test_rows_with_a_score_are_known_without_a_model(model: WorldModel, context: int, n: int) -> None:
+    whole, gaps = normal(n), normal(n)
+    gaps[0, 3 : n // 8 : 3] = np.nan
+    gaps[1, n - 9 : n - 2] = np.nan
+    for x in (whole, gaps):
+        assert held_out_rows([x], context, 4) == known(fit_held_out(model, [x], context=context)[1])
+
+
+@pytest.mark.parametrize(("context", "patch"), [(16, 4), (18, 4), (16, 1), (128, 8), (12, 4), (8, 4), (5, 4)])
+def test_the_rows_that_are_needed_are_enough_and_one_fewer_is_not(context: int, patch: int) -> None:
+    scored = 20 * patch
+    for given in (2 * context + 8, 5 * 2 * context):
+        needed = rows_needed(given, scored, context, patch)
+        assert held_out_rows([np.zeros((1, needed))], context, patch) >= scored
+        assert needed == given or held_out_rows([np.zeros((1, needed - 1))], context, patch) < scored
 
 
 def test_runs_held_out_are_what_scores_are_of(model: WorldModel) -> None:

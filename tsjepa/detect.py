@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from tsjepa.arrays import Series, counted, refuse_type, unmasked
+from tsjepa.arrays import Series, refuse_type, unmasked
 from tsjepa.build import build_model, configure, resolve
 from tsjepa.checkpoint import CheckpointError, Header, load_checkpoint, save_checkpoint
 from tsjepa.columns import NAMES, is_time, left_aside, refuse_text, without
@@ -20,11 +20,17 @@ from tsjepa.containers import not_measured, to_pandas
 from tsjepa.estimators import settings, unless_it_fails
 from tsjepa.held_out import fit_held_out
 from tsjepa.kinds import is_one_channel, is_table
+from tsjepa.normal_rows import check_normal
 from tsjepa.sight import cut_windows
 from tsjepa.stream import score_series
 from tsjepa.surprise import LARGEST, Scores, fit_scorer
 from tsjepa.thresholds import Threshold, fit_threshold
 from tsjepa.world import WorldModel
+
+SEVERAL = (
+    "X must be one series (n_rows, n_sensors), but several are given: use one detector for each machine, or the "
+    "command tsjepa detect, which takes a log of several machines."
+)
 
 
 class SurpriseDetector(OutlierMixin, BaseEstimator):
@@ -136,9 +142,10 @@ class SurpriseDetector(OutlierMixin, BaseEstimator):
             x = self._series(X, reset=True)
             config = self._config()
             window, stride = _points(config, "window"), _points(config, "stride")
-            self._check_normal(x, window)
+            config = resolve(config, window, self._names())
+            self._check_normal(x, window, config.tokenizer.patch_length)
             windows = cut_windows([x], window, stride)
-            self.config_ = resolve(config, window, self._names(), len(windows.measured()))
+            self.config_ = resolve(config, window, n_cases=len(windows.measured()))
             return self._learn_normal(self._train(windows), x, window)
 
     def _train(self, windows: Series) -> WorldModel:
@@ -223,19 +230,13 @@ class SurpriseDetector(OutlierMixin, BaseEstimator):
         x = detector._series(_in_order(X, header.channel_names, path), reset=True, known=header.channel_names)
         if len(x) != header.n_channels:
             raise ValueError(f"X has {len(x)} columns, but the model of {path} was trained on {header.n_channels}.")
-        detector._check_normal(x, header.n_timepoints)
+        detector._check_normal(x, header.n_timepoints, model.encoder.tokenizer.patch_length)
         return detector._learn_normal(model, x, header.n_timepoints)
 
-    def _check_normal(self, x: NDArray[np.float32], window: int) -> None:
+    def _check_normal(self, x: NDArray[np.float32], window: int, patch_length: int | None) -> None:
         """Refuse a log (n_channels, n_rows) from which what is normal cannot be learnt."""
-        _check_alive(x, self._names())
-        parts = 2 if self.contamination is None else 1
-        if x.shape[1] < parts * (window + 4):
-            raise ValueError(
-                f"X has n_samples = {x.shape[1]} rows ({counted(x.shape[1], 'sample')}), and "
-                f"{parts * (window + 4)} are needed: the {window} of a window and 4 more"
-                f"{', in each half' * (parts - 1)}; give more rows, or a smaller window."
-            )
+        assert patch_length is not None  # a resolved configuration has one
+        check_normal(x, self._names(), window, patch_length, held_out=self.contamination is None)
 
     def _names(self) -> tuple[str, ...] | None:
         return tuple(map(str, self.feature_names_in_)) if hasattr(self, "feature_names_in_") else None
@@ -328,10 +329,7 @@ def _one_series(X: Any) -> Any:
     """Refuse an array or list of several series; anything else comes back as it is."""
     first = X[:1] if isinstance(X, list | tuple) else ()
     if getattr(X, "ndim", 0) > 2 or any(hasattr(x, "__len__") and not is_one_channel(x) for x in first):
-        raise ValueError(
-            "X must be one series (n_rows, n_sensors), but several are given: use one detector for each machine, or "
-            "the command tsjepa detect, which takes a log of several machines."
-        )
+        raise ValueError(SEVERAL)
     return X
 
 
@@ -341,8 +339,11 @@ def _sensors(X: Any, known: Sequence[str] | None) -> Any:
     Rows are evenly spaced and in order, so that times would not be looked at; those of an index have to increase.
     """
     frame = to_pandas(X)
-    index = frame.index
-    if is_time(index.dtype) and not (index.is_monotonic_increasing and index.is_unique):
+    levels = [frame.index.get_level_values(at) for at in range(frame.index.nlevels)]
+    times, others = ([level for level in levels if is_time(level.dtype) == wanted] for wanted in (True, False))
+    if not all(level.is_monotonic_increasing and level.is_unique for level in times):
+        if any(level.nunique() > 1 for level in others):
+            raise ValueError(SEVERAL)
         raise ValueError("the times in the index of X do not increase from row to row: sort X, and drop duplicates.")
     if times := [name for name, dtype in frame.dtypes.items() if is_time(dtype)]:
         raise ValueError(f"column {times[0]!r} of X is a time, and rows are evenly spaced here: drop it.")
@@ -370,14 +371,6 @@ def _in_order(X: Any, names: Sequence[str] | None, path: str | Path) -> Any:
     if missing := [name for name in names if name not in frame.columns]:
         raise ValueError(f"X has no column {missing[0]!r}, which the model of {path} was trained on.")
     return frame[list(names)]
-
-
-def _check_alive(x: NDArray[np.float32], names: tuple[str, ...] | None) -> None:
-    """Refuse channels (n_channels, n_rows) of which one was never measured."""
-    dead = np.flatnonzero(np.isnan(x).all(1))
-    if len(dead):
-        listed = ", ".join(str(channel) if names is None else repr(names[channel]) for channel in dead)
-        raise ValueError(f"X has no value at all in column {listed}: leave it out, since every row needs all sensors.")
 
 
 def _check_budget(share: Any, rows: Any) -> None:

@@ -1,13 +1,14 @@
 """A scorer, and scores of normal data that it has not seen: what a threshold is calibrated on."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import count
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tsjepa.stream import score_series
-from tsjepa.surprise import FEWEST, Look, Pieces, Scorer, fit_scorer, see_part
+from tsjepa.stream import score_series, scored_rows
+from tsjepa.surprise import FEWEST, Look, Pieces, Scorer, check_windows, fit_scorer, n_windows, see_part
 from tsjepa.world import WorldModel
 
 Runs = Sequence[NDArray[Any]]
@@ -55,14 +56,56 @@ def fit_held_out(
     if held_out is not None:
         scorer = fit_scorer(model, normal, held_out, context=context)
         return scorer, [score_series(scorer, x).score for x in held_out]
-    folded = cut_in_folds(normal, context)
     scores, look = [], remembering(see_part)  # each block is fitted to in all folds but its own
+    for others, own in folds(normal, context):
+        scorer = fit_scorer(model, others, context=context, look=look)
+        scores += [score_series(scorer, part).score for part in own]
+    return fit_scorer(model, normal, context=context), scores
+
+
+def held_out_rows(normal: Runs, context: int, patch_length: int) -> int:
+    """Return how many rows of normal runs `fit_held_out` gives a score, whatever the model.
+
+    Raises
+    ------
+    ValueError
+        If the others of a block say too little of what is usual.
+
+    Examples
+    --------
+    >>> held_out_rows([np.zeros((2, 300))], context=128, patch_length=8)
+    46
+    """
+    rows = 0
+    for others, own in folds(normal, context):
+        check_windows(others, context, patch_length)
+        rows += sum(scored_rows(part, context - context % patch_length, patch_length) for part in own)
+    return rows
+
+
+def rows_needed(n_rows: int, scored: int, context: int, patch_length: int) -> int:
+    """Return how many rows a run without missing values has to have, at least `n_rows`, for so many with a score.
+
+    Examples
+    --------
+    >>> rows_needed(300, 160, context=128, patch_length=8), rows_needed(500, 160, context=128, patch_length=8)
+    (414, 500)
+    """
+
+    def enough(rows: int) -> bool:
+        blocks = [block for _, block in cut_in_folds([np.empty((0, rows))], context)]
+        return n_windows(blocks, context - context % patch_length) >= scored
+
+    return next(filter(enough, count(n_rows)))
+
+
+def folds(normal: Runs, context: int) -> Iterator[tuple[Runs, Runs]]:
+    """Yield, for each fold, the blocks that say what is usual, and those that are scored by it."""
+    folded = cut_in_folds(normal, context)
     for left_out in range(max(fold for fold, _ in folded) + 1):
         others = [part for fold, part in folded if fold != left_out]
         check_others(others, context)
-        scorer = fit_scorer(model, others, context=context, look=look)
-        scores += [score_series(scorer, part).score for fold, part in folded if fold == left_out]
-    return fit_scorer(model, normal, context=context), scores
+        yield others, [part for fold, part in folded if fold == left_out]
 
 
 def remembering(look: Look) -> Look:
@@ -100,7 +143,7 @@ def cut_in_folds(normal: Runs, context: int) -> list[tuple[int, NDArray[Any]]]:
 
 def check_others(others: Runs, context: int) -> None:
     """Refuse blocks that are too short to say what is usual, in terms of the runs that they come from."""
-    if sum(max(x.shape[1] - context + 1, 0) for x in others) < FEWEST:
+    if n_windows(others, context) < FEWEST:
         least = context + FEWEST - 1
         raise ValueError(
             f"normal data must hold {2 * least} rows without a gap, or two runs of {least}: each part is scored by "

@@ -69,12 +69,40 @@ class Stream:
         patch, context = self.scorer.patch_length, self.scorer.context // self.scorer.patch_length
         patches, blind = bridge_patches(rows.reshape(len(rows), -1, patch))
         judged = np.full((patches.shape[1] - done, len(self.last)), np.nan, np.float32)
-        ends = np.arange(done, patches.shape[1])
-        seeing = np.array([end + 1 >= context and not blind[end + 1 - context : end + 1].any() for end in ends], bool)
-        if seeing.any():
-            windows = [patches[:, end + 1 - context : end + 1].reshape(len(rows), -1) for end in ends[seeing]]
-            judged[seeing] = self.scorer.judge(see(self.scorer.model, np.stack(windows)))
+        ends = done + np.flatnonzero(seeing(blind, context)[done:])
+        if len(ends):
+            windows = [patches[:, end + 1 - context : end + 1].reshape(len(rows), -1) for end in ends]
+            judged[ends - done] = self.scorer.judge(see(self.scorer.model, np.stack(windows)))
         return judged
+
+
+def seeing(blind: NDArray[np.bool_], context: int) -> NDArray[np.bool_]:
+    """Return which patches end a context of so many patches of which none is blind.
+
+    Examples
+    --------
+    >>> seeing(np.array([False, True, False, False, False]), 2).tolist()
+    [False, False, False, True, True]
+    """
+    ends = np.arange(1, len(blind) + 1)
+    before = np.concatenate([[0], np.cumsum(blind)])
+    return (ends >= context) & (before[ends] == before[np.maximum(ends - context, 0)])
+
+
+def scored_rows(x: NDArray[Any], context: int, patch_length: int) -> int:
+    """Return how many rows of a series [C, T] a stream gives a score, whatever the model.
+
+    Examples
+    --------
+    >>> x = np.zeros((1, 20))
+    >>> x[0, 8:11] = np.nan
+    >>> scored_rows(np.zeros((1, 20)), 8, 4), scored_rows(x, 8, 4)
+    (13, 5)
+    """
+    complete = x.shape[1] // patch_length
+    _, blind = bridge_patches(x[:, : complete * patch_length].reshape(len(x), complete, patch_length))
+    known = np.concatenate([[False], seeing(blind, context // patch_length)])
+    return int(known[(np.arange(x.shape[1]) + 1) // patch_length].sum())
 
 
 def score_series(scorer: Scorer, x: NDArray[Any]) -> Scores:

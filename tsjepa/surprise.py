@@ -29,11 +29,29 @@ SCALE_LEFT = 1e-2
 
 
 class TooFewWindows(ValueError):
-    """Series that hold too few windows of a context without blind patches to say what is usual."""
+    """Series that hold too few windows of a context without blind patches to say what is usual.
 
-    def __init__(self, context: int) -> None:
-        super().__init__(
-            f"normal data must hold {context + FEWEST} rows without a gap: the {context} of a context and some more."
+    Parameters
+    ----------
+    series : sequence of array of shape (n_channels, n_timepoints)
+    context, patch_length : int
+    """
+
+    def __init__(self, series: Sequence[NDArray[Any]], context: int, patch_length: int) -> None:
+        self.context, self.patch_length = context, patch_length
+        self.are_long = n_windows(series, context) >= FEWEST
+        self.missing = missing_shares(series)
+        super().__init__(self.sentence())
+
+    def sentence(self, names: Sequence[str] | None = None) -> str:
+        """Say why: series are too short, or a channel, which may have a name, is missing too often."""
+        if not self.are_long:
+            rows = self.context + FEWEST
+            return f"normal data must hold {rows} rows without a gap: the {self.context} of a context and some more."
+        return (
+            f"too few windows of {self.context} rows say what is usual: each patch of {self.patch_length} rows in them "
+            f"needs half of the values of every channel, and {most_missing(self.missing, names)}; fill the gaps, or "
+            "train a model without it."
         )
 
 
@@ -169,8 +187,8 @@ def fit_scorer(
 
     Raises
     ------
-    ValueError
-        If no window of normal data is without blind patches.
+    TooFewWindows
+        If too few windows of normal data are without blind patches.
 
     Examples
     --------
@@ -210,7 +228,7 @@ def refer(scorer: Scorer, *stretches: NDArray[Any]) -> Scorer:
 
     Raises
     ------
-    ValueError
+    TooFewWindows
         If too few windows of the stretches are without blind patches.
 
     Examples
@@ -238,7 +256,7 @@ def refer(scorer: Scorer, *stretches: NDArray[Any]) -> Scorer:
             seen, starts = see_series(scorer.model, series, scorer.context, first)
             parts.append((starts, *fit_laws(seen, scorer.decoders, prior=scorer.laws)))
     if not parts:
-        raise TooFewWindows(scorer.context)
+        raise TooFewWindows(series, scorer.context, scorer.patch_length)
     begun, laws, usual, unit = zip(*parts, strict=True)
     in_order = np.full((reference.shape[1] - scorer.context + 1, usual[0].shape[1]), np.nan, np.float32)
     in_order[np.concatenate(begun)] = np.concatenate(usual)
@@ -254,7 +272,58 @@ def adjusted(x: NDArray[Any], gain: Floats, offset: Floats) -> Array:
 
 def hop_over(series: Sequence[NDArray[Any]], context: int) -> int:
     """Return the rows from one window to the next, so that no more than `MOST` are looked at."""
-    return max(-(-sum(max(x.shape[1] - context + 1, 0) for x in series) // MOST), 1)
+    return max(-(-n_windows(series, context) // MOST), 1)
+
+
+def n_windows(series: Sequence[NDArray[Any]], context: int) -> int:
+    """Return how many windows series [C, T] hold, one from each row on, whatever is missing in them."""
+    return sum(max(x.shape[1] - context + 1, 0) for x in series)
+
+
+def missing_shares(series: Sequence[NDArray[Any]]) -> Floats:
+    """Return the share of the rows of series [C, T] in which each channel is missing.
+
+    Examples
+    --------
+    >>> missing_shares([np.array([[1.0, np.nan], [2.0, 3.0]]), np.array([[np.nan], [4.0]])]).round(2).tolist()
+    [0.67, 0.0]
+    """
+    rows = max(sum(x.shape[1] for x in series), 1)
+    return np.asarray(np.sum([np.isnan(x).sum(1) for x in series], axis=0) / rows)
+
+
+def most_missing(shares: Floats, names: Sequence[str] | None) -> str:
+    """Say which channel, which may have a name, is missing most.
+
+    Examples
+    --------
+    >>> most_missing(np.array([0.1, 0.667]), ["flow", "level"])
+    "'level' is missing in 66.7 % of all rows"
+    """
+    channel = int(shares.argmax())
+    shown = f"channel {channel}" if names is None else repr(names[channel])
+    return f"{shown} is missing in {100 * shares[channel]:.3g} % of all rows"
+
+
+def check_windows(series: Sequence[NDArray[Any]], context: int, patch_length: int) -> None:
+    """Refuse series [C, T] that hold too few windows to say what is usual, which needs no model.
+
+    Raises
+    ------
+    TooFewWindows
+
+    Examples
+    --------
+    >>> check_windows([np.zeros((2, 100))], context=32, patch_length=4)
+    """
+    context -= context % patch_length
+    found, hop = 0, hop_over(series, context)
+    for x in series:
+        for starts, _ in windows_of(np.asarray(x, np.float32), context, patch_length, hop):
+            found += len(starts)
+            if found >= FEWEST:
+                return
+    raise TooFewWindows(series, context, patch_length)
 
 
 def see_series(
@@ -272,7 +341,7 @@ def see_series(
         for starts, sight in look(model, x, context, hop, first)
     ]
     if sum(len(starts) for starts, _ in found) < FEWEST:
-        raise TooFewWindows(context)
+        raise TooFewWindows(series, context, model.encoder.tokenizer.patch_length)
     begun, seen = zip(*found, strict=True)
     return Sight(*(np.concatenate(part) for part in zip(*seen, strict=True))), np.concatenate(begun)
 
