@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from tsjepa.arrays import counted
 from tsjepa.cli.errors import USAGE, Failure
 from tsjepa.cli.options import DetectOptions
 from tsjepa.cli.outdir import check_parquet_name, refuse_input, replace_file, writing
@@ -23,6 +24,8 @@ EVENTS = "events.csv"
 EVENT_COLUMNS = ("event", "id", "start", "end", "peak", "score", "channels")
 PICTURES = (".png", ".svg")
 GROUP_ROWS = 1 << 20
+# Channels that a picture shows at most: the layout of several hundred takes minutes, and a file of that height is none
+DRAWN = 32
 
 
 class Found(NamedTuple):
@@ -163,19 +166,30 @@ def event_row(event: Event, identity: object, times: list[str], names: list[str]
     return [event.number, identity, *times, f"{event.score:.6g}", blamed]
 
 
+def most_blamed(found: Found) -> list[int]:
+    """Return the channels that a picture shows: those that most events blame, then those of the highest scores."""
+    blamed = np.zeros(len(found.names), np.int64)
+    for event in found.events:
+        blamed[event.blamed(found.threshold.value)] += 1
+    highest = np.fmax.reduce(found.channels, 1)
+    return sorted(np.lexsort([-highest, -blamed])[:DRAWN].tolist())
+
+
 def draw_picture(path: Path, found: Found) -> None:
-    """Draw log, score, threshold and events; several runs one after the other."""
+    """Draw log, score, threshold and events; several runs one after the other, and of many channels some."""
     from tsjepa.evaluation.detection_figure import Detection, draw
 
     runs, total = found.runs, len(found.score)
-    measured = [runs.channels.index(name) for name in found.names]
+    shown = most_blamed(found)
+    names = [found.names[at] for at in shown]
+    measured = [runs.channels.index(name) for name in names]
     x: NDArray[np.generic] = np.arange(total)
     if len(runs.ids) == 1 and runs.tick is not None:
         x = runs.shown_times(np.arange(total)).to_numpy(zero_copy_only=False)
     detection = Detection(
         x,
         runs.values(0, total)[measured],
-        found.names,
+        names,
         found.score,
         found.threshold.value,
         [(event.start, event.end) for event in found.events],
@@ -183,6 +197,8 @@ def draw_picture(path: Path, found: Found) -> None:
         runs.abnormal(),
         found.breaks,
     )
-    figure, content = draw(detection, Path(runs.source).name), io.BytesIO()
+    left = len(found.names) - len(names)
+    title = Path(runs.source).name + f" ({counted(left, 'channel')} more, which events blame less)" * (left > 0)
+    figure, content = draw(detection, title), io.BytesIO()
     figure.savefig(content, format=path.suffix[1:], dpi=120)
     replace_file(path, content.getbuffer())

@@ -1,5 +1,6 @@
 """What `tsjepa detect` writes of what it found: scores in groups of rows, events with their scores, and a picture."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -76,3 +77,17 @@ def test_a_picture_of_one_run_shows_its_times(drawn: list[Detection]) -> None:
     found(*WORDS, "--picture", "found.svg")
     np.testing.assert_array_equal(drawn[0].x, frame["timestamp"])
     np.testing.assert_array_equal(drawn[0].values, frame[drawn[0].names].T)
+
+
+def test_of_many_channels_a_picture_shows_those_that_events_blame(
+    drawn: list[Detection], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(detect_tables, "DRAWN", 1)
+    found(*WORDS, *OFTEN, "--picture", "found.svg")
+    blamed = pd.read_csv("events.csv")["channels"].str.split(";").explode().value_counts()
+    assert blamed["level"] > blamed["flow"]
+    shown = drawn.pop()
+    assert shown.names == ["level"]
+    log = pd.read_parquet("test.parquet").sort_values("run", kind="stable")
+    np.testing.assert_array_equal(shown.values, [log["level"]])
+    assert "test.parquet (1 channel more, which events blame less)" in Path("found.svg").read_text()
