@@ -153,7 +153,7 @@ class Follower:
         layout = self._known_layout()
         if self.wanted.time is None and not self.counted:  # later dates are remarks, as a batch takes them
             refuse_dates(self.options.data, numbered, layout)
-        rows = read_rows(self.options.data, numbered, layout, self.counted)
+        rows = read_rows(self.options.data, numbered, layout, self.counted, self.state.kinds)
         if self.by_text and lines.whole:
             texts = dict(numbered)
             self._compare([texts[number] for number in rows.numbers])
@@ -172,7 +172,7 @@ class Follower:
         # a line that has not ended may be a part of one: the next follower reads it again
         self.counted += len(rows.numbers)
         if lines.whole:
-            self.state.place = lines.end
+            self.state.place, self.state.kinds = lines.end, rows.kinds
             if self.by_text and self.counted > self.begin:
                 self.state.keep_beginning(self.begin)
             self.state.save()

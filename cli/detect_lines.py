@@ -17,9 +17,13 @@ LARGEST = float(np.finfo(np.float32).max)
 # what is read elsewhere by pyarrow means the same here
 EMPTY = frozenset(ConvertOptions().null_values)
 WORDS = {
-    **dict.fromkeys(["none", *(text.lower() for text in EMPTY)], float("nan")),
-    **{"true": 1.0, "false": 0.0},
+    **dict.fromkeys(EMPTY, float("nan")),
+    **dict.fromkeys(ConvertOptions().true_values, 1.0),
+    **dict.fromkeys(ConvertOptions().false_values, 0.0),
 }
+# what a cell tells of its column: of numbers, of true and false, or either, as 1, 0 and what is missing may be
+NUMBER, EITHER, WORD = -1, 0, 1
+TOLD = {text: EITHER if text in EMPTY | {"1", "0"} else WORD for text in WORDS}
 # what pyarrow takes for a date; numpy takes plain numbers for years, and words such as now, too
 DATE = re.compile(
     r"(\d{4}-\d\d-\d\d([ T]\d\d(?::\d\d(?::\d\d(?:\.\d{1,9})?)?)?)?)"
@@ -61,6 +65,21 @@ class Layout(NamedTuple):
     names: list[str]
 
 
+class Kinds(NamedTuple):
+    """What columns hold, by what stood in them so far: further down, too, as a batch reads a column as one kind.
+
+    Attributes
+    ----------
+    zoned : bool or None
+        Whether times say how far they are off UTC.
+    words : tuple of int
+        `NUMBER`, `EITHER` or `WORD` for each channel; empty where no line was read.
+    """
+
+    zoned: bool | None = None
+    words: tuple[int, ...] = ()
+
+
 class Rows(NamedTuple):
     """What stands in some lines.
 
@@ -73,6 +92,8 @@ class Rows(NamedTuple):
     values : float32 array of shape (n_channels, n)
     numbers : list of int
         Of the lines.
+    kinds : Kinds
+        By these lines, and those before them.
     """
 
     ids: list[str]
@@ -80,6 +101,7 @@ class Rows(NamedTuple):
     time: NDArray[Any]
     values: NDArray[np.float32]
     numbers: list[int]
+    kinds: Kinds
 
 
 def find_columns(
@@ -123,8 +145,13 @@ def check_utf8(source: str, number: int, text: str) -> None:
         raise BadLine(source, number, " is not UTF-8: export it as such.") from None
 
 
-def read_rows(source: str, lines: list[tuple[int, str]], layout: Layout, counted: int) -> Rows:
-    """Read ids, times and values of lines; without a column of time, rows are counted on from `counted`."""
+def read_rows(
+    source: str, lines: list[tuple[int, str]], layout: Layout, counted: int, kinds: Kinds | None = None
+) -> Rows:
+    """Read ids, times and values of lines; without a column of time, rows are counted on from `counted`.
+
+    Columns hold what they held in the lines before, if that is known.
+    """
     for number, text in lines:
         if not text.isascii():
             check_utf8(source, number, text)
@@ -135,13 +162,17 @@ def read_rows(source: str, lines: list[tuple[int, str]], layout: Layout, counted
         ids = [""] * len(cells)
     else:
         ids = read_ids(source, [row[layout.id] for _, row in cells], numbers, layout.names[layout.id])
+    zoned, words = kinds or Kinds()
     if layout.time is None:
         time: NDArray[Any] = np.arange(counted, counted + len(cells))
-        return Rows(ids, list(map(str, time)), time, read_values(source, cells, layout), numbers)
-    shown = [row[layout.time] for _, row in cells]
-    return Rows(
-        ids, shown, read_times(source, shown, numbers, layout.dated), read_values(source, cells, layout), numbers
-    )
+        shown = list(map(str, time))
+    else:
+        shown = [row[layout.time] for _, row in cells]
+        time = read_times(source, shown, numbers, layout.dated)
+        if layout.dated:
+            zoned = check_zones(source, shown, numbers, zoned)
+    values = read_values(source, cells, layout)
+    return Rows(ids, shown, time, values, numbers, Kinds(zoned, check_words(source, cells, layout, words)))
 
 
 def read_cells(source: str, lines: list[tuple[int, str]], mark: str, width: int) -> list[list[str]]:
@@ -220,6 +251,36 @@ def read_dates(shown: list[str]) -> NDArray[np.int64]:
     return np.asarray(dates - np.array(minutes, np.int64) * (60 * NANOSECONDS["s"]))
 
 
+def check_zones(source: str, shown: list[str], numbers: list[int], zoned: bool | None) -> bool | None:
+    """Return whether dates say how far they are off UTC, as all of a log do, or none."""
+    found = [bool(text[10:].strip("0123456789 T:.")) for text in shown]
+    if zoned is None and found:
+        zoned = found[0]
+    if (not zoned) in found:
+        at = found.index(not zoned)
+        own, others = ("no UTC offset", "one") if zoned else ("a UTC offset", "none")
+        raise BadLine(source, numbers[at], f": {shown[at]!r} has {own}, and times before it have {others}; mend it.")
+    return zoned
+
+
+def check_words(
+    source: str, cells: list[tuple[int, list[str]]], layout: Layout, words: tuple[int, ...]
+) -> tuple[int, ...]:
+    """Return which channels are of numbers, and which of true and false; none is of both."""
+    places = layout.channels
+    before = words or (EITHER,) * len(places)
+    told = np.array([before, *([TOLD.get(row[place], NUMBER) for place in places] for _, row in cells)], np.int8)
+    kinds = told[(told != EITHER).argmax(0), np.arange(len(places))]
+    bad = np.argwhere(told * kinds < 0)
+    if len(bad):
+        at, channel = bad[0]
+        number, row = cells[at - 1]
+        place, held = places[channel], "numbers" if kinds[channel] == NUMBER else "true or false"
+        problem = f": column {layout.names[place]!r} holds {row[place]!r}, and held {held} before; mend it."
+        raise BadLine(source, number, problem)
+    return tuple(kinds.tolist())
+
+
 def read_values(source: str, cells: list[tuple[int, list[str]]], layout: Layout) -> NDArray[np.float32]:
     """Return the channels' values; what is empty is missing."""
     places = layout.channels
@@ -260,7 +321,7 @@ def read_number(source: str, number: int, text: str) -> float:
 
 def read_word(source: str, number: int, text: str) -> float:
     """Return 1 or 0 for what is true or false, and NaN for what means that there is no value."""
-    value = WORDS.get(text.strip().lower())
+    value = WORDS.get(text)
     if value is None:
         comma = WITH_COMMA.fullmatch(text.strip())
         advice = "write decimals with a point" if comma else "leave it empty if it is missing"

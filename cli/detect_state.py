@@ -10,6 +10,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+from tsjepa.cli.detect_lines import Kinds
 from tsjepa.cli.detect_tail import Place
 from tsjepa.cli.errors import USAGE, Failure
 from tsjepa.cli.outdir import replace_file
@@ -92,6 +93,7 @@ class State:
         self.place, self.rows, self.scored, self.events = Place(), 0, 0, 0
         self.sizes = {"scores": 0, "events": 0}
         self.runs: dict[str, Run] = {}
+        self.kinds = Kinds()
         # of what begins with a row: how it was sent, and a digest of it and all that came behind it
         self.sent: dict[int, bytes] = {}
         self.digests: dict[int, str] = {}
@@ -143,6 +145,8 @@ class State:
         self.header, self.place, self.sizes = content["header"], place, content["sizes"]
         self.sent, self.digests = heads, {row: digest for row, _, digest in sent}
         self.rows, self.scored, self.events = content["rows"], content["scored"], content["events"]
+        zoned, words = content.get("kinds", Kinds())  # which earlier versions did not keep
+        self.kinds = Kinds(zoned, tuple(words))
         for (name, plain), state in zip(content["runs"], states, strict=True):
             if "last" in plain:
                 plain["time"] = self._exact(plain["last"])
@@ -177,6 +181,7 @@ class State:
             "rows": self.rows,
             "scored": self.scored,
             "events": self.events,
+            "kinds": self.kinds,
             "runs": [(name, run.plain()) for name, run in self.runs.items()],
         }
         arrays = {"content": np.frombuffer(json.dumps(content).encode(), np.uint8)}

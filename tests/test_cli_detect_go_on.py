@@ -61,6 +61,24 @@ def test_many_runs_are_gone_on_with() -> None:
         assert len(state.files) == 4
 
 
+@pytest.mark.parametrize(
+    ("row", "sentence"),
+    [
+        ("b,2024-01-01 00:09:59,0.5,true", "column 'level' holds 'true', and held numbers before; mend it"),
+        ("b,2024-01-01 00:09:59Z,0.5,0.5", "'2024-01-01 00:09:59Z' has a UTC offset, and times before it have none"),
+    ],
+)
+def test_what_columns_hold_is_known_to_the_next_follower(row: str, sentence: str) -> None:
+    lines = live_lines()[:-1]
+    Path("log.csv").write_text("".join(lines))
+    found(*follow())
+    Path("log.csv").write_text("".join([*lines, f"{row}\n"]))
+    assert f"log.csv, line 601: {sentence}" in refused(1, *follow())
+    Path("log.csv").write_text("".join(live_lines()))
+    found(*follow())
+    same(faulty())
+
+
 def test_a_state_that_cannot_be_read_is_told() -> None:
     Path("log.csv").write_text("".join(live_lines()))
     found(*follow())

@@ -11,24 +11,93 @@ import pyarrow.csv
 import pytest
 from pyarrow.csv import ConvertOptions
 
-from tsjepa.cli.detect_lines import BadLine, Layout, find_columns, read_cells, read_rows, read_times
+from tsjepa.cli.detect_lines import BadLine, Kinds, Layout, find_columns, read_cells, read_rows, read_times
 from tsjepa.cli.detect_tail import Lines, Place
 from tsjepa.cli.errors import Failure
+from tsjepa.datasets.dataset import DataError
 from tsjepa.datasets.log_files import find_files
 from tsjepa.datasets.log_reading import dialect, read_schema
+from tsjepa.datasets.log_runs import load_runs
+from tsjepa.datasets.logs import Columns
 
 LAYOUT = Layout(None, 0, [1], False, ",", ["time", "flow"])
 NOTED = LAYOUT._replace(names=["time", "flow", "note"])
 
 
-@pytest.mark.parametrize("word", [*ConvertOptions().null_values, "None", " "])
+@pytest.mark.parametrize("word", ConvertOptions().null_values)
 def test_what_is_missing_elsewhere_is_missing_here(word: str) -> None:
     assert np.isnan(read_rows("live.csv", [(2, f"1,{word}")], LAYOUT, 0).values).all()
 
 
-def test_true_and_false_are_numbers() -> None:
-    lines = [(at, f"{at},{word}") for at, word in enumerate(("true", "False", "TRUE", "1"), 2)]
-    assert read_rows("live.csv", lines, LAYOUT, 0).values.tolist() == [[1, 0, 1, 1]]
+def values_of(lines: list[tuple[int, str]], layout: Layout, at_once: bool) -> list[float]:
+    """Return the values of lines that are read at once, or one after the other."""
+    kinds, found = Kinds(), list[float]()
+    for some in [lines] if at_once else [[line] for line in lines]:
+        rows = read_rows("live.csv", some, layout, 0, kinds)
+        kinds, found = rows.kinds, [*found, *rows.values[0].tolist()]
+    return found
+
+
+def by_batch(folder: Path, lines: list[tuple[int, str]]) -> list[float]:
+    """Return the values of lines as a whole log is read."""
+    path = folder / "log.csv"
+    path.write_text("\n".join(["time,flow", *(text for _, text in lines), ""]))
+    runs = load_runs(path, Columns("", "time", ("flow",), ""), cache_dir=folder / "cache")
+    found: list[float] = runs.values(0, len(lines))[0].tolist()
+    return found
+
+
+NO_WORDS = "line {}: column 'flow' holds {!r}, and held {} before; mend it"
+
+
+@pytest.mark.parametrize(
+    ("cells", "sentence"),
+    [
+        (("true", "False", "TRUE", "1", "", "NA", "0"), ""),
+        (("", "1", "0", "true", '"FALSE"'), ""),
+        (("1", "0", "", "0.5"), ""),
+        (("0.5", "true"), NO_WORDS.format(3, "true", "numbers")),
+        (("1.0", "FALSE"), NO_WORDS.format(3, "FALSE", "numbers")),
+        (("+nan", "true"), NO_WORDS.format(3, "true", "numbers")),
+        (("1", "true", "", "0.5"), NO_WORDS.format(5, "0.5", "true or false")),
+        (("true", "01"), NO_WORDS.format(3, "01", "true or false")),
+        *(((number, word), f"line 3: {word!r} is no number") for number in ("0.5", "true") for word in ("None", "  ")),
+        *((("true", word), f"line 3: {word!r} is no number") for word in (" true", "tRue", " NA", "none")),
+    ],
+)
+@pytest.mark.parametrize("at_once", [True, False])
+def test_true_and_false_are_numbers_where_a_batch_takes_them_for_such(
+    tmp_path: Path, cells: tuple[str, ...], sentence: str, at_once: bool
+) -> None:
+    lines = [(at, f"{at},{cell}") for at, cell in enumerate(cells, 2)]
+    if not sentence:
+        np.testing.assert_array_equal(values_of(lines, LAYOUT, at_once), by_batch(tmp_path, lines))
+        return
+    with pytest.raises(DataError, match="which is not a number"):
+        by_batch(tmp_path, lines)
+    with pytest.raises(BadLine, match=re.escape(sentence)):
+        values_of(lines, LAYOUT, at_once)
+
+
+ZONES = ("2026-03-05 01:00:00", "2026-03-05 01:00:01Z", "2026-03-05T03:00:02+02", "2026-03-05 01:00:03-00:30")
+
+
+@pytest.mark.parametrize(
+    ("texts", "sentence"),
+    [
+        (ZONES[:2], "line 3: '2026-03-05 01:00:01Z' has a UTC offset, and times before it have none; mend it"),
+        (("2026-03-05", *ZONES[2:]), "line 3: '2026-03-05T03:00:02+02' has a UTC offset, and times before it have"),
+        ((*ZONES[1:], ZONES[0]), "line 5: '2026-03-05 01:00:00' has no UTC offset, and times before it have one; mend"),
+        ((ZONES[3], "2026-03-06"), "line 3: '2026-03-06' has no UTC offset"),
+    ],
+)
+@pytest.mark.parametrize("at_once", [True, False])
+def test_all_times_have_a_zone_or_none(tmp_path: Path, texts: tuple[str, ...], sentence: str, at_once: bool) -> None:
+    lines, layout = [(at, f"{text},0.5") for at, text in enumerate(texts, 2)], LAYOUT._replace(dated=True)
+    with pytest.raises(DataError, match="which is not a time in ISO 8601"):
+        by_batch(tmp_path, lines)
+    with pytest.raises(BadLine, match=re.escape(sentence)):
+        values_of(lines, layout, at_once)
 
 
 def test_dates_may_say_how_far_they_are_off() -> None:
