@@ -271,7 +271,7 @@ def test_what_cannot_be_scored_is_said(scorer: Scorer, model: WorldModel) -> Non
         score_series(scorer, np.zeros((2, 50)))
     with pytest.raises(ValueError, match="normal data must hold 36 rows"):
         fit_scorer(model, [np.zeros((3, 20))], context=CONTEXT)
-    with pytest.raises(ValueError, match="normal data must hold"):
+    with pytest.raises(ValueError, match="channel 0 is missing in 100 % of all rows; fill the gaps"):
         refer(scorer, np.full((3, 100), np.nan))
     assert np.isnan(score_series(scorer, np.zeros((3, 10))).score).all()
     assert score_series(scorer, np.zeros((3, 0))).score.shape == (0,)

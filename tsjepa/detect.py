@@ -339,7 +339,7 @@ def _sensors(X: Any, known: Sequence[str] | None) -> Any:
     Rows are evenly spaced and in order, so that times would not be looked at; those of an index have to increase.
     """
     frame = to_pandas(X)
-    levels = [frame.index.get_level_values(at) for at in range(frame.index.nlevels)]
+    levels: list[Any] = [frame.index.get_level_values(at) for at in range(frame.index.nlevels)]
     times, others = ([level for level in levels if is_time(level.dtype) == wanted] for wanted in (True, False))
     if not all(level.is_monotonic_increasing and level.is_unique for level in times):
         if any(level.nunique() > 1 for level in others):
