@@ -269,7 +269,7 @@ def test_a_sensor_that_stood_still_in_training_hides_no_other(step: float) -> No
 def test_what_cannot_be_scored_is_said(scorer: Scorer, model: WorldModel) -> None:
     with pytest.raises(ValueError, match="3 channels"):
         score_series(scorer, np.zeros((2, 50)))
-    with pytest.raises(ValueError, match="normal data must hold 36 rows"):
+    with pytest.raises(ValueError, match="normal data must hold 35 rows"):
         fit_scorer(model, [np.zeros((3, 20))], context=CONTEXT)
     with pytest.raises(ValueError, match="channel 0 is missing in 100 % of all rows; fill the gaps"):
         refer(scorer, np.full((3, 100), np.nan))

@@ -147,8 +147,7 @@ class JEPA(nn.Module):
     Raises
     ------
     ValueError
-        If a weight is negative or not finite, the context loss's `warmup` is outside [0, 1], or `loss` is another word;
-        in a step, if predictions are not as wide as targets.
+        If a weight, a warm-up or `loss` is out of range; in a step, if predictions are not as wide as targets.
 
     Notes
     -----
@@ -174,6 +173,8 @@ class JEPA(nn.Module):
     >>> sorted(out.terms)
     ['prediction']
     """
+
+    labelled = False  # that of models that were pickled without, too
 
     def __init__(
         self,
@@ -205,7 +206,7 @@ class JEPA(nn.Module):
         self.projector = projector
         self.loss, self.normalize_target, self.centre_target = loss, normalize_target, centre_target
         self.context_loss = context_loss
-        self.progress, self.labelled = 0.0, False
+        self.progress = 0.0
 
     def forward(
         self, x: Tensor, generator: torch.Generator, valid: Tensor | None = None, share: Share | None = None

@@ -46,7 +46,7 @@ class TooFewWindows(ValueError):
     def sentence(self, names: Sequence[str] | None = None) -> str:
         """Say why: series are too short, or a channel, which may have a name, is missing too often."""
         if not self.are_long:
-            rows = self.context + FEWEST
+            rows = self.context + FEWEST - 1
             return f"normal data must hold {rows} rows without a gap: the {self.context} of a context and some more."
         return (
             f"too few windows of {self.context} rows say what is usual: each patch of {self.patch_length} rows in them "
