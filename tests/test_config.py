@@ -258,6 +258,27 @@ def test_override_values_are_yaml() -> None:
             apply_override({}, text)
 
 
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("2001-13-45", "'2001-13-45' in line 1 reads as timestamp, but is none: put it in quotes."),
+        ("[2024-02-28, {day: 2024-02-30}]", "'2024-02-30' in line 1 reads as timestamp, but is none"),
+        ("!!timestamp soon", "'soon' in line 1 reads as timestamp"),
+        ("!!int abc", "'abc' in line 1 reads as int"),
+        ("!!int ''", "'' in line 1 reads as int"),
+        ("!!bool perhaps", "'perhaps' in line 1 reads as bool"),
+        ("0x_", "'0x_' in line 1 reads as int"),
+        ("9" * 5000, f"{'9' * 40!r} in line 1 reads as int"),
+        ("[" * 3000, "it is nested too deeply."),
+    ],
+)
+def test_a_word_that_is_no_value_of_its_type(tmp_path: Path, value: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(write(tmp_path, f"data: {value}\n"))
+    assert f"mine.yaml is not usable YAML: {said}" in str(caught.value)
+    assert f"is not YAML: {said}" in message(MINIMAL, f"data={value}")
+
+
 def test_overrides_come_in_order_and_leave_the_source_alone() -> None:
     values = {"tokenizer": {"n_patches": 10}, "mask": {"ratio": 0.4}}
     config = parse_config(values, ["mask.ratio=0.5", "mask.kind=block", "mask.ratio=0.6"])

@@ -87,7 +87,7 @@ class Config(Section):
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """The safe loader, which also refuses a key that stands twice."""
+    """The safe loader, which also refuses a key that stands twice, and tells what is no value of its type."""
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         """Compose a mapping whose keys, as they are written, are all different; a merge may bring one of them again."""
@@ -98,6 +98,25 @@ class _StrictLoader(yaml.SafeLoader):
                 line = node.value[i][0].start_mark.line + 1
                 raise ConfigError(f"the key {key[1]!r} stands twice, the second time in line {line}")
         return node
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """Construct a value; a word that looks like a date and is none is an error of Python's own in the loader."""
+        try:
+            return super().construct_object(node, deep)
+        except ConfigError:  # of a value in this one
+            raise
+        except (ArithmeticError, AttributeError, LookupError, ValueError) as error:
+            word, kind = str(node.value)[:40], node.tag.rpartition(":")[2]
+            line = node.start_mark.line + 1
+            raise ConfigError(f"{word!r} in line {line} reads as {kind}, but is none: put it in quotes") from error
+
+
+def _plain(text: str) -> Any:
+    """Return the plain values of a YAML text."""
+    try:
+        return yaml.load(text, _StrictLoader)
+    except RecursionError as error:
+        raise ConfigError("it is nested too deeply") from error
 
 
 def recipe_names() -> list[str]:
@@ -173,7 +192,7 @@ def parse_yaml(text: str, name: str) -> Any:
     Raises
     ------
     ConfigError
-        If it is no YAML, or a key stands twice in one mapping.
+        If it is no YAML, a key stands twice in one mapping, or a value is none of its type.
 
     Examples
     --------
@@ -182,7 +201,7 @@ def parse_yaml(text: str, name: str) -> Any:
     tsjepa.config.ConfigError: mine.yaml is not usable YAML: the key 'data' stands twice, the second time in line 2.
     """
     try:
-        return yaml.load(text, _StrictLoader)
+        return _plain(text)
     except (yaml.YAMLError, ConfigError) as error:
         raise ConfigError(f"{name} is not usable YAML: {' '.join(str(error).split())}.") from error
 
@@ -219,9 +238,10 @@ def apply_override(values: dict[str, Any], override: str) -> dict[str, Any]:
             f"the value of {path}, {text}, is not UTF-8, so that it cannot be stored: give the file another name."
         ) from error
     try:
-        value = yaml.load(text, _StrictLoader)
+        value = _plain(text)
     except (yaml.YAMLError, ConfigError) as error:
-        raise ConfigError(f"the value of {override!r} is not YAML.") from error
+        because = f": {error}" if isinstance(error, ConfigError) else ""
+        raise ConfigError(f"the value of {override!r} is not YAML{because}.") from error
     result = inner = dict(values)
     for parent in parents:
         child = inner.get(parent) or {}
