@@ -197,9 +197,22 @@ def collapse(folder: Path, devices: int) -> tuple[int, str]:
     return result.epochs, result.verdict.verdict
 
 
+def unlike(folder: Path, n_series: int, fingerprint: str) -> str:
+    """Return what ends a run in which a process has other series than the other one."""
+    from tsjepa.training import Options, fit
+    from tsjepa.training_error import TrainingError
+
+    model, header = make("ema")
+    with pytest.raises(TrainingError) as caught:
+        fit(model, toy(n_series), header._replace(fingerprint={"values": fingerprint}), Options(folder, devices=2))
+    return str(caught.value)
+
+
 def work(folder: Path) -> None:
     """Be one of two processes."""
     results: dict[Any, Any] = {"resumed": interrupted(folder, devices=2)}
+    # 3 and 4 steps an epoch: the second process would wait for the first one for ever
+    results["unlike"] = [unlike(folder / "fewer", 21 + 8 * rank(), "a"), unlike(folder / "others", 21, "ab"[rank()])]
     results |= {("run", name): train(name, folder / name, devices=2) for name in TRAINED if name != "ema"}
     results["run", "ema"] = train("ema", folder / "whole", devices=2)
     results["collapse"] = collapse(folder / "collapse", devices=2)
@@ -340,6 +353,16 @@ def test_all_processes_stop_at_a_collapse(ranks, tmp_path) -> None:
     wanted = collapse(tmp_path / "one", devices=1)
     assert wanted[0] < 20
     assert [results["collapse"] for results in ranks] == [wanted, wanted]
+
+
+def test_all_processes_end_where_their_series_are_not_the_same(ranks) -> None:
+    said = "the processes of the run have other series to train on: the first one has 21, and process 1 has "
+    for results in ranks:
+        told = [text.removeprefix(said) for text in results["unlike"]]
+        assert told == [
+            "29: give all of them the same data.",
+            "as many with other values: give all of them the same data.",
+        ]
 
 
 def test_what_ranks_hold_is_joined_and_agreed_on(ranks) -> None:

@@ -129,6 +129,20 @@ def from_first_rank(value: T) -> T:
     return values[0]
 
 
+def from_all_ranks(value: T) -> list[T]:
+    """Return what each rank passed, rank 0 first; plain values only.
+
+    Examples
+    --------
+    >>> from_all_ranks("alone")
+    ['alone']
+    """
+    values = [value] * world_size()
+    if world_size() > 1:
+        dist.all_gather_object(values, value)
+    return values
+
+
 class JoinedBatchNorm(nn.BatchNorm1d):
     """Batch norm of [N, D] whose statistics are those of all ranks' samples; a single sample becomes the bias.
 

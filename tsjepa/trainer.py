@@ -23,6 +23,7 @@ from tsjepa.embedding import resolve_device
 from tsjepa.memory import keep_freed_memory
 from tsjepa.precision import fast_float32
 from tsjepa.process_lock import ProcessLock
+from tsjepa.ranks import from_all_ranks
 from tsjepa.sections import TrainConfig
 from tsjepa.training_error import TrainingError
 
@@ -186,6 +187,34 @@ class BuildersWait(pl.Callback):
         if self.held:
             self.held = False
             SEEDING.release()
+
+
+class SameSeries(pl.Callback):
+    """Ends all processes of a run where they are not to train on the same series.
+
+    They would mix batches that do not belong together, or wait for each other for ever where their steps differ.
+
+    Parameters
+    ----------
+    n_series : int
+        How many series this process trains on.
+    fingerprint : dict, optional
+        What tells their data from others, see `tsjepa.checkpoint.Header`.
+    """
+
+    def __init__(self, n_series: int, fingerprint: dict[str, Any] | None) -> None:
+        self.n_series, self.fingerprint = n_series, fingerprint
+
+    def setup(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
+        """Compare them as soon as the processes can talk."""
+        first, *others = from_all_ranks((self.n_series, self.fingerprint))
+        for number, other in enumerate(others, 1):
+            if other != first:
+                held = f"has {other[0]}" if other[0] != first[0] else "has as many with other values"
+                raise TrainingError(
+                    f"the processes of the run have other series to train on: the first one has {first[0]}, and "
+                    f"process {number} {held}: give all of them the same data."
+                )
 
 
 def check_processes(options: Options, batch_size: int) -> None:

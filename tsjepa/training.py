@@ -32,7 +32,7 @@ from tsjepa.sections import TrainConfig
 from tsjepa.stages import find_teacher, primary_epochs, stages, take_teacher, taught_epochs
 from tsjepa.targets import EMATarget, FrozenTarget, SelfTarget
 from tsjepa.trainable import check_series, check_trainable
-from tsjepa.trainer import Options, check_processes, checked, make_trainer, run
+from tsjepa.trainer import Options, SameSeries, check_processes, checked, make_trainer, run
 from tsjepa.training_error import TrainingError
 from tsjepa.verdict import Verdict, of_both
 
@@ -179,9 +179,9 @@ def fit(
     ------
     TrainingError
         If loss or latents are not finite, no series has a value, a value is too large to be taken as it is, an optional
-        logger is not installed, the target was made of another encoder or is a teacher that was not trained, or there
-        are not the devices or series in a batch for the processes that are asked for. With `resume` also if the
-        checkpoint is of other settings or series, or has more epochs.
+        logger is not installed, the target was made of another encoder or is a teacher that was not trained, there are
+        not the devices or series in a batch for the processes that are asked for, or these have different series. With
+        `resume` also if the checkpoint is of other settings or series, or has more epochs.
     ValueError
         If there is not one label a series, or no logger has that name.
     CheckpointError
@@ -226,7 +226,9 @@ def fit(
         stop_on_collapse=options.stop_on_collapse,
     )
     prepare = Calibrator(model.encoder, series, header.config.probe)
-    trainer = make_trainer(section, epochs, make_callbacks(model, section, epochs, end, options, prepare), options)
+    callbacks = make_callbacks(model, section, epochs, end, options, prepare)
+    same = SameSeries(len(batches), header.fingerprint)
+    trainer = make_trainer(section, epochs, [same, *callbacks], options)
     model.train()
     run(trainer, module, loader, checkpoint)
     model.cpu().eval()
