@@ -7,9 +7,8 @@ from tsjepa.cli import scoring
 from tsjepa.cli.data import Data, check_test_part, data_of, load_data, say_labels_seen, say_remarks
 from tsjepa.cli.errors import USAGE, Failure, say
 from tsjepa.cli.log_data import trained_log
-from tsjepa.cli.normal_windows import learnt
 from tsjepa.cli.options import FinetuneOptions, Layers, PretrainOptions, ProbeKind, ProbeOptions
-from tsjepa.cli.plan import named_data, new_run, resumed_run
+from tsjepa.cli.plan import named_data, planned_run
 from tsjepa.cli.render import busy
 from tsjepa.cli.report import PretrainReport, ProbeReport
 from tsjepa.cli.training import check_logger, check_processes, pick_device, train
@@ -23,17 +22,16 @@ from tsjepa.untrained import build_untrained
 
 def pretrain(options: PretrainOptions) -> PretrainReport:
     """Pretrain on the training part; the test part is scored once before it and once after."""
-    plan = resumed_run(options) if options.resume else new_run(options)
+    plan, data = planned_run(options)
     device = pick_device(options.device)
     check_logger(options.logger)
     check_processes(plan, options, device)
-    check_test_part(plan.data, plan.config)
-    check_values(plan.data, plan.config)
-    say_remarks(plan.data, plan.config)
+    check_test_part(data, plan.config)
+    check_values(data, plan.config)
+    say_remarks(data, plan.config)
     model = build_model(plan.config, plan.data.train.series.n_channels).eval()
-    scored = scoring.scored_windows(plan.data, model.encoder, plan.config.probe)
+    scored = scoring.scored_windows(data, model.encoder, plan.config.probe)
     labels = labels_or_reason(scored)
-    plan = plan._replace(data=learnt(plan.data, plan.config))
     take_statistics(model, plan.data.train.series)
     random_init = []
     if labels is not None:  # scored before training, so that the embeddings of one encoder only are in memory
@@ -46,7 +44,7 @@ def pretrain(options: PretrainOptions) -> PretrainReport:
         scores = scoring.compare(labels, found, random_init)
     return PretrainReport(
         plan.checkpoint,
-        plan.data.name,
+        data.name,
         plan.data.train.series.n_cases,
         trained.epochs,
         trained.kept,
@@ -56,7 +54,7 @@ def pretrain(options: PretrainOptions) -> PretrainReport:
         trained.verdict,
         options.data_dir,
         named_data(plan.config),
-        bool(plan.config.world.horizons) and plan.data.log is not None and plan.data.log.resample is None,
+        bool(plan.config.world.horizons) and data.log is not None and data.log.resample is None,
     )
 
 

@@ -5,8 +5,8 @@ from contextlib import redirect_stderr
 
 from tsjepa.build import build_model
 from tsjepa.cli.options import PretrainOptions
-from tsjepa.cli.plan import new_run, resumed_run
-from tsjepa.cli.training import fit_options, pick_device
+from tsjepa.cli.plan import planned_run
+from tsjepa.cli.training import fit_options, lost_process, pick_device
 
 # Where Lightning, torchrun and SLURM tell a process its number; only the first process has none above 0
 NUMBERS = ("RANK", "NODE_RANK", "LOCAL_RANK", "SLURM_PROCID")
@@ -25,7 +25,7 @@ def follow(options: PretrainOptions) -> None:
 
     with open(os.devnull, "w") as nowhere, redirect_stderr(nowhere):
         # the folder that must not hold a run is the first process's business, and holds its run by now
-        plan = resumed_run(options) if options.resume else new_run(options._replace(overwrite=True))
+        plan, _ = planned_run(options if options.resume else options._replace(overwrite=True))
     if plan.finished == plan.config.train.epochs:
         return
     series = plan.data.train.series
@@ -36,5 +36,5 @@ def follow(options: PretrainOptions) -> None:
     except (KeyboardInterrupt, TrainingError):
         return
     except RuntimeError as error:
-        if "by peer" not in str(error):  # all that gloo says of a process that has ended
+        if not lost_process(error):
             raise

@@ -9,6 +9,7 @@ from tsjepa.build import TEACHERS, bounded, configure, match_teacher, resolve
 from tsjepa.checkpoint import Header, read_checkpoint, read_header
 from tsjepa.cli.data import Data, data_of, load_data
 from tsjepa.cli.errors import USAGE, Failure, say
+from tsjepa.cli.normal_windows import learnt
 from tsjepa.cli.options import PretrainOptions, TuneOptions
 from tsjepa.cli.outdir import CHECKPOINT, CONFIG, TEACHER, check_run_folder, files_of_run, unfinished
 from tsjepa.config import Config, load_config
@@ -43,6 +44,15 @@ class RunPlan(NamedTuple):
     def checkpoint(self) -> Path:
         """Where the checkpoint is written."""
         return self.out / CHECKPOINT
+
+
+def planned_run(options: PretrainOptions) -> tuple[RunPlan, Data]:
+    """Plan a run, and return with it all data there are: those of the plan are what the run learns from.
+
+    Every process of a run on several asks here, since all of them have to train on the same series.
+    """
+    plan = resumed_run(options) if options.resume else new_run(options)
+    return plan._replace(data=learnt(plan.data, plan.config)), plan.data
 
 
 def new_run(options: PretrainOptions) -> RunPlan:

@@ -127,6 +127,10 @@ def run_fit(plan: RunPlan, model: JEPA, options: PretrainOptions, device: str) -
     except TrainingError as error:
         raise Failure(str(error)) from error
     except (MemoryError, RuntimeError) as error:
+        if lost_process(error):
+            raise Failure(
+                f"another process of the run has ended, so that this one cannot go on: {kept(plan.out)}"
+            ) from error
         short = out_of_memory(error, f"{LOWER}; {kept(plan.out)}")
         if short is None:
             raise
@@ -136,6 +140,11 @@ def run_fit(plan: RunPlan, model: JEPA, options: PretrainOptions, device: str) -
     if result.kept is not None:
         say(f"stopped after epoch {result.epochs}, since the collapse lasted; the model is from epoch {result.kept}.")
     return Trained(model, result.loss, result.epochs, result.seconds, result.verdict, result.kept)
+
+
+def lost_process(error: Exception) -> bool:
+    """Return whether another process has ended, by all that gloo says of it."""
+    return isinstance(error, RuntimeError) and "by peer" in str(error)
 
 
 def fit_options(plan: RunPlan, options: PretrainOptions, device: str, report: Report | None) -> "Options":

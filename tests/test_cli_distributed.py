@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch.distributed as dist
+from detecting import SETTINGS, log
 from typer.testing import CliRunner
 
+from tsjepa import training
 from tsjepa.cli.follow import follows
 from tsjepa.cli.main import app
 from tsjepa.cli.options import PretrainOptions
@@ -18,6 +20,7 @@ from tsjepa.cli.options import PretrainOptions
 CONSOLE = [str(Path(sys.executable).with_name("tsjepa"))]
 MODULE = [sys.executable, "-m", "tsjepa.cli"]
 TINY = ("--config", "tiny", "--device", "cpu", "--json")
+WORLD = ("--config", "lewm-sensor", *SETTINGS, "--data", "faulty.parquet", "--batch-size", "10")
 gloo = pytest.mark.skipif(not dist.is_gloo_available(), reason="this torch has no gloo")
 
 
@@ -43,6 +46,62 @@ def test_two_processes_train_as_one_does_and_one_of_them_speaks(tmp_path) -> Non
     for single, double in zip(table(tmp_path / "one"), table(tmp_path / "two"), strict=True):
         assert float(single["loss"]) == pytest.approx(float(double["loss"]), rel=1e-4)
     assert {path.name for path in (tmp_path / "two").iterdir()} == {path.name for path in (tmp_path / "one").iterdir()}
+
+
+def write_faulty(folder: Path) -> None:
+    """Write 400 rows, of which ten are called abnormal: 10 of 93 windows hold one of these."""
+    log(400, seed=1).assign(anomaly=[0] * 200 + [1] * 10 + [0] * 190).to_parquet(folder / "faulty.parquet")
+
+
+@gloo
+def test_all_processes_of_a_world_model_leave_out_what_is_called_abnormal(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_faulty(tmp_path)
+    one = CliRunner().invoke(app, ["pretrain", *TINY, *WORLD, "--epochs", "2", "--out", "one"])
+    assert one.exit_code == 0, one.output
+    two = pretrain(MODULE, Path("two"), *WORLD, "--epochs", "2", "--devices", "2")
+    assert two.returncode == 0, two.stderr
+    assert two.stderr.count("left out: 10 of 93 windows") == 1
+    for single, double in zip(table(tmp_path / "one"), table(tmp_path / "two"), strict=True):
+        assert float(single["loss"]) == pytest.approx(float(double["loss"]), rel=1e-4)
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_process_that_follows_trains_on_the_windows_of_the_first(tmp_path, monkeypatch, resume: bool) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_faulty(tmp_path)
+    words = ["pretrain", *TINY, *WORLD, "--epochs", "1", "--out", "run"]
+    if resume:
+        assert CliRunner().invoke(app, words).exit_code == 0
+        words += ["--resume", "--epochs", "2"]
+    taken = []
+
+    def stop(model, series, header, options):
+        taken.append((series.key, series.n_cases, header, options.labels.tolist()))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "fit_stages", stop)
+    first = CliRunner().invoke(app, [*words, "--devices", "2"])
+    assert (first.exit_code, "left out: 10 of 93 windows" in first.stderr) == (130, True), first.output
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    other = CliRunner().invoke(app, [*words, "--devices", "2"])
+    assert (other.exit_code, other.output) == (0, "")
+    assert taken[0] == taken[1]
+    assert taken[0][1] == 83
+
+
+@pytest.mark.parametrize("said", ["Connection closed by peer", "Read error: Connection reset by peer"])
+def test_a_process_that_has_ended_is_told_in_one_sentence(tmp_path, monkeypatch, said: str) -> None:
+    def end(*_):
+        raise RuntimeError(said)
+
+    monkeypatch.setattr(training, "fit_stages", end)
+    words = ["pretrain", *TINY, "--out", str(tmp_path / "run"), "--devices", "2"]
+    first = CliRunner().invoke(app, words)
+    assert first.exit_code == 1
+    assert "error: another process of the run has ended, so that this one cannot go on: no epoch" in first.stderr
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert CliRunner().invoke(app, words).output == ""
 
 
 @gloo
