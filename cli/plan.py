@@ -11,7 +11,7 @@ from tsjepa.cli.data import Data, data_of, load_data
 from tsjepa.cli.errors import USAGE, Failure, say
 from tsjepa.cli.normal_windows import learnt
 from tsjepa.cli.options import PretrainOptions, TuneOptions
-from tsjepa.cli.outdir import CHECKPOINT, CONFIG, TEACHER, check_run_folder, files_of_run, unfinished
+from tsjepa.cli.outdir import CHECKPOINT, CONFIG, TEACHER, check_run_folder, files_of_run, resumable, unfinished
 from tsjepa.config import Config, load_config
 from tsjepa.datasets.log_fingerprint import difference
 from tsjepa.resuming import LENGTH, changes, check_resumable, finished_epochs, flat
@@ -134,7 +134,7 @@ def resumed_run(options: PretrainOptions) -> RunPlan:
     path, teacher = out / CHECKPOINT, out / TEACHER / CHECKPOINT
     taught = path.exists()  # or the run was stopped in its teacher's stage
     path = path if taught else teacher
-    if not path.exists():
+    if not (path.exists() and resumable(out)):
         return restarted_run(options, out)
     content = read_checkpoint(path)
     check_resumable(content, path)

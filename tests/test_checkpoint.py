@@ -121,6 +121,16 @@ def test_other_files_are_refused_by_name(tmp_path):
         read_checkpoint(tmp_path / "zip.ckpt")
 
 
+@pytest.mark.parametrize("code", [b"Nt.", b"}}Ns."])
+def test_a_pickle_that_is_damaged_within_a_whole_archive_is_refused(tmp_path, code):
+    path, *_ = saved(tmp_path)
+    with zipfile.ZipFile(path) as whole, zipfile.ZipFile(tmp_path / "other.ckpt", "w") as other:
+        for name in whole.namelist():
+            other.writestr(name, b"\x80\x02" + code if name.endswith("data.pkl") else whole.read(name))
+    with pytest.raises(CheckpointError, match="cannot be read as a checkpoint"):
+        read_checkpoint(tmp_path / "other.ckpt")
+
+
 def test_a_newer_format_is_refused(tmp_path):
     path, *_ = saved(tmp_path)
     changed(path, lambda content: content["tsjepa"].update(version=5))
@@ -208,6 +218,9 @@ def test_weights_that_do_not_fit_are_refused(tmp_path, part):
     "change",
     [
         lambda header: header.pop("n_channels"),
+        lambda header: header.update(data=["FordA"]),
+        lambda header: header.update(config=None),
+        lambda header: header.update(config=["tiny"]),
         lambda header: header["config"].pop("tokenizer"),
         lambda header: header["config"]["mask"].update(ratoi=0.5),
         lambda header: header.pop("channel_names"),

@@ -141,6 +141,8 @@ def test_a_folder_called_teacher_is_a_run_that_is_not_lost() -> None:
     said = refused(2, "pretrain", *words, "runs")
     assert "runs already holds a run (teacher/checkpoint.ckpt" in said
     assert "--resume" not in said
+    again = refused(1, "pretrain", *words, "runs", "--resume")
+    assert "no checkpoint in runs to resume: give --overwrite instead" in again
     assert content("runs") == before
 
 

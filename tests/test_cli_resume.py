@@ -274,6 +274,8 @@ def test_what_cannot_be_resumed_is_told(run: str) -> None:
     assert "1 channel of 50 points now" in refused(1, "--out", run)
     path = Path(run, "checkpoint.ckpt")
     content = torch.load(path, weights_only=True)
+    torch.save({**content, "epoch": "two"}, path)
+    assert "is damaged: its epochs and steps are no numbers" in refused(1, "--out", run)
     torch.save({key: content[key] for key in ("tsjepa", "state_dict")}, path)
     assert "without its optimizer state" in refused(1, "--out", run)
     path.write_bytes(path.read_bytes()[:1000])

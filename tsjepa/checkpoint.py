@@ -197,7 +197,9 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             f"{path} is not a tsjepa checkpoint: it holds something else than plain types and tensors, "
             "which is not loaded since it could run code."
         ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # what a damaged pickle ends in has no common class
         raise CheckpointError(
             f"{path} cannot be read as a checkpoint: it is damaged or another kind of file."
         ) from error
@@ -256,6 +258,10 @@ def read_header(content: dict[str, Any], path: str | Path) -> Header:
     """
     values = content[FORMAT]
     try:
+        if not isinstance(values["config"], dict):
+            raise ValueError(f"its configuration is {values['config']!r}.")
+        if not isinstance(values["data"], str | None):
+            raise ValueError(f"its data are called {values['data']!r}.")
         config = parse_config(values["config"])
         n_channels, n_timepoints = int(values["n_channels"]), int(values["n_timepoints"])
         if min(n_channels, n_timepoints) < 1:

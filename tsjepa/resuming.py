@@ -27,9 +27,13 @@ def finished_epochs(content: dict[str, Any]) -> int:
 
 
 def check_resumable(content: dict[str, Any], path: str | Path) -> None:
-    """Raise CheckpointError where a checkpoint's content is a model alone."""
+    """Raise CheckpointError where a checkpoint's content is a model alone, or does not tell how far it is trained."""
     if "optimizer_states" not in content or "epoch" not in content:
         raise CheckpointError(f"{path} holds a model without its optimizer state, so training cannot go on from it.")
+    if not all(isinstance(content.get(name), int) for name in ("epoch", "global_step")):
+        raise CheckpointError(
+            f"{path} is damaged: its epochs and steps are no numbers, so training cannot go on from it."
+        )
 
 
 def check_same_run(
