@@ -13,6 +13,8 @@ from tsjepa.whole_file import whole_file
 CONFIG, PAGE = "config.yaml", "diagnose.html"
 MODELS = (CHECKPOINT, BEST)
 RUN = (CHECKPOINT, CONFIG, METRICS, DIAGNOSTICS, BEST, PAGE)
+# What TensorBoard's logger writes
+EVENTS = "events.out.tfevents.*"
 
 
 @contextmanager
@@ -84,9 +86,11 @@ def start_run(out: Path, again: bool) -> None:
     """
     make_writable(out)
     with writing(out):
-        for name in files_of_run(out):
-            if not (again and name == CONFIG):
-                (out / name).unlink(missing_ok=True)
+        replaced = files_of_run(out)
+        folders = (out, out / TEACHER) if replaced else ()
+        events = [path for folder in folders for path in folder.glob(EVENTS)]  # two runs' would be shown as one
+        for path in (*events, *(out / name for name in replaced if not (again and name == CONFIG))):
+            path.unlink(missing_ok=True)
 
 
 def replace_file(path: Path, content: bytes | memoryview) -> None:

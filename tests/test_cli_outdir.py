@@ -8,7 +8,7 @@ from command_line import refused
 
 from tsjepa.cli.errors import USAGE, Failure
 from tsjepa.cli.finetune import checkpoint_path
-from tsjepa.cli.outdir import check_run_folder
+from tsjepa.cli.outdir import check_run_folder, start_run
 from tsjepa.cli.study import finished_rows
 
 
@@ -46,3 +46,13 @@ def test_a_name_of_nothing_is_not_the_current_folder(
     monkeypatch.chdir(tmp_path)
     assert refused(USAGE, *words, "--out", name).endswith("Invalid value for '--out': it is empty: give a name.")
     assert not any(tmp_path.iterdir())
+
+
+def test_a_new_run_leaves_no_curves_of_the_old_one_for_tensorboard(tmp_path: Path) -> None:
+    curves = tmp_path / "events.out.tfevents.1.host.2.0"
+    curves.write_bytes(b"somebody's")
+    start_run(tmp_path, again=False)  # there was no run here
+    assert curves.exists()
+    (tmp_path / "metrics.csv").write_text("epoch,step,loss\n1,1,0.5\n")
+    start_run(tmp_path, again=False)
+    assert not list(tmp_path.iterdir())
