@@ -11,6 +11,8 @@ from tsjepa.datasets.ts import read_ts
 from tsjepa.datasets.tsv import read_tsv
 
 SUFFIXES = (".ts", ".tsv", ".npz", ".npy", ".csv", ".parquet")
+# files that a sentence names at most, where there may be many
+NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -78,13 +80,66 @@ def folder_pair(folder: Path) -> Pair | None:
     >>> folder_pair(Path("no_such_folder")) is None
     True
     """
+    pairs = folder_pairs(folder)
+    return pairs[0] if len(pairs) == 1 else None
+
+
+def folder_pairs(folder: Path) -> list[Pair]:
+    """Find the pair that is named like a folder, else all complete ones, sorted by name.
+
+    Examples
+    --------
+    >>> folder_pairs(Path("no_such_folder"))
+    []
+    """
     named = named_pair(folder, folder.resolve().name)
     if named is not None:
-        return named
+        return [named]
     names = {path.stem.removesuffix("_TRAIN") for path in folder.glob("*_TRAIN.*")}
     pairs = [named_pair(folder, name) for name in sorted(names)]
-    complete = [pair for pair in pairs if pair is not None and pair.test is not None]
-    return complete[0] if len(complete) == 1 else None
+    return [pair for pair in pairs if pair is not None and pair.test is not None]
+
+
+def several_pairs(folder: Path) -> DataError | None:
+    """Make the error for a folder with several data sets, of which none is meant more than another; None for others.
+
+    Examples
+    --------
+    >>> several_pairs(Path("no_such_folder")) is None
+    True
+    """
+    pairs = folder_pairs(folder)
+    if len(pairs) < 2:
+        return None
+    first = " or ".join(str(pair.train) for pair in pairs[:NAMED])
+    return DataError(f"{folder} holds {len(pairs)} data sets: name one, as in {first}")
+
+
+def unread_note(folder: Path, pair: Pair) -> tuple[str, ...]:
+    """Say which data files stand beside the pair that is read because its folder was named; nothing for other paths.
+
+    The same parts in another format are no other data.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for name in ("p_TRAIN.ts", "p_TEST.ts", "p_TRAIN.tsv", "walk.npz", "notes.txt"):
+    ...         Path(folder, name).touch()
+    ...     notes = unread_note(Path(folder), find_path(Path(folder)))
+    >>> [note.removeprefix(folder) for note in notes]
+    [': read p_TRAIN.ts and p_TEST.ts; not read: walk.npz']
+    """
+    if pair.train.parent != folder:
+        return ()
+    parts = (f"{pair.name}_TRAIN", f"{pair.name}_TEST")
+    found = (path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.stem not in parts)
+    left = sorted(path.name for path in found if path.is_file())
+    if not left:
+        return ()
+    more = f" and {len(left) - NAMED} more" if len(left) > NAMED else ""
+    read = " and ".join(path.name for path in (pair.train, pair.test) if path is not None)
+    return (f"{folder}: read {read}; not read: {', '.join(left[:NAMED])}{more}",)
 
 
 def find_path(path: Path) -> Pair:
@@ -117,9 +172,9 @@ def find_path(path: Path) -> Pair:
         pair = folder_pair(path)
         if pair is None:
             name = path.resolve().name
-            raise DataError(
-                f"{path} has neither {name}_TRAIN.ts and {name}_TEST.ts (or {', '.join(SUFFIXES[1:])}) nor exactly one "
-                "other pair *_TRAIN.ts and *_TEST.ts; name the file to read"
+            raise several_pairs(path) or DataError(
+                f"{path} has neither {name}_TRAIN.ts and {name}_TEST.ts (or {', '.join(SUFFIXES[1:])}) nor another "
+                "pair *_TRAIN.ts and *_TEST.ts; name the file to read"
             )
         return pair
     if not path.exists():

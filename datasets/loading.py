@@ -10,7 +10,7 @@ from tsjepa.arrays import counted
 from tsjepa.datasets.archives import size_notes
 from tsjepa.datasets.dataset import Collection, DataError, Dataset, Part
 from tsjepa.datasets.download import download
-from tsjepa.datasets.files import Pair, find_path, folder_pair, looks_like_path, named_pair, read_pair
+from tsjepa.datasets.files import Pair, find_path, folder_pair, looks_like_path, named_pair, read_pair, unread_note
 from tsjepa.datasets.home import needed_cache_folder, user_path
 from tsjepa.datasets.in_memory import from_container
 from tsjepa.datasets.labels import encode
@@ -82,7 +82,7 @@ def load(
         pair, place = _find(text, data_folder(data_dir), announce or logging.getLogger("tsjepa").info)
     except OSError as error:
         raise DataError(f"{text[:80]!r} cannot be looked up ({error.strerror}); check its spelling") from error
-    return _assemble(pair, place)
+    return _assemble(pair, place, unread_note(user_path(text), pair))
 
 
 def full_name(text: str, data_dir: str | os.PathLike[str] | None = None) -> str:
@@ -185,7 +185,7 @@ def _writable(folder: Path) -> bool:
     return existing.is_dir() and os.access(existing, os.W_OK)
 
 
-def _assemble(pair: Pair, source: str) -> Dataset:
+def _assemble(pair: Pair, source: str, unread: tuple[str, ...]) -> Dataset:
     train, test = read_pair(pair)
     X_train, X_test = _checked(train, str(pair.train)), None
     if test is not None:
@@ -195,7 +195,7 @@ def _assemble(pair: Pair, source: str) -> Dataset:
     labels = encode(train, test)
     sizes = size_notes(pair.name, len(X_train), None if X_test is None else len(X_test))
     lone = _alone(pair.train) if test is None else ()
-    notes = dict.fromkeys((*train.notes, *(test.notes if test else ()), *lone, *sizes, *labels.notes))
+    notes = dict.fromkeys((*unread, *train.notes, *(test.notes if test else ()), *lone, *sizes, *labels.notes))
     return Dataset(pair.name, source, X_train, labels.y_train, X_test, labels.y_test, labels.classes, tuple(notes))
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tsjepa.datasets.archives import bundled_folder
 from tsjepa.datasets.dataset import DataError
-from tsjepa.datasets.files import SUFFIXES, find_path, folder_pair, looks_like_path
+from tsjepa.datasets.files import SUFFIXES, find_path, folder_pairs, looks_like_path
 from tsjepa.datasets.home import cache_folder, user_path
 from tsjepa.datasets.log_cache import RowStore, drop_partial, locked, log_root, rows_of
 from tsjepa.datasets.log_cells import BadCell
@@ -151,9 +151,9 @@ def as_held(name: str, names: Collection[str]) -> str:
 
 
 def _means_another(text: str) -> bool:
-    """Tell a folder of both parts, and one of results that is called like a data set; parts may be logs themselves."""
-    pair = folder_pair(user_path(text))
-    if pair is not None and not is_log(pair.train):
+    """Tell a folder of data sets, and one of results that is called like a data set; parts may be logs themselves."""
+    pairs = folder_pairs(user_path(text))
+    if pairs and not any(is_log(pair.train) for pair in pairs):
         return True
     known = {*names_in(data_folder(None)), *names_in(bundled_folder()), *names_in(cache_folder()), *downloadable()}
     return not looks_like_path(text) and match_name(text, sorted(known)) is not None

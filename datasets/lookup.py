@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tsjepa.datasets.archives import ZIPPED, bundled_folder, zenodo_records
 from tsjepa.datasets.dataset import DataError
-from tsjepa.datasets.files import Pair, named_pair
+from tsjepa.datasets.files import Pair, named_pair, several_pairs
 from tsjepa.datasets.home import cache_folder, user_path
 
 BUNDLED = "aeon (bundled)"
@@ -125,6 +125,10 @@ def unknown_name(name: str, data_dir: Path | None) -> DataError:
     >>> print(str(unknown_name("GunPiont", None)).split(";")[0])
     there is no file or folder 'GunPiont', and no data set is called 'GunPiont'
     """
+    folder = user_path(name)
+    several = several_pairs(folder)
+    if several is not None:
+        return several
     here = glob.glob("*")  # what is misspelled may be a path as well
     known = {*here, *names_in(data_dir), *names_in(bundled_folder()), *names_in(cache_folder()), *downloadable()}
     known -= {name}
@@ -135,7 +139,6 @@ def unknown_name(name: str, data_dir: Path | None) -> DataError:
     if data_dir is not None:
         looked = f" (looked in {data_dir} too)" if data_dir.is_dir() else f" (there is no folder {data_dir})"
     made = "; docs/data.md says how it is made" if name.startswith(MADE) else ""
-    folder = user_path(name)
     place = f"there is no file or folder {name!r}"
     if folder.is_dir():
         place = f"{folder} is a folder without {name}_TRAIN.ts"

@@ -18,6 +18,7 @@ from tsjepa.datasets.archives import size_notes
 from tsjepa.datasets.dataset import Part
 from tsjepa.datasets.labels import encode
 from tsjepa.datasets.loading import identity
+from tsjepa.datasets.logs import is_log
 from tsjepa.datasets.lookup import match_name
 
 REAL = os.environ.get("TSJEPA_DATA")
@@ -231,3 +232,59 @@ def test_all_spellings_of_a_data_set_share_its_identity(tmp_path: Path, monkeypa
     spelled = ("pump", "PUMP", "sets/pump", "./sets/pump/pump_TRAIN.csv", str(tmp_path / "sets/pump"))
     assert len({identity(text, "sets") for text in spelled}) == 1
     assert len({identity(text, "sets") for text in ("pump", "other", "absent", "FordA", "x" * 300)}) == 5
+
+
+def _pair(folder: str, name: str, suffix: str = ".tsv", text: str = "1\t2\t3\n2\t3\t4\n") -> None:
+    for part in ("TRAIN", "TEST"):
+        Path(folder, f"{name}_{part}{suffix}").write_text(text)
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_folder_of_several_data_sets_says_how_one_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, beside: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("two").mkdir()
+    for name in "pz":
+        _pair("two", name)
+    if beside:  # a table does not make a log of the folder
+        Path("two/rows.csv").write_text("1.5,2,3\n4,5,6\n")
+    for text in ("two", "./two"):
+        assert not is_log(text)
+        with pytest.raises(DataError, match=r"^two holds 2 data sets: name one, as in two/p_TRAIN\.tsv or two/z_TRAIN"):
+            load(text)
+    for name in "ab":
+        _pair("two", name)
+    with pytest.raises(DataError, match=r"^two holds 4 data sets: .*two/a_TRAIN.tsv or two/b_TRAIN.tsv or two/p_TRAIN"):
+        load("two")
+    assert load("two/p_TRAIN.tsv").name == "p"
+
+
+def test_a_folder_of_logs_stays_one_whatever_its_files_are_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("plant").mkdir()
+    for name in "pz":
+        _pair("plant", name, ".csv", "time,flow\n2026-01-01 00:00:00,1.5\n2026-01-01 00:00:01,2\n")
+    assert is_log("plant")
+
+
+def test_what_lies_beside_the_pair_of_a_folder_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("one").mkdir()
+    _pair("one", "p")
+    _pair("one", "p", ".csv")  # the same parts in another format
+    Path("one/notes.txt").touch()
+    assert load("one").notes == ()
+    for name in ("walk.npz", "ints.npy", "c.ts"):
+        Path("one", name).touch()
+    assert load("one").notes == ("one: read p_TRAIN.tsv and p_TEST.tsv; not read: c.ts, ints.npy, walk.npz",)
+    Path("one/x.csv").touch()
+    assert load("one").notes[0].endswith("not read: c.ts, ints.npy, walk.npz and 1 more")
+    assert load("one/p_TRAIN.tsv").notes == ()
+    Path("one").rename("p")
+    assert load("p", tmp_path / "elsewhere").notes[0].startswith("p: read p_TRAIN.tsv")
+    Path("here").mkdir()
+    monkeypatch.chdir("here")
+    assert load("p", tmp_path).notes == ()  # a name, and no folder
