@@ -12,10 +12,12 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from tsjepa.arrays import counted
+from tsjepa.cli.detect_normal import unit_of
 from tsjepa.cli.errors import USAGE, Failure
 from tsjepa.cli.options import DetectOptions
 from tsjepa.cli.outdir import check_parquet_name, refuse_input, replace_file, writing
 from tsjepa.datasets.log_runs import LogRuns
+from tsjepa.datasets.log_time import NANOSECONDS
 from tsjepa.events import Event
 from tsjepa.thresholds import Threshold
 from tsjepa.whole_file import whole_file
@@ -154,10 +156,20 @@ def write_events(out: Path, found: Found) -> None:
     writer.writerow(EVENT_COLUMNS)
     named = id_name(found.runs) is not None
     ids = found.runs.ids.take(pa.array(run_of(found.runs, rows[:, 0]))).to_pylist() if named else [""] * len(rows)
-    times = found.runs.shown_times(rows.ravel()).cast(pa.string()).to_pylist()
+    times = event_times(found.runs, rows.ravel())
     for at, event in enumerate(found.events):
         writer.writerow(event_row(event, ids[at], times[3 * at : 3 * at + 3], found.names, found.threshold.value))
     replace_file(out.with_name(EVENTS), text.getvalue().encode())
+
+
+def event_times(runs: LogRuns, rows: NDArray[np.int64]) -> list[str]:
+    """Write the times of rows with the decimals that the log needs: 0, 3, 6 or 9, whatever unit it is kept in."""
+    times = runs.shown_times(rows)
+    if runs.tick is not None:
+        every, own = runs.times(0, int(runs.offsets[-1])), unit_of(runs)
+        unit = next(unit for unit, size in NANOSECONDS.items() if size <= own or not (every % (size // own)).any())
+        times = times.cast(pa.timestamp(unit, times.type.tz))
+    return list(times.cast(pa.string()).to_pylist())
 
 
 def event_row(event: Event, identity: object, times: list[str], names: list[str], threshold: float) -> list[object]:
