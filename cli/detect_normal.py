@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tsjepa.arrays import counted
 from tsjepa.checkpoint import Header, load_checkpoint
 from tsjepa.cli.errors import Failure, say, told
-from tsjepa.cli.log_data import TEST_SHARE, is_trained_on
+from tsjepa.cli.log_data import TEST_SHARE, about, is_trained_on
 from tsjepa.cli.options import DetectOptions
 from tsjepa.cli.render import busy, phase_bar
 from tsjepa.datasets.home import user_path
@@ -103,7 +103,7 @@ def open_runs(source: str, columns: Columns, cache_dir: Path | None) -> LogRuns:
 
     def announce(note: str) -> None:
         announced.append(note)
-        say(f"note: {source}: {note}")
+        say(f"note: {about(source, note)}")
 
     with phase_bar() as progress:
         runs = load_runs(source, columns, cache_dir=cache_dir, progress=progress, announce=announce)

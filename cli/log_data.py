@@ -136,7 +136,7 @@ def read_log(name: str, log: LogConfig, cache_dir: Path | None, seed: int) -> Lo
     log = log.model_copy(update={**names, "channels": train.channels})
     if log.test is not None:
         columns = Columns(log.id, log.time, log.channels, log.label)
-        return LogParts(log, train, open_log(log.test, columns, log, cache_dir, f"{log.test}: "))
+        return LogParts(log, train, open_log(log.test, columns, log, cache_dir, named=True))
     if log.group is None:
         return LogParts(log, train, None)
     rest, test = split_by_group(train, TEST_SHARE, seed)
@@ -145,8 +145,19 @@ def read_log(name: str, log: LogConfig, cache_dir: Path | None, seed: int) -> Lo
     return LogParts(log, rest, test)
 
 
-def open_log(name: str, columns: Columns, log: LogConfig, cache_dir: Path | None, about: str = "") -> LogWindows:
-    """Build or find the windows of one log, with a bar over the work, and say `about` it what there is to know."""
+def about(source: str, note: str) -> str:
+    """Say of which log a note is, unless it begins with its file.
+
+    Examples
+    --------
+    >>> about("al/a.csv", "no time column"), about("al", "al/a.csv is empty: passed over")
+    ('al/a.csv: no time column', 'al/a.csv is empty: passed over')
+    """
+    return note if note.startswith((f"{source} ", f"{source.rstrip('/')}/")) else f"{source}: {note}"
+
+
+def open_log(name: str, columns: Columns, log: LogConfig, cache_dir: Path | None, *, named: bool = False) -> LogWindows:
+    """Build or find the windows of one log, with a bar over the work, and say, `named` after it, what to know of it."""
     try:
         windowing = Windowing(log.window, log.stride, log.max_gap, log.resample, log.fill, log.window_label)
     except DataError as error:
@@ -155,7 +166,7 @@ def open_log(name: str, columns: Columns, log: LogConfig, cache_dir: Path | None
 
     def announce(note: str) -> None:
         announced.append(note)
-        say(f"note: {about}{note}")
+        say(f"note: {about(name, note) if named else note}")
 
     with phase_bar() as progress:
         windows = load_log(name, columns, windowing, cache_dir=cache_dir, progress=progress, announce=announce)

@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from command_line import found, tsjepa
-from detecting import SETTINGS, WORDS, faulty
+from detecting import SETTINGS, WORDS, faulty, follow, log, pretrained
 
 from tsjepa.cli import detect_tables
 from tsjepa.evaluation import detection_figure
@@ -91,3 +91,29 @@ def test_of_many_channels_a_picture_shows_those_that_events_blame(
     log = pd.read_parquet("test.parquet").sort_values("run", kind="stable")
     np.testing.assert_array_equal(shown.values, [log["level"]])
     assert "test.parquet (1 channel more, which events blame less)" in Path("found.svg").read_text()
+
+
+@pytest.mark.parametrize("step", ["1s", "500ms"])
+def test_a_batch_writes_times_of_events_as_its_log_and_a_follower_do(step: str) -> None:
+    log(800, seed=1, step=step).to_parquet("train.parquet", index=False)
+    pretrained()
+    rows = faulty().assign(timestamp=log(600, seed=2, step=step)["timestamp"])
+    rows.drop(columns="anomaly").to_csv("log.csv", index=False)
+    found(*follow(), *OFTEN)
+    found(*WORDS, *OFTEN, "--data", "log.csv", "--out", "batch/scores.parquet")
+    header, *followed = Path("events.csv").read_text().splitlines()
+    assert len(followed) > 1
+    in_order = sorted(followed, key=lambda line: int(line.split(",")[0]))  # a follower lists them as they end
+    assert Path("batch/events.csv").read_text().splitlines() == [header, *in_order]
+
+
+def test_notes_name_a_file_once() -> None:
+    Path("al").mkdir()
+    rows = faulty().drop(columns="anomaly")
+    rows.to_csv("al/today.csv", index=False, sep=";", decimal=",")
+    said = tsjepa(*WORDS, "--data", "al/today.csv", "--id", "run", "--time", "timestamp").stderr
+    assert "note: al/today.csv writes decimals with a comma" in said
+    log(800, seed=1).to_csv("train.csv", index=False)
+    words = ("--data", "train.csv", "--test", "al", "--config", "tiny", "--window", "32", "--epochs", "1")
+    said = tsjepa("pretrain", *words, "--out", "two", "--device", "cpu").stderr
+    assert "note: al/today.csv writes decimals with a comma" in said
