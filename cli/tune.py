@@ -27,10 +27,13 @@ from tsjepa.evaluation.tune import (
 from tsjepa.training_error import TrainingError
 
 DEFAULT_RECIPE = "ts-jepa-sigreg"
+SOUGHT = "regularizer.weight"
 
 
 def tune_lambda(options: TuneOptions) -> TuneReport:
     """Look for the smallest weight of the regularizer that keeps latents from collapsing."""
+    if any(setting.startswith(f"{SOUGHT}=") for setting in options.settings):
+        raise Failure(f"{SOUGHT} is what the search looks for: leave it out, and bound it by --low and --high.", USAGE)
     recipe = options.config or DEFAULT_RECIPE
     config = configure(recipe, None, options.overrides())
     check_tunable(config)
@@ -60,13 +63,13 @@ def next_command(options: TuneOptions, name: str, recipe: str, found: Tuned) -> 
     command = ["tsjepa", "pretrain", "--data", name, "--config", recipe, *data_dir_words(options.data_dir)]
     command += [] if options.seed is None else ["--seed", str(options.seed)]
     command += [word for setting in (*options.logs.overrides(), *options.settings) for word in ("--set", setting)]
-    return shlex.join([*command, "--set", f"regularizer.weight={found.weight:.3g}"])
+    return shlex.join([*command, "--set", f"{SOUGHT}={found.weight:.3g}"])
 
 
 def summary(options: TuneOptions, config: Config, n_cases: int) -> str:
     """Say what is searched for, and at what cost."""
     return (
-        f"bisecting regularizer.weight between {options.low:g} and {options.high:g} on {n_cases} series of "
+        f"bisecting {SOUGHT} between {options.low:g} and {options.high:g} on {n_cases} series of "
         f"{config.data}: up to {counted(options.runs, 'run')} of {counted(config.train.epochs, 'epoch')}, for the "
         f"smallest weight that ends in no lasting collapse and with a SIGReg score below {THRESHOLD}."
     )
