@@ -38,7 +38,14 @@ class Labels(NamedTuple):
 
 def labels_of(data: Data) -> Labels:
     """Return the labels that a probe is fitted and scored on, or raise ProbeError."""
-    y = check_labels(data.train.y)
+    try:
+        y = check_labels(data.train.y)
+    except ProbeError as error:
+        if data.log is None or data.log.window is None or data.train.y is None:
+            raise
+        # the rows may hold more classes than what is left of them: one label a window
+        ways = f"--window-label says which rows give a window its label (now: {data.log.window_label})"
+        raise ProbeError(f"{str(error)[:-1]}: {ways}, and a shorter --window gives more windows.") from error
     if data.test is None and data.log is not None:
         raise ProbeError(
             f"{data.name} has no test part to score a probe on: name one with --test FILE or --group COLUMN."

@@ -270,3 +270,16 @@ def test_an_embedding_needs_no_groups() -> None:
     log.to_csv("log.csv", index=False)
     _, said = done("embed", "other/checkpoint.ckpt", "--data", "log.csv", "--out", "two.parquet")
     assert "note: log.csv has no column 'id', so there will be no part." in said
+
+
+def test_windows_that_all_end_in_rows_of_one_class_are_told_what_gives_them_their_label() -> None:
+    log = make_log(lengths=(100, 100)).drop(columns="state")
+    log["state"] = np.where(np.arange(len(log)) % 20 < 10, "day", "night")
+    log.to_csv("days.csv", index=False)
+    words = ("--data", "days.csv", "--label", "state", "--window", "20", "--stride", "20", "--test", "days.csv")
+    words = (*words, "--max-gap", "1000")
+    ways = "--window-label says which rows give a window its label (now: last), and a shorter --window gives more"
+    sentence = f"the training labels hold one class only, and a probe needs two or more: {ways} windows."
+    assert sentence in done(*TRAINING, *words, "--out", "own")[1]
+    assert sentence in refused(1, "finetune", "own/checkpoint.ckpt")
+    done(*TRAINING, *words, "--window", "10", "--stride", "10", "--out", "short")
