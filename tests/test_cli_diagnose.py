@@ -209,7 +209,8 @@ def test_the_data_set_that_ships_with_aeon() -> None:
 def test_what_cannot_be_done_is_said_in_a_sentence(run: str) -> None:
     assert "there is no checkpoint" in refused(1, "nowhere")
     Path("empty").mkdir()
-    assert "there is no checkpoint" in refused(1, "empty")
+    for folder in ("empty", "."):
+        assert f"the folder {folder} holds no checkpoint.ckpt, so it is no run of pretrain" in refused(1, folder)
     assert "cannot be read as a checkpoint" in refused(1, "run/config.yaml")
     assert "must end in .html" in refused(2, run, "--out", "page.pdf")
     Path("folder.html").mkdir()
