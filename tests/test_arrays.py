@@ -234,6 +234,17 @@ def test_no_remarks_on_good_data() -> None:
     assert remarks(as_series(X), 10) == []
 
 
+def test_axes_that_may_be_swapped_are_told() -> None:
+    X = np.random.default_rng(0).normal(size=(6, 40, 3))
+    sentence = "40 channels of 3 points each: if these are 3 channels of 40 points, give X.transpose(0, 2, 1)."
+    assert remarks(as_series(X)) == [sentence]
+    with pytest.warns(DataWarning, match="40 channels of 3 points each"):
+        TSJEPAEmbedder("tiny", max_epochs=0).fit(X)
+    assert remarks(as_series(X[..., :1]))[0].startswith("40 channels of 1 point each: if these are 1 channel of 40")
+    assert remarks(as_series(X[:, :11])) == remarks(as_series(X.transpose(0, 2, 1))) == []
+    assert remarks(as_series(X), channels=list(map(str, range(40)))) == []  # which have names of their own
+
+
 def test_remarks() -> None:
     X = np.random.default_rng(0).standard_normal((4, 2, 10))
     X[1, 0] = NAN

@@ -271,7 +271,7 @@ def remarks(
     scale_features: bool = False,
     given: Any = None,
 ) -> list[str]:
-    """Say what a user should know of the data: series without a value, constant channels, very short series.
+    """Say what a user should know of the data: swapped axes, no values, constant channels, short series.
 
     Parameters
     ----------
@@ -305,6 +305,10 @@ def remarks(
     low = np.min(values, -1, initial=np.inf, where=True if valid is None else valid)
     high = np.max(values, -1, initial=-np.inf, where=True if valid is None else valid)
     found = []
+    n_channels, n_points = values.shape[1:]
+    if channels is None and n_points < 8 and n_channels >= 4 * n_points:  # as other libraries have the axes
+        meant = f"{counted(n_points, 'channel')} of {n_channels} points, give X.transpose(0, 2, 1)."
+        found.append(f"{n_channels} channels of {counted(n_points, 'point')} each: if these are {meant}")
     constant, because = measured & np.equal(low, high), "instance normalisation turns {them} into zeros."
     flattened = varying(given, constant)
     if scale_features:
