@@ -13,7 +13,15 @@ import yaml
 from tsjepa import TSJEPAClassifier, TSJEPAEmbedder
 from tsjepa.arrays import Series
 from tsjepa.build import DEFAULT_RECIPE, build_model, configure, resolve
-from tsjepa.checkpoint import CheckpointError, Header, load_checkpoint, save_checkpoint
+from tsjepa.checkpoint import (
+    LABELLED,
+    CheckpointError,
+    Header,
+    load_checkpoint,
+    read_checkpoint,
+    save_checkpoint,
+    write_atomically,
+)
 from tsjepa.config import ConfigError
 from tsjepa.evaluation import benchmark_features, benchmark_run
 from tsjepa.evaluation.accuracy import Labels
@@ -24,6 +32,8 @@ from tsjepa.finetuning import Tuning
 from tsjepa.heads import fit_linear_head
 from tsjepa.stages import with_architecture
 from tsjepa.training import Options, fit_stages
+
+REFUSED = "has learnt from labels, since it or its teacher was fine-tuned, and a benchmark reads encoders that have"
 
 
 def test_methods_are_found_by_their_names(tmp_path: Path) -> None:
@@ -59,16 +69,27 @@ def test_a_fine_tuned_checkpoint_is_refused(tmp_path: Path) -> None:
     assert find_method(str(path)) == method._replace(digest=method.digest_now())
     head = fit_linear_head(np.arange(4.0)[:, None], np.array(["calm", "calm", "worn", "worn"]))
     save_checkpoint(path, model, header, head.plain())
-    with pytest.raises(CheckpointError, match="is fine-tuned on labels, and a benchmark reads encoders that have seen"):
-        find_method(str(path))
+    assert find_method(str(path)).kind == "checkpoint"  # a head on an encoder as it was
+    for labelled in (True, None):  # None: of a version before, which did not say so
+        model.labelled = True
+        save_checkpoint(path, model, header, head.plain())
+        if labelled is None:
+            content = read_checkpoint(path)
+            del content[LABELLED]
+            write_atomically(content, path)
+        with pytest.raises(CheckpointError, match=REFUSED):
+            find_method(str(path))
 
 
 def test_an_encoder_whose_teacher_is_fine_tuned_is_refused(student: str) -> None:
     model, header = load_checkpoint("teacher.ckpt")
+    model.labelled = True
     head = fit_linear_head(np.arange(4.0)[:, None], np.array(["calm", "calm", "worn", "worn"]))
     save_checkpoint("teacher.ckpt", model, header, head.plain())
-    said = r"student.yaml has a teacher .* here: teacher.ckpt is fine-tuned on labels, and .*; name another teacher\."
-    with pytest.raises(CheckpointError, match=said):
+    with pytest.raises(
+        CheckpointError,
+        match=rf"student.yaml has a teacher .* here: the encoder of teacher.ckpt {REFUSED}.*; name another teacher\.",
+    ):
         find_method(student)
     assert find_method("random-init", student).config is not None  # of the teacher's form, with none of its weights
     config = resolve(with_architecture(configure(student, overrides=["train.epochs=1"])), 40)
@@ -79,25 +100,28 @@ def test_an_encoder_whose_teacher_is_fine_tuned_is_refused(student: str) -> None
     shutil.copy("student.ckpt", "again.ckpt")
     Path("teacher.ckpt").unlink()
     for name in ("student.ckpt", "again.ckpt"):
-        with pytest.raises(CheckpointError, match=rf"{name} was taught by teacher.ckpt, which is fine-tuned on labels"):
+        with pytest.raises(CheckpointError, match=f"of {name} has learnt from labels"):
             find_method(name)
     shutil.move("student.ckpt", "teacher.ckpt")
-    with pytest.raises(CheckpointError, match=r"teacher\.ckpt was taught by teacher\.ckpt, which is"):
+    with pytest.raises(CheckpointError, match=r"student\.yaml .*: the encoder of teacher\.ckpt has"):
         find_method(student)
 
 
 def test_a_fine_tuned_encoder_is_refused_without_its_head_too(tmp_path: Path) -> None:
-    X, y, path = np.random.default_rng(0).normal(size=(12, 1, 40)), np.arange(12) % 2, tmp_path / "encoder.ckpt"
+    X, y = np.random.default_rng(0).normal(size=(12, 1, 40)), np.arange(12) % 2
+    path, whole = tmp_path / "encoder.ckpt", tmp_path / "classifier.ckpt"
 
     def save(tune: bool) -> None:
         classifier = TSJEPAClassifier("tiny", max_epochs=0, tune=tune, finetune_epochs=1, random_state=0)
         classifier.fit(X, y).embedder_.save(path)
         TSJEPAEmbedder.load(path).save(path)
+        classifier.save(whole)
+        assert load_checkpoint(path)[0].labelled == load_checkpoint(whole)[0].labelled == tune
 
     save(tune=False)
     assert find_method(str(path)).kind == "checkpoint"
     save(tune=True)
-    with pytest.raises(CheckpointError, match="is fine-tuned on labels, and a benchmark reads"):
+    with pytest.raises(CheckpointError, match=REFUSED):
         find_method(str(path))
 
 

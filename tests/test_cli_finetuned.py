@@ -59,7 +59,7 @@ def test_a_student_of_a_fine_tuned_teacher_is_told_apart_also_when_it_goes_on() 
         assert load_checkpoint("student/checkpoint.ckpt")[0].labelled
         refused = tsjepa("benchmark", "--data", "pump.npz", "--method", "student/checkpoint.ckpt", "--out", "bench")
         assert refused.exit_code == 1
-        assert f"was taught by {TUNED}, which is fine-tuned on labels" in " ".join(refused.stderr.split())
+        assert "the encoder of student/checkpoint.ckpt has learnt from labels" in " ".join(refused.stderr.split())
 
 
 @pytest.mark.parametrize("command", ["probe", "finetune"])

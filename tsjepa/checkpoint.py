@@ -21,7 +21,7 @@ from tsjepa.whole_file import whole_file
 FORMAT, VERSION = "tsjepa", 4
 # where a checkpoint keeps the head of a classifier, if it has one
 HEAD = "head"
-# what it has besides where labels had a part in its weights, by tuning or by its teacher
+# where it says whether labels had a part in its weights, by tuning or by its teacher
 LABELLED = "labelled"
 
 
@@ -146,19 +146,21 @@ def save_checkpoint(path: str | Path, model: JEPA, header: Header, head: dict[st
 
 
 def mark_of(model: JEPA) -> dict[str, bool]:
-    """Return what a checkpoint's content has besides where labels had a part in the model's weights."""
-    return {LABELLED: True} if model.labelled else {}
+    """Return what a checkpoint's content says of whether labels had a part in the model's weights."""
+    return {LABELLED: model.labelled}
 
 
 def saw_labels(content: dict[str, Any]) -> bool:
     """Return whether labels had a part in a checkpoint's weights: it was fine-tuned, or its teacher was.
 
+    Where it does not say so itself, a head tells of tuning.
+
     Examples
     --------
-    >>> saw_labels({"state_dict": {}}), saw_labels({"state_dict": {}, "head": {}})
-    (False, True)
+    >>> saw_labels({"state_dict": {}}), saw_labels({"head": {}}), saw_labels({"head": {}, "labelled": False})
+    (False, True, False)
     """
-    return HEAD in content or LABELLED in content
+    return bool(content.get(LABELLED, HEAD in content))
 
 
 def check_buildable(path: str | Path, state: dict[str, torch.Tensor], header: Header) -> None:

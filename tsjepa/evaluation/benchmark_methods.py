@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from tsjepa.build import configure
-from tsjepa.checkpoint import HEAD, CheckpointError, read_checkpoint, read_header, saw_labels
+from tsjepa.checkpoint import CheckpointError, read_checkpoint, read_header, saw_labels
 from tsjepa.config import Config, ConfigError, did_you_mean, recipe_names
 from tsjepa.stages import with_architecture
 
@@ -145,19 +145,19 @@ def pretrained_config(path: Path, student: str | None = None) -> Config:
     Raises
     ------
     CheckpointError
-        If it is no usable checkpoint, was fine-tuned, or had a teacher that was.
+        If it is no usable checkpoint, or it or its teacher was fine-tuned.
     """
     content = read_checkpoint(path)
     config = read_header(content, path).config
     if not saw_labels(content):
         return config
-    teacher = None if HEAD in content else config.target.teacher
-    own = f"{path} is" if teacher is None else f"{path} was taught by {teacher}, which is"
-    said = f"{own} fine-tuned on labels, and a benchmark reads encoders that have seen none"
+    said = (
+        f"the encoder of {path} has learnt from labels, since it or its teacher was fine-tuned, and a benchmark reads "
+        "encoders that have seen none"
+    )
     if student is not None:
         raise CheckpointError(f"{student} has a teacher that cannot be used here: {said}; name another teacher.")
-    other = "the checkpoint that it was tuned from" if teacher is None else "one whose teacher was not"
-    raise CheckpointError(f"{said}: give {other}; `tsjepa finetune` tells what tuning adds.")
+    raise CheckpointError(f"{said}: give one that was pretrained alone; `tsjepa finetune` tells what tuning adds.")
 
 
 def find_methods(names: tuple[str, ...], recipe: str | None = None, epochs: int | None = None) -> list[Method]:
