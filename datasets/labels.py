@@ -12,7 +12,8 @@ from tsjepa.arrays import counted
 from tsjepa.datasets.dataset import DataError, Labels, Part
 
 UNLABELLED = ("", "?")
-WHOLE = re.compile(r"\s*-?\d+\s*")
+# What booleans are called, however a file writes them
+BOOLEANS = {"True", "False"}
 # 1,0 is what files with a decimal comma have
 POINTED = re.compile(r"\s*\+?(-?\d+)(?:\.0*|,0)?\s*")
 
@@ -90,21 +91,27 @@ def _targets(train: Part, test: Part | None) -> Encoded:
 
 
 def _as_written(part: Part | None, other: Part | None) -> Part | None:
-    """Call labels that are written as whole numbers, or whose other part has words, as they are written."""
+    """Call labels that are written as whole numbers, or whose other part has words, as they are written.
+
+    Numbers and booleans of a file with types are written in no way: beside them labels are called as more of them are.
+    """
     if part is None or part.written is None:
         return part
     texts = part.written.tolist()
-    beside_words = other is not None and other.written is None and has_words(_names(other))
-    if not beside_words and not all(WHOLE.fullmatch(text) for text in texts):
-        return part
-    return replace(part, y=np.array([class_name(text) for text in texts], dtype=np.str_))
+    names, read = [class_name(text) for text in texts], set(_names(part))
+    theirs = set(_names(other)) if other is not None and other.written is None else set()
+    if not has_words(theirs - BOOLEANS):
+        matched = len(theirs & read) > len(theirs & set(names))
+        if matched or not all(POINTED.fullmatch(text) for text in texts):
+            return part
+    return replace(part, y=np.array(names, dtype=np.str_))
 
 
 def class_name(text: str) -> str:
     """Return what the class of a label is called, which a file without types has as text.
 
     ``1`` and ``1.0`` are one class, since a program that adds a row without a label to whole numbers writes the others
-    as ``1.0``. Nothing else is brought together.
+    as ``1.0``; so are ``-0`` and ``0``. Nothing else is brought together.
 
     Examples
     --------
@@ -112,7 +119,9 @@ def class_name(text: str) -> str:
     ['1', '1', '1', '01', '1.5', '1,000', 'B']
     """
     found = POINTED.fullmatch(text)
-    return text if found is None else found[1]
+    if found is None:
+        return text
+    return "0" if found[1] == "-0" else found[1]
 
 
 def has_words(names: Iterable[str]) -> bool:

@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 
 from tsjepa.datasets import DataError, Dataset, load
-from tsjepa.datasets.labels import Encoded
+from tsjepa.datasets.labels import Encoded, encode
 from tsjepa.datasets.logs import Windowing, encode_labels, load_log
+from tsjepa.datasets.tables import read_table
 
 VALUES = [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]
 
@@ -143,6 +144,7 @@ def labelled_logs(folder: Path, train: str, test: str) -> Encoded:
         ("+1 -1", "1 -1 x", ("-1", "1", "x"), [1, 0, 2]),
         ("1E3 2A4", "1E3 3E5", ("1E3", "2A4", "3E5"), [0, 2]),
         ("1e3 5", "1000 5", ("5", "1000"), [1, 0]),
+        ("0 1", "-0 1", ("0", "1"), [0, 1]),
     ],
 )
 def test_the_same_text_is_the_same_class(
@@ -157,6 +159,38 @@ def test_the_same_text_is_the_same_class(
     assert data.classes == classes
     assert data.y_test is not None
     assert data.y_test.tolist() == codes
+
+
+def test_a_point_in_one_label_changes_no_other(tmp_path: Path) -> None:
+    assert labelled(tmp_path, "007 7 8", "007 7.0 8").classes == ("007", "7", "8")
+
+
+@pytest.mark.parametrize("typed_first", [False, True])
+@pytest.mark.parametrize(
+    ("written", "typed", "classes"),
+    [
+        ("true false", [True, False], ("False", "True")),
+        ("TRUE FALSE", [True, False], ("False", "True")),
+        ("01 02", [1, 2], ("1", "2")),
+        ("01 02", [1.0, 2.0], ("1", "2")),
+        ("01 02", ["01", "02"], ("01", "02")),
+        ("1.0 2.0", ["1", "2"], ("1", "2")),
+        ("01 10", [1, 10], ("1", "10")),
+    ],
+)
+def test_numbers_and_booleans_of_a_file_with_types_are_written_in_no_way(
+    tmp_path: Path, written: str, typed: list[object], classes: tuple[str, ...], typed_first: bool
+) -> None:
+    labelled(tmp_path, written, written)
+    part = "TRAIN" if typed_first else "TEST"
+    (tmp_path / f"p_{part}.csv").unlink()
+    pd.DataFrame({"t0": [0.0, 1.0], "t1": [1.0, 2.0], "label": typed}).to_parquet(tmp_path / f"p_{part}.parquet")
+    parts = [read_table(next(tmp_path.glob(f"p_{own}.*"))) for own in ("TRAIN", "TEST")]
+    found = encode(*parts)
+    assert found.classes == classes
+    assert found.y_train is not None
+    assert found.y_test is not None
+    assert found.y_train.tolist() == found.y_test.tolist()
 
 
 @pytest.mark.parametrize(("train", "test"), [("1 2 3.5", "1 2 2"), ("1 2 2", "1 2 3.5"), ("1.0 2.5", "1e1 2")])
