@@ -7,16 +7,18 @@ import numpy as np
 import pytest
 
 from tsjepa.arrays import Series
-from tsjepa.evaluation import benchmark_run, benchmark_transfer
+from tsjepa.evaluation import benchmark_features, benchmark_run, benchmark_transfer
 from tsjepa.evaluation.accuracy import Labels
 from tsjepa.evaluation.benchmark_features import Fitted, fit_method
 from tsjepa.evaluation.benchmark_labels import LabelBudget
 from tsjepa.evaluation.benchmark_methods import Method, find_method
 from tsjepa.evaluation.benchmark_run import Job, Known, Parts, fit_reader, measure, score
 from tsjepa.evaluation.benchmark_transfer import measure_transfer, transfer_jobs
+from tsjepa.finetuning import Tuning
 
 HALF = 12
-RUNS = [(module, name) for module in (benchmark_run, benchmark_transfer) for name in ("raw", "random-init", "majority")]
+NAMES = ("raw", "random-init", "majority", "supervised")
+RUNS = [(module, name) for module in (benchmark_run, benchmark_transfer) for name in NAMES]
 
 
 def parts() -> Parts:
@@ -47,6 +49,7 @@ def watched(
 
     method = find_method(name, "tiny")
     with monkeypatch.context() as patch:
+        patch.setattr(benchmark_features, "SUPERVISED", Tuning(epochs=1, min_steps=1))
         for own, value in (("load_parts", lambda *_, **__: given), ("fit_reader", read), ("score", note)):
             patch.setattr(module, own, value)
         if module is benchmark_run:

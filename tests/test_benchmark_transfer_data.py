@@ -115,3 +115,11 @@ def test_data_of_which_there_is_no_row_may_change(monkeypatch: pytest.MonkeyPatc
     assert next(runs).status == "failed"
     save("t.npz", 9)
     assert [row.status for row in runs] == ["ok"]
+
+
+def test_the_fewest_data_sets_that_have_changed_are_named() -> None:
+    for more in range(20):  # in whatever order a set has them
+        rows = {((f"s{more}", "t"), benchmark_check.join_digests(["1", "2"])), (("t",), "2")}
+        assert benchmark_check.Versions(Path("transfer.csv"), frozenset(rows), {f"s{more}": "1"}).others("t", "9") == (
+            "t",
+        )

@@ -136,12 +136,13 @@ class Versions(NamedTuple):
     digests: dict[str, str]
 
     def others(self, name: str, digest: str) -> tuple[str, ...] | None:
-        """Return the data sets of a row that is of another version of one that was loaded, None where none is."""
+        """Return the data sets, the fewest, of a row of another version of one that was loaded, None where none is."""
         if self.digests.get(name, digest) != digest:
             return (name,)
         known = self.digests | {name: digest}
         told = ((names, joined) for names, joined in self.rows if joined and known.keys() >= set(names))
-        return next((names for names, joined in told if join_digests([known[own] for own in names]) != joined), None)
+        differ = (names for names, joined in told if join_digests([known[own] for own in names]) != joined)
+        return min(differ, key=lambda names: (len(names), names), default=None)
 
     def take(self, name: str, digest: str) -> None:
         """Take note of the digest of a data set that was loaded.
