@@ -166,6 +166,12 @@ TIMED = TABLE.set_axis(pd.date_range("2024", periods=1500, freq="1s"))
 # the log of one machine after that of the other
 STACKED = pd.concat(dict.fromkeys(("a", "b"), TIMED[:750]), names=["machine", "time"])
 
+# the day, and the time in it
+DAYS, REST = np.divmod(np.arange(1500), 400)
+BY_DAY = TABLE.set_axis(
+    pd.MultiIndex.from_arrays([pd.Timestamp("2024") + pd.to_timedelta(DAYS, "D"), pd.to_timedelta(REST, "s")])
+)
+
 # a value in every third row only
 SLOW = TABLE.assign(level=TABLE["level"].where(np.arange(1500) % 3 == 0))
 
@@ -185,7 +191,9 @@ SLOW = TABLE.assign(level=TABLE["level"].where(np.arange(1500) % 3 == 0))
         ({}, np.c_[plant(), np.full(1500, np.nan)], "X has no value at all in column 2: leave it out"),
         ({}, TABLE.assign(spare=np.nan, dead=np.nan), "no value at all in column 'spare', 'dead': leave"),
         ({}, TIMED[::-1], "times in the index of X do not increase from row to row: sort X, and drop duplicates"),
-        ({}, STACKED, "X must be one series .* but several are given"),
+        ({}, STACKED, "times in the index of X repeat or step back, and another level of it changes: if that says"),
+        ({}, STACKED.swaplevel().sort_index(), "times in the index of X repeat or step back, and another level"),
+        ({}, BY_DAY[::-1], "times in the index of X do not increase from row"),
         ({}, STACKED.loc[["a"]][::-1], "times in the index of X do not increase from row"),
         ({}, TIMED.iloc[[0, *range(1500)]], "times in the index of X do not increase"),
         ({}, TIMED.to_period("s").iloc[[1, 0, *range(2, 1500)]], "times in the index of X do not increase"),
@@ -237,6 +245,7 @@ def test_the_number_of_rows_in_the_sentence_is_enough_and_one_fewer_is_not(windo
 def test_times_in_the_index_have_to_increase():
     model = detector(max_epochs=1).fit(TIMED)
     np.testing.assert_array_equal(model.score_samples(TIMED), model.score_samples(TABLE))
+    np.testing.assert_array_equal(model.score_samples(BY_DAY), model.score_samples(TABLE))
     for frame in (TIMED[::-1], TIMED.iloc[[0, *range(1500)]]):
         with pytest.raises(ValueError, match="the times in the index of X do not increase from row to row: sort X"):
             model.predict(frame)

@@ -120,6 +120,12 @@ def test_the_rows_that_are_needed_are_enough_and_one_fewer_is_not(context: int, 
         assert needed == given or held_out_rows([np.zeros((1, needed - 1))], context, patch) < scored
 
 
+def test_a_long_window_needs_two_halves_that_hold_one() -> None:
+    needed = rows_needed(10, 160, context=1000, patch_length=8)
+    assert needed >= 2 * 1003
+    assert held_out_rows([np.zeros((1, needed))], 1000, 8) >= 160
+
+
 def test_runs_held_out_are_what_scores_are_of(model: WorldModel) -> None:
     fitted, held_out = [normal(200, 1)], [normal(150, 2), normal(80, 3)]
     scorer, scores = fit_held_out(model, fitted, held_out, context=CONTEXT)

@@ -31,6 +31,10 @@ SEVERAL = (
     "X must be one series (n_rows, n_sensors), but several are given: use one detector for each machine, or the "
     "command tsjepa detect, which takes a log of several machines."
 )
+REPEATED = (
+    "the times in the index of X repeat or step back, and another level of it changes: if that says which machine, use "
+    "one detector for each, or the command tsjepa detect; if X is one series in order, give X.reset_index(drop=True)."
+)
 
 
 class SurpriseDetector(OutlierMixin, BaseEstimator):
@@ -341,9 +345,11 @@ def _sensors(X: Any, known: Sequence[str] | None) -> Any:
     frame = to_pandas(X)
     levels: list[Any] = [frame.index.get_level_values(at) for at in range(frame.index.nlevels)]
     times, others = ([level for level in levels if is_time(level.dtype) == wanted] for wanted in (True, False))
-    if not all(level.is_monotonic_increasing and level.is_unique for level in times):
+    # a day and the time in it are one time
+    ordered = [frame.index] if len(times) > 1 and not others else times
+    if not all(level.is_monotonic_increasing and level.is_unique for level in ordered):
         if any(level.nunique() > 1 for level in others):
-            raise ValueError(SEVERAL)
+            raise ValueError(REPEATED)
         raise ValueError("the times in the index of X do not increase from row to row: sort X, and drop duplicates.")
     if times := [name for name, dtype in frame.dtypes.items() if is_time(dtype)]:
         raise ValueError(f"column {times[0]!r} of X is a time, and rows are evenly spaced here: drop it.")

@@ -96,7 +96,8 @@ def rows_needed(n_rows: int, scored: int, context: int, patch_length: int) -> in
         blocks = [block for _, block in cut_in_folds([np.empty((0, rows))], context)]
         return n_windows(blocks, context - context % patch_length) >= scored
 
-    return next(filter(enough, count(n_rows)))
+    # in fewer no half says what is usual in the other
+    return next(filter(enough, count(max(n_rows, 2 * (context + FEWEST - 1)))))
 
 
 def folds(normal: Runs, context: int) -> Iterator[tuple[Runs, Runs]]:
