@@ -41,9 +41,10 @@ def labels_of(data: Data) -> Labels:
     try:
         y = check_labels(data.train.y)
     except ProbeError as error:
-        if data.log is None or data.log.window is None or data.train.y is None:
+        rows = data.train.series.classes if isinstance(data.train.series, LogWindows) else None
+        if data.log is None or rows is None or len(rows) < 2:
             raise
-        # the rows may hold more classes than what is left of them: one label a window
+        # a window has one label, whatever its rows have
         ways = f"--window-label says which rows give a window its label (now: {data.log.window_label})"
         raise ProbeError(f"{str(error)[:-1]}: {ways}, and a shorter --window gives more windows.") from error
     if data.test is None and data.log is not None:

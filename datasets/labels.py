@@ -12,8 +12,6 @@ from tsjepa.arrays import counted
 from tsjepa.datasets.dataset import DataError, Labels, Part
 
 UNLABELLED = ("", "?")
-# What booleans are called, however a file writes them
-BOOLEANS = {"True", "False"}
 # 1,0 is what files with a decimal comma have
 POINTED = re.compile(r"\s*\+?(-?\d+)(?:\.0*|,0)?\s*")
 
@@ -91,20 +89,14 @@ def _targets(train: Part, test: Part | None) -> Encoded:
 
 
 def _as_written(part: Part | None, other: Part | None) -> Part | None:
-    """Call labels that are written as whole numbers, or whose other part has words, as they are written.
-
-    Numbers and booleans of a file with types are written in no way: beside them labels are called as more of them are.
-    """
+    """Call labels that are written as whole numbers, or whose other part has words, as they are written."""
     if part is None or part.written is None:
         return part
     texts = part.written.tolist()
-    names, read = [class_name(text) for text in texts], set(_names(part))
-    theirs = set(_names(other)) if other is not None and other.written is None else set()
-    if not has_words(theirs - BOOLEANS):
-        matched = len(theirs & read) > len(theirs & set(names))
-        if matched or not all(POINTED.fullmatch(text) for text in texts):
-            return part
-    return replace(part, y=np.array(names, dtype=np.str_))
+    beside_words = other is not None and other.written is None and has_words(_names(other))
+    if not beside_words and not are_whole(texts):
+        return part
+    return replace(part, y=np.array([class_name(text) for text in texts], dtype=np.str_))
 
 
 def class_name(text: str) -> str:
@@ -127,6 +119,11 @@ def class_name(text: str) -> str:
 def has_words(names: Iterable[str]) -> bool:
     """Tell class names that are not all numbers."""
     return not all(map(_is_finite, names))
+
+
+def are_whole(names: Iterable[str]) -> bool:
+    """Tell class names that are all whole numbers, written without an exponent."""
+    return all(map(POINTED.fullmatch, names))
 
 
 def _names(part: Part | None) -> list[str]:

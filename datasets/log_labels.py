@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsjepa.datasets.dataset import Part
-from tsjepa.datasets.labels import Encoded, class_name, encode, has_words
+from tsjepa.datasets.labels import Encoded, are_whole, class_name, encode, has_words
 from tsjepa.datasets.log_files import find_files
 from tsjepa.datasets.log_reading import PIECE_ROWS, batches, dialect, pieces, read_schema
 from tsjepa.datasets.log_windows import LogWindows
@@ -42,12 +42,12 @@ def encode_labels(train: LogWindows, test: LogWindows | None) -> Encoded:
 
 
 def _labels(log: LogWindows, logs: list[LogWindows]) -> NDArray[Any]:
-    """Return the labels of a log, of which numbers with a point are called as they are written beside words."""
+    """Return the labels of a log; beside others than whole numbers, numbers are called as they are written."""
     labels, own = log.labels(), log.classes
     if own is None:  # a target
         return labels
-    beside_words = any(has_words(other.classes or ()) for other in logs if other is not log)
-    written = _written(log) if beside_words and not has_words(own) else {}
+    beside_whole = all(are_whole(other.classes or ()) for other in logs if other is not log)
+    written = {} if beside_whole or has_words(own) else _written(log)
     called = {number: min(names) for number, names in written.items() if len(names) == 1}
     names = {name: class_name(called.get(name, name)) for name in (*own, "")}
     return np.array([names[name] for name in labels.tolist()], np.str_)

@@ -152,8 +152,13 @@ def as_held(name: str, names: Collection[str]) -> str:
 
 def _means_another(text: str) -> bool:
     """Tell a folder of data sets, and one of results that is called like a data set; parts may be logs themselves."""
-    pairs = folder_pairs(user_path(text))
-    if pairs and not any(is_log(pair.train) for pair in pairs):
+    folder = user_path(text)
+    pairs = folder_pairs(folder)
+    if len(pairs) == 1 and not is_log(pairs[0].train):
+        return True
+    # several tables whose names end alike may be the files of a log without a time
+    may_be = len(pairs) < 2 or any(kind_of(pair.train.name) for pair in pairs)
+    if not may_be and not any(is_log(path) for path in folder.iterdir() if path.is_file()):
         return True
     known = {*names_in(data_folder(None)), *names_in(bundled_folder()), *names_in(cache_folder()), *downloadable()}
     return not looks_like_path(text) and match_name(text, sorted(known)) is not None

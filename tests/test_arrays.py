@@ -236,7 +236,7 @@ def test_no_remarks_on_good_data() -> None:
 
 def test_axes_that_may_be_swapped_are_told() -> None:
     X = np.random.default_rng(0).normal(size=(6, 40, 3))
-    sentence = "40 channels of 3 points each: if these are 3 channels of 40 points, give X.transpose(0, 2, 1)."
+    sentence = "40 channels of 3 points each: if these are 3 channels of 40 points, swap the last two axes."
     assert remarks(as_series(X)) == [sentence]
     with pytest.warns(DataWarning, match="40 channels of 3 points each"):
         TSJEPAEmbedder("tiny", max_epochs=0).fit(X)

@@ -208,9 +208,16 @@ def test_the_data_set_that_ships_with_aeon() -> None:
 
 def test_what_cannot_be_done_is_said_in_a_sentence(run: str) -> None:
     assert "there is no checkpoint" in refused(1, "nowhere")
-    Path("empty").mkdir()
-    for folder in ("empty", "."):
-        assert f"the folder {folder} holds no checkpoint.ckpt, so it is no run of pretrain" in refused(1, folder)
+    Path("empty/teacher").mkdir(parents=True)
+    sentence = "the folder {} holds no checkpoint.ckpt, which pretrain writes after its first epoch"
+    said = refused(1, "empty")
+    assert sentence.format("empty") in said
+    assert "name another, as runs/NAME/checkpoint.ckpt." in said
+    Path("empty/teacher/checkpoint.ckpt").touch()
+    assert "name another, as empty/teacher/checkpoint.ckpt." in refused(1, "empty")
+    Path("empty/finetuned.ckpt").touch()
+    assert "name another, as empty/finetuned.ckpt." in refused(1, "empty")
+    assert sentence.format(".") in refused(1, ".")
     assert "cannot be read as a checkpoint" in refused(1, "run/config.yaml")
     assert "must end in .html" in refused(2, run, "--out", "page.pdf")
     Path("folder.html").mkdir()

@@ -283,3 +283,7 @@ def test_windows_that_all_end_in_rows_of_one_class_are_told_what_gives_them_thei
     assert sentence in done(*TRAINING, *words, "--out", "own")[1]
     assert sentence in refused(1, "finetune", "own/checkpoint.ckpt")
     done(*TRAINING, *words, "--window", "10", "--stride", "10", "--out", "short")
+    log.assign(state=1).to_csv("days.csv", index=False)  # there the rows themselves are of one class
+    said = done(*TRAINING, *words, "--out", "one")[1]
+    assert "hold one class only, and a probe needs two or more." in said
+    assert "--window-label" not in said

@@ -266,8 +266,13 @@ def test_a_folder_of_logs_stays_one_whatever_its_files_are_called(
     monkeypatch.chdir(tmp_path)
     Path("plant").mkdir()
     for name in "pz":
-        _pair("plant", name, ".csv", "time,flow\n2026-01-01 00:00:00,1.5\n2026-01-01 00:00:01,2\n")
+        _pair("plant", name, ".csv", "flow,heat\n1.5,2\n2,3\n")  # without a time
     assert is_log("plant")
+    Path("mixed").mkdir()
+    for name in "pz":
+        _pair("mixed", name)
+    Path("mixed/a.csv").write_text("time,flow\n2026-01-01 00:00:00,1.5\n2026-01-01 00:00:01,2\n")
+    assert is_log("mixed")
 
 
 def test_what_lies_beside_the_pair_of_a_folder_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

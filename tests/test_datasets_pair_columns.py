@@ -8,9 +8,8 @@ import pandas as pd
 import pytest
 
 from tsjepa.datasets import DataError, Dataset, load
-from tsjepa.datasets.labels import Encoded, encode
+from tsjepa.datasets.labels import Encoded
 from tsjepa.datasets.logs import Windowing, encode_labels, load_log
-from tsjepa.datasets.tables import read_table
 
 VALUES = [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]
 
@@ -165,29 +164,17 @@ def test_a_point_in_one_label_changes_no_other(tmp_path: Path) -> None:
     assert labelled(tmp_path, "007 7 8", "007 7.0 8").classes == ("007", "7", "8")
 
 
-@pytest.mark.parametrize("typed_first", [False, True])
-@pytest.mark.parametrize(
-    ("written", "typed", "classes"),
-    [
-        ("true false", [True, False], ("False", "True")),
-        ("TRUE FALSE", [True, False], ("False", "True")),
-        ("01 02", [1, 2], ("1", "2")),
-        ("01 02", [1.0, 2.0], ("1", "2")),
-        ("01 02", ["01", "02"], ("01", "02")),
-        ("1.0 2.0", ["1", "2"], ("1", "2")),
-        ("01 10", [1, 10], ("1", "10")),
-    ],
-)
-def test_numbers_and_booleans_of_a_file_with_types_are_written_in_no_way(
-    tmp_path: Path, written: str, typed: list[object], classes: tuple[str, ...], typed_first: bool
-) -> None:
-    labelled(tmp_path, written, written)
-    part = "TRAIN" if typed_first else "TEST"
-    (tmp_path / f"p_{part}.csv").unlink()
-    pd.DataFrame({"t0": [0.0, 1.0], "t1": [1.0, 2.0], "label": typed}).to_parquet(tmp_path / f"p_{part}.parquet")
-    parts = [read_table(next(tmp_path.glob(f"p_{own}.*"))) for own in ("TRAIN", "TEST")]
-    found = encode(*parts)
-    assert found.classes == classes
+@pytest.mark.parametrize("text", ["1e3 2e3", "1E3 5"])
+def test_exponents_in_the_text_of_another_log_are_found(tmp_path: Path, text: str) -> None:
+    written = "".join(f"m{at},{time},{time}.5,{label}\n" for at, label in enumerate(text.split()) for time in range(4))
+    (tmp_path / "a.csv").write_text("machine,time,flow,label\n" + written)
+    table = pd.read_csv(tmp_path / "a.csv", dtype={"label": str})
+    table.to_parquet(tmp_path / "b.parquet")
+    logs = [
+        load_log(tmp_path / name, windowing=Windowing(4), cache_dir=tmp_path / "c") for name in ("a.csv", "b.parquet")
+    ]
+    found = encode_labels(*logs)
+    assert set(found.classes or ()) == set(text.split())
     assert found.y_train is not None
     assert found.y_test is not None
     assert found.y_train.tolist() == found.y_test.tolist()

@@ -245,7 +245,9 @@ def test_the_number_of_rows_in_the_sentence_is_enough_and_one_fewer_is_not(windo
 def test_times_in_the_index_have_to_increase():
     model = detector(max_epochs=1).fit(TIMED)
     np.testing.assert_array_equal(model.score_samples(TIMED), model.score_samples(TABLE))
-    np.testing.assert_array_equal(model.score_samples(BY_DAY), model.score_samples(TABLE))
+    beside = [pd.concat({"m": BY_DAY}), BY_DAY.set_index(np.arange(1500), append=True)]
+    for frame in (BY_DAY, *beside):
+        np.testing.assert_array_equal(model.score_samples(frame), model.score_samples(TABLE))
     for frame in (TIMED[::-1], TIMED.iloc[[0, *range(1500)]]):
         with pytest.raises(ValueError, match="the times in the index of X do not increase from row to row: sort X"):
             model.predict(frame)

@@ -307,7 +307,7 @@ def remarks(
     found = []
     n_channels, n_points = values.shape[1:]
     if channels is None and n_points < 8 and n_channels >= 4 * n_points:  # as other libraries have the axes
-        meant = f"{counted(n_points, 'channel')} of {n_channels} points, give X.transpose(0, 2, 1)."
+        meant = f"{counted(n_points, 'channel')} of {n_channels} points, swap the last two axes."
         found.append(f"{n_channels} channels of {counted(n_points, 'point')} each: if these are {meant}")
     constant, because = measured & np.equal(low, high), "instance normalisation turns {them} into zeros."
     flattened = varying(given, constant)

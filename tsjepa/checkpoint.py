@@ -190,9 +190,10 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if path.is_dir():
         raise CheckpointError(f"{path} is a folder: name the checkpoint in it, {path / 'checkpoint.ckpt'}.")
     if not path.exists() and path.name == "checkpoint.ckpt" and path.parent.is_dir():
+        others = sorted([*path.parent.glob("*.ckpt"), *path.parent.glob("*/" + path.name)])
         raise CheckpointError(
-            f"the folder {path.parent} holds no {path.name}, so it is no run of pretrain (one that has not finished "
-            f"its first epoch has none yet): name another, as in runs/NAME/{path.name}."
+            f"the folder {path.parent} holds no {path.name}, which pretrain writes after its first epoch (not before a "
+            f"teacher's last one): name another, as {others[0] if others else f'runs/NAME/{path.name}'}."
         )
     if not path.exists():
         raise CheckpointError(f"there is no checkpoint {path}.")

@@ -343,12 +343,13 @@ def _sensors(X: Any, known: Sequence[str] | None) -> Any:
     Rows are evenly spaced and in order, so that times would not be looked at; those of an index have to increase.
     """
     frame = to_pandas(X)
-    levels: list[Any] = [frame.index.get_level_values(at) for at in range(frame.index.nlevels)]
-    times, others = ([level for level in levels if is_time(level.dtype) == wanted] for wanted in (True, False))
+    index: Any = frame.index
+    levels = [index.get_level_values(at) for at in range(index.nlevels)]
+    others = [at for at, level in enumerate(levels) if not is_time(level.dtype)]
     # a day and the time in it are one time
-    ordered = [frame.index] if len(times) > 1 and not others else times
-    if not all(level.is_monotonic_increasing and level.is_unique for level in ordered):
-        if any(level.nunique() > 1 for level in others):
+    time = index.droplevel(others) if len(others) < len(levels) else index[:0]
+    if not (time.is_monotonic_increasing and time.is_unique):
+        if any(levels[at].nunique() > 1 for at in others):
             raise ValueError(REPEATED)
         raise ValueError("the times in the index of X do not increase from row to row: sort X, and drop duplicates.")
     if times := [name for name, dtype in frame.dtypes.items() if is_time(dtype)]:
