@@ -165,7 +165,7 @@ def write_events(out: Path, found: Found) -> None:
 def event_times(runs: LogRuns, rows: NDArray[np.int64]) -> list[str]:
     """Write the times of rows with the decimals that the log needs: 0, 3, 6 or 9, whatever unit it is kept in."""
     times = runs.shown_times(rows)
-    if runs.tick is not None:
+    if runs.tick is not None and len(rows):  # a log without events is not read for them
         every, own = runs.times(0, int(runs.offsets[-1])), unit_of(runs)
         unit = next(unit for unit, size in NANOSECONDS.items() if size <= own or not (every % (size // own)).any())
         times = times.cast(pa.timestamp(unit, times.type.tz))

@@ -14,7 +14,7 @@ CONFIG, PAGE = "config.yaml", "diagnose.html"
 MODELS = (CHECKPOINT, BEST)
 RUN = (CHECKPOINT, CONFIG, METRICS, DIAGNOSTICS, BEST, PAGE)
 # What TensorBoard's logger writes
-EVENTS = "events.out.tfevents.*"
+CURVES = "events.out.tfevents.*"
 
 
 @contextmanager
@@ -88,8 +88,8 @@ def start_run(out: Path, again: bool) -> None:
     with writing(out):
         replaced = files_of_run(out)
         folders = (out, out / TEACHER) if replaced else ()
-        events = [path for folder in folders for path in folder.glob(EVENTS)]  # two runs' would be shown as one
-        for path in (*events, *(out / name for name in replaced if not (again and name == CONFIG))):
+        curves = [path for folder in folders for path in folder.glob(CURVES)]  # two runs' would be shown as one
+        for path in (*curves, *(out / name for name in replaced if not (again and name == CONFIG))):
             path.unlink(missing_ok=True)
 
 

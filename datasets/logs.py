@@ -157,8 +157,8 @@ def _means_another(text: str) -> bool:
     if len(pairs) == 1 and not is_log(pairs[0].train):
         return True
     # several tables whose names end alike may be the files of a log without a time
-    may_be = len(pairs) < 2 or any(kind_of(pair.train.name) for pair in pairs)
-    if not may_be and not any(is_log(path) for path in folder.iterdir() if path.is_file()):
+    are_sets = len(pairs) > 1 and not any(kind_of(pair.train.name) for pair in pairs)
+    if are_sets and not any(is_log(path) for path in folder.iterdir() if path.is_file()):
         return True
     known = {*names_in(data_folder(None)), *names_in(bundled_folder()), *names_in(cache_folder()), *downloadable()}
     return not looks_like_path(text) and match_name(text, sorted(known)) is not None
