@@ -8,6 +8,7 @@ from sklearn.base import clone
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from tsjepa import CheckpointError, DataWarning, SurpriseDetector, TSJEPAEmbedder
+from tsjepa.checkpoint import load_checkpoint
 
 SMALL = (
     *("tokenizer.patch_length=4", "encoder.dim=16", "encoder.depth=1", "encoder.heads=2", "predictor.dim=16"),
@@ -172,6 +173,10 @@ BY_DAY = TABLE.set_axis(
     pd.MultiIndex.from_arrays([pd.Timestamp("2024") + pd.to_timedelta(DAYS, "D"), pd.to_timedelta(REST, "s")])
 )
 
+# counted instead of timed
+COUNTED = TABLE.set_axis(pd.MultiIndex.from_arrays([np.arange(1500) // 750, np.arange(1500) % 750]))
+COUNTED.index.names = ["unit", "Cycle"]
+
 # a value in every third row only
 SLOW = TABLE.assign(level=TABLE["level"].where(np.arange(1500) % 3 == 0))
 
@@ -193,6 +198,9 @@ SLOW = TABLE.assign(level=TABLE["level"].where(np.arange(1500) % 3 == 0))
         ({}, TIMED[::-1], "times in the index of X do not increase from row to row: sort X, and drop duplicates"),
         ({}, STACKED, "times in the index of X repeat or step back, and another level of it changes: if that says"),
         ({}, STACKED.swaplevel().sort_index(), "times in the index of X repeat or step back, and another level"),
+        ({}, COUNTED, "times in the index of X repeat or step back, and another level"),
+        ({}, COUNTED.swaplevel().sort_index(), "times in the index of X repeat or step back, and another level"),
+        ({}, COUNTED.droplevel("unit"), "times in the index of X do not increase from row to row"),
         ({}, BY_DAY[::-1], "times in the index of X do not increase from row"),
         ({}, STACKED.loc[["a"]][::-1], "times in the index of X do not increase from row"),
         ({}, TIMED.iloc[[0, *range(1500)]], "times in the index of X do not increase"),
@@ -246,7 +254,9 @@ def test_times_in_the_index_have_to_increase():
     model = detector(max_epochs=1).fit(TIMED)
     np.testing.assert_array_equal(model.score_samples(TIMED), model.score_samples(TABLE))
     beside = [pd.concat({"m": BY_DAY}), BY_DAY.set_index(np.arange(1500), append=True)]
-    for frame in (BY_DAY, *beside):
+    one = TABLE.set_axis(pd.MultiIndex.from_arrays([np.zeros(1500), np.arange(1500)], names=["unit", "cycle"]))
+    counted = [one, TABLE.set_axis(pd.Index(np.arange(1500) // 7, name="cycle"))]
+    for frame in (BY_DAY, *beside, *counted):
         np.testing.assert_array_equal(model.score_samples(frame), model.score_samples(TABLE))
     for frame in (TIMED[::-1], TIMED.iloc[[0, *range(1500)]]):
         with pytest.raises(ValueError, match="the times in the index of X do not increase from row to row: sort X"):
@@ -265,6 +275,16 @@ def test_a_world_model_is_saved_and_judges_by_what_it_is_given_as_normal(tmp_pat
         SurpriseDetector.load(tmp_path / "plant.ckpt", X[["pressure"]])
     with pytest.raises(ValueError, match="X has 1 columns, but the model of "):
         SurpriseDetector.load(tmp_path / "plant.ckpt", X.to_numpy()[:, :1])
+
+
+def test_a_window_of_no_whole_patches_is_saved_as_it_is(tmp_path):
+    X = plant(445)  # ten windows of 44 rows, but not of 45: by these, normal rows are held out in other blocks
+    first = detector(window=45, max_epochs=1, false_alarms=500).fit(X)
+    first.set_params(window=80).save(tmp_path / "plant.ckpt")
+    again = SurpriseDetector.load(tmp_path / "plant.ckpt", X, false_alarms=500)
+    assert (again.window, again.offset_, again.threshold_) == (45, first.offset_, first.threshold_)
+    again.save(tmp_path / "again.ckpt")
+    assert load_checkpoint(tmp_path / "again.ckpt")[1].n_timepoints == 45
 
 
 def test_channels_of_a_checkpoint_are_sensors_whatever_they_are_called(tmp_path):

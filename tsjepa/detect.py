@@ -14,27 +14,17 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from tsjepa.arrays import Series, refuse_type, unmasked
 from tsjepa.build import build_model, configure, resolve
 from tsjepa.checkpoint import CheckpointError, Header, load_checkpoint, save_checkpoint
-from tsjepa.columns import NAMES, is_time, left_aside, refuse_text, without
 from tsjepa.config import Config, ConfigError
-from tsjepa.containers import not_measured, to_pandas
 from tsjepa.estimators import settings, unless_it_fails
 from tsjepa.held_out import fit_held_out
-from tsjepa.kinds import is_one_channel, is_table
+from tsjepa.kinds import is_table
 from tsjepa.normal_rows import check_normal
+from tsjepa.sensor_rows import in_order, one_series, sensors
 from tsjepa.sight import cut_windows
 from tsjepa.stream import score_series
 from tsjepa.surprise import LARGEST, Scores, fit_scorer
 from tsjepa.thresholds import Threshold, fit_threshold
 from tsjepa.world import WorldModel
-
-SEVERAL = (
-    "X must be one series (n_rows, n_sensors), but several are given: use one detector for each machine, or the "
-    "command tsjepa detect, which takes a log of several machines."
-)
-REPEATED = (
-    "the times in the index of X repeat or step back, and another level of it changes: if that says which machine, use "
-    "one detector for each, or the command tsjepa detect; if X is one series in order, give X.reset_index(drop=True)."
-)
 
 
 class SurpriseDetector(OutlierMixin, BaseEstimator):
@@ -163,6 +153,7 @@ class SurpriseDetector(OutlierMixin, BaseEstimator):
 
     def _learn_normal(self, model: WorldModel, x: NDArray[np.float32], context: int) -> "SurpriseDetector":
         """Fit what scores rows, and the threshold, to a log (n_channels, n_rows)."""
+        self._window = context  # a scorer's is cut to whole patches, and normal rows are held out by blocks of this
         self.threshold_: Threshold | None = None
         if self.contamination is None:
             self.scorer_, held_out = fit_held_out(model, [x], context=context)
@@ -191,7 +182,7 @@ class SurpriseDetector(OutlierMixin, BaseEstimator):
             If the file cannot be written.
         """
         check_is_fitted(self)
-        save_checkpoint(path, self.scorer_.model, self._header(self.scorer_.context))
+        save_checkpoint(path, self.scorer_.model, self._header(self._window))
 
     @classmethod
     def load(
@@ -231,7 +222,7 @@ class SurpriseDetector(OutlierMixin, BaseEstimator):
             overrides=(f"train.seed={header.config.train.seed}",),
         )
         detector.config_ = header.config
-        x = detector._series(_in_order(X, header.channel_names, path), reset=True, known=header.channel_names)
+        x = detector._series(in_order(X, header.channel_names, path), reset=True, known=header.channel_names)
         if len(x) != header.n_channels:
             raise ValueError(f"X has {len(x)} columns, but the model of {path} was trained on {header.n_channels}.")
         detector._check_normal(x, header.n_timepoints, model.encoder.tokenizer.patch_length)
@@ -317,7 +308,7 @@ class SurpriseDetector(OutlierMixin, BaseEstimator):
     def _series(self, X: Any, *, reset: bool, known: Sequence[str] | None = None) -> NDArray[np.float32]:
         """Return a log as channels (n_channels, n_rows); columns with names that are known are sensors in any case."""
         known = known if reset else getattr(self, "feature_names_in_", None)
-        X = _sensors(X, known) if is_table(X) else _one_series(unmasked(X))
+        X = sensors(X, known) if is_table(X) else one_series(unmasked(X))
         if isinstance(X, np.ndarray):
             refuse_type(X, "X", "biufOc")  # of complex numbers scikit-learn has a sentence of its own
         X = validate_data(self, X, reset=reset, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan")
@@ -327,57 +318,6 @@ class SurpriseDetector(OutlierMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         return tags
-
-
-def _one_series(X: Any) -> Any:
-    """Refuse an array or list of several series; anything else comes back as it is."""
-    first = X[:1] if isinstance(X, list | tuple) else ()
-    if getattr(X, "ndim", 0) > 2 or any(hasattr(x, "__len__") and not is_one_channel(x) for x in first):
-        raise ValueError(SEVERAL)
-    return X
-
-
-def _sensors(X: Any, known: Sequence[str] | None) -> Any:
-    """Return a table without what looks like labels or times; what is a time by its type is refused.
-
-    Rows are evenly spaced and in order, so that times would not be looked at; those of an index have to increase.
-    """
-    frame = to_pandas(X)
-    index: Any = frame.index
-    levels = [index.get_level_values(at) for at in range(index.nlevels)]
-    others = [at for at, level in enumerate(levels) if not is_time(level.dtype)]
-    # a day and the time in it are one time
-    time = index.droplevel(others) if len(others) < len(levels) else index[:0]
-    if not (time.is_monotonic_increasing and time.is_unique):
-        if any(levels[at].nunique() > 1 for at in others):
-            raise ValueError(REPEATED)
-        raise ValueError("the times in the index of X do not increase from row to row: sort X, and drop duplicates.")
-    if times := [name for name, dtype in frame.dtypes.items() if is_time(dtype)]:
-        raise ValueError(f"column {times[0]!r} of X is a time, and rows are evenly spaced here: drop it.")
-    frame = without(frame, not_measured(frame, (), known))
-    frame = without(frame, _times(frame, () if known is None else known))
-    refuse_text(frame, lambda row: f"row {row}", "convert or drop it")
-    return frame
-
-
-def _times(frame: Any, known: Sequence[str]) -> list[str]:
-    """Return columns that are times by their names, and warn of them; none where nothing would be left."""
-    names = [name for name in frame.columns if isinstance(name, str) and name not in known]
-    times = [name for name in names if name.strip().lower() in NAMES["time"]]
-    since = "since rows are evenly spaced here"
-    return left_aside(
-        frame, times, (), f"columns of X that look like times are left out, {since}: {{}}; rename one that is a sensor."
-    )
-
-
-def _in_order(X: Any, names: Sequence[str] | None, path: str | Path) -> Any:
-    """Return a table's columns of these names, in their order; anything else as it is."""
-    if names is None or not is_table(X):
-        return X
-    frame = to_pandas(X)
-    if missing := [name for name in names if name not in frame.columns]:
-        raise ValueError(f"X has no column {missing[0]!r}, which the model of {path} was trained on.")
-    return frame[list(names)]
 
 
 def _check_budget(share: Any, rows: Any) -> None:

@@ -1,0 +1,78 @@
+"""One sensor log in memory, an array or a table, as rows of sensors in order."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tsjepa.columns import NAMES, is_time, left_aside, refuse_text, without
+from tsjepa.containers import not_measured, to_pandas
+from tsjepa.kinds import is_one_channel, is_table
+
+SEVERAL = (
+    "X must be one series (n_rows, n_sensors), but several are given: use one detector for each machine, or the "
+    "command tsjepa detect, which takes a log of several machines."
+)
+REPEATED = (
+    "the times in the index of X repeat or step back, and another level of it changes: if that says which machine, use "
+    "one detector for each, or the command tsjepa detect; if X is one series in order, give X.reset_index(drop=True)."
+)
+
+
+def one_series(X: Any) -> Any:
+    """Refuse an array or list of several series; anything else comes back as it is."""
+    first = X[:1] if isinstance(X, list | tuple) else ()
+    if getattr(X, "ndim", 0) > 2 or any(hasattr(x, "__len__") and not is_one_channel(x) for x in first):
+        raise ValueError(SEVERAL)
+    return X
+
+
+def sensors(X: Any, known: Sequence[str] | None) -> Any:
+    """Return a table without what looks like labels or times; what is a time by its type is refused.
+
+    Rows are evenly spaced and in order, so that times would not be looked at; those of an index have to increase.
+    """
+    frame = to_pandas(X)
+    index: Any = frame.index
+    levels = [index.get_level_values(at) for at in range(index.nlevels)]
+    others = [at for at, level in enumerate(levels) if not is_clock(level)]
+    # a day and the time in it are one time
+    time = index.droplevel(others) if len(others) < len(levels) else index[:0]
+    if not (time.is_monotonic_increasing and time.is_unique):
+        if any(levels[at].nunique() > 1 for at in others):
+            raise ValueError(REPEATED)
+        # a cycle may last for many rows
+        if not time.is_monotonic_increasing or any(is_time(level.dtype) for level in levels):
+            raise ValueError(
+                "the times in the index of X do not increase from row to row: sort X, and drop duplicates."
+            )
+    if times := [name for name, dtype in frame.dtypes.items() if is_time(dtype)]:
+        raise ValueError(f"column {times[0]!r} of X is a time, and rows are evenly spaced here: drop it.")
+    frame = without(frame, not_measured(frame, (), known))
+    frame = without(frame, times_by_name(frame, () if known is None else known))
+    refuse_text(frame, lambda row: f"row {row}", "convert or drop it")
+    return frame
+
+
+def is_clock(level: Any) -> bool:
+    """Return whether a level of an index is a time, by its type or, where it holds numbers, by its name."""
+    return is_time(level.dtype) or (level.dtype.kind in "iuf" and str(level.name).strip().lower() in NAMES["time"])
+
+
+def times_by_name(frame: Any, known: Sequence[str]) -> list[str]:
+    """Return columns that are times by their names, and warn of them; none where nothing would be left."""
+    names = [name for name in frame.columns if isinstance(name, str) and name not in known]
+    times = [name for name in names if name.strip().lower() in NAMES["time"]]
+    since = "since rows are evenly spaced here"
+    return left_aside(
+        frame, times, (), f"columns of X that look like times are left out, {since}: {{}}; rename one that is a sensor."
+    )
+
+
+def in_order(X: Any, names: Sequence[str] | None, path: str | Path) -> Any:
+    """Return a table's columns of these names, in their order; anything else as it is."""
+    if names is None or not is_table(X):
+        return X
+    frame = to_pandas(X)
+    if missing := [name for name in names if name not in frame.columns]:
+        raise ValueError(f"X has no column {missing[0]!r}, which the model of {path} was trained on.")
+    return frame[list(names)]
