@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tsjepa.normality import MARGIN, STILL, fit_law, left_out
+from tsjepa.normality import MARGIN, STILL, fit_law, gaussian, left_out
 from tsjepa.novelty import standardised
 
 
@@ -65,3 +65,16 @@ def test_usual_distances_that_differ_by_rounding_do_not_blow_others_up() -> None
     usual = 1 + 1e-12 * np.arange(5)
     assert np.abs(standardised(np.array([1.0001]), usual, size=10.0)) <= 1.01
     assert standardised(np.array([4.0, 9.0]), np.array([3.0, 5.0]), size=10.0).tolist() == [0, 5]
+
+
+def test_the_unit_of_samples_has_no_part_where_they_vary_little() -> None:
+    rng = np.random.default_rng(0)
+    x, probe = rng.normal(size=(400, 3)), rng.normal(size=(5, 3))
+    (law, _), (quiet, _) = fit_law(x), fit_law(1e-2 * x)
+    np.testing.assert_allclose(quiet.unusual(1e-2 * probe), law.unusual(probe), rtol=1e-5)
+
+
+def test_many_samples_do_not_make_a_direction_that_never_varied_count_for_all() -> None:
+    x = np.random.default_rng(0).normal(size=(300_000, 2)) * [1, 1e-9]
+    # the second direction has half of what covariances are shrunk by, 1e-3
+    assert gaussian(x).log_distance(np.array([[0, 1e-2]]))[0] == pytest.approx(np.log(1e-4 / 5e-4 / 2), abs=0.05)

@@ -17,6 +17,7 @@ from tsjepa.embedding import embed
 from tsjepa.encoder import Encoder
 from tsjepa.layers import SCALE_FLOOR
 from tsjepa.normalization import (
+    Moments,
     TrainingStatistics,
     all_statistics,
     channel_moments,
@@ -294,3 +295,14 @@ def test_the_largest_value_that_has_no_square_is_named_and_what_is_missing_is_no
         )
     X[X > 1e19], X[4, 0, 3] = NAN, 1e19
     assert too_large(as_series(X)) is None
+
+
+def test_a_constant_has_the_scale_of_its_magnitude_whatever_its_sign() -> None:
+    found = level_and_scale(torch.tensor([[[-1e6] * 4], [[1e6] * 4]]))
+    assert found[0, 1] == found[1, 1]
+
+
+def test_a_scale_below_all_that_float32_holds_leaves_finite_values() -> None:
+    statistics = TrainingStatistics(1)
+    statistics.set(Moments(*np.array([[4.0], [0.0], [4e-100], [1e-50]])))
+    assert statistics(torch.tensor([[[0.0, 1e-30]]])).isfinite().all()

@@ -9,7 +9,7 @@ from sketched import SKETCHED, config_of
 from tsjepa import TSJEPAEmbedder
 from tsjepa.arrays import Series
 from tsjepa.build import build_model, configure, resolve
-from tsjepa.calibrator import calibrate
+from tsjepa.calibrator import block_weights, calibrate
 from tsjepa.embedding import embed
 from tsjepa.finetuning import embed_batch
 from tsjepa.scales import CLIP, FARTHEST, Scales
@@ -56,7 +56,7 @@ def test_it_is_its_formula() -> None:
     within = np.exp(np.sort(log_scale, 0)[(len(x) - 1) // 2])
     away = np.stack([(level - level.mean(0)) / np.hypot(within, level.std(0)), log_scale - log_scale.mean(0)], 2)
     away /= np.sqrt(np.square(away.clip(-CLIP, CLIP)).mean((0, 1)))
-    np.testing.assert_allclose(measured(x)[1], away * np.exp(-np.square(away / FARTHEST) / 2), atol=2e-3)
+    np.testing.assert_allclose(measured(x)[1], away * np.exp(-np.square(away / 6) / 2), atol=2e-3)
 
 
 def test_what_was_normalised_before_counts_for_nothing() -> None:
@@ -224,3 +224,20 @@ def test_names_say_which_channel_is_which() -> None:
 
 def test_without_a_sketch_nothing_stands_beside_a_level() -> None:
     assert not configure("default").probe.plain().scale_features
+
+
+def test_the_least_spread_of_levels_is_that_of_all_channels_that_are_mixed() -> None:
+    x = np.random.default_rng(0).normal(size=(40, 4, 60)).astype(np.float32)
+    series = Series((x - x.mean(2, keepdims=True)) / x.std(2, keepdims=True))  # no level, and all of one scale
+    config = config_of("tokenizer.channels=mixed", "probe.scale_features=true", "probe.shares=false")
+    encoder = build_model(config, 4).encoder.eval()
+    calibrate(encoder, series, config.probe)
+    assert encoder.readout is not None
+    sketch = encoder.readout.sketch
+    assert sketch is not None
+    with torch.no_grad():
+        rows = encoder(torch.from_numpy(series.values))[0].mean(1)
+        tokens = sketch.whitenings[0](rows - rows.mean(0)).square().sum(1).mean().sqrt()
+    counted = [float(part[0]) for part in sketch.scale.split(sketch.widths)]
+    weight, level = block_weights(config.probe, 3, 40)[:2]
+    assert counted[0] * float(tokens) / counted[1] == pytest.approx(weight / level * 4**0.5, rel=1e-3)

@@ -178,3 +178,8 @@ def test_series_that_are_not_whole_patches_are_refused() -> None:
 def test_filters_of_other_lengths_are_refused() -> None:
     with pytest.raises(ValueError, match="filters must have 9 taps, but these have 7"):
         count_above(torch.zeros(1, 1, 20), torch.zeros(1, 2, 1, 7), torch.zeros(1, 2, 4), (1,), 20)
+
+
+def test_what_a_checkpoint_does_not_hold_stays_as_it_is() -> None:
+    assert Shares().dilations == (1, 2, 4, 8, 16)
+    assert (LARGEST, SMALLEST) == (1.5, 0.015)

@@ -10,7 +10,7 @@ from sklearn.preprocessing import StandardScaler
 
 from tsjepa.arrays import Series
 from tsjepa.build import build_model, configure, resolve
-from tsjepa.calibrator import block_weights, calibrate
+from tsjepa.calibrator import Calibrator, block_weights, calibrate
 from tsjepa.config import Config
 from tsjepa.embedding import embed, n_features
 from tsjepa.encoder import Encoder
@@ -301,3 +301,20 @@ def test_series_without_a_value_are_no_part_of_the_sample() -> None:
     assert nothing.readout is not None
     assert nothing.readout.sketch is not None
     assert not nothing.readout.sketch.known
+
+
+def test_levels_count_by_the_number_of_training_series_not_of_those_looked_at() -> None:
+    config, series = config_of(), series_of(300)
+    encoder = build_model(config, 1).encoder.eval()
+    calibrator = Calibrator(encoder, series, config.probe, whiten=False)
+    calibrator("cpu")
+    assert encoder.readout is not None
+    sketch = encoder.readout.sketch
+    assert isinstance(sketch, Sketch)
+    x = torch.cat([batch.views[0].x[: batch.n] for batch in calibrator.sample])
+    assert len(x) < 300
+    with torch.no_grad():
+        blocks = [encoder.shares(x), *(level.mean(1) for level in encoder(x, levels=range(1, encoder.depth + 1)))]
+    away = [float((block - block.mean(0)).square().sum(1).mean().sqrt()) for block in blocks]
+    weights = [float(part[0]) * size for part, size in zip(sketch.scale.split(sketch.widths), away, strict=True)]
+    assert weights[1] / weights[0] == pytest.approx(0.6 * (300 / (300 + 200)) ** 0.5, rel=1e-3)

@@ -109,7 +109,7 @@ def test_rounding_is_no_spread(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("shape", [*SHAPES, (1500, 3)])
-@pytest.mark.parametrize("t", [2.0, 0.5])
+@pytest.mark.parametrize("t", [2.0, 0.5, 30.0])
 def test_uniformity_equals_all_pairs(shape: tuple[int, int], t: float) -> None:
     z = normal(*shape) + 0.5
     want = np.log(np.exp(-t * pdist(sphere(z)) ** 2).mean())
@@ -118,6 +118,7 @@ def test_uniformity_equals_all_pairs(shape: tuple[int, int], t: float) -> None:
 
 def test_uniformity_of_known_samples() -> None:
     assert uniformity(torch.ones(10, 3)).item() == pytest.approx(0, abs=1e-12)
+    assert uniformity(torch.tensor([[1.0, 0.3], [-1.0, -0.3]]), 10.0).item() == pytest.approx(-40)
     # E exp(-4 (1 - c)) = exp(-4 + 8 / D) for c nearly normal with variance 1 / D
     assert uniformity(normal(2000, 256)).item() == pytest.approx(-4 + 8 / 256, abs=0.005)
 

@@ -10,7 +10,7 @@ from scipy.signal import lfilter
 from scipy.stats import expon, genpareto, norm
 
 from tsjepa.events import GAP, Alarms
-from tsjepa.thresholds import FEW, LEAST, Budget, beginnings, extrapolate, fit_threshold, lowest_level, peaks_over
+from tsjepa.thresholds import LEAST, Budget, beginnings, extrapolate, fit_threshold, lowest_level, peaks_over
 
 
 def alarms_of(scores: list[np.ndarray], threshold: float, gap: int) -> int:
@@ -74,7 +74,7 @@ def test_scores_that_wander_are_counted_at_the_threshold_itself(slowness: float,
     intervals = (30, 100, 200, 500, 1000, 2000, 2900, 3100, 4000, 10_000, 100_000)
     values = [fit_threshold([x], interval, patch) for interval in intervals]
     counts = [alarms_of([x], found.value, GAP * patch) for found in values]
-    assert all(count <= max(len(x) / found.interval, FEW) for count, found in zip(counts, values, strict=True))
+    assert all(count <= max(len(x) / found.interval, 3) for count, found in zip(counts, values, strict=True))
     assert [found.value for found in values] == sorted(found.value for found in values)
     assert all(found.low <= found.value <= found.high for found in values if found.extrapolated)
     assert 7 <= counts[6] <= 10  # and rare alarms hardly fewer than allowed
@@ -237,3 +237,11 @@ def test_the_sentence_says_when_it_is_extrapolated() -> None:
     assert "peaks over threshold" in fit_threshold([x], 10_000, 1).sentence()
     assert "95 % interval" in fit_threshold([x], 10_000, 1).sentence()
     assert "counted in 4000 normal rows, 20 times" in fit_threshold([x], 200, 1).sentence()
+
+
+def test_alarms_are_joined_over_the_gap_and_a_patch() -> None:
+    x = np.repeat(norm.rvs(size=500, random_state=0), 16)
+    body = float(np.quantile(x, 0.95))
+    peaks = peaks_over([x], body, GAP * 16)
+    above = extrapolate(peaks - body, len(x), 1e6, (GAP + 1) * 16)
+    assert fit_threshold([x], 1e6, 16).value == pytest.approx((above + body)[1])

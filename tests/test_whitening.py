@@ -228,3 +228,7 @@ def test_machines_that_differ_in_speed_alone_are_told_apart_less() -> None:
 def test_a_stretch_that_would_do_nothing_is_refused(without: str) -> None:
     with pytest.raises(ConfigError, match=r"probe: stretch acts on a whitened sketch"):
         config_of("probe.stretch=1.5", without)
+
+
+def test_a_series_that_is_shorter_than_a_patch_when_played_faster_keeps_what_there_is() -> None:
+    assert played(torch.zeros(1, 1, 60), None, 2 / 3, 45)[0].shape[2] == 40

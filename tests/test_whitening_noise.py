@@ -117,3 +117,28 @@ def test_what_fills_a_batch_up_has_no_part() -> None:
 def test_noise_that_would_do_nothing_is_refused(without: str) -> None:
     with pytest.raises(ConfigError, match=r"probe: noise acts on a whitened sketch"):
         config_of("probe.noise=0.1", without)
+
+
+def test_noise_is_a_share_of_each_channel_where_they_are_mixed() -> None:
+    config = config_of("probe.noise=0.1", "tokenizer.channels=mixed", "normalize=none", "probe.shares=false")
+    series = Series(series_of(12, 2).values * np.array([[1.0], [100.0]], np.float32))
+    encoder = build_model(config, 2).encoder.eval()
+    x, _ = encoder.sequences(torch.from_numpy(series.values), None)
+    noisy = Calibrator(encoder, series, config.probe).with_noise(x, None, torch.Generator().manual_seed(0))
+    share = (noisy.x - x).std((0, 2)) / x.std((0, 2))
+    assert ((share > 0.08) & (share < 0.12)).all()
+
+
+def test_shares_of_noisy_series_are_counted_over_what_was_measured() -> None:
+    config, values = config_of("probe.noise=0.1", "probe.pool=[mean, max]"), series_of(12).values
+    valid = np.ones_like(values, bool)
+    valid[:, :, 20:40] = False
+    series = Series(np.where(valid, values, np.float32(0)), valid)
+    encoder = build_model(config, 1).encoder.eval()
+    calibrator = Calibrator(encoder, series, config.probe)
+    [batch] = calibrator.sample
+    assert batch.noisy is not None
+    with torch.no_grad():
+        rows = [encoder.shares(view.x, view.valid)[: batch.n] for view in (batch.views[0], batch.noisy)]
+        _, (found, _) = calibrator.share_block(batch).scatters
+    torch.testing.assert_close(found, scatter_within(torch.stack(rows, 1))[0])

@@ -3,6 +3,8 @@
 Pure functions like those of `tsjepa.diagnostics`: float64 on the CPU, without gradient, nothing gathered over ranks.
 """
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -147,10 +149,13 @@ def uniformity(z: Tensor, t: float = 2.0) -> Tensor:
         raise ValueError(f"uniformity compares samples and needs at least 2, but got {n}.")
     u = normalize(z)
     squared = u.square().sum(1)
-    total = u.new_zeros(())
-    for rows, of_rows in zip(u.split(ROWS_AT_ONCE), squared.split(ROWS_AT_ONCE), strict=True):
-        total += torch.exp(-t * (of_rows[:, None] + squared - 2 * rows @ u.T)).sum()
-    return ((total - n) / (n * (n - 1))).log()
+    sums = []
+    for first, rows in zip(range(0, n, ROWS_AT_ONCE), u.split(ROWS_AT_ONCE), strict=True):
+        exponent = -t * (squared[first : first + len(rows), None] + squared - 2 * rows @ u.T)
+        # a sample is no pair with itself; subtracted from the sum, these ones would take the digits of far pairs
+        exponent.diagonal(first).fill_(-torch.inf)
+        sums.append(exponent.logsumexp((0, 1)))
+    return torch.stack(sums).logsumexp(0) - math.log(n * (n - 1))
 
 
 def alignment(u: Tensor, v: Tensor) -> Tensor:
