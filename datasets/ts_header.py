@@ -76,8 +76,10 @@ def read_header(lines: Lines, where: str) -> TsHeader:
                 f"{where}, line {number}: neither a tag nor a comment; a .ts file needs a line '@data' "
                 "before its first series"
             )
-        key, *values = line[1:].split()[:1] + line.split()[1:]
-        tags[key.lower()] = values
+        words = line[1:].split()
+        if not words:
+            raise DataError(f"{where}, line {number}: no tag is named behind '@'; name one, or remove the line")
+        tags[words[0].lower()] = words[1:]
     if number == 0:
         raise DataError(f"{where} is empty; copy or export it again")
     raise DataError(f"{where} has no '@data' line; it was cut short or is not a .ts file")

@@ -83,10 +83,16 @@ def test_a_label_that_the_header_lacks_is_announced(tmp_path: Path) -> None:
     assert notes == ("pump.ts has labels that its header does not declare: 'bro'",)
 
 
+def test_a_blank_before_the_name_of_a_tag_does_not_matter(tmp_path: Path) -> None:
+    part = read_ts(_ts(tmp_path, HEADER.replace("@univariate true", "@ univariate true") + "1,2,3:a\n"))
+    assert part.X.shape == (1, 1, 3)
+
+
 MULTI = HEADER.replace("@univariate true", "@univariate false")
 REFUSED = {
     "empty": ("", "pump.ts is empty"),
     "no data tag": ("@univariate true\n", "no '@data' line"),
+    "no name of a tag": ("@univariate true\n@\n@data\n1:a\n", "line 2: no tag is named behind '@'"),
     "values before data": ("@univariate true\n1,2:a\n", "line 2: neither a tag nor a comment"),
     "no case": (HEADER + "\n", "no series after '@data'"),
     "cut before the label": (HEADER + "1,2,3:a\n1,2", "line 7: no ':label'"),
