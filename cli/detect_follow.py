@@ -19,7 +19,7 @@ from tsjepa.cli.detect_tables import EVENT_COLUMNS, EVENTS, check_events, check_
 from tsjepa.cli.detect_tail import STDIN, Lines, check_text, first_place, read_lines
 from tsjepa.cli.errors import USAGE, Failure, say, told
 from tsjepa.cli.options import DetectOptions
-from tsjepa.cli.outdir import make_writable, writing
+from tsjepa.cli.outdir import check_file, make_writable, writing
 from tsjepa.cli.part_files import file_hash
 from tsjepa.cli.report import DetectReport
 from tsjepa.events import Event
@@ -113,10 +113,7 @@ class Follower:
         if not self.state.load(self.scorer, self.threshold):
             check_events(self.options.out)
             for path in self.paths.values():
-                if path.exists() and not overwrite:
-                    raise Failure(
-                        f"{path} exists already: replace it with --overwrite, or name another with --out.", USAGE
-                    )
+                check_file(path, overwrite, "--out")
             self.state.save()
         for name in self.state.sizes:
             self._write(name, [])

@@ -15,7 +15,7 @@ from tsjepa.arrays import counted
 from tsjepa.cli.detect_normal import unit_of
 from tsjepa.cli.errors import USAGE, Failure
 from tsjepa.cli.options import DetectOptions
-from tsjepa.cli.outdir import check_parquet_name, refuse_input, replace_file, writing
+from tsjepa.cli.outdir import check_file, check_parquet_name, refuse_input, replace_file, writing
 from tsjepa.datasets.log_runs import LogRuns
 from tsjepa.datasets.log_time import NANOSECONDS
 from tsjepa.events import Event
@@ -87,10 +87,10 @@ def check_paths(options: DetectOptions) -> None:
     check_parquet_name(options.out)
     refuse_input(options.out, options.data, options.normal)
     check_events(options.out)
-    paths = [] if options.follow else [options.out, options.out.with_name(EVENTS), options.picture]
-    for path in paths:
-        if path is not None and path.exists() and not options.overwrite:
-            raise Failure(f"{path} exists already: replace it with --overwrite, or name another with --out.", USAGE)
+    events = options.out.with_name(EVENTS)
+    for path, flag in ((options.out, "--out"), (events, "--out"), (options.picture, "--picture")):
+        if path is not None:
+            check_file(path, options.overwrite or options.follow, flag)  # a follower may go on with its own tables
 
 
 def check_names(source: str, keys: Sequence[str | None], channels: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ from tsjepa.cli.errors import USAGE, Failure, say
 from tsjepa.cli.log_data import trained_log
 from tsjepa.cli.log_options import LogOptions
 from tsjepa.cli.options import DiagnoseOptions
-from tsjepa.cli.outdir import CHECKPOINT, METRICS, PAGE, make_writable, replace_file
+from tsjepa.cli.outdir import CHECKPOINT, METRICS, PAGE, check_file, make_writable, replace_file
 from tsjepa.cli.render import busy
 from tsjepa.cli.report import DiagnoseReport
 from tsjepa.cli.training import pick_device
@@ -75,8 +75,7 @@ def check_page_path(out: Path) -> None:
     """Refuse another kind of file than HTML."""
     if out.suffix not in (".html", ".htm"):
         raise Failure(f"the page is HTML, so --out must end in .html, but is {out}.", USAGE)
-    if out.is_dir():
-        raise Failure(f"{out} is a folder: name a file in it with --out.", USAGE)
+    check_file(out, True, "--out")
 
 
 def check_fit(encoder: Encoder, header: Header, data: Data) -> None:

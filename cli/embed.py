@@ -12,7 +12,7 @@ from tsjepa.cli.errors import INTERRUPTED, USAGE, Failure, say
 from tsjepa.cli.locking import LOCK, locked
 from tsjepa.cli.log_data import trained_log, without_missing
 from tsjepa.cli.options import EmbedOptions
-from tsjepa.cli.outdir import check_parquet_name, make_writable, refuse_input
+from tsjepa.cli.outdir import check_file, check_parquet_name, make_writable, refuse_input
 from tsjepa.cli.part_files import PartFiles, file_hash
 from tsjepa.cli.render import count_bar
 from tsjepa.cli.report import EmbedReport
@@ -48,11 +48,8 @@ def check_table_path(out: Path, overwrite: bool) -> None:
     """Refuse another kind of file than Parquet, and one that exists."""
     if out.suffix != ".parquet":
         raise Failure(f"embeddings are written as Parquet, so --out must end in .parquet, but is {out}.", USAGE)
-    if out.is_dir():
-        raise Failure(f"{out} is a folder: name a file in it with --out.", USAGE)
     check_parquet_name(out)
-    if out.exists() and not overwrite:
-        raise Failure(f"{out} exists already: replace it with --overwrite, or name another file.", USAGE)
+    check_file(out, overwrite, "--out")
 
 
 def load_source(options: EmbedOptions, header: Header) -> Data:

@@ -11,7 +11,7 @@ from tsjepa.checkpoint import Header, load_checkpoint
 from tsjepa.cli.errors import USAGE, Failure, told
 from tsjepa.cli.extras import require_extra
 from tsjepa.cli.options import ExportOptions
-from tsjepa.cli.outdir import make_writable, writing
+from tsjepa.cli.outdir import check_file, make_writable, writing
 from tsjepa.cli.render import busy
 from tsjepa.cli.report import ExportReport
 from tsjepa.encoder import Encoder
@@ -55,12 +55,9 @@ def check_graph_path(out: Path, overwrite: bool) -> None:
     """Refuse another kind of file than ONNX, and one that exists."""
     if out.suffix != ".onnx":
         raise Failure(f"a graph is written as ONNX, so --onnx must end in .onnx, but is {out}.", USAGE)
-    if out.is_dir():
-        raise Failure(f"{out} is a folder: name a file in it with --onnx.", USAGE)
     if file := next((folder for folder in out.parents if folder.is_file()), None):
         raise Failure(f"{out} cannot be written: {file} is a file, no folder.", USAGE)
-    if out.exists() and not overwrite:
-        raise Failure(f"{out} exists already: replace it with --overwrite, or name another file.", USAGE)
+    check_file(out, overwrite, "--onnx")
 
 
 def checked_graph(encoder: Encoder, header: Header, folder: Path, int8: bool) -> tuple[Path, Agreement, int]:

@@ -10,9 +10,9 @@ from tsjepa.checkpoint import Header, load_checkpoint, save_checkpoint
 from tsjepa.choice import Tune, fit_classifier
 from tsjepa.cli.commands import embed_both, probe_data
 from tsjepa.cli.data import Data, data_of, say_labels_seen, say_remarks
-from tsjepa.cli.errors import USAGE, Failure, say, told
+from tsjepa.cli.errors import say, told
 from tsjepa.cli.options import FinetuneOptions
-from tsjepa.cli.outdir import make_writable, refuse_file, writing
+from tsjepa.cli.outdir import check_file, make_writable, refuse_file, writing
 from tsjepa.cli.render import count_bar
 from tsjepa.cli.report import FinetuneReport, FinetuneRow
 from tsjepa.cli.scoring import Array, Labels, draws, embed_part, labels_of, scored_windows
@@ -84,8 +84,7 @@ def checkpoint_path(out: Path, overwrite: bool) -> Path:
     path = out / FINETUNED
     with writing(out):
         refuse_file(out)
-        if path.exists() and not overwrite:
-            raise Failure(f"{path} exists already: replace it with --overwrite, or name another folder.", USAGE)
+        check_file(path, overwrite, "--out")
     return path
 
 

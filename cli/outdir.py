@@ -99,6 +99,14 @@ def replace_file(path: Path, content: bytes | memoryview) -> None:
         temporary.write_bytes(content)
 
 
+def check_file(path: Path, overwrite: bool, flag: str) -> None:
+    """Refuse a folder where a file is to be written, and a file that may not be replaced."""
+    if path.is_dir():
+        raise Failure(f"{path} is a folder: name another place for the file with {flag}.", USAGE)
+    if path.exists() and not overwrite:
+        raise Failure(f"{path} exists already: replace it with --overwrite, or name another place with {flag}.", USAGE)
+
+
 def check_parquet_name(out: Path) -> None:
     """Refuse a name that Parquet cannot be written to, before there is anything to write."""
     try:

@@ -192,3 +192,28 @@ def test_events_that_another_command_wrote_meanwhile_are_kept(
     assert "events.csv belongs to other scores" in refused(2, *words)
     assert not Path("scores.parquet").exists()
     assert Path("events.csv").read_text() == "event\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "name", "flag"),
+    [
+        (WORDS, "scores.parquet", "--out"),
+        ((*WORDS, "--overwrite"), "scores.parquet", "--out"),
+        ((*WORDS, "--picture", "p.png", "--overwrite"), "p.png", "--picture"),
+        ((*follow(), "--overwrite"), "scores.csv", "--out"),
+    ],
+)
+def test_a_folder_in_the_place_of_a_file_is_told_before_anything_is_read(
+    words: tuple[str, ...], name: str, flag: str
+) -> None:
+    Path("test.parquet").unlink()
+    Path(name).mkdir()
+    before = set(Path().iterdir())
+    assert f"{name} is a folder: name another place for the file with {flag}." in refused(2, *words)
+    assert set(Path().iterdir()) == before
+
+
+def test_a_picture_is_kept() -> None:
+    Path("p.png").touch()
+    sentence = "p.png exists already: replace it with --overwrite, or name another place with --picture."
+    assert sentence in refused(2, *WORDS, "--picture", "p.png")
