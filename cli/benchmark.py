@@ -157,8 +157,7 @@ def carry_on(runs: Iterator[Row], total: int, out: Path, sentence: Callable[[Row
             for row in runs:
                 made.append(row)
                 say(sentence(row))
-                if report is not None:
-                    report(len(made))
+                report(len(made))
     except KeyboardInterrupt as error:
         kept = f"all finished runs are kept in {out}, and the same command goes on from there."
         raise Failure(f"stopped: {kept}", INTERRUPTED) from error

@@ -160,8 +160,7 @@ def score_runs(runs: LogRuns, cuts: list[Cut]) -> tuple[NDArray[np.float32], NDA
                     rows = slice(low, min(low + PIECE, stop))
                     part = stream.push(runs.values(rows.start, rows.stop))
                     score[rows], channels[:, rows] = part.score, part.channels
-                    if report is not None:
-                        report(rows.stop)
+                    report(rows.stop)
     return score, channels
 
 

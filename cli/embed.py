@@ -95,8 +95,7 @@ def write_rows(embedder: Embedder, data: Data, chunks: Sequence[Chunk], parts: P
             for number, chunk in enumerate(chunks[finished:], finished):
                 parts.add(number, embedder.table(data, chunk))
                 done += len(chunk.cases)
-                if report is not None:
-                    report(done)
+                report(done)
         return parts.join(len(chunks))
     except KeyboardInterrupt as error:
         raise Failure("stopped: what is finished is kept, and the same command goes on.", INTERRUPTED) from error

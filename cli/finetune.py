@@ -99,8 +99,7 @@ def fit_rows(task: Task) -> tuple[list[FinetuneRow], Tuned]:
         def finished() -> None:
             nonlocal done
             done += 1
-            if show is not None:
-                show(done)
+            show(done)
 
         rows = []
         for fraction, seeds in seeds_of.items():

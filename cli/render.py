@@ -89,10 +89,10 @@ def epoch_bar(finished: int, epochs: int) -> Iterator[Report | None]:
 
 
 @contextmanager
-def count_bar(text: str, total: int) -> Iterator[Callable[[int], None] | None]:
-    """Show how many of something are done on a terminal; give None elsewhere."""
+def count_bar(text: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show how many of something are done, on a terminal only."""
     if not sys.stderr.isatty():
-        yield None
+        yield lambda done: None
         return
     columns = (TextColumn(f"{text} {{task.completed}}/{{task.total}}"), BarColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
@@ -101,10 +101,10 @@ def count_bar(text: str, total: int) -> Iterator[Callable[[int], None] | None]:
 
 
 @contextmanager
-def phase_bar() -> Iterator[Callable[[str, int, int], None] | None]:
-    """Show how far each phase of a longer work is, on a terminal; give None elsewhere."""
+def phase_bar() -> Iterator[Callable[[str, int, int], None]]:
+    """Show how far each phase of a longer work is, on a terminal only."""
     if not sys.stderr.isatty():
-        yield None
+        yield lambda phase, done, total: None
         return
     columns = (
         TextColumn("{task.description}"),

@@ -84,8 +84,7 @@ def search(options: TuneOptions, config: Config, series: SeriesSource, device: s
             nonlocal finished
             before = finished
             finished += epochs
-            tell = None if report is None else lambda epoch: report(before + epoch)
-            return try_weight(config, series, weight, device, tell)
+            return try_weight(config, series, weight, device, lambda epoch: report(before + epoch))
 
         try:
             return bisect_weight(evaluate, options.low, options.high, options.runs)
