@@ -78,7 +78,4 @@ def detect(
         from tsjepa.cli.detect import detect as run
 
         report = run(options)
-    if as_json:
-        render.print_json(report.values())
-    else:
-        render.show_detect(report)
+    render.show(report, as_json, render.show_detect)

@@ -46,7 +46,4 @@ def embed(
         from tsjepa.cli.embed import embed as run
 
         report = run(options)
-    if as_json:
-        render.print_json(report.values())
-    else:
-        render.show_embed(report)
+    render.show(report, as_json, render.show_embed)

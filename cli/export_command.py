@@ -27,7 +27,4 @@ def export(
         from tsjepa.cli.export import export as run
 
         report = run(ExportOptions(checkpoint, onnx, int8, overwrite))
-    if as_json:
-        render.print_json(report.values())
-    else:
-        render.show_export(report)
+    render.show(report, as_json, render.show_export)

@@ -66,7 +66,4 @@ def finetune(
         from tsjepa.cli.finetune import finetune as run
 
         report = run(options)
-    if as_json:
-        render.print_json(report.values())
-    else:
-        render.show_finetune(report)
+    render.show(report, as_json, render.show_finetune)

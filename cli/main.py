@@ -127,10 +127,7 @@ def pretrain(
             follow(options)
             return
         report = commands.pretrain(options)
-    if as_json:
-        render.print_json(report.values())
-    else:
-        render.show_pretrain(report)
+    render.show(report, as_json, render.show_pretrain)
 
 
 @app.command()
@@ -160,10 +157,7 @@ def probe(
         from tsjepa.cli import commands, render
 
         report = commands.probe(options)
-    if as_json:
-        render.print_json(report.values())
-    else:
-        render.show_probe(report)
+    render.show(report, as_json, render.show_probe)
 
 
 app.command()(with_log_options(finetune))
@@ -209,10 +203,7 @@ def diagnose(
         from tsjepa.cli.diagnose import diagnose as run
 
         report = run(DiagnoseOptions(target, data, out, supervised, seed, device, data_dir))
-    if as_json:
-        render.print_json(report.values())
-    else:
-        render.show_diagnose(report)
+    render.show(report, as_json, render.show_diagnose)
 
 
 @app.command("collapse-study")
@@ -245,10 +236,7 @@ def collapse_study(
         from tsjepa.cli import render, study
 
         report = study.collapse_study(options)
-    if as_json:
-        render.print_json(report.values())
-    else:
-        render.show_study(report)
+    render.show(report, as_json, render.show_study)
 
 
 @app.command("tune-lambda")
@@ -282,10 +270,7 @@ def tune_lambda(
         from tsjepa.cli import render, tune
 
         report = tune.tune_lambda(options)
-    if as_json:
-        render.print_json(report.values())
-    else:
-        render.show_tune(report)
+    render.show(report, as_json, render.show_tune)
 
 
 @app.command()
@@ -350,10 +335,7 @@ def benchmark(
         from tsjepa.cli.benchmark import benchmark as run
 
         report = run(options)
-    if as_json:
-        render.print_json(report.values())
-    else:
-        render.show_benchmark(report)
+    render.show(report, as_json, render.show_benchmark)
 
 
 app.command()(recipes)

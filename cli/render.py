@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -34,9 +34,22 @@ from tsjepa.probe import Score
 Report = Callable[[Any], None]
 
 
-def print_json(values: Mapping[str, Any]) -> None:
-    """Write one JSON object to standard output."""
-    sys.stdout.write(json.dumps(values, allow_nan=False) + "\n")
+class HasValues(Protocol):
+    """A report that JSON can hold."""
+
+    def values(self) -> Mapping[str, Any]:
+        """Return the JSON object."""
+
+
+ReportT = TypeVar("ReportT", bound=HasValues)
+
+
+def show(report: ReportT, as_json: bool, shown: Callable[[ReportT], None]) -> None:
+    """Print a report as one JSON object, or as `shown` does for who reads it."""
+    if as_json:
+        print_line(json.dumps(report.values(), allow_nan=False))
+    else:
+        shown(report)
 
 
 def print_line(text: str) -> None:
