@@ -100,9 +100,9 @@ class Follower:
         if self.timed:
             asked, _ = normal.runs.gap_limits(normal.max_gap, normal.step)
             self.longest = longest_step(normal.runs, normal.max_gap, normal.step)
-        # the limit as it is asked for, which is what earlier versions kept: how much rounding it allows for may change
+        # the limit as it is asked for: how much rounding it allows for may change
         key = [file_hash(options.checkpoint), threshold, options.data, wanted.names, asked]
-        self.state = State(options.out, {"key": key}, self.unit)
+        self.state = State(options.out, {"key": key})
         self._open(options.overwrite)
 
     def _open(self, overwrite: bool) -> None:

@@ -18,9 +18,6 @@ from tsjepa.events import GAP, Alarms, Event
 from tsjepa.stream import Stream
 from tsjepa.surprise import Scorer
 
-# Integers up to here are the same as floats
-EXACT = 2**53
-
 
 class Run:
     """One run that is followed.
@@ -82,12 +79,10 @@ class State:
         The table of scores; the state lies beside it.
     key : dict
         What scores depend on.
-    unit : int, default=1
-        Nanoseconds of what earlier versions counted times in; 1 also where times are numbers.
     """
 
-    def __init__(self, out: Path, key: dict[str, Any], unit: int = 1) -> None:
-        self.path, self.unit = state_path(out), unit
+    def __init__(self, out: Path, key: dict[str, Any]) -> None:
+        self.path = state_path(out)
         self.key = json.loads(json.dumps(key))
         self.header: str | None = None
         self.place, self.rows, self.scored, self.events = Place(), 0, 0, 0
@@ -119,52 +114,37 @@ class State:
         if not self.path.exists():
             return False
         try:
-            with np.load(io.BytesIO(self.path.read_bytes())) as arrays:
-                content = json.loads(arrays["content"].tobytes())
-                states = parted(arrays["rows"], arrays["lengths"], arrays["last"])
-            # earlier versions did not keep which file it was
-            file = tuple(content["file"]) if content.get("file") else None
-            place = Place(content["offset"], content["line"], content["head"].encode("latin-1"), file)
-            # of standard input without times, which earlier versions did not follow
-            sent = content.get("sent", [])
-            heads = {row: head.encode("latin-1") for row, head, _ in sent}
+            self._take(scorer, threshold)
         except (ValueError, OSError, KeyError, EOFError, BadZipFile) as error:
             raise Failure(
                 f"{self.path} is damaged, or of another version: start anew with --overwrite, or name another file "
                 "with --out."
             ) from error
+        return True
+
+    def _take(self, scorer: Scorer, threshold: float) -> None:
+        with np.load(io.BytesIO(self.path.read_bytes())) as arrays:
+            content = json.loads(arrays["content"].tobytes())
+            states = parted(arrays["rows"], arrays["lengths"], arrays["last"])
         if content["key"] != self.key:
             if not any(content["sizes"].values()):  # nothing is written yet that could be lost
                 self.save()
-                return True
+                return
             raise Failure(
                 "the scores that are there were made with another checkpoint, normal data, budget, --max-gap or log, "
                 "or by another version of tsjepa: start anew with --overwrite, or name another file with --out.",
                 USAGE,
             )
-        self.header, self.place, self.sizes = content["header"], place, content["sizes"]
-        self.sent, self.digests = heads, {row: digest for row, _, digest in sent}
+        self.header, self.sizes = content["header"], content["sizes"]
+        file = None if content["file"] is None else tuple(content["file"])
+        self.place = Place(content["offset"], content["line"], content["head"].encode("latin-1"), file)
+        self.sent = {row: head.encode("latin-1") for row, head, _ in content["sent"]}
+        self.digests = {row: digest for row, _, digest in content["sent"]}
         self.rows, self.scored, self.events = content["rows"], content["scored"], content["events"]
-        zoned, words = content.get("kinds", Kinds())  # which earlier versions did not keep
+        zoned, words = content["kinds"]
         self.kinds = Kinds(zoned, tuple(words))
         for (name, plain), state in zip(content["runs"], states, strict=True):
-            if "last" in plain:
-                plain["time"] = self._exact(plain["last"])
-            if "file" not in content and self.unit > 1:  # as earlier versions kept times
-                plain["time"] = int(plain["time"]) * self.unit
-                plain["early"] = [int(time) * self.unit for time in plain["early"]]
             self.runs[name] = Run(scorer, threshold).take(plain, state)
-        return True
-
-    def _exact(self, last: float) -> float:
-        """Return a time of earlier versions, which kept each as a float, unless that may have rounded it."""
-        if abs(last) > EXACT:
-            raise Failure(
-                f"{self.path} is of an earlier version, which rounded times in nanoseconds: start anew with "
-                "--overwrite, or name another file with --out.",
-                USAGE,
-            )
-        return last
 
     def save(self) -> None:
         """Write it, whole or not at all."""

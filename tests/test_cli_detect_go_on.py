@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from command_line import found, tsjepa
-from detecting import faulty, follow, live_lines, log, refused, same, same_counted, while_it_rests, write_numbered
+from detecting import faulty, follow, live_lines, log, refused, same, while_it_rests
 
 from tsjepa.cli import detect_follow
 from tsjepa.thresholds import Threshold, fit_threshold
@@ -79,74 +80,32 @@ def test_what_columns_hold_is_known_to_the_next_follower(row: str, sentence: str
     same(faulty())
 
 
+def in_other_formats(content: bytes) -> Iterator[bytes]:
+    """Yield states that lack what a follower keeps: an array, something of the log, something of a run."""
+    with np.load(io.BytesIO(content)) as arrays:
+        held = dict(arrays)
+    plain = json.loads(held["content"].tobytes())
+    lacking = [{key: value for key, value in plain.items() if key != name} for name in ("file", "sent", "kinds")]
+    runs = [(name, {key: value for key, value in run.items() if key != "time"}) for name, run in plain["runs"]]
+    states = [
+        {"content": np.frombuffer(json.dumps(other).encode(), np.uint8)} for other in (*lacking, plain | {"runs": runs})
+    ]
+    for state in (*(held | other for other in states), {name: held[name] for name in held if name != "lengths"}):
+        np.savez(stream := io.BytesIO(), **state)
+        yield stream.getvalue()
+
+
 def test_a_state_that_cannot_be_read_is_told() -> None:
     Path("log.csv").write_text("".join(live_lines()))
     found(*follow())
     state = Path(".scores.csv.state")
     content = state.read_bytes()
-    with np.load(io.BytesIO(content)) as arrays:
-        np.savez(other := io.BytesIO(), content=arrays["content"], rows0=arrays["rows"], last0=arrays["last"])
-    for bad in (content[:1000], b"", other.getvalue()):
+    for bad in (content[:1000], b"", *in_other_formats(content)):
         state.write_bytes(bad)
         sentence = refused(1, *follow())
         assert ".scores.csv.state is damaged, or of another version: start anew with --overwrite, or name" in sentence
     found(*follow(), "--overwrite")
     same(faulty())
-
-
-def make_older(unit: int, rounded: bool, longest: float) -> None:
-    """Make the state one of earlier versions: times in the unit of training, which were floats at first."""
-    state = Path(".scores.csv.state")
-    with np.load(io.BytesIO(state.read_bytes())) as arrays:
-        content = json.loads(arrays["content"].tobytes())
-        others = {name: arrays[name] for name in arrays if name != "content"}
-    del content["file"]
-    content["key"]["key"][-1] = longest
-    for _, run in content["runs"]:
-        run["time"], run["early"] = run["time"] // unit, [time // unit for time in run["early"]]
-    if rounded:  # before standard input was followed without times
-        del content["sent"]
-        for _, run in content["runs"]:
-            run["last"], run["early"] = float(run.pop("time")), [float(time) for time in run["early"]]
-    np.savez(other := io.BytesIO(), content=np.frombuffer(json.dumps(content).encode(), np.uint8), **others)
-    state.write_bytes(other.getvalue())
-
-
-@pytest.mark.parametrize("rounded", [True, False])
-@pytest.mark.parametrize("rows", [20, 400])
-def test_a_state_of_an_earlier_version_is_gone_on_with(rows: int, rounded: bool) -> None:
-    Path("log.csv").write_text("".join(live_lines()[: rows + 1]))
-    found(*follow())
-    make_older(unit=1000, rounded=rounded, longest=10e6)
-    Path("log.csv").write_text("".join(live_lines()))
-    assert found(*follow())["rows"] == 600
-    same(faulty())
-
-
-@pytest.mark.parametrize("rows", [20, 400])
-@pytest.mark.parametrize("kind", ["int64", "float64"])
-def test_a_state_of_an_earlier_version_whose_times_are_numbers_is_gone_on_with(kind: str, rows: int) -> None:
-    write_numbered(kind, kind, {450: 103})
-    lines = Path("log.csv").read_text().splitlines(keepends=True)
-    Path("log.csv").write_text("".join(lines[: rows + 1]))
-    words = ("--normal", "train.parquet")
-    found(*follow(), *words)
-    make_older(unit=1, rounded=False, longest=10 * 10.0)
-    Path("log.csv").write_text("".join(lines))
-    assert found(*follow(), *words)["rows"] == 600
-    same_counted(*words)
-
-
-def test_a_state_of_an_earlier_version_that_rounded_times_is_not_gone_on_with() -> None:
-    frame = pd.read_parquet("train.parquet")
-    frame["timestamp"] = frame["timestamp"].astype("datetime64[ns]")
-    frame.to_parquet("train.parquet")
-    Path("log.csv").write_text("".join(live_lines()))
-    words = ("--normal", "train.parquet")
-    found(*follow(), *words)
-    make_older(unit=1, rounded=True, longest=10e9)
-    sentence = refused(2, *follow(), *words)
-    assert ".scores.csv.state is of an earlier version, which rounded times in nanoseconds: start anew" in sentence
 
 
 def test_a_follower_does_not_go_on_with_other_gaps() -> None:
