@@ -10,7 +10,6 @@ from torch.nn import functional as F
 from tsjepa.encoder import Encoder
 from tsjepa.layers import gather_tokens
 from tsjepa.masking import Mask, RampedMask
-from tsjepa.projector import Projector  # noqa: F401 - models that were pickled before it moved name it here
 from tsjepa.ranks import Share, SumOverRanks, join_rows, mean_over_ranks, sum_over_ranks
 from tsjepa.regularizers import Regularizer, check_weight
 from tsjepa.targets import EMATarget, SelfTarget, Target
