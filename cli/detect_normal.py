@@ -3,6 +3,7 @@
 import glob
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,9 +14,9 @@ from numpy.typing import NDArray
 from tsjepa.arrays import counted
 from tsjepa.checkpoint import Header, load_checkpoint
 from tsjepa.cli.errors import Failure, say, told
-from tsjepa.cli.log_data import TEST_SHARE, about, is_trained_on
+from tsjepa.cli.log_data import TEST_SHARE, is_trained_on, loaded
 from tsjepa.cli.options import DetectOptions
-from tsjepa.cli.render import busy, phase_bar
+from tsjepa.cli.render import busy
 from tsjepa.datasets.home import user_path
 from tsjepa.datasets.log_files import is_address
 from tsjepa.datasets.log_fingerprint import difference
@@ -99,18 +100,7 @@ def open_normal(source: str, header: Header, options: DetectOptions) -> LogRuns:
 
 def open_runs(source: str, columns: Columns, cache_dir: Path | None) -> LogRuns:
     """Open a log, and say what was guessed about it."""
-    announced: list[str] = []
-
-    def announce(note: str) -> None:
-        announced.append(note)
-        say(f"note: {about(source, note)}")
-
-    with phase_bar() as progress:
-        runs = load_runs(source, columns, cache_dir=cache_dir, progress=progress, announce=announce)
-    for note in runs.notes:
-        if note not in announced and not note.startswith("columns left out"):
-            announce(note)
-    return runs
+    return loaded(partial(load_runs, source, columns, cache_dir=cache_dir), source, unsaid=("columns left out",))
 
 
 def label_column(header: Header, options: DetectOptions) -> str:

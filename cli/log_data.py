@@ -1,8 +1,9 @@
 """Sensor logs as the commands need them: windows of the training and the test part, and what was guessed told once."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from tsjepa.datasets import DataError
 from tsjepa.datasets.log_columns import list_columns
 from tsjepa.datasets.log_files import find_files, kind_of, log_identity
 from tsjepa.datasets.log_reading import read_schema
+from tsjepa.datasets.log_runs import LogRuns
 from tsjepa.datasets.log_settings import OWN_ID
 from tsjepa.datasets.logs import (
     Columns,
@@ -33,6 +35,8 @@ from tsjepa.sections import LogConfig
 
 # Share of the groups of --group that becomes the test part
 TEST_SHARE = 0.2
+
+Loaded = TypeVar("Loaded", LogWindows, LogRuns)
 
 
 class LogParts(NamedTuple):
@@ -156,21 +160,29 @@ def about(source: str, note: str) -> str:
     return note if note.startswith((f"{source} ", f"{source.rstrip('/')}/")) else f"{source}: {note}"
 
 
-def open_log(name: str, columns: Columns, log: LogConfig, cache_dir: Path | None, *, named: bool = False) -> LogWindows:
-    """Build or find the windows of one log, with a bar over the work, and say, `named` after it, what to know of it."""
-    try:
-        windowing = Windowing(log.window, log.stride, log.max_gap, log.resample, log.fill, log.window_label)
-    except DataError as error:
-        raise Failure(str(error), USAGE) from error
+def loaded(load: Callable[..., Loaded], source: str | None, unsaid: tuple[str, ...] = ()) -> Loaded:
+    """Load a log with a bar over the work, and say what to know of it, behind its `source` where that is given.
+
+    What a loaded log still tells of itself stays unsaid where it begins so.
+    """
     announced: list[str] = []
 
     def announce(note: str) -> None:
         announced.append(note)
-        say(f"note: {about(name, note) if named else note}")
+        say(f"note: {note if source is None else about(source, note)}")
 
     with phase_bar() as progress:
-        windows = load_log(name, columns, windowing, cache_dir=cache_dir, progress=progress, announce=announce)
-    for note in windows.notes:
-        if note not in announced:
+        log = load(progress=progress, announce=announce)
+    for note in log.notes:
+        if note not in announced and not note.startswith(unsaid):
             announce(note)
-    return windows
+    return log
+
+
+def open_log(name: str, columns: Columns, log: LogConfig, cache_dir: Path | None, *, named: bool = False) -> LogWindows:
+    """Build or find the windows of one log, and say, `named` after it, what to know of it."""
+    try:
+        windowing = Windowing(log.window, log.stride, log.max_gap, log.resample, log.fill, log.window_label)
+    except DataError as error:
+        raise Failure(str(error), USAGE) from error
+    return loaded(partial(load_log, name, columns, windowing, cache_dir=cache_dir), name if named else None)
