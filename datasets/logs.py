@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tsjepa.datasets.archives import bundled_folder
 from tsjepa.datasets.dataset import DataError
 from tsjepa.datasets.files import SUFFIXES, find_path, folder_pairs, looks_like_path
-from tsjepa.datasets.home import cache_folder, user_path
+from tsjepa.datasets.home import user_path
 from tsjepa.datasets.log_cache import RowStore, drop_partial, locked, log_root, rows_of
 from tsjepa.datasets.log_cells import BadCell
 from tsjepa.datasets.log_columns import Layout, list_columns, looks_like_log, make_layout
@@ -25,7 +24,7 @@ from tsjepa.datasets.log_types import Schemas
 from tsjepa.datasets.log_views import on_grid, steps_of, windows_of
 from tsjepa.datasets.log_whole import WholeTypes
 from tsjepa.datasets.log_windows import LogWindows
-from tsjepa.datasets.lookup import data_folder, downloadable, match_name, names_in
+from tsjepa.datasets.lookup import data_folder, is_known
 
 if TYPE_CHECKING:
     import pyarrow.dataset as pads
@@ -160,8 +159,7 @@ def _means_another(text: str) -> bool:
     are_sets = len(pairs) > 1 and not any(kind_of(pair.train.name) for pair in pairs)
     if are_sets and not any(is_log(path) for path in folder.iterdir() if path.is_file()):
         return True
-    known = {*names_in(data_folder(None)), *names_in(bundled_folder()), *names_in(cache_folder()), *downloadable()}
-    return not looks_like_path(text) and match_name(text, sorted(known)) is not None
+    return not looks_like_path(text) and is_known(text, data_folder(None))
 
 
 def load_log(
