@@ -147,7 +147,7 @@ def make_layout(schemas: Schemas, columns: Columns) -> Layout:
     if identity is None:
         id_by = "file" if columns.id is None and len(schemas) > 1 else "none"
     chosen = Columns(identity, time, channels, label, columns.group)
-    needed = [*taken, *(channels or ()), *([value] if value else [])] if channel is None else [*taken, str(value)]
+    needed = [*taken, *(channels or ())] if channel is None else [*taken, str(value)]
     _check_everywhere(schemas, needed, replace(chosen, channels=columns.channels))
     return Layout(
         form="wide" if channel is None else "long",

@@ -92,7 +92,7 @@ def check_unread(schemas: Schemas, rows: Sample, columns: Columns, time: str | N
         If there are others, and no channels were named.
     """
     file, schema = schemas[0][0], without_folders(*schemas[0])
-    if columns.time is not None or not _is_doubtful(schema, time):
+    if not _is_doubtful(schema, time):
         return []
     unread = [name for name in _written_times(file, schema, columns) if rows.held(name)]
     if not _order_rows(schema, rows, time, unread):
