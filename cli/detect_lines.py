@@ -10,7 +10,7 @@ from pyarrow.csv import ConvertOptions
 
 from tsjepa.cli.errors import Failure
 from tsjepa.datasets.log_dialect import WITH_COMMA, delimiters_of, names_of
-from tsjepa.datasets.log_guesses import CHANNEL, VALUE
+from tsjepa.datasets.log_guesses import CHANNEL, VALUE, called
 from tsjepa.datasets.log_time import NANOSECONDS
 
 LARGEST = float(np.finfo(np.float32).max)
@@ -129,7 +129,7 @@ def find_columns(
 
 def refuse_long(source: str, names: list[str]) -> None:
     """Refuse the long form, whose rows are complete only when a later one comes."""
-    channel, value = (next((name for name in names if kind.fullmatch(name.lower())), None) for kind in (CHANNEL, VALUE))
+    channel, value = (next((name for name in names if called(name, kind)), None) for kind in (CHANNEL, VALUE))
     if channel is not None and value is not None:
         raise Failure(
             f"{source} has one value a line, in {value!r}, of the channel in {channel!r}, which --follow cannot score: "

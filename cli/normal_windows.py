@@ -7,6 +7,7 @@ from tsjepa.cli.data import Data
 from tsjepa.cli.errors import Failure, say
 from tsjepa.config import Config
 from tsjepa.containers import LABEL
+from tsjepa.datasets.log_guesses import called
 from tsjepa.datasets.logs import LogWindows, column_names
 
 
@@ -45,7 +46,7 @@ def normal_only(data: Data) -> Data:
 
 def say_unread(windows: LogWindows) -> None:
     """Say which column that is called like labels is not read, so that faults in it are learnt as normal."""
-    names = (name for name in column_names(windows.source) if LABEL.fullmatch(name.strip().lower()))
+    names = (name for name in column_names(windows.source) if called(name, LABEL))
     unread = next((name for name in names if name not in windows.channels), None)
     if unread is not None:
         say(

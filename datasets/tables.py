@@ -14,6 +14,7 @@ from tsjepa.containers import LABEL, SIDE, split_tensors
 from tsjepa.datasets.dataset import Case, Collection, DataError, Labels, Part, UncutError
 from tsjepa.datasets.labels import array_labels, class_name
 from tsjepa.datasets.log_dialect import delimiters_of
+from tsjepa.datasets.log_guesses import called
 from tsjepa.datasets.values import as_float32, stack_cases
 
 if TYPE_CHECKING:
@@ -183,7 +184,7 @@ def _check_header(names: list[str], path: Path) -> None:
 
 
 def _label_name(table: "pd.DataFrame", lists: list[str], path: Path) -> str | None:
-    found = [name for name in table.columns if LABEL.fullmatch(name.strip().lower()) and name not in lists]
+    found = [name for name in table.columns if called(name, LABEL) and name not in lists]
     # what pandas calls a second label when it writes the table
     found += [name for name in table.columns if re.sub(r"\.\d+$", "", name) in found and name not in (*found, *lists)]
     if len(found) > 1:

@@ -363,7 +363,7 @@ def test_a_signal_waits_for_the_end_of_a_step() -> None:
     ("text", "sentence"),
     [
         ("run,timestamp,flow\n", "log.csv has no column 'level', which the log of training had"),
-        ("run,timestamp,sensor,value\n", "one value a line, in 'value', of the channel in 'sensor', which --follow"),
+        ("run,timestamp, Sensor ,value\n", "one value a line, in 'value', of the channel in 'Sensor', which --follow"),
         (log(40, 0)[::-1].to_csv(index=False), "log.csv, line 3: time runs backwards in a"),
         (log(40, 0, step="2s").to_csv(index=False), "a has a row every 2 s, but the checkpoint was trained"),
         ("run,timestamp,flow,level\na,2024-01-01,1.0,much\n", "line 2: 'much' is no number"),
