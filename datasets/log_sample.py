@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
@@ -49,20 +50,17 @@ class Sample:
     def __init__(self, schemas: Schemas) -> None:
         self._schemas = schemas
         self._read: dict[str, list[list[str | None]]] = {}
-        self._parts: list[Piece] = []
 
-    @property
+    @cached_property
     def _files(self) -> list[LogFile]:
         names = set(self._schemas[0][1].names)
         return [file for file, schema in self._schemas if names <= set(schema.names)]
 
-    @property
+    @cached_property
     def parts(self) -> list[Piece]:
         """Where its rows stand: pieces that are spread over files that have all columns of the first."""
-        if not self._parts:
-            files = spread(self._files, SAMPLE_PIECES)
-            self._parts = spread([piece for file in files for piece in pieces(file)[0]], SAMPLE_PIECES)
-        return self._parts
+        files = spread(self._files, SAMPLE_PIECES)
+        return spread([piece for file in files for piece in pieces(file)[0]], SAMPLE_PIECES)
 
     def texts(self, name: str) -> list[str | None]:
         """Return the cells of a column, None where one is empty; row i of one column is row i of another."""
