@@ -6,13 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsjepa.datasets.dataset import DataError
-from tsjepa.datasets.log_settings import DEFAULT_GAP_STEPS, points_or_duration
-from tsjepa.datasets.log_types import TimeKind
+from tsjepa.datasets.log_settings import DEFAULT_GAP_STEPS, UNITS, points_or_duration
+from tsjepa.datasets.log_types import PRECISIONS, TimeKind
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-NANOSECONDS = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1000, "ns": 1}
+NANOSECONDS = {unit: UNITS[unit] for unit in PRECISIONS}
 
 
 def time_dtype(kind: TimeKind) -> str:

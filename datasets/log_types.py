@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Schemas = Sequence[tuple[LogFile, "pa.Schema"]]
-UNITS = ("s", "ms", "us", "ns")
+PRECISIONS = ("s", "ms", "us", "ns")
 # a number that would lose a zero: 01 and 1 are two machines
 PADDED = r"^\s*[-+]?0\d"
 
@@ -220,7 +220,7 @@ def time_kind(schemas: Schemas, name: str | None) -> TimeKind:
                 f"column '{name}' has a time zone in {zoned.shown} and none in {naive.shown}; give all files a zone "
                 "or none"
             )
-        finer = max(merged.unit, other.unit, key=lambda unit: UNITS.index(unit) if unit else -1)
+        finer = max(merged.unit, other.unit, key=lambda unit: PRECISIONS.index(unit) if unit else -1)
         merged = TimeKind("float" if "float" in (merged.kind, other.kind) else kind.kind, finer, kind.zoned)
     return merged
 
