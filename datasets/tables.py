@@ -14,6 +14,7 @@ from tsjepa.containers import LABEL, SIDE, split_tensors
 from tsjepa.datasets.dataset import Case, Collection, DataError, Labels, Part, UncutError
 from tsjepa.datasets.labels import array_labels, class_name
 from tsjepa.datasets.log_dialect import delimiters_of
+from tsjepa.datasets.log_files import first_line
 from tsjepa.datasets.log_guesses import called
 from tsjepa.datasets.values import as_float32, stack_cases
 
@@ -102,13 +103,8 @@ def _open(path: Path) -> "pd.DataFrame":
             f"{path} has rows with more cells than its first line has names; name every column, and separate cells by "
             "commas, decimals by a point"
         ) from error
-    except (
-        ValueError,
-        OSError,
-        NotImplementedError,
-    ) as error:  # pandas' and pyarrow's errors are among these
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"{path} cannot be read as a table ({reason}); check or export it again") from error
+    except (ValueError, OSError, NotImplementedError) as error:  # pandas' and pyarrow's errors are among these
+        raise DataError(f"{path} cannot be read as a table ({first_line(error)}); check or export it again") from error
     try:
         table = split_tensors(table, kinds)
     except ValueError as error:
