@@ -6,6 +6,7 @@ import os
 import pickle
 import shutil
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -170,8 +171,7 @@ def check_buildable(path: str | Path, state: dict[str, torch.Tensor], header: He
             built = build_model(header.config, header.n_channels).state_dict()
     except ValueError as error:
         raise CheckpointError(f"{path} is not written, since its header describes no model: {error}") from error
-    shapes, wanted = ({name: tuple(value.shape) for name, value in each.items()} for each in (state, built))
-    if differing := sorted({name for name, _ in shapes.items() ^ wanted.items()}):
+    if differing := differing_weights(state, built):
         raise CheckpointError(
             f"{path} is not written, since its header's configuration builds another model, which differs in "
             f"{differing[0]}: save the state_dict of a model of your own with torch.save."
@@ -327,7 +327,7 @@ def load_checkpoint(path: str | Path) -> tuple[JEPA, Header]:
     try:
         model.load_state_dict(state, strict=True)
     except RuntimeError as error:
-        raise CheckpointError(f"the weights of {path} do not fit its configuration: {first_line(error)}") from error
+        raise CheckpointError(f"the weights of {path} do not fit its configuration: {first_misfit(error)}") from error
     model.labelled = saw_labels(content)
     return model.eval(), header
 
@@ -343,7 +343,20 @@ def model_state(content: dict[str, Any]) -> dict[str, Any]:
     return {name.removeprefix("model."): value for name, value in content["state_dict"].items()}
 
 
-def first_line(error: Exception) -> str:
+def differing_weights(some: Mapping[str, torch.Tensor], others: Mapping[str, torch.Tensor]) -> list[str]:
+    """Return the names of weights that only one of two models has, or that have another shape in each.
+
+    Examples
+    --------
+    >>> one, two = torch.zeros(1), torch.zeros(2)
+    >>> differing_weights({"a": one, "b": one, "c": one}, {"a": one, "b": two})
+    ['b', 'c']
+    """
+    shapes = [{(name, tuple(value.shape)) for name, value in each.items()} for each in (some, others)]
+    return sorted({name for name, _ in shapes[0] ^ shapes[1]})
+
+
+def first_misfit(error: Exception) -> str:
     """Return the first informative line of torch's list of misfits."""
     lines = [line.strip() for line in str(error).splitlines()]
     return lines[1] if len(lines) > 1 else lines[0]

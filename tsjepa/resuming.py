@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from tsjepa.arrays import counted
-from tsjepa.checkpoint import CheckpointError, Header, model_state, read_header
+from tsjepa.checkpoint import CheckpointError, Header, differing_weights, model_state, read_header
 from tsjepa.config import Config
 from tsjepa.training_error import TrainingError
 
@@ -77,8 +77,7 @@ def check_same_run(
         )
     if finished > epochs:
         raise TrainingError(f"{finished} epochs are finished in {path}, so it cannot go on to {epochs}.")
-    shapes = [{name: tuple(value.shape) for name, value in each.items()} for each in (model_state(content), weights)]
-    if differing := sorted({name for name, _ in shapes[0].items() ^ shapes[1].items()}):
+    if differing := differing_weights(model_state(content), weights):
         raise CheckpointError(f"{path} is of another model, which differs in {differing[0]}.")
 
 
