@@ -179,18 +179,19 @@ class Describe:
         self.labelled = "label" in rows.fields
         if self.labelled and how != "last" and classes is None:
             raise DataError(f"--window-label {how} needs classes, and the label is a numeric target; use last")
-        self.normal = self._normal(total) if self.labelled and how == "any" else -1
+        self.normal = self._normal(total) if self.labelled and how == "any" else []
 
-    def _normal(self, total: int) -> int:
+    def _normal(self, total: int) -> list[int]:
+        """Return the codes of normal classes: those that say so, else the most frequent one, none without classes."""
         assert self.classes is not None
         named = named_normal(self.classes)
-        if named:
-            return named[0]
+        if named or not self.classes:
+            return named
         counts = np.zeros(len(self.classes), np.int64)
         for low in range(0, total, CHUNK):
             label = self.rows.read(low, min(low + CHUNK, total), ("label",))["label"]
             counts += np.bincount(label[label >= 0], minlength=len(counts))
-        return int(counts.argmax())
+        return [int(counts.argmax())]
 
     def __call__(self, windows: Cut) -> Block:
         """Return columns ``measured`` and, where there are labels, ``label``."""
@@ -206,10 +207,10 @@ class Describe:
         if self.how == "last":
             return label[stop - 1]
         if self.how == "any":
-            odd = (label >= 0) & (label != self.normal)
-            last_odd = np.maximum.accumulate(np.where(odd, np.arange(len(label)), -1))[stop - 1]
-            normal = np.where(_counts(label == self.normal, start, stop) > 0, self.normal, -1)
-            return np.where(last_odd >= start, label[last_odd], normal).astype(label.dtype)
+            normal = np.isin(label, self.normal)
+            odd, fine = _latest((label >= 0) & ~normal, stop), _latest(normal, stop)
+            chosen = np.where(odd >= start, odd, fine)
+            return np.where(chosen >= start, label[chosen], -1).astype(label.dtype)
         best, chosen = np.zeros(len(start), np.int64), np.full(len(start), -1, label.dtype)
         for code in range(len(self.classes or ())):
             counts = _counts(label == code, start, stop)
@@ -221,6 +222,11 @@ class Describe:
 def _counts(hit: NDArray[np.bool_], start: NDArray[np.int64], stop: NDArray[np.int64]) -> NDArray[np.int64]:
     sums = np.concatenate([[0], np.cumsum(hit)])
     return np.asarray(sums[stop] - sums[start])
+
+
+def _latest(hit: NDArray[np.bool_], stop: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the last hit before each stop, -1 where there is none."""
+    return np.asarray(np.maximum.accumulate(np.where(hit, np.arange(len(hit)), -1))[stop - 1])
 
 
 def window_fields(label: Field | None) -> dict[str, Field]:

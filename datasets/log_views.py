@@ -11,7 +11,7 @@ from tsjepa.arrays import counted
 from tsjepa.datasets.dataset import DataError, UncutError
 from tsjepa.datasets.log_access import MappedArray
 from tsjepa.datasets.log_cache import RowStore, built, digest, open_store, write_manifest, write_series
-from tsjepa.datasets.log_cut import CHUNK, Cut, Describe, Segments, cut, near, segments, window_fields
+from tsjepa.datasets.log_cut import CHUNK, Cut, Describe, Segments, cut, named_normal, near, segments, window_fields
 from tsjepa.datasets.log_grid import grid_blocks, grid_fields, rounding
 from tsjepa.datasets.log_place import Progress
 from tsjepa.datasets.log_settings import Windowing
@@ -183,6 +183,8 @@ def windows_of(store: RowStore, windowing: Windowing, lists: bool, progress: Pro
         )
     label = windowing.window_label if "label" in store.fields else None
     settings = [window, stride, windowing.max_gap, label, *_ways(store)]
+    if label == "any":  # labels are abnormal beside those whose names say normal
+        settings += named_normal(store.classes or ())
     folder = store.folder / f"windows-{digest(settings)}"
     fields = window_fields(store.fields.get("label"))
     if (kept := read_json(folder / "manifest.json")) is None:

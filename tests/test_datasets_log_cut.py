@@ -72,11 +72,26 @@ def test_labels_of_windows(tmp_path: Path, how: Any, expected: list[int]) -> Non
     assert found["measured"].tolist() == [False, True, False, False]
 
 
-def test_what_is_normal_where_no_label_says_so(tmp_path: Path) -> None:
-    label = np.array([1, 1, 1, 0, 1, 1], np.int32)
+def test_no_label_that_says_normal_is_abnormal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    label = ["Normal"] * 5 + ["leak"] + ["normal"] * 6 + ["Normal"] * 3 + ["normal"]
+    pd.DataFrame({"time": range(16), "flow": np.arange(16.0), "label": label}).to_csv(tmp_path / "log.csv", index=False)
+
+    def labels() -> list[str]:
+        windowing = Windowing(4, window_label="any")
+        return load_log(tmp_path / "log.csv", windowing=windowing, cache_dir=tmp_path / "cache").labels().tolist()
+
+    assert labels() == ["Normal", "leak", "normal", "normal"]
+    monkeypatch.setattr("tsjepa.datasets.log_cut.NORMAL", ("leak",))
+    assert labels() == ["Normal", "normal", "normal", "normal"]  # not those of the cache
+
+
+@pytest.mark.parametrize("chunk", [4, 100])
+def test_what_is_normal_where_no_label_says_so(tmp_path: Path, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tsjepa.datasets.log_cut.CHUNK", chunk)
+    label = np.array([1, 1, 1, 1, 0, 1, 0, 0], np.int32)
     with RowFiles(tmp_path, {"label": Field("int32"), "present": Field("uint8")}) as rows:
         rows.write(0, {"label": label, "present": label})
-        found = Describe(rows, 6, "any", ("bad", "good"))(
+        found = Describe(rows, 8, "any", ("bad", "good"))(
             Cut(np.array([0, 3]), np.array([3, 3]), np.zeros(2, int), 0, 0)
         )
     assert found["label"].tolist() == [1, 0]

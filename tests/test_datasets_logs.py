@@ -1,6 +1,7 @@
 """Windows of a log: their lengths, the columns in them, their labels, and groups that stay on one side."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -118,6 +119,23 @@ def test_a_target_stays_a_number(tmp_path: Path) -> None:
     np.testing.assert_allclose(found.labels(), np.array([49, 99, 149, 199]) / 7)
     with pytest.raises(DataError, match="numeric target; use last"):
         load_log(log, windowing=Windowing(50, window_label="any"), cache_dir=tmp_path / "cache")
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+@pytest.mark.parametrize("how", ["last", "majority", "any"])
+def test_windows_of_a_log_that_is_not_labelled_yet_have_no_label(tmp_path: Path, how: Any, suffix: str) -> None:
+    log = saved(steady().assign(label=None), tmp_path / f"log.{suffix}")
+    found = load_log(log, windowing=Windowing(50, window_label=how), cache_dir=tmp_path / "cache")
+    assert (found.columns.label, found.labels().tolist()) == ("label", [""] * 4)
+
+
+def test_windows_that_are_gathered_in_parts_are_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = saved(pd.concat([steady(5, "a"), steady(3, "b")]), tmp_path / "log.parquet")
+    found = load_log(log, windowing=Windowing(5), cache_dir=tmp_path / "cache")
+    whole = found.take(np.array([0, 1, 0]))
+    monkeypatch.setattr("tsjepa.datasets.log_windows.GATHERED_ROWS", 5)
+    for part, expected in zip(found.take(np.array([0, 1, 0])), whole, strict=True):
+        np.testing.assert_array_equal(part, expected)
 
 
 def test_subsets_pickle_without_their_values(tmp_path: Path) -> None:
