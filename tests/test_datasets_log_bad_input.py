@@ -149,6 +149,13 @@ def test_a_missing_id(tmp_path: Path) -> None:
     assert refused(path, Columns("unit")) == f"{path}, row 4: column 'unit' is empty; fill it or drop the row"
 
 
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_an_infinite_time(tmp_path: Path, suffix: str) -> None:
+    log = pd.DataFrame({"time": [0.0, 1.0, np.inf], "flow": 1.5})
+    path = saved(log, tmp_path / f"log.{suffix}")
+    assert refused(path) == f"{path}, row 3: column 'time' has an infinite time; mend it or drop the row"
+
+
 def test_an_infinite_value(tmp_path: Path) -> None:
     log = steady()
     log.loc[33, "volt"] = np.inf
@@ -169,3 +176,9 @@ def test_lists_of_different_lengths(tmp_path: Path) -> None:
     path = tmp_path / "lists.parquet"
     pq.write_table(table, path)
     assert refused(path).startswith(f"{path}, row 2: lists of 1, 2 values; all channels of a row need the same number")
+
+
+def test_lists_without_a_value(tmp_path: Path) -> None:
+    path = tmp_path / "lists.parquet"
+    pq.write_table(pa.table({"flow": [[1.0, 2.0], [], [3.0]]}), path)
+    assert refused(path).startswith(f"{path}, row 2: lists of 0 values; all channels of a row need the same number")

@@ -248,9 +248,11 @@ def test_a_column_may_repeat_its_folder(tmp_path: Path, suffix: str) -> None:
     write("2", [2] * ROWS)
     found = logged(tmp_path / "log")
     assert (set(found.index().to_pydict()["id"]), found.channels) == ({1, 2}, ("x",))
-    write("2", [2] * (ROWS - 1) + [3])
-    with pytest.raises(DataError, match="column 'machine' holds '3', and the folder says 'machine=2'; rename one"):
-        logged(tmp_path / "log")
+    for other in (3, 20):
+        write("2", [2] * (ROWS - 1) + [other])
+        sentence = f"column 'machine' holds '{other}', and the folder says 'machine=2'; rename one"
+        with pytest.raises(DataError, match=sentence):
+            logged(tmp_path / "log")
 
 
 def test_cells_in_quotes_have_decimals_too() -> None:

@@ -64,6 +64,14 @@ def test_lists_are_series_where_no_time_is_said(tmp_path: Path, channels: tuple[
     assert found.take(np.arange(2)).values[:, found.channels.index("c0")].tolist() == [[1, 2], [4, 0]]
 
 
+def test_lists_of_several_files_are_series_of_their_own(tmp_path: Path) -> None:
+    for at in (0, 2):
+        saved(pd.DataFrame({"flow": [[at + 1.0], [at + 2.0]]}), tmp_path / f"log/{at}.parquet")
+    found = load_log(tmp_path / "log", cache_dir=tmp_path / "cache")
+    assert found.index()["id"].to_pylist() == [0, 1, 2, 3]
+    assert found.take(np.arange(4)).values.ravel().tolist() == [1, 2, 3, 4]
+
+
 @pytest.mark.parametrize("name", ["a.csv.gz", "A.CSV.GZ"])
 def test_a_compressed_file_is_read_whatever_the_case_of_its_name(tmp_path: Path, name: str) -> None:
     steady().to_csv(tmp_path / name, index=False, compression="gzip")

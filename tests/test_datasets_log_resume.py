@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from tsjepa.datasets import DataError
 from tsjepa.datasets.log_access import MappedArray, RunReader
 from tsjepa.datasets.log_sort import sorted_blocks
 from tsjepa.datasets.log_store import Field, RowFiles
-from tsjepa.datasets.logs import Windowing, load_log
+from tsjepa.datasets.logs import Columns, Windowing, load_log
 
 PROGRAM = """
 import os, signal, sys
@@ -144,6 +145,42 @@ def test_a_changed_file_makes_a_new_cache_in_place_of_the_old(tmp_path: Path) ->
     after = load_log(log, windowing=Windowing(7), cache_dir=cache).n_cases
     assert (before, after) == (32, 30)
     assert len(list(cache.glob("*/manifest.json"))) == 1
+
+
+def test_a_file_of_the_same_size_that_was_written_anew_is_read_anew(tmp_path: Path) -> None:
+    log = tmp_path / "log.csv"
+    for at, value in enumerate((1.0, 2.0)):
+        pd.DataFrame({"time": range(4), "flow": value}).to_csv(log, index=False)
+        os.utime(log, (at, at))
+        found = load_log(log, windowing=Windowing(4), cache_dir=tmp_path / "cache")
+        assert found.take(np.array([0])).values.tolist() == [[[value] * 4]]
+
+
+@pytest.mark.parametrize("kind", ["label", "group"])
+def test_a_cache_of_other_columns_is_not_read(tmp_path: Path, kind: str) -> None:
+    log = pd.DataFrame({"unit": list("aabb"), "time": [0, 1, 0, 1], "flow": 1.0, "p": list("xxyy"), "q": list("uuvv")})
+    log.to_csv(tmp_path / "log.csv", index=False)
+    for name in "pq":
+        columns = replace(Columns("unit", "time", ("flow",)), **{kind: name})
+        found = load_log(tmp_path / "log.csv", columns, Windowing(2), cache_dir=tmp_path / "cache")
+        assert found.index()[kind].to_pylist() == log[name][::2].tolist()
+
+
+def test_one_cache_gives_whatever_windows_are_asked_for(tmp_path: Path) -> None:
+    time = pd.Timestamp("2024-01-01") + pd.to_timedelta(2 * np.cumsum([1, 1, 1, 5, 1, 1, 1, 1, 1, 20, 1, 1]), unit="s")
+    log = pd.DataFrame({"time": time, "flow": np.arange(12.0), "label": ["0", "1", "0", "2"] * 3})
+    log.to_csv(tmp_path / "log.csv", index=False)
+    rows, grid = Windowing(4), Windowing(4, resample="1s")
+    ways = [rows, replace(rows, stride=2), replace(rows, max_gap=3), replace(rows, max_gap=30)]
+    ways += [replace(rows, window_label="any"), replace(rows, window_label="majority")]
+    ways += [grid, replace(grid, fill="previous"), replace(grid, max_gap=30)]
+    for at, windowing in enumerate(ways):
+        found, expected = (
+            load_log(tmp_path / "log.csv", windowing=windowing, cache_dir=tmp_path / name) for name in ("one", str(at))
+        )
+        assert found.index().equals(expected.index())
+        every = np.arange(expected.n_cases)
+        np.testing.assert_array_equal(found.take(every).values, expected.take(every).values)
 
 
 def test_rows_are_sorted_with_little_memory(tmp_path: Path) -> None:

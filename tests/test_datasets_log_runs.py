@@ -139,6 +139,16 @@ def test_labels_that_call_nothing_normal_tell_nothing(tmp_path: Path, labels: li
         np.testing.assert_array_equal(found[runs.file_order()], told * (40 // len(told)))
 
 
+@pytest.mark.parametrize("chunk", [3, 100])
+def test_labels_tell_normal_rows_wherever_chunks_end(
+    tmp_path: Path, chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tsjepa.datasets.log_normal.CHUNK", chunk)
+    labels = [0] * 36 + [1, 1, 1, 0]
+    runs = opened(frame().assign(anomaly=labels), tmp_path, label="anomaly")
+    np.testing.assert_array_equal(runs.told_abnormal()[runs.file_order()], labels)
+
+
 def test_one_series_a_row_is_refused(tmp_path: Path) -> None:
     table = pd.DataFrame({"x": [[1.0, 2.0], [3.0, 4.0]]})
     with pytest.raises(DataError, match="one series a row"):
