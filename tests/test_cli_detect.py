@@ -11,6 +11,7 @@ from command_line import found, tsjepa
 from detecting import CHANNELS, CKPT, CONTEXT, PATCH, SETTINGS, WORDS, faulty, follow, log
 
 from tsjepa.checkpoint import load_checkpoint
+from tsjepa.cli import detect
 from tsjepa.cli.render import show_detect
 from tsjepa.cli.report import DetectReport
 from tsjepa.evaluation import detection_figure
@@ -132,6 +133,14 @@ def test_scores_start_anew_behind_a_gap_in_time() -> None:
     assert table["score"].isna().to_numpy().nonzero()[0].tolist() == [*range(31), *range(300, 331)]
     found(*WORDS, "--overwrite", "--max-gap", "2h")
     assert pd.read_parquet("scores.parquet")["score"].isna().sum() == 31
+
+
+def test_scores_are_the_same_however_many_rows_are_scored_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    found(*WORDS)
+    expected = pd.read_parquet("scores.parquet")
+    monkeypatch.setattr(detect, "PIECE", 50)
+    found(*WORDS, "--overwrite")
+    pd.testing.assert_frame_equal(pd.read_parquet("scores.parquet"), expected)
 
 
 @pytest.mark.parametrize(("units", "step"), [("ns ns", "1s"), ("us ns", "100ms")])

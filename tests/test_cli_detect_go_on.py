@@ -231,3 +231,34 @@ def test_following_refuses_what_it_cannot_go_on_with() -> None:
     Path("log.csv").write_text("run\n")
     assert "log.csv has no column 'timestamp' (--time)" in refused(1, *follow())
     assert "--reference-rows needs the whole log" in refused(2, *follow(), "--reference-rows", "100")
+
+
+def test_a_follower_does_not_go_on_with_another_log_or_other_columns() -> None:
+    for name in ("log.csv", "other.csv"):
+        Path(name).write_text("".join(live_lines()[:60]))
+    found(*follow())
+    for words in (follow("other.csv"), (*follow(), "--id", "")):
+        assert "made with another checkpoint, normal data, budget, --max-gap or log" in refused(2, *words)
+
+
+def test_a_rotated_log_may_have_its_columns_in_another_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = live_lines()
+    columns = lines[0].rstrip("\n").split(",")
+    other = faulty().to_csv(columns=columns[::-1], index=False).splitlines(keepends=True)
+    Path("log.csv").write_text("".join(lines[:420]))
+
+    def rotate() -> None:
+        Path("log.csv").rename("log.csv.1")
+        Path("log.csv").write_text("".join([other[0], *other[420:]]))
+
+    while_it_rests(monkeypatch, rotate)
+    assert found(*follow()[:-1], "1")["rows"] == 600
+    same(faulty())
+
+
+def test_the_first_rows_of_a_run_tell_its_step_to_the_next_follower() -> None:
+    lines = log(40, 0, step="2s").to_csv(index=False).splitlines(keepends=True)
+    Path("log.csv").write_text("".join(lines[:21]))
+    found(*follow())
+    Path("log.csv").write_text("".join(lines))
+    assert "a has a row every 2 s" in refused(1, *follow())

@@ -1,6 +1,7 @@
 """What is normal for `tsjepa detect`: the data that set its threshold, labels of faults in them, and reference rows."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -197,6 +198,18 @@ def test_a_gap_is_ten_of_a_run_s_own_steps_where_training_had_no_times() -> None
     assert pd.read_parquet("scores.parquet")["score"].isna().sum() == 2 * 31
 
 
+def test_the_longest_step_of_training_is_that_of_detecting() -> None:
+    content = torch.load(CKPT, weights_only=True)
+    content["tsjepa"]["config"]["log"]["max_gap"] = 3
+    torch.save(content, CKPT)
+    frame = log(200, seed=3)
+    frame.loc[100:, "timestamp"] += pd.Timedelta("4s")
+    frame.to_parquet("test.parquet", index=False)
+    for words, gaps in ((), 1), (("--max-gap", "10"), 0):
+        found(*WORDS, "--overwrite", *words)
+        assert pd.read_parquet("scores.parquet")["score"].isna().sum() == (1 + gaps) * (CONTEXT - 1)
+
+
 def test_normal_data_may_have_times_where_training_had_none() -> None:
     pretrained_without("timestamp")
     frame = log(800, seed=3)
@@ -210,12 +223,27 @@ def test_normal_data_may_have_times_where_training_had_none() -> None:
     assert said == [str(800 - CONTEXT + 1), str(800 - 2 * (CONTEXT - 1))]
 
 
-def test_groups_of_the_test_part_do_not_say_what_is_normal() -> None:
-    runs = [log(400, seed, run=name).assign(site=name) for seed, name in enumerate("abcd")]
+def train_on_sites(rows: Sequence[int], seed: int = 0) -> None:
+    """Write train.parquet, one run a site, as if the run had been trained on it and tested on some of its sites."""
+    runs = [log(rows[at], at, run=name).assign(site=name) for at, name in enumerate("abcd")]
     pd.concat(runs).to_parquet("train.parquet", index=False)
     content = torch.load(CKPT, weights_only=True)
-    content["tsjepa"]["config"]["log"]["group"], content["tsjepa"]["fingerprint"] = "site", None
+    own = content["tsjepa"]
+    own["config"]["log"]["group"], own["fingerprint"] = "site", None
+    own["config"]["train"]["seed"] = seed
     torch.save(content, CKPT)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_groups_of_the_test_part_are_those_of_the_seed_of_training(seed: int) -> None:
+    rows = [400, 410, 420, 430]
+    train_on_sites(rows, seed)
+    test = rows[np.random.default_rng(seed).permutation(4)[0]]
+    assert f"left out of what is normal: {test} rows of the groups of 'site'" in tsjepa(*WORDS).stderr
+
+
+def test_groups_of_the_test_part_do_not_say_what_is_normal() -> None:
+    train_on_sites([400] * 4)
     left_out = "left out of what is normal: 400 rows of the groups of 'site' that were the test part"
     said = tsjepa(*WORDS).stderr
     assert left_out in said

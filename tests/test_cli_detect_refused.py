@@ -90,11 +90,13 @@ def test_bad_logs_are_told_in_a_sentence(frame: pd.DataFrame, sentence: str) -> 
         (1, ("--reference-rows", "20"), "the first 20 rows of b cannot be its reference"),
         (1, ("--reference-rows", "40"), "a threshold needs 80: give a larger number by --reference-rows."),
         (1, ("--normal", "none.parquet"), "none.parquet"),
+        (1, ("--normal", "slower.parquet"), "slower.parquet: a has a row every 2 s, but the checkpoint was trained on"),
         (1, ("--label", "state"), "has no column 'state'"),
         (1, ("--label", "level"), "column 'level' is one of the channels and cannot be --id, --time or --label"),
     ],
 )
 def test_bad_options_are_told_in_a_sentence(code: int, words: tuple[str, ...], sentence: str) -> None:
+    log(800, seed=7, step="2s").to_parquet("slower.parquet", index=False)
     assert sentence in refused(code, *WORDS, *words)
 
 

@@ -7,6 +7,8 @@ import pytest
 from command_line import found, tsjepa
 from detecting import CHANNELS, faulty, follow, live_lines, log, refused, same, same_counted
 
+from tsjepa.cli import detect_tail
+
 pytestmark = pytest.mark.usefixtures("with_detector")
 
 
@@ -16,6 +18,14 @@ def test_standard_input_may_be_sent_again() -> None:
     found(*follow("-"), text=half)
     assert found(*follow("-"), text=text)["rows"] == 600
     same(faulty())
+
+
+def test_rows_that_come_again_behind_new_ones_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(detect_tail, "CHUNK_BYTES", 1000)
+    lines = live_lines()
+    found(*follow("-"), text="".join(lines[:200]))
+    sentence = refused(1, *follow("-"), text="".join([*lines[:300], lines[250]]))
+    assert "error: -, line 301: time runs backwards in b" in sentence
 
 
 SENT_AGAIN = {

@@ -6,12 +6,14 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
+from detecting import while_it_rests
 
 from tsjepa.cli import detect_tail
-from tsjepa.cli.detect_tail import Lines, Place, first_place, held, read_lines
+from tsjepa.cli.detect_tail import Lines, Place, Tail, first_place, held, read_lines
 from tsjepa.cli.errors import Failure
 
 HEADER = "time,flow\n"
@@ -85,6 +87,14 @@ def test_what_was_rotated_while_nobody_read_is_found_beside_it(rotate, stop: int
     append(log, rows(100, 102))
     rotate(log, HEADER + rows(102, stop))
     assert Reading(log, place).rest() == rows(100, 102) + HEADER + rows(102, stop)
+
+
+def test_of_several_copies_beside_a_log_the_longest_holds_the_rest(log: Path) -> None:
+    place = Reading(log).take().place
+    shutil.copy(log, log.with_name("log-backup.csv"))
+    append(log, rows(100, 102))
+    renamed(log, rows(102, 103))
+    assert Reading(log, place).rest() == rows(100, 103)
 
 
 @pytest.mark.parametrize("known", ["", HEADER])
@@ -162,6 +172,25 @@ def test_rows_that_come_late_to_a_renamed_log_are_read(log: Path) -> None:
     reading.take()
     append(log, HEADER + rows(102, 104))
     assert reading.rest() == HEADER + rows(0, 102) + HEADER + rows(102, 104)
+
+
+def test_a_row_that_comes_just_before_its_log_is_renamed_is_read(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = Tail.read
+
+    def renamed_behind(tail: Tail) -> Lines | None:
+        found = read(tail)
+        if found is None and not log.with_name("log.csv.1").exists():
+            append(log, rows(100, 101))
+            renamed(log, rows(101, 103))
+        return found
+
+    monkeypatch.setattr(Tail, "read", renamed_behind)
+    assert Reading(log).rest() == HEADER + rows(0, 103)
+
+
+def test_rests_between_rows_are_not_added_up(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    while_it_rests(monkeypatch, *(partial(append, log, rows(at, at + 1)) for at in range(100, 105)))
+    assert Reading(log).rest() == HEADER + rows(0, 105)
 
 
 def test_a_log_that_is_written_anew_with_more_rows_is_the_same(log: Path, tmp_path: Path) -> None:
