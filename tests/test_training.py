@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import lightning.pytorch as pl
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from toy_runs import equal, make, run, toy
@@ -139,12 +140,28 @@ def test_a_folder_as_text_and_labels_as_a_list_are_taken(train, tmp_path, monkey
     assert np.isfinite(probed).all()
 
 
+def test_labels_of_an_object_array_are_as_those_of_a_list(tmp_path):
+    for name, labels, known in (("numbers", [1.5, 2.5], False), ("codes", [0, 1], True), ("texts", ["a", "b"], True)):
+        model, series, header = make("train.epochs=1")
+        labels = np.array(labels * 20, dtype=object)
+        fit(model, series, header, Options(tmp_path / name, device="cpu", labels=labels))
+        assert np.isfinite(EpochTable(tmp_path / name / "diagnostics.csv").last("probe")) == known
+
+
 @pytest.mark.parametrize("train", [fit, fit_stages])
 @pytest.mark.parametrize(
     ("option", "sentence"),
     [
         ({"labels": [0, 1]}, r"^labels have shape \(2,\), for 40 series: give each one label\.$"),
         ({"labels": np.zeros((40, 1))}, r"^labels have shape \(40, 1\), for 40 series"),
+        (
+            {"labels": ["calm", None] * 20},
+            r"^20 of 40 labels are missing: give each series one, or leave the labels out\.$",
+        ),
+        ({"labels": [None] * 40}, r"^40 of 40 labels are missing"),
+        ({"labels": [1, 0] * 19 + [1, None]}, r"^1 of 40 labels is missing"),
+        ({"labels": [float("nan"), "calm"] * 20}, r"^20 of 40 labels are missing"),
+        ({"labels": pd.Series(["calm", pd.NA] * 20)}, r"^20 of 40 labels are missing"),
         ({"logger": "tensorbord"}, r"^unknown logger 'tensorbord': did you mean tensorboard\?$"),
     ],
 )

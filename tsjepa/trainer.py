@@ -102,12 +102,50 @@ def checked(options: Options | None, series: SeriesSource) -> Options:
     array(['worn', 'calm'], dtype='<U4')
     """
     options = options or Options()
-    labels = None if options.labels is None else np.asarray(options.labels)
-    if labels is not None and labels.shape != (series.n_cases,):
-        raise ValueError(f"labels have shape {labels.shape}, for {series.n_cases} series: give each one label.")
+    labels = None if options.labels is None else checked_labels(options.labels, series.n_cases)
     if options.logger not in get_args(LoggerName):
         raise ValueError(f"unknown logger {options.logger!r}{did_you_mean(str(options.logger), get_args(LoggerName))}")
     return options._replace(out=None if options.out is None else Path(options.out), labels=labels)
+
+
+def checked_labels(labels: Any, n_cases: int) -> NDArray[Any]:
+    """Return labels as an array of one a series; those of an object array are as a list of them would be.
+
+    Raises
+    ------
+    ValueError
+        If there are more or fewer, or some are missing.
+
+    Examples
+    --------
+    >>> checked_labels(np.array([0, 1], dtype=object), 2)
+    array([0, 1])
+    """
+    found = np.asarray(labels)
+    if found.dtype.kind == "O":
+        found = np.asarray(found.tolist())
+    if found.shape != (n_cases,):
+        raise ValueError(f"labels have shape {found.shape}, for {n_cases} series: give each one label.")
+    # NumPy writes a missing label among texts as text; among numbers it is NaN, and those are no classes
+    missing = sum(map(is_missing, np.asarray(labels, dtype=object))) if found.dtype.kind in "OSU" else 0
+    if missing:
+        are = "is" if missing == 1 else "are"
+        raise ValueError(f"{missing} of {n_cases} labels {are} missing: give each series one, or leave the labels out.")
+    return found
+
+
+def is_missing(label: Any) -> bool:
+    """Return whether a label is none: None, NaN, or pandas' NaT or NA.
+
+    Examples
+    --------
+    >>> [is_missing(label) for label in (None, float("nan"), "calm", 0)]
+    [True, True, False, False]
+    """
+    try:
+        return label is None or bool(label != label)
+    except TypeError:  # NA does not say whether it is itself
+        return True
 
 
 def make_trainer(section: TrainConfig, epochs: int, callbacks: list[pl.Callback], options: Options) -> pl.Trainer:
