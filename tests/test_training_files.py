@@ -11,7 +11,7 @@ from toy_runs import make, rows, run
 import tsjepa.training
 from tsjepa import callbacks
 from tsjepa.checkpoint import read_checkpoint
-from tsjepa.training import Options, fit
+from tsjepa.training import Options, fit, fit_stages
 from tsjepa.training_error import TrainingError
 
 
@@ -126,6 +126,30 @@ def test_tensorboard_is_written_on_request(tmp_path):
     model, series, header = make("train.epochs=1")
     fit(model, series, header, Options(tmp_path, device="cpu", logger="tensorboard"))
     assert any("tfevents" in path.name for path in tmp_path.rglob("*"))
+
+
+def curves(folder):
+    """Return the steps that TensorBoard shows of the loss."""
+    accumulators = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    shown = accumulators.EventAccumulator(str(folder)).Reload()
+    return [event.step for event in shown.Scalars("loss")]
+
+
+@pytest.mark.parametrize("objective", ["ema", "distill"])
+def test_tensorboard_shows_each_step_of_a_resumed_run_once(tmp_path, objective):
+    def stop(progress):
+        if progress.epoch == 4:
+            raise KeyboardInterrupt
+
+    options = Options(tmp_path, device="cpu", logger="tensorboard")
+    with pytest.raises(KeyboardInterrupt):
+        fit_stages(*make("train.epochs=6", objective=objective), options._replace(report=stop))
+    for path in tmp_path.rglob("events.out.tfevents.*"):
+        path.rename(path.with_name("events.out.tfevents.1"))  # read by name, which orders no files of one second
+    fit_stages(*make("train.epochs=6", objective=objective), options._replace(resume=True))
+    steps = [int(row["step"]) for row in rows(tmp_path)]
+    assert len(steps) == (6 if objective == "ema" else 3)
+    assert curves(tmp_path) == steps
 
 
 def test_a_logger_that_is_not_installed_is_named(tmp_path, monkeypatch):

@@ -148,8 +148,10 @@ def is_missing(label: Any) -> bool:
         return True
 
 
-def make_trainer(section: TrainConfig, epochs: int, callbacks: list[pl.Callback], options: Options) -> pl.Trainer:
-    """Return a quiet Trainer that writes nothing by itself."""
+def make_trainer(
+    section: TrainConfig, epochs: int, callbacks: list[pl.Callback], options: Options, next_step: int | None = None
+) -> pl.Trainer:
+    """Return a quiet Trainer that writes nothing by itself; of a run that goes on, `next_step` is the first one."""
     device = resolve_device(options.device).type
     # torch scales no loss on a CPU, where Lightning takes bfloat16 instead, and says so in its own words
     precision = "bf16" if device == "cpu" and section.precision == "16" else section.precision
@@ -166,7 +168,7 @@ def make_trainer(section: TrainConfig, epochs: int, callbacks: list[pl.Callback]
             gradient_clip_val=section.clip or None,
             callbacks=[BuildersWait(), *callbacks],
             plugins=[AtomicCheckpointIO()],
-            logger=make_logger(options.logger, options.out),
+            logger=make_logger(options.logger, options.out, next_step),
             log_every_n_steps=1,
             enable_checkpointing=False,
             enable_progress_bar=False,
@@ -271,13 +273,13 @@ def check_processes(options: Options, batch_size: int) -> None:
         )
 
 
-def make_logger(name: LoggerName, out: Path | None) -> Logger | bool:
-    """Return the extra logger; `metrics.csv` needs none."""
+def make_logger(name: LoggerName, out: Path | None, next_step: int | None) -> Logger | bool:
+    """Return the extra logger, in which TensorBoard's drops what is done again; `metrics.csv` needs none."""
     if name == "csv" or out is None:
         return False
     try:
         if name == "tensorboard":
-            return pl.loggers.TensorBoardLogger(out, name=None, version="")
+            return pl.loggers.TensorBoardLogger(out, name=None, version="", purge_step=next_step)
         return pl.loggers.WandbLogger(save_dir=out, project="tsjepa")
     except ModuleNotFoundError as error:
         raise TrainingError(f"the {name} logger is not installed: pip install 'tsjepa[{name}]'.") from error

@@ -200,9 +200,11 @@ def fit(
     epochs = section.epochs if epochs is None else epochs
     order = ShuffledBatches(len(batches), section.batch_size, section.seed)
     checkpoint = options.out / CHECKPOINT if options.resume and options.out is not None else None
+    next_step = None
     if checkpoint is not None:
         content = read_checkpoint(checkpoint)
         check_same_run(content, checkpoint, header, model.state_dict(), epochs, len(order))
+        next_step = content["global_step"] + 1
     loader = DataLoader(
         batches,
         sampler=order,
@@ -228,7 +230,7 @@ def fit(
     prepare = Calibrator(model.encoder, series, header.config.probe)
     callbacks = make_callbacks(model, section, epochs, end, options, prepare)
     same = SameSeries(len(batches), header.fingerprint)
-    trainer = make_trainer(section, epochs, [same, *callbacks], options)
+    trainer = make_trainer(section, epochs, [same, *callbacks], options, next_step)
     model.train()
     run(trainer, module, loader, checkpoint)
     model.cpu().eval()
