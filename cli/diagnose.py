@@ -14,6 +14,7 @@ from tsjepa.cli.outdir import CHECKPOINT, METRICS, PAGE, check_file, make_writab
 from tsjepa.cli.render import busy
 from tsjepa.cli.report import DiagnoseReport
 from tsjepa.cli.training import pick_device
+from tsjepa.config import Config
 from tsjepa.datasets.loading import identity
 from tsjepa.datasets.log_fingerprint import difference
 from tsjepa.encoder import Encoder
@@ -46,7 +47,7 @@ def diagnose(options: DiagnoseOptions) -> DiagnoseReport:
         say(f"note: {data.name} {split.unscorable}, so the page shows no accuracies.")
     make_writable(out.parent)
     history, content = run_history(checkpoint), read_checkpoint(checkpoint)
-    verdict, kept = run_verdict(history, checkpoint.parent, model.encoder.dim), kept_epoch(content, history)
+    verdict, kept = run_verdict(history, checkpoint.parent, header.config), kept_epoch(content, history)
     other = run_data(header, data, options) if history else None
     tuned = HEAD in content
     remarks = run_remarks(history, kept, other, tuned)
@@ -165,10 +166,11 @@ def run_remarks(history: list[EpochDiagnostics], kept: int | None, other: str | 
     return tuple(found)
 
 
-def run_verdict(history: list[EpochDiagnostics], folder: Path, dim: int) -> Verdict | None:
+def run_verdict(history: list[EpochDiagnostics], folder: Path, config: Config) -> Verdict | None:
     """Return the verdict on a run, which is its teacher's where that has collapsed, or say why there is none."""
+    dim = config.encoder.dim
     try:
-        return of_both(teacher_verdict(folder, dim), judge(history, dim=dim)) if history else None
+        return of_both(teacher_verdict(config, folder, dim), judge(history, dim=dim)) if history else None
     except ValueError as error:
         say(f"note: there is no verdict: {error}")
         return None

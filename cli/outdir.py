@@ -7,14 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tsjepa.cli.errors import USAGE, Failure
-from tsjepa.logs import BEST, CHECKPOINT, DIAGNOSTICS, METRICS, TEACHER, EpochTable
+from tsjepa.logs import BEST, CHECKPOINT, CURVES, DIAGNOSTICS, METRICS, TEACHER, EpochTable
 from tsjepa.whole_file import whole_file
 
 CONFIG, PAGE = "config.yaml", "diagnose.html"
 MODELS = (CHECKPOINT, BEST)
 RUN = (CHECKPOINT, CONFIG, METRICS, DIAGNOSTICS, BEST, PAGE)
-# What TensorBoard's logger writes
-CURVES = "events.out.tfevents.*"
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from tsjepa.cli.outdir import CHECKPOINT, CONFIG, TEACHER, check_run_folder, fil
 from tsjepa.config import Config, load_config
 from tsjepa.datasets.log_fingerprint import difference
 from tsjepa.resuming import LENGTH, changes, check_resumable, finished_epochs, flat
-from tsjepa.stages import stages, taught_epochs, with_architecture
+from tsjepa.stages import stages, taught_epochs, teaches, with_architecture
 
 # Real smartwatch sensors that ship inside aeon: nothing is downloaded
 DEFAULT_DATA = "BasicMotions"
@@ -73,11 +73,10 @@ def new_run(options: PretrainOptions) -> RunPlan:
 
 def refuse_own_teacher(config: Config, out: Path) -> None:
     """Refuse a teacher that the new run would delete with the run in its folder."""
-    teacher = config.target.teacher
-    if teacher is not None and any((out / name).samefile(teacher) for name in files_of_run(out)):
+    if teaches(config, (out / name for name in files_of_run(out))):
         raise Failure(
-            f"the teacher {teacher} belongs to the run in {out}, which --overwrite would delete: name another folder "
-            "with --out.",
+            f"the teacher {config.target.teacher} belongs to the run in {out}, which --overwrite would delete: "
+            "name another folder with --out.",
             USAGE,
         )
 

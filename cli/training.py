@@ -83,7 +83,7 @@ def train_alone(plan: RunPlan, model: JEPA, options: PretrainOptions, device: st
         epochs = "its one epoch is" if plan.finished == 1 else f"all {plan.finished} epochs are"
         say(f"nothing is left to train: {epochs} in {plan.checkpoint}.")
         model = load_checkpoint(plan.checkpoint)[0]
-        return Trained(model, logged_loss(plan.out / METRICS), plan.finished, 0.0, logged_verdict(model, plan.out))
+        return Trained(model, logged_loss(plan.out / METRICS), plan.finished, 0.0, logged_verdict(plan))
     say(summary(plan, model, device))
     return run_fit(plan, model, options, device)
 
@@ -108,10 +108,10 @@ def logged_loss(metrics: Path) -> float | None:
     return EpochTable(metrics).last("loss")
 
 
-def logged_verdict(model: JEPA, out: Path) -> Verdict | None:
+def logged_verdict(plan: RunPlan) -> Verdict | None:
     """Return the verdict on a finished run, where the file that tells it is still there."""
-    dim = model.encoder.dim
-    return of_both(teacher_verdict(out, dim), recorded_verdict(out, dim))
+    dim = plan.config.encoder.dim
+    return of_both(teacher_verdict(plan.config, plan.out, dim), recorded_verdict(plan.out, dim))
 
 
 def run_fit(plan: RunPlan, model: JEPA, options: PretrainOptions, device: str) -> Trained:

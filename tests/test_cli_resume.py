@@ -105,7 +105,7 @@ def test_ctrl_c_before_the_first_epoch_says_that_nothing_is_kept(monkeypatch: py
     def stop(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("tsjepa.training.fit", stop)
+    monkeypatch.setattr("tsjepa.training.fit_stages", stop)
     result = pretrain("--data", write_data("pump"), *TINY)
     assert (result.exit_code, result.stdout) == (130, "")
     assert "no epoch was finished: --resume --out runs/pump starts from the beginning" in result.stderr

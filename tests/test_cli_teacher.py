@@ -12,6 +12,8 @@ import tsjepa.training
 from tsjepa.checkpoint import load_checkpoint
 from tsjepa.cli.main import app
 from tsjepa.config import load_config
+from tsjepa.history import EpochDiagnostics
+from tsjepa.logs import EpochTable
 
 
 @pytest.fixture(autouse=True)
@@ -160,6 +162,23 @@ def test_a_teacher_of_a_checkpoint_gives_its_architecture():
     assert header.config.encoder.dim == 32
     teacher = load_checkpoint("teacher/checkpoint.ckpt")[0].target.module.state_dict()
     assert all(torch.equal(value, model.target.module.state_dict()[name]) for name, value in teacher.items())
+
+
+@pytest.mark.parametrize("objective", ["ema", "distill"])
+def test_the_verdict_is_a_teachers_only_where_the_run_has_trained_one(objective):
+    words = ("--objective", objective, "--epochs", "2", "--out", "run", "--json")
+    first = json.loads(pretrain(*words).stdout)["collapse"]
+    Path("run/teacher").mkdir(exist_ok=True)
+    table = EpochTable(Path("run/teacher/diagnostics.csv"))
+    table.path.unlink(missing_ok=True)
+    for epoch, spread in enumerate((0.6, 0.001)):
+        table.append(EpochDiagnostics(epoch, 0.5, relative_spread=spread, latent_spread=spread)._asdict())
+    again = json.loads(pretrain(*words, "--resume").stdout)["collapse"]
+    assert first["verdict"] != "collapsed"
+    if objective == "ema":
+        assert again == first
+    else:
+        assert again["evidence"].startswith("Of the teacher: ")
 
 
 def test_a_teacher_that_is_none_is_one_sentence():

@@ -122,14 +122,17 @@ def test_steps_and_seconds_go_on_where_a_run_is_resumed(tmp_path):
 
 
 def test_a_collapsed_teacher_is_told(tmp_path):
-    assert teacher_verdict(tmp_path, 32) is None
+    config = make("distill")[1].config
+    assert teacher_verdict(config, tmp_path, 32) is None
     start = EpochDiagnostics(0, relative_spread=0.6, latent_spread=0.6)
     later = start._replace(epoch=1, loss=0.5, relative_spread=0.001)
     (tmp_path / "teacher").mkdir()
     table = EpochTable(tmp_path / "teacher" / DIAGNOSTICS)
     for record in (start, later):
         table.append(record._asdict())
-    taught = teacher_verdict(tmp_path, 32)
+    taught = teacher_verdict(config, tmp_path, 32)
+    alone, named = make("ema")[1].config, make("distill", "target.teacher=other.ckpt")[1].config
+    assert teacher_verdict(alone, tmp_path, 32) is teacher_verdict(named, tmp_path, 32) is None
     teacher = FitResult(0.5, 1, 0.0, taught, to_be_ended=to_be_ended([start, later], dim=32))
     assert taught.verdict == "collapsed"
     own = Verdict("healthy", None, None, "All is well.")

@@ -18,6 +18,7 @@ from tsjepa.schedule import lr_factor
 from tsjepa.stages import primary_epochs, stages
 from tsjepa.targets import FrozenTarget
 from tsjepa.training import Options, fit, fit_stages
+from tsjepa.training_error import TrainingError
 
 EPOCHS = 6
 COOLDOWN = (f"train.epochs={EPOCHS}", "train.cooldown_share=0.34", "train.warmup=0.1", "train.batch_size=8")
@@ -119,6 +120,43 @@ def test_a_new_run_in_the_folder_of_another_takes_nothing_over_from_it(tmp_path)
         run(tmp_path / "used", overrides=third, stop=2)  # in its teacher's stage
     resumed = run(tmp_path / "used", overrides=third, resume=True)
     assert equal(run(overrides=third), resumed)
+
+
+@pytest.mark.parametrize("staged", [True, False])
+@pytest.mark.parametrize("objective", ["ema", "distill"])
+def test_a_new_run_leaves_no_files_of_another_ones_teacher(tmp_path, objective, staged):
+    run(tmp_path)
+    own = [path for path in tmp_path.rglob("*") if path.is_file()]
+    (tmp_path / "teacher" / "notes.txt").write_text("mine")
+    for path in own:
+        path.write_text("an earlier run's")
+    run(tmp_path, objective, overrides=(*COOLDOWN, "train.lr=0.01"), staged=staged)
+    taught = staged and objective == "distill"
+    assert {path for path in own if path.exists()} == {path for path in own if taught or path.parent == tmp_path}
+    assert not [path for path in own if path.exists() and path.read_bytes() == b"an earlier run's"]
+    assert (tmp_path / "teacher" / "notes.txt").exists()
+
+
+@pytest.mark.parametrize("name", ["checkpoint.ckpt", "best.ckpt", "teacher/checkpoint.ckpt"])
+@pytest.mark.parametrize("objective", ["distill", "salt"])
+def test_a_run_does_not_delete_its_teacher(tmp_path, objective, name):
+    run(tmp_path)
+    (tmp_path / "link.ckpt").symlink_to(name)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for teacher in (name, "link.ckpt"):
+        named = f"target.teacher={tmp_path / teacher}"
+        with pytest.raises(TrainingError, match=rf"^the teacher {tmp_path / teacher} belongs to the run that a new"):
+            run(tmp_path, objective, overrides=(*COOLDOWN, named))
+        assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    run(tmp_path / "new", objective, overrides=(*COOLDOWN, f"target.teacher={tmp_path / name}"))
+
+
+def test_a_stage_that_goes_on_keeps_the_other_one(tmp_path):
+    with pytest.raises(RuntimeError, match="stopped"):
+        run(tmp_path, stop=4)  # the first epoch of the student, which has no checkpoint yet
+    teacher = {path: path.read_bytes() for path in (tmp_path / "teacher").iterdir()}
+    assert run(tmp_path, resume=True)
+    assert {path: path.read_bytes() for path in (tmp_path / "teacher").iterdir()} == teacher
 
 
 def test_a_run_that_is_made_longer_keeps_its_teacher_and_gives_the_student_the_rest(tmp_path):

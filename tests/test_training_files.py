@@ -152,6 +152,20 @@ def test_tensorboard_shows_each_step_of_a_resumed_run_once(tmp_path, objective):
     assert curves(tmp_path) == steps
 
 
+@pytest.mark.parametrize("train", [fit, fit_stages])
+def test_tensorboard_shows_nothing_of_a_run_that_was_replaced(tmp_path, train):
+    teacher = tmp_path / "teacher"
+    teacher.mkdir()
+    for name in ("metrics.csv", "events.out.tfevents.1.host.2.0"):
+        (teacher / name).write_text("an earlier teacher's")
+    for epochs in (3, 2):
+        model, series, header = make(f"train.epochs={epochs}")
+        train(model, series, header, Options(tmp_path, device="cpu", logger="tensorboard"))
+    assert len(list(tmp_path.glob("events.out.tfevents.*"))) == 1
+    assert not list(teacher.iterdir())
+    assert curves(tmp_path) == [int(row["step"]) for row in rows(tmp_path)]
+
+
 def test_a_logger_that_is_not_installed_is_named(tmp_path, monkeypatch):
     def missing(*args, **kwargs):
         raise ModuleNotFoundError("No module named 'wandb'")

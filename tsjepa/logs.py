@@ -1,7 +1,7 @@
 """Files of a run: their names, and tables that grow by a row an epoch and survive a resumed run."""
 
 import csv
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -9,12 +9,46 @@ from tsjepa.whole_file import whole_file
 
 CHECKPOINT, BEST, TEACHER = "checkpoint.ckpt", "best.ckpt", "teacher"
 METRICS, DIAGNOSTICS = "metrics.csv", "diagnostics.csv"
+# What TensorBoard's logger writes
+CURVES = "events.out.tfevents.*"
 
 Record = TypeVar("Record")
 
 
 class TableError(ValueError):
     """A table of a run that is not as the run wrote it, said in one sentence."""
+
+
+def run_folders(out: Path | None) -> tuple[Path, ...]:
+    """Return the folders that a run writes to, if it writes: its own, and that of its teacher's stage.
+
+    Examples
+    --------
+    >>> [str(folder) for folder in run_folders(Path("run"))]
+    ['run', 'run/teacher']
+    """
+    return () if out is None else (out, out / TEACHER)
+
+
+def trained_files(folders: Iterable[Path]) -> list[Path]:
+    """Return what training has left in folders; of curves alone nothing tells whose they are, so they do not count.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> (folder / "events.out.tfevents.1").touch()
+    >>> trained_files([folder])
+    []
+    >>> (folder / "metrics.csv").touch()
+    >>> [path.name for path in trained_files([folder])]
+    ['metrics.csv', 'events.out.tfevents.1']
+    """
+    files = []
+    for folder in folders:
+        found = [folder / name for name in (CHECKPOINT, BEST, METRICS, DIAGNOSTICS) if (folder / name).exists()]
+        files += [*found, *folder.glob(CURVES)] if found else []
+    return files
 
 
 class EpochTable:

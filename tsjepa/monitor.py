@@ -18,6 +18,7 @@ from tsjepa.arrays import SeriesSource
 from tsjepa.batches import keyed_generator
 from tsjepa.best import best_epoch
 from tsjepa.bounds import largest_mismatch
+from tsjepa.config import Config
 from tsjepa.embedding import pool, sample_cases
 from tsjepa.history import EpochDiagnostics
 from tsjepa.logs import DIAGNOSTICS, TEACHER, EpochTable
@@ -26,6 +27,7 @@ from tsjepa.objective import JEPA
 from tsjepa.probe import cross_validate
 from tsjepa.ranks import Share, from_first_rank, join_rows, rank, share_of
 from tsjepa.record import measure, with_values
+from tsjepa.stages import needs_teacher
 from tsjepa.targets import EMATarget
 from tsjepa.threads import threads
 from tsjepa.training_error import TrainingError
@@ -237,9 +239,9 @@ def recorded_verdict(folder: Path, dim: int) -> Verdict | None:
     return judge(history, dim=dim) if history and not history[0].epoch else None
 
 
-def teacher_verdict(out: Path | None, dim: int) -> Verdict | None:
-    """Return the verdict on the teacher that was trained in a run's folder, None where there is none."""
-    return None if out is None else recorded_verdict(out / TEACHER, dim)
+def teacher_verdict(config: Config, out: Path | None, dim: int) -> Verdict | None:
+    """Return the verdict on the teacher's stage of a run, None where it has none or nothing is there that tells it."""
+    return recorded_verdict(out / TEACHER, dim) if out is not None and needs_teacher(config) else None
 
 
 def latents_check(model: JEPA, series: SeriesSource) -> Callable[[int], None]:

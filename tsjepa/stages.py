@@ -1,5 +1,6 @@
 """Training in stages: a frozen teacher first, from a checkpoint or of the same run; a cooldown last."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -7,12 +8,13 @@ from tsjepa.build import match_teacher
 from tsjepa.checkpoint import HEAD, CheckpointError, load_checkpoint, read_checkpoint, read_header
 from tsjepa.config import Config, ConfigError
 from tsjepa.encoder import Encoder
-from tsjepa.logs import CHECKPOINT, TEACHER
+from tsjepa.logs import CHECKPOINT, TEACHER, trained_files
 from tsjepa.normalization import copy_statistics
 from tsjepa.objective import JEPA
 from tsjepa.readout import PREFIX
 from tsjepa.resuming import finished_epochs
 from tsjepa.targets import EMATarget, FrozenTarget
+from tsjepa.training_error import TrainingError
 
 # Said where an encoder cannot take a teacher's weights, or would see its series in another way than the teacher did
 ANOTHER = (
@@ -141,6 +143,31 @@ def find_teacher(config: Config) -> JEPA | None:
     if HEAD in read_checkpoint(name) and isinstance(teacher.target, EMATarget):
         teacher.target = EMATarget(teacher.encoder)
     return teacher
+
+
+def teaches(config: Config, files: Iterable[Path]) -> bool:
+    """Return whether one of some files is the teacher that a configuration names, by whatever name.
+
+    Examples
+    --------
+    >>> from tsjepa.build import configure
+    >>> teaches(configure("tiny", "distill"), [Path("checkpoint.ckpt")])
+    False
+    """
+    name = config.target.teacher
+    return name is not None and Path(name).exists() and any(file.samefile(name) for file in files)
+
+
+def clear(folders: Iterable[Path], config: Config) -> None:
+    """Delete what earlier training has left in folders, but not the teacher of the run that is to come."""
+    files = trained_files(folders)
+    if teaches(config, files):
+        raise TrainingError(
+            f"the teacher {config.target.teacher} belongs to the run that a new one in its folder would replace: name "
+            "another folder for the new one."
+        )
+    for file in files:
+        file.unlink(missing_ok=True)
 
 
 def stages(config: Config, taught: int | None = None) -> tuple[Config | None, Config]:

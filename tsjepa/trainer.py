@@ -53,7 +53,8 @@ class Options(NamedTuple):
         Folder for `checkpoint.ckpt`, `best.ckpt`, `metrics.csv` and `diagnostics.csv`, written after each epoch; made
         where it is missing. None writes nothing.
     resume : bool
-        Whether to go on from the checkpoint in `out`, one of the same settings and series.
+        Whether to go on from the checkpoint in `out`, one of the same settings and series. Without it an earlier run's
+        checkpoints, tables and curves there, and in the folder `teacher` of it, are deleted as training begins.
     device : str
         "auto", "cpu", "cuda" or "mps".
     logger : {"csv", "tensorboard", "wandb"}

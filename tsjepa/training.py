@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +21,7 @@ from tsjepa.calibrator import Calibrator
 from tsjepa.callbacks import Cooldown, EpochEnd, SaveEpoch
 from tsjepa.checkpoint import FORMAT, Header, mark_of, model_state, read_checkpoint, saw_labels, write_atomically
 from tsjepa.config import Config
-from tsjepa.logs import BEST, CHECKPOINT, DIAGNOSTICS, METRICS, TEACHER, EpochTable
+from tsjepa.logs import BEST, CHECKPOINT, METRICS, TEACHER, EpochTable, run_folders
 from tsjepa.monitor import Monitor, latents_check, teacher_verdict
 from tsjepa.normalization import take_statistics
 from tsjepa.objective import JEPA, JEPAOutput
@@ -29,7 +29,7 @@ from tsjepa.ranks import rank
 from tsjepa.resuming import check_same_run, finished_epochs
 from tsjepa.schedule import lr_factor
 from tsjepa.sections import TrainConfig
-from tsjepa.stages import find_teacher, primary_epochs, stages, take_teacher, taught_epochs
+from tsjepa.stages import clear, find_teacher, primary_epochs, stages, take_teacher, taught_epochs
 from tsjepa.targets import EMATarget, FrozenTarget, SelfTarget
 from tsjepa.trainable import check_series, check_trainable
 from tsjepa.trainer import Options, SameSeries, check_processes, checked, make_trainer, run
@@ -181,7 +181,8 @@ def fit(
         If loss or latents are not finite, no series has a value, a value is too large to be taken as it is, an optional
         logger is not installed, the target was made of another encoder or is a teacher that was not trained, there are
         not the devices or series in a batch for the processes that are asked for, or these have different series. With
-        `resume` also if the checkpoint is of other settings or series, or has more epochs.
+        `resume` also if the checkpoint is of other settings or series, or has more epochs, and without it if the run
+        that would be replaced holds the teacher that the configuration names.
     ValueError
         If there is not one label a series, or no logger has that name.
     CheckpointError
@@ -191,13 +192,21 @@ def fit(
     KeyboardInterrupt
         If the user stops the run; the last finished epoch is kept.
     """
+    check_series(series)
+    options = checked(options, series)
+    epochs = header.config.train.epochs if epochs is None else epochs
+    return fit_stage(model, series, header, options, epochs, run_folders(options.out))
+
+
+def fit_stage(
+    model: JEPA, series: SeriesSource, header: Header, options: Options, epochs: int, replaced: Iterable[Path]
+) -> FitResult:
+    """Do what `fit` does, with options that are checked; a stage that begins clears its folder and those `replaced`."""
     started = time.monotonic()
     check_trainable(model, series)
-    options = checked(options, series)
     batches, section = Batches(series), header.config.train
     check_processes(options, section.batch_size)
     check_target(model, resume=options.resume and options.out is not None)
-    epochs = section.epochs if epochs is None else epochs
     order = ShuffledBatches(len(batches), section.batch_size, section.seed)
     checkpoint = options.out / CHECKPOINT if options.resume and options.out is not None else None
     next_step = None
@@ -231,6 +240,8 @@ def fit(
     callbacks = make_callbacks(model, section, epochs, end, options, prepare)
     same = SameSeries(len(batches), header.fingerprint)
     trainer = make_trainer(section, epochs, [same, *callbacks], options, next_step)
+    if checkpoint is None and options.out is not None and trainer.is_global_zero:
+        clear((options.out, *replaced), header.config)
     model.train()
     run(trainer, module, loader, checkpoint)
     model.cpu().eval()
@@ -291,8 +302,8 @@ def fit_stages(model: JEPA, series: SeriesSource, header: Header, options: Optio
     """Train a model in place, a frozen teacher first where its configuration asks for one.
 
     A teacher that is trained here has a run of its own in the folder `teacher` of `out`; with `resume` each stage goes
-    on from its own checkpoint, if it has one, and without it none of an earlier run is left. See `fit` for the
-    parameters.
+    on from its own checkpoint, if it has one, and without it no checkpoint, table or curve of an earlier run is left.
+    See `fit` for the parameters.
 
     Returns
     -------
@@ -311,16 +322,18 @@ def fit_stages(model: JEPA, series: SeriesSource, header: Header, options: Optio
     options, total = asked._replace(resume=asked.resume and has_checkpoint(asked.out)), header.config.train.epochs
     taught = taught_epochs(header.config, options.out) if options.resume and options.out is not None else None
     first, own = stages(header.config, taught)
+    replaced = () if asked.resume else run_folders(asked.out)
     before = FitResult(math.nan, 0 if first is None else first.train.epochs, 0.0)
     if header.config.target.kind == "frozen" and not options.resume:
         teacher = find_teacher(header.config)
         if teacher is None and first is not None:
-            teacher, before = fit_teacher(first, series, header, asked)
+            teacher, before = fit_teacher(first, series, header, asked, replaced)
             check_teacher(before, options)
         assert teacher is not None
         take_teacher(model, teacher)
-    result = fit(model, series, header, shifted(options, before.epochs, total), epochs=own.train.epochs)
-    learnt = None if first is None else before.verdict or teacher_verdict(options.out, model.encoder.dim)
+    replaced = replaced if first is None else ()  # by now the other folder is that of its own teacher
+    result = fit_stage(model, series, header, shifted(options, before.epochs, total), own.train.epochs, replaced)
+    learnt = before.verdict or teacher_verdict(header.config, options.out, model.encoder.dim)
     return result._replace(
         epochs=before.epochs + result.epochs,
         seconds=before.seconds + result.seconds,
@@ -343,16 +356,15 @@ def has_checkpoint(folder: Path | None) -> bool:
     return folder is not None and (folder / CHECKPOINT).exists()
 
 
-def fit_teacher(config: Config, series: SeriesSource, header: Header, options: Options) -> tuple[JEPA, FitResult]:
+def fit_teacher(
+    config: Config, series: SeriesSource, header: Header, options: Options, replaced: Iterable[Path]
+) -> tuple[JEPA, FitResult]:
     """Train the teacher's stage, or go on with it where that is asked for and it was begun."""
     own = None if options.out is None else options.out / TEACHER
-    if own is not None and not options.resume:
-        for name in (CHECKPOINT, BEST, METRICS, DIAGNOSTICS):  # a student of another teacher's
-            (own.parent / name).unlink(missing_ok=True)
     teacher = build_model(config, series.n_channels)
     resume = options.resume and has_checkpoint(own)
     options = shifted(options, 0, header.config.train.epochs)._replace(out=own, resume=resume)
-    return teacher, fit(teacher, series, header._replace(config=config), options)
+    return teacher, fit_stage(teacher, series, header._replace(config=config), options, config.train.epochs, replaced)
 
 
 def shifted(options: Options, finished: int, total: int) -> Options:
