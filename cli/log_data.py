@@ -95,12 +95,11 @@ def reads_as_log(name: str, log: LogConfig, asked: Mapping[str, object]) -> bool
 
     Any table is one where flags or settings (``log.window``) ask for it, or where the checkpoint's data were one.
     """
-    if is_log(name) and not holds_run(Path(name)):
-        return True
-    may_be = kind_of(name) is not None or (asked and Path(name).is_dir())
     # names of channels alone may come from a checkpoint of arrays
-    trained = log.model_dump(exclude_defaults=True, exclude={"channels"})
-    return bool(may_be and (asked or trained))
+    wanted = bool(asked or log.model_dump(exclude_defaults=True, exclude={"channels"}))
+    if is_log(name, in_time=wanted) and not holds_run(Path(name)):
+        return True
+    return wanted and (kind_of(name) is not None or bool(asked and Path(name).is_dir()))
 
 
 def no_log(name: str, asked: list[str]) -> str:

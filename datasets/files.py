@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
-from tsjepa.datasets.dataset import DataError, Part
+from tsjepa.datasets.dataset import DataError, Part, UncutError
+from tsjepa.datasets.log_files import kind_of
 from tsjepa.datasets.numpy_files import read_npy, read_npz
 from tsjepa.datasets.tables import read_table
 from tsjepa.datasets.ts import read_ts
@@ -112,7 +113,10 @@ def several_pairs(folder: Path) -> DataError | None:
     if len(pairs) < 2:
         return None
     first = " or ".join(str(pair.train) for pair in pairs[:NAMED])
-    return DataError(f"{folder} holds {len(pairs)} data sets: name one, as in {first}")
+    said = f"{folder} holds {len(pairs)} data sets: name one, as in {first}"
+    if any(kind_of(pair.train.name) for pair in pairs):
+        return UncutError(f"{said}, or, if all of it is one log, cut it into windows")
+    return DataError(said)
 
 
 def unread_note(folder: Path, pair: Pair) -> tuple[str, ...]:
@@ -160,6 +164,8 @@ def find_path(path: Path) -> Pair:
     ------
     DataError
         If the path does not exist, has an unknown suffix, or is a folder without a clear pair.
+    UncutError
+        If it is a file, or a folder of several pairs, that may be a log without times.
 
     Examples
     --------
@@ -180,6 +186,11 @@ def find_path(path: Path) -> Pair:
     if not path.exists():
         raise DataError(f"{path} does not exist; {_neighbours(path)}")
     if path.suffix.lower() not in SUFFIXES:
+        if kind_of(path.name) is not None:
+            raise UncutError(
+                f"{path} has no column of times: save series as one of {', '.join(SUFFIXES)}, or, if it is a log, cut "
+                "it into windows"
+            )
         raise DataError(f"{path}: files of this kind cannot be read; give one of {', '.join(SUFFIXES)}")
     stem = path.stem.removesuffix("_TRAIN")
     test = path.with_name(f"{stem}_TEST{path.suffix}")

@@ -8,7 +8,7 @@ from typing import Any
 
 from tsjepa.arrays import counted
 from tsjepa.datasets.archives import size_notes
-from tsjepa.datasets.dataset import Collection, DataError, Dataset, Part
+from tsjepa.datasets.dataset import Collection, DataError, Dataset, Part, UncutError
 from tsjepa.datasets.download import download
 from tsjepa.datasets.files import Pair, find_path, folder_pair, looks_like_path, named_pair, read_pair, unread_note
 from tsjepa.datasets.home import needed_cache_folder, user_path
@@ -37,7 +37,7 @@ def load(
     A path is read as it is: ``.ts``, ``.tsv``, ``.npz``, ``.npy``, ``.csv``, ``.parquet``, one of these called
     ``<Name>_TRAIN.ts`` with the test part ``<Name>_TEST.ts`` beside it, or a folder with both. A name is looked for in
     `data_dir`, in aeon's wheel and in the cache, and is downloaded at last: into `data_dir` where that can be written
-    to, else the cache.
+    to, else the cache. Sensor logs, addresses and patterns are not read: the commands do that.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def load(
     Raises
     ------
     DataError
-        If nothing has that name, a file is not what it should be, or a download fails.
+        If nothing has that name, a file is not what it should be or is a log, or a download fails.
 
     Examples
     --------
@@ -80,9 +80,31 @@ def load(
         raise DataError(f"{text!r} cannot name a data set; give a name, a file or a folder")
     try:
         pair, place = _find(text, data_folder(data_dir), announce or logging.getLogger("tsjepa").info)
+        return _assemble(pair, place, unread_note(user_path(text), pair))
     except OSError as error:
         raise DataError(f"{text[:80]!r} cannot be looked up ({error.strerror}); check its spelling") from error
-    return _assemble(pair, place, unread_note(user_path(text), pair))
+    except DataError as error:
+        if not _is_taken_for_log(text, error):
+            raise
+        raise DataError(
+            f"{text} is taken for a sensor log, of which no series are loaded: read it into a data frame, use the "
+            "command tsjepa pretrain, or name a file with one series per row"
+        ) from error
+
+
+def _is_taken_for_log(text: str, error: DataError) -> bool:
+    """Tell whether an error is better told as one of a log: not of a run's folder, or where it says so itself."""
+    from tsjepa.datasets.logs import is_log  # most sources are none, and what reads logs takes a while to import
+
+    path = user_path(text)
+    # a table names its column of times, and lists may be series
+    told = path.suffix.lower() == ".parquet" or (path.suffix.lower() == ".csv" and isinstance(error, UncutError))
+    if told or any(path.glob("*.ckpt")):
+        return False
+    try:
+        return is_log(text)
+    except DataError:  # it cannot be read at all, as was said
+        return False
 
 
 def full_name(text: str, data_dir: str | os.PathLike[str] | None = None) -> str:

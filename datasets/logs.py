@@ -44,19 +44,22 @@ __all__ = [
 ]
 
 
-def is_log(source: str | os.PathLike[str]) -> bool:
+def is_log(source: str | os.PathLike[str], *, in_time: bool = False) -> bool:
     """Tell a log, for `load_log`, from what `load` reads.
 
     Parameters
     ----------
     source : str or path
         What the user named.
+    in_time : bool, default=False
+        Whether rows are known to be points in time. A folder of tables without times that are called as parts of
+        several data sets are, ``*_TRAIN`` and ``*_TEST``, is a log only then: nobody wants to train on the test parts.
 
     Returns
     -------
     bool
-        True for an address, a pattern, a folder with such files, or one file of a kind that logs come in whose
-        columns have times, or whose cells are lists; False for anything else, whether it exists or not.
+        True for an address, a pattern, one file of a kind that logs come in whose columns have times, or whose cells
+        are lists, or a folder with files of these kinds; False for anything else, whether it exists or not.
 
     Raises
     ------
@@ -75,7 +78,9 @@ def is_log(source: str | os.PathLike[str]) -> bool:
     if is_address(text) or has_wildcard(text):
         return True
     if os.path.isdir(path):
-        return not _means_another(text) and any(kind_of(name) for _, _, names in os.walk(path) for name in names)
+        if _means_another(text, in_time):
+            return False
+        return any(kind_of(name) for _, _, names in os.walk(path) for name in names)
     if kind_of(path) is None or not os.path.isfile(path) or not os.path.getsize(path):
         return False
     schema = read_schema(find_files(text)[0][0])
@@ -149,14 +154,13 @@ def as_held(name: str, names: Collection[str]) -> str:
     return name.strip() if name not in names and name.strip() in names else name
 
 
-def _means_another(text: str) -> bool:
+def _means_another(text: str, in_time: bool) -> bool:
     """Tell a folder of data sets, and one of results that is called like a data set; parts may be logs themselves."""
     folder = user_path(text)
     pairs = folder_pairs(folder)
     if len(pairs) == 1 and not is_log(pairs[0].train):
         return True
-    # several tables whose names end alike may be the files of a log without a time
-    are_sets = len(pairs) > 1 and not any(kind_of(pair.train.name) for pair in pairs)
+    are_sets = len(pairs) > 1 and not (in_time and any(kind_of(pair.train.name) for pair in pairs))
     if are_sets and not any(is_log(path) for path in folder.iterdir() if path.is_file()):
         return True
     return not looks_like_path(text) and is_known(text, data_folder(None))

@@ -247,6 +247,21 @@ def test_rows_in_time_are_to_be_cut_by_the_flag_where_a_command_has_it() -> None
     )
 
 
+def test_a_folder_of_training_and_test_tables_is_a_log_only_where_that_is_asked_for() -> None:
+    Path("two").mkdir()
+    for name in ("a_TRAIN", "a_TEST", "b_TRAIN", "b_TEST"):
+        make_log(lengths=(40,))[["flow", "level"]].to_csv(f"two/{name}.csv", index=False)
+    said = refused(1, *TRAINING, "--data", "two")
+    assert said.endswith(
+        "two holds 2 data sets: name one, as in two/a_TRAIN.csv or two/b_TRAIN.csv, or, if all of it is one log, cut "
+        "it into windows with --window."
+    )
+    values, _ = done(*TRAINING, "--data", "two", "--window", "20", "--out", "own")
+    assert values["n_series"] == 8
+    values, _ = done("embed", "own/checkpoint.ckpt", "--data", "two", "--out", "z.parquet")  # as it was in training
+    assert values["rows"] == 8
+
+
 @pytest.mark.slow
 def test_a_log_is_diagnosed() -> None:
     result = tsjepa("diagnose", CKPT, "--device", "cpu")

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import tsjepa.datasets
@@ -267,12 +268,32 @@ def test_a_folder_of_logs_stays_one_whatever_its_files_are_called(
     Path("plant").mkdir()
     for name in "pz":
         _pair("plant", name, ".csv", "flow,heat\n1.5,2\n2,3\n")  # without a time
-    assert is_log("plant")
+    assert is_log("plant", in_time=True)
+    assert not is_log("plant")
     Path("mixed").mkdir()
     for name in "pz":
         _pair("mixed", name)
     Path("mixed/a.csv").write_text("time,flow\n2026-01-01 00:00:00,1.5\n2026-01-01 00:00:01,2\n")
     assert is_log("mixed")
+
+
+@pytest.mark.parametrize("source", ["pumps.csv", "plant", "plant/*.csv", "plant/a.feather", "s3://bucket/plant"])
+def test_a_log_is_told_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("plant").mkdir()
+    Path("pumps.csv").write_text("pump;time;flow\nA;2026-03-01 08:00:00;2,10\nA;2026-03-01 08:00:01;2,12\n")
+    table = pd.DataFrame({"time": pd.date_range("2026-03-01", periods=3, freq="s"), "flow": [1.0, 2.0, 3.0]})
+    table.to_csv("plant/a.csv", index=False)
+    table.to_feather("plant/a.feather")
+    with pytest.raises(DataError) as caught:
+        load(source)
+    assert str(caught.value).startswith(f"{source} is taken for a sensor log, of which no series are loaded: ")
+
+
+def test_series_in_lists_that_cannot_be_read_are_no_log(tmp_path: Path) -> None:
+    pd.DataFrame({"flow": [[1.0, 2.0], [3.0]], "heat": [[1.0, 2.0], [3.0, 4.0]]}).to_parquet(tmp_path / "odd.parquet")
+    with pytest.raises(DataError, match=r"row 2: channels of \[1, 2\] values"):
+        load(tmp_path / "odd.parquet")
 
 
 def test_what_lies_beside_the_pair_of_a_folder_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 from bad_logs import TEN, refused, saved, steady
 
-from tsjepa.datasets import DataError
+from tsjepa.datasets import DataError, load
+from tsjepa.datasets.dataset import UncutError
+from tsjepa.datasets.files import SUFFIXES
+from tsjepa.datasets.log_files import KINDS
 from tsjepa.datasets.log_store import RowFiles
 from tsjepa.datasets.logs import LogWindows, Windowing, load_log
 
@@ -46,6 +49,22 @@ def as_number(log: pd.DataFrame) -> pd.DataFrame:
 def test_files_that_disagree(tmp_path: Path, change: Callable[[pd.DataFrame], pd.DataFrame], sentence: str) -> None:
     folder = two_files(tmp_path, change)
     assert refused(folder).startswith(sentence.format(a=folder / "a.parquet", b=folder / "b.parquet"))
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in SUFFIXES])
+def test_a_file_of_another_kind_without_times_is_no_series(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / f"pump{kind}"
+    table = steady()[["volt"]]
+    if kind == ".csv.gz":
+        table.to_csv(path, index=False)
+    else:
+        (table.to_parquet if kind == ".pq" else table.reset_index(drop=True).to_feather)(path)
+    with pytest.raises(UncutError) as caught:
+        load(path)
+    assert str(caught.value) == (
+        f"{path} has no column of times: save series as one of {', '.join(SUFFIXES)}, or, if it is a log, cut it into "
+        "windows"
+    )
 
 
 def test_labels_that_only_the_first_file_has(tmp_path: Path) -> None:
