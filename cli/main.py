@@ -79,7 +79,11 @@ def pretrain(
         ),
     ] = None,
     teacher: Annotated[
-        Path | None, typer.Option(metavar="CHECKPOINT", help="Frozen teacher of --objective distill (target.teacher).")
+        Path | None,
+        typer.Option(
+            metavar="CHECKPOINT",
+            help="Frozen teacher of --objective distill or salt (target.teacher).",
+        ),
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="train.epochs")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="train.batch_size")] = None,
@@ -141,7 +145,12 @@ def probe(
     kind: Annotated[ProbeKind, typer.Option("--probe", help="The probe that reads frozen embeddings.")] = "ridge",
     labels: Annotated[str, typer.Option(metavar="SHARES", help="Shares of labels, as in 0.01,0.1,1.")] = "1",
     layers: Annotated[
-        str | None, typer.Option(metavar="last|all|K", help="Levels of the encoder to pool; 0 is the tokenizer.")
+        str | None,
+        typer.Option(
+            metavar="last|all|blocks|K",
+            help="Read pooled levels of the encoder instead of the whole embedding, without shares, sketch and scale "
+            "features: the last, all, all but the tokenizer's, or one by its number; 0 is the tokenizer.",
+        ),
     ] = None,
     seeds: Annotated[
         int | None, typer.Option(min=1, help="Draws of labels; by default 5, and 1 for all labels.")

@@ -1,7 +1,7 @@
 """What the command line gives to the commands, as plain values."""
 
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast, get_args
 
 import typer
 
@@ -15,7 +15,8 @@ Strategy = Literal["auto", "ddp"]
 EngineName = Literal["local", "ray", "spark"]
 EmbedPrecision = Literal["32", "bf16"]
 ProbeKind = Literal["ridge", "logistic", "knn"]
-Layers = Literal["last", "all"] | int
+NamedLayers = Literal["last", "all", "blocks"]
+Layers = NamedLayers | int
 
 
 class PretrainOptions(NamedTuple):
@@ -229,11 +230,11 @@ def parse_fractions(text: str) -> tuple[float, ...]:
 
 
 def parse_layers(text: str | None) -> Layers | None:
-    """Return `last`, `all` or the number of a layer."""
-    if text is None:
-        return None
-    if text in ("last", "all"):
-        return "last" if text == "last" else "all"
+    """Return `last`, `all`, `blocks` or the number of a layer."""
+    if text is None or text in get_args(NamedLayers):
+        return cast(NamedLayers | None, text)
     if text.isdecimal():
         return int(text)
-    raise typer.BadParameter(f"{text!r} is neither last, all nor a number: 0 is the tokenizer", param_hint="--layers")
+    raise typer.BadParameter(
+        f"{text!r} is not {', '.join(get_args(NamedLayers))} or a number: 0 is the tokenizer", param_hint="--layers"
+    )

@@ -15,7 +15,10 @@ from command_line import arrays, found, refused, tsjepa, write_data
 from tsjepa.arrays import as_series
 from tsjepa.build import build_model
 from tsjepa.checkpoint import load_checkpoint
+from tsjepa.cli.commands import probe_config
+from tsjepa.cli.options import parse_layers
 from tsjepa.cli.report import ProbeReport, Row, Scores, spread
+from tsjepa.config import load_config
 from tsjepa.embedding import embed
 from tsjepa.probe import Score, make_head
 
@@ -137,9 +140,24 @@ def test_a_sketch_has_its_numbers_in_all() -> None:
 
 
 def test_layers_choose_what_is_pooled() -> None:
-    said = [tsjepa("probe", CKPT, "--layers", layers).stderr for layers in ("last", "all", "0")]
-    assert [f"levels: {layers}," in text for layers, text in zip(("last", "all", "0"), said, strict=True)] == [True] * 3
+    names = ("last", "all", "blocks", "0")
+    said = [tsjepa("probe", CKPT, "--layers", name).stderr for name in names]
+    assert [f"levels: {name}," in text for name, text in zip(names, said, strict=True)] == [True] * 4
     assert "levels 0 (tokenizer) to 1" in refused(2, "probe", CKPT, "--layers", "2")
+
+
+def test_layers_read_pooled_levels_alone_as_their_help_says() -> None:
+    help_text = " ".join(tsjepa("probe", "--help").stdout.split())
+    assert "--layers last|all|blocks|K" in help_text
+    assert "pooled levels of the encoder instead of the whole embedding, without shares, sketch and scale" in help_text
+    config = load_config("default").probe
+    assert (config.shares, config.sketch, config.scale_features) == (True, 2048, True)
+    header = load_checkpoint(CKPT)[1]
+    header = header._replace(config=header.config.model_copy(update={"probe": config}))
+    read = probe_config(header, parse_layers("blocks"), 1)
+    assert (read.levels, read.pool, read.shares, read.sketch, read.scale_features) == (
+        "blocks", config.pool, False, None, False,
+    )  # fmt: skip
 
 
 def test_a_numeric_target_has_its_own_keys() -> None:
