@@ -59,13 +59,23 @@ class LogOptions(NamedTuple):
     ] = None
     resample: Annotated[
         str | None,
-        typer.Option("--resample", metavar="TIME", help="Log: step of a regular grid to interpolate to, as in 1s."),
+        typer.Option(
+            "--resample",
+            metavar="TIME",
+            help="Log: step of a regular grid to interpolate to, as in 1s; a number where times are plain numbers.",
+        ),
     ] = None
     window_label: Annotated[
         WindowLabel | None, typer.Option("--window-label", help="Log: which rows give a window its label.")
     ] = None
     cache_dir: Annotated[
-        Path | None, typer.Option("--cache-dir", metavar="DIR", help="Log: folder of the cache of windows.")
+        Path | None,
+        typer.Option(
+            "--cache-dir",
+            metavar="DIR",
+            help="Log: folder in which its values and windows are kept, by default tsjepa/logs in XDG_CACHE_HOME or "
+            "~/.cache; delete it when you like.",
+        ),
     ] = None
 
     def given(self) -> dict[str, Any]:

@@ -8,9 +8,15 @@ import pandas as pd
 import pytest
 from command_line import tsjepa
 
+from tsjepa.cli.log_options import LogOptions
+from tsjepa.datasets.files import SUFFIXES
+from tsjepa.datasets.home import cache_folder
+from tsjepa.datasets.log_cache import log_root
 from tsjepa.datasets.log_files import KINDS
+from tsjepa.datasets.logs import is_log
 
-PAGE = (Path(__file__).parents[1] / "docs" / "sensors.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parents[1] / "docs"
+PAGE = (DOCS / "sensors.md").read_text(encoding="utf-8")
 EXAMPLE = PAGE.split("## An example\n")[1].split("\n## ")[0]
 
 
@@ -31,3 +37,33 @@ def test_the_example_prints_what_the_page_says(tmp_path: Path, monkeypatch: pyte
 def test_all_kinds_of_files_are_named() -> None:
     (sentence,) = re.findall(r"Files are\s(.*?\))\. A table", PAGE, re.DOTALL)
     assert set(re.findall(r"`(\.[\w.]+)`", sentence)) == set(KINDS)
+
+
+def test_where_data_are_kept_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    assert cache_folder() == tmp_path / ".cache/tsjepa"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "kept"))
+    assert (cache_folder(), log_root(None)) == (tmp_path / "kept/tsjepa", tmp_path / "kept/tsjepa/logs")
+    assert "folder of `--cache-dir`, by default `tsjepa/logs` in `XDG_CACHE_HOME`, or else in `~/.cache`." in PAGE
+    data = " ".join((DOCS / "data.md").read_text(encoding="utf-8").split())
+    assert "it cannot be written to, in `tsjepa` in `XDG_CACHE_HOME`, or else in `~/.cache`." in data
+    (option,) = LogOptions.__annotations__["cache_dir"].__metadata__
+    assert "by default tsjepa/logs in XDG_CACHE_HOME or ~/.cache; delete it when you like" in option.help
+
+
+def test_a_file_without_times_is_no_log_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("plant").mkdir()
+    for kind in KINDS:
+        path = f"plant/pump{kind}"
+        table = pd.DataFrame({"flow": [1.0, 2.0], "heat": [3.0, 4.0]})
+        if KINDS[kind] == "csv":
+            table.to_csv(path, index=False)
+        else:
+            (table.to_parquet if KINDS[kind] == "parquet" else table.to_feather)(path)
+        assert not is_log(path)
+    assert is_log("plant")
+    assert is_log("plant/*.csv")
+    series = re.findall(r"`(\.\w+)`", PAGE.split("without one, each row of a")[1].split("file is a series")[0])
+    assert set(series) == {kind for kind in KINDS if kind in SUFFIXES}

@@ -5,10 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
-from tsjepa.config import Config
-from tsjepa.sections import Section
+from tsjepa import direction
+from tsjepa.config import Config, ConfigError
+from tsjepa.sections import MaskConfig, Section
 
 DOCS = Path(__file__).parents[1] / "docs" / "settings.md"
 
@@ -19,6 +21,21 @@ def keys(section: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
             yield from keys(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
+
+
+def test_what_causal_encoders_and_world_models_need_is_in_their_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    page, needs = DOCS.read_text(encoding="utf-8"), {}
+    monkeypatch.setattr(direction, "refuse", lambda text, fits: needs.update({text: set(fits)}))
+    config = Config(tokenizer={"n_patches": 10}, encoder={"causal": True}, world={"horizons": [1]})
+    direction.check_direction(config)
+    assert len(needs) == 2
+    for key, (text, settings) in zip(("encoder.causal", "world.horizons"), needs.items(), strict=True):
+        assert key in text
+        (row,) = re.findall(rf"^\| `{key}` \|.*$", page, re.MULTILINE)
+        assert {f"`{setting.partition('=')[0]}`" for setting in settings} <= set(re.findall(r"`[\w.]+`", row))
+    with pytest.raises(ConfigError, match="hides nothing"):
+        direction.check_direction(config.model_copy(update={"mask": MaskConfig(ratio=0.5)}))
+    assert "each key of `mask` at its default" in row
 
 
 def test_every_setting_is_on_the_page_with_its_default() -> None:

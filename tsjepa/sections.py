@@ -224,7 +224,8 @@ class ProbeConfig(Section):
 class LogConfig(Section):
     """How a sensor log is read: its columns, its windows, and what of it is the test part.
 
-    Sizes are a number of points, or a time such as ``10s``.
+    `window` and `stride` are numbers of points, and `max_gap` a number of steps, or each a time such as ``10s``; where
+    times of the log are plain numbers, only numbers. `resample` is a time, and there a number in their unit.
     """
 
     id: str | None = None
