@@ -99,6 +99,16 @@ def resolve(
     that are inputs by name get their number among `channel_names`. Where the number of training series is given,
     without those that hold no value, epochs are reduced to those that come nearest to `train.max_steps`.
 
+    Parameters
+    ----------
+    config : Config
+    n_timepoints : int
+        Length of the longest training series.
+    channel_names : sequence of str, optional
+        Names of the channels in their order; None where the data name none.
+    n_cases : int, optional
+        Training series with a value; None leaves the epochs as they are.
+
     Raises
     ------
     ConfigError
@@ -290,6 +300,13 @@ def build_model(config: Config, n_channels: int) -> JEPA:
     """Build encoder, predictor, target and regularizer of a resolved configuration.
 
     The weights depend on `config.train.seed` only; torch's global generator is left as it was.
+
+    Parameters
+    ----------
+    config : Config
+        As `resolve` returns it.
+    n_channels : int
+        Channels of the training series.
 
     Raises
     ------

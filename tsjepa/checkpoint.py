@@ -47,6 +47,11 @@ class Header(NamedTuple):
         Names of the channels in their order; None where the data name none.
     fingerprint : dict, optional
         Plain types that tell the training data from others; None for series in memory, and in older checkpoints.
+
+    Examples
+    --------
+    >>> Header(Config(tokenizer={"n_patches": 10}), "pump.csv", 3, 500, ("flow", "heat", "speed")).n_channels
+    3
     """
 
     config: Config
@@ -138,6 +143,16 @@ def save_checkpoint(path: str | Path, model: JEPA, header: Header, head: dict[st
         If the header's configuration does not build the model, so that the file could not be loaded.
     OSError
         If the file cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from tsjepa import build_model, load_config, resolve
+    >>> config = resolve(load_config("tiny"), n_timepoints=60)
+    >>> path = Path(tempfile.mkdtemp(), "small.ckpt")
+    >>> save_checkpoint(path, build_model(config, n_channels=1), Header(config, None, 1, 60))
+    >>> load_checkpoint(path)[1].n_timepoints
+    60
     """
     state = {name: value.detach().cpu() for name, value in model.state_dict().items()}
     check_buildable(path, state, header)

@@ -34,6 +34,8 @@ class ConfigError(ValueError):
 class Config(Section):
     """Everything that a run depends on but the data themselves.
 
+    The keys are those of docs/settings.md, which says what each means; a section may be given as a dict.
+
     Raises
     ------
     ConfigError

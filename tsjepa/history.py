@@ -64,6 +64,11 @@ class EpochDiagnostics(NamedTuple):
         Accuracy of a probe on the last level, where there are labels.
     step : float
         Optimiser steps so far; nan in tables of before it was recorded.
+
+    Examples
+    --------
+    >>> EpochDiagnostics(0, effective_rank=20.5).relative_spread
+    nan
     """
 
     epoch: int

@@ -37,6 +37,11 @@ class Mask(NamedTuple):
         Which entries of `context` are real; None means all.
     target_valid : bool Tensor of shape (B, M), optional
         Which entries of `target` are real; None means all.
+
+    Examples
+    --------
+    >>> Mask(torch.tensor([[0, 2], [1, 2]]), torch.tensor([[1], [0]])).rows(1, 2).target
+    tensor([[0]])
     """
 
     context: Tensor

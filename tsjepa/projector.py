@@ -8,6 +8,15 @@ from tsjepa.ranks import JoinedBatchNorm
 class Projector(nn.Sequential):
     """Linear, BatchNorm, ReLU, Linear: where loss and regularizer live; thrown away after training.
 
+    Parameters
+    ----------
+    dim : int
+        Width D of the tokens.
+    hidden : int
+        Width of the layer between.
+    out : int
+        Width of what comes out.
+
     Examples
     --------
     >>> import torch

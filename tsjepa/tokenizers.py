@@ -96,7 +96,7 @@ class SpectralPatches(LinearPatches):
     """Linear patches that also see the logarithm of the patch's power spectrum.
 
     The values keep shape and phase, the spectrum adds what does not change when an event moves inside the patch.
-    The patch is tapered by a Hann window before the transform.
+    The patch is tapered by a Hann window before the transform. See `LinearPatches` for the parameters.
 
     Examples
     --------

@@ -73,6 +73,11 @@ class Options(NamedTuple):
         Machines.
     strategy : {"auto", "ddp"}
         "ddp" is Lightning's DistributedDataParallel; "auto" is that for more than one process.
+
+    Examples
+    --------
+    >>> Options(out=Path("runs/pump"), stop_on_collapse=True).device
+    'auto'
     """
 
     out: Path | None = None

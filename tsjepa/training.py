@@ -191,6 +191,13 @@ def fit(
         If the series are a plain array.
     KeyboardInterrupt
         If the user stops the run; the last finished epoch is kept.
+
+    Examples
+    --------
+    >>> from tsjepa import as_series, build_model, load_config, resolve
+    >>> series, config = as_series(torch.randn(16, 1, 60).numpy()), resolve(load_config("tiny"), 60)
+    >>> fit(build_model(config, 1), series, Header(config, None, 1, 60), epochs=1).epochs
+    1
     """
     check_series(series)
     options = checked(options, series)
