@@ -253,6 +253,20 @@ def test_a_channel_without_values_changes_nothing_that_compares_series():
     assert compare_means(means[:1], views[:1], empty[:1]) == {}
 
 
+def test_series_of_one_token_have_no_views_to_compare_and_no_predictions():
+    X = toy(40)[0].values
+    model, _ = make("ema")
+    short = X[:20].copy()
+    short[:, :, model.encoder.tokenizer.patch_length :] = np.nan
+    whole, among = Monitor(model, as_series(X)), Monitor(model, as_series(np.concatenate([X, short])))
+    for monitor in (whole, among):
+        monitor.measure(0)
+    for name in ("lidar", "alignment", "predictor_sensitivity"):
+        assert getattr(among.history[0], name) == pytest.approx(getattr(whole.history[0], name), rel=1e-4), name
+    valid = torch.tensor([[True, True]] + [[True, False]] * 3)
+    assert compare_means(torch.randn(4, 4), torch.randn(4, 2, 4), valid).keys() == {"uniformity", "self_cluster"}
+
+
 def test_padding_is_no_part_of_how_predictions_answer():
     model, _ = make("ema")
     model.eval()

@@ -26,7 +26,7 @@ from tsjepa.masking import RampedMask
 from tsjepa.objective import JEPA
 from tsjepa.probe import cross_validate
 from tsjepa.ranks import Share, from_first_rank, join_rows, rank, share_of
-from tsjepa.record import measure, with_values
+from tsjepa.record import can_hide, measure
 from tsjepa.stages import needs_teacher
 from tsjepa.targets import EMATarget
 from tsjepa.threads import threads
@@ -213,7 +213,7 @@ class Monitor:
         """Return how strongly predictions answer to a change of what is visible."""
         if sample.views is None:
             return {}
-        alpha = sensitivity(self.model, sample.views, keyed_generator(*VIEWS_KEY), n=1, rows=with_values(sample.attend))
+        alpha = sensitivity(self.model, sample.views, keyed_generator(*VIEWS_KEY), n=1, rows=can_hide(sample.attend))
         return {"predictor_sensitivity": float(alpha)}
 
     def probe(self, last: Tensor, attend: Tensor | None) -> float:

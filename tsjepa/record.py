@@ -227,23 +227,24 @@ def compare_means(whole: Tensor, views: Tensor | None, token_valid: Tensor | Non
     views : Tensor of shape (B, V, D), optional
         Of two or more masked views.
     token_valid : bool Tensor of shape (B, N), optional
-        Which tokens count; sequences without any have no part, and of less than two there is nothing to compare.
+        Which tokens count; sequences without any have no part, in views those of one token neither, which is all that
+        each view of them shows, and of less than two there is nothing to compare.
     """
-    rows = with_values(token_valid)
-    if rows is not None:
-        whole, views = whole[rows], None if views is None else views[rows]
+    if token_valid is not None:
+        whole, views = whole[token_valid.any(1)], None if views is None else views[can_hide(token_valid)]
     if len(whole) < 2:
         return {}
-    two = {} if views is None else {"lidar": lidar(views), "alignment": alignment(views[:, 0], views[:, 1])}
+    seen = views is not None and len(views) > 1
+    two = {"lidar": lidar(views), "alignment": alignment(views[:, 0], views[:, 1])} if seen else {}
     # in one dimension all samples lie on one line
     crowding = {"self_cluster": self_cluster(whole)} if whole.shape[1] > 1 else {}
     found = {"uniformity": uniformity(whole), **crowding, **two}
     return {name: float(value) for name, value in found.items()}
 
 
-def with_values(token_valid: Tensor | None) -> Tensor | None:
-    """Return which sequences have a token that counts, None for all."""
-    return None if token_valid is None else token_valid.any(1)
+def can_hide(token_valid: Tensor | None) -> Tensor | None:
+    """Return which sequences have tokens enough for some to be hidden and others to be seen, None for all."""
+    return None if token_valid is None else token_valid.sum(1) > 1
 
 
 def chosen_tokens(tokens: Tensor, token_valid: Tensor | None) -> Tensor:

@@ -21,7 +21,7 @@ from tsjepa.evaluation.finite import Number, number
 from tsjepa.monitor import Monitor, measuring
 from tsjepa.objective import JEPA
 from tsjepa.positional import predictor_sensitivity
-from tsjepa.record import chosen_tokens, compare_means, with_values
+from tsjepa.record import can_hide, chosen_tokens, compare_means
 from tsjepa.spread import dead_dimensions
 from tsjepa.views import masked_views, sensitivity
 from tsjepa.world import WorldModel
@@ -131,7 +131,7 @@ def answer(model: JEPA, x: Tensor, valid: Tensor | None, seed: int) -> Tensor:
     if isinstance(model, WorldModel):
         return predictor_sensitivity(*forecast(model, x, valid), generator)
     x, valid, attend = sequences(model, x, valid)
-    return sensitivity(model, masked_views(model, x, valid, attend, generator, 1), generator, rows=with_values(attend))
+    return sensitivity(model, masked_views(model, x, valid, attend, generator, 1), generator, rows=can_hide(attend))
 
 
 def forecast(model: WorldModel, x: Tensor, valid: Tensor | None) -> tuple[Callable[[Tensor], Tensor], Tensor]:
