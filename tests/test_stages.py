@@ -7,7 +7,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from embedders import series as labelled_series
+from embedders import tiny
 
+from tsjepa import TSJEPAClassifier, TSJEPAEmbedder
 from tsjepa.arrays import as_series
 from tsjepa.build import build_model, configure, resolve
 from tsjepa.callbacks import Cooldown
@@ -15,7 +18,7 @@ from tsjepa.checkpoint import Header, load_checkpoint, read_checkpoint
 from tsjepa.config import ConfigError
 from tsjepa.logs import DIAGNOSTICS, METRICS, EpochTable
 from tsjepa.schedule import lr_factor
-from tsjepa.stages import primary_epochs, stages
+from tsjepa.stages import find_teacher, primary_epochs, stages, teacher_encoder, with_architecture
 from tsjepa.targets import FrozenTarget
 from tsjepa.training import Options, fit, fit_stages
 from tsjepa.training_error import TrainingError
@@ -304,3 +307,20 @@ def test_each_stage_has_an_epoch_at_least(epochs, share, taught):
     config = configure("tiny", "salt", [f"train.epochs={epochs}", f"target.teacher_share={share}"])
     teacher, student = stages(config)
     assert (teacher.train.epochs, student.train.epochs) == (taught, epochs - taught)
+
+
+@pytest.mark.parametrize("tune", [True, False])
+@pytest.mark.parametrize("saved", ["classifier", "its embedder", "loaded again"])
+def test_an_encoder_that_labels_tuned_teaches_with_a_head_and_without_else_the_average(tmp_path, tune, saved):
+    X, y = labelled_series()
+    pretrained, path = tmp_path / "pretrained.ckpt", tmp_path / "teacher.ckpt"
+    embedder = tiny(objective="ema").fit(X)
+    embedder.save(pretrained)
+    classifier = TSJEPAClassifier(checkpoint=pretrained, tune=tune, finetune_epochs=1, device="cpu").fit(X, y)
+    (classifier.embedder_ if saved == "its embedder" else classifier).save(path)
+    if saved == "loaded again":
+        TSJEPAEmbedder.load(path).save(path)
+    config = resolve(with_architecture(configure("tiny", "distill", [f"target.teacher={path}"])), 60)
+    encoder, average = classifier.embedder_.model_.encoder, embedder.model_.target.module
+    assert not equal(encoder, average)
+    assert equal(teacher_encoder(find_teacher(config)), encoder if tune else average)

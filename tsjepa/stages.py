@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tsjepa.build import match_teacher
-from tsjepa.checkpoint import HEAD, CheckpointError, load_checkpoint, read_checkpoint, read_header
+from tsjepa.checkpoint import CheckpointError, load_checkpoint, read_checkpoint, read_header
 from tsjepa.config import Config, ConfigError
 from tsjepa.encoder import Encoder
 from tsjepa.logs import CHECKPOINT, TEACHER, trained_files
@@ -121,7 +121,8 @@ def with_architecture(config: Config) -> Config:
 def find_teacher(config: Config) -> JEPA | None:
     """Return the teacher that a configuration names, if it names one.
 
-    Of a fine-tuned checkpoint the encoder teaches: the average there is that of pretraining, which labels never moved.
+    Where labels tuned the encoder, with a head or without, it is what teaches: the average beside it is that of
+    pretraining, which labels never moved.
 
     Parameters
     ----------
@@ -140,7 +141,7 @@ def find_teacher(config: Config) -> JEPA | None:
     teacher, header = load_checkpoint(name)
     if match_teacher(config, header.config) != config:
         raise CheckpointError(ANOTHER)
-    if HEAD in read_checkpoint(name) and isinstance(teacher.target, EMATarget):
+    if teacher.labelled and isinstance(teacher.target, EMATarget):
         teacher.target = EMATarget(teacher.encoder)
     return teacher
 
