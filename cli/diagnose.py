@@ -83,8 +83,7 @@ def check_fit(encoder: Encoder, header: Header, data: Data) -> None:
     """Refuse data that the model cannot read: other channels for an encoder that mixes them, too few patches."""
     for name, part in data.parts():
         series = part.series
-        tied = encoder.channels > 1 or encoder.statistics is not None
-        if tied and series.n_channels != header.n_channels:
+        if not encoder.any_channels and series.n_channels != header.n_channels:
             does = "mixes" if encoder.channels > 1 else "normalises by the statistics of"
             raise Failure(
                 f"this encoder {does} the channels that it was trained on, {header.n_channels} in number, but the "

@@ -19,7 +19,6 @@ from tsjepa.exporting import (
     EmbeddingGraph,
     ExportError,
     agreement,
-    any_channels,
     compare,
     example_values,
     export_graph,
@@ -120,7 +119,7 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Encoder, Prob
 
 def test_onnx_runtime_gives_what_embed_gives(graph: tuple[Path, Encoder, ProbeConfig]) -> None:
     path, encoder, probe = graph
-    assert not any_channels(encoder)
+    assert not encoder.any_channels
     found = compare(path, encoder, probe, example_values(encoder, 2, LENGTH, seed=1))
     assert found.within
     assert found.max_difference < 1e-4

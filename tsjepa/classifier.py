@@ -326,7 +326,7 @@ class TSJEPAClassifier(ClassifierMixin, BaseEstimator):
     def _logits(self, X: Any) -> NDArray[np.float64]:
         """Return the logits [n_cases, n_classes]."""
         check_is_fitted(self)
-        Z, _ = self.embedder_._embed(X, self, self.embedder_._any_channels())
+        Z, _ = self.embedder_._embed(X, self, self.embedder_._channels_alike())
         if empty := int(without_values(Z).sum()):
             text = f"without any value: {empty} of {len(Z)} series, answered by how frequent each class was in fit."
             warn(text)

@@ -226,7 +226,7 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         """Return embeddings and the ids of their series; what does not fit is told in the name of who is asked."""
         panel = to_panel(X, keep=self._names())
         series, given = self._series(panel, reset=False, asked=asked)
-        same, free = series.n_channels == self._n_channels, self._any_channels()
+        same, free = series.n_channels == self._n_channels, self._channels_alike()
         if not (same or any_number):
             raise ValueError(
                 f"X has {series.n_channels} channels, but {type(asked).__name__} was fitted with {self._n_channels}: "
@@ -325,7 +325,7 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     def _adopt(self, X: Any) -> Series:
         """Take over the form of X, dimensions and channels, where the model was trained on something else."""
         panel, encoder = to_panel(X, keep=self._names()), self.model_.encoder
-        tied = encoder.channels > 1 or encoder.statistics is not None or self._known_names(panel)
+        tied = not encoder.any_channels or self._known_names(panel)
         series, _ = self._series(self._by_name(panel) if tied else panel, reset=True)
         if encoder.readout is not None:
             encoder.readout.take_channels(series.n_channels)
@@ -352,7 +352,7 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     def _by_name(self, panel: Panel) -> Panel:
         """Choose and order channels as in `fit`, where both have names and the order counts."""
         names = self._names()
-        free = self._any_channels() and not self._known_names(panel)
+        free = self._channels_alike() and not self._known_names(panel)
         return panel if names is None or free else panel.select(list(names))
 
     def _known_channels(self, X: Any) -> Panel:
@@ -369,11 +369,11 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
     def _any_number(self) -> bool:
         """Return whether series with another number of channels have an embedding of the same width."""
-        encoder, probe = self.model_.encoder, self.config_.probe
+        probe = self.config_.probe
         apart = probe.channels == "concat" and probe.sketch is None
-        return encoder.channels == 1 and encoder.statistics is None and not apart
+        return self.model_.encoder.any_channels and not apart
 
-    def _any_channels(self) -> bool:
+    def _channels_alike(self) -> bool:
         """Return whether channels may be more, fewer, or in another order, and embeddings compare all the same."""
         return self._any_number() and self.config_.probe.channels != "concat"
 

@@ -113,6 +113,11 @@ class Encoder(nn.Module):
         """Number of channels that one token sequence holds: 1 means that each channel is a sequence of its own."""
         return self.tokenizer.channels
 
+    @property
+    def any_channels(self) -> bool:
+        """Whether it takes series with another number of channels than it was trained on."""
+        return self.channels == 1 and self.statistics is None
+
     def n_tokens(self, n_timepoints: int) -> int:
         """Return the number of tokens of a series of `n_timepoints` points."""
         return n_patches(n_timepoints, self.tokenizer.patch_length)

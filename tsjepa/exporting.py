@@ -83,11 +83,6 @@ class Agreement(NamedTuple):
     cosine: float
 
 
-def any_channels(encoder: Encoder) -> bool:
-    """Return whether an encoder takes series with another number of channels than it was trained on."""
-    return encoder.channels == 1 and encoder.statistics is None
-
-
 def export_graph(
     encoder: Encoder, probe: ProbeConfig, n_channels: int, path: Path, metadata: Mapping[str, str]
 ) -> None:
@@ -105,8 +100,8 @@ def export_graph(
         Stored in the file's model properties.
     """
     # sizes of 0 or 1 would become constants
-    shape = (2, max(n_channels, 2) if any_channels(encoder) else n_channels, 4 * encoder.tokenizer.patch_length + 1)
-    free = {0: "batch", 2: "length", **({1: "channels"} if any_channels(encoder) else {})}
+    shape = (2, max(n_channels, 2) if encoder.any_channels else n_channels, 4 * encoder.tokenizer.patch_length + 1)
+    free = {0: "batch", 2: "length", **({1: "channels"} if encoder.any_channels else {})}
     with quiet():
         program = torch.onnx.export(
             EmbeddingGraph(encoder, probe).eval(),
@@ -241,7 +236,7 @@ def example_values(encoder: Encoder, n_channels: int, n_timepoints: int, seed: i
     [(1, 3, 20), (4, 3, 20), (2, 5, 23), (3, 1, 4), (3, 3, 20)]
     """
     rng = np.random.default_rng(seed)
-    patch, free = encoder.tokenizer.patch_length, any_channels(encoder)
+    patch, free = encoder.tokenizer.patch_length, encoder.any_channels
     other, one = (n_channels + 2, 1) if free else (n_channels, n_channels)
     shapes = [
         (1, n_channels, n_timepoints),
