@@ -8,7 +8,7 @@ import numpy as np
 from tsjepa.arrays import counted
 from tsjepa.evaluation.benchmark_labels import LabelBudget
 from tsjepa.evaluation.benchmark_markdown import markdown, mean
-from tsjepa.evaluation.benchmark_table import FewLabels
+from tsjepa.evaluation.benchmark_table import FewLabels, shared_runs
 
 # Fold, and number of the draw of labels within it
 Draw = tuple[int, int]
@@ -69,12 +69,7 @@ def draws_alike(few: Sequence[FewLabels]) -> list[FewLabels]:
     [('raw', '5/class', 0), ('tiny', '5/class', 0), ('tiny', '0.1', 0)]
     """
     scored = [row for row in few if row.accuracy is not None]
-    there: dict[tuple[str, str], dict[str, set[tuple[int, int, int]]]] = {}
-    for row in scored:
-        methods = there.setdefault((row.data, row.labels), {})
-        methods.setdefault(row.method, set()).add((row.seed, row.fold, row.draw))
-    shared = {place: set.intersection(*methods.values()) for place, methods in there.items()}
-    return [row for row in scored if (row.seed, row.fold, row.draw) in shared[row.data, row.labels]]
+    return shared_runs(scored, lambda row: (row.data, row.labels), lambda row: (row.seed, row.fold, row.draw))
 
 
 def few_labels_means(few: Iterable[FewLabels]) -> dict[str, dict[str, dict[str, Folds]]]:

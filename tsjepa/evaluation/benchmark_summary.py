@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import compress
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +17,10 @@ from tsjepa.evaluation.benchmark_few_labels import (
     shared_draws,
 )
 from tsjepa.evaluation.benchmark_markdown import finished_page, markdown, mean
-from tsjepa.evaluation.benchmark_table import FewLabels, LevelScore, Result
+from tsjepa.evaluation.benchmark_table import FewLabels, LevelScore, Result, shared_runs
 
 Scores = NDArray[np.float64]
+Run = TypeVar("Run", Result, LevelScore)
 
 
 class Board(NamedTuple):
@@ -75,26 +76,10 @@ def board_of(results: Sequence[Result]) -> Board:
     return Board(data, methods, accuracy, partial, tuple(name for name in data if name in left_out))
 
 
-def compared(results: Sequence[Result]) -> list[Result]:
-    """Return the results that count: of each data set those of the seeds and folds that every method there has."""
-    scored = [row for row in results if row.accuracy is not None]
-    shared = shared_runs(scored)
-    return [row for row in scored if (row.seed, row.fold) in shared[row.data]]
-
-
-def shared_runs(rows: Sequence[Result] | Sequence[LevelScore]) -> dict[str, set[tuple[int, int]]]:
-    """Return the seeds and folds of each data set that every method has which is there at all.
-
-    Examples
-    --------
-    >>> row = LevelScore("pump", "default", 0, 0, "all", 0.9)
-    >>> shared_runs([row, row._replace(seed=1), row._replace(method="tiny")])
-    {'pump': {(0, 0)}}
-    """
-    runs: dict[str, dict[str, set[tuple[int, int]]]] = {}
-    for row in rows:
-        runs.setdefault(row.data, {}).setdefault(row.method, set()).add((row.seed, row.fold))
-    return {data: set.intersection(*of_methods.values()) for data, of_methods in runs.items()}
+def compared(rows: Sequence[Run]) -> list[Run]:
+    """Return the rows that count: of each data set those of the seeds and folds that every method there has."""
+    scored = [row for row in rows if row.accuracy is not None]
+    return shared_runs(scored, lambda row: row.data, lambda row: (row.seed, row.fold))
 
 
 def rounded(values: Sequence[float]) -> float:
@@ -183,9 +168,8 @@ def summary(
 def overview(results: Sequence[Result], board: Board) -> str:
     """Return the table of methods, on the data sets that all of them have an accuracy on."""
     common = board.common()
-    scored = [row for row in results if row.accuracy is not None and row.data in common.data]
-    runs = {run for shared in shared_runs(scored).values() for run in shared}
-    seeds, folds = len({seed for seed, _ in runs}), len({fold for _, fold in runs})
+    kept = compared([row for row in results if row.data in common.data])
+    seeds, folds = len({row.seed for row in kept}), len({row.fold for row in kept})
     numbers = f"{counted(len(common.data), 'data set')}, {counted(seeds, 'seed')} and {counted(folds, 'fold')}"
     said = (
         f"Means over {numbers}. One ridge head reads the features of all, but supervised has a head of its own, and "
@@ -234,13 +218,13 @@ def partial_note(board: Board) -> str:
 
 def levels_table(levels: Sequence[LevelScore]) -> str:
     """Return the table of methods by level: of data sets, seeds and folds that all have, means over data sets."""
-    n_methods, shared = len({row.method for row in levels}), shared_runs(levels)
+    n_methods = len({row.method for row in levels})
     there: dict[str, set[str]] = {}
     for row in levels:
         there.setdefault(row.data, set()).add(row.method)
     found: dict[tuple[str, str], dict[str, list[float]]] = {}
-    for row in levels:
-        if len(there[row.data]) == n_methods and (row.seed, row.fold) in shared[row.data]:
+    for row in compared(levels):
+        if len(there[row.data]) == n_methods:
             found.setdefault((row.method, row.level), {}).setdefault(row.data, []).append(row.accuracy)
     names = sorted({row.level for row in levels}, key=lambda name: (not name.isdecimal(), name.zfill(3)))
     rows = []

@@ -4,7 +4,7 @@ import csv
 import io
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar, get_type_hints
 
@@ -214,6 +214,23 @@ def in_order(rows: Iterable[Row], asked: Iterable[Any], of: Callable[[Row], Any]
     """
     places = {name: place for place, name in enumerate(dict.fromkeys(asked))}
     return sorted(rows, key=lambda row: places.get(of(row), len(places)))
+
+
+def shared_runs(rows: Sequence[Row], place: Callable[[Row], Any], run: Callable[[Row], Any]) -> list[Row]:
+    """Return the rows of the runs that, in their place, every method has which is there at all.
+
+    Examples
+    --------
+    >>> row = LevelScore("pump", "default", 0, 0, "all", 0.9)
+    >>> rows = [row, row._replace(seed=1), row._replace(method="tiny")]
+    >>> [(row.method, row.seed) for row in shared_runs(rows, lambda row: row.data, lambda row: row.seed)]
+    [('default', 0), ('tiny', 0)]
+    """
+    runs: dict[Any, dict[str, set[Any]]] = {}
+    for row in rows:
+        runs.setdefault(place(row), {}).setdefault(row[1], set()).add(run(row))  # by the method
+    shared = {name: set.intersection(*of_methods.values()) for name, of_methods in runs.items()}
+    return [row for row in rows if run(row) in shared[place(row)]]
 
 
 def as_text(value: Any) -> str:

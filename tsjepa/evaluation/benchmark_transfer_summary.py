@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from tsjepa.evaluation.benchmark_few_labels import few_labels_gaps, few_labels_table, paired_table, shared_draws
 from tsjepa.evaluation.benchmark_figures import Pictures, few_labels_figures
 from tsjepa.evaluation.benchmark_markdown import finished_page, markdown, mean
-from tsjepa.evaluation.benchmark_table import FewLabels
+from tsjepa.evaluation.benchmark_table import FewLabels, shared_runs
 from tsjepa.evaluation.benchmark_transfer import ALL, Recording, Transferred
 from tsjepa.evaluation.study_figures import file_names
 
@@ -38,10 +38,7 @@ def sections(rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 def shared_seeds(rows: Sequence[Row]) -> list[Row]:
     """Return the rows of the seeds that, on their pair, every method has which is there at all."""
-    seeds: dict[PairName, dict[str, set[int]]] = {}
-    for row in rows:
-        seeds.setdefault(pair_of(row), {}).setdefault(row.method, set()).add(row.seed)
-    return [row for row in rows if all(row.seed in own for own in seeds[pair_of(row)].values())]
+    return shared_runs(rows, pair_of, lambda row: row.seed)
 
 
 def with_result(rows: Sequence[Transferred]) -> list[Transferred]:
