@@ -185,4 +185,5 @@ def sort_labels(asked: Iterable[str]) -> list[str]:
     >>> sort_labels(["5/class", "0.1", "1/class", "0.05"])
     ['0.05', '0.1', '1/class', '5/class']
     """
-    return sorted(asked, key=lambda text: (text.endswith("/class"), float(text.removesuffix("/class"))))
+    budgets = {text: LabelBudget.parse(text) for text in asked}
+    return sorted(budgets, key=lambda text: (budgets[text].kind == "per_class", budgets[text].amount))

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import takewhile
+from itertools import groupby, takewhile
 from typing import Any, Literal, NamedTuple
 
 import matplotlib as mpl
@@ -13,6 +13,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator
 
 from tsjepa.arrays import counted
 from tsjepa.evaluation.benchmark_few_labels import draws_alike, few_labels_means, interval, shared_draws, sort_labels
+from tsjepa.evaluation.benchmark_labels import LabelBudget
 from tsjepa.evaluation.benchmark_markdown import mean
 from tsjepa.evaluation.benchmark_summary import Board, board_of
 from tsjepa.evaluation.benchmark_table import FewLabels, Result
@@ -157,42 +158,33 @@ def few_labels_figures(few: Sequence[FewLabels], of: str = "") -> dict[str, Figu
 
 def curves(few: Sequence[FewLabels], title: str) -> Figure:
     """Draw a line a method, a panel a way to count labels, with 95 % intervals of the mean."""
-    asked = sort_labels({row.labels for row in few})
-    panels = [group for group in (shares(asked), classes(asked)) if group]
+    asked = [LabelBudget.parse(labels) for labels in sort_labels({row.labels for row in few})]
+    panels = [list(panel) for _, panel in groupby(asked, lambda budget: budget.kind)]
     figure = Figure(figsize=(6.4 * len(panels), 4.2), layout="constrained")
     figure.suptitle(plain_text(title))
     found = few_labels_means(few)
-    for axes, labels in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+    for axes, budgets in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         for method, by_labels in found.items():
-            there = [label for label in labels if label in by_labels]
+            there = [budget for budget in budgets if str(budget) in by_labels]
             if not there:
                 continue
-            points = [interval(by_labels[label]) for label in there]
-            x = [float(label.removesuffix("/class")) for label in there]
+            points = [interval(by_labels[str(budget)]) for budget in there]
+            x = [budget.amount for budget in there]
             (line,) = axes.plot(x, [middle for middle, _ in points], "o-", markersize=3, label=plain_text(method))
             low, high = zip(*((middle - half, middle + half) for middle, half in points), strict=True)
             axes.fill_between(x, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
-        finish(axes, "labels a class" if labels == classes(asked) else "share of the training labels", labels)
+        finish(axes, budgets)
         if len({row.data for row in few}) > 1:
-            count = [len({row.data for row in few if row.labels == label}) for label in labels]
-            ticks = [f"{label.removesuffix('/class')}\n({n})" for label, n in zip(labels, count, strict=True)]
+            count = [len({row.data for row in few if row.labels == str(budget)}) for budget in budgets]
+            ticks = [f"{budget.amount:g}\n({n})" for budget, n in zip(budgets, count, strict=True)]
             axes.set_xticks(axes.get_xticks(), ticks)
     return figure
 
 
-def shares(asked: Sequence[str]) -> list[str]:
-    """Return those that are shares of the training part."""
-    return [labels for labels in asked if not labels.endswith("/class")]
-
-
-def classes(asked: Sequence[str]) -> list[str]:
-    """Return those that are so many a class."""
-    return [labels for labels in asked if labels.endswith("/class")]
-
-
-def finish(axes: Any, text: str, labels: Sequence[str]) -> None:
+def finish(axes: Any, budgets: Sequence[LabelBudget]) -> None:
     """Name the axes of a few-label curve; labels are on a logarithmic axis, where they were asked for."""
-    x = [float(label.removesuffix("/class")) for label in labels]
+    x = [budget.amount for budget in budgets]
+    text = "labels a class" if budgets[0].kind == "per_class" else "share of the training labels"
     axes.set(xlabel=text, ylabel="accuracy", xscale="log", xlim=(min(x) / 1.3, max(x) * 1.3))
     axes.set_xticks(x, [f"{value:g}" for value in x])
     axes.minorticks_off()
