@@ -4,6 +4,7 @@ from functools import partial
 
 import pytest
 import torch
+from random_values import gen
 from torch import Tensor
 
 from tsjepa.build import build_model, configure, resolve
@@ -24,10 +25,6 @@ MASKS = {
 objectives = pytest.mark.parametrize("objective", OBJECTIVES)
 maskings = pytest.mark.parametrize("masking", MASKS)
 SMALL = ["encoder.dim=16", "encoder.depth=1", "predictor.dim=16", "regularizer.slices=32", "projector.hidden=32"]
-
-
-def gen(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def build(objective: str, masking: str = "random", *overrides: str, n_channels: int = 1) -> JEPA:

@@ -4,6 +4,7 @@ from functools import partial
 
 import pytest
 import torch
+from random_values import gen
 
 from tsjepa.batches import ShuffledBatches
 from tsjepa.build import OBJECTIVES, build_mask, build_model, configure, resolve
@@ -17,10 +18,6 @@ from tsjepa.tokenizers import ConvStem, LinearPatches, SpectralPatches
 
 def config_of(*overrides: str) -> Config:
     return resolve(parse_config({"tokenizer": {"n_patches": 10}}, overrides), 100)
-
-
-def gen() -> torch.Generator:
-    return torch.Generator().manual_seed(0)
 
 
 @pytest.mark.parametrize("name", recipe_names())

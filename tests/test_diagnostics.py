@@ -5,6 +5,7 @@ import pytest
 import scipy.linalg
 import scipy.stats
 import torch
+from random_values import normal
 from torch import Tensor
 
 from tsjepa.diagnostics import (
@@ -15,10 +16,6 @@ from tsjepa.diagnostics import (
     relative_gap,
     spectrum,
 )
-
-
-def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
 def of_rank(rank: int, n: int, dim: int) -> Tensor:

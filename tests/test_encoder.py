@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from random_values import gen
 from torch import Tensor
 
 from tsjepa.encoder import Encoder
@@ -21,10 +22,6 @@ def make(kind: str = "linear", channels: int = 1, depth: int = 2, normalize: str
             for parameter in block.parameters():
                 parameter.add_(0.3 * torch.randn_like(parameter))
     return encoder
-
-
-def gen(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def dense_reference(encoder: Encoder, x: Tensor, visible: Tensor) -> list[Tensor]:

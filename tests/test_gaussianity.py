@@ -3,19 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from random_values import gen, normal
 from scipy.integrate import trapezoid
-from torch import Tensor
 
 from tsjepa.gaussianity import sigreg_score
 from tsjepa.regularizers import epps_pulley
-
-
-def gen(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=gen(seed), dtype=torch.float64)
 
 
 def independent_score(z: np.ndarray, directions: np.ndarray, knots: int, t_max: float) -> float:

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from random_values import gen
 from scipy import stats
 from torch import Tensor
 
@@ -25,10 +26,6 @@ quick = settings(deadline=None, derandomize=True, max_examples=40)
 seeds = st.integers(0, 2**32 - 1)
 # at these ratios round(ratio * n) leaves a context and a target for every n >= 2
 ratios = st.floats(0.3, 0.7)
-
-
-def gen(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def real(part: Tensor, valid: Tensor | None) -> list[list[int]]:

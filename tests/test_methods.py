@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from random_values import gen
 
 from tsjepa.arrays import as_series
 from tsjepa.build import build_model, configure, match_teacher, resolve
@@ -20,10 +21,6 @@ from tsjepa.training import Options, fit_stages
 
 OBJECTIVES = ("ema", "cjepa", "sigreg", "vicreg", "visreg", "deep", "distill", "salt")
 MASKINGS = ("bernoulli", "random", "block", "future")
-
-
-def gen(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def toy(n=32):

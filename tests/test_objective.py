@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from objectives import MASKS, build, gen, maskings, objectives, ragged_valid, sines
+from objectives import MASKS, build, maskings, objectives, ragged_valid, sines
+from random_values import gen
 from torch import Tensor, nn
 from torch.nn import functional as F
 

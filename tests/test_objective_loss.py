@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from objectives import MASKS, gen, its_own_target, plain_model, sines
+from objectives import MASKS, its_own_target, plain_model, sines
+from random_values import gen
 
 from tsjepa.build import build_model, configure, resolve
 from tsjepa.encoder import Encoder

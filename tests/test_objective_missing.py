@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from objectives import build, gen, maskings, objectives, ragged_valid, sines
+from objectives import build, maskings, objectives, ragged_valid, sines
+from random_values import gen
 from torch.nn import functional as F
 
 from tsjepa.layers import gather_tokens

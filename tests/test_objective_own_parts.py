@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from objectives import MASKS, build, gen, plain_model, ragged_valid, sines
+from objectives import MASKS, build, plain_model, ragged_valid, sines
+from random_values import gen
 from torch import Tensor, nn
 
 from tsjepa.arrays import as_series

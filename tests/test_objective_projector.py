@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from objectives import MASKS, build, gen, its_own_target, plain_model, sines
+from objectives import MASKS, build, its_own_target, plain_model, sines
+from random_values import gen
 from torch import nn
 from torch.nn import functional as F
 

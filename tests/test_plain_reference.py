@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from random_values import gen
 
 from tsjepa import build_model, configure, resolve
 from tsjepa.arrays import as_series
@@ -22,10 +23,6 @@ def load(name):
 
 
 plain = load("plain")
-
-
-def gen(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def batch():

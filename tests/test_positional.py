@@ -5,19 +5,12 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from random_values import gen, normal
 from torch import Tensor, nn
 
 from tsjepa.build import build_model, configure, resolve
 from tsjepa.masking import bernoulli_mask, random_mask
 from tsjepa.positional import cross_series_gap, cross_series_share, position_share, predictor_sensitivity
-
-
-def gen(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
-    return torch.randn(*shape, generator=gen(seed), dtype=dtype)
 
 
 def cosine(u: np.ndarray, v: np.ndarray) -> float:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from random_values import gen
 from torch import Tensor, nn
 
 from tsjepa.build import build_model, configure, resolve
@@ -12,10 +13,6 @@ from tsjepa.masking import random_mask
 from tsjepa.objective import JEPA
 from tsjepa.regularizers import VICReg
 from tsjepa.views import masked_views
-
-
-def gen(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def build(objective: str, *overrides: str) -> JEPA:

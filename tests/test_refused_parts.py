@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from objectives import MASKS, gen, sines
+from objectives import MASKS, sines
+from random_values import gen
 from torch import nn
 
 from tsjepa import (

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from random_values import gen
 from scipy.integrate import quad
 from torch import Tensor
 
@@ -19,10 +20,6 @@ from tsjepa.regularizers import (
     random_slices,
     variance_loss,
 )
-
-
-def gen(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def trapezoid(x: np.ndarray, knots: int = 17, t_max: float = 3.0) -> float:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from random_values import normal
 from scipy.spatial.distance import pdist
 from torch import Tensor
 
@@ -18,10 +19,6 @@ from tsjepa.spread import (
 
 SHAPES = [(60, 5), (4, 30), (2, 2)]
 SCALES = [1.0, 1e-20, 1e20]
-
-
-def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
 def sphere(z: Tensor) -> np.ndarray:

@@ -7,6 +7,7 @@ from functools import partial
 
 import pytest
 import torch
+from random_values import gen
 from torch import nn
 
 from tsjepa.encoder import Encoder
@@ -36,10 +37,6 @@ def make(kind: str, **options) -> JEPA:
     target = TARGETS[kind](encoder, **options)
     predictor = Predictor(8, dim=8, depth=1, heads=2)
     return JEPA(encoder, predictor, mask=partial(random_mask, ratio=0.5), target=target)
-
-
-def gen(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def perturb(module: nn.Module) -> None:
