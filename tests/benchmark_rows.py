@@ -1,8 +1,18 @@
-"""What the tests of a benchmark share: rows of its tables."""
+"""What the tests of a benchmark share: small runs, and rows of its tables."""
 
 from typing import Any
 
+from tsjepa.evaluation.benchmark_methods import Method, find_method
+from tsjepa.evaluation.benchmark_run import Job
 from tsjepa.evaluation.benchmark_table import FewLabels, Result
+
+
+def tiny(name: str) -> Method:
+    return find_method(name, "tiny", epochs=1)
+
+
+def job(method: str = "raw", data: str = "GunPoint", **more: Any) -> Job:
+    return Job(data, tiny(method), 0, device="cpu", **more)
 
 
 def row(data: str = "pump", method: str = "raw", accuracy: float | None = 0.5, **more: Any) -> Result:

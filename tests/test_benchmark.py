@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from benchmark_rows import row
+from benchmark_rows import job, row, tiny
 
 from tsjepa.build import build_model, configure, resolve
 from tsjepa.checkpoint import Header, save_checkpoint
@@ -18,19 +18,10 @@ from tsjepa.datasets import DataError
 from tsjepa.evaluation.benchmark import Store, carry_out, failed, left_to_run, plan
 from tsjepa.evaluation.benchmark_check import digest_of
 from tsjepa.evaluation.benchmark_labels import LabelBudget
-from tsjepa.evaluation.benchmark_methods import Method, find_method, find_methods
+from tsjepa.evaluation.benchmark_methods import find_method, find_methods
 from tsjepa.evaluation.benchmark_process import RunError, call
 from tsjepa.evaluation.benchmark_run import Job, Outcome, load_parts, measure
 from tsjepa.evaluation.benchmark_table import BenchmarkError, FewLabels
-
-
-def tiny(name: str) -> Method:
-    return find_method(name, "tiny", epochs=1)
-
-
-def job(method: str = "raw", data: str = "GunPoint", **more: Any) -> Job:
-    return Job(data, tiny(method), 0, device="cpu", **more)
-
 
 # --- going on
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from benchmark_rows import job, tiny
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.linear_model import RidgeClassifierCV
@@ -25,7 +26,7 @@ from tsjepa.evaluation.accuracy import Labels
 from tsjepa.evaluation.benchmark_features import Features, Fitted, Levels, filled, fit_method
 from tsjepa.evaluation.benchmark_labels import LabelBudget
 from tsjepa.evaluation.benchmark_methods import Method, find_method
-from tsjepa.evaluation.benchmark_run import Job, Outcome, load_parts, log_loss, measure
+from tsjepa.evaluation.benchmark_run import Outcome, load_parts, log_loss, measure
 from tsjepa.evaluation.benchmark_table import BenchmarkError
 from tsjepa.finetuning import Tuning
 from tsjepa.probe import ProbeError, draw_labels
@@ -38,14 +39,6 @@ NEEDS_LABELS = ("supervised",)
 def _brief(monkeypatch: pytest.MonkeyPatch) -> None:
     """Train the supervised encoder for a moment: how well is not tested here."""
     monkeypatch.setattr(benchmark_features, "SUPERVISED", Tuning(epochs=1, min_steps=1))
-
-
-def tiny(name: str) -> Method:
-    return find_method(name, "tiny", epochs=1)
-
-
-def job(method: str = "raw", data: str = "GunPoint", **more: Any) -> Job:
-    return Job(data, tiny(method), 0, device="cpu", **more)
 
 
 # --- what a method may see

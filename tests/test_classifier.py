@@ -3,6 +3,7 @@ import re
 import warnings
 from functools import partial
 
+import embedders
 import numpy as np
 import pandas as pd
 import polars
@@ -20,14 +21,10 @@ from tsjepa.finetuning import Tuning
 from tsjepa.probe import make_head
 
 
-def series(n_cases=24, n_channels=2, n_timepoints=60, seed=0):
+def series(*sizes, **more):
     """Sines of two frequencies in noise, and the names of the two."""
-    rng = np.random.default_rng(seed)
-    y = np.arange(n_cases) % 2
-    time = np.arange(n_timepoints) / n_timepoints
-    phase = rng.uniform(0, 2 * np.pi, (n_cases, n_channels, 1))
-    X = np.sin(2 * np.pi * (3 + 4 * y[:, None, None]) * time + phase)
-    return X + 0.1 * rng.normal(size=X.shape), np.array(["calm", "worn"])[y]
+    X, y = embedders.series(*sizes, **more)
+    return X, np.array(["calm", "worn"])[y]
 
 
 def tiny(**parameters):

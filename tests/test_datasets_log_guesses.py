@@ -9,30 +9,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pyarrow.csv import write_csv
-from reading import ids, logged, refused
+from reading import EVERY, ROWS, TIME, TWO, WAVE, ids, interleaved, logged, refused
 
 from tsjepa.datasets import log_sample
 from tsjepa.datasets.logs import Columns
 
-ROWS = 40
 SECOND = np.timedelta64(1, "s")
-TIME = np.datetime64("2026-03-01", "us") + SECOND * np.arange(ROWS)
-WAVE = np.sin(np.arange(ROWS))
-EVERY = np.arange(ROWS)
 
 
 def saved(path: Path, **columns: Any) -> Path:
     save = {".csv": write_csv, ".parquet": pq.write_table}[path.suffix]
     save(pa.table(columns), str(path))
     return path
-
-
-def interleaved(**columns: Any) -> dict[str, Any]:
-    """Return rows of two machines that report at the same times."""
-    return {"time": np.repeat(TIME[: ROWS // 2], 2), "flow": WAVE, **columns}
-
-
-TWO = ["a", "b"] * (ROWS // 2)
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow.csv import write_csv
 from pyarrow.feather import write_feather
-from reading import ids, logged
+from reading import EVERY, ROWS, TIME, TWO, WAVE, ids, interleaved, logged
 
 from tsjepa.datasets import DataError
 from tsjepa.datasets.log_files import find_files
@@ -18,21 +18,10 @@ from tsjepa.datasets.log_runs import load_runs
 from tsjepa.datasets.log_types import mostly_numbers
 from tsjepa.datasets.logs import Columns, is_log
 
-ROWS = 40
-TIME = np.datetime64("2026-03-01", "us") + np.timedelta64(1, "s") * np.arange(ROWS)
-WAVE = np.sin(np.arange(ROWS))
-EVERY = np.arange(ROWS)
-TWO = ["a", "b"] * (ROWS // 2)
-
 
 def saved(path: Path, **columns: Any) -> Path:
     write_feather(pa.table(columns), str(path))
     return path
-
-
-def interleaved(**columns: Any) -> dict[str, Any]:
-    """Return rows of two machines that report at the same times."""
-    return {"time": np.repeat(TIME[: ROWS // 2], 2), "flow": WAVE, **columns}
 
 
 def test_every_type_of_whole_numbers_and_text_may_be_an_id(tmp_path: Path) -> None:
