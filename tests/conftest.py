@@ -29,6 +29,15 @@ def quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", lambda file: None)
 
 
+@pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Work in an empty folder with a cache of its own, and without a folder of data sets."""
+    monkeypatch.delenv("TSJEPA_DATA", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
 @pytest.fixture(scope="session")  # here and not beside its helpers: one that files import is made anew for each of them
 def trained_detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import detecting
@@ -37,11 +46,11 @@ def trained_detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def with_detector(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, trained_detector: Path) -> None:
-    """Work in a folder of one's own with a world model, its training log, and a log to score."""
+def with_detector(alone: Path, trained_detector: Path) -> None:
+    """Work alone with a world model, its training log, and a log to score."""
     import detecting
 
-    go_to_copy(trained_detector, tmp_path, monkeypatch)
+    shutil.copytree(trained_detector, alone, dirs_exist_ok=True)
     detecting.write_test_log()
 
 
@@ -53,13 +62,12 @@ def trained_pumps(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def with_pumps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, trained_pumps: Path) -> None:
-    """Work in a folder of one's own with logs of pumps and a run on one of them."""
-    monkeypatch.delenv("TSJEPA_DATA", raising=False)
-    go_to_copy(trained_pumps, tmp_path, monkeypatch)
+def with_pumps(alone: Path, trained_pumps: Path) -> None:
+    """Work alone with logs of pumps and a run on one of them."""
+    shutil.copytree(trained_pumps, alone, dirs_exist_ok=True)
 
 
-def go_to_copy(source: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
-    shutil.copytree(source, folder, dirs_exist_ok=True)
-    monkeypatch.chdir(folder)
+@pytest.fixture
+def with_trained(alone: Path, trained: Path) -> None:
+    """Work alone with a copy of what the fixture `trained` of a file made."""
+    shutil.copytree(trained, alone, dirs_exist_ok=True)

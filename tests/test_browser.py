@@ -38,33 +38,25 @@ def opened(page: Path, profile: Path) -> str:
     return result.stdout
 
 
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.delenv("TSJEPA_DATA", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def test_a_diagnosis_opens(here: Path) -> None:
-    trained_run(here, epochs=2)
+def test_a_diagnosis_opens(alone: Path) -> None:
+    trained_run(alone, epochs=2)
     assert tsjepa("diagnose", "run", "--device", "cpu", "--no-supervised").exit_code == 0
-    text = opened(Path("run/diagnose.html"), here / "profile")
+    text = opened(Path("run/diagnose.html"), alone / "profile")
     assert text.count("<svg") == 7
     assert "calm" in text
 
 
-def test_a_study_opens(here: Path) -> None:
+def test_a_study_opens(alone: Path) -> None:
     words = ("--data", write_data("pump"), "--out", "study", "--quick", "--steps", "12", "--device", "cpu")
     result = tsjepa("collapse-study", *words)
     assert result.exit_code == 0, result.output
-    text = opened(Path("study/index.html"), here / "profile")
+    text = opened(Path("study/index.html"), alone / "profile")
     assert "<img" in text or "<svg" in text
     assert "undecided" in text
 
 
 @pytest.mark.parametrize("body", ["<script>throw new Error('broken')</script>", "<img src='http://example.org/a.png'>"])
-def test_a_page_that_is_at_fault_is_noticed(here: Path, body: str) -> None:
+def test_a_page_that_is_at_fault_is_noticed(alone: Path, body: str) -> None:
     Path("page.html").write_text(f"<!doctype html><html><body>{body}</body></html>")
     with pytest.raises(AssertionError):
-        opened(Path("page.html"), here / "profile")
+        opened(Path("page.html"), alone / "profile")

@@ -5,32 +5,27 @@ import json
 from pathlib import Path
 from typing import Any
 
+import command_line
 import numpy as np
 import pandas as pd
 import pytest
 from filelock import FileLock
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from tsjepa.build import build_model, configure, resolve
 from tsjepa.checkpoint import Header, save_checkpoint
 from tsjepa.cli.locking import LOCK
-from tsjepa.cli.main import app
 from tsjepa.evaluation import benchmark as engine
 from tsjepa.evaluation import benchmark_transfer
 from tsjepa.evaluation.benchmark_run import measure
 
 
 def tsjepa(*words: str) -> Result:
-    result = CliRunner().invoke(app, ["benchmark", *words])
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    assert "Traceback" not in result.output
-    return result
+    return command_line.tsjepa("benchmark", *words)
 
 
 def refused(code: int, *words: str) -> str:
-    result = tsjepa(*words)
-    assert (result.exit_code, result.stdout) == (code, ""), result.output
-    return " ".join(result.stderr.split())
+    return command_line.refused(code, "benchmark", *words)
 
 
 @pytest.fixture

@@ -17,6 +17,8 @@ from tsjepa.checkpoint import Header, load_checkpoint, save_checkpoint
 from tsjepa.history import EpochDiagnostics
 from tsjepa.logs import EpochTable
 
+pytestmark = pytest.mark.usefixtures("alone")
+
 
 def found(*words: str) -> dict[str, Any]:
     result = tsjepa("diagnose", *words, "--json", "--device", "cpu")
@@ -46,17 +48,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return trained_run(tmp_path_factory.mktemp("trained"), save_data, epochs=3)
 
 
-@pytest.fixture(autouse=True)
-def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    monkeypatch.delenv("TSJEPA_DATA", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.chdir(tmp_path)
-    if "run" in request.fixturenames:
-        shutil.copytree(request.getfixturevalue("trained"), tmp_path, dirs_exist_ok=True)
-
-
 @pytest.fixture
-def run(trained: Path) -> str:
+def run(with_trained: None) -> str:
     return "run"
 
 

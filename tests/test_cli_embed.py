@@ -25,20 +25,13 @@ from tsjepa.embedding import embed
 CKPT = "run/checkpoint.ckpt"
 WORDS = ("embed", CKPT, "--data", "pump.npz", "--out", "z.parquet")
 PARTS = Path(".z.parquet.parts")
+pytestmark = pytest.mark.usefixtures("with_trained")
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make one run that all tests copy."""
     return trained_run(tmp_path_factory.mktemp("trained"))
-
-
-@pytest.fixture(autouse=True)
-def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, trained: Path) -> None:
-    monkeypatch.delenv("TSJEPA_DATA", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
-    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture

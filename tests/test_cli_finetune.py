@@ -1,7 +1,6 @@
 """`tsjepa finetune`: numbers, keys, the checkpoint that it writes, and the sentences of what cannot be done."""
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ FRACTION_KEYS = {
 }  # fmt: skip
 CKPT, QUICK = "run/checkpoint.ckpt", ("--epochs", "1", "--device", "cpu")
 SHORT = Tuning(min_steps=4)
+pytestmark = pytest.mark.usefixtures("with_trained")
 
 
 def found(*words: str) -> dict[str, Any]:
@@ -45,12 +45,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, trained: Path) -> None:
+def _short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tsjepa.cli.finetune.DEFAULT", SHORT)
-    monkeypatch.delenv("TSJEPA_DATA", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
-    monkeypatch.chdir(tmp_path)
 
 
 def test_the_object_has_exactly_its_keys_and_the_scores_are_those_of_the_model() -> None:

@@ -7,35 +7,33 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import command_line
 import numpy as np
 import pytest
 import torch
 import yaml
-from typer.testing import CliRunner, Result
+from command_line import tsjepa
+from typer.testing import Result
 
 from tsjepa import training
 from tsjepa.callbacks import Progress
 from tsjepa.checkpoint import load_checkpoint
 from tsjepa.cli import outdir, render, report
-from tsjepa.cli.main import app
 from tsjepa.config import load_config
 
 KEYS = {"checkpoint", "data", "n_series", "epochs", "kept_epoch", "seconds", "loss", "collapse"}
 ACCURACIES = {"random_init_accuracy", "accuracy", "majority_accuracy"}
+PRETRAIN = ("pretrain", "--config", "tiny", "--device", "cpu")
 RUN = {"checkpoint.ckpt", "config.yaml", "metrics.csv", "diagnostics.csv", "best.ckpt"}
+pytestmark = pytest.mark.usefixtures("alone")
 
 
 def pretrain(*words: str) -> Result:
-    result = CliRunner().invoke(app, ["pretrain", "--config", "tiny", "--device", "cpu", *words])
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    assert "Traceback" not in result.output
-    return result
+    return tsjepa(*PRETRAIN, *words)
 
 
 def refused(code: int, *words: str) -> str:
-    result = pretrain(*words)
-    assert (result.exit_code, result.stdout) == (code, ""), result.output
-    return " ".join(result.stderr.split())
+    return command_line.refused(code, *PRETRAIN, *words)
 
 
 def write_data(name: str, **arrays: Any) -> str:
@@ -54,13 +52,6 @@ def write_data(name: str, **arrays: Any) -> str:
 
 def names_in(folder: str) -> set[str]:
     return {path.name for path in Path(folder).iterdir()}
-
-
-@pytest.fixture(autouse=True)
-def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.delenv("TSJEPA_DATA", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.chdir(tmp_path)
 
 
 def test_settings_of_a_recipe_that_need_a_log_are_said_as_such() -> None:
@@ -99,7 +90,7 @@ def test_without_labels_the_next_command_embeds_and_runs() -> None:
     (command,) = (line for line in result.stdout.splitlines() if line.startswith("next: "))
     words = shlex.split(command.removeprefix("next: tsjepa "))
     assert words[0] == "embed"
-    assert CliRunner().invoke(app, words).exit_code == 0
+    assert tsjepa(*words).exit_code == 0
     assert Path("run/embeddings.parquet").exists()
 
 

@@ -1,8 +1,6 @@
 """`tsjepa probe`: numbers, keys, and the sentences of what cannot be done."""
 
 import json
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from command_line import arrays, found, refused, tsjepa, write_data
+from command_line import arrays, found, refused, trained_run, tsjepa, write_data
 
 from tsjepa.arrays import as_series
 from tsjepa.build import build_model
@@ -28,28 +26,13 @@ KEYS = {
 FRACTION_KEYS = {
     "fraction", "n_labels", "seeds", "accuracy", "accuracy_std", "random_init_accuracy", "random_init_std",
 }  # fmt: skip
+pytestmark = pytest.mark.usefixtures("with_trained")
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make one run that all tests copy."""
-    folder, before = tmp_path_factory.mktemp("trained"), Path.cwd()
-    os.chdir(folder)
-    try:
-        data = write_data("pump")
-        words = ("--config", "tiny", "--epochs", "3", "--data", data, "--out", "run", "--device", "cpu")
-        assert tsjepa("pretrain", *words).exit_code == 0
-    finally:
-        os.chdir(before)
-    return folder
-
-
-@pytest.fixture(autouse=True)
-def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, trained: Path) -> None:
-    monkeypatch.delenv("TSJEPA_DATA", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
-    monkeypatch.chdir(tmp_path)
+    return trained_run(tmp_path_factory.mktemp("trained"), epochs=3)
 
 
 CKPT = "run/checkpoint.ckpt"

@@ -9,30 +9,27 @@ import time
 from pathlib import Path
 from typing import Any
 
+import command_line
 import numpy as np
 import pytest
 import torch
+from command_line import tsjepa
 from filelock import FileLock
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from tsjepa.build import configure
-from tsjepa.cli.main import app
 from tsjepa.config import dump_config, load_config
 
 TINY = ("--config", "tiny", "--device", "cpu")
+pytestmark = pytest.mark.usefixtures("alone")
 
 
 def pretrain(*words: str) -> Result:
-    result = CliRunner().invoke(app, ["pretrain", *words])
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    assert "Traceback" not in result.output
-    return result
+    return tsjepa("pretrain", *words)
 
 
 def refused(code: int, *words: str) -> str:
-    result = pretrain("--resume", *words)
-    assert (result.exit_code, result.stdout) == (code, ""), result.output
-    return " ".join(result.stderr.split())
+    return command_line.refused(code, "pretrain", "--resume", *words)
 
 
 def write_data(name: str, n_timepoints: int = 40) -> str:
@@ -51,13 +48,6 @@ def assert_same_run(one: str, other: str) -> None:
     assert all(torch.equal(left[name], right[name]) for name in left)
     losses = [[line.split(",")[:3] for line in Path(f, "metrics.csv").read_text().splitlines()] for f in (one, other)]
     assert losses[0] == losses[1]
-
-
-@pytest.fixture(autouse=True)
-def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.delenv("TSJEPA_DATA", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture

@@ -54,10 +54,7 @@ def invoke(*words: str) -> Result:
 
 
 @pytest.fixture
-def pump(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
-    monkeypatch.delenv("TSJEPA_DATA", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.chdir(tmp_path)
+def pump(alone: Path) -> str:
     made = subject()
     np.savez("pump.npz", X_train=made.series.values, y_train=np.array(["calm", "worn"])[made.labels])
     return "pump.npz"

@@ -105,10 +105,7 @@ def test_a_run_of_the_search_ends_in_the_verdict_of_pretraining() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.delenv("TSJEPA_DATA", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.chdir(tmp_path)
+def _data(alone: Path) -> None:
     np.savez("wave.npz", X_train=wave())
 
 
