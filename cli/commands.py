@@ -6,7 +6,7 @@ from tsjepa.checkpoint import Header, load_checkpoint
 from tsjepa.cli import scoring
 from tsjepa.cli.data import Data, check_test_part, data_of, load_data, say_labels_seen, say_remarks
 from tsjepa.cli.errors import USAGE, Failure, say
-from tsjepa.cli.log_data import trained_log
+from tsjepa.cli.log_data import of_log, trained_log
 from tsjepa.cli.options import FinetuneOptions, Layers, PretrainOptions, ProbeKind, ProbeOptions
 from tsjepa.cli.plan import named_data, planned_run
 from tsjepa.cli.render import busy
@@ -115,7 +115,7 @@ def probe_data(options: ProbeOptions | FinetuneOptions, header: Header) -> Data:
     log = trained_log(header, options.logs, options.data)
     name = data_of(header, options.checkpoint, options.data)
     seed, asked = header.config.train.seed, options.logs.given()
-    data = load_data(name, options.data_dir, log, options.logs.cache_dir, seed, asked=asked)
+    data = load_data(name, options.data_dir, log, options.logs.cache_dir, seed, asked=asked, logged=of_log(header))
     check_test_part(data)
     check_values(data, header.config)
     return data
@@ -134,4 +134,6 @@ def probe_config(header: Header, layers: Layers | None, depth: int) -> ProbeConf
         return header.config.probe
     if isinstance(layers, int) and layers > depth:
         raise Failure(f"--layers {layers} is too high: the encoder has levels 0 (tokenizer) to {depth}.", USAGE)
+    if layers == "blocks" and not depth:
+        raise Failure("--layers blocks: the encoder has no level but 0 (tokenizer).", USAGE)
     return header.config.probe.plain(layers)

@@ -104,6 +104,7 @@ def load_data(
     seed: int = 0,
     *,
     asked: Mapping[str, object] | None = None,
+    logged: bool = False,
 ) -> Data:
     """Load a data set by name, file or folder.
 
@@ -121,9 +122,11 @@ def load_data(
     asked : mapping, optional
         What of `log` the user asked for with these data: with anything, other data than logs are refused. None for a
         command without flags that say how a log is read.
+    logged : bool, default=False
+        Whether the data are for a checkpoint that was trained on a log.
     """
     try:
-        return load_cut(name, data_dir, LogConfig() if log is None else log, cache_dir, seed, asked or {})
+        return load_cut(name, data_dir, log or LogConfig(), cache_dir, seed, asked or {}, logged=logged)
     except UncutError as error:
         if asked is None:  # of a command that has no such flag
             advice = "save these as X_train, y_train, X_test and y_test in an .npz file, and give that file"
@@ -132,10 +135,17 @@ def load_data(
 
 
 def load_cut(
-    name: str, data_dir: Path | None, log: LogConfig, cache_dir: Path | None, seed: int, asked: Mapping[str, object]
+    name: str,
+    data_dir: Path | None,
+    log: LogConfig,
+    cache_dir: Path | None,
+    seed: int,
+    asked: Mapping[str, object],
+    *,
+    logged: bool,
 ) -> Data:
     """Load a data set whose rows are series, or a log cut into windows."""
-    if reads_as_log(name, log, asked):
+    if reads_as_log(name, log, asked, logged=logged):
         return log_data(read_log(name, log, cache_dir, seed))
     there = os.path.exists(user_path(name))
     if asked and (there or is_known(name, data_folder(data_dir))):

@@ -7,7 +7,7 @@ from tsjepa.arrays import counted
 from tsjepa.checkpoint import HEAD, Header, load_checkpoint, read_checkpoint
 from tsjepa.cli.data import Data, data_of, load_data, say_remarks
 from tsjepa.cli.errors import USAGE, Failure, say
-from tsjepa.cli.log_data import trained_log
+from tsjepa.cli.log_data import of_log, trained_log
 from tsjepa.cli.log_options import LogOptions
 from tsjepa.cli.options import DiagnoseOptions
 from tsjepa.cli.outdir import CHECKPOINT, METRICS, PAGE, check_file, make_writable, replace_file
@@ -38,7 +38,7 @@ def diagnose(options: DiagnoseOptions) -> DiagnoseReport:
     model, header = load_checkpoint(checkpoint)
     log = trained_log(header, LogOptions(), options.data)
     name = data_of(header, checkpoint, options.data)
-    data = load_data(name, options.data_dir, log, seed=header.config.train.seed)
+    data = load_data(name, options.data_dir, log, seed=header.config.train.seed, logged=of_log(header))
     check_fit(model.encoder, header, data)
     say_remarks(data, header.config)
     known = data.labelled()

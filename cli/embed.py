@@ -10,7 +10,7 @@ from tsjepa.cli.data import Data, Part, load_data, say_remarks
 from tsjepa.cli.engines import check_engine, open_engine
 from tsjepa.cli.errors import INTERRUPTED, USAGE, Failure, say
 from tsjepa.cli.locking import LOCK, locked
-from tsjepa.cli.log_data import trained_log, without_missing
+from tsjepa.cli.log_data import of_log, trained_log, without_missing
 from tsjepa.cli.options import EmbedOptions
 from tsjepa.cli.outdir import check_file, check_parquet_name, make_writable, refuse_input
 from tsjepa.cli.part_files import PartFiles, file_hash
@@ -54,9 +54,10 @@ def check_table_path(out: Path, overwrite: bool) -> None:
 
 def load_source(options: EmbedOptions, header: Header) -> Data:
     """Load the data, a log with the checkpoint's columns and windows."""
-    log = without_missing(options.data, trained_log(header, options.logs, options.data), options.logs)
+    logged = of_log(header)
+    log = without_missing(options.data, trained_log(header, options.logs, options.data), options.logs, logged=logged)
     seed, asked = header.config.train.seed, options.logs.given()
-    data = load_data(options.data, options.data_dir, log, options.logs.cache_dir, seed, asked=asked)
+    data = load_data(options.data, options.data_dir, log, options.logs.cache_dir, seed, asked=asked, logged=logged)
     if options.pool_windows and data.log is None:
         raise Failure(
             f"--pool-windows joins the windows of a sensor log, and {data.name} is not one: leave it out.", USAGE

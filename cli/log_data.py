@@ -69,11 +69,16 @@ def is_trained_on(header: Header, source: str) -> bool:
     return header.data is not None and log_identity(source) == log_identity(header.data)
 
 
-def without_missing(name: str, log: LogConfig, flags: LogOptions) -> LogConfig:
+def of_log(header: Header) -> bool:
+    """Return whether a checkpoint was trained on a log, of which the configuration always names the channels."""
+    return header.config.log.channels is not None
+
+
+def without_missing(name: str, log: LogConfig, flags: LogOptions, *, logged: bool) -> LogConfig:
     """Return how to read a log that may lack the checkpoint's columns of labels and groups: an embedding needs none."""
     asked = flags.given()
     held = {key: column for key in ("label", "group") if (column := getattr(log, key)) and key not in asked}
-    if not held or not reads_as_log(name, log, asked):
+    if not held or not reads_as_log(name, log, asked, logged=logged):
         return log
     names = column_names(name)
     missing = {key: column for key, column in held.items() if as_held(column, names) not in names}
@@ -90,14 +95,15 @@ def has_series_of_its_own(name: str) -> bool:
     return len(schemas) > 1 or any(map(list_columns, schemas))
 
 
-def reads_as_log(name: str, log: LogConfig, asked: Mapping[str, object]) -> bool:
+def reads_as_log(name: str, log: LogConfig, asked: Mapping[str, object], *, logged: bool) -> bool:
     """Return whether data are a log.
 
-    Any table is one where flags or settings (``log.window``) ask for it, or where the checkpoint's data were one.
+    Any table is one where flags or settings (``log.window``) ask for it, or where the checkpoint's data were one; the
+    tables of a folder are one, too, if the checkpoint was trained on any log (`logged`).
     """
     # names of channels alone may come from a checkpoint of arrays
     wanted = bool(asked or log.model_dump(exclude_defaults=True, exclude={"channels"}))
-    if is_log(name, in_time=wanted) and not holds_run(Path(name)):
+    if is_log(name, in_time=wanted or logged) and not holds_run(Path(name)):
         return True
     return wanted and (kind_of(name) is not None or bool(asked and Path(name).is_dir()))
 

@@ -260,6 +260,13 @@ def test_a_folder_of_training_and_test_tables_is_a_log_only_where_that_is_asked_
     assert values["n_series"] == 8
     values, _ = done("embed", "own/checkpoint.ckpt", "--data", "two", "--out", "z.parquet")  # as it was in training
     assert values["rows"] == 8
+    for ways in (["--channels", "flow,level"], ["--window-label", "last"]):
+        run = Path(f"by{ways[0]}")
+        values, _ = done(*TRAINING, "--data", "two", *ways, "--out", str(run))
+        assert values["n_series"] == 4
+        values, _ = done("embed", str(run / "checkpoint.ckpt"), "--data", "two", "--out", "z.parquet", "--overwrite")
+        assert values["rows"] == 4
+        assert tsjepa("diagnose", str(run), "--no-supervised", "--device", "cpu").exit_code == 0
 
 
 @pytest.mark.slow

@@ -12,8 +12,9 @@ from command_line import arrays, found, refused, trained_run, tsjepa, write_data
 
 from tsjepa.arrays import as_series
 from tsjepa.build import build_model
-from tsjepa.checkpoint import load_checkpoint
+from tsjepa.checkpoint import Header, load_checkpoint
 from tsjepa.cli.commands import probe_config
+from tsjepa.cli.errors import Failure
 from tsjepa.cli.options import parse_layers
 from tsjepa.cli.report import ProbeReport, Row, Scores, spread
 from tsjepa.config import load_config
@@ -46,6 +47,12 @@ def test_the_object_has_exactly_its_keys(kind: str) -> None:
     assert values["majority_accuracy"] == 0.5
     assert values["accuracy"] >= 0.8
     assert values["random_init_accuracy"] >= 0.8
+
+
+def test_an_encoder_without_blocks_has_none_to_pool() -> None:
+    header = Header(load_config("tiny"), None, 1, 60)
+    with pytest.raises(Failure, match=r"^--layers blocks: the encoder has no level but 0"):
+        probe_config(header, "blocks", 0)
 
 
 def test_pretrain_and_probe_agree() -> None:
