@@ -96,8 +96,8 @@ def load_run_data(name: str, config: Config, options: PretrainOptions | TuneOpti
 
 def resolved(config: Config, data: Data) -> Config:
     """Return the configuration with all that a teacher and the data decide."""
-    series = data.train.series
-    config = resolve(with_architecture(config), series.n_timepoints, data.channel_names, len(series.measured()))
+    series, config = data.train.series, with_architecture(config)
+    config = resolve(config, series.n_timepoints, data.channel_names, len(series.measured()), series.n_channels)
     return config if data.log is None else config.model_copy(update={"log": data.log})
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from tsjepa import TSJEPAEmbedder
+from tsjepa import ConfigError, TSJEPAEmbedder
 from tsjepa.arrays import DataWarning, as_series, last_valid, remarks, unmasked, warn
 
 NAN, INF = float("nan"), float("inf")
@@ -243,6 +243,15 @@ def test_axes_that_may_be_swapped_are_told() -> None:
     assert remarks(as_series(X[..., :1]))[0].startswith("40 channels of 1 point each: if these are 1 channel of 40")
     assert remarks(as_series(X[:, :11])) == remarks(as_series(X.transpose(0, 2, 1))) == []
     assert remarks(as_series(X), channels=list(map(str, range(40)))) == []  # which have names of their own
+
+
+@pytest.mark.parametrize("max_epochs", [0, 1])
+def test_univariate_series_with_the_channel_last_are_refused_with_advice_that_helps(max_epochs: int) -> None:
+    X = np.random.default_rng(0).normal(size=(6, 40, 1))
+    embedder = TSJEPAEmbedder("tiny", max_epochs=max_epochs, device="cpu")
+    with pytest.raises(ConfigError, match=r"one point only, .*: if these are series of 40 points, swap the last two"):
+        embedder.fit(X)
+    assert embedder.fit(X.transpose(0, 2, 1)).n_features_in_ == 1
 
 
 def test_remarks() -> None:

@@ -161,12 +161,20 @@ def test_the_patch_length(overrides: tuple[str, ...], n_timepoints: int, length:
 
 @pytest.mark.parametrize(
     ("override", "n_timepoints"),
-    [("tokenizer.patch_length=16", 16), ("tokenizer.patch_length=16", 3), ("tokenizer.n_patches=1", 50), ("data=x", 1)],
+    [("tokenizer.patch_length=16", 16), ("tokenizer.patch_length=16", 3), ("tokenizer.n_patches=1", 50)],
 )
 def test_one_patch_is_too_few(override: str, n_timepoints: int) -> None:
     config = parse_config({"tokenizer": {"n_patches": 10}}, [override])
     with pytest.raises(ConfigError, match=r"are one patch of .* masking needs two: choose a shorter"):
         resolve(config, n_timepoints)
+
+
+def test_series_of_one_point_are_told_whatever_the_patches() -> None:
+    for override in ("tokenizer.n_patches=10", "tokenizer.patch_length=1", "tokenizer.patch_length=16"):
+        config = parse_config({"tokenizer": {"n_patches": 10}}, [override])
+        for about in ({}, {"n_channels": 2, "channel_names": ("flow", "level")}):
+            with pytest.raises(ConfigError, match=r"^each series has one point only, .* two patches: give longer ones"):
+                resolve(config, 1, **about)
 
 
 @pytest.mark.parametrize("kind", ["random", "block"])

@@ -222,9 +222,11 @@ def test_a_folder_of_data_sets_that_is_none_is_told(monkeypatch: pytest.MonkeyPa
 
 def test_too_short_series_are_told() -> None:
     short = np.ones((12, 2, 1)) * np.arange(12)[:, None, None]
-    assert "series of 1 point are one patch of 1, and masking needs two" in refused(
+    assert "each series has one point only, and masking needs two patches" in refused(
         2, "--data", write_data("pump", X_train=short, X_test=short[::2])
     )
+    np.save("keras.npy", np.random.default_rng(0).normal(size=(12, 40, 1)))
+    assert "if these are series of 40 points, swap the last two axes." in refused(2, "--data", "keras.npy")
 
 
 def test_a_run_is_replaced_only_when_told_and_only_after_everything_is_known() -> None:

@@ -91,13 +91,18 @@ def configure(
 
 
 def resolve(
-    config: Config, n_timepoints: int, channel_names: Sequence[str] | None = None, n_cases: int | None = None
+    config: Config,
+    n_timepoints: int,
+    channel_names: Sequence[str] | None = None,
+    n_cases: int | None = None,
+    n_channels: int = 1,
 ) -> Config:
     """Return the configuration with the patch length that cuts series of `n_timepoints` into `n_patches`.
 
     The length is rounded up, so the last patch may be partly empty, and short series may get fewer patches. Channels
     that are inputs by name get their number among `channel_names`. Where the number of training series is given,
-    without those that hold no value, epochs are reduced to those that come nearest to `train.max_steps`.
+    without those that hold no value, epochs are reduced to those that come nearest to `train.max_steps`. Of several
+    channels without names, of one point each, the error says that the axes may be swapped.
 
     Parameters
     ----------
@@ -131,6 +136,11 @@ def resolve(
         length = size.patch_length
     else:
         length = -(-n_timepoints // size.n_patches)
+    if n_timepoints == 1:  # as univariate series of other libraries, with the channel last, seem to have
+        swapped = n_channels > 1 and channel_names is None
+        meant = f"if these are series of {n_channels} points, swap the last two axes"
+        advice = meant if swapped else "give longer ones"
+        raise ConfigError(f"each series has one point only, and masking needs two patches: {advice}.")
     if n_timepoints <= length:
         raise ConfigError(
             f"series of {counted(n_timepoints, 'point')} are one patch of {length}, and masking needs two: "

@@ -168,7 +168,7 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         warm = self.warm_start and hasattr(self, "model_") and self.max_epochs != 0
         series, given = self._series(self._known_channels(X) if warm else to_panel(X), reset=True)
         n_timepoints = self._n_timepoints if warm else series.n_timepoints  # for which patches are cut
-        config = self._config(n_timepoints, len(series.measured()))
+        config = self._config(n_timepoints, series)
         if warm:
             check_same(self.config_, config, series.n_channels == self._n_channels)
         # what training leaves when it fails is not what was fitted
@@ -288,7 +288,7 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         embedder.n_features_in_ = header.n_channels
         return embedder
 
-    def _config(self, n_timepoints: int, n_cases: int) -> Config:
+    def _config(self, n_timepoints: int, series: Series) -> Config:
         """Return the recipe with this estimator's parameters, resolved for such series."""
         given = {
             "mask.kind": self.masking,
@@ -302,7 +302,7 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         }
         overrides = [f"{key}={value}" for key, value in given.items() if value is not None]
         config = with_architecture(configure(self.recipe, self.objective, [*overrides, *settings(self.overrides)]))
-        return resolve(config, n_timepoints, self._names(), n_cases)
+        return resolve(config, n_timepoints, self._names(), len(series.measured()), series.n_channels)
 
     def _series(self, panel: Panel, *, reset: bool, asked: BaseEstimator | None = None) -> tuple[Series, Any]:
         """Validate series as scikit-learn does where it can; return them in one array, and what that was made of.
