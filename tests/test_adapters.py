@@ -62,6 +62,7 @@ def test_aeons_own_checks_pass():
     assert len(results) >= 26
 
 
+@pytest.mark.filterwarnings("ignore:X is one series:tsjepa.DataWarning")  # as many of its checks fit on
 def test_sktimes_own_checks_pass(monkeypatch):
     # its checks of n_jobs=-1 fit dozens of times, which takes minutes where other processes hold the cores;
     # that the number of threads changes nothing is tested below

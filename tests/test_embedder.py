@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from tsjepa import CheckpointError, ConfigError, TSJEPAEmbedder, as_series
+from tsjepa import CheckpointError, ConfigError, DataWarning, TSJEPAEmbedder, as_series
 from tsjepa.build import TEACHERS
 from tsjepa.checkpoint import load_checkpoint
 from tsjepa.embedding import embed
@@ -47,6 +47,18 @@ def test_series_without_a_value_take_no_steps():
     X[8:] = np.nan
     embedder = TSJEPAEmbedder("tiny", batch_size=4, overrides=["train.max_steps=6"]).fit(X)
     assert embedder.config_.train.epochs == 3  # of 2 steps each
+
+
+@pytest.mark.parametrize(
+    "X",
+    [series(1, 1)[0][:, 0], series(1, 1)[0], frame(["flow", "level"]).query("id == 0").drop(columns="id")],
+)
+def test_one_series_to_train_on_is_told_once(X):
+    with pytest.warns(DataWarning, match="X is one series, and nothing can be learnt from one: cut a log") as caught:
+        tiny().fit(X)
+    (warning,) = caught  # and no collapse, which would be no fault of the training
+    assert warning.filename == __file__
+    tiny(max_epochs=0).fit(X).transform(X)
 
 
 def test_same_seed_same_embedding_and_other_seed_another():

@@ -19,7 +19,7 @@ from tsjepa.checkpoint import Header, load_checkpoint, save_checkpoint
 from tsjepa.config import Config
 from tsjepa.containers import Panel, to_panel, with_ids
 from tsjepa.embedding import embed, n_features, resolve_device
-from tsjepa.estimators import check_same, is_double, output_kind, settings, unless_it_fails, validated
+from tsjepa.estimators import check_same, is_double, output_kind, settings, unless_it_fails, validated, warn_of_one
 from tsjepa.kinds import holds_rows
 from tsjepa.objective import JEPA
 from tsjepa.stages import with_architecture
@@ -176,11 +176,10 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         self._announce(series, given, config, self._names())
         header = Header(config, None, series.n_channels, n_timepoints, self._names())
         with threads(self.n_jobs):
-            loss, verdict = self._pretrain(model, series, header)
+            self.loss_, self.verdict_ = self._pretrain(model, series, header)
         self._take(model, header)
-        self.loss_, self.verdict_ = loss, verdict
-        if series.n_cases > 1 and verdict is not None and verdict.verdict in HOPELESS:
-            warn(f"{verdict.verdict}: {verdict.evidence}", CollapseWarning)
+        if series.n_cases > 1 and self.verdict_ is not None and self.verdict_.verdict in HOPELESS:
+            warn(f"{self.verdict_.verdict}: {self.verdict_.evidence}", CollapseWarning)
         return self
 
     def _pretrain(self, model: JEPA, series: Series, header: Header) -> tuple[float, Verdict | None]:
@@ -188,6 +187,7 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         if self.max_epochs == 0:
             leave_untrained(model, series, header.config.probe)
             return math.nan, None
+        warn_of_one(series)
         from tsjepa.training import Options, fit_stages  # Lightning takes seconds to import, and only training needs it
 
         report = self._report if self.verbose else None

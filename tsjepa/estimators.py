@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
-from tsjepa.arrays import refuse_type
+from tsjepa.arrays import Series, refuse_type, warn
 from tsjepa.config import Config, ConfigError
 
 
@@ -88,6 +88,26 @@ def validated(estimator: Any, X: Any, *, table: bool, reset: bool) -> Any:
     if table:
         return validate_data(estimator, X, reset=reset, ensure_min_features=2 if reset else 1, **keywords)
     return check_array(X, allow_nd=True, input_name="X", **keywords)
+
+
+def warn_of_one(series: Series) -> None:
+    """Warn where there is one series only to train on, such as a log that was not cut into windows.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> from tsjepa.arrays import as_series
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always")
+    ...     warn_of_one(as_series([[1.0, 2.0, 3.0]]))
+    >>> str(caught[0].message)[:49]
+    'X is one series, and nothing can be learnt from o'
+    """
+    if series.n_cases == 1:
+        warn(
+            "X is one series, and nothing can be learnt from one: cut a log into windows, by the command tsjepa "
+            "pretrain --window, or as an array (n_windows, n_channels, window)."
+        )
 
 
 def is_double(X: Any) -> bool:
