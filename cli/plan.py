@@ -1,11 +1,13 @@
 """What a pretraining run is going to do: a new run, or one that goes on from its checkpoint."""
 
+import json
+import shlex
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from tsjepa.arrays import counted
-from tsjepa.build import TEACHERS, bounded, configure, match_teacher, resolve
+from tsjepa.build import OBJECTIVES, TEACHERS, bounded, configure, match_teacher, resolve
 from tsjepa.checkpoint import Header, read_checkpoint, read_header
 from tsjepa.cli.data import Data, data_of, load_data
 from tsjepa.cli.errors import USAGE, Failure, say
@@ -190,11 +192,28 @@ def resumed_config(options: PretrainOptions, header: Header) -> Config:
         if not changed:
             return lengthened(header.config, asked, wished)
         lost.append(changed[0])
+    advice = to_leave_out(options, header.config, lost[-1])
     raise Failure(
-        f"--resume goes on with the configuration of the run, but {lost[-1]}: leave that out, or start a new run "
-        "with --overwrite instead of --resume or in another --out.",
+        f"--resume goes on with the configuration of the run, but {lost[-1]}: {advice}, or start a new run with "
+        "--overwrite instead of --resume or in another --out.",
         USAGE,
     )
+
+
+def to_leave_out(options: PretrainOptions, trained: Config, change: str) -> str:
+    """Say which flag asks for a change: one of its own, or a recipe that was itself changed as the run was started."""
+    key = change.partition(" ")[0]
+    given = {override.partition("=")[0] for override in options.overrides()}
+    if "tokenizer.n_patches" in given:  # which the length follows from
+        given.add("tokenizer.patch_length")
+    if any(f"{key}.".startswith(f"{name}.") for name in given):
+        return "leave that out"
+    laid = {setting.partition("=")[0] for setting in OBJECTIVES.get(options.objective or "", ())}
+    by_objective = options.config is None or key in laid
+    flag = f"--objective {options.objective}" if by_objective else f"--config {options.config}"
+    value = flat(trained)[key]
+    setting = f"{key}={value if isinstance(value, str) else json.dumps(value)}"
+    return f"leave out {flag}, or repeat --set {shlex.quote(setting)}"
 
 
 def asked_config(options: PretrainOptions, header: Header, base: Config, objective: str | None) -> Config:

@@ -208,6 +208,25 @@ def test_other_changes_are_refused(run: str, words: list[str], part: str) -> Non
     assert {path: path.read_bytes() for path in Path(run).iterdir()} == before
 
 
+@pytest.mark.parametrize(
+    ("setting", "words", "advice"),
+    [
+        ("train.precision=bf16", ["--config", "tiny"], "leave out --config tiny, or repeat --set train.precision=bf16"),
+        ("target.levels=[0,-1]", ["--config", "tiny"], "or repeat --set 'target.levels=[0, -1]'"),
+        ("target.levels=[0,-1]", ["--config", "tiny", "--objective", "ema"], "leave out --objective ema, or repeat"),
+        ("regularizer.slices=8", ["--objective", "sigreg"], "leave out --objective sigreg, or repeat"),
+        ("train.lr=0.01", ["--config", "tiny", "--lr", "0.02"], ": leave that out, or start"),
+        ("tokenizer.n_patches=5", ["--config", "tiny", "--set", "tokenizer.n_patches=4"], ": leave that out, or start"),
+    ],
+)
+def test_what_to_leave_out_is_the_flag_that_asks_for_another_setting(
+    setting: str, words: list[str], advice: str
+) -> None:
+    assert pretrain("--data", write_data("pump"), *TINY, "--epochs", "1", "--set", setting).exit_code == 0
+    said = refused(2, "--data", "pump.npz", "--epochs", "2", *words)
+    assert advice in said
+
+
 def test_the_command_that_started_the_run_may_be_repeated(run: str) -> None:
     assert "nothing is left" in pretrain("--data", "pump.npz", *TINY, "--resume").stderr
 
