@@ -160,6 +160,14 @@ def test_a_list_that_needs_an_entry_is_not_empty(key: str) -> None:
     assert message(MINIMAL, f"{key}=[]") == f"{key} is empty: give at least one."
 
 
+def test_a_list_and_a_section_are_explained_in_words_of_their_own() -> None:
+    assert message(MINIMAL, "target.levels=-1,1") == "target.levels must be a list such as [-1, 1], but got '-1,1'."
+    assert message(MINIMAL, "probe.pool=mean") == "probe.pool must be a list such as [mean], but got 'mean'."
+    assert message(MINIMAL, "world.horizons=2") == "world.horizons must be a list such as [2], but got 2."
+    assert message(MINIMAL, "target.levels=null") == "target.levels must be a list, but got None."
+    assert message(MINIMAL, "mask=1") == "mask is a section: set one of its keys, as in mask.kind."
+
+
 def test_a_value_of_either_kind_is_explained_in_the_words_of_the_file() -> None:
     said = message(MINIMAL, "probe.levels=first")
     assert said.startswith("probe.levels: ")

@@ -274,6 +274,13 @@ def explain(error: ValidationError) -> str:
     where = ".".join(place)
     if first["type"] == "too_short":
         return f"{where} is empty: give at least one."
+    if first["type"] == "model_type":
+        return f"{where} is a section: set one of its keys, as in {where}.{known_keys(place)[0]}."
+    if first["type"] == "tuple_type":
+        given = first["input"]
+        entries = str(given).split(",") if isinstance(given, str | int | float) else []
+        example = f" such as [{', '.join(map(str.strip, entries))}]" if entries else ""
+        return f"{where} must be a list{example}, but got {given!r}."
     message = first["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
     got = "" if first["type"] == "value_error" else f", but got {first['input']!r}"
