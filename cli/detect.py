@@ -58,9 +58,10 @@ def detect(options: DetectOptions) -> DetectReport:
 
         return follow_log(options, budget, started)
     model, header = load_world(options.checkpoint)
-    runs = open_data(header, options)
+    said: list[str] = []
+    runs = open_data(header, options, said)
     order = runs.file_order()
-    normal = fit_normal(model, header, options)
+    normal = fit_normal(model, header, options, said)
     check_step(runs, normal.runs, normal.scorer.context)
     names = [normal.runs.channels[at] for at in normal.scorer.channels]
     check_names(runs.source, (id_name(runs), runs.columns.time), names)

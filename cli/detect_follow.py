@@ -39,7 +39,7 @@ def follow_log(options: DetectOptions, budget: Budget, started: float) -> Detect
     going_on = not options.overwrite and state_path(options.out).exists()
     check_text(options.data, going_on=going_on)
     model, header = load_world(options.checkpoint)
-    normal = fit_normal(model, header, options)
+    normal = fit_normal(model, header, options, [])
     wanted = wanted_columns(options, header, normal.runs)
     with told():
         threshold = fit_threshold(normal.scores, normal.interval(budget), normal.scorer.patch_length)

@@ -80,27 +80,28 @@ def load_world(path: Path) -> tuple[WorldModel, Header]:
     return model, header
 
 
-def open_data(header: Header, options: DetectOptions) -> LogRuns:
+def open_data(header: Header, options: DetectOptions, said: list[str]) -> LogRuns:
     """Open the log that is to be scored."""
     log = header.config.log
     identity = log.id if options.id is None else options.id
     time = log.time if options.time is None else options.time
     label = label_column(header, options)
-    return open_runs(options.data, Columns(identity, time, header.channel_names, label), options.cache_dir)
+    return open_runs(options.data, Columns(identity, time, header.channel_names, label), options.cache_dir, said)
 
 
-def open_normal(source: str, header: Header, options: DetectOptions) -> LogRuns:
+def open_normal(source: str, header: Header, options: DetectOptions, said: list[str]) -> LogRuns:
     """Open a normal log, read like the one of training."""
     log, names = header.config.log, column_names(source)
     group = None if log.group is None or not is_trained_on(header, source) else as_held(log.group, names)
     group = group if group in (*names, OWN_ID) else None
     label = normal_label(beside_channels(names, header), log.label, options)
-    return open_runs(source, Columns(log.id, log.time, header.channel_names, label, group), options.cache_dir)
+    return open_runs(source, Columns(log.id, log.time, header.channel_names, label, group), options.cache_dir, said)
 
 
-def open_runs(source: str, columns: Columns, cache_dir: Path | None) -> LogRuns:
-    """Open a log, and say what was guessed about it."""
-    return loaded(partial(load_runs, source, columns, cache_dir=cache_dir), source, unsaid=("columns left out",))
+def open_runs(source: str, columns: Columns, cache_dir: Path | None, said: list[str]) -> LogRuns:
+    """Open a log, and say what was guessed about it, unless it was said of the same log before."""
+    load = partial(load_runs, source, columns, cache_dir=cache_dir)
+    return loaded(load, source, unsaid=("columns left out",), said=said)
 
 
 def label_column(header: Header, options: DetectOptions) -> str:
@@ -146,10 +147,13 @@ def called_labels(names: list[str]) -> Iterator[str]:
     return (name for name in names if name.lower() in LABELS)
 
 
-def fit_normal(model: WorldModel, header: Header, options: DetectOptions) -> Normal:
-    """Fit a scorer to the data that the checkpoint was trained on, and hold normal data against it."""
-    trained = open_trained(header, options)
-    given = None if options.normal is None else open_normal(options.normal, header, options)
+def fit_normal(model: WorldModel, header: Header, options: DetectOptions, said: list[str]) -> Normal:
+    """Fit a scorer to the data that the checkpoint was trained on, and hold normal data against it.
+
+    What was `said` of logs is not said again.
+    """
+    trained = open_trained(header, options, said)
+    given = None if options.normal is None else open_normal(options.normal, header, options, said)
     logs = [log for log in (trained, given) if log is not None]
     for log in logs[1:]:
         check_step(log, logs[0], header.n_timepoints)
@@ -178,9 +182,11 @@ def telling_of(runs: LogRuns) -> Iterator[None]:
         raise Failure(f"{runs.source}: {error.sentence(runs.channels)}") from error
 
 
-def open_trained(header: Header, options: DetectOptions) -> LogRuns | None:
+def open_trained(header: Header, options: DetectOptions, said: list[str]) -> LogRuns | None:
     """Open the log that was trained on; None where it is not to be had, and other normal data are named."""
-    runs = open_normal(header.data, header, options) if header.data is not None and is_here(header.data) else None
+    runs: LogRuns | None = None
+    if header.data is not None and is_here(header.data):
+        runs = open_normal(header.data, header, options, said)
     if runs is None:
         why = "the checkpoint does not name them" if header.data is None else f"{header.data} is not here"
     else:

@@ -165,21 +165,24 @@ def about(source: str, note: str) -> str:
     return note if note.startswith((f"{source} ", f"{source.rstrip('/')}/")) else f"{source}: {note}"
 
 
-def loaded(load: Callable[..., Loaded], source: str | None, unsaid: tuple[str, ...] = ()) -> Loaded:
+def loaded(
+    load: Callable[..., Loaded], source: str | None, unsaid: tuple[str, ...] = (), said: list[str] | None = None
+) -> Loaded:
     """Load a log with a bar over the work, and say what to know of it, behind its `source` where that is given.
 
-    What a loaded log still tells of itself stays unsaid where it begins so.
+    What a loaded log still tells of itself stays unsaid where it begins so, and what was `said` before, which grows.
     """
-    announced: list[str] = []
+    known = [] if said is None else said
 
     def announce(note: str) -> None:
-        announced.append(note)
-        say(f"note: {note if source is None else about(source, note)}")
+        if (text := note if source is None else about(source, note)) not in known:
+            known.append(text)
+            say(f"note: {text}")
 
     with phase_bar() as progress:
         log = load(progress=progress, announce=announce)
     for note in log.notes:
-        if note not in announced and not note.startswith(unsaid):
+        if not note.startswith(unsaid):
             announce(note)
     return log
 

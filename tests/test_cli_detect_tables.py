@@ -117,3 +117,16 @@ def test_notes_name_a_file_once() -> None:
     words = ("--data", "train.csv", "--test", "al", "--config", "tiny", "--window", "32", "--epochs", "1")
     said = tsjepa("pretrain", *words, "--out", "two", "--device", "cpu").stderr
     assert "note: al/today.csv writes decimals with a comma" in said
+
+
+@pytest.mark.parametrize("words", [(), ("--normal", "daily")])
+def test_a_note_on_a_log_that_is_read_twice_is_said_once(words: tuple[str, ...]) -> None:
+    Path("daily").mkdir()
+    log(800, seed=1).to_csv("daily/today.csv", index=False, sep=";", decimal=",")
+    pretrain = ("--config", "lewm-sensor", "--epochs", "1", "--data", "daily", *SETTINGS, "--out", "new")
+    assert tsjepa("pretrain", *pretrain, "--device", "cpu").exit_code == 0
+    result = tsjepa("detect", "new/checkpoint.ckpt", *WORDS[2:], "--data", "daily", *words)
+    assert result.exit_code == 0, result.output
+    notes = [line for line in result.stderr.splitlines() if line.startswith("note:")]
+    assert sum("daily/today.csv writes decimals with a comma" in note for note in notes) == 1
+    assert len(set(notes)) == len(notes)
