@@ -12,6 +12,7 @@ from tsjepa.datasets.log_files import LogFile
 from tsjepa.datasets.log_guesses import (
     ID,
     INDEX,
+    TIME,
     called,
     guess_id,
     guess_long,
@@ -30,6 +31,7 @@ from tsjepa.datasets.log_types import (
     is_key,
     is_number,
     is_number_key,
+    is_stamp,
     is_target,
     is_text,
     mostly_numbers,
@@ -39,6 +41,9 @@ from tsjepa.datasets.log_types import (
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+# What to do where a cell that holds a list, such as a spectrum, makes series of the rows of a log
+IF_POINTS = "if each row is a point in time, name the time by --time, or the sensors by --channels"
 
 
 @dataclass(frozen=True)
@@ -182,7 +187,10 @@ def _list_layout(schemas: Schemas, columns: Columns, lists: list[str]) -> Layout
     chosen = Columns(identity, None, channels, label, group)
     _check_everywhere(schemas, [*taken, *channels], replace(chosen, channels=columns.channels))
     left = [name for name in first.names if name not in {*taken, *channels}]
-    notes = [f"each row is one series: list columns {listed(channels)}", *_left_out(left)]
+    rows = f"each row is one series: list columns {listed(channels)}"
+    if _may_be_points(first, left):
+        rows += f"; {IF_POINTS}"
+    notes = [rows, *_left_out(left)]
     return Layout(
         form="lists",
         columns=chosen,
@@ -193,6 +201,15 @@ def _list_layout(schemas: Schemas, columns: Columns, lists: list[str]) -> Layout
         label_is_number=is_target(schemas, label),
         notes=(*_said(replace(chosen, channels=None), columns, "row"), *notes),
     )
+
+
+def _may_be_points(schema: "pa.Schema", left: list[str]) -> bool:
+    """Tell a table that has times and numbers beside its lists, as a log of points has."""
+    import pyarrow as pa
+
+    rest = pa.schema([schema.field(name) for name in left])
+    times = [field.name for field in rest if is_stamp(field.type) or called(field.name, TIME)]
+    return bool(times) and any(is_number(field.type) and field.name not in times for field in rest)
 
 
 def _given(named: str | None, guess: Callable[[], str | None]) -> str | None:

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsjepa.datasets.dataset import DataError
-from tsjepa.datasets.log_columns import Layout
+from tsjepa.datasets.log_columns import IF_POINTS, Layout
 from tsjepa.datasets.log_files import LogFile
+from tsjepa.datasets.log_guesses import listed
 from tsjepa.datasets.log_reading import Piece, first_cells, read_schema
 from tsjepa.datasets.log_scan import Scan, Twice, two_groups
 from tsjepa.datasets.log_time import shown_time
@@ -84,7 +85,7 @@ def make_plan(layout: Layout, scanned: Iterable[tuple[Piece, Scan]]) -> RowPlan:
         If there are no rows, an id has two groups, files count time in different units, or a named channel of
         the long form is not there.
     Twice
-        If an id has two rows of one time.
+        If an id has two rows of one time, or two lists.
     """
     known: dict[Any, _Id] = {}
     labels: set[str] | None = None if layout.columns.label is None else set()
@@ -96,6 +97,8 @@ def make_plan(layout: Layout, scanned: Iterable[tuple[Piece, Scan]]) -> RowPlan:
         unsorted = unsorted or next(_disorder(known, last_id, scan, filled, piece.file.shown, long), None)
         for at in filled:
             last_id = scan.ids[at]
+            if layout.form == "lists" and last_id in known:
+                raise Twice(last_id, scan.first[at])
             known.setdefault(last_id, _Id(scan.groups[at])).take(scan, at, piece.file.shown, once=not long)
         labels = None if labels is None or scan.labels is None else labels | set(scan.labels)
         channels.update(scan.channels)
@@ -167,6 +170,12 @@ def twice_error(layout: Layout, pieces: list[Piece], names: dict[str, str], foun
                     places.append(f"{piece.file.shown}, row {rows.number[at]}")
         if len(places) == 2:
             break
+    if layout.form == "lists":
+        return DataError(
+            f"each row is read as one series, of list columns {listed(layout.columns.channels or ())}, but id "
+            f"{found.identity!r} is in several rows: {' and '.join(places)}; {IF_POINTS}, or else give each row an id "
+            "of its own"
+        )
     of = f" of channel {found.channel!r}" if found.channel else ""
     when = shown_time(found.time, layout.time)
     is_midnight = "00:00:00" in when

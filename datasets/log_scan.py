@@ -62,7 +62,7 @@ class Scan(NamedTuple):
 
 
 class Twice(Exception):
-    """An id has two rows of one time, or in the long form two values of one channel."""
+    """An id has two rows of one time, or two lists, or in the long form two values of one channel."""
 
     def __init__(self, identity: Any, time: Any, channel: str = "") -> None:
         super().__init__(identity, time)
@@ -126,7 +126,7 @@ def scan_pieces(
     DataError
         If rows cannot be read, or an id has two groups.
     Twice
-        If an id has two rows of one time, outside the long form.
+        If an id has two rows of one time, or two lists, outside the long form.
     """
     for number, piece in enumerate(pieces):
         path = folder / f"{number:06d}.json"
@@ -175,6 +175,8 @@ def _scan(layout: Layout, piece: Piece, name: str) -> Scan:
         if rows.channel is not None:
             channels(rows.channel, grow=True)
         step, back, twice = _add(state, codes, rows.time)
+        if layout.form == "lists":
+            twice |= back  # the places in one list only rise
         if twice.any() and layout.form != "long":
             at = int(twice.argmax())
             raise Twice(list(ids.codes)[codes[at]], rows.time[at].item())

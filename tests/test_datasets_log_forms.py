@@ -158,3 +158,51 @@ def test_files_are_no_groups_beside_a_column_id_that_repeats(tmp_path: Path) -> 
         rows.to_csv(tmp_path / f"{number}.csv", index=False)
     with pytest.raises(DataError, match=r"column 'id' \(--group\) holds bool"):
         load_log(tmp_path, Columns(group="id"), cache_dir=tmp_path / "cache")
+
+
+def spectra(folder: Path, ids: list[str]) -> Path:
+    """Write a log whose rows are points in time, one of whose columns holds a spectrum."""
+    rows = {"machine": ids, "timestamp": pd.date_range("2024-01-01", periods=len(ids), freq="1s")}
+    path = folder / "nested.parquet"
+    pd.DataFrame(rows | {"flow": np.arange(len(ids)) / 2, "fft": [[1.0, 2.0, 3.0]] * len(ids)}).to_parquet(path)
+    return path
+
+
+@pytest.mark.parametrize("ids", [["M1"] * 20, ["M1", "M2"] * 10, ["M1"] * 10 + ["M2"] * 10])
+@pytest.mark.parametrize("length", [1, 3])
+def test_lists_of_one_id_in_several_rows_are_refused_as_such(tmp_path: Path, ids: list[str], length: int) -> None:
+    path = spectra(tmp_path, ids)
+    said: list[str] = []
+    pd.read_parquet(path).assign(fft=[[1.0] * length] * 20).to_parquet(path, row_group_size=5)
+    first, second = [row + 1 for row, name in enumerate(ids) if name == "M1"][:2]
+    with pytest.raises(
+        DataError, match=r"^each row is read as one series, of list columns 'fft', but id 'M1' is"
+    ) as told:
+        load_log(path, Columns(id="machine"), cache_dir=tmp_path / "cache", announce=said.append)
+    where = (
+        f"in several rows: {path}, row {first} and {path}, row {second}; if each row is a point in time, name the time"
+    )
+    assert where in str(told.value)
+    assert not any("sorted" in note for note in said)
+    for named in (Columns(id="machine", time="timestamp"), Columns(id="machine", channels=("flow",))):
+        found = load_log(path, named, Windowing(5), cache_dir=tmp_path / "cache")
+        assert (found.channels, found.n_cases) == (("flow",), 4)
+
+
+def test_lists_of_one_id_in_several_files_are_refused_as_such(tmp_path: Path) -> None:
+    for name in "ab":
+        table = pa.table({"id": ["M1"], "fft": [[1.0, 2.0, 3.0]]})
+        (tmp_path / "log").mkdir(exist_ok=True)
+        pq.write_table(table, tmp_path / f"log/{name}.parquet")
+    with pytest.raises(DataError, match=r"id 'M1' is in several rows: \S+a.parquet, row 1 and \S+b.parquet, row 1; if"):
+        load_log(tmp_path / "log", Columns(id="id"), cache_dir=tmp_path / "cache")
+
+
+def test_lists_beside_times_and_numbers_may_be_points(tmp_path: Path) -> None:
+    path = spectra(tmp_path, ["M1", "M2"] * 10)
+    rows = "each row is one series: list columns 'fft'"
+    meant = f"{rows}; if each row is a point in time, name the time by --time, or the sensors by --channels"
+    assert meant in load_log(path, cache_dir=tmp_path / "cache").notes
+    for column in ("timestamp", "flow"):
+        pd.read_parquet(path).drop(columns=column).to_parquet(tmp_path / "other.parquet")
+        assert rows in load_log(tmp_path / "other.parquet", cache_dir=tmp_path / "cache").notes
