@@ -188,8 +188,8 @@ def find_path(path: Path) -> Pair:
     if path.suffix.lower() not in SUFFIXES:
         if kind_of(path.name) is not None:
             raise UncutError(
-                f"{path} has no column of times: save series as one of {', '.join(SUFFIXES)}, or, if it is a log, cut "
-                "it into windows"
+                f"{path}: series are not read from files of this kind: save them as one of {', '.join(SUFFIXES)}, or, "
+                "if it is a log, cut it into windows"
             )
         raise DataError(f"{path}: files of this kind cannot be read; give one of {', '.join(SUFFIXES)}")
     stem = path.stem.removesuffix("_TRAIN")

@@ -98,12 +98,16 @@ def _is_taken_for_log(text: str, error: DataError) -> bool:
 
     path = user_path(text)
     # a table names its column of times, and lists may be series
-    told = path.suffix.lower() == ".parquet" or (path.suffix.lower() == ".csv" and isinstance(error, UncutError))
-    if told or any(path.glob("*.ckpt")):
+    kind, uncut = path.suffix.lower(), isinstance(error, UncutError)
+    if path.is_file() and (kind == ".parquet" or (kind == ".csv" and uncut)):
+        return False
+    if any(path.glob("*.ckpt")) or (path / "metrics.csv").exists():  # the folder of a run
         return False
     try:
         return is_log(text)
-    except DataError:  # it cannot be read at all, as was said
+    except DataError:  # it cannot be read at all, which was only said of the kinds that series come in
+        if uncut:
+            raise
         return False
 
 

@@ -52,8 +52,9 @@ def is_log(source: str | os.PathLike[str], *, in_time: bool = False) -> bool:
     source : str or path
         What the user named.
     in_time : bool, default=False
-        Whether rows are known to be points in time. A folder of tables without times that are called as parts of
-        several data sets are, ``*_TRAIN`` and ``*_TEST``, is a log only then: nobody wants to train on the test parts.
+        Whether rows are known to be points in time. A folder of ``.csv`` or ``.parquet`` tables without times that are
+        called as parts of several data sets are, ``*_TRAIN`` and ``*_TEST``, is a log only then: nobody wants to train
+        on the test parts.
 
     Returns
     -------

@@ -144,9 +144,13 @@ def test_a_sensor_log_is_not_taken_and_no_flag_is_named_that_is_none(
     Path("plant12").mkdir()
     for number in range(2):
         Path("plant12", f"m {number}.csv").write_text("time,flow\n1,2\n2,3\n")
+    Path("pairs").mkdir()
+    for name in ("a_TRAIN", "a_TEST", "b_TRAIN", "b_TEST"):
+        Path("pairs", f"{name}.csv").write_text("flow,heat\n1,2\n2,3\n")
     said = {
         "plant12/m 0.csv": "column 'time' is a time, and in a table each row must be one series; cut it into windows; ",
-        "plant12": "plant12 is a folder without plant12_TRAIN.ts, and no data set is called 'plant12'; ",
+        "plant12": "plant12 is taken for a sensor log; ",
+        "pairs": "pairs holds 2 data sets: name one, as in pairs/a_TRAIN.csv or pairs/b_TRAIN.csv, or, ",
     }
     for data, why in said.items():
         sentence = refused(1, "--data", data, "--method", "raw", "--out", "out", "--device", "cpu")

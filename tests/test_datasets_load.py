@@ -1,6 +1,7 @@
 """Names, labels, notes, real data, and what an import costs."""
 
 import doctest
+import gzip
 import importlib
 import itertools
 import os
@@ -277,7 +278,9 @@ def test_a_folder_of_logs_stays_one_whatever_its_files_are_called(
     assert is_log("mixed")
 
 
-@pytest.mark.parametrize("source", ["pumps.csv", "plant", "plant/*.csv", "plant/a.feather", "s3://bucket/plant"])
+@pytest.mark.parametrize(
+    "source", ["pumps.csv", "plant", "plant/*.csv", "plant/*.parquet", "plant/a.feather", "s3://bucket/plant.parquet"]
+)
 def test_a_log_is_told_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str) -> None:
     monkeypatch.chdir(tmp_path)
     Path("plant").mkdir()
@@ -288,6 +291,32 @@ def test_a_log_is_told_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, s
     with pytest.raises(DataError) as caught:
         load(source)
     assert str(caught.value).startswith(f"{source} is taken for a sensor log, of which no series are loaded: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("bad.pq", b"no parquet", r"bad\.pq cannot be read"),
+        ("bad.csv.gz", b"no gzip", r"bad\.csv\.gz cannot be read"),
+        (
+            "header.csv.gz",
+            gzip.compress(b"time,flow\n"),
+            r"header\.csv\.gz: series are not read from files",
+        ),
+        ("run", None, "run is a folder without run_TRAIN"),
+    ],
+)
+def test_what_cannot_be_read_or_is_a_run_is_no_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, content: bytes | None, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if content is None:
+        Path(name).mkdir()
+        Path(name, "metrics.csv").write_text("epoch,loss\n1,0.5\n")
+    else:
+        Path(name).write_bytes(content)
+    with pytest.raises(DataError, match=said):
+        load(name)
 
 
 def test_series_in_lists_that_cannot_be_read_are_no_log(tmp_path: Path) -> None:

@@ -62,8 +62,8 @@ def test_a_file_of_another_kind_without_times_is_no_series(tmp_path: Path, kind:
     with pytest.raises(UncutError) as caught:
         load(path)
     assert str(caught.value) == (
-        f"{path} has no column of times: save series as one of {', '.join(SUFFIXES)}, or, if it is a log, cut it into "
-        "windows"
+        f"{path}: series are not read from files of this kind: save them as one of {', '.join(SUFFIXES)}, or, if it is "
+        "a log, cut it into windows"
     )
 
 

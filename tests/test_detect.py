@@ -200,6 +200,7 @@ SLOW = TABLE.assign(level=TABLE["level"].where(np.arange(1500) % 3 == 0))
         ({}, STACKED.swaplevel().sort_index(), "times in the index of X repeat or step back, and another level"),
         ({}, COUNTED, "times in the index of X repeat or step back, and another level"),
         ({}, COUNTED.swaplevel().sort_index(), "times in the index of X repeat or step back, and another level"),
+        ({}, COUNTED.rename_axis(["cycle", "row"]), "another level of it changes: .* give X.reset_index"),
         ({}, COUNTED.droplevel("unit"), "times in the index of X do not increase from row to row"),
         ({}, BY_DAY[::-1], "times in the index of X do not increase from row"),
         ({}, STACKED.loc[["a"]][::-1], "times in the index of X do not increase from row"),

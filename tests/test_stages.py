@@ -134,10 +134,21 @@ def test_a_new_run_leaves_no_files_of_another_ones_teacher(tmp_path, objective, 
     for path in own:
         path.write_text("an earlier run's")
     run(tmp_path, objective, overrides=(*COOLDOWN, "train.lr=0.01"), staged=staged)
-    taught = staged and objective == "distill"
-    assert {path for path in own if path.exists()} == {path for path in own if taught or path.parent == tmp_path}
-    assert not [path for path in own if path.exists() and path.read_bytes() == b"an earlier run's"]
+    kept = {path for path in own if objective == "distill" or path.parent == tmp_path}
+    assert {path for path in own if path.exists()} == kept
+    # a student's stage alone leaves a teacher as it is: its own may have been trained there a moment ago
+    old = {path for path in kept if path.read_bytes() == b"an earlier run's"}
+    assert old == {path for path in kept if not staged and path.parent != tmp_path}
     assert (tmp_path / "teacher" / "notes.txt").exists()
+
+
+@pytest.mark.parametrize("staged", [True, False])
+def test_a_run_in_a_folder_called_teacher_is_not_part_of_what_comes_beside_it(tmp_path, staged):
+    run(tmp_path / "teacher", "ema")
+    before = {path: path.read_bytes() for path in (tmp_path / "teacher").iterdir()}
+    named = f"target.teacher={tmp_path / 'teacher' / 'checkpoint.ckpt'}"
+    run(tmp_path, "ema" if not staged else "distill", overrides=(*COOLDOWN, *[named] * staged), staged=staged)
+    assert {path: path.read_bytes() for path in (tmp_path / "teacher").iterdir()} == before
 
 
 @pytest.mark.parametrize("name", ["checkpoint.ckpt", "best.ckpt", "teacher/checkpoint.ckpt"])

@@ -113,6 +113,8 @@ def resolve(
         Names of the channels in their order; None where the data name none.
     n_cases : int, optional
         Training series with a value; None leaves the epochs as they are.
+    n_channels : int, optional
+        Channels of the series, by which axes that were swapped are told.
 
     Raises
     ------

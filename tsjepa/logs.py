@@ -20,14 +20,23 @@ class TableError(ValueError):
 
 
 def run_folders(out: Path | None) -> tuple[Path, ...]:
-    """Return the folders that a run writes to, if it writes: its own, and that of its teacher's stage.
+    """Return the folders of the run that is to be replaced in a folder: its own and, if there is one, its teacher's.
+
+    Where no run is, what a folder `teacher` in it holds is one of its own.
 
     Examples
     --------
-    >>> [str(folder) for folder in run_folders(Path("run"))]
-    ['run', 'run/teacher']
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> [path.name for path in run_folders(folder)[1:]]
+    []
+    >>> (folder / "metrics.csv").touch()
+    >>> [path.name for path in run_folders(folder)[1:]]
+    ['teacher']
     """
-    return () if out is None else (out, out / TEACHER)
+    if out is None:
+        return ()
+    return (out, out / TEACHER) if trained_files((out,)) else (out,)
 
 
 def trained_files(folders: Iterable[Path]) -> list[Path]:

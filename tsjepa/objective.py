@@ -173,7 +173,7 @@ class JEPA(nn.Module):
     ['prediction']
     """
 
-    labelled = False  # that of models that were pickled without, too
+    labelled = False
 
     def __init__(
         self,

@@ -234,8 +234,9 @@ def compare_means(whole: Tensor, views: Tensor | None, token_valid: Tensor | Non
         whole, views = whole[token_valid.any(1)], None if views is None else views[can_hide(token_valid)]
     if len(whole) < 2:
         return {}
-    seen = views is not None and len(views) > 1
-    two = {"lidar": lidar(views), "alignment": alignment(views[:, 0], views[:, 1])} if seen else {}
+    two = {}
+    if views is not None and len(views) > 1:
+        two = {"lidar": lidar(views), "alignment": alignment(views[:, 0], views[:, 1])}
     # in one dimension all samples lie on one line
     crowding = {"self_cluster": self_cluster(whole)} if whole.shape[1] > 1 else {}
     found = {"uniformity": uniformity(whole), **crowding, **two}

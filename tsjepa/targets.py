@@ -241,12 +241,10 @@ class FrozenTarget(StillTarget):
     False
     """
 
-    untaught: float | None = None  # of models that were pickled before it was noted
-
     def __init__(self, teacher: nn.Module, *, taught: bool = True) -> None:
         super().__init__()
         self.teacher = teacher.requires_grad_(False)
-        self.untaught = None if taught else sum_of_weights(teacher)
+        self.untaught: float | None = None if taught else sum_of_weights(teacher)
         if not taught:
             teacher.register_load_state_dict_post_hook(self.note_weights)
         self.eval()

@@ -120,7 +120,7 @@ def checked_labels(labels: Any, n_cases: int) -> NDArray[Any]:
     Raises
     ------
     ValueError
-        If there are more or fewer, or some are missing.
+        If there are more or fewer, or some of texts or of mixed types are missing; numbers with NaN are no classes.
 
     Examples
     --------

@@ -202,7 +202,8 @@ def fit(
     check_series(series)
     options = checked(options, series)
     epochs = header.config.train.epochs if epochs is None else epochs
-    return fit_stage(model, series, header, options, epochs, run_folders(options.out))
+    replaced = () if isinstance(model.target, FrozenTarget) else run_folders(options.out)  # its teacher may lie there
+    return fit_stage(model, series, header, options, epochs, replaced)
 
 
 def fit_stage(

@@ -16,6 +16,7 @@ from sklearn.metrics import recall_score
 
 from tsjepa.arrays import Series, as_series
 from tsjepa.datasets import DataError, Dataset, archive_size, load
+from tsjepa.datasets.dataset import UncutError
 from tsjepa.datasets.logs import is_log
 from tsjepa.diagnostics import effective_rank
 from tsjepa.embedding import some_cases
@@ -148,9 +149,11 @@ def load_set(name: str, data_dir: Path | None) -> Dataset:
     try:
         return load(name, data_dir, announce=_say)
     except DataError as error:
+        if isinstance(error, UncutError):
+            raise BenchmarkError(f"{error}; {NO_LOGS}") from error
         if not is_log(name):
             raise
-        raise BenchmarkError(f"{error}; {NO_LOGS}") from error
+        raise BenchmarkError(f"{name} is taken for a sensor log; {NO_LOGS}") from error
 
 
 def resample(data: Dataset, fold: int) -> tuple[object, Labels, object, Labels]:
