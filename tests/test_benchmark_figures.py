@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from benchmark_rows import ROWS, draw, row
+from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnchoredText
 from matplotlib.text import Text
@@ -30,12 +31,31 @@ def test_a_curve_over_few_labels_has_only_draws_that_all_methods_have_there() ->
     few += [draw(name, 0, 0.6, data="c")._replace(fold=fold) for fold, name in enumerate(("first", "second"))]
     figures = few_labels_figures(few)
     assert set(figures) == {"few-labels-a", "few-labels-b"}  # on c there is nothing to compare
-    drawn = [(line.get_label(), list(line.get_ydata())) for axes in figures["few-labels-a"].axes for line in axes.lines]
+    drawn = [(line.get_label(), list(line.get_ydata())) for axes in figures["few-labels-a"].axes
+             for line in axes.get_legend_handles_labels()[0]]  # fmt: skip
     assert drawn == [
         ("third", [pytest.approx(0.3)]),
         ("first", [pytest.approx(0.9)] * 2),
         ("second", [pytest.approx(0.9)] * 2),
     ]
+
+
+@pytest.mark.parametrize("more", [{}, {"1": 1}])
+def test_an_interval_at_one_number_of_labels_alone_is_a_bar(more: dict[str, int]) -> None:
+    """A band over one number would have no width; all labels have one draw, and so no interval."""
+    few = [draw(method, k, accuracy, labels) for method, spread in (("first", 0.1), ("second", 0.02))
+           for labels, n in {"0.1": 3, **more}.items()
+           for k, accuracy in enumerate((0.7 - spread, 0.7, 0.7 + spread)[:n])]  # fmt: skip
+    (axes,) = few_labels_figures(few)["few-labels-a"].axes
+    bars = [bar for one in axes.containers if isinstance(one, ErrorbarContainer) for bar in one.lines[2]]
+    ends = [path.vertices[:, 1] for bar in bars for path in bar.get_paths() if np.isfinite(path.vertices).all()]
+    half = [1.96 * spread / 3**0.5 for spread in (0.1, 0.02)]  # the deviation of three draws is the spread
+    assert np.array(ends) == pytest.approx(np.array([[0.7 - one, 0.7 + one] for one in half]))
+
+
+def test_one_draw_has_no_interval() -> None:
+    (axes,) = few_labels_figures([draw("first", 0, 0.7)])["few-labels-a"].axes
+    assert not axes.containers
 
 
 def test_the_time_of_a_method_is_that_on_the_sets_that_all_have() -> None:

@@ -168,11 +168,13 @@ def curves(few: Sequence[FewLabels], title: str) -> Figure:
             there = [budget for budget in budgets if str(budget) in by_labels]
             if not there:
                 continue
-            points = [interval(by_labels[str(budget)]) for budget in there]
             x = [budget.amount for budget in there]
-            (line,) = axes.plot(x, [middle for middle, _ in points], "o-", markersize=3, label=plain_text(method))
-            low, high = zip(*((middle - half, middle + half) for middle, half in points), strict=True)
-            axes.fill_between(x, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
+            middle, half = np.array([interval(by_labels[str(budget)]) for budget in there]).T
+            (line,) = axes.plot(x, middle, "o-", markersize=3, label=plain_text(method))
+            if np.isfinite(half).sum() == 1:  # a band has no width over one number of labels
+                axes.errorbar(x, middle, half, fmt="none", capsize=3, color=line.get_color())
+            else:
+                axes.fill_between(x, middle - half, middle + half, color=line.get_color(), alpha=0.15, linewidth=0)
         finish(axes, budgets)
         if len({row.data for row in few}) > 1:
             count = [len({row.data for row in few if row.labels == str(budget)}) for budget in budgets]
