@@ -25,6 +25,7 @@ from tsjepa.evaluation.diagnosis_page import Subject, page
 from tsjepa.history import EpochDiagnostics
 from tsjepa.logs import DIAGNOSTICS, EpochTable, TableError
 from tsjepa.monitor import read_history, teacher_verdict
+from tsjepa.targets import FrozenTarget
 from tsjepa.untrained import build_untrained
 from tsjepa.verdict import Verdict, judge, of_both
 
@@ -49,7 +50,8 @@ def diagnose(options: DiagnoseOptions) -> DiagnoseReport:
     history, content = run_history(checkpoint), read_checkpoint(checkpoint)
     verdict, kept = run_verdict(history, checkpoint.parent, header.config), kept_epoch(content, history)
     other = run_data(header, data, options) if history else None
-    tuned = HEAD in content
+    # the student of a fine-tuned teacher has learnt from labels, too, but its parts are of one training
+    tuned = model.labelled and (HEAD in content or not isinstance(model.target, FrozenTarget))
     remarks = run_remarks(history, kept, other, tuned)
     for remark in remarks:
         say(f"note: {remark}")

@@ -12,6 +12,7 @@ import pytest
 from command_line import trained_run, tsjepa
 from diagnosed import waves
 
+from tsjepa import TSJEPAClassifier
 from tsjepa.build import build_model, configure, resolve
 from tsjepa.checkpoint import Header, load_checkpoint, save_checkpoint
 from tsjepa.history import EpochDiagnostics
@@ -191,6 +192,32 @@ def test_one_series(run: str) -> None:
     assert values["lidar"] is values["cross_series_gap"] is values["uniformity"] is None
     assert values["n_train"] == 1
     assert "<svg" in Path("run/diagnose.html").read_text()
+
+
+def test_numbers_of_pretraining_are_left_out_of_an_encoder_that_labels_moved_and_of_no_other() -> None:
+    def trained(*words: str) -> None:
+        assert tsjepa("pretrain", "--data", data, "--config", "tiny", "--epochs", "1", *words).exit_code == 0
+
+    def told(path: str) -> bool:
+        result = tsjepa("diagnose", path, "--data", data, "--no-supervised", "--json", "--device", "cpu")
+        assert result.exit_code == 0, result.output
+        (missing,) = {json.loads(result.stdout)[name] is None for name in ("sigreg_score", "predictor_sensitivity")}
+        assert ("the encoder was fine-tuned" in result.stderr) == missing
+        return missing
+
+    data = save_data("pump")
+    trained("--objective", "ema", "--out", "run")
+    with np.load(data) as held:
+        X, y = held["X_train"], held["y_train"]
+    for tune, name in ((True, "tuned"), (False, "frozen")):
+        model = TSJEPAClassifier(checkpoint="run/checkpoint.ckpt", tune=tune, finetune_epochs=1, device="cpu").fit(X, y)
+        model.save(f"{name}.ckpt")
+        model.embedder_.save(f"{name}-alone.ckpt")
+        for path in (f"{name}.ckpt", f"{name}-alone.ckpt"):
+            assert told(path) == tune, path
+    trained("--objective", "distill", "--teacher", "tuned.ckpt", "--out", "student")
+    assert load_checkpoint("student/checkpoint.ckpt")[0].labelled
+    assert not told("student")
 
 
 def test_the_data_set_that_ships_with_aeon() -> None:
