@@ -18,6 +18,8 @@ from tsjepa.events import GAP, Alarms, Event
 from tsjepa.stream import Stream
 from tsjepa.surprise import Scorer
 
+NUMBERS = ("offset", "line", "rows", "scored", "events")
+
 
 class Run:
     """One run that is followed.
@@ -60,7 +62,7 @@ class Run:
 
     def take(self, content: dict[str, Any], state: dict[str, NDArray[Any]]) -> "Run":
         """Take over what an earlier follower knew."""
-        self.rows, self.last, self.early = content["rows"], content["time"], content["early"]
+        self.rows, self.last, self.early = int(content["rows"]), content["time"], content["early"]
         self.shown = {int(row): text for row, text in content["shown"].items()}
         self.alarms = self._fresh()[1]
         self.stream = Stream(self.scorer, state)
@@ -115,7 +117,7 @@ class State:
             return False
         try:
             self._take(scorer, threshold)
-        except (ValueError, OSError, KeyError, EOFError, BadZipFile) as error:
+        except (ValueError, TypeError, AttributeError, LookupError, OSError, EOFError, BadZipFile) as error:
             raise Failure(
                 f"{self.path} is damaged, or of another version: start anew with --overwrite, or name another file "
                 "with --out."
@@ -135,12 +137,12 @@ class State:
                 "or by another version of tsjepa: start anew with --overwrite, or name another file with --out.",
                 USAGE,
             )
-        self.header, self.sizes = content["header"], content["sizes"]
+        self.header, self.sizes = content["header"], {name: int(content["sizes"][name]) for name in self.sizes}
         file = None if content["file"] is None else tuple(content["file"])
-        self.place = Place(content["offset"], content["line"], content["head"].encode("latin-1"), file)
+        offset, line, self.rows, self.scored, self.events = (int(content[name]) for name in NUMBERS)
+        self.place = Place(offset, line, content["head"].encode("latin-1"), file)
         self.sent = {row: head.encode("latin-1") for row, head, _ in content["sent"]}
         self.digests = {row: digest for row, _, digest in content["sent"]}
-        self.rows, self.scored, self.events = content["rows"], content["scored"], content["events"]
         zoned, words = content["kinds"]
         self.kinds = Kinds(zoned, tuple(words))
         for (name, plain), state in zip(content["runs"], states, strict=True):

@@ -81,14 +81,18 @@ def test_what_columns_hold_is_known_to_the_next_follower(row: str, sentence: str
 
 
 def in_other_formats(content: bytes) -> Iterator[bytes]:
-    """Yield states that lack what a follower keeps: an array, something of the log, something of a run."""
+    """Yield states that lack what a follower keeps, an array, something of the log or of a run, or have other types."""
     with np.load(io.BytesIO(content)) as arrays:
         held = dict(arrays)
     plain = json.loads(held["content"].tobytes())
     lacking = [{key: value for key, value in plain.items() if key != name} for name in ("file", "sent", "kinds")]
     runs = [(name, {key: value for key, value in run.items() if key != "time"}) for name, run in plain["runs"]]
+    names = ("kinds", "sizes", "head", "offset", "rows", "runs")
+    other = [None, [plain], *(plain | {name: value} for name in names for value in (None, ["x"]))]
+    other += [plain | {"runs": [(name, run | {key: None}) for name, run in plain["runs"]]} for key in ("rows", "shown")]
     states = [
-        {"content": np.frombuffer(json.dumps(other).encode(), np.uint8)} for other in (*lacking, plain | {"runs": runs})
+        {"content": np.frombuffer(json.dumps(each).encode(), np.uint8)}
+        for each in (*lacking, plain | {"runs": runs}, *other)
     ]
     for state in (*(held | other for other in states), {name: held[name] for name in held if name != "lengths"}):
         np.savez(stream := io.BytesIO(), **state)
