@@ -16,7 +16,10 @@ def finetune(
     data: Annotated[
         str | None, typer.Option(metavar="NAME|FILE|FOLDER", help=f"{DATA} {LOG} By default the checkpoint's.")
     ] = None,
-    labels: Annotated[str, typer.Option(metavar="SHARES", help="Shares of labels, as in 0.05,1.")] = "1",
+    labels: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SHARES", help="Shares of labels, as in 0.05,1; repeatable. By default 1."),
+    ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the labelled series; by default 20.")] = None,
     lr: Annotated[
         float | None, typer.Option(help="Learning rate of the head, by default 0.001; the encoder's is a tenth of it.")
@@ -57,7 +60,7 @@ def finetune(
     """
     if lr is not None and not 0 < lr < float("inf"):
         raise typer.BadParameter(f"a learning rate is above 0, but got {lr:g}", param_hint="--lr")
-    shares = parse_fractions(labels)
+    shares = parse_fractions(labels) or (1.0,)
     options = FinetuneOptions(
         checkpoint, data, shares, epochs, lr, choose, supervised, out, overwrite, seeds, device, data_dir, logs
     )

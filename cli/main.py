@@ -143,7 +143,10 @@ def probe(
         str | None, typer.Option(metavar="NAME|FILE|FOLDER", help=f"{DATA} {LOG} By default the checkpoint's.")
     ] = None,
     kind: Annotated[ProbeKind, typer.Option("--probe", help="The probe that reads frozen embeddings.")] = "ridge",
-    labels: Annotated[str, typer.Option(metavar="SHARES", help="Shares of labels, as in 0.01,0.1,1.")] = "1",
+    labels: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SHARES", help="Shares of labels, as in 0.01,0.1,1; repeatable. By default 1."),
+    ] = None,
     layers: Annotated[
         str | None,
         typer.Option(
@@ -160,7 +163,7 @@ def probe(
     as_json: Json = False,
 ) -> None:
     """Score a checkpoint's frozen encoder, next to the majority class and its random initialisation."""
-    shares, levels = parse_fractions(labels), parse_layers(layers)
+    shares, levels = parse_fractions(labels) or (1.0,), parse_layers(layers)
     options = ProbeOptions(checkpoint, data, kind, shares, levels, seeds, device, data_dir, logs)
     with results_only():
         from tsjepa.cli import commands, render
@@ -306,15 +309,20 @@ def benchmark(
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each method on each data set.")] = 1,
     folds: Annotated[int, typer.Option(min=1, help="Splits: the default one, and resamples of it.")] = 1,
     labels: Annotated[
-        str | None, typer.Option(metavar="SHARES", help="Few labels: shares, as in 0.01,0.05,0.1,0.5,1.")
+        list[str] | None,
+        typer.Option(metavar="SHARES", help="Few labels: shares, as in 0.01,0.05,0.1,0.5,1; repeatable."),
     ] = None,
     per_class: Annotated[
-        str | None, typer.Option(metavar="NUMBERS", help="Few labels: numbers per class, as in 1,5,10,20,50.")
+        list[str] | None,
+        typer.Option(metavar="NUMBERS", help="Few labels: numbers per class, as in 1,5,10,20,50; repeatable."),
     ] = None,
     pretrain_on: Annotated[
-        str | None, typer.Option(metavar="A,B", help="Transfer: pretrain on the training parts of these sets ...")
+        list[str] | None,
+        typer.Option(metavar="A,B", help="Transfer: pretrain on the training parts of these sets (repeatable) ..."),
     ] = None,
-    probe_on: Annotated[str | None, typer.Option(metavar="C,D", help="... and probe on each of these.")] = None,
+    probe_on: Annotated[
+        list[str] | None, typer.Option(metavar="C,D", help="... and probe on each of these (repeatable).")
+    ] = None,
     transfer: Annotated[
         str | None, typer.Option(metavar="bearings", help="Transfer between the four Paderborn conditions.")
     ] = None,
@@ -334,9 +342,8 @@ def benchmark(
     same command is given again. A data set that fails is reported, and the rest goes on. Exit code 1: every run failed.
     Sensor logs are not read: save labelled windows of a log as .npz, or see pretrain and probe.
     """
-    shares = () if labels is None else parse_fractions(labels)
     options = BenchmarkOptions(
-        out, suite, tuple(data or ()), tuple(method or ()), config, epochs, seeds, folds, shares,
+        out, suite, tuple(data or ()), tuple(method or ()), config, epochs, seeds, folds, parse_fractions(labels),
         parse_counts(per_class), parse_names(pretrain_on), parse_names(probe_on), transfer, device, data_dir,
     )  # fmt: skip
     with results_only():

@@ -1,5 +1,6 @@
 """What the command line gives to the commands, as plain values."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple, cast, get_args
 
@@ -201,23 +202,27 @@ class BenchmarkOptions(NamedTuple):
     data_dir: Path | None
 
 
-def parse_names(text: str | None) -> tuple[str, ...]:
-    """Return the names in `A,B`, each once."""
-    return () if text is None else tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+def parse_names(texts: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the names in `A,B`, or in several such texts, each once."""
+    return tuple(dict.fromkeys(name.strip() for name in ",".join(texts or ()).split(",") if name.strip()))
 
 
-def parse_counts(text: str | None) -> tuple[int, ...]:
-    """Return the numbers of labels a class in `1,5,20`, ascending, each once."""
-    if text is None:
+def parse_counts(texts: Sequence[str] | None) -> tuple[int, ...]:
+    """Return the numbers of labels a class in `1,5,20`, or in several such texts, ascending, each once."""
+    if not texts:
         return ()
+    text = ",".join(texts)
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdecimal() and int(part) > 0 for part in parts):
         raise typer.BadParameter(f"{text!r} is not a list of numbers like 1,5,20", param_hint="--per-class")
     return tuple(sorted({int(part) for part in parts}))
 
 
-def parse_fractions(text: str) -> tuple[float, ...]:
-    """Return the shares of labels in `0.01,0.1,1`, ascending, each once."""
+def parse_fractions(texts: Sequence[str] | None) -> tuple[float, ...]:
+    """Return the shares of labels in `0.01,0.1,1`, or in several such texts, ascending, each once."""
+    if not texts:
+        return ()
+    text = ",".join(texts)
     try:
         fractions = tuple(sorted({float(part) for part in text.split(",")}))
     except ValueError:

@@ -256,6 +256,28 @@ def test_sources_of_a_transfer_are_one_in_any_order_and_spelling(
 
 
 @pytest.mark.usefixtures("here")
+def test_what_takes_several_values_takes_them_with_commas_and_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_waves(tmp_path, "a", "b", "c", "d")
+    words = ("--method", "tiny", "--epochs", "1", "--out", "out", "--device", "cpu")
+    several = ("--pretrain-on", "a_TRAIN.csv", "--pretrain-on", "b_TRAIN.csv", "--per-class", "1", "--per-class", "2")
+    first = tsjepa(*several, "--probe-on", "c_TRAIN.csv", "--probe-on", "d_TRAIN.csv", *words)
+    assert first.exit_code == 0, first.output
+    made = rows(Path("out"), "transfer.csv")
+    pairs = {("a_TRAIN.csv+b_TRAIN.csv", target) for target in ("c_TRAIN.csv", "d_TRAIN.csv")}
+    assert {(row["pretrain_on"], row["target"]) for row in made} == pairs
+    assert {row["labels"] for row in made} == {"all", "1/class", "2/class"}
+    joined = ("--pretrain-on", "a_TRAIN.csv,b_TRAIN.csv", "--probe-on", "c_TRAIN.csv,d_TRAIN.csv")
+    again = tsjepa(*joined, "--per-class", "1,2", *words)
+    assert "transfer of 1 run; 1 is finished already" in again.stderr
+    words = ("--data", "a_TRAIN.csv", "--method", "majority", "--out", "few", "--device", "cpu")
+    assert tsjepa(*words, "--labels", "0.5", "--labels", "0.1,1").exit_code == 0
+    assert {row["labels"] for row in rows(Path("few"), "few_labels.csv")} == {"0.1", "0.5", "1"}
+
+
+@pytest.mark.usefixtures("here")
 def test_a_folder_of_data_sets_that_is_none_is_told_once(tmp_path: Path) -> None:
     words = ("--data", "GunPoint", "--data", "ItalyPowerDemand", "--method", "majority", "--out", str(tmp_path))
     said = tsjepa(*words, "--device", "cpu", "--data-dir", "absent").stderr

@@ -65,7 +65,7 @@ def test_a_student_of_a_fine_tuned_teacher_is_told_apart_also_when_it_goes_on() 
 @pytest.mark.parametrize("command", ["probe", "finetune"])
 def test_few_labels_are_told_not_to_be_all_that_the_encoder_has_seen(command: str) -> None:
     more = ("--epochs", "1", "--no-supervised") if command == "finetune" else ()
-    few = ("--labels", "0.1,1", "--seeds", "1", *more)
+    few = ("--labels", "0.1", "--labels", "1", "--seeds", "1", *more)
     said = f"note: the encoder of {TUNED} has learnt from labels, since it or its teacher was fine-tuned: if these are"
     whole = f"{said} labels of pump, scores with few labels do not show what few labels give."
     assert whole in " ".join(ran(command, TUNED, *few).split())
