@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tsjepa.arrays import counted
 from tsjepa.checkpoint import Header, load_checkpoint, save_checkpoint
-from tsjepa.choice import Tune, fit_classifier
+from tsjepa.choice import FOLDS, Tune, comparable, fit_classifier
 from tsjepa.cli.commands import embed_both, probe_data
 from tsjepa.cli.data import Data, data_of, say_labels_seen, say_remarks
 from tsjepa.cli.errors import say, told
@@ -105,6 +106,8 @@ def fit_rows(task: Task) -> tuple[list[FinetuneRow], Tuned]:
         for fraction, seeds in seeds_of.items():
             drawn = [draw_labels(task.labels.train, fraction, seed) for seed in seeds]
             y = task.labels
+            if task.options.choose:
+                say_uncompared([y.train[cases] for cases in drawn])
             probed = probe(frozen.train, y.train, frozen.test, y.test, fraction=fraction, seeds=seeds)
             first, tuned = fit_draws(task, task.model.encoder, "auto" if task.options.choose else True, drawn, finished)
             supervised = None
@@ -112,6 +115,16 @@ def fit_rows(task: Task) -> tuple[list[FinetuneRow], Tuned]:
                 supervised = fit_draws(task, task.untrained.encoder, True, drawn, finished)[1]
             rows.append(FinetuneRow(fraction, len(drawn[0]), probed, tuned, supervised))
     return rows, first
+
+
+def say_uncompared(drawn: list[Array]) -> None:
+    """Tell in how many draws of labels `--choose` has no choice."""
+    few = sum(not comparable(y) for y in drawn)
+    if few:
+        say(
+            f"note: in {few} of {counted(len(drawn), 'draw')} of {counted(len(drawn[0]), 'label')} a class has fewer "
+            f"than {FOLDS}: --choose cannot compare there, and tunes."
+        )
 
 
 def fit_draws(

@@ -28,7 +28,8 @@ def finetune(
         bool,
         typer.Option(
             "--choose",
-            help="Tune only if cross-validation on training labels finds it better; takes about three times as long.",
+            help="Tune only if cross-validation on training labels finds it better; takes about three times as long. "
+            "With fewer than 3 labels of a class nothing can be compared, and it tunes.",
         ),
     ] = False,
     supervised: Annotated[

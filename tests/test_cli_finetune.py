@@ -134,6 +134,15 @@ def test_choose_may_keep_the_frozen_encoder(monkeypatch: pytest.MonkeyPatch) -> 
     torch.testing.assert_close(load_checkpoint("kept/finetuned.ckpt")[0].state_dict(), before, rtol=0, atol=0)
 
 
+def test_choose_tells_where_labels_are_too_few_to_compare() -> None:
+    words = ("finetune", CKPT, *QUICK, "--no-supervised", "--seeds", "2", "--labels", "0.1", "--labels", "1")
+    said = tsjepa(*words, "--choose").stderr
+    note = "note: in 2 of 2 draws of 4 labels a class has fewer than 3: --choose cannot compare there, and tunes.\n"
+    assert note in said
+    assert said.count("cannot compare") == 1
+    assert "cannot compare" not in tsjepa(*words).stderr
+
+
 def test_the_table_and_what_is_said_of_it() -> None:
     result = tsjepa("finetune", CKPT, *QUICK, "--labels", "0.1,1", "--seeds", "2", "--out", "tuned")
     assert result.exit_code == 0

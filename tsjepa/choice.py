@@ -18,6 +18,17 @@ FOLDS = 3
 Tune = Literal["auto"] | bool
 
 
+def comparable(y: Array) -> bool:
+    """Return whether labels are enough for `compare`: 3 or more of each class.
+
+    Examples
+    --------
+    >>> comparable(np.arange(6) % 2), comparable(np.arange(5) % 2)
+    (True, False)
+    """
+    return bool(np.unique(y, return_counts=True)[1].min() >= FOLDS)
+
+
 class Comparison(NamedTuple):
     """Accuracy of the frozen and of the fine-tuned encoder on held-out training labels, as their classes count."""
 
@@ -56,7 +67,7 @@ def compare(
     >>> compare(encoder, series, np.arange(4) % 2, ProbeConfig()) is None
     True
     """
-    if np.unique(y, return_counts=True)[1].min() < FOLDS:
+    if not comparable(y):
         return None
     Z = embed(encoder.to(device), series, probe, device)
     counted = np.ones(len(y)) if weights is None else weights[np.unique(y, return_inverse=True)[1]]
