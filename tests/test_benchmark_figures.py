@@ -58,6 +58,13 @@ def test_one_draw_has_no_interval() -> None:
     assert not axes.containers
 
 
+def test_labels_of_a_table_are_found_however_they_are_spelt() -> None:
+    few = [draw("first", k, 0.7, labels) for k in range(3) for labels in ("0.10", "5.0/class")]
+    shares, classes = few_labels_figures(few)["few-labels-a"].axes
+    for axes, amount in ((shares, 0.1), (classes, 5)):
+        assert [list(line.get_xdata()) for line in axes.get_lines()[:1]] == [[amount]]
+
+
 def test_the_time_of_a_method_is_that_on_the_sets_that_all_have() -> None:
     rows = [row("a", name, 0.5, fit_seconds=3.0, transform_seconds=1.0) for name in ("first", "second")]
     slow = row("b", "first", 0.5, fit_seconds=1000.0)

@@ -158,27 +158,28 @@ def few_labels_figures(few: Sequence[FewLabels], of: str = "") -> dict[str, Figu
 
 def curves(few: Sequence[FewLabels], title: str) -> Figure:
     """Draw a line a method, a panel a way to count labels, with 95 % intervals of the mean."""
-    asked = [LabelBudget.parse(labels) for labels in sort_labels({row.labels for row in few})]
-    panels = [list(panel) for _, panel in groupby(asked, lambda budget: budget.kind)]
+    # by the text of the table, which may be spelt in another way than a budget is, as 0.10
+    asked = {labels: LabelBudget.parse(labels) for labels in sort_labels({row.labels for row in few})}
+    panels = [list(panel) for _, panel in groupby(asked, lambda labels: asked[labels].kind)]
     figure = Figure(figsize=(6.4 * len(panels), 4.2), layout="constrained")
     figure.suptitle(plain_text(title))
     found = few_labels_means(few)
-    for axes, budgets in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+    for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         for method, by_labels in found.items():
-            there = [budget for budget in budgets if str(budget) in by_labels]
+            there = [labels for labels in panel if labels in by_labels]
             if not there:
                 continue
-            x = [budget.amount for budget in there]
-            middle, half = np.array([interval(by_labels[str(budget)]) for budget in there]).T
+            x = [asked[labels].amount for labels in there]
+            middle, half = np.array([interval(by_labels[labels]) for labels in there]).T
             (line,) = axes.plot(x, middle, "o-", markersize=3, label=plain_text(method))
             if np.isfinite(half).sum() == 1:  # a band has no width over one number of labels
                 axes.errorbar(x, middle, half, fmt="none", capsize=3, color=line.get_color())
             else:
                 axes.fill_between(x, middle - half, middle + half, color=line.get_color(), alpha=0.15, linewidth=0)
-        finish(axes, budgets)
+        finish(axes, [asked[labels] for labels in panel])
         if len({row.data for row in few}) > 1:
-            count = [len({row.data for row in few if row.labels == str(budget)}) for budget in budgets]
-            ticks = [f"{budget.amount:g}\n({n})" for budget, n in zip(budgets, count, strict=True)]
+            count = {labels: len({row.data for row in few if row.labels == labels}) for labels in panel}
+            ticks = [f"{asked[labels].amount:g}\n({n})" for labels, n in count.items()]
             axes.set_xticks(axes.get_xticks(), ticks)
     return figure
 
