@@ -6,6 +6,8 @@ from tsjepa.arrays import Series
 from tsjepa.build import configure, resolve
 from tsjepa.config import Config
 
+# Settings under which each part of a reading that is measured on series has a say: statistics of channels, a sketch
+MEASURED = ["normalize=train", "probe.shares=true", "probe.sketch=64", "probe.scale_features=true", "train.epochs=1"]
 SKETCHED = ["probe.levels=blocks", "probe.pool=[mean]", "probe.shares=true", "probe.sketch=64"]
 
 
