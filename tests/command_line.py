@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sketched import MEASURED
 from typer.testing import CliRunner, Result
 
 from tsjepa.cli.main import app
@@ -61,3 +62,9 @@ def trained_run(folder: Path, make: Callable[[str], str] = write_data, epochs: i
     finally:
         os.chdir(before)
     return folder
+
+
+def measured_run(data: str) -> dict[str, Any]:
+    """Pretrain on data in such a way that all that can be measured on series is, into the folder measured."""
+    words = [word for setting in MEASURED for word in ("--set", setting)]
+    return found("pretrain", "--config", "tiny", *words, "--data", data, "--out", "measured", "--device", "cpu")

@@ -9,12 +9,15 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from command_line import arrays, trained_run, tsjepa, write_data
+from command_line import arrays, measured_run, trained_run, tsjepa, write_data
 
 from tsjepa import TSJEPAClassifier
-from tsjepa.arrays import as_series
+from tsjepa.arrays import Series, as_series
 from tsjepa.checkpoint import load_checkpoint
+from tsjepa.choice import fit_classifier
+from tsjepa.cli.finetune import Task
 from tsjepa.embedding import embed
+from tsjepa.encoder import Encoder
 from tsjepa.finetuning import Tuning, finetune
 
 KEYS = {
@@ -36,6 +39,14 @@ def found(*words: str) -> dict[str, Any]:
 
 def refused(code: int, *words: str) -> str:
     return command_line.refused(code, "finetune", *words)
+
+
+def same_models(*folders: str) -> None:
+    one, two = (torch.load(f"{name}/finetuned.ckpt", weights_only=True) for name in folders)
+    torch.testing.assert_close(one["state_dict"], two["state_dict"], rtol=0, atol=0)
+    for name in ("classes", "dtype"):
+        assert one["head"].pop(name) == two["head"].pop(name)
+    torch.testing.assert_close(one["head"], two["head"], rtol=0, atol=0)
 
 
 @pytest.fixture(scope="module")
@@ -75,15 +86,38 @@ def test_accuracies_agree_with_probe_and_with_the_library() -> None:
 
 
 def test_test_labels_have_no_part_in_what_is_trained() -> None:
-    found("--no-supervised", "--out", "a")
-    write_data("pump", y_test=np.roll(arrays()["y_test"], 1))
-    other = found("--no-supervised", "--out", "b")
-    assert other["accuracy"] <= 0.2
-    one, two = (torch.load(f"{name}/finetuned.ckpt", weights_only=True) for name in "ab")
-    torch.testing.assert_close(one["state_dict"], two["state_dict"], rtol=0, atol=0)
-    for name in ("classes", "dtype"):
-        assert one["head"].pop(name) == two["head"].pop(name)
-    torch.testing.assert_close(one["head"], two["head"], rtol=0, atol=0)
+    X = np.random.default_rng(1).normal(size=(60, 2, 40))  # noise, on which any two models differ
+    parts = {"X_train": X[:40], "X_test": X[40:]}
+    words = ("--no-supervised", "--data", write_data("noise", **parts))
+    one = found(*words, "--out", "a")
+    write_data("noise", **parts, y_test=np.roll(arrays()["y_test"], 1))
+    assert found(*words, "--out", "b")["accuracy"] == pytest.approx(1 - one["accuracy"])
+    same_models("a", "b")
+
+
+def test_test_series_have_no_part_in_what_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Any] = []
+
+    def fit(encoder: Encoder, series: Series, y: Any, *rest: Any, **more: Any) -> Any:
+        given.append([*(value.clone() for value in encoder.state_dict().values()), series.values, y])
+        return fit_classifier(encoder, series, y, *rest, **more)
+
+    monkeypatch.setattr("tsjepa.cli.finetune.fit_classifier", fit)
+    measured_run("pump.npz")
+    for data in ("pump.npz", write_data("other", X_test=np.exp(arrays()["X_test"]))):
+        command_line.found("finetune", "measured/checkpoint.ckpt", *QUICK, "--data", data)
+    assert len(given) == 4  # the trained and the untrained encoder, twice
+    for one, other in zip(given[:2], given[2:], strict=True):
+        for before, after in zip(one, other, strict=True):
+            np.testing.assert_array_equal(before, after)
+
+
+def test_each_model_is_scored_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    scored: list[Any] = []
+    score = Task.score
+    monkeypatch.setattr("tsjepa.cli.finetune.Task.score", lambda *given: scored.append(given) or score(*given))
+    found("--no-supervised", "--labels", "0.5", "--seeds", "2")
+    assert len(scored) == 2
 
 
 def test_a_model_that_is_not_kept_is_told() -> None:
