@@ -13,6 +13,7 @@ import pytest
 import torch
 import yaml
 from command_line import tsjepa
+from sketched import MEASURED
 from typer.testing import Result
 
 from tsjepa import training
@@ -155,8 +156,9 @@ def test_a_numeric_target_has_r2_and_rmse() -> None:
 def test_nothing_of_the_test_part_enters_the_checkpoint() -> None:
     longer = np.random.default_rng(2).normal(size=(6, 2, 90))
     paths = [write_data("pump"), write_data("other", X_test=longer)]
+    measured = [word for setting in MEASURED for word in ("--set", setting)]
     for path in paths:
-        assert pretrain("--data", path, "--epochs", "2").exit_code == 0
+        assert pretrain("--data", path, *measured).exit_code == 0
     (one, first), (two, second) = (load_checkpoint(f"runs/{name}/checkpoint.ckpt") for name in ("pump", "other"))
     assert first._replace(config=second.config, data=second.data) == second
     for left, right in zip(one.state_dict().values(), two.state_dict().values(), strict=True):

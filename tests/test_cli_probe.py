@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from command_line import arrays, found, refused, trained_run, tsjepa, write_data
+from command_line import arrays, found, measured_run, refused, trained_run, tsjepa, write_data
 
 from tsjepa.arrays import as_series
 from tsjepa.build import build_model
+from tsjepa.calibrator import calibrate
 from tsjepa.checkpoint import Header, load_checkpoint
 from tsjepa.cli.commands import probe_config
 from tsjepa.cli.errors import Failure
@@ -19,7 +20,9 @@ from tsjepa.cli.options import parse_layers
 from tsjepa.cli.report import ProbeReport, Row, Scores, spread
 from tsjepa.config import load_config
 from tsjepa.embedding import embed
+from tsjepa.normalization import take_statistics
 from tsjepa.probe import Score, make_head
+from tsjepa.probe import probe as score_head
 
 KEYS = {
     "checkpoint", "data", "probe", "n_train", "n_test", "accuracy", "random_init_accuracy", "majority_accuracy",
@@ -60,6 +63,29 @@ def test_pretrain_and_probe_agree() -> None:
     values = found("probe", CKPT)
     for key in ("accuracy", "random_init_accuracy", "majority_accuracy"):
         assert values[key] == again[key]
+
+
+@pytest.mark.parametrize("labels", ["numbers", "classes", "turned classes"])  # what is best by one is worst by another
+def test_encoders_and_heads_know_the_training_part_alone(labels: str) -> None:
+    rng = np.random.default_rng(0)  # noise, on which any two ways to read an encoder score differently
+    given = {**arrays(), "X_train": rng.normal(size=(40, 2, 40)), "X_test": rng.normal(size=(20, 2, 40))}
+    given["X_test"][10:] = np.exp(given["X_test"][10:])
+    if labels == "numbers":
+        given |= {"y_train": rng.normal(size=40), "y_test": rng.normal(size=20)}
+    elif labels == "turned classes":
+        given["y_test"] = np.roll(given["y_test"], 1)
+    pretrained = measured_run(write_data("noise", **given))
+    probed = found("probe", "measured/checkpoint.ckpt")
+    model, header = load_checkpoint("measured/checkpoint.ckpt")
+    train, test = as_series(given["X_train"]), as_series(given["X_test"])
+    untrained = build_model(header.config, header.n_channels).eval()
+    take_statistics(untrained, train)
+    calibrate(untrained.encoder, train, header.config.probe, whiten=False)
+    name = "r2" if labels == "numbers" else "accuracy"
+    for key, encoder in ((name, model.encoder), (f"random_init_{name}", untrained.encoder)):
+        Z, Z_test = (embed(encoder, series, header.config.probe) for series in (train, test))
+        (want,) = score_head(Z, given["y_train"], Z_test, given["y_test"])
+        assert probed[key] == pretrained[key] == pytest.approx(getattr(want, name))
 
 
 def test_the_random_initialisation_is_that_of_the_seed_and_not_the_trained_encoder() -> None:
