@@ -9,6 +9,7 @@ import pandas as pd
 import polars
 import pytest
 import torch
+from sketched import MEASURED
 from sklearn.base import clone
 from sklearn.model_selection import cross_val_score
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -144,10 +145,11 @@ def test_series_of_another_size_are_refused_in_the_name_of_the_classifier():
         deep.predict(X[:, :1])
 
 
-def test_a_prediction_does_not_depend_on_the_rest_of_the_call():
+@pytest.mark.parametrize("overrides", [[], MEASURED])
+def test_a_prediction_does_not_depend_on_the_rest_of_the_call(overrides):
     X, y = series(30)
     X[3, 0, 10:30] = np.nan
-    classifier = tiny().fit(X, y)
+    classifier = tiny(overrides=overrides).fit(X, y)
     together = classifier.predict_proba(X)
     for case in (0, 3, 29):
         np.testing.assert_allclose(classifier.predict_proba(X[[case]])[0], together[case], rtol=1e-9)

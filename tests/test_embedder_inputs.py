@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import torch
 from embedders import frame, series, tiny
+from sketched import MEASURED
 from sklearn.linear_model import RidgeClassifier
 
 from tsjepa import DataWarning, TrainingError, TSJEPAEmbedder
@@ -12,11 +13,12 @@ from tsjepa.arrays import as_series
 from tsjepa.embedding import embed
 
 
-def test_embedding_does_not_depend_on_the_rest_of_the_call():
+@pytest.mark.parametrize("overrides", [[], MEASURED])
+def test_embedding_does_not_depend_on_the_rest_of_the_call(overrides):
     X, _ = series(n_cases=70)
     X[3, 0, 10:30] = np.nan
     X[7, 1, 50:] = np.nan
-    embedder = tiny().fit(X)
+    embedder = tiny(overrides=overrides).fit(X)
     together = embedder.transform(X)
     for case in (0, 3, 7, 69):
         np.testing.assert_array_equal(embedder.transform(X[[case]])[0], together[case])
