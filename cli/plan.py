@@ -191,18 +191,18 @@ def resumed_config(options: PretrainOptions, header: Header) -> Config:
         changed = changes(header.config, asked, free(asked, wished))
         if not changed:
             return lengthened(header.config, asked, wished)
-        lost.append(changed[0])
+        lost.append(changed)
     advice = to_leave_out(options, header.config, lost[-1])
     raise Failure(
-        f"--resume goes on with the configuration of the run, but {lost[-1]}: {advice}, or start a new run with "
+        f"--resume goes on with the configuration of the run, but {lost[-1][0]}: {advice}, or start a new run with "
         "--overwrite instead of --resume or in another --out.",
         USAGE,
     )
 
 
-def to_leave_out(options: PretrainOptions, trained: Config, change: str) -> str:
-    """Say which flag asks for a change: one of its own, or a recipe that was itself changed as the run was started."""
-    key = change.partition(" ")[0]
+def to_leave_out(options: PretrainOptions, trained: Config, changed: list[str]) -> str:
+    """Say which flag asks for changes: one of its own, or a recipe that was itself changed as the run was started."""
+    key = changed[0].partition(" ")[0]
     given = {override.partition("=")[0] for override in options.overrides()}
     if "tokenizer.n_patches" in given:  # which the length follows from
         given.add("tokenizer.patch_length")
@@ -210,7 +210,9 @@ def to_leave_out(options: PretrainOptions, trained: Config, change: str) -> str:
         return "leave that out"
     laid = {setting.partition("=")[0] for setting in OBJECTIVES.get(options.objective or "", ())}
     by_objective = options.config is None or key in laid
-    flag = f"--objective {options.objective}" if by_objective else f"--config {options.config}"
+    flag = f"--objective {options.objective}" if by_objective else f"--config {shlex.quote(str(options.config))}"
+    if len(changed) > 1:
+        return f"leave out {flag}"
     value = flat(trained)[key]
     setting = f"{key}={value if isinstance(value, str) else json.dumps(value)}"
     return f"leave out {flag}, or repeat --set {shlex.quote(setting)}"

@@ -27,6 +27,16 @@ class DataError(ValueError):
     """
 
 
+class LogError(DataError):
+    """A sensor log, where series are needed.
+
+    Examples
+    --------
+    >>> issubclass(LogError, DataError)
+    True
+    """
+
+
 class UncutError(DataError):
     """Rows that are points in time, where series are needed: who cuts logs can say in which way.
 

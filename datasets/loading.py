@@ -8,7 +8,7 @@ from typing import Any
 
 from tsjepa.arrays import counted
 from tsjepa.datasets.archives import size_notes
-from tsjepa.datasets.dataset import Collection, DataError, Dataset, Part, UncutError
+from tsjepa.datasets.dataset import Collection, DataError, Dataset, LogError, Part, UncutError
 from tsjepa.datasets.download import download
 from tsjepa.datasets.files import Pair, find_path, folder_pair, looks_like_path, named_pair, read_pair, unread_note
 from tsjepa.datasets.home import needed_cache_folder, user_path
@@ -86,7 +86,7 @@ def load(
     except DataError as error:
         if not _is_taken_for_log(text, error):
             raise
-        raise DataError(
+        raise LogError(
             f"{text} is taken for a sensor log, of which no series are loaded: read it into a data frame, use the "
             "command tsjepa pretrain, or name a file with one series per row"
         ) from error

@@ -173,7 +173,7 @@ def test_series_of_one_point_are_told_whatever_the_patches() -> None:
     for override in ("tokenizer.n_patches=10", "tokenizer.patch_length=1", "tokenizer.patch_length=16"):
         config = parse_config({"tokenizer": {"n_patches": 10}}, [override])
         for about in ({}, {"n_channels": 2, "channel_names": ("flow", "level")}):
-            with pytest.raises(ConfigError, match=r"^each series has one point only, .* two patches: give longer ones"):
+            with pytest.raises(ConfigError, match=r"^each series has one point only, .* longer ones, or cut a log"):
                 resolve(config, 1, **about)
 
 

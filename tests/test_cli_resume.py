@@ -213,8 +213,8 @@ def test_other_changes_are_refused(run: str, words: list[str], part: str) -> Non
     [
         ("train.precision=bf16", ["--config", "tiny"], "leave out --config tiny, or repeat --set train.precision=bf16"),
         ("target.levels=[0,-1]", ["--config", "tiny"], "or repeat --set 'target.levels=[0, -1]'"),
-        ("target.levels=[0,-1]", ["--config", "tiny", "--objective", "ema"], "leave out --objective ema, or repeat"),
-        ("regularizer.slices=8", ["--objective", "sigreg"], "leave out --objective sigreg, or repeat"),
+        ("target.levels=[0,-1]", ["--config", "tiny", "--objective", "ema"], "leave out --objective ema, or start"),
+        ("regularizer.slices=8", ["--objective", "sigreg"], "leave out --objective sigreg, or start"),
         ("train.lr=0.01", ["--config", "tiny", "--lr", "0.02"], ": leave that out, or start"),
         ("tokenizer.n_patches=5", ["--config", "tiny", "--set", "tokenizer.n_patches=4"], ": leave that out, or start"),
     ],

@@ -164,7 +164,8 @@ def test_a_list_and_a_section_are_explained_in_words_of_their_own() -> None:
     assert message(MINIMAL, "target.levels=-1,1") == "target.levels must be a list such as [-1, 1], but got '-1,1'."
     assert message(MINIMAL, "probe.pool=mean") == "probe.pool must be a list such as [mean], but got 'mean'."
     assert message(MINIMAL, "world.horizons=2") == "world.horizons must be a list such as [2], but got 2."
-    assert message(MINIMAL, "target.levels=null") == "target.levels must be a list, but got None."
+    assert message(MINIMAL, "target.levels='[1'") == "target.levels must be a list, but got '[1'."
+    assert message(MINIMAL, "target.levels=''") == "target.levels must be a list, but got ''."
     assert message(MINIMAL, "mask=1") == "mask is a section: set one of its keys, as in mask.kind."
 
 

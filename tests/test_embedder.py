@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from tsjepa import CheckpointError, ConfigError, DataWarning, TSJEPAEmbedder, as_series
+from tsjepa import CheckpointError, CollapseWarning, ConfigError, DataWarning, TSJEPAEmbedder, as_series
 from tsjepa.build import TEACHERS
 from tsjepa.checkpoint import load_checkpoint
 from tsjepa.embedding import embed
@@ -59,6 +59,14 @@ def test_one_series_to_train_on_is_told_once(X):
     (warning,) = caught  # and no collapse, which would be no fault of the training
     assert warning.filename == __file__
     tiny(max_epochs=0).fit(X).transform(X)
+
+
+def test_series_without_a_value_make_one_series_no_more():
+    X = np.concatenate([series(1, 1)[0], np.full((2, 1, series(1, 1)[0].shape[2]), np.nan)])
+    with pytest.warns(DataWarning) as caught:
+        tiny().fit(X)
+    assert sum("X is one series" in str(warning.message) for warning in caught) == 1
+    assert not any(issubclass(warning.category, CollapseWarning) for warning in caught)
 
 
 def test_same_seed_same_embedding_and_other_seed_another():

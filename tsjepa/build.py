@@ -141,7 +141,7 @@ def resolve(
     if n_timepoints == 1:  # as univariate series of other libraries, with the channel last, seem to have
         swapped = n_channels > 1 and channel_names is None
         meant = f"if these are series of {n_channels} points, swap the last two axes"
-        advice = meant if swapped else "give longer ones"
+        advice = meant if swapped else "give longer ones, or cut a log into longer windows"
         raise ConfigError(f"each series has one point only, and masking needs two patches: {advice}.")
     if n_timepoints <= length:
         raise ConfigError(

@@ -1,6 +1,7 @@
 """The configuration of a run: sections whose YAML keys are argument names; an unknown key is an error."""
 
 import difflib
+import re
 from collections.abc import Sequence
 from importlib.resources import files
 from itertools import takewhile
@@ -278,8 +279,10 @@ def explain(error: ValidationError) -> str:
         return f"{where} is a section: set one of its keys, as in {where}.{known_keys(place)[0]}."
     if first["type"] == "tuple_type":
         given = first["input"]
-        entries = str(given).split(",") if isinstance(given, str | int | float) else []
-        example = f" such as [{', '.join(map(str.strip, entries))}]" if entries else ""
+        entries = re.split(r"[,\s]+", str(given).strip()) if isinstance(given, str | int | float) else [""]
+        # what a list of these would be, unless one is empty or was begun
+        shown = all(entries) and not any(mark in entry for entry in entries for mark in "[]{}'\"")
+        example = f" such as [{', '.join(entries)}]" if shown else ""
         return f"{where} must be a list{example}, but got {given!r}."
     message = first["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]

@@ -178,7 +178,7 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         with threads(self.n_jobs):
             self.loss_, self.verdict_ = self._pretrain(model, series, header)
         self._take(model, header)
-        if series.n_cases > 1 and self.verdict_ is not None and self.verdict_.verdict in HOPELESS:
+        if len(series.measured()) > 1 and self.verdict_ is not None and self.verdict_.verdict in HOPELESS:
             warn(f"{self.verdict_.verdict}: {self.verdict_.evidence}", CollapseWarning)
         return self
 

@@ -103,7 +103,7 @@ def warn_of_one(series: Series) -> None:
     >>> str(caught[0].message)[:49]
     'X is one series, and nothing can be learnt from o'
     """
-    if series.n_cases == 1:
+    if len(series.measured()) == 1:
         warn(
             "X is one series, and nothing can be learnt from one: cut a log into windows, by the command tsjepa "
             "pretrain --window, or as an array (n_windows, n_channels, window)."

@@ -15,9 +15,8 @@ from sklearn.dummy import DummyClassifier
 from sklearn.metrics import recall_score
 
 from tsjepa.arrays import Series, as_series
-from tsjepa.datasets import DataError, Dataset, archive_size, load
-from tsjepa.datasets.dataset import UncutError
-from tsjepa.datasets.logs import is_log
+from tsjepa.datasets import Dataset, archive_size, load
+from tsjepa.datasets.dataset import LogError, UncutError
 from tsjepa.diagnostics import effective_rank
 from tsjepa.embedding import some_cases
 from tsjepa.evaluation.accuracy import Labels
@@ -148,11 +147,9 @@ def load_set(name: str, data_dir: Path | None) -> Dataset:
     """
     try:
         return load(name, data_dir, announce=_say)
-    except DataError as error:
-        if isinstance(error, UncutError):
-            raise BenchmarkError(f"{error}; {NO_LOGS}") from error
-        if not is_log(name):
-            raise
+    except UncutError as error:
+        raise BenchmarkError(f"{error}; {NO_LOGS}") from error
+    except LogError as error:  # which names ways that a benchmark has not
         raise BenchmarkError(f"{name} is taken for a sensor log; {NO_LOGS}") from error
 
 
