@@ -116,22 +116,24 @@ class State:
         if not self.path.exists():
             return False
         try:
-            self._take(scorer, threshold)
+            taken = self._take(scorer, threshold)
         except (ValueError, TypeError, AttributeError, LookupError, OSError, EOFError, BadZipFile) as error:
             raise Failure(
                 f"{self.path} is damaged, or of another version: start anew with --overwrite, or name another file "
                 "with --out."
             ) from error
+        if not taken:
+            self.save()
         return True
 
-    def _take(self, scorer: Scorer, threshold: float) -> None:
+    def _take(self, scorer: Scorer, threshold: float) -> bool:
+        """Take over what is kept; return False where it is of other scores, of which nothing was written yet."""
         with np.load(io.BytesIO(self.path.read_bytes())) as arrays:
             content = json.loads(arrays["content"].tobytes())
             states = parted(arrays["rows"], arrays["lengths"], arrays["last"])
         if content["key"] != self.key:
-            if not any(content["sizes"].values()):  # nothing is written yet that could be lost
-                self.save()
-                return
+            if not any(content["sizes"].values()):
+                return False
             raise Failure(
                 "the scores that are there were made with another checkpoint, normal data, budget, --max-gap or log, "
                 "or by another version of tsjepa: start anew with --overwrite, or name another file with --out.",
@@ -147,6 +149,7 @@ class State:
         self.kinds = Kinds(zoned, tuple(words))
         for (name, plain), state in zip(content["runs"], states, strict=True):
             self.runs[name] = Run(scorer, threshold).take(plain, state)
+        return True
 
     def save(self) -> None:
         """Write it, whole or not at all."""
