@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tsjepa.columns import NAMES, is_time, left_aside, refuse_text, without
+from tsjepa.columns import NAMES, is_called, is_time, left_aside, refuse_text, without
 from tsjepa.containers import not_measured, to_pandas
 from tsjepa.kinds import is_one_channel, is_table
 
+# No role has a column that the user named
+UNNAMED = dict.fromkeys(NAMES)
 SEVERAL = (
     "X must be one series (n_rows, n_sensors), but several are given: use one detector for each machine, or the "
     "command tsjepa detect, which takes a log of several machines."
@@ -55,13 +57,12 @@ def sensors(X: Any, known: Sequence[str] | None) -> Any:
 
 def is_clock(level: Any) -> bool:
     """Return whether a level of an index is a time, by its type or, where it holds numbers, by its name."""
-    return is_time(level.dtype) or (level.dtype.kind in "iuf" and str(level.name).strip().lower() in NAMES["time"])
+    return is_time(level.dtype) or (level.dtype.kind in "iuf" and is_called(level.name, "time", UNNAMED))
 
 
 def times_by_name(frame: Any, known: Sequence[str]) -> list[str]:
     """Return columns that are times by their names, and warn of them; none where nothing would be left."""
-    names = [name for name in frame.columns if isinstance(name, str) and name not in known]
-    times = [name for name in names if name.strip().lower() in NAMES["time"]]
+    times = [name for name in frame.columns if name not in known and is_called(name, "time", UNNAMED)]
     since = "since rows are evenly spaced here"
     return left_aside(
         frame, times, (), f"columns of X that look like times are left out, {since}: {{}}; rename one that is a sensor."
