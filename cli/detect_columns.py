@@ -6,8 +6,9 @@ from tsjepa.checkpoint import Header
 from tsjepa.cli.detect_lines import DATE, Layout, read_cells
 from tsjepa.cli.errors import Failure
 from tsjepa.cli.options import DetectOptions
-from tsjepa.datasets.log_guesses import ID, LIKE_TIME, TIME, called
+from tsjepa.datasets.log_guesses import ID, LIKE_TIME, TIME
 from tsjepa.datasets.log_runs import LogRuns
+from tsjepa.datasets.naming import called
 
 NO_TIMES = (
     "the model was trained without times, by which --follow would know a gap: add --time '' to count rows, or leave "

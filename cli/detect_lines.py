@@ -10,8 +10,9 @@ from pyarrow.csv import ConvertOptions
 
 from tsjepa.cli.errors import Failure
 from tsjepa.datasets.log_dialect import WITH_COMMA, delimiters_of, names_of
-from tsjepa.datasets.log_guesses import CHANNEL, VALUE, called
+from tsjepa.datasets.log_guesses import CHANNEL, VALUE
 from tsjepa.datasets.log_time import NANOSECONDS
+from tsjepa.datasets.naming import called
 
 LARGEST = float(np.finfo(np.float32).max)
 # what is read elsewhere by pyarrow means the same here

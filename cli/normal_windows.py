@@ -7,8 +7,8 @@ from tsjepa.cli.data import Data
 from tsjepa.cli.errors import Failure, say
 from tsjepa.config import Config
 from tsjepa.containers import LABEL
-from tsjepa.datasets.log_guesses import called
 from tsjepa.datasets.logs import LogWindows, column_names
+from tsjepa.datasets.naming import called
 
 
 def learnt(data: Data, config: Config) -> Data:

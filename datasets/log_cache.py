@@ -8,9 +8,10 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from tsjepa.datasets.dataset import DataError
@@ -26,9 +27,6 @@ from tsjepa.datasets.log_steps import lost_steps
 from tsjepa.datasets.log_store import Field, RowFiles, opening, read_json, too_short, write_json, writing
 from tsjepa.datasets.log_time import time_dtype
 from tsjepa.datasets.log_types import TimeKind
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 FORMAT = 1
 STEP_ROWS = 1 << 16
@@ -76,10 +74,8 @@ class RowStore:
         """Return one column for reading at random."""
         return RunReader(self.folder / name, self.fields[name])
 
-    def series(self) -> "pa.Table":
+    def series(self) -> pa.Table:
         """Return the ids: columns ``id``, ``group``, ``rows`` and ``step``, the median step of time."""
-        import pyarrow as pa
-
         path = self.folder / "series.arrow"
         with opening(path), pa.memory_map(str(path)) as source:
             try:
@@ -87,7 +83,7 @@ class RowStore:
             except pa.ArrowInvalid:
                 raise too_short(path) from None
 
-    def groups(self) -> "pa.ChunkedArray":
+    def groups(self) -> pa.ChunkedArray:
         """Return the group of each id, which is one of its own where no column gives groups."""
         table = self.series()
         return table["id" if table["group"].null_count else "group"]
@@ -207,9 +203,7 @@ def _open_of(layout: Layout, folder: Path) -> RowStore | None:
     return store
 
 
-def _key_types(layout: Layout) -> "list[pa.DataType]":
-    import pyarrow as pa
-
+def _key_types(layout: Layout) -> list[pa.DataType]:
     return [pa.int64() if number else pa.string() for number in (layout.id_is_number, layout.group_is_number)]
 
 
@@ -253,10 +247,8 @@ def built(folder: Path) -> Iterator[Path]:
         partial.replace(folder)
 
 
-def write_series(folder: Path, ids: "pa.Array", groups: "pa.Array", rows: Any, steps: Any) -> None:
+def write_series(folder: Path, ids: pa.Array, groups: pa.Array, rows: Any, steps: Any) -> None:
     """Write the table of ids."""
-    import pyarrow as pa
-
     table = pa.table(
         {"id": ids, "group": groups, "rows": pa.array(rows, pa.int64()), "step": pa.array(steps, pa.float64())}
     )
@@ -296,8 +288,6 @@ def _finish(
     layout: Layout, plan: RowPlan, summary: Summary, offsets: NDArray[np.int64], folder: Path, lost: list[str]
 ) -> None:
     """Turn what was built into a finished folder, and remove what it was built from."""
-    import pyarrow as pa
-
     fields, total = row_fields(layout, plan), int(offsets[-1])
     with RowFiles(folder, fields) as rows:
         steps = median_steps(rows, offsets)

@@ -1,14 +1,12 @@
 """Cells of a log that do not fit what their column is read as."""
 
 import re
-from typing import TYPE_CHECKING
+
+import pyarrow as pa
 
 from tsjepa.datasets.dataset import DataError
 from tsjepa.datasets.log_dialect import WITH_COMMA
 from tsjepa.datasets.log_files import LogFile
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 
 class BadCell(DataError):
@@ -29,10 +27,8 @@ class BadCell(DataError):
         self.file, self.column, self.is_text = file, column, is_text
 
 
-def cast(column: "pa.Array", kind: "pa.DataType", file: LogFile, name: str, first: int) -> "pa.Array":
+def cast(column: pa.Array, kind: pa.DataType, file: LogFile, name: str, first: int) -> pa.Array:
     """Convert a column, naming the first row that cannot be."""
-    import pyarrow as pa
-
     if column.type == kind:
         return column
     if pa.types.is_dictionary(column.type):
@@ -57,9 +53,7 @@ def cast(column: "pa.Array", kind: "pa.DataType", file: LogFile, name: str, firs
         raise BadCell(told, file, name) from error
 
 
-def _casts(column: "pa.Array", kind: "pa.DataType") -> bool:
-    import pyarrow as pa
-
+def _casts(column: pa.Array, kind: pa.DataType) -> bool:
     try:
         column.cast(kind)
     except pa.ArrowException:
@@ -67,9 +61,7 @@ def _casts(column: "pa.Array", kind: "pa.DataType") -> bool:
     return True
 
 
-def _in_words(kind: "pa.DataType") -> str:
-    import pyarrow as pa
-
+def _in_words(kind: pa.DataType) -> str:
     if pa.types.is_timestamp(kind):
         with_zone = "with a zone (2026-03-01T13:00:00Z)" if kind.tz else "(2026-03-01 13:00:00)"
         return f"a time in ISO 8601 {with_zone}"

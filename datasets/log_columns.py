@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
+
+import pyarrow as pa
 
 from tsjepa.arrays import counted
 from tsjepa.containers import LABEL
@@ -13,13 +15,11 @@ from tsjepa.datasets.log_guesses import (
     ID,
     INDEX,
     TIME,
-    called,
     guess_id,
     guess_long,
     guess_time,
     is_measured,
     label_by_name,
-    listed,
     time_by_name,
 )
 from tsjepa.datasets.log_reading import dialect
@@ -38,9 +38,7 @@ from tsjepa.datasets.log_types import (
     time_kind,
     without_folders,
 )
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from tsjepa.datasets.naming import called, listed
 
 # What to do where a cell that holds a list, such as a spectrum, makes series of the rows of a log
 IF_POINTS = "if each row is a point in time, name the time by --time, or the sensors by --channels"
@@ -91,7 +89,7 @@ class Layout:
         return replace(self.columns, group=OWN_ID) if self.group_is_id else self.columns
 
 
-def looks_like_log(schema: "pa.Schema") -> bool:
+def looks_like_log(schema: pa.Schema) -> bool:
     """Tell whether a table's rows are points in time, or its cells are lists, and not one series a row.
 
     Examples
@@ -203,10 +201,8 @@ def _list_layout(schemas: Schemas, columns: Columns, lists: list[str]) -> Layout
     )
 
 
-def _may_be_points(schema: "pa.Schema", left: list[str]) -> bool:
+def _may_be_points(schema: pa.Schema, left: list[str]) -> bool:
     """Tell a table that has times and numbers beside its lists, as a log of points has."""
-    import pyarrow as pa
-
     rest = pa.schema([schema.field(name) for name in left])
     times = [field.name for field in rest if is_stamp(field.type) or called(field.name, TIME)]
     return bool(times) and any(is_number(field.type) and field.name not in times for field in rest)
@@ -261,7 +257,7 @@ def _numbers_rows(schemas: Schemas, name: str) -> bool:
     return everywhere and is_key(schemas[0][1].field(name).type) and not Sample(schemas).repeats(name)
 
 
-def list_columns(schema: "pa.Schema") -> list[str]:
+def list_columns(schema: pa.Schema) -> list[str]:
     """Return the columns whose cells are lists.
 
     Examples
@@ -270,8 +266,6 @@ def list_columns(schema: "pa.Schema") -> list[str]:
     >>> list_columns(pa.schema({"id": pa.int64(), "flow": pa.list_(pa.float32())}))
     ['flow']
     """
-    import pyarrow as pa
-
     kinds = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
     return [field.name for field in schema if any(kind(field.type) for kind in kinds)]
 
@@ -307,7 +301,7 @@ def _channels(schemas: Schemas, rows: Sample, columns: Columns, taken: set[str])
     return tuple(chosen), [*_left_out(left), *filter(None, odd)]
 
 
-def _may_be_channel(held: "list[tuple[LogFile, pa.DataType]]", name: str) -> bool:
+def _may_be_channel(held: list[tuple[LogFile, pa.DataType]], name: str) -> bool:
     """Tell columns of numbers, and text that is mostly numbers, whose wrong entries are to be told and not skipped."""
     if any(is_number(kind) for _, kind in held):
         return True

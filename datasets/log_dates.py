@@ -1,19 +1,18 @@
 """Times that stand in a log and cannot be read as they are written, told before they are passed over."""
 
 import re
-from typing import TYPE_CHECKING
+
+import pyarrow as pa
 
 from tsjepa.containers import LABEL
 from tsjepa.datasets.dataset import DataError
 from tsjepa.datasets.log_files import LogFile
-from tsjepa.datasets.log_guesses import COUNTER, ID, TIME, called, listed, words
+from tsjepa.datasets.log_guesses import COUNTER, ID, TIME, words
 from tsjepa.datasets.log_reading import dialect, first_cells
 from tsjepa.datasets.log_sample import Sample
 from tsjepa.datasets.log_settings import Columns
 from tsjepa.datasets.log_types import Schemas, inner, is_day, is_number, is_text, without_folders
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from tsjepa.datasets.naming import called, listed
 
 MONTH = "(jan|feb|mar|mär|apr|may|mai|jun|jul|aug|sep|oct|okt|nov|dec|dez)[a-zä]*"
 DAY = (
@@ -63,7 +62,7 @@ def check_digits(schemas: Schemas, rows: Sample, time: str | None) -> None:
         )
 
 
-def _are_days(rows: Sample, field: "pa.Field") -> bool:
+def _are_days(rows: Sample, field: pa.Field) -> bool:
     return is_number(field.type) and bool(rows.held(field.name)) and rows.all_are(DIGITS, field.name)
 
 
@@ -107,13 +106,13 @@ def check_unread(schemas: Schemas, rows: Sample, columns: Columns, time: str | N
     raise DataError(f"{file.shown}: {known}, but {held}: {advice}; {keep}")
 
 
-def _is_doubtful(schema: "pa.Schema", time: str | None) -> bool:
+def _is_doubtful(schema: pa.Schema, time: str | None) -> bool:
     if time is None:
         return True
     return is_number(schema.field(time).type) and (called(time, COUNTER) or not called(time, TIME))
 
 
-def _order_rows(schema: "pa.Schema", rows: Sample, time: str | None, unread: list[str]) -> bool:
+def _order_rows(schema: pa.Schema, rows: Sample, time: str | None, unread: list[str]) -> bool:
     """Tell whether dates may order rows, and do it better than a counter, or a column that is no time after all."""
     most = max((rows.kinds(name) for name in unread), default=0)
     if most < 2 or time is None:
@@ -123,7 +122,7 @@ def _order_rows(schema: "pa.Schema", rows: Sample, time: str | None, unread: lis
     return called(time, COUNTER) or rows.repeats(time, *words(schema, (time, *unread)))
 
 
-def _differ_in_most_rows(schema: "pa.Schema", rows: Sample, unread: list[str]) -> bool:
+def _differ_in_most_rows(schema: pa.Schema, rows: Sample, unread: list[str]) -> bool:
     """Tell times of rows, maybe of several machines in turns, from those of shifts and batches."""
     for names in [*((name,) for name in unread), tuple(unread)]:
         times = len(rows.rows(*names))
@@ -133,10 +132,8 @@ def _differ_in_most_rows(schema: "pa.Schema", rows: Sample, unread: list[str]) -
     return False
 
 
-def _written_times(file: LogFile, schema: "pa.Schema", columns: Columns) -> list[str]:
+def _written_times(file: LogFile, schema: pa.Schema, columns: Columns) -> list[str]:
     """Return columns most of whose cells are dates or times of day, none of which is known to be something else."""
-    import pyarrow as pa
-
     aside = {columns.id, columns.label, columns.group, *(columns.channels or ())}
     found = []
     for field in schema:
@@ -152,7 +149,7 @@ def _are_written(file: LogFile, name: str) -> bool:
     return 2 * sum(WRITTEN.fullmatch(cell) is not None for cell in cells) > len(cells)
 
 
-def odd_cell(file: LogFile, kind: "pa.DataType", name: str) -> str | None:
+def odd_cell(file: LogFile, kind: pa.DataType, name: str) -> str | None:
     """Say why a column many of whose cells are numbers is text, None for any other column."""
     if not is_text(kind):
         return None

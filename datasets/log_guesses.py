@@ -1,8 +1,9 @@
 """What a log's columns are taken for where nobody named them: by names and types, and by a sample of the rows."""
 
 import re
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+
+import pyarrow as pa
 
 from tsjepa.containers import LABEL
 from tsjepa.datasets.dataset import DataError
@@ -21,9 +22,7 @@ from tsjepa.datasets.log_types import (
     mostly_numbers,
     without_folders,
 )
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from tsjepa.datasets.naming import called, listed
 
 TIME = re.compile(r"time|timestamp|datetime|date|ts|cycles?")
 # less sure than a type of timestamps
@@ -48,32 +47,15 @@ STATUS = re.compile(
 )
 
 
-def called(name: str, pattern: re.Pattern[str]) -> bool:
-    """Tell whether a column is called so, in whatever case, with or without blanks around it."""
-    return pattern.fullmatch(name.strip().lower()) is not None
-
-
 def pick(
-    schema: "pa.Schema", pattern: re.Pattern[str], taken: tuple[str | None, ...], fits: "Callable[[pa.Field], bool]"
+    schema: pa.Schema, pattern: re.Pattern[str], taken: tuple[str | None, ...], fits: Callable[[pa.Field], bool]
 ) -> str | None:
     """Return the first column of a name and a type."""
     found = [field.name for field in schema if called(field.name, pattern) and field.name not in taken and fits(field)]
     return found[0] if found else None
 
 
-def listed(names: Sequence[str]) -> str:
-    """Write names for a sentence, not all of very many.
-
-    Examples
-    --------
-    >>> listed(["flow", "volt"])
-    "'flow', 'volt'"
-    """
-    shown = [f"'{name}'" for name in names]
-    return ", ".join(shown if len(shown) <= 12 else [*shown[:9], "...", *shown[-2:]])
-
-
-def time_by_name(schema: "pa.Schema") -> str | None:
+def time_by_name(schema: pa.Schema) -> str | None:
     """Return the column of times, by names and types."""
     exact = [field.name for field in schema if is_stamp(field.type)]
     named = pick(schema, TIME, (), lambda f: is_time(f.type) and not (is_day(f.type) or is_text(f.type)))
@@ -98,14 +80,14 @@ def guess_time(schemas: Schemas, rows: Sample) -> str | None:
     return name
 
 
-def label_by_name(schema: "pa.Schema", taken: tuple[str | None, ...]) -> str | None:
+def label_by_name(schema: pa.Schema, taken: tuple[str | None, ...]) -> str | None:
     """Return the column of labels, by its name."""
     if {"x", "z"} & {name.lower() for name in schema.names}:  # then y is an axis, too
         taken = (*taken, *(name for name in schema.names if name.lower() == "y"))
     return pick(schema, LABEL, taken, lambda field: True)
 
 
-def is_measured(field: "pa.Field", rows: Sample) -> bool:
+def is_measured(field: pa.Field, rows: Sample) -> bool:
     """Tell numbers with a fraction, which are no ids whatever they are called: the speed of an ``engine``."""
     return may_be_fraction(field.type) and not rows.all_are(SIGNED, field.name)
 
@@ -204,21 +186,19 @@ def guess_long(schemas: Schemas, rows: Sample, columns: Columns, time: str | Non
     return channel, value
 
 
-def _may_name(field: "pa.Field", rows: Sample) -> bool:
+def _may_name(field: pa.Field, rows: Sample) -> bool:
     return not is_number(field.type) or rows.are_whole(field.name)
 
 
-def _values(file: LogFile, schema: "pa.Schema", taken: tuple[str | None, ...]) -> str | None:
+def _values(file: LogFile, schema: pa.Schema, taken: tuple[str | None, ...]) -> str | None:
     own = without_folders(file, schema)
     value = pick(own, VALUE, taken, lambda field: is_number(field.type))
     text = pick(own, VALUE, taken, lambda field: is_text(field.type))
     return text if value is None and text is not None and mostly_numbers(file, text) else value
 
 
-def _measured_beside(first: "tuple[LogFile, pa.Schema]", columns: Columns, taken: tuple[str, ...]) -> list[str]:
+def _measured_beside(first: tuple[LogFile, pa.Schema], columns: Columns, taken: tuple[str, ...]) -> list[str]:
     """Return columns of numbers that are measured, as far as names tell, and that the long form has no place for."""
-    import pyarrow as pa
-
     aside = {*taken, columns.id, columns.label, columns.group}
     patterns = (ID, LABEL, INDEX, STATUS, TIME, LIKE_TIME, CHANNEL)
     return [
@@ -231,13 +211,13 @@ def _measured_beside(first: "tuple[LogFile, pa.Schema]", columns: Columns, taken
     ]
 
 
-def _several_a_time(schema: "pa.Schema", rows: Sample, time: str, channel: str, value: str) -> bool:
+def _several_a_time(schema: pa.Schema, rows: Sample, time: str, channel: str, value: str) -> bool:
     """Tell whether rows that have one time differ in nothing but their channel, and what belongs to it."""
     beside = words(schema, (time, channel, value))
     return rows.repeats(time, *(name for name in beside if not is_told_by(channel, name, rows)))
 
 
-def words(schema: "pa.Schema", taken: tuple[str, ...]) -> list[str]:
+def words(schema: pa.Schema, taken: tuple[str, ...]) -> list[str]:
     """Return other columns that may tell rows of one time apart: text, and what is called like an id."""
     others = [field for field in schema if field.name not in taken]
     return [field.name for field in others if is_text(field.type) or (called(field.name, ID) and is_key(field.type))]

@@ -4,6 +4,7 @@ import contextlib
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from tsjepa.datasets.dataset import Part
@@ -55,8 +56,6 @@ def _labels(log: LogWindows, logs: list[LogWindows]) -> NDArray[Any]:
 
 def _written(log: LogWindows) -> dict[str, set[str]]:
     """Return the names of classes that the CSV files of a log have for each whole number among its labels."""
-    import pyarrow as pa
-
     name, found = str(log.columns.label), dict[str, set[str]]()
     for file in find_files(log.source)[0]:
         schema = read_schema(file)

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from tsjepa.datasets.dataset import DataError
@@ -16,9 +17,6 @@ from tsjepa.datasets.log_scan import Interner, Scan, stamp
 from tsjepa.datasets.log_store import Block, Field, RowFiles, read_json, write_json
 from tsjepa.datasets.log_time import time_dtype
 from tsjepa.datasets.log_values import Rows, read_rows
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 Progress = Callable[[str, int, int], None]
 JOURNAL_BYTES = 1 << 26
@@ -178,10 +176,8 @@ def present(values: NDArray[np.float32]) -> NDArray[np.bool_]:
     return np.asarray(~np.isnan(values).all(1))
 
 
-def _codes(column: "pa.Array", labels: Interner) -> NDArray[np.int64]:
+def _codes(column: pa.Array, labels: Interner) -> NDArray[np.int64]:
     """Return class codes; whole numbers written with a point are classes by their whole part."""
-    import pyarrow as pa
-
     if pa.types.is_floating(column.type):
         column = pa.array(column.to_numpy(zero_copy_only=False), from_pandas=True).cast(pa.int64()).cast(pa.string())
     return labels(column)

@@ -9,17 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from tsjepa.datasets.dataset import DataError
 from tsjepa.datasets.log_columns import IF_POINTS, Layout
 from tsjepa.datasets.log_files import LogFile
-from tsjepa.datasets.log_guesses import listed
 from tsjepa.datasets.log_reading import Piece, first_cells, read_schema
 from tsjepa.datasets.log_scan import Scan, Twice, two_groups
 from tsjepa.datasets.log_time import shown_time
 from tsjepa.datasets.log_types import is_text
 from tsjepa.datasets.log_values import read_rows
+from tsjepa.datasets.naming import listed
 
 UNIT_FACTORS = (1e3, 1e6, 1e9)
 
@@ -196,8 +197,6 @@ def twice_error(layout: Layout, pieces: list[Piece], names: dict[str, str], foun
 
 def _clock_beside(layout: Layout, file: LogFile) -> str | None:
     """Find a time of day beside a column of times, such as Time beside Date."""
-    import pyarrow as pa
-
     for field in read_schema(file) or ():
         if field.name == layout.columns.time or not (pa.types.is_time(field.type) or is_text(field.type)):
             continue

@@ -4,15 +4,15 @@ import contextlib
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import csv
 
 from tsjepa.datasets.dataset import DataError
 from tsjepa.datasets.log_dialect import Dialect, cells_in, decimal_of, delimiter_of, line_of_names, names_of
 from tsjepa.datasets.log_files import LogFile, first_line
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
 
 PIECE_ROWS = 1 << 20
 CSV_BLOCK = 1 << 22
@@ -50,8 +50,6 @@ class Piece(NamedTuple):
 @contextlib.contextmanager
 def reading(file: LogFile, part: str = "") -> Iterator[None]:
     """Make one sentence of whatever pyarrow and the file system say about a file that cannot be read."""
-    import pyarrow as pa
-
     try:
         yield
     except DataError:
@@ -64,7 +62,7 @@ def reading(file: LogFile, part: str = "") -> Iterator[None]:
         raise DataError(f"{file.shown}{part} cannot be read ({first_line(error)}); copy or export it again") from error
 
 
-def read_schema(file: LogFile) -> "pa.Schema | None":
+def read_schema(file: LogFile) -> pa.Schema | None:
     """Read the names and types of a file's columns, None where it has no rows.
 
     Columns that the names of its folders give come last. The types of a CSV file are those of its first block.
@@ -93,10 +91,8 @@ def read_schema(file: LogFile) -> "pa.Schema | None":
     return _with_folders(schema, file.partition).remove_metadata()
 
 
-def _first_rows(file: LogFile) -> "pa.RecordBatch | None":
+def _first_rows(file: LogFile) -> pa.RecordBatch | None:
     """Read the first block of a CSV file, and tell where names of columns are not in its first line."""
-    import pyarrow as pa
-
     try:
         return next(_csv(file, None), None)
     except pa.ArrowInvalid:
@@ -110,16 +106,14 @@ def _first_rows(file: LogFile) -> "pa.RecordBatch | None":
         ) from None
 
 
-def _with_folders(schema: "pa.Schema", partition: tuple[tuple[str, str], ...]) -> "pa.Schema":
-    import pyarrow as pa
-
+def _with_folders(schema: pa.Schema, partition: tuple[tuple[str, str], ...]) -> pa.Schema:
     for name, value in partition:
         whole = value == NO_VALUE or value.lstrip("-").isdecimal()
         schema = schema.append(pa.field(name, pa.int64() if whole else pa.string()))
     return schema
 
 
-def with_schema(file: LogFile) -> "tuple[LogFile, pa.Schema | None]":
+def with_schema(file: LogFile) -> tuple[LogFile, pa.Schema | None]:
     """Read the columns of a file as `read_schema` does, and tell those that its folders only repeat.
 
     A CSV file keeps its columns.
@@ -138,10 +132,8 @@ def with_schema(file: LogFile) -> "tuple[LogFile, pa.Schema | None]":
     return replace(file, schema=schema if file.kind == "csv" else None), schema
 
 
-def _finer_times(schema: "pa.Schema") -> "pa.Schema":
+def _finer_times(schema: pa.Schema) -> pa.Schema:
     """Expect fractions of a second further down in a CSV file whose first block has none."""
-    import pyarrow as pa
-
     for at, field in enumerate(schema):
         if pa.types.is_timestamp(field.type) and field.type.unit == "s":
             schema = schema.set(at, field.with_type(pa.timestamp("us", field.type.tz)))
@@ -194,14 +186,12 @@ def pieces(file: LogFile, before: int = 0, count_csv: bool = False) -> tuple[lis
 
 def _rows_in(piece: Piece) -> int:
     """Count the rows of a CSV file."""
-    import pyarrow as pa
-
     schema = read_schema(piece.file)
     names = [] if schema is None else schema.names[:1]
     return sum(batch.num_rows for batch in batches(piece, names, dict.fromkeys(names, pa.binary()), PIECE_ROWS))
 
 
-def batches(piece: Piece, names: list[str], types: "dict[str, pa.DataType]", rows: int) -> "Iterator[pa.RecordBatch]":
+def batches(piece: Piece, names: list[str], types: dict[str, pa.DataType], rows: int) -> Iterator[pa.RecordBatch]:
     """Stream some columns of a piece.
 
     Parameters
@@ -220,8 +210,6 @@ def batches(piece: Piece, names: list[str], types: "dict[str, pa.DataType]", row
     DataError
         If the file cannot be read, naming the row group where there are several.
     """
-    import pyarrow as pa
-
     file, folders = piece.file, dict(piece.file.partition)
     repeated = [(name, value) for name, value in file.repeated if name in names]
     inside = [name for name in names if name not in folders]
@@ -236,10 +224,8 @@ def batches(piece: Piece, names: list[str], types: "dict[str, pa.DataType]", row
         yield batch
 
 
-def _check_repeated(column: "pa.Array", file: LogFile, name: str, value: str) -> None:
+def _check_repeated(column: pa.Array, file: LogFile, name: str, value: str) -> None:
     """Refuse a column that holds something else than the folder of its file says."""
-    import pyarrow as pa
-
     for held in column.unique().cast(pa.string()).to_pylist():
         if held is not None and held.lstrip("0") != value.lstrip("0"):
             raise DataError(
@@ -247,9 +233,7 @@ def _check_repeated(column: "pa.Array", file: LogFile, name: str, value: str) ->
             )
 
 
-def _parquet_batches(piece: Piece, names: list[str], _: object, rows: int) -> "Iterator[pa.RecordBatch]":
-    import pyarrow as pa
-
+def _parquet_batches(piece: Piece, names: list[str], _: object, rows: int) -> Iterator[pa.RecordBatch]:
     with reading(piece.file), _parquet(piece.file) as opened:
         try:
             yield from opened.iter_batches(rows, row_groups=list(piece.parts), columns=names, use_threads=False)
@@ -258,7 +242,7 @@ def _parquet_batches(piece: Piece, names: list[str], _: object, rows: int) -> "I
             raise
 
 
-def _find_damage(piece: Piece, opened: "pq.ParquetFile", names: list[str]) -> None:
+def _find_damage(piece: Piece, opened: pq.ParquetFile, names: list[str]) -> None:
     """Name the first row group that cannot be read."""
     first = piece.first_row + 1
     for part in piece.parts:
@@ -269,17 +253,15 @@ def _find_damage(piece: Piece, opened: "pq.ParquetFile", names: list[str]) -> No
         first += count
 
 
-def _arrow_batches(piece: Piece, names: list[str], _: object, rows: int) -> "Iterator[pa.RecordBatch]":
+def _arrow_batches(piece: Piece, names: list[str], _: object, rows: int) -> Iterator[pa.RecordBatch]:
     with reading(piece.file), _arrow(piece.file) as reader:
         for part in piece.parts:
             batch = _without_views(reader.get_batch(part).select(names))
             yield from (batch.slice(at, rows) for at in range(0, batch.num_rows, rows))
 
 
-def _without_views(batch: "pa.RecordBatch") -> "pa.RecordBatch":
+def _without_views(batch: pa.RecordBatch) -> pa.RecordBatch:
     """Turn dictionaries of string views, as polars writes them, into those of strings, which pyarrow can decode."""
-    import pyarrow as pa
-
     for at, (column, name) in enumerate(zip(batch.columns, batch.schema.names, strict=True)):
         if pa.types.is_dictionary(column.type) and pa.types.is_string_view(column.type.value_type):
             words = column.dictionary.cast(pa.string())
@@ -287,18 +269,14 @@ def _without_views(batch: "pa.RecordBatch") -> "pa.RecordBatch":
     return batch
 
 
-def _csv_batches(
-    piece: Piece, names: list[str], types: "dict[str, pa.DataType]", rows: int
-) -> "Iterator[pa.RecordBatch]":
+def _csv_batches(piece: Piece, names: list[str], types: dict[str, pa.DataType], rows: int) -> Iterator[pa.RecordBatch]:
     with reading(piece.file):
         for batch in _csv(piece.file, names, types):
             yield from (batch.slice(at, rows) for at in range(0, batch.num_rows, rows))
 
 
 @contextlib.contextmanager
-def _parquet(file: LogFile) -> "Iterator[pq.ParquetFile]":
-    import pyarrow.parquet as pq
-
+def _parquet(file: LogFile) -> Iterator[pq.ParquetFile]:
     # without a buffer of its own the reader would hold whole column chunks, however long the row groups are
     with file.filesystem.open_input_file(file.key) as stream:
         opened = pq.ParquetFile(stream, buffer_size=1 << 16, pre_buffer=False)
@@ -309,9 +287,7 @@ def _parquet(file: LogFile) -> "Iterator[pq.ParquetFile]":
 
 
 @contextlib.contextmanager
-def _arrow(file: LogFile) -> "Iterator[pa.ipc.RecordBatchFileReader]":
-    import pyarrow as pa
-
+def _arrow(file: LogFile) -> Iterator[pa.ipc.RecordBatchFileReader]:
     with file.filesystem.open_input_file(file.key) as stream:
         if stream.read(len(STREAM)) == STREAM:
             raise DataError(
@@ -323,10 +299,8 @@ def _arrow(file: LogFile) -> "Iterator[pa.ipc.RecordBatchFileReader]":
 
 
 def _csv(
-    file: LogFile, names: list[str] | None, types: "dict[str, pa.DataType] | None" = None
-) -> "Iterator[pa.RecordBatch]":
-    from pyarrow import csv
-
+    file: LogFile, names: list[str] | None, types: dict[str, pa.DataType] | None = None
+) -> Iterator[pa.RecordBatch]:
     written = dialect(file)
     own = {name.strip(): name for name in written.names}
     convert = csv.ConvertOptions(
@@ -343,7 +317,7 @@ def _csv(
                 yield batch.rename_columns([name.strip() for name in batch.schema.names])
 
 
-def _text(file: LogFile) -> "pa.NativeFile":  # pyarrow knows the end of a name in lower case only
+def _text(file: LogFile) -> pa.NativeFile:  # pyarrow knows the end of a name in lower case only
     return file.filesystem.open_input_stream(file.key, compression="gzip" if file.key.lower().endswith(".gz") else None)
 
 
@@ -388,8 +362,6 @@ def first_cells(file: LogFile, name: str) -> list[str | None]:
     DataError
         If the file cannot be read.
     """
-    import pyarrow as pa
-
     for piece in pieces(file)[0]:
         for batch in batches(piece, [name], {}, 1000):
             if batch.num_rows:

@@ -4,9 +4,10 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from tsjepa.datasets.dataset import DataError
@@ -22,9 +23,6 @@ from tsjepa.datasets.log_settings import Columns
 from tsjepa.datasets.log_time import NANOSECONDS, as_arrow, gap_limits, shown_step, time_dtype
 from tsjepa.datasets.log_values import Rows, read_rows
 from tsjepa.datasets.logs import Announce, open_rows, silent
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +59,7 @@ class LogRuns:
         return self._rows.offsets()
 
     @cached_property
-    def ids(self) -> "pa.Array":
+    def ids(self) -> pa.Array:
         """The id of each run; a log without ids is one run, named after its file."""
         return self._rows.series().combine_chunks()["id"].combine_chunks()
 
@@ -113,7 +111,7 @@ class LogRuns:
         """Return the times of rows, as int64 or float64."""
         return self._rows.mapped("time").whole()[start:stop].copy()
 
-    def shown_times(self, rows: NDArray[np.int64]) -> "pa.Array":
+    def shown_times(self, rows: NDArray[np.int64]) -> pa.Array:
         """Return the times of single rows in the type of the log."""
         return as_arrow(self._rows.reader("time").rows(rows), self._rows.time)
 

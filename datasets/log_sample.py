@@ -5,14 +5,13 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import islice
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
+
+import pyarrow as pa
 
 from tsjepa.datasets.log_files import LogFile
 from tsjepa.datasets.log_reading import Piece, batches, pieces
 from tsjepa.datasets.log_types import Schemas, is_bytes
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 # enough to meet an id again among some ten thousand machines that report in turns
 SAMPLE_ROWS = 1 << 16
@@ -73,8 +72,6 @@ class Sample:
         return self._read[name]
 
     def _cells(self, piece: Piece, name: str, rows: int) -> Iterator[str | None]:
-        import pyarrow as pa
-
         # what the name of a folder says is repeated for each row that is read
         names = [self._schemas[0][1].names[0], name] if name in dict(piece.file.partition) else [name]
         for batch in batches(piece, names, dict.fromkeys(names, pa.string()), min(rows, 1 << 14)):
@@ -138,9 +135,7 @@ def spread(items: Sequence[T], count: int) -> list[T]:
     return [items[at * (len(items) - 1) // (count - 1)] for at in range(count)]
 
 
-def _as_text(column: "pa.Array") -> list[str | None]:
-    import pyarrow as pa
-
+def _as_text(column: pa.Array) -> list[str | None]:
     if pa.types.is_dictionary(column.type):
         words = _as_text(column.dictionary)
         return [None if at is None else words[at] for at in column.indices.to_pylist()]

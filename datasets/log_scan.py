@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from tsjepa.datasets.dataset import DataError
@@ -13,9 +14,6 @@ from tsjepa.datasets.log_columns import Layout
 from tsjepa.datasets.log_reading import Piece
 from tsjepa.datasets.log_store import read_json, write_json
 from tsjepa.datasets.log_values import Rows, read_rows
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 STEPS = 1 << 16
 CLASSES = 256
@@ -75,7 +73,7 @@ class Interner:
     def __init__(self, values: Iterable[Any] = ()) -> None:
         self.codes: dict[Any, int] = {value: code for code, value in enumerate(values)}
 
-    def __call__(self, column: "pa.Array", grow: bool = False) -> NDArray[np.int64]:
+    def __call__(self, column: pa.Array, grow: bool = False) -> NDArray[np.int64]:
         """Return the codes of a column, -1 for null; unknown values are added where it may grow, else -1.
 
         Examples
@@ -240,7 +238,7 @@ def _first_jump(
     return int(rows.number[min(found)]) if found else None
 
 
-def _classes(known: dict[str, None], column: "pa.Array") -> dict[str, None] | None:
+def _classes(known: dict[str, None], column: pa.Array) -> dict[str, None] | None:
     """Add the classes of a batch, None where its numbers are not whole, or too many to be classes."""
     values = [value for value in column.unique().to_pylist() if value is not None and value == value]
     if column.type != "double":

@@ -1,17 +1,15 @@
 """Channels that 32-bit floats are too coarse for, such as counters that have run for long."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from tsjepa.datasets.log_columns import Layout
 from tsjepa.datasets.log_reading import Piece, batches
 from tsjepa.datasets.log_values import csv_types, plain_numbers
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 SAMPLE_ROWS = 1 << 14
 
@@ -64,9 +62,7 @@ def _channels(layout: Layout, piece: Piece) -> Iterator[tuple[str, NDArray[np.in
         return
 
 
-def _codes(batch: "pa.RecordBatch", name: str | None) -> tuple[list[Any], NDArray[np.int64]]:
-    import pyarrow as pa
-
+def _codes(batch: pa.RecordBatch, name: str | None) -> tuple[list[Any], NDArray[np.int64]]:
     if name is None:
         return [None], np.zeros(batch.num_rows, np.int64)
     encoded = batch.column(name).cast(pa.string()).dictionary_encode()

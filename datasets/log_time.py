@@ -1,16 +1,14 @@
 """Times, steps and durations of a log, in its own units and in words."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from tsjepa.datasets.dataset import DataError
 from tsjepa.datasets.log_settings import DEFAULT_GAP_STEPS, UNITS, points_or_duration
 from tsjepa.datasets.log_types import PRECISIONS, TimeKind
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 NANOSECONDS = {unit: UNITS[unit] for unit in PRECISIONS}
 
@@ -26,7 +24,7 @@ def time_dtype(kind: TimeKind) -> str:
     return "float64" if kind.kind == "float" else "int64"
 
 
-def as_arrow(time: NDArray[Any], kind: TimeKind) -> "pa.Array":
+def as_arrow(time: NDArray[Any], kind: TimeKind) -> pa.Array:
     """Return times as Arrow has them.
 
     Examples
@@ -34,8 +32,6 @@ def as_arrow(time: NDArray[Any], kind: TimeKind) -> "pa.Array":
     >>> as_arrow(np.array([1_000_000]), TimeKind("timestamp", "us", True)).type
     TimestampType(timestamp[us, tz=UTC])
     """
-    import pyarrow as pa
-
     if kind.kind != "timestamp":
         return pa.array(time)
     return pa.array(np.asarray(time, np.int64)).cast(pa.timestamp(kind.unit, "UTC" if kind.zoned else None))

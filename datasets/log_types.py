@@ -2,16 +2,16 @@
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from tsjepa.datasets.dataset import DataError
 from tsjepa.datasets.log_files import LogFile
 from tsjepa.datasets.log_reading import PIECE_ROWS, batches, first_cells, pieces
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-Schemas = Sequence[tuple[LogFile, "pa.Schema"]]
+Schemas = Sequence[tuple[LogFile, pa.Schema]]
 PRECISIONS = ("s", "ms", "us", "ns")
 # a number that would lose a zero: 01 and 1 are two machines
 PADDED = r"^\s*[-+]?0\d"
@@ -43,7 +43,7 @@ def mostly_numbers(file: LogFile, name: str) -> bool:
     return 2 * sum(bool(number.fullmatch(value)) for value in values) > len(values)
 
 
-def odd_text(column: "pa.Array", pattern: str, fitting: bool = False) -> str | None:
+def odd_text(column: pa.Array, pattern: str, fitting: bool = False) -> str | None:
     """Return a text that a pattern does not fit, or else one that it does, None where there is none.
 
     Examples
@@ -52,15 +52,13 @@ def odd_text(column: "pa.Array", pattern: str, fitting: bool = False) -> str | N
     >>> odd_text(pa.array(["1", None, "b"]), "^[0-9]"), odd_text(pa.array(["1", "b"]), "^[0-9]", fitting=True)
     ('b', '1')
     """
-    import pyarrow.compute as pc
-
     texts = column.unique().drop_null()
     found = pc.match_substring_regex(texts, pattern)
     left = texts.filter(found if fitting else pc.invert(found))
     return left[0].as_py() if len(left) else None
 
 
-def has_padded(column: "pa.Array") -> str | None:
+def has_padded(column: pa.Array) -> str | None:
     """Return a text that begins with a zero which a number would lose, such as 007.
 
     Examples
@@ -72,82 +70,62 @@ def has_padded(column: "pa.Array") -> str | None:
     return odd_text(column, PADDED, fitting=True) if is_text(column.type) else None
 
 
-def inner(kind: "pa.DataType") -> "pa.DataType":
+def inner(kind: pa.DataType) -> pa.DataType:
     """Return the type of what a dictionary stands for, which tables of pandas have for categories; else the type."""
-    import pyarrow as pa
-
     return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
-def is_number(kind: "pa.DataType") -> bool:
+def is_number(kind: pa.DataType) -> bool:
     """Tell a type of values."""
-    import pyarrow as pa
-
     types, kind = pa.types, inner(kind)
     return any(check(kind) for check in (types.is_integer, types.is_floating, types.is_decimal, types.is_boolean)) or (
         types.is_null(kind)
     )
 
 
-def is_text(kind: "pa.DataType") -> bool:
+def is_text(kind: pa.DataType) -> bool:
     """Tell text."""
-    import pyarrow as pa
-
     types, kind = pa.types, inner(kind)
     return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind))
 
 
-def is_bytes(kind: "pa.DataType") -> bool:
+def is_bytes(kind: pa.DataType) -> bool:
     """Tell bytes, as which some programs write text."""
-    import pyarrow as pa
-
     types, kind = pa.types, inner(kind)
     checks = (types.is_binary, types.is_large_binary, types.is_fixed_size_binary, types.is_binary_view)
     return any(check(kind) for check in checks)
 
 
-def may_be_fraction(kind: "pa.DataType") -> bool:
+def may_be_fraction(kind: pa.DataType) -> bool:
     """Tell a type of numbers that need not be whole."""
-    import pyarrow as pa
-
     kind = inner(kind)
     return bool(pa.types.is_floating(kind) or (pa.types.is_decimal(kind) and kind.scale > 0))
 
 
-def is_key(kind: "pa.DataType") -> bool:
+def is_key(kind: pa.DataType) -> bool:
     """Tell a type that ids come in: text, and whole numbers, which some programs write as decimals or with a point."""
-    import pyarrow as pa
-
     types, kind = pa.types, inner(kind)
     numbers = types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind)
     return bool(numbers or is_text(kind) or is_bytes(kind))
 
 
-def is_day(kind: "pa.DataType") -> bool:
+def is_day(kind: pa.DataType) -> bool:
     """Tell dates without a time of day."""
-    import pyarrow as pa
-
     return bool(pa.types.is_date(inner(kind)))
 
 
-def is_stamp(kind: "pa.DataType") -> bool:
+def is_stamp(kind: pa.DataType) -> bool:
     """Tell a date with a time of day."""
-    import pyarrow as pa
-
     return bool(pa.types.is_timestamp(inner(kind)))
 
 
-def is_time(kind: "pa.DataType") -> bool:
+def is_time(kind: pa.DataType) -> bool:
     """Tell a type that times come in."""
-    import pyarrow as pa
-
     return is_stamp(kind) or is_day(kind) or bool(pa.types.is_null(kind)) or (is_key(kind) and not is_bytes(kind))
 
 
-def without_folders(file: LogFile, schema: "pa.Schema") -> "pa.Schema":
+def without_folders(file: LogFile, schema: pa.Schema) -> pa.Schema:
     """Return the columns that a file has itself, without those that its folders give."""
-    import pyarrow as pa
-
     folders = dict(file.partition)
     return pa.schema([field for field in schema if field.name not in folders])
 
@@ -178,8 +156,6 @@ def is_number_key(schemas: Schemas, name: str | None, option: str) -> bool:
 
 def _is_padded(file: LogFile, name: str) -> bool:
     """Tell a folder, or the first block of a CSV file, that has a number which begins with a zero."""
-    import pyarrow as pa
-
     if name in dict(file.partition):
         return has_padded(pa.array([dict(file.partition)[name]])) is not None
     if file.kind != "csv":
@@ -188,14 +164,12 @@ def _is_padded(file: LogFile, name: str) -> bool:
     return has_padded(next(blocks).column(name)) is not None
 
 
-def _are_words(kind: "pa.DataType") -> bool:
+def _are_words(kind: pa.DataType) -> bool:
     return is_text(kind) or is_bytes(kind)
 
 
 def is_target(schemas: Schemas, name: str | None) -> bool:
     """Tell labels that are numbers with a point in all files."""
-    import pyarrow as pa
-
     kinds = [] if name is None else [inner(schema.field(name).type) for _, schema in schemas]
     return any(pa.types.is_floating(kind) or pa.types.is_decimal(kind) for kind in kinds) and not any(
         map(is_text, kinds)
@@ -229,9 +203,7 @@ def _words(kind: TimeKind) -> str:
     return "timestamps" if kind.kind == "timestamp" else "numbers"
 
 
-def _one_time_kind(file: LogFile, kind: "pa.DataType", name: str) -> TimeKind:
-    import pyarrow as pa
-
+def _one_time_kind(file: LogFile, kind: pa.DataType, name: str) -> TimeKind:
     types, kind = pa.types, inner(kind)
     if types.is_timestamp(kind):
         return TimeKind("timestamp", kind.unit, kind.tz is not None)

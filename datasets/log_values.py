@@ -1,9 +1,11 @@
 """Record batches of a log as checked arrays: ids, int64 or float64 times, float32 values."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tsjepa.datasets.dataset import DataError
@@ -13,9 +15,6 @@ from tsjepa.datasets.log_files import LogFile
 from tsjepa.datasets.log_reading import Piece, batches, dialect, read_schema
 from tsjepa.datasets.log_types import TimeKind, has_padded, is_number, is_text, odd_text
 from tsjepa.datasets.values import TOO_LARGE
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 BATCH_BYTES = 1 << 24
 # how a CSV file may write a whole number
@@ -38,11 +37,11 @@ class Rows(NamedTuple):
     """
 
     number: NDArray[np.int64]
-    id: "pa.Array | None"
+    id: pa.Array | None
     time: NDArray[Any]
-    group: "pa.Array | None"
-    label: "pa.Array | None"
-    channel: "pa.Array | None"
+    group: pa.Array | None
+    label: pa.Array | None
+    channel: pa.Array | None
     values: NDArray[np.float32] | None
 
 
@@ -64,8 +63,6 @@ def read_rows(layout: Layout, piece: Piece, with_values: bool) -> Iterator[Rows]
         If something cannot be read, an id or a time is missing, or an entry has a wrong type, naming file,
         column and row.
     """
-    import pyarrow as pa
-
     columns = layout.columns
     width = len(columns.channels or "v") if with_values else 4
     names = [columns.id, columns.time, columns.group, columns.label, layout.channel or None]
@@ -93,10 +90,8 @@ def read_rows(layout: Layout, piece: Piece, with_values: bool) -> Iterator[Rows]
         raise
 
 
-def csv_types(layout: Layout, file: LogFile) -> "dict[str, pa.DataType]":
+def csv_types(layout: Layout, file: LogFile) -> dict[str, pa.DataType]:
     """Tell what a CSV file's columns are read as, whatever its first block looks like."""
-    import pyarrow as pa
-
     if file.kind != "csv":
         return {}
     columns, held = layout.columns, {field.name: field.type for field in read_schema(file) or ()}
@@ -112,10 +107,8 @@ def csv_types(layout: Layout, file: LogFile) -> "dict[str, pa.DataType]":
     return {name: kind for name, kind in types.items() if name}
 
 
-def _time_type(time: TimeKind, held: "pa.DataType") -> "pa.DataType":
+def _time_type(time: TimeKind, held: pa.DataType) -> pa.DataType:
     """Tell what times of a CSV file are read as: what all files' times are brought to, but text as text."""
-    import pyarrow as pa
-
     if is_text(held):
         return held
     if time.kind == "timestamp":
@@ -128,12 +121,8 @@ def _number_keys(layout: Layout) -> list[str]:
     return [name for name, is_number_key in keys if name is not None and is_number_key]
 
 
-def _with_number_key(
-    batch: "pa.RecordBatch", name: str, kind: "pa.DataType", file: LogFile, first: int
-) -> "pa.RecordBatch":
+def _with_number_key(batch: pa.RecordBatch, name: str, kind: pa.DataType, file: LogFile, first: int) -> pa.RecordBatch:
     """Bring an id or a group that was read as text to the type of its numbers, unless one begins with a zero."""
-    import pyarrow as pa
-
     at = batch.schema.get_field_index(name)
     column = batch.column(at)
     padded = has_padded(column)
@@ -149,8 +138,6 @@ def _with_number_key(
 
 def _explain(layout: Layout, piece: Piece, names: list[str]) -> None:
     """Find the row that a CSV file could not be read at, by reading it as text."""
-    import pyarrow as pa
-
     first, texts, types = 1, dict.fromkeys(names, pa.string()), csv_types(layout, piece.file)
     with_comma = dialect(piece.file).decimal == ","
     for batch in batches(piece, names, texts, 1 << 16):
@@ -164,15 +151,12 @@ def _explain(layout: Layout, piece: Piece, names: list[str]) -> None:
 
 
 def _from_text(
-    column: "pa.Array", kind: "pa.DataType | None", with_comma: bool, file: LogFile, name: str, first: int
-) -> "pa.Array":
+    column: pa.Array, kind: pa.DataType | None, with_comma: bool, file: LogFile, name: str, first: int
+) -> pa.Array:
     """Bring text to what is read in its place: true or false, and a number without blanks and with a point.
 
     What is no number stays as it is.
     """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     if kind is None or not (pa.types.is_string(column.type) and is_number(kind)):
         return column
     if pa.types.is_boolean(kind):
@@ -184,9 +168,7 @@ def _from_text(
     return pc.replace_substring_regex(column, r"^([-+]?\d+)\.0*$", r"\1") if pa.types.is_floating(kind) else column
 
 
-def _point_rows(layout: Layout, piece: Piece, batch: "pa.RecordBatch", first: int, with_values: bool) -> Rows:
-    import pyarrow as pa
-
+def _point_rows(layout: Layout, piece: Piece, batch: pa.RecordBatch, first: int, with_values: bool) -> Rows:
     columns, file = layout.columns, piece.file
     number = np.arange(first, first + batch.num_rows, dtype=np.int64)
     channels = [layout.value] if layout.form == "long" else [c for c in columns.channels or () if with_values]
@@ -205,10 +187,8 @@ def _point_rows(layout: Layout, piece: Piece, batch: "pa.RecordBatch", first: in
     )
 
 
-def key(batch: "pa.RecordBatch", name: str | None, number: bool, file: LogFile, first: int) -> "pa.Array | None":
+def key(batch: pa.RecordBatch, name: str | None, number: bool, file: LogFile, first: int) -> pa.Array | None:
     """Read an id, a group or a channel's name, which must be there in every row."""
-    import pyarrow as pa
-
     if name is None:
         return None
     column = cast(batch.column(name), pa.int64() if number else pa.string(), file, name, first)
@@ -218,7 +198,7 @@ def key(batch: "pa.RecordBatch", name: str | None, number: bool, file: LogFile, 
     return column
 
 
-def _identity(layout: Layout, batch: "pa.RecordBatch", file: LogFile, first: int) -> "pa.Array | None":
+def _identity(layout: Layout, batch: pa.RecordBatch, file: LogFile, first: int) -> pa.Array | None:
     try:
         return key(batch, layout.columns.id, layout.id_is_number, file, first)
     except DataError as error:
@@ -228,9 +208,7 @@ def _identity(layout: Layout, batch: "pa.RecordBatch", file: LogFile, first: int
         raise
 
 
-def _label(layout: Layout, batch: "pa.RecordBatch", file: LogFile, first: int) -> "pa.Array | None":
-    import pyarrow as pa
-
+def _label(layout: Layout, batch: pa.RecordBatch, file: LogFile, first: int) -> pa.Array | None:
     name = layout.columns.label
     if name is None:
         return None
@@ -243,10 +221,8 @@ def _label(layout: Layout, batch: "pa.RecordBatch", file: LogFile, first: int) -
     return column
 
 
-def _times(layout: Layout, column: "pa.Array", file: LogFile, first: int) -> NDArray[Any]:
+def _times(layout: Layout, column: pa.Array, file: LogFile, first: int) -> NDArray[Any]:
     """Bring times to int64 counts of the layout's unit, or to float64."""
-    import pyarrow as pa
-
     name, kind = str(layout.columns.time), layout.time
     if kind.kind == "timestamp":
         column = cast(column, pa.timestamp(kind.unit, "UTC" if kind.zoned else None), file, name, first)
@@ -263,7 +239,7 @@ def _times(layout: Layout, column: "pa.Array", file: LogFile, first: int) -> NDA
     return found
 
 
-def numbers(batch: "pa.RecordBatch", file: LogFile, first: int) -> NDArray[np.float32]:
+def numbers(batch: pa.RecordBatch, file: LogFile, first: int) -> NDArray[np.float32]:
     """Bring columns of numbers into one float32 array of shape (n, n_channels), NaN where one is missing."""
     values = np.empty((batch.num_rows, batch.num_columns), np.float32)
     for at, name in enumerate(batch.schema.names):
@@ -275,15 +251,13 @@ def numbers(batch: "pa.RecordBatch", file: LogFile, first: int) -> NDArray[np.fl
     return values
 
 
-def _float32(column: "pa.Array", file: LogFile, name: str, first: int) -> NDArray[Any]:
+def _float32(column: pa.Array, file: LogFile, name: str, first: int) -> NDArray[Any]:
     with np.errstate(over="ignore"):  # becomes infinite, which is reported
         return plain_numbers(column, file, name, first).astype(np.float32, copy=False)
 
 
-def plain_numbers(column: "pa.Array", file: LogFile, name: str, first: int) -> NDArray[Any]:
+def plain_numbers(column: pa.Array, file: LogFile, name: str, first: int) -> NDArray[Any]:
     """Return a column of numbers as exactly as it stands, NaN where one is missing."""
-    import pyarrow as pa
-
     types = pa.types
     if types.is_boolean(column.type):
         column = column.cast(pa.uint8())
@@ -293,10 +267,8 @@ def plain_numbers(column: "pa.Array", file: LogFile, name: str, first: int) -> N
     return found
 
 
-def _list_rows(layout: Layout, piece: Piece, batch: "pa.RecordBatch", first: int, with_values: bool) -> Rows:
+def _list_rows(layout: Layout, piece: Piece, batch: pa.RecordBatch, first: int, with_values: bool) -> Rows:
     """Turn rows of lists, one series each, into the rows of a log: one a point, the position as its time."""
-    import pyarrow as pa
-
     columns, file = layout.columns, piece.file
     held = set(batch.schema.names)
     names = [name for name in columns.channels or () if name in held]
@@ -328,17 +300,12 @@ def _list_rows(layout: Layout, piece: Piece, batch: "pa.RecordBatch", first: int
     )
 
 
-def _lengths(column: "pa.Array") -> NDArray[np.int64]:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
+def _lengths(column: pa.Array) -> NDArray[np.int64]:
     counts = pc.list_value_length(column).fill_null(0).cast(pa.int64())
     return np.asarray(counts.to_numpy(zero_copy_only=False))
 
 
-def _flat(column: "pa.Array", file: LogFile, name: str, number: NDArray[np.int64]) -> NDArray[Any]:
-    import pyarrow as pa
-
+def _flat(column: pa.Array, file: LogFile, name: str, number: NDArray[np.int64]) -> NDArray[Any]:
     if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
         raise DataError(f"{file.shown}: column '{name}' holds lists of {column.type}; lists must hold numbers")
     found = _float32(column, file, name, int(number[0]))

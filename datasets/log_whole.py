@@ -2,7 +2,9 @@
 
 from dataclasses import astuple, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pyarrow as pa
 
 from tsjepa.datasets.dataset import DataError
 from tsjepa.datasets.log_cache import digest, place
@@ -12,9 +14,6 @@ from tsjepa.datasets.log_files import LogFile
 from tsjepa.datasets.log_reading import PIECE_ROWS, batches, pieces, read_schema
 from tsjepa.datasets.log_settings import Columns
 from tsjepa.datasets.log_store import read_json, write_json
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 
 class WholeTypes:
@@ -43,7 +42,7 @@ class WholeTypes:
         state, types = self._found.get(place(file), (None, {}))
         return types if state == [file.size, file.mtime] else {}
 
-    def applied(self, file: LogFile, schema: "pa.Schema") -> "tuple[LogFile, pa.Schema]":
+    def applied(self, file: LogFile, schema: pa.Schema) -> tuple[LogFile, pa.Schema]:
         """Return a file and its columns with the types that were found."""
         found, kinds = self._of(file), _kinds()
         for name, at in found.items():
@@ -52,8 +51,6 @@ class WholeTypes:
 
     def find(self, error: BadCell, layout: Layout) -> bool:
         """Look through a whole file for the type of a column that has a bad cell; return whether it is another one."""
-        import pyarrow as pa
-
         file, name, columns = error.file, error.column, layout.columns
         held = _type_of(file, name) or pa.null()
         # a word in a channel that has numbers, or true and false, is an error
@@ -75,15 +72,13 @@ class WholeTypes:
         self._found[place(file)] = [[file.size, file.mtime], {**self._of(file), name: at}]
 
 
-def _type_of(file: LogFile, name: str) -> "pa.DataType | None":
+def _type_of(file: LogFile, name: str) -> pa.DataType | None:
     schema = read_schema(file)
     return schema.field(name).type if schema is not None and name in schema.names else None
 
 
-def _serves(name: str, held: "pa.DataType", kind: "pa.DataType", columns: Columns) -> bool:
+def _serves(name: str, held: pa.DataType, kind: pa.DataType, columns: Columns) -> bool:
     """Tell whether a column may be read as another type: a single odd cell makes no other id, and no other time."""
-    import pyarrow as pa
-
     if name in (columns.id, columns.group):
         return pa.types.is_string(kind)
     if name == columns.time and not pa.types.is_null(held):
@@ -92,18 +87,14 @@ def _serves(name: str, held: "pa.DataType", kind: "pa.DataType", columns: Column
     return True
 
 
-def _kinds() -> "list[pa.DataType]":
+def _kinds() -> list[pa.DataType]:
     """Return the types that pyarrow tries for a column without one, in its order; seconds may have fractions."""
-    import pyarrow as pa
-
     stamps = [pa.timestamp(unit, zone) for unit in ("us", "ns") for zone in (None, "UTC")]
     return [pa.int64(), pa.bool_(), pa.date32(), pa.time32("s"), *stamps, pa.float64(), pa.string()]
 
 
 def _whole_kind(file: LogFile, name: str) -> int:
     """Return the place of the first type that fits all cells of a column; most fail at the first block."""
-    import pyarrow as pa
-
     *kinds, _ = _kinds()
     for at, kind in enumerate(kinds):
         try:

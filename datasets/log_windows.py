@@ -3,9 +3,10 @@
 import hashlib
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from tsjepa.arrays import Series
@@ -16,9 +17,6 @@ from tsjepa.datasets.log_fingerprint import fingerprint
 from tsjepa.datasets.log_normal import hold_abnormal
 from tsjepa.datasets.log_settings import Columns
 from tsjepa.datasets.log_time import as_arrow
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 GATHERED_ROWS = 1 << 20
 
@@ -80,11 +78,11 @@ class LogWindows:
         return self._ids.num_rows
 
     @cached_property
-    def _ids(self) -> "pa.Table":
+    def _ids(self) -> pa.Table:
         return self._rows.series().combine_chunks()
 
     @cached_property
-    def _groups(self) -> "pa.Array":
+    def _groups(self) -> pa.Array:
         return self._rows.groups().combine_chunks()
 
     @cached_property
@@ -196,7 +194,7 @@ class LogWindows:
         """Return some of the windows, in the order asked for; nothing is copied."""
         return replace(self, _cases=self._own(np.asarray(cases, np.int64)))
 
-    def index(self, cases: NDArray[np.int64] | None = None) -> "pa.RecordBatch":
+    def index(self, cases: NDArray[np.int64] | None = None) -> pa.RecordBatch:
         """Tell where windows come from.
 
         Parameters
@@ -210,8 +208,6 @@ class LogWindows:
             Columns ``id``, ``start`` and ``end`` (times of the first and the last row), ``first_row`` and
             ``last_row`` (of the id, in order of time, from 0), and ``label`` and ``group`` where there are such.
         """
-        import pyarrow as pa
-
         own = self._own(np.arange(self.n_cases) if cases is None else np.asarray(cases, np.int64))
         start, length, series = (self._windows[name].gather(own) for name in ("start", "length", "series"))
         last, table, time = start + length - 1, self._ids, self._times
@@ -234,9 +230,7 @@ class LogWindows:
             return self._rows.reader("row").rows(row)
         return np.asarray(row - self._offsets[series])
 
-    def _label_column(self, label: NDArray[Any]) -> "pa.Array":
-        import pyarrow as pa
-
+    def _label_column(self, label: NDArray[Any]) -> pa.Array:
         if self._rows.classes is None:
             return pa.array(label, from_pandas=True)
         return pa.array([*self._rows.classes, None], pa.string()).take(pa.array(label % (len(self._rows.classes) + 1)))

@@ -5,7 +5,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 from tsjepa.datasets.dataset import Collection, DataError, Part
-from tsjepa.datasets.log_guesses import listed
+from tsjepa.datasets.naming import listed
 
 # What stands for a number in a name, and what joins the two
 BEFORE = re.compile(r"[\W_]*#")

@@ -15,7 +15,7 @@ from tsjepa.datasets.dataset import Case, Collection, DataError, Labels, Part, U
 from tsjepa.datasets.labels import array_labels, class_name
 from tsjepa.datasets.log_dialect import delimiters_of
 from tsjepa.datasets.log_files import first_line
-from tsjepa.datasets.log_guesses import called
+from tsjepa.datasets.naming import called
 from tsjepa.datasets.values import as_float32, stack_cases
 
 if TYPE_CHECKING:
