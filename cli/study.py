@@ -15,9 +15,10 @@ from tsjepa.cli.render import count_bar
 from tsjepa.cli.report import StudyReport
 from tsjepa.cli.training import pick_device
 from tsjepa.datasets.lookup import data_folder, find_local
+from tsjepa.evaluation.benchmark_table import Table
 from tsjepa.evaluation.claims import Claim, judge_claims
 from tsjepa.evaluation.recorder import Job, Subject
-from tsjepa.evaluation.rows import Measurement, Run, from_csv, runs_of, to_csv
+from tsjepa.evaluation.rows import Measurement, Run, runs_of
 from tsjepa.evaluation.study import FULL, QUICK, Settings, carry_out, check_names, plan
 from tsjepa.evaluation.study_figures import figures, image
 from tsjepa.evaluation.study_page import page, without_probe
@@ -80,12 +81,9 @@ def load_subject(name: str, data_dir: Path | None) -> Subject:
 
 def finished_rows(out: Path) -> list[Measurement]:
     """Return the rows of the runs that are finished in a folder."""
-    with writing(out):
+    with writing(out), told():
         refuse_file(out)
-        if not (out / TABLE).exists():
-            return []
-    with told():
-        return from_csv((out / TABLE).read_bytes())
+        return Table(out / TABLE, Measurement).read()
 
 
 def summary(jobs: Sequence[Job], rows: Sequence[Measurement]) -> str:
@@ -100,13 +98,14 @@ def summary(jobs: Sequence[Job], rows: Sequence[Measurement]) -> str:
 
 
 def carry_on(jobs: Sequence[Job], rows: list[Measurement], out: Path, device: str) -> list[Measurement]:
-    """Train what is left, and write the table after each run."""
-    total = sum(job.schedule.steps for job in jobs)
+    """Train what is left, and add each run to the table as it ends."""
+    total, table = sum(job.schedule.steps for job in jobs), Table(out / TABLE, Measurement)
     try:
         with count_bar("steps", total) as report:
             for new in carry_out(jobs, device, report):
                 rows = [*rows, *new]
-                replace_file(out / TABLE, to_csv(rows))
+                with writing(out):
+                    table.append(new)
     except KeyboardInterrupt as error:
         runs = counted(len(runs_of(rows)), "run is", "runs are")
         kept = f"{runs} kept in {out / TABLE}, and the same command goes on from there."

@@ -17,8 +17,9 @@ from tsjepa.cli import study as command
 from tsjepa.cli.locking import LOCK
 from tsjepa.cli.main import app
 from tsjepa.evaluation import study
+from tsjepa.evaluation.benchmark_table import Table
 from tsjepa.evaluation.recorder import Subject
-from tsjepa.evaluation.rows import BASE, Arm, Measurement, from_csv, runs_of
+from tsjepa.evaluation.rows import BASE, Arm, Measurement, runs_of
 from tsjepa.evaluation.study import FULL, QUICK
 from tsjepa.objective import JEPA
 
@@ -103,7 +104,7 @@ def test_a_stopped_study_goes_on_without_losing_or_repeating_a_row(
     if stop is KeyboardInterrupt:
         assert result.exit_code == 130
         assert "stopped: 2 runs are kept in s/study.csv, and the same command goes on from there." in result.stderr
-    assert len(runs_of(from_csv(Path("s/study.csv").read_bytes()))) == 2
+    assert len(runs_of(Table(Path("s/study.csv"), Measurement).read())) == 2
     assert {path.name for path in Path("s").iterdir()} == {"study.csv"}
     assert invoke("--out", "s", *words).exit_code == 0
     assert len(calls) == 3 + 2
@@ -143,7 +144,7 @@ def test_what_cannot_be_studied_is_refused(pump: str, monkeypatch: pytest.Monkey
     Path("bad/study.csv").write_text("a,b\n")
     for code, sentence, words in (
         (2, "file is a file", ("--out", "file", "--data", pump)),
-        (1, "no table of a collapse study", ("--out", "bad", "--data", pump)),
+        (1, "bad/study.csv cannot be gone on with: its columns are not those", ("--out", "bad", "--data", pump)),
         (2, "two data sets have the same name", ("--out", "s", "--data", pump, pump)),
         (1, "missing.npz", ("--out", "s", "--data", "missing.npz")),
         (2, "--out", ("--data", pump)),

@@ -103,7 +103,7 @@ class LevelScore(NamedTuple):
 
 
 class Table(Generic[Row]):
-    """Rows of one type in a CSV file, appended in one write; a half line at the end is dropped.
+    """Rows of one type in a CSV file, which is replaced as a whole by each write; a half line at the end is dropped.
 
     Parameters
     ----------
@@ -138,12 +138,8 @@ class Table(Generic[Row]):
         BenchmarkError
             If the file is no such table.
         """
-        if not self.path.exists():
-            return []
-        content = self.path.read_bytes()
-        whole = content[: content.rfind(b"\n") + 1]
         try:
-            lines = list(csv.reader(io.StringIO(whole.decode())))
+            lines = list(csv.reader(io.StringIO(self._content().decode())))
             if lines and lines[0] not in (self.columns, self.older):
                 raise ValueError("its columns are not those of this version")
             return [self._parse(line, len(lines[0])) for line in lines[1:]]
@@ -151,46 +147,30 @@ class Table(Generic[Row]):
             raise BenchmarkError(f"{self.path} cannot be gone on with: {error}; name another folder.") from error
 
     def append(self, rows: Iterable[Row]) -> None:
-        """Add rows in one write, the header before the first ones."""
-        lines = self._lines(rows)
-        if not lines:
-            return
-        self._mend()
-        if self.path.exists() and self._header() == self.older != self.columns:
-            self._replace(self.read())
-        fresh = not self.path.exists() or not self.path.stat().st_size
-        with self.path.open("ab") as file:
-            file.write((self._lines([self.columns]) if fresh else b"") + lines)
-            file.flush()
-            os.fsync(file.fileno())
+        """Add rows, all or none of them, the header before the first ones."""
+        if lines := self._lines(rows):
+            content = self._content()
+            if not content.startswith(self._lines([self.columns])):
+                content = self._lines([self.columns, *self.read()])
+            self._replace(content + lines)
 
     def keep(self, wanted: Callable[[Key], bool]) -> None:
         """Drop the rows of the runs that are not wanted; the file is replaced, and only if there are any."""
         rows = self.read()
         kept = [row for row in rows if wanted(row[: self.key_size])]
         if len(kept) < len(rows):
-            self._replace(kept)
+            self._replace(self._lines([self.columns, *kept]))
 
-    def _header(self) -> list[str]:
-        with self.path.open(newline="", encoding="utf-8") as file:
-            return next(csv.reader(file), [])
+    def _content(self) -> bytes:
+        """Return the whole lines, without what was cut off of another by an earlier version."""
+        content = self.path.read_bytes() if self.path.exists() else b""
+        return content[: content.rfind(b"\n") + 1]
 
-    def _replace(self, rows: Iterable[Row]) -> None:
-        with whole_file(self.path) as temporary:
-            temporary.write_bytes(self._lines([self.columns, *rows]))
-
-    def _mend(self) -> None:
-        """Cut off a half line."""
-        if not self.path.exists():
-            return
-        with self.path.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(size - 1, 0))
-            if file.read() in (b"", b"\n"):
-                return
-            file.seek(0)
-            end = file.read().rfind(b"\n") + 1
-        os.truncate(self.path, end)
+    def _replace(self, content: bytes) -> None:
+        with whole_file(self.path) as temporary, temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
 
     def _lines(self, rows: Iterable[Iterable[Any]]) -> bytes:
         text = io.StringIO()

@@ -1,9 +1,7 @@
 """The table of a collapse study: one row a measurement, grouped into runs."""
 
-import csv
-import io
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 
@@ -71,10 +69,6 @@ class Measurement(NamedTuple):
     data_digest: str = ""
 
 
-# Of tables without digests
-OLD_FIELDS = Measurement._fields[:-1]
-
-
 class Run(NamedTuple):
     """The measurements of one run in the order of training, the initialisation first."""
 
@@ -98,53 +92,6 @@ class Run(NamedTuple):
         """Whether it was as long as the memory of its EMA, 1 / (1 - decay) steps; a shorter run shows nothing of it."""
         # rounded: 1 / (1 - 0.9) is a little more than 10
         return round(self.steps * (1 - self.arm.decay), 9) >= 1
-
-
-def to_csv(rows: Iterable[Measurement]) -> bytes:
-    """Return the content of `study.csv`.
-
-    Examples
-    --------
-    >>> to_csv([]).decode().split(",")[:3]
-    ['data', 'decay', 'masking']
-    """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(Measurement._fields)
-    writer.writerows(rows)
-    return text.getvalue().encode()
-
-
-def from_csv(content: bytes) -> list[Measurement]:
-    """Return the rows of `study.csv`.
-
-    Raises
-    ------
-    StudyError
-        If it is no table of a study.
-
-    Examples
-    --------
-    >>> from_csv(to_csv([]))
-    []
-    """
-    try:
-        table = list(csv.reader(io.StringIO(content.decode())))
-        if not table or tuple(table[0]) not in (Measurement._fields, OLD_FIELDS):
-            raise ValueError("its columns are not those of a study")
-        return [parse(values, len(table[0])) for values in table[1:]]
-    except (ValueError, csv.Error) as error:
-        raise StudyError(f"study.csv is no table of a collapse study: {error}.") from error
-
-
-def parse(values: Sequence[str], n_columns: int) -> Measurement:
-    """Return the measurement of a row of text."""
-    if len(values) != n_columns:
-        raise ValueError(f"a row has {len(values)} values instead of {n_columns}")
-    data, decay, masking, ratio, seed, epoch, step, *rest = values
-    run = (data, float(decay), masking, float(ratio), int(seed))
-    loss, probe, gap, relative_gap, rank, share = map(float, rest[:6])
-    return Measurement(*run, int(epoch), int(step), loss, probe, gap, relative_gap, rank, share, *rest[6:])
 
 
 def runs_of(rows: Iterable[Measurement]) -> list[Run]:
