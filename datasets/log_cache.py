@@ -312,8 +312,8 @@ def _notes(plan: RowPlan, summary: Summary, total: int, lost: list[str]) -> tupl
     if plan.unsorted is not None:
         notes.append(f"rows are not sorted by id and time ({plan.unsorted}): they are sorted in the cache")
     pairs = list(zip(plan.channels, summary.low, summary.high, strict=True))
-    empty = [name for name, low, _ in pairs if low is None]
-    constant = [f"{name} ({low:g})" for name, low, high in pairs if low is not None and low == high]
+    empty = [name for name, low, _ in pairs if np.isnan(low)]
+    constant = [f"{name} ({low:g})" for name, low, high in pairs if low == high]
     if len(empty) == len(pairs):
         raise DataError("no channel of the log has a value; check the export, or take other channels")
     if empty:

@@ -1,7 +1,7 @@
 """The second pass over a log: each row written where its id's rows belong, and what the channels hold."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,44 +28,31 @@ class Summary:
 
     Attributes
     ----------
-    low, high : list of float or None
-        The smallest and largest value; None where there is none.
+    low, high : array of shape (n_channels,), list of float, or float
+        The smallest and largest value; NaN where there is none.
     missing : int
         Missing values, over all channels.
     """
 
-    low: list[float | None] = field(default_factory=list)
-    high: list[float | None] = field(default_factory=list)
+    low: Any = np.nan
+    high: Any = np.nan
     missing: int = 0
 
     def add(self, values: NDArray[np.float32]) -> None:
         """Take in values of shape (n, n_channels)."""
-        gone = np.isnan(values)
-        low = np.where(gone, np.inf, values).min(0, initial=np.inf)
-        high = np.where(gone, -np.inf, values).max(0, initial=-np.inf)
-        some = np.isfinite(low)
-        self.merge(
-            Summary(
-                [float(x) if ok else None for x, ok in zip(low, some, strict=True)],
-                [float(x) if ok else None for x, ok in zip(high, some, strict=True)],
-                int(gone.sum()),
-            )
-        )
+        low, high = (ends.reduce(values, 0, initial=np.nan) for ends in (np.fmin, np.fmax))
+        self.merge(Summary(low, high, int(np.isnan(values).sum())))
 
     def merge(self, other: "Summary") -> None:
         """Take in what was found elsewhere."""
-        self.low = _each(min, self.low, other.low)
-        self.high = _each(max, self.high, other.high)
+        # an earlier version wrote None where there is no value
+        self.low = np.fmin(self.low, np.array(other.low, float))
+        self.high = np.fmax(self.high, np.array(other.high, float))
         self.missing += other.missing
 
     def as_json(self) -> dict[str, Any]:
         """Return plain lists and numbers."""
-        return {"low": self.low, "high": self.high, "missing": self.missing}
-
-
-def _each(choose: Callable[..., float], ours: list[float | None], theirs: list[float | None]) -> list[float | None]:
-    pairs = zip(ours or theirs, theirs or ours, strict=True)
-    return [b if a is None else a if b is None else choose(a, b) for a, b in pairs]
+        return {"low": np.asarray(self.low).tolist(), "high": np.asarray(self.high).tolist(), "missing": self.missing}
 
 
 def row_fields(layout: Layout, plan: RowPlan) -> dict[str, Field]:
