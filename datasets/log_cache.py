@@ -120,7 +120,7 @@ def rows_of(
     files: list[LogFile],
     pieces: list[Piece],
     name: str,
-    cache_dir: str | os.PathLike[str] | None,
+    start: Path,
     progress: Progress,
     announce: Callable[[str], None],
 ) -> RowStore:
@@ -135,9 +135,9 @@ def rows_of(
     pieces : list of Piece
         The same, in pieces.
     name : str
-        What the folder is called, with a hash of files and settings behind it.
-    cache_dir : path or None
-        By default ``tsjepa/logs`` in the user's cache.
+        What the log is called.
+    start : Path
+        See `start_of`.
     progress, announce : callable
         Told of work done, and of what the user should know before long work.
 
@@ -146,20 +146,19 @@ def rows_of(
     DataError
         If rows cannot be read or written.
     """
-    root, start = _start(layout, files, name, cache_dir)
     state = digest([[file.size, file.mtime] for file in files])
-    folder, partial = root / f"{start}-{state}", root / f"{start}.partial"
+    folder, partial = Path(f"{start}-{state}"), Path(f"{start}.partial")
     if (store := _open_of(layout, folder)) is not None:
         return store
-    with locked(root / f"{start}.lock", announce):
+    with locked(Path(f"{start}.lock"), announce):
         if (store := _open_of(layout, folder)) is not None:  # another process has just built it
             return store
         names = file_ids(files, name) if layout.id_by == "file" else {file.shown: name for file in files}
         plan, summary, offsets = build_rows(layout, pieces, names, partial, progress, announce)
         _finish(layout, plan, summary, offsets, partial, lost_steps(layout, pieces[0]))
-        with writing(root):
-            for other in root.iterdir():
-                if other.name.startswith(f"{start}-"):  # of files that have changed since
+        with writing(start.parent):
+            for other in start.parent.iterdir():
+                if other.name.startswith(f"{start.name}-"):  # of files that have changed since
                     shutil.rmtree(other, ignore_errors=True)
             partial.replace(folder)
     store = open_store(folder)
@@ -172,27 +171,18 @@ def log_root(cache_dir: str | os.PathLike[str] | None) -> Path:
     return needed_cache_folder("--cache-dir") / "logs" if cache_dir is None else user_path(cache_dir)
 
 
-def _start(
-    layout: Layout, files: list[LogFile], name: str, cache_dir: str | os.PathLike[str] | None
-) -> tuple[Path, str]:
-    """Return the folder of all logs' caches, and how the names there begin of what is kept of a log as it is read."""
+def start_of(layout: Layout, files: list[LogFile], name: str, cache_dir: str | os.PathLike[str] | None) -> Path:
+    """Return how the paths begin of what is kept of a log as it is read."""
     columns = layout.columns
     settings = [columns.id, columns.time, columns.channels, columns.label, columns.group]
     asked = digest([FORMAT, layout.form, layout.time, layout.id_by, *settings, [place(file) for file in files]])
-    return log_root(cache_dir), f"{name}-{asked}"
+    return log_root(cache_dir) / f"{name}-{asked}"
 
 
-def drop_partial(
-    layout: Layout,
-    files: list[LogFile],
-    name: str,
-    cache_dir: str | os.PathLike[str] | None,
-    announce: Callable[[str], None],
-) -> None:
+def drop_partial(start: Path, announce: Callable[[str], None]) -> None:
     """Throw away what was begun of a log that is read otherwise after all."""
-    root, start = _start(layout, files, name, cache_dir)
-    with locked(root / f"{start}.lock", announce):  # another process may be building in it
-        shutil.rmtree(root / f"{start}.partial", ignore_errors=True)
+    with locked(Path(f"{start}.lock"), announce):  # another process may be building in it
+        shutil.rmtree(f"{start}.partial", ignore_errors=True)
 
 
 def _open_of(layout: Layout, folder: Path) -> RowStore | None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tsjepa.datasets.dataset import DataError
 from tsjepa.datasets.files import SUFFIXES, find_path, folder_pairs, looks_like_path
 from tsjepa.datasets.home import user_path
-from tsjepa.datasets.log_cache import RowStore, drop_partial, locked, log_root, rows_of
+from tsjepa.datasets.log_cache import RowStore, drop_partial, locked, log_root, rows_of, start_of
 from tsjepa.datasets.log_cells import BadCell
 from tsjepa.datasets.log_columns import Layout, list_columns, looks_like_log, make_layout
 from tsjepa.datasets.log_files import LogFile, find_files, has_wildcard, is_address, kind_of, source_name, stem
@@ -282,12 +282,13 @@ def open_rows(
         files = [file for file, _ in filled]
         layout = make_layout(filled, _named_in(filled, columns))
         found, order = _in_pieces(files, layout, progress)
+        start = start_of(layout, files, name, cache_dir)
         try:
-            store = rows_of(layout, files, found, name, cache_dir, progress, announce)
+            store = rows_of(layout, files, found, name, start, progress, announce)
         except BadCell as error:
             if not whole.find(error, layout):
                 raise
-            drop_partial(layout, files, name, cache_dir, announce)
+            drop_partial(start, announce)
         else:
             return layout, found, store, (*layout.notes, *order, *notes)
 
