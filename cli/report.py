@@ -209,13 +209,7 @@ class StudyReport(NamedTuple):
 
     def values(self) -> dict[str, Any]:
         """Return the JSON object."""
-        return {
-            "out": str(self.out),
-            "data": list(self.data),
-            "n_runs": self.n_runs,
-            "seconds": round(self.seconds, 3),
-            "claims": self.claims,
-        }
+        return {**self._asdict(), "out": str(self.out), "seconds": round(self.seconds, 3)}
 
 
 class BenchmarkReport(NamedTuple):
@@ -281,8 +275,7 @@ class EmbedReport(NamedTuple):
 
     def values(self) -> dict[str, Any]:
         """Return the JSON object."""
-        seconds = round(self.seconds, 3)
-        return {"rows": self.rows, "seconds": seconds, "peak_mb": self.peak_mb, "out": str(self.out)}
+        return {**self._asdict(), "seconds": round(self.seconds, 3), "out": str(self.out)}
 
 
 class ExportReport(NamedTuple):
