@@ -166,32 +166,19 @@ class Describe:
     ----------
     rows : RowFiles
         With columns ``present`` and, where there are labels, ``label``.
-    total : int
-        Number of rows.
     how : {"last", "majority", "any"}
         Which label a window has.
     classes : tuple of str or None
         Names behind the codes in ``label``; None for a numeric target, or no labels.
+    normal : list of int
+        The codes of normal classes.
     """
 
-    def __init__(self, rows: RowFiles, total: int, how: WindowLabel, classes: tuple[str, ...] | None) -> None:
-        self.rows, self.how, self.classes = rows, how, classes
+    def __init__(self, rows: RowFiles, how: WindowLabel, classes: tuple[str, ...] | None, normal: list[int]) -> None:
+        self.rows, self.how, self.classes, self.normal = rows, how, classes, normal
         self.labelled = "label" in rows.fields
         if self.labelled and how != "last" and classes is None:
             raise DataError(f"--window-label {how} needs classes, and the label is a numeric target; use last")
-        self.normal = self._normal(total) if self.labelled and how == "any" else []
-
-    def _normal(self, total: int) -> list[int]:
-        """Return the codes of normal classes: those that say so, else the most frequent one, none without classes."""
-        assert self.classes is not None
-        named = named_normal(self.classes)
-        if named or not self.classes:
-            return named
-        counts = np.zeros(len(self.classes), np.int64)
-        for low in range(0, total, CHUNK):
-            label = self.rows.read(low, min(low + CHUNK, total), ("label",))["label"]
-            counts += np.bincount(label[label >= 0], minlength=len(counts))
-        return [int(counts.argmax())]
 
     def __call__(self, windows: Cut) -> Block:
         """Return columns ``measured`` and, where there are labels, ``label``."""

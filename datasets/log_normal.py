@@ -1,7 +1,6 @@
 """Which rows and windows of a log are normal, by their labels."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,11 +36,22 @@ def told_abnormal(rows: RowStore) -> NDArray[np.bool_] | None:
 
 def guessed_normal(rows: RowStore) -> str | None:
     """Return the most frequent of several classes, where none says that it is normal; None where one does."""
-    classes = rows.classes
-    if classes is None or len(classes) < 2 or named_normal(classes):
-        return None
-    label = rows.mapped("label").whole()
-    return classes[int(np.bincount(label[label >= 0]).argmax())]
+    classes = rows.classes or ()
+    return None if len(classes) < 2 or named_normal(classes) else classes[normal_codes(rows)[0]]
+
+
+def normal_codes(rows: RowStore) -> list[int]:
+    """Return the codes of normal classes: those that say so by their name, else the most frequent of several."""
+    classes = rows.classes or ()
+    named = named_normal(classes)
+    if named or len(classes) < 2:
+        return named
+    label, counts = rows.mapped("label"), np.zeros(len(classes), np.int64)
+    for low in range(0, rows.rows, CHUNK):
+        part = label.whole()[low : low + CHUNK]
+        counts += np.bincount(part[part >= 0], minlength=len(classes))
+        label.release()
+    return [int(counts.argmax())]
 
 
 def hold_abnormal(rows: RowStore, start: NDArray[np.int64], length: NDArray[np.int64]) -> NDArray[np.bool_] | None:
@@ -55,11 +65,7 @@ def hold_abnormal(rows: RowStore, start: NDArray[np.int64], length: NDArray[np.i
 
 def _by_chunk(rows: RowStore) -> Iterator[NDArray[np.float64]]:
     """Yield `abnormal` of so many rows at a time that memory does not grow with the log."""
-    label, classes = rows.mapped("label").whole(), rows.classes
-    normal: list[Any] = []
-    if classes is not None:
-        guess = guessed_normal(rows)
-        normal = named_normal(classes) if guess is None else [classes.index(guess)]
+    label, classes, normal = rows.mapped("label").whole(), rows.classes, normal_codes(rows)
     for low in range(0, rows.rows, CHUNK):
         part = label[low : low + CHUNK]
         if classes is None:

@@ -13,6 +13,7 @@ from tsjepa.datasets.log_access import MappedArray
 from tsjepa.datasets.log_cache import RowStore, built, digest, open_store, write_manifest, write_series
 from tsjepa.datasets.log_cut import CHUNK, Cut, Describe, Segments, cut, named_normal, near, segments, window_fields
 from tsjepa.datasets.log_grid import grid_blocks, grid_fields, rounding
+from tsjepa.datasets.log_normal import normal_codes
 from tsjepa.datasets.log_place import Progress
 from tsjepa.datasets.log_settings import Windowing
 from tsjepa.datasets.log_store import RowFiles, read_json, write_json
@@ -224,7 +225,8 @@ def _cut_all(
 ) -> dict[str, Any]:
     offsets, at, seen = store.offsets(), 0, dict.fromkeys(("gaps", "uneven", "short", "shifted"), 0)
     longest = int(np.diff(offsets).max())
-    describe = Describe(rows, store.rows, windowing.window_label, store.classes)
+    normal = normal_codes(store) if windowing.window_label == "any" else []
+    describe = Describe(rows, windowing.window_label, store.classes, normal)
     for some in _watched(segments(rows, offsets, steps.each, steps.gaps), store.rows, "cutting", progress):
         seen["gaps"], seen["uneven"] = seen["gaps"] + some.gaps, seen["uneven"] + some.uneven
         if window is None or stride is None:

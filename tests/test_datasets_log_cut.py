@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tsjepa.datasets.log_cache import RowStore
 from tsjepa.datasets.log_cut import Cut, Describe, Segments, cut, segments
 from tsjepa.datasets.log_grid import resampled
+from tsjepa.datasets.log_normal import normal_codes
 from tsjepa.datasets.log_runs import load_runs
 from tsjepa.datasets.log_store import Field, RowFiles
 from tsjepa.datasets.log_time import gap_limits
@@ -67,7 +69,7 @@ def test_labels_of_windows(tmp_path: Path, how: Any, expected: list[int]) -> Non
     windows = Cut(np.arange(0, 12, 3), np.full(4, 3), np.zeros(4, int), 0, 0)
     with RowFiles(tmp_path, fields) as rows:
         rows.write(0, {"label": label, "present": label == 2})
-        found = Describe(rows, 12, how, ("0", "1", "2"))(windows)
+        found = Describe(rows, how, ("0", "1", "2"), normal=[0])(windows)
     assert found["label"].tolist() == expected
     assert found["measured"].tolist() == [False, True, False, False]
 
@@ -87,13 +89,13 @@ def test_no_label_that_says_normal_is_abnormal(tmp_path: Path, monkeypatch: pyte
 
 @pytest.mark.parametrize("chunk", [4, 100])
 def test_what_is_normal_where_no_label_says_so(tmp_path: Path, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tsjepa.datasets.log_cut.CHUNK", chunk)
-    label = np.array([1, 1, 1, 1, 0, 1, 0, 0], np.int32)
-    with RowFiles(tmp_path, {"label": Field("int32"), "present": Field("uint8")}) as rows:
+    monkeypatch.setattr("tsjepa.datasets.log_normal.CHUNK", chunk)
+    label, fields = np.array([1, 1, 1, 1, 0, 1, 0, 0], np.int32), {"label": Field("int32"), "present": Field("uint8")}
+    with RowFiles(tmp_path, fields) as rows:
         rows.write(0, {"label": label, "present": label})
-        found = Describe(rows, 8, "any", ("bad", "good"))(
-            Cut(np.array([0, 3]), np.array([3, 3]), np.zeros(2, int), 0, 0)
-        )
+        normal = normal_codes(RowStore(tmp_path, 8, fields, (), ("bad", "good"), TimeKind("rows"), ()))
+        windows = Cut(np.array([0, 3]), np.array([3, 3]), np.zeros(2, int), 0, 0)
+        found = Describe(rows, "any", ("bad", "good"), normal)(windows)
     assert found["label"].tolist() == [1, 0]
 
 
