@@ -171,9 +171,8 @@ def _from_text(
 def _point_rows(layout: Layout, piece: Piece, batch: pa.RecordBatch, first: int, with_values: bool) -> Rows:
     columns, file = layout.columns, piece.file
     number = np.arange(first, first + batch.num_rows, dtype=np.int64)
-    channels = [layout.value] if layout.form == "long" else [c for c in columns.channels or () if with_values]
-    held = set(batch.schema.names)
-    channels = [name for name in channels if name in held]
+    wanted = (layout.value,) if layout.form == "long" else (columns.channels or ()) if with_values else ()
+    channels = [name for name in wanted if name in batch.schema.names]
     return Rows(
         number,
         _identity(layout, batch, file, first),
@@ -181,9 +180,7 @@ def _point_rows(layout: Layout, piece: Piece, batch: pa.RecordBatch, first: int,
         key(batch, columns.group, layout.group_is_number, file, first),
         _label(layout, batch, file, first),
         key(batch, layout.channel or None, False, file, first),
-        numbers(pa.record_batch([batch.column(name) for name in channels], channels), file, first)
-        if channels
-        else None,
+        numbers(batch.select(channels), file, first) if channels else None,
     )
 
 
@@ -270,8 +267,7 @@ def plain_numbers(column: pa.Array, file: LogFile, name: str, first: int) -> NDA
 def _list_rows(layout: Layout, piece: Piece, batch: pa.RecordBatch, first: int, with_values: bool) -> Rows:
     """Turn rows of lists, one series each, into the rows of a log: one a point, the position as its time."""
     columns, file = layout.columns, piece.file
-    held = set(batch.schema.names)
-    names = [name for name in columns.channels or () if name in held]
+    names = [name for name in columns.channels or () if name in batch.schema.names]
     lengths = np.stack([_lengths(batch.column(name)) for name in names])
     for row in np.flatnonzero((lengths != lengths[0]).any(0) | (lengths[0] == 0))[:1]:
         found = ", ".join(str(n) for n in sorted(set(lengths[:, row].tolist())))
