@@ -1,7 +1,7 @@
 """What draws of few labels say: means over draws with their intervals, and methods paired on the same draws."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 
@@ -50,16 +50,13 @@ def few_labels_gaps(few: Sequence[FewLabels]) -> str:
 
 def shared_draws(few: Sequence[FewLabels]) -> list[FewLabels]:
     """Return the rows of draws of labels that every method has an accuracy of."""
-    kept = draws_alike(few)
-    there: dict[tuple[str, str], set[str]] = {}
-    for row in kept:
-        there.setdefault((row.data, row.labels), set()).add(row.method)
-    n_methods = len({row.method for row in few})
-    return [row for row in kept if len(there[row.data, row.labels]) == n_methods]
+    return draws_alike(few, {row.method for row in few})
 
 
-def draws_alike(few: Sequence[FewLabels]) -> list[FewLabels]:
+def draws_alike(few: Sequence[FewLabels], methods: Collection[str] = ()) -> list[FewLabels]:
     """Return the rows with an accuracy of draws that, of their data and number of labels, every method there has.
+
+    Where methods are named, all of them have to be there.
 
     Examples
     --------
@@ -69,7 +66,7 @@ def draws_alike(few: Sequence[FewLabels]) -> list[FewLabels]:
     [('raw', '5/class', 0), ('tiny', '5/class', 0), ('tiny', '0.1', 0)]
     """
     scored = [row for row in few if row.accuracy is not None]
-    return shared_runs(scored, lambda row: (row.data, row.labels), lambda row: (row.seed, row.fold, row.draw))
+    return shared_runs(scored, lambda row: (row.data, row.labels), lambda row: (row.seed, row.fold, row.draw), methods)
 
 
 def few_labels_means(few: Iterable[FewLabels]) -> dict[str, dict[str, dict[str, Folds]]]:

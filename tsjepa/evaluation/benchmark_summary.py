@@ -1,6 +1,6 @@
 """What the rows of a benchmark say: means, ranks, wins and losses, as numbers and as Markdown."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import compress
 from typing import NamedTuple, TypeVar
 
@@ -76,10 +76,13 @@ def board_of(results: Sequence[Result]) -> Board:
     return Board(data, methods, accuracy, partial, tuple(name for name in data if name in left_out))
 
 
-def compared(rows: Sequence[Run]) -> list[Run]:
-    """Return the rows that count: of each data set those of the seeds and folds that every method there has."""
+def compared(rows: Sequence[Run], methods: Collection[str] = ()) -> list[Run]:
+    """Return the rows that count: of each data set those of the seeds and folds that every method there has.
+
+    Where methods are named, only data sets count that all of them have.
+    """
     scored = [row for row in rows if row.accuracy is not None]
-    return shared_runs(scored, lambda row: row.data, lambda row: (row.seed, row.fold))
+    return shared_runs(scored, lambda row: row.data, lambda row: (row.seed, row.fold), methods)
 
 
 def rounded(values: Sequence[float]) -> float:
@@ -218,17 +221,13 @@ def partial_note(board: Board) -> str:
 
 def levels_table(levels: Sequence[LevelScore]) -> str:
     """Return the table of methods by level: of data sets, seeds and folds that all have, means over data sets."""
-    n_methods = len({row.method for row in levels})
-    there: dict[str, set[str]] = {}
-    for row in levels:
-        there.setdefault(row.data, set()).add(row.method)
+    methods = dict.fromkeys(row.method for row in levels)
     found: dict[tuple[str, str], dict[str, list[float]]] = {}
-    for row in compared(levels):
-        if len(there[row.data]) == n_methods:
-            found.setdefault((row.method, row.level), {}).setdefault(row.data, []).append(row.accuracy)
+    for row in compared(levels, methods):
+        found.setdefault((row.method, row.level), {}).setdefault(row.data, []).append(row.accuracy)
     names = sorted({row.level for row in levels}, key=lambda name: (not name.isdecimal(), name.zfill(3)))
     rows = []
-    for method in dict.fromkeys(row.method for row in levels):
+    for method in methods:
         cells = [mean([mean(of_data) for of_data in found.get((method, name), {}).values()]) for name in names]
         rows.append([method, *("-" if np.isnan(cell) else f"{cell:.4f}" for cell in cells)])
     return markdown(["method", *names], rows)

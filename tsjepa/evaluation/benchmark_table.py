@@ -4,7 +4,7 @@ import csv
 import io
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar, get_type_hints
 
@@ -196,8 +196,12 @@ def in_order(rows: Iterable[Row], asked: Iterable[Any], of: Callable[[Row], Any]
     return sorted(rows, key=lambda row: places.get(of(row), len(places)))
 
 
-def shared_runs(rows: Sequence[Row], place: Callable[[Row], Any], run: Callable[[Row], Any]) -> list[Row]:
+def shared_runs(
+    rows: Sequence[Row], place: Callable[[Row], Any], run: Callable[[Row], Any], methods: Collection[str] = ()
+) -> list[Row]:
     """Return the rows of the runs that, in their place, every method has which is there at all.
+
+    Where methods are named, all of them have to be there.
 
     Examples
     --------
@@ -209,8 +213,8 @@ def shared_runs(rows: Sequence[Row], place: Callable[[Row], Any], run: Callable[
     runs: dict[Any, dict[str, set[Any]]] = {}
     for row in rows:
         runs.setdefault(place(row), {}).setdefault(row[1], set()).add(run(row))  # by the method
-    shared = {name: set.intersection(*of_methods.values()) for name, of_methods in runs.items()}
-    return [row for row in rows if run(row) in shared[place(row)]]
+    shared = {name: set.intersection(*own.values()) for name, own in runs.items() if own.keys() >= {*methods}}
+    return [row for row in rows if run(row) in shared.get(place(row), ())]
 
 
 def as_text(value: Any) -> str:

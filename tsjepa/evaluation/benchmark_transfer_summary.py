@@ -1,6 +1,6 @@
 """What the rows of a transfer say: means by method, by pair, by number of labels and by recording."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -36,9 +36,9 @@ def sections(rows: Sequence[Row]) -> dict[str, list[Row]]:
     return found
 
 
-def shared_seeds(rows: Sequence[Row]) -> list[Row]:
-    """Return the rows of the seeds that, on their pair, every method has which is there at all."""
-    return shared_runs(rows, pair_of, lambda row: row.seed)
+def shared_seeds(rows: Sequence[Row], methods: Collection[str] = ()) -> list[Row]:
+    """Return the rows of the seeds that, on their pair, every method has: all that are named, or there at all."""
+    return shared_runs(rows, pair_of, lambda row: row.seed, methods)
 
 
 def with_result(rows: Sequence[Transferred]) -> list[Transferred]:
@@ -53,11 +53,8 @@ def scored(rows: Sequence[Transferred]) -> list[Transferred]:
 
 def shared_pairs(rows: Sequence[Transferred]) -> list[Transferred]:
     """Return those of them whose pair every method has that has a result at all."""
-    methods, kept = {row.method for row in with_result(rows)}, scored(rows)
-    there: dict[PairName, set[str]] = {}
-    for row in kept:
-        there.setdefault(pair_of(row), set()).add(row.method)
-    return [row for row in kept if there[pair_of(row)] == methods]
+    found = with_result(rows)
+    return shared_seeds(found, {row.method for row in found})
 
 
 def over_pairs(values: Iterable[tuple[PairName, float | None]]) -> float | None:
