@@ -12,7 +12,7 @@ from tsjepa.datasets.log_store import Block, RowFiles
 SORT_BYTES = 1 << 26
 
 
-def sorted_blocks(rows: RowFiles, start: int, stop: int, scratch: Path, at_most: int | None = None) -> Iterator[Block]:
+def sorted_blocks(rows: RowFiles, start: int, stop: int, scratch: Path) -> Iterator[Block]:
     """Give the rows of one id in order of time, in blocks that no time is divided between.
 
     Parameters
@@ -22,16 +22,14 @@ def sorted_blocks(rows: RowFiles, start: int, stop: int, scratch: Path, at_most:
     start, stop : int
         Where the id's rows lie.
     scratch : Path
-        A folder for sorted runs, where the rows are more than fit in memory at once.
-    at_most : int, optional
-        How many rows are held at once; by default what 64 MB hold.
+        A folder for sorted runs, where the rows are more than 64 MB hold.
 
     Yields
     ------
     dict of str to ndarray
         Rows in order of time; those of one time in the order in which they stood.
     """
-    chunk = at_most or max(SORT_BYTES // rows.row_bytes, 1)
+    chunk = max(SORT_BYTES // rows.row_bytes, 1)
     if stop - start <= chunk:
         yield _by_time(rows.read(start, stop))
         return

@@ -183,14 +183,15 @@ def test_one_cache_gives_whatever_windows_are_asked_for(tmp_path: Path) -> None:
         np.testing.assert_array_equal(found.take(every).values, expected.take(every).values)
 
 
-def test_rows_are_sorted_with_little_memory(tmp_path: Path) -> None:
+def test_rows_are_sorted_with_little_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tsjepa.datasets.log_sort.SORT_BYTES", 90 * 20)
     random = np.random.default_rng(0)
     time = random.permutation(np.repeat(np.arange(700), 2))
     block = {"time": time, "values": random.standard_normal((1400, 3)).astype("f4")}
     fields = {"time": Field("int64"), "values": Field("float32", 3)}
     with RowFiles(tmp_path / "rows", fields) as rows:
         rows.write(0, block)
-        found = list(sorted_blocks(rows, 100, 1400, tmp_path / "runs", at_most=90))
+        found = list(sorted_blocks(rows, 100, 1400, tmp_path / "runs"))
     order = 100 + np.argsort(time[100:], kind="stable")
     np.testing.assert_array_equal(np.concatenate([part["time"] for part in found]), time[order])
     np.testing.assert_array_equal(np.concatenate([part["values"] for part in found]), block["values"][order])

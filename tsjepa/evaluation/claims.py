@@ -172,8 +172,7 @@ def first_half(run: Run) -> Sequence[Measurement]:
 
 def gap_over_arms(runs: Sequence[Run]) -> Claim:
     """Judge that runs with a smaller distance end with worse representations."""
-    groups = seeds_of(decay_arms(runs))
-    rhos = [spearman([mean_gap(run) for run in group], list(map(final_probe, group))) for group in groups]
+    rhos = [over_arms(group, mean_gap, final_probe) for group in seeds_of(decay_arms(runs))]
     return Claim(
         "Between decays a smaller encoder-EMA distance goes with less useful representations",
         "Definition 4.1, Figure 4",
