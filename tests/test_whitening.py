@@ -171,7 +171,7 @@ def test_with_a_stretch_it_is_learned_from_other_speeds_in_the_place_of_patches(
             (x, mask) if factor == 1 else played(normalized(x, mask, "instance", patch), mask, factor, patch)
         )
         assert other.shape[2] == round(60 * factor) // patch * patch
-        attend = None if measured is None else encoder.token_valid(measured)
+        attend = encoder.token_valid(measured)
         there.append(torch.ones(12, dtype=torch.bool) if attend is None else attend.any(1))
         with torch.no_grad():
             levels = encoder(other, levels=range(1, encoder.depth + 1), valid=measured, attend=attend)

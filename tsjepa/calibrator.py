@@ -158,7 +158,7 @@ class Calibrator:
 
     def view(self, x: Tensor, valid: Tensor | None) -> View:
         """Return a batch with which of its tokens count."""
-        return View(x, valid, None if valid is None else self.encoder.token_valid(valid))
+        return View(x, valid, self.encoder.token_valid(valid))
 
     def share_block(self, batch: Batch) -> Block:
         """Return the shares of a batch."""

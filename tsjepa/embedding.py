@@ -279,7 +279,7 @@ def embed_sequences(encoder: Encoder, x: Tensor, valid: Tensor | None, probe: Pr
 
 def features(encoder: Encoder, x: Tensor, valid: Tensor | None, probe: ProbeConfig, place: Tensor) -> Tensor:
     """Return shares and pooled levels [B, F] of one batch, for a sketch its scale features, too."""
-    attend = None if valid is None else encoder.token_valid(valid)
+    attend = encoder.token_valid(valid)
     states = encoder(x, levels=chosen_levels(encoder, probe), valid=valid, attend=attend)
     parts = [level_rows(state, attend, probe) for state in states]
     if probe.scale_features and probe.sketch is not None:

@@ -173,9 +173,9 @@ class Encoder(nn.Module):
         """Return which of the channels of series the encoder sees: all but its inputs."""
         return [channel for channel in range(n_channels) if channel not in self.inputs]
 
-    def token_valid(self, valid: Tensor) -> Tensor:
-        """Return which tokens hold a valid point: bool [B, C, T] -> bool [B, N]."""
-        return to_patches(valid, self.tokenizer.patch_length).any(-1).any(1)
+    def token_valid(self, valid: Tensor | None) -> Tensor | None:
+        """Return which tokens hold a valid point: bool [B, C, T] -> bool [B, N]; None, for all, stays None."""
+        return None if valid is None else to_patches(valid, self.tokenizer.patch_length).any(-1).any(1)
 
     def forward(
         self,

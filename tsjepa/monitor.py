@@ -257,7 +257,7 @@ def latents_check(model: JEPA, series: SeriesSource) -> Callable[[int], None]:
         device, encoder = next(model.parameters()).device, model.encoder
         with torch.no_grad(), measuring(model):
             rows, valid = encoder.sequences(x.to(device), None if there is None else there.to(device))
-            (last,) = encoder(rows, valid=valid, attend=None if valid is None else encoder.token_valid(valid))
+            (last,) = encoder(rows, valid=valid, attend=encoder.token_valid(valid))
         check_latents(epoch, last)
 
     return check

@@ -253,7 +253,7 @@ class JEPA(nn.Module):
         """Draw a mask and run encoder, predictor and target; see `forward` for the parameters."""
         rows = None if share is None else share.times(x.shape[1] if self.encoder.channels == 1 else 1)
         x, valid = self.encoder.sequences(x, valid)
-        attend = None if valid is None else self.encoder.token_valid(valid)
+        attend = self.encoder.token_valid(valid)
         n_tokens = self.encoder.n_tokens(x.shape[-1])
         joined = None if attend is None else (attend if rows is None else join_rows(attend)).cpu()
         drawn = self.mask(len(x) if rows is None else rows.total, n_tokens, generator, joined)

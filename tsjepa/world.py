@@ -203,7 +203,7 @@ class WorldModel(JEPA):
         """Run encoder, dynamics and target; see `JEPA.forward` for the parameters."""
         inputs = self.inputs(x, valid)
         x, valid = self.encoder.sequences(x, valid)
-        attend = None if valid is None else self.encoder.token_valid(valid)
+        attend = self.encoder.token_valid(valid)
         (tokens,) = self.encoder(x, valid=valid, attend=attend)
         mask = self.mask(len(x), tokens.shape[1], generator, attend).to(x.device)
         latents = self.project(tokens, attend)

@@ -139,7 +139,7 @@ def activation_sparsity(encoder: Encoder, x: Tensor, valid: Tensor | None = None
     >>> 0 < activation_sparsity(encoder, torch.randn(2, 1, 20)).hoyer < 1
     True
     """
-    attend = None if valid is None else encoder.token_valid(valid)
+    attend = encoder.token_valid(valid)
     seen: list[Tensor] = []
     handles = [block.mlp[1].register_forward_hook(lambda *call: seen.append(call[-1])) for block in blocks(encoder)]
     with hooked(handles), torch.inference_mode():

@@ -116,7 +116,7 @@ def sample(series: Series, channels: int) -> tuple[Tensor, Tensor | None]:
 def sequences(model: JEPA, x: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Return values and mask as the encoder takes them, on its device, and which tokens are valid."""
     x, valid = model.encoder.sequences(*to_device(model, x, valid))
-    return x, valid, None if valid is None else model.encoder.token_valid(valid)
+    return x, valid, model.encoder.token_valid(valid)
 
 
 def to_device(model: JEPA, x: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor | None]:
