@@ -24,16 +24,12 @@ def test_a_record_of_plain_tensors_is_that_of_the_monitor() -> None:
     monitor = Monitor(model, series)
     monitor.measure(3, loss=0.5, step=7.0)
     with torch.no_grad(), measuring(model):
-        sample = monitor.sample()
+        sample, _ = monitor.sample()
     found = epoch_diagnostics(
         3,
-        last=sample.last,
-        target=sample.goal,
-        predicted=sample.predicted,
-        index=sample.target,
+        **{name: sample[name] for name in ("last", "target", "predicted", "index", "slow")},
         loss=0.5,
         step=7.0,
-        slow=sample.slow,
     )
     beside = {"parameter_mismatch", "lidar", "alignment", "predictor_sensitivity"}
     for name, value in found._asdict().items():

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from numpy.typing import NDArray
@@ -42,38 +42,6 @@ SEQUENCES = 128
 FEW = 2
 # Masks of the measurement, the same at each epoch; no training step has these keys
 KEY, VIEWS_KEY = (0, 2**31, 0), (0, 2**31, 3)
-
-
-class Sample(NamedTuple):
-    """What a model makes of the sample, one row a token sequence, those of all ranks.
-
-    Attributes
-    ----------
-    latents, predicted : Tensor of shape (B, N, E), (B, M, E)
-        As in `tsjepa.objective.Branches`.
-    goal : Tensor of shape (B, N, E)
-        What is to be predicted, see `tsjepa.objective.JEPA.goal`.
-    target : int64 Tensor of shape (B, M)
-        Positions of the predictions.
-    last : Tensor of shape (B, N, D)
-        The encoder's last level of whole series.
-    target_valid, attend : bool Tensor of shape (B, M), (B, N), optional
-        Which predictions and which tokens count; None means all.
-    slow : Tensor of shape (B, N, D), optional
-        The EMA target's, where there is one.
-    views : Views, optional
-        Two masked views of each; a world model has none.
-    """
-
-    latents: Tensor
-    predicted: Tensor
-    goal: Tensor
-    target: Tensor
-    last: Tensor
-    target_valid: Tensor | None
-    attend: Tensor | None
-    slow: Tensor | None
-    views: Views | None
 
 
 class Monitor:
@@ -152,12 +120,20 @@ class Monitor:
 
     def record(self, epoch: int, loss: float) -> EpochDiagnostics:
         """Measure the model as it is."""
-        sample = self.sample()
-        check_latents(epoch, sample.last, sample.latents)
-        return EpochDiagnostics(epoch, loss, **from_first_rank(self.numbers(sample) if rank() == 0 else {}))
+        tensors, views = self.sample()
+        check_latents(epoch, tensors["last"], tensors["latents"])
+        return EpochDiagnostics(epoch, loss, **from_first_rank(self.numbers(tensors, views) if rank() == 0 else {}))
 
-    def sample(self) -> Sample:
-        """Put this rank's share of the sample through the model, and join what comes out."""
+    def sample(self) -> tuple[dict[str, Any], Views | None]:
+        """Put this rank's share of the sample through the model, and join what comes out.
+
+        Returns
+        -------
+        dict of str to Tensor or None
+            What `tsjepa.record.measure` takes, one row a token sequence, those of all ranks.
+        Views or None
+            Two masked views of each; a world model has none.
+        """
         device, share = next(self.model.parameters()).device, share_of(len(self.x))
         x, valid = share.of(self.x).to(device), None if self.valid is None else share.of(self.valid).to(device)
         branches = self.model.branches(x, keyed_generator(*KEY), valid, share)
@@ -170,12 +146,17 @@ class Monitor:
         views = self.views(x, valid, attend, share)
         if isinstance(goal, EMATarget):
             slow = goal.module(x, valid=valid, attend=attend)[0] if whole is None else whole
-        mask = branches.mask
-        always = (branches.latents, branches.predicted, self.model.goal(branches), mask.target, last)
-        perhaps = (mask.target_valid, attend, slow)
-        latents, predicted, aim, target, last = map(join_rows, always)
-        target_valid, attend, slow = (None if part is None else join_rows(part) for part in perhaps)
-        return Sample(latents, predicted, aim, target, last, target_valid, attend, slow, views)
+        tensors = {
+            "last": last,
+            "latents": branches.latents,
+            "target": self.model.goal(branches),
+            "predicted": branches.predicted,
+            "index": branches.mask.target,
+            "predicted_valid": branches.mask.target_valid,
+            "token_valid": attend,
+            "slow": slow,
+        }
+        return {name: None if part is None else join_rows(part) for name, part in tensors.items()}, views
 
     def views(self, x: Tensor, valid: Tensor | None, attend: Tensor | None, share: Share) -> Views | None:
         """Return masked views of the sequences of this rank's share of the series, those of all ranks joined."""
@@ -185,22 +166,13 @@ class Monitor:
         views = masked_views(self.model, x, valid, attend, keyed_generator(*VIEWS_KEY), 2, rows)
         return views._replace(means=join_rows(views.means), context=join_rows(views.context))
 
-    def numbers(self, sample: Sample) -> dict[str, float]:
+    def numbers(self, tensors: dict[str, Any], views: Views | None) -> dict[str, float]:
         """Return what a record holds besides epoch and loss."""
-        found = measure(
-            sample.last,
-            sample.latents,
-            sample.goal,
-            sample.predicted,
-            sample.target,
-            predicted_valid=sample.target_valid,
-            token_valid=sample.attend,
-            slow=sample.slow,
-            views=None if sample.views is None else sample.views.means,
-        )
+        attend = tensors["token_valid"]
+        found = measure(**tensors, views=None if views is None else views.means)
         with threads(1):  # of matrices as small as these a second thread takes longer to wake than it saves
-            beside = {"probe": self.probe(sample.last, sample.attend), **self.mismatch()}
-        return {**found, **beside, **self.answer(sample)}
+            beside = {"probe": self.probe(tensors["last"], attend), **self.mismatch()}
+        return {**found, **beside, **self.answer(views, attend)}
 
     def mismatch(self) -> dict[str, float]:
         """Return the largest norm of a weight of the encoder less the EMA target's; other targets have none."""
@@ -209,11 +181,11 @@ class Monitor:
         weights = (dict(module.named_parameters()) for module in (self.model.encoder, self.model.target.module))
         return {"parameter_mismatch": largest_mismatch(*weights)}
 
-    def answer(self, sample: Sample) -> dict[str, float]:
+    def answer(self, views: Views | None, attend: Tensor | None) -> dict[str, float]:
         """Return how strongly predictions answer to a change of what is visible."""
-        if sample.views is None:
+        if views is None:
             return {}
-        alpha = sensitivity(self.model, sample.views, keyed_generator(*VIEWS_KEY), n=1, rows=can_hide(sample.attend))
+        alpha = sensitivity(self.model, views, keyed_generator(*VIEWS_KEY), n=1, rows=can_hide(attend))
         return {"predictor_sensitivity": float(alpha)}
 
     def probe(self, last: Tensor, attend: Tensor | None) -> float:
