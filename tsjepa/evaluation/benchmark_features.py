@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from tsjepa.arrays import Series
 from tsjepa.build import build_model, configure, resolve
-from tsjepa.calibrator import calibrate
 from tsjepa.checkpoint import Header, load_checkpoint
 from tsjepa.config import Config
 from tsjepa.embedding import resolve_device, row_width
@@ -19,10 +18,10 @@ from tsjepa.evaluation.benchmark_methods import Method
 from tsjepa.evaluation.benchmark_table import BenchmarkError
 from tsjepa.finetuning import Tuning, finetune
 from tsjepa.heads import LinearHead
-from tsjepa.normalization import take_statistics
 from tsjepa.sections import ProbeConfig
 from tsjepa.trainer import Options
 from tsjepa.training import fit_stages
+from tsjepa.untrained import leave_untrained
 
 Features = NDArray[np.floating]
 Transform = Callable[[Series], Features]
@@ -140,9 +139,8 @@ def fit_encoder(method: Method, series: Series, seed: int, device: str) -> Encod
     config = seeded(method.config, seed)
     if method.kind == "pretrained":
         return pretrain(config, series, device)
-    model = build_model(resolve(config, series.n_timepoints), series.n_channels).eval()
-    take_statistics(model, series)
-    calibrate(model.encoder, series, config.probe, whiten=False)
+    model = build_model(resolve(config, series.n_timepoints), series.n_channels)
+    leave_untrained(model, series, config.probe)
     return model.encoder
 
 
