@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sketched import config_of, series_of
 
+from tsjepa import normalization
 from tsjepa.arrays import Series, as_series
 from tsjepa.build import build_model, configure, resolve
 from tsjepa.calibrator import calibrate
@@ -51,7 +52,9 @@ def measured(series: Series, channel: int) -> np.ndarray:
 @given(seed=st.integers(0, 10_000), chunk=st.sampled_from([1, 61, 130, 10**6]), share=st.sampled_from([0.0, 0.4, 0.99]))
 def test_moments_in_chunks_equal_those_of_all_points_together(seed: int, chunk: int, share: float) -> None:
     series = gappy(seed, share=share)
-    found = channel_moments(series, chunk)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(normalization, "CHUNK", chunk)
+        found = channel_moments(series)
     for c in range(3):
         points = measured(series, c)
         assert found.n_points[c] == len(points)
@@ -61,7 +64,7 @@ def test_moments_in_chunks_equal_those_of_all_points_together(seed: int, chunk: 
             assert found.largest[c] == np.abs(points).max()
 
 
-def test_series_are_read_in_chunks_and_once() -> None:
+def test_series_are_read_in_chunks_and_once(monkeypatch: pytest.MonkeyPatch) -> None:
     class Source:
         n_cases, n_channels, n_timepoints = 10, 2, 30
 
@@ -76,7 +79,8 @@ def test_series_are_read_in_chunks_and_once() -> None:
             return np.arange(10)
 
     source = Source()
-    assert channel_moments(source, chunk=4 * 60).n_points.tolist() == [300, 300]
+    monkeypatch.setattr(normalization, "CHUNK", 4 * 60)
+    assert channel_moments(source).n_points.tolist() == [300, 300]
     assert source.read == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
 
 
@@ -283,12 +287,15 @@ def test_a_sketch_is_measured_on_series_that_are_standardised_already(tmp_path: 
     trained(2, resume=True)
 
 
-def test_the_largest_value_that_has_no_square_is_named_and_what_is_missing_is_none() -> None:
+def test_the_largest_value_that_has_no_square_is_named_and_what_is_missing_is_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     X = gappy(0).with_nan()
     assert too_large(as_series(X)) is None
     X[2, 1, 5], X[4, 0, 3], X[5, 2, 0] = 1e20, -9e36, 1e30
     for chunk in (1, 100, 2**20):
-        said = too_large(as_series(X), "the log", chunk)
+        monkeypatch.setattr(normalization, "CHUNK", chunk)
+        said = too_large(as_series(X), "the log")
         assert said is not None
         assert said.startswith(
             "-9e+36 in the log (case 4, channel 0, time point 3) is too large for normalize=none: put"

@@ -11,6 +11,8 @@ none     Values are taken as they are.
 ======== ============================================================================================================
 """
 
+from collections.abc import Iterator
+from functools import reduce
 from typing import NamedTuple
 
 import numpy as np
@@ -53,18 +55,8 @@ class Moments(NamedTuple):
         return np.sqrt(self.squares / np.maximum(self.n_points, 1))
 
 
-def channel_moments(source: SeriesSource, chunk: int = CHUNK) -> Moments:
+def channel_moments(source: SeriesSource) -> Moments:
     """Return the statistics of each channel over the valid points of all series, read once and in order.
-
-    Parameters
-    ----------
-    source : SeriesSource
-    chunk : int, default=2**20
-        Values to read at a time; one series is read whole.
-
-    Returns
-    -------
-    Moments
 
     Examples
     --------
@@ -73,12 +65,15 @@ def channel_moments(source: SeriesSource, chunk: int = CHUNK) -> Moments:
     >>> moments.n_points.tolist(), moments.mean.tolist(), moments.squares.tolist()
     ([3.0], [3.0], [8.0])
     """
-    n_cases = max(1, chunk // (source.n_channels * source.n_timepoints))
-    total = Moments(*(np.zeros(source.n_channels) for _ in Moments._fields))
+    nothing = Moments(*(np.zeros(source.n_channels) for _ in Moments._fields))
+    return reduce(merge, (moments_of(part) for _, part in in_parts(source)), nothing)
+
+
+def in_parts(source: SeriesSource) -> Iterator[tuple[int, Series]]:
+    """Yield the number of a case, and the series from there on: CHUNK values at a time, but one series whole."""
+    n_cases = max(1, CHUNK // (source.n_channels * source.n_timepoints))
     for start in range(0, source.n_cases, n_cases):
-        part = source.take(np.arange(start, min(start + n_cases, source.n_cases)))
-        total = merge(total, moments_of(part))
-    return total
+        yield start, source.take(np.arange(start, min(start + n_cases, source.n_cases)))
 
 
 def moments_of(series: Series) -> Moments:
@@ -101,7 +96,7 @@ def merge(a: Moments, b: Moments) -> Moments:
     return Moments(count, a.mean + step * share, squares, np.maximum(a.largest, b.largest))
 
 
-def too_large(source: SeriesSource, where: str = "the series", chunk: int = CHUNK) -> str | None:
+def too_large(source: SeriesSource, where: str = "the series") -> str | None:
     """Say which value an encoder cannot take as it is, since it is beyond `LARGEST`; None where all fit.
 
     Of a value without a square in float32 no latent is finite, whatever the weights.
@@ -112,8 +107,6 @@ def too_large(source: SeriesSource, where: str = "the series", chunk: int = CHUN
         Read once and in order.
     where : str, default="the series"
         What they are called.
-    chunk : int, default=2**20
-        Values to read at a time; one series is read whole.
 
     Examples
     --------
@@ -121,9 +114,8 @@ def too_large(source: SeriesSource, where: str = "the series", chunk: int = CHUN
     >>> too_large(as_series([[1.0, 2.0], [3.0, -1e30]])).partition(":")[0]
     '-1e+30 in the series (case 1, channel 0, time point 1) is too large for normalize=none'
     """
-    largest, place, n_cases = LARGEST, None, max(1, chunk // (source.n_channels * source.n_timepoints))
-    for start in range(0, source.n_cases, n_cases):
-        values = source.take(np.arange(start, min(start + n_cases, source.n_cases))).values
+    largest, place = LARGEST, None
+    for start, (values, _) in in_parts(source):
         case, channel, time = (int(i) for i in np.unravel_index(np.abs(values).argmax(), values.shape))
         if abs(values[case, channel, time]) > abs(largest):
             largest, place = float(values[case, channel, time]), (start + case, channel, time)
