@@ -83,10 +83,7 @@ def gradients(model: Any) -> dict[str, Tensor]:
 def every_other(n_rows: int, n_tokens: int, generator: torch.Generator, valid: Tensor | None) -> Mask:
     """Hide every other valid token: of a row the same, whatever rows there are besides."""
 
-    def draw(rows: int, n: int, generator: torch.Generator) -> Tensor:
-        return (torch.arange(n) % 2 > 0).expand(rows, n)
-
-    return assemble(draw, n_rows, n_tokens, generator, valid)
+    return assemble(lambda rows, n: (torch.arange(n) % 2 > 0).expand(rows, n), n_rows, n_tokens, valid)
 
 
 def step(

@@ -79,8 +79,8 @@ class Mask(NamedTuple):
 # or 1 that none of them does would have hidden, or shown, a single token in nearly every draw that does.
 DRAWS = 1000
 
-# (rows, N, generator) -> which tokens are hidden, bool [rows, N], equally many in each row
-Draw = Callable[[int, int, torch.Generator], Tensor]
+# (rows, N) -> which tokens are hidden, bool [rows, N], equally many in each row
+Draw = Callable[[int, int], Tensor]
 
 
 def bernoulli_mask(
@@ -116,11 +116,7 @@ def bernoulli_mask(
     [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
     """
     check_ratio(ratio)
-
-    def draw(rows: int, n: int, generator: torch.Generator) -> Tensor:
-        return exactly(binomial(n, ratio, generator), rows, n, generator)
-
-    return assemble(draw, n_rows, n_tokens, generator, valid)
+    return assemble(lambda rows, n: exactly(binomial(n, ratio, generator), rows, n, generator), n_rows, n_tokens, valid)
 
 
 def random_mask(
@@ -135,11 +131,7 @@ def random_mask(
     """
     check_ratio(ratio)
     check_count(n_tokens, ratio)
-
-    def draw(rows: int, n: int, generator: torch.Generator) -> Tensor:
-        return exactly(hidden_count(n, ratio), rows, n, generator)
-
-    return assemble(draw, n_rows, n_tokens, generator, valid)
+    return assemble(lambda rows, n: exactly(hidden_count(n, ratio), rows, n, generator), n_rows, n_tokens, valid)
 
 
 def block_mask(
@@ -166,10 +158,10 @@ def block_mask(
         raise ValueError(f"mask.block_length must be at least 1, but is {block_length}.")
     check_count(n_tokens, ratio)
 
-    def draw(rows: int, n: int, generator: torch.Generator) -> Tensor:
+    def draw(rows: int, n: int) -> Tensor:
         return blocks(hidden_count(n, ratio), block_length, rows, n, generator)
 
-    return assemble(draw, n_rows, n_tokens, generator, valid)
+    return assemble(draw, n_rows, n_tokens, valid)
 
 
 def future_mask(
@@ -185,11 +177,10 @@ def future_mask(
     """
     check_ratio(ratio)
 
-    def draw(rows: int, n: int, generator: torch.Generator) -> Tensor:
-        count = binomial(n, ratio, generator)
-        return (torch.arange(n) >= n - count).expand(rows, n)
+    def draw(rows: int, n: int) -> Tensor:
+        return (torch.arange(n) >= n - binomial(n, ratio, generator)).expand(rows, n)
 
-    return assemble(draw, n_rows, n_tokens, generator, valid)
+    return assemble(draw, n_rows, n_tokens, valid)
 
 
 def next_mask(
@@ -323,7 +314,7 @@ def blocks(count: int, length: int, rows: int, n: int, generator: torch.Generato
     return hidden.gather(1, (torch.arange(n) + offset) % n)
 
 
-def assemble(draw: Draw, n_rows: int, n_tokens: int, generator: torch.Generator, valid: Tensor | None) -> Mask:
+def assemble(draw: Draw, n_rows: int, n_tokens: int, valid: Tensor | None) -> Mask:
     """Turn draws into index tensors, row by row where the rows' valid tokens differ in number."""
     if n_tokens < 2:
         raise ValueError(
@@ -331,14 +322,14 @@ def assemble(draw: Draw, n_rows: int, n_tokens: int, generator: torch.Generator,
             "choose shorter or more patches."
         )
     if valid is None or bool(valid.all()):
-        hidden = draw(n_rows, n_tokens, generator)
+        hidden = draw(n_rows, n_tokens)
         order = hidden.to(torch.uint8).argsort(dim=1, stable=True)  # visible first, both parts ascending
         n_context = n_tokens - int(hidden[0].sum())
         return Mask(order[:, :n_context], order[:, n_context:])
-    return assemble_ragged(draw, generator, valid)
+    return assemble_ragged(draw, valid)
 
 
-def assemble_ragged(draw: Draw, generator: torch.Generator, valid: Tensor) -> Mask:
+def assemble_ragged(draw: Draw, valid: Tensor) -> Mask:
     """Draw among each row's valid tokens only and pad the index tensors to the longest row.
 
     A row with one valid token has it as context and no target; one with none has its first token as context, so that
@@ -353,7 +344,7 @@ def assemble_ragged(draw: Draw, generator: torch.Generator, valid: Tensor) -> Ma
             state[rows, first] = 0
             continue
         position = valid[rows].nonzero()[:, 1].view(-1, n)
-        hidden = draw(len(rows), n, generator).to(torch.uint8)
+        hidden = draw(len(rows), n).to(torch.uint8)
         state[rows] = state[rows].scatter(1, position, hidden)
     context, context_valid = positions(state == 0)
     target, target_valid = positions(state == 1)
