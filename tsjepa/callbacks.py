@@ -91,9 +91,8 @@ class EpochEnd(pl.Callback):
         out: Path | None,
         monitor: Monitor | None,
         report: Callable[[Progress], None] | None,
-        *,
-        check: Callable[[int], None] | None = None,
-        stop_on_collapse: bool = False,
+        check: Callable[[int], None] | None,
+        stop_on_collapse: bool,
     ) -> None:
         self.means, self.monitor, self.report, self.check = means, monitor, report, check
         self.metrics = None if out is None else EpochTable(out / METRICS)

@@ -214,9 +214,9 @@ def fit_stage(
     check_trainable(model, series)
     batches, section = Batches(series), header.config.train
     check_processes(options, section.batch_size)
-    check_target(model, resume=options.resume and options.out is not None)
-    order = ShuffledBatches(len(batches), section.batch_size, section.seed)
     checkpoint = options.out / CHECKPOINT if options.resume and options.out is not None else None
+    check_target(model, resume=checkpoint is not None)
+    order = ShuffledBatches(len(batches), section.batch_size, section.seed)
     next_step = None
     if checkpoint is not None:
         content = read_checkpoint(checkpoint)
@@ -236,14 +236,7 @@ def fit_stage(
     module = JEPATraining(model, header)
     monitor = Monitor(model, series, options.labels, options.out) if options.diagnose else None
     check = None if options.diagnose else latents_check(model, series)
-    end = EpochEnd(
-        module.epoch_means,
-        options.out,
-        monitor,
-        options.report,
-        check=check,
-        stop_on_collapse=options.stop_on_collapse,
-    )
+    end = EpochEnd(module.epoch_means, options.out, monitor, options.report, check, options.stop_on_collapse)
     prepare = Calibrator(model.encoder, series, header.config.probe)
     callbacks = make_callbacks(model, section, epochs, end, options, prepare)
     same = SameSeries(len(batches), header.fingerprint)

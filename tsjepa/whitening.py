@@ -49,7 +49,8 @@ class Whitening(nn.Module):
 
         Without two patches of a series to compare, or where they never disagree, nothing is shrunk.
         """
-        self.forget()
+        self.basis.zero_()
+        self.loss.zero_()
         total = float(scatter.trace())
         if not freedom or total <= 0:
             return
@@ -58,11 +59,6 @@ class Whitening(nn.Module):
         large, mean = values[-kept:].clamp(min=0), total / len(values)
         self.basis.copy_(vectors[:, -kept:])
         self.loss.copy_(1 - (1 + large / (LEVEL * mean)).rsqrt())
-
-    def forget(self) -> None:
-        """Shrink nothing, as at the start."""
-        self.basis.zero_()
-        self.loss.zero_()
 
     def forward(self, rows: Tensor) -> Tensor:
         """Map features [n, F] to features [n, F]."""
