@@ -12,6 +12,7 @@ from tsjepa.datasets.dataset import DataError
 from tsjepa.datasets.log_dates import check_digits, check_unread, odd_cell
 from tsjepa.datasets.log_files import LogFile
 from tsjepa.datasets.log_guesses import (
+    COUNTER,
     ID,
     INDEX,
     TIME,
@@ -36,7 +37,6 @@ from tsjepa.datasets.log_types import (
     is_text,
     mostly_numbers,
     time_kind,
-    without_folders,
 )
 from tsjepa.datasets.naming import called, listed
 
@@ -145,7 +145,7 @@ def make_layout(schemas: Schemas, columns: Columns) -> Layout:
         channels, found_notes = columns.channels, [f"one value a row, in '{value}', of the channel in '{channel}'"]
         found_notes += _left_out([name for name in first.names if name not in taken and name != value])
     else:
-        channels, found_notes = _channels(schemas, rows, columns, taken)
+        channels, found_notes = _channels(schemas, rows, columns, taken, time)
     id_by: Literal["column", "file", "none"] = "column"
     if identity is None:
         id_by = "file" if columns.id is None and len(schemas) > 1 else "none"
@@ -270,7 +270,9 @@ def list_columns(schema: pa.Schema) -> list[str]:
     return [field.name for field in schema if any(kind(field.type) for kind in kinds)]
 
 
-def _channels(schemas: Schemas, rows: Sample, columns: Columns, taken: set[str]) -> tuple[tuple[str, ...], list[str]]:
+def _channels(
+    schemas: Schemas, rows: Sample, columns: Columns, taken: set[str], time: str | None
+) -> tuple[tuple[str, ...], list[str]]:
     """Choose the channels of the wide form, and say what is left out."""
     held: dict[str, list[tuple[LogFile, pa.DataType]]] = {}
     for file, schema in schemas:
@@ -281,13 +283,14 @@ def _channels(schemas: Schemas, rows: Sample, columns: Columns, taken: set[str])
         named = set(columns.channels)
         return columns.channels, _left_out([name for name in everything if name not in named])
     first = schemas[0][1]
-    measured = {field.name for field in first if called(field.name, ID) and is_measured(field, rows)}
-    aside = {name for name in everything if called(name, ID) or called(name, LABEL)} - measured
+    patterns = [ID]
+    if columns.time is None and time is not None and is_stamp(first.field(time).type):
+        patterns.append(COUNTER)  # of what timestamps were taken for instead
+    keys = {name for name in everything if any(called(name, pattern) for pattern in patterns)}
+    measured = {field.name for field in first if field.name in keys and is_measured(field, rows)}
+    aside = (keys | {name for name in everything if called(name, LABEL)}) - measured
     aside = {name for name in aside if name.lower() != "y" or label_by_name(first, ()) == name}
     aside |= {name for name in everything if called(name, INDEX)}
-    if columns.time is None:  # a counter that timestamps were taken for instead
-        counter = time_by_name(without_folders(*schemas[0]))
-        aside |= {name for name in everything if name == counter}
     # folders are named by dates and machines, which are no sensors
     aside |= {name for file, _ in schemas for name, _ in file.partition + file.repeated}
     chosen = dict.fromkeys(name for name in everything if name not in aside and _may_be_channel(held[name], name))

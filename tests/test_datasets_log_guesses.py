@@ -157,15 +157,31 @@ def test_units_of_measurement_are_no_machines(tmp_path: Path) -> None:
     assert ids(logged(saved(tmp_path / "two.csv", **in_turns(unit=machines)))) == ["u1", "u2"]
 
 
+BOTH_ORDERS = pytest.mark.parametrize("names", [("cycle", "timestamp"), ("timestamp", "cycle")])
+
+
+@BOTH_ORDERS
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
-def test_timestamps_come_before_a_counter(tmp_path: Path, suffix: str) -> None:
+def test_timestamps_come_before_a_counter(tmp_path: Path, suffix: str, names: tuple[str, str]) -> None:
     late = TIME + np.where(EVERY < ROWS // 2, 0, 3600) * SECOND
-    log = saved(tmp_path / f"log.{suffix}", cycle=EVERY, timestamp=late, flow=WAVE)
+    columns = {"cycle": EVERY, "timestamp": late}
+    log = saved(tmp_path / f"log.{suffix}", **{name: columns[name] for name in names}, flow=WAVE)
     found = logged(log)
     assert (found.columns.time, found.channels) == ("timestamp", ("flow",))
     assert "columns left out: 'cycle'" in found.notes
     assert any(note.startswith("gaps of more than 10 s") for note in found.notes)
     assert logged(log, Columns(None, "cycle", ("flow",))).columns.time == "cycle"
+    # as a model was trained before that remembers its channels
+    for time in (None, "timestamp"):
+        assert logged(log, Columns(None, time, ("cycle", "flow"))).channels == ("cycle", "flow")
+
+
+@BOTH_ORDERS
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_cycle_with_a_fraction_counts_no_rows(tmp_path: Path, suffix: str, names: tuple[str, str]) -> None:
+    columns = {"cycle": WAVE, "timestamp": TIME}
+    log = saved(tmp_path / f"log.{suffix}", **{name: columns[name] for name in names}, flow=WAVE)
+    assert logged(log).channels == ("cycle", "flow")
 
 
 def test_a_counter_stays_beside_dates_that_order_no_rows(tmp_path: Path) -> None:
@@ -240,8 +256,10 @@ def test_a_key_beside_channels_is_no_id(tmp_path: Path) -> None:
     assert "column 'id' is called like an id" in refused(saved(tmp_path / "two.csv", id=EVERY, **both))
 
 
-def test_a_counter_is_a_channel_where_the_time_is_named(tmp_path: Path) -> None:
-    log = saved(tmp_path / "log.csv", cycle=EVERY, timestamp=TIME, flow=WAVE)
+@BOTH_ORDERS
+def test_a_counter_is_a_channel_where_the_time_is_named(tmp_path: Path, names: tuple[str, str]) -> None:
+    columns = {"cycle": EVERY, "timestamp": TIME}
+    log = saved(tmp_path / "log.csv", **{name: columns[name] for name in names}, flow=WAVE)
     assert logged(log).channels == ("flow",)
     assert logged(log, Columns(time="timestamp")).channels == ("cycle", "flow")
 
