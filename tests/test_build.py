@@ -1,6 +1,7 @@
 """Names become objects, each with the values of its section."""
 
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -57,6 +58,22 @@ def test_overrides_come_after_the_objective() -> None:
     config = configure("tiny", "sigreg", ["loss.kind=l1", "projector.out=0", "train.epochs=3"])
     assert (config.loss.kind, config.projector.out, config.train.epochs) == ("l1", 0, 3)
     assert config.regularizer.kind == "sigreg"
+
+
+@pytest.mark.parametrize(
+    ("written", "step"), [("2", "2"), ("0.5", "0.5"), ("1.0e-3", "0.001"), ("'2'", "2"), ("1s", "1s"), ("null", None)]
+)
+def test_the_step_of_a_grid_may_be_a_plain_number(tmp_path: Path, written: str, step: str | None) -> None:
+    recipe = tmp_path / "own.yaml"
+    recipe.write_text(f"tokenizer: {{n_patches: 10}}\nlog: {{resample: {written}}}\n")
+    assert load_config(recipe).log.resample == step
+    assert configure("tiny", None, [f"log.resample={written}"]).log.resample == step
+
+
+def test_the_step_of_a_grid_is_neither_true_nor_false() -> None:
+    for written in ("true", "no"):
+        with pytest.raises(ConfigError, match=r"^log\.resample: this must not be true or false, but got "):
+            configure("tiny", None, [f"log.resample={written}"])
 
 
 def test_an_unknown_objective_gets_neighbours() -> None:

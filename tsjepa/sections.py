@@ -240,3 +240,9 @@ class LogConfig(Section):
     resample: str | None = None
     fill: Literal["linear", "previous"] = "linear"
     window_label: Literal["last", "majority", "any"] = "last"
+
+    @field_validator("resample", mode="before")
+    @classmethod
+    def _number_as_text(cls, value: Any) -> Any:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        return str(value) if is_number else value
