@@ -165,7 +165,7 @@ def test_where_nothing_else_is_there_what_is_called_a_time_is_a_sensor():
 TABLE = pd.DataFrame(plant(), columns=["flow", "level"])
 TIMED = TABLE.set_axis(pd.date_range("2024", periods=1500, freq="1s"))
 # the log of one machine after that of the other
-STACKED = pd.concat(dict.fromkeys(("a", "b"), TIMED[:750]), names=["machine", "time"])
+STACKED = pd.concat(dict.fromkeys(("a", "b"), TIMED[:750]), names=["pump", "time"])
 
 # the day, and the time in it
 DAYS, REST = np.divmod(np.arange(1500), 400)
@@ -175,7 +175,7 @@ BY_DAY = TABLE.set_axis(
 
 # counted instead of timed
 COUNTED = TABLE.set_axis(pd.MultiIndex.from_arrays([np.arange(1500) // 750, np.arange(1500) % 750]))
-COUNTED.index.names = ["unit", "Cycle"]
+COUNTED.index.names = ["pump", "Cycle"]
 
 # a value in every third row only
 SLOW = TABLE.assign(level=TABLE["level"].where(np.arange(1500) % 3 == 0))
@@ -201,7 +201,7 @@ SLOW = TABLE.assign(level=TABLE["level"].where(np.arange(1500) % 3 == 0))
         ({}, COUNTED, "times in the index of X repeat or step back, and another level"),
         ({}, COUNTED.swaplevel().sort_index(), "times in the index of X repeat or step back, and another level"),
         ({}, COUNTED.rename_axis(["cycle", "row"]), "another level of it changes: .* give X.reset_index"),
-        ({}, COUNTED.droplevel("unit"), "times in the index of X do not increase from row to row"),
+        ({}, COUNTED.droplevel("pump"), "times in the index of X do not increase from row to row"),
         ({}, BY_DAY[::-1], "times in the index of X do not increase from row"),
         ({}, STACKED.loc[["a"]][::-1], "times in the index of X do not increase from row"),
         ({}, TIMED.iloc[[0, *range(1500)]], "times in the index of X do not increase"),

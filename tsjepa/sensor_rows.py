@@ -4,16 +4,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tsjepa.columns import NAMES, is_called, is_time, left_aside, refuse_text, without
+from tsjepa.columns import NAMES, is_called, is_time, left_aside, plain_name, refuse_text, without
 from tsjepa.containers import not_measured, to_pandas
 from tsjepa.kinds import is_one_channel, is_table
 
 # No role has a column that the user named
 UNNAMED = dict.fromkeys(NAMES)
 SEVERAL = (
-    "X must be one series (n_rows, n_sensors), but several are given: use one detector for each machine, or the "
-    "command tsjepa detect, which takes a log of several machines."
+    "X must be one series (n_rows, n_sensors), but {}: use one detector for each machine, or the command "
+    "tsjepa detect, which takes a log of several machines{}."
 )
+IF_ONE = "; if X is one series in order, "
 REPEATED = (
     "the times in the index of X repeat or step back, and another level of it changes: if that says which machine, use "
     "one detector for each, or the command tsjepa detect; if X is one series in order, give X.reset_index(drop=True)."
@@ -24,7 +25,7 @@ def one_series(X: Any) -> Any:
     """Refuse an array or list of several series; anything else comes back as it is."""
     first = X[:1] if isinstance(X, list | tuple) else ()
     if getattr(X, "ndim", 0) > 2 or any(hasattr(x, "__len__") and not is_one_channel(x) for x in first):
-        raise ValueError(SEVERAL)
+        raise ValueError(SEVERAL.format("several are given", ""))
     return X
 
 
@@ -34,6 +35,7 @@ def sensors(X: Any, known: Sequence[str] | None) -> Any:
     Rows are evenly spaced and in order, so that times would not be looked at; those of an index have to increase.
     """
     frame = to_pandas(X)
+    refuse_several(frame, () if known is None else known)
     index: Any = frame.index
     levels = [index.get_level_values(at) for at in range(index.nlevels)]
     others = [at for at, level in enumerate(levels) if not is_clock(level)]
@@ -55,6 +57,32 @@ def sensors(X: Any, known: Sequence[str] | None) -> Any:
     return frame
 
 
+def refuse_several(frame: Any, known: Sequence[str]) -> None:
+    """Refuse a table in which a column or a level of the index that is called an id tells several series apart."""
+    columns = {plain_name(name): column for name, column in frame.items()}
+    ids = [name for name in columns if name not in known and is_called(name, "id", UNNAMED)]
+    # where nothing else is there they are sensors
+    if len(ids) < len(columns) and (apart := [name for name in ids if tells_apart(columns[name])]):
+        told = f"its column {apart[0]!r} tells several apart"
+        raise ValueError(SEVERAL.format(told, f"{IF_ONE}drop or rename that column"))
+    for at, name in enumerate(frame.index.names):
+        if is_called(name, "id", UNNAMED) and tells_apart(frame.index.get_level_values(at).to_series()):
+            told = f"the level {name!r} of its index tells several apart"
+            raise ValueError(SEVERAL.format(told, f"{IF_ONE}give X.reset_index(drop=True)"))
+
+
+def tells_apart(column: Any) -> bool:
+    """Return whether there are several ids in a column, some of them in several rows: a number of the row is no id.
+
+    Ids are text or whole numbers; numbers with a fraction, true and false, and times are none.
+    """
+    held = column.dropna().infer_objects()
+    if held.dtype.kind == "b" or is_time(held.dtype) or (held.dtype.kind == "f" and (held % 1 != 0).any()):
+        return False
+    ids = held.map(str) if held.dtype.kind == "O" else held  # cells may be lists
+    return bool(1 < ids.nunique() < len(ids))
+
+
 def is_clock(level: Any) -> bool:
     """Return whether a level of an index is a time, by its type or, where it holds numbers, by its name."""
     return is_time(level.dtype) or (level.dtype.kind in "iuf" and is_called(level.name, "time", UNNAMED))
@@ -74,6 +102,7 @@ def in_order(X: Any, names: Sequence[str] | None, path: str | Path) -> Any:
     if names is None or not is_table(X):
         return X
     frame = to_pandas(X)
+    refuse_several(frame, names)
     if missing := [name for name in names if name not in frame.columns]:
         raise ValueError(f"X has no column {missing[0]!r}, which the model of {path} was trained on.")
     return frame[list(names)]
