@@ -137,8 +137,9 @@ def transfer(options: BenchmarkOptions, methods: Sequence[Method], device: str) 
     rows, recordings = store.read(jobs)
     drawn = transfer_figures(rows)
     write(options.out, transfer_summary(rows, recordings, drawn.missing), drawn)
-    of_sources = {job.key[0] for job in jobs}
-    found = transfer_means([row for row in rows if row.pretrain_on in of_sources])
+    # sources of a bearing target may be named by --pretrain-on, too: only of one protocol do the scores compare
+    asked = {(job.key[0], fit_on != target) for job in jobs for fit_on, target in job.pairs}
+    found = transfer_means([row for row in rows if (row.pretrain_on, row.fit_on != row.target) in asked])
     some = n_pairs < sum(len(job.pairs) for job in jobs)
     return found, judged(len(jobs), some, [(row.status, row[:3]) for row in made])
 

@@ -264,6 +264,23 @@ def test_sources_of_a_transfer_are_one_in_any_order_and_spelling(
 
 
 @pytest.mark.usefixtures("here")
+def test_a_transfer_of_the_sources_of_a_bearing_target_is_not_averaged_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_waves(tmp_path, "a", "b", "c")
+    monkeypatch.setattr(benchmark_transfer, "BEARINGS", ("a_TRAIN.csv", "b_TRAIN.csv", "c_TRAIN.csv"))
+    words = ("--method", "raw", "--device", "cpu", "--json", "--out")
+    own = ("--pretrain-on", "a_TRAIN.csv,b_TRAIN.csv", "--probe-on", "c_TRAIN.csv", "--per-class", "1")
+    protocols = (("--transfer", "bearings"), own)
+    alone = [json.loads(tsjepa(*protocol, *words, protocol[0]).stdout) for protocol in protocols]
+    assert [found["raw"]["n_data"] for found in alone] == [6, 1]
+    for protocol in protocols:
+        tsjepa(*protocol, *words, "both")
+    assert [json.loads(tsjepa(*protocol, *words, "both").stdout) for protocol in protocols] == alone
+
+
+@pytest.mark.usefixtures("here")
 def test_what_takes_several_values_takes_them_with_commas_and_repeated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
