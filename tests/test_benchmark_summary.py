@@ -194,12 +194,13 @@ def test_few_labels_and_levels_compare_no_other_folds_and_seeds_than_all_have() 
 
 def test_an_interval_is_that_of_the_mean_of_means() -> None:
     rng = np.random.default_rng(0)
-    draws = {"a": [list(rng.normal(0.5, 0.1, 20))], "b": [list(rng.normal(0.7, 0.2, 20))]}
-    middle, half = interval(draws)
-    errors = [np.std(values, ddof=1) / np.sqrt(20) for (values,) in draws.values()]
+    draws = {"a": rng.normal(0.5, 0.1, 20), "b": rng.normal(0.7, 0.2, 20)}
+    middle, half = interval({data: {(0, k): float(v) for k, v in enumerate(own)} for data, own in draws.items()})
+    errors = [np.std(values, ddof=1) / np.sqrt(20) for values in draws.values()]
     assert middle == pytest.approx(np.mean([np.mean(values) for values in draws.values()]))
     assert half == pytest.approx(1.96 * np.hypot(*errors) / 2)
-    for single in ({"a": [[0.5]]}, {"a": [[0.4, 0.8]], "b": [[0.4]]}, {"a": [[0.4, 0.8], [0.4]]}):
+    pair = {(0, 0): 0.4, (0, 1): 0.8}
+    for single in ({"a": {(0, 0): 0.5}}, {"a": pair, "b": {(0, 0): 0.4}}, {"a": {**pair, (1, 0): 0.4}}):
         middle, half = interval(single)
         assert (middle, np.isnan(half)) == (pytest.approx(0.5), True)
 

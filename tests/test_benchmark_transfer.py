@@ -306,6 +306,22 @@ def test_few_labels_of_the_bearing_protocol_are_told_by_pair() -> None:
     assert f"## Few labels a class\n\n{said}\n" in transfer_summary(small, [])
 
 
+def test_targets_of_one_head_share_its_draws_so_that_more_of_them_make_no_interval_narrower() -> None:
+    def told(*pairs: str) -> str:
+        rows = [scored(method, accuracy, "s", pair, labels="1/class", draw=draw)
+                for pair in pairs for method, slope in (("tiny", 0.05), ("raw", 0.03))
+                for draw, accuracy in enumerate(0.5 + slope * np.arange(4))]  # fmt: skip
+        return transfer_summary(rows, [])
+
+    half = 1.96 * np.std(0.02 * np.arange(4), ddof=1) / 2
+    for pairs in (["ba"], ["ba", "bc", "bd"]):
+        text = told(*pairs)
+        assert f"| method | 1/class ({len(pairs)}) |" in text
+        assert f"| raw | +0.0300 ± {half:.4f} |" in text
+    assert f"| raw | +0.0300 ± {half / np.sqrt(2):.4f} |" in told("ba", "bc", "ca", "cb")
+    assert f"| raw | +0.0300 ± {half * np.hypot(2, 1) / 3:.4f} |" in told("ba", "bc", "ca")  # pairs count alike
+
+
 def test_methods_are_compared_on_the_pairs_and_seeds_that_all_have() -> None:
     rows = [scored("tiny", 0.9), scored("tiny", 0.5, seed=1), scored("tiny", 0.1, pair="cc"), scored("raw", 0.8)]
     rows += [scored("tiny", 0.2, labels="1/class", draw=draw) for draw in range(20)]

@@ -1,7 +1,9 @@
 """What draws of few labels say: means over draws with their intervals, and methods paired on the same draws."""
 
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import chain
+from types import MappingProxyType
 
 import numpy as np
 
@@ -12,8 +14,9 @@ from tsjepa.evaluation.benchmark_table import FewLabels, shared_runs
 
 # Fold, and number of the draw of labels within it
 Draw = tuple[int, int]
-# Values of the draws of each fold
-Folds = list[list[float]]
+Draws = dict[Draw, float]
+# Every data set has draws of its own
+APART: Mapping[str, str] = MappingProxyType({})
 
 
 def few_labels_note(few: Sequence[FewLabels]) -> str:
@@ -69,8 +72,8 @@ def draws_alike(few: Sequence[FewLabels], methods: Collection[str] = ()) -> list
     return shared_runs(scored, lambda row: (row.data, row.labels), lambda row: (row.seed, row.fold, row.draw), methods)
 
 
-def few_labels_means(few: Iterable[FewLabels]) -> dict[str, dict[str, dict[str, Folds]]]:
-    """Return the accuracies of all draws by method, number of labels as it was asked for, data set and fold.
+def few_labels_means(few: Iterable[FewLabels]) -> dict[str, dict[str, dict[str, Draws]]]:
+    """Return the accuracies of all draws by method, number of labels as it was asked for, and data set.
 
     A draw of labels is the same for every seed, so that of several seeds there is the mean.
 
@@ -78,7 +81,7 @@ def few_labels_means(few: Iterable[FewLabels]) -> dict[str, dict[str, dict[str, 
     --------
     >>> row = FewLabels("pump", "raw", 0, 0, "5/class", 10, 0, 0.5)
     >>> few_labels_means([row, row._replace(seed=1, accuracy=1.0), row._replace(fold=1)])
-    {'raw': {'5/class': {'pump': [[0.75], [0.5]]}}}
+    {'raw': {'5/class': {'pump': {(0, 0): 0.75, (1, 0): 0.5}}}}
     """
     found: dict[str, dict[str, dict[str, dict[Draw, list[float]]]]] = {}
     for row in few:
@@ -91,39 +94,72 @@ def few_labels_means(few: Iterable[FewLabels]) -> dict[str, dict[str, dict[str, 
     }
 
 
-def over_seeds(draws: dict[Draw, list[float]]) -> Folds:
-    """Return the mean over seeds of each draw of labels, fold by fold."""
-    folds: dict[int, list[float]] = {}
-    for (fold, _), values in draws.items():
-        folds.setdefault(fold, []).append(mean(values))
-    return list(folds.values())
+def over_seeds(draws: Mapping[Draw, list[float]]) -> Draws:
+    """Return the mean over seeds of each draw of labels."""
+    return {draw: mean(values) for draw, values in draws.items()}
 
 
-def interval(by_data: dict[str, Folds]) -> tuple[float, float]:
+def interval(by_data: Mapping[str, Draws], drawn_from: Mapping[str, str] = APART) -> tuple[float, float]:
     """Return the mean over data sets of the mean over folds and draws, and the half width of its 95 % interval.
 
     The interval is over draws within a fold; how folds and data sets differ has no part in it. The half width is nan
     where a fold has one draw only, which does not say how draws differ.
 
+    Parameters
+    ----------
+    by_data : mapping of str to dict
+        Value of each draw by data set.
+    drawn_from : mapping of str to str, optional
+        What the labels of a data set are drawn from, where that is another set. Data sets of one such set share its
+        draws, so that a draw counts once, by its mean over them.
+
+    Returns
+    -------
+    tuple of float
+
     Examples
     --------
-    >>> interval({"pump": [[0.25, 0.75]], "fan": [[1.0, 1.0], [0.5, 0.5]]})[0]
+    >>> interval({"pump": {(0, 0): 0.25, (0, 1): 0.75}, "fan": {(0, 0): 1.0, (1, 0): 0.5}})[0]
     0.625
     """
-    middle = mean([mean([mean(draws) for draws in folds]) for folds in by_data.values()])
-    variances = [sum(variance_of_mean(draws) for draws in folds) / len(folds) ** 2 for folds in by_data.values()]
+    middle = mean([mean([mean(values) for values in folds(draws)]) for draws in by_data.values()])
+    together: dict[str, list[Draws]] = {}
+    for data, draws in by_data.items():
+        together.setdefault(drawn_from.get(data, data), []).append(draws)
+    variances = [len(several) ** 2 * variance_of_mean(over_data(several)) for several in together.values()]
     return middle, 1.96 * math.sqrt(sum(variances)) / len(by_data)
 
 
-def variance_of_mean(draws: Sequence[float]) -> float:
-    """Return the variance of the mean over draws, nan of one draw.
+def over_data(several: Sequence[Draws]) -> Draws:
+    """Return the mean of each draw over the data sets that share it.
 
     Examples
     --------
-    >>> variance_of_mean([0.0, 1.0]), variance_of_mean([1.0])
+    >>> over_data([{(0, 0): 0.25, (0, 1): 0.5}, {(0, 0): 0.75}])
+    {(0, 0): 0.5, (0, 1): 0.5}
+    """
+    every = dict.fromkeys(chain(*several))
+    return {draw: mean([draws[draw] for draws in several if draw in draws]) for draw in every}
+
+
+def folds(draws: Draws) -> list[list[float]]:
+    """Return the values of draws, fold by fold."""
+    found: dict[int, list[float]] = {}
+    for (fold, _), value in draws.items():
+        found.setdefault(fold, []).append(value)
+    return list(found.values())
+
+
+def variance_of_mean(draws: Draws) -> float:
+    """Return the variance of the mean over folds of the mean over draws, nan where a fold has one draw.
+
+    Examples
+    --------
+    >>> variance_of_mean({(0, 0): 0.0, (0, 1): 1.0}), variance_of_mean({(0, 0): 1.0})
     (0.25, nan)
     """
-    return float(np.var(draws, ddof=1)) / len(draws) if len(draws) > 1 else math.nan
+    own = folds(draws)
+    return sum(float(np.var(v, ddof=1)) / len(v) if len(v) > 1 else math.nan for v in own) / len(own) ** 2
 
 
 def few_labels_table(few: Sequence[FewLabels]) -> str:
@@ -136,8 +172,8 @@ def few_labels_table(few: Sequence[FewLabels]) -> str:
     return markdown(head, rows)
 
 
-def paired_table(few: Sequence[FewLabels]) -> str:
-    """Return by how much the first method is above each other on the same draws, with its 95 % interval."""
+def paired_table(few: Sequence[FewLabels], drawn_from: Mapping[str, str] = APART) -> str:
+    """Return by how much the first method is above each other on the same draws, with the 95 % `interval`."""
     methods = list(dict.fromkeys(row.method for row in few))
     if len(methods) < 2:
         return ""
@@ -157,7 +193,7 @@ def paired_table(few: Sequence[FewLabels]) -> str:
                 of_data = by_data.setdefault(data, {})
                 of_data.setdefault((drawn[0], drawn[1]), []).append(first[shared] - second[shared])
             gains = {data: over_seeds(of_draws) for data, of_draws in by_data.items()}
-            cells.append(with_interval(*interval(gains)) if gains else "-")
+            cells.append(with_interval(*interval(gains, drawn_from)) if gains else "-")
         rows.append([other, *cells])
     said = f"By how much {methods[0]} is above each other method, paired over draws, with the 95 % interval:"
     return f"{said}\n\n{markdown(['method', *asked], rows)}"

@@ -160,7 +160,8 @@ def section(rows: Sequence[Transferred], recordings: Sequence[Recording], level:
     shared = shared_draws(few)
     parts.append(f"{level} Few labels a class" if few else "")
     if shared:
-        parts += [few_labels_table(shared), paired_table(shared)]
+        drawn_from = {few_data(row): row.fit_on for row in rows}  # whatever the target
+        parts += [few_labels_table(shared), paired_table(shared, drawn_from)]
     parts.append(few_labels_gaps(few))
     if recordings:
         parts += [f"{level} By recording", recordings_note(), recordings_table(recordings)]
