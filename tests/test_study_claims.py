@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from studies import DECAYS, by_decay, dip, judged, make_run
 
+from tsjepa.evaluation import claims
 from tsjepa.evaluation.claims import NO_PROBE, judge_claims
 from tsjepa.evaluation.curves import by_probe, escape_step, in_phase, label_free, mean_gap, phase_steps, spearman
 from tsjepa.evaluation.rows import Arm, Run
 from tsjepa.evaluation.study_figures import figures
 from tsjepa.evaluation.study_page import page
-from tsjepa.evaluation.votes import settle, vote, wider
+from tsjepa.evaluation.votes import settle, votes, wider
 
 
 def test_the_phase_begins_once_the_loss_has_fallen_and_ends_with_the_probe() -> None:
@@ -74,10 +75,38 @@ def test_a_run_shorter_than_the_memory_of_its_target_is_undecided(steps: int, de
 
 
 def test_votes() -> None:
-    assert [vote(rho) for rho in (0.9, 0.5, 0.3, 0.0, -0.7, math.nan)] == [1, 1, 0, -1, -1, 0]
+    assert votes((0.9, 0.5, 0.3, 0.0, -0.7, math.nan)) == [1, 1, 0, -1, -1]
+    assert votes((math.nan, 3, 2, 1.5), least=3, most=1.5) == [1, 0, -1]
     assert settle([]) == settle([1, 1]) == settle([0, 0, 1]) == settle([], least=1) == "undecided"
     assert settle([1, 1, -1]) == "confirmed"
     assert settle([1], least=1) == "confirmed"
+
+
+@pytest.mark.parametrize(("sign", "verdict"), [(1, "confirmed"), (-1, "refuted")])
+def test_runs_without_a_probe_change_no_verdict_on_one(sign: int, verdict: str) -> None:
+    def make(place: int, arm: Arm, seed: int) -> Run:
+        end = 0.8 + (0.01 * place + 0.001 * seed if sign > 0 else 0.001 * place + 0.02 * seed)
+        gap = [3.0 + sign * (place + x) for x in (-1.5, -0.5, 0.5, 1.5)]
+        return make_run(arm, seed, probe=[0.7, 0.71, 0.72, 0.73, end], gap=[0.0, *gap])
+
+    def verdicts(runs: list[Run]) -> list[str]:
+        return [judged(runs)[name].verdict for name in ("gap_over_time", "gap_over_arms", "decay_matters")]
+
+    seen = by_decay(make)
+    blind = [make_run(Arm(decay), seed, [math.nan] * 5, data="fan") for decay in DECAYS for seed in range(4)]
+    assert verdicts(seen) == verdicts([*seen, *blind]) == [verdict] * 3
+    two = [run for run in seen if run.seed < 2]  # two votes on arms, and runs enough for three on time
+    assert verdicts(two) == verdicts([*two, *blind]) == [verdict, "undecided", verdict]
+    assert verdicts(two[:2]) == verdicts([*two[:2], *blind]) == ["undecided"] * 3
+
+
+def test_that_one_vote_decides_on_the_final_accuracy_is_said() -> None:
+    runs = by_decay(lambda place, arm, seed: make_run(arm, seed, probe=[0.8] * 4 + [0.7 + 0.1 * place + 0.01 * seed]))
+    assert judged(runs)["decay_matters"].verdict == "confirmed"  # by the one data set
+    said = " ".join(page(runs, judge_claims(runs), {}).split())
+    assert "of three at least, decide" in said
+    assert "On the final accuracy each data set has one vote, and one is enough." in said
+    assert "fewer than three nothing, except on the final accuracy" in " ".join(str(claims.__doc__).split())
 
 
 def test_nothing_is_claimed_of_nothing_or_of_arms_that_are_too_short() -> None:
@@ -106,6 +135,20 @@ def test_runs_measured_too_seldom_to_show_a_phase_say_nothing_of_it(measured: in
     # nor do they count beside others
     claim = judged([*runs, *(make_run(seed=seed, **dip(2), data="fan") for seed in range(3))])["exists"]
     assert (claim.verdict, said in claim.evidence) == ("confirmed" if few else "undecided", few)
+
+
+def test_too_few_measurements_are_the_reason_why_no_correlation_over_them_is_known() -> None:
+    whole = [
+        make_run(Arm(decay), seed, (0.8, 0.6, 0.7, 0.8, 0.9), (0, 1, 2, 3, 4)) for decay in DECAYS for seed in (0, 1)
+    ]
+    said = judged([run._replace(curve=run.curve[:3]) for run in whole])["gap_over_time"].evidence
+    reason = "not known, since no run has 3 measurements there over which both vary"
+    assert f"one vote a run: {reason}; over the first half of the run, {reason}. " in said
+    assert said.endswith("Measured fewer than 3 times after initialisation, and so without a vote: 10 of 10.")
+    assert "arms" not in said
+    said = judged(whole)["gap_over_time"].evidence
+    assert f"1.00 in the median of 10, 10 for and 0 against; over the first half of the run, {reason}. " in said
+    assert "Measured fewer" not in said
 
 
 def test_long_runs_measured_too_seldom_to_leave_a_phase_say_nothing_of_its_end() -> None:

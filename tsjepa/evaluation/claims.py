@@ -2,12 +2,12 @@
 
 Ennadir, Zólyomi and Smirnov 2026, "Understanding Early Collapse in Predictive World-Model Pretraining". Each claim is
 put to the vote: a run, or one seed on one data set over arms, speaks for it, against it, or neither. Two thirds of all
-votes decide, and fewer than three nothing. A correlation speaks for a claim from 0.5 on and against it from 0 down.
-Runs that are shorter than 1 / (1 - decay) steps, the memory of their EMA, have no vote, and those with few measurements
-none on whether there is a phase and whether it ends.
+votes decide, and fewer than three nothing, except on the final accuracy: there a vote is that of all runs on a data
+set, and one is enough. A correlation speaks for a claim from 0.5 on and against it from 0 down, and has no vote where
+it is not known, as that with a probe on data without labels. Runs that are shorter than 1 / (1 - decay) steps, the
+memory of their EMA, have no vote, and those with few measurements none on whether there is a phase and whether it ends.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -38,12 +38,14 @@ from tsjepa.evaluation.votes import (
     separation,
     settle,
     told,
-    vote,
+    votes,
     wider,
 )
 
 # Measurements after initialisation that show a phase, or that it is left: the first has no loss to have fallen from
 FEWEST = 3
+# Why a correlation over the measurements of a run may not be known
+OVER_TIME = f"no run has {FEWEST} measurements there over which both vary"
 # The paper saw phases of thousands of steps: a run that is still in one speaks against an end of it from here on
 LONG = 3000
 # Range of five means of three seeds each, in standard deviations between seeds: chance gives 1.3, and an F test at 5 %
@@ -124,12 +126,12 @@ def ends(runs: Sequence[Run]) -> Claim:
     """Judge that runs leave the phase."""
     inside = [run for run in telling(runs) if any(in_phase(run))]
     left = [run for run in inside if not in_phase(run)[-1]]
-    votes = [1 if run in left else -1 if run.steps >= LONG else 0 for run in inside]
+    ended = [1 if run in left else -1 if run.steps >= LONG else 0 for run in inside]
     when = f", at step {np.median([escape_step(run) for run in left]):.0f} in the median" if left else ""
     return Claim(
         "The collapse phase is transient: training recovers from it",
         "Section 6, Figure 3",
-        settle(votes),
+        settle(ended),
         f"{len(left)} of {len(inside)} runs with a phase had left it by their end{when}; the others count against the "
         f"claim if they are {LONG} steps or longer.{untold(runs)}",
     )
@@ -153,10 +155,11 @@ def gap_over_time(runs: Sequence[Run]) -> Claim:
     return Claim(
         "Over training a small encoder-EMA distance goes with useless representations",
         "Section 5.2, Figure 4",
-        settle(map(vote, rhos)),
-        f"Rank correlation of distance (eq. 3) and probe over the measurements of a run, one vote a run: {told(rhos)}; "
-        f"over the first half of the run, {told(early)}. Late in a run the learning rate goes to zero and takes the "
-        "distance with it, whatever the representations.",
+        settle(votes(rhos)),
+        f"Rank correlation of distance (eq. 3) and probe over the measurements of a run, one vote a run: "
+        f"{told(rhos, OVER_TIME)}; over the first half of the run, {told(early, OVER_TIME)}. Late in a run the "
+        "learning rate goes to zero and takes the distance with it, whatever the representations."
+        f"{untold(runs)}",
     )
 
 
@@ -176,7 +179,7 @@ def gap_over_arms(runs: Sequence[Run]) -> Claim:
     return Claim(
         "Between decays a smaller encoder-EMA distance goes with less useful representations",
         "Definition 4.1, Figure 4",
-        settle(map(vote, rhos)),
+        settle(votes(rhos)),
         "Rank correlation over decays of a run's mean distance and its final probe, one vote a seed and data set: "
         f"{told(rhos)}.",
     )
@@ -191,7 +194,7 @@ def decay_prolongs(runs: Sequence[Run]) -> Claim:
     return Claim(
         "A larger EMA decay prolongs the collapse phase",
         "Corollary 4.3",
-        settle(map(vote, rhos)),
+        settle(votes(rhos)),
         f"Rank correlation of decay and steps in the phase, one vote a seed and data set: {told(rhos)}; by the "
         f"label-free phase {told(free)}. Mean steps in the phase: {by_arm(chosen, decay, phase_steps, '.0f')}.",
     )
@@ -204,7 +207,7 @@ def decay_shrinks_gap(runs: Sequence[Run]) -> Claim:
     return Claim(
         "A larger EMA decay keeps encoder and EMA target closer early in training",
         "Corollary 4.3 (its reason)",
-        settle(map(vote, rhos)),
+        settle(votes(rhos)),
         f"Rank correlation of decay and nearness (minus the mean distance in the first {EARLY:.0%} of a run), one vote "
         f"a seed and data set: {told(rhos)}. Early distance: "
         f"{by_arm(chosen, decay, lambda run: mean_gap(run, EARLY), '.3g')}. For a fixed trajectory of weights the "
@@ -219,7 +222,7 @@ def decay_matters(runs: Sequence[Run]) -> Claim:
     return Claim(
         "The EMA decay makes a substantial difference to the final accuracy",
         "Section 5.3, Figure 5",
-        settle([0 if math.isnan(r) else (r >= APART) - (r <= ALIKE) for r in ratios], least=1),
+        settle(votes(ratios, APART, ALIKE), least=1),
         "Range of the mean final probe over decays in standard deviations between seeds, one vote a data set, for the "
         f"claim from {APART:g} on and against it up to {ALIKE:g}: {listed(ratios) or 'not known'}. "
         f"Mean final probe: {by_arm(chosen, decay, final_probe, '.3f')}.",
@@ -233,7 +236,7 @@ def ratio_delays(runs: Sequence[Run]) -> Claim:
     return Claim(
         "A higher mask ratio delays the escape from the collapse phase",
         "Section 4.3, Proposition 4.4",
-        settle(map(vote, rhos)),
+        settle(votes(rhos)),
         f"Rank correlation of mask ratio and step of escape at decay {BASE.decay}, one vote a seed and data set: "
         f"{told(rhos)}. Mean step of escape: {by_arm(chosen, ratio, escape_step, '.0f')}.",
     )
@@ -241,16 +244,12 @@ def ratio_delays(runs: Sequence[Run]) -> Claim:
 
 def block_varies(runs: Sequence[Run]) -> Claim:
     """Judge that runs differ more from seed to seed under block masks."""
-    ratios = [
-        quotient
-        for group in grouped(at_base(runs), lambda run: (run.data, run.arm.ratio))
-        for other in ("random", "bernoulli")
-        if not math.isnan(quotient := wider(group, other))
-    ]
+    groups = grouped(at_base(runs), lambda run: (run.data, run.arm.ratio))
+    ratios = [wider(group, other) for group in groups for other in ("random", "bernoulli")]
     return Claim(
         "Block masking makes the collapse dynamics vary more from run to run",
         "Section 4.3, Remark B.2",
-        settle([(r >= WIDER) - (r <= 1) for r in ratios]),
+        settle(votes(ratios, WIDER, 1)),
         "Standard deviation of the probe over seeds, mean over training, with block masks over that with random or "
         "Bernoulli ones of the same ratio; one vote for each of these on a data set, for the claim from "
         f"{WIDER:g} on and against it up to 1: "

@@ -61,7 +61,8 @@ def page(runs: Sequence[Run], claims: Sequence[Claim], images: Mapping[str, byte
 the mean token of the last level, cross-validated inside the training part. A run is in the phase while its loss has
 fallen and its probe is below that of its initialisation (without labels: its effective rank or what predictions carry
 of the series). Each claim is put to the vote of runs or seeds: two thirds of them, and of three at least, decide, and
-what is left is undecided. {escape(without_probe(runs))}</p>
+what is left is undecided. On the final accuracy each data set has one vote, and one is enough.
+{escape(without_probe(runs))}</p>
 <h2>Claims: {tally(claims)}</h2>
 {"".join(map(article, claims))}
 <h2>Figures</h2>

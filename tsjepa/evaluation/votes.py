@@ -13,6 +13,8 @@ Outcome = Literal["confirmed", "refuted", "undecided"]
 
 STRONG = 0.5  # rank correlation
 MAJORITY = 2 / 3
+# Why a correlation over arms may not be known
+OVER_ARMS = "nothing varies or too few arms are long enough"
 
 
 def settle(votes: Iterable[int], least: int = 3) -> Outcome:
@@ -32,9 +34,17 @@ def settle(votes: Iterable[int], least: int = 3) -> Outcome:
     return "refuted" if votes.count(-1) >= needed else "undecided"
 
 
-def vote(rho: float) -> int:
-    """Return what a rank correlation says; nothing where it is not known."""
-    return int(rho >= STRONG) - int(rho <= 0)
+def votes(values: Iterable[float], least: float = STRONG, most: float = 0.0) -> list[int]:
+    """Return the votes of numbers, as of rank correlations: for a claim from `least` on, against it up to `most`.
+
+    A number that is not known is no vote, so that data that cannot say anything of a claim decide nothing.
+
+    Examples
+    --------
+    >>> votes([0.9, 0.3, -0.2, math.nan])
+    [1, 0, -1]
+    """
+    return [int(value >= least) - int(value <= most) for value in values if not math.isnan(value)]
 
 
 def decay(run: Run) -> float:
@@ -93,19 +103,20 @@ def wider(runs: Sequence[Run], other: str = "random") -> float:
     return spreads["block"] / spreads[other] if spreads[other] > 0 else math.nan
 
 
-def told(rhos: Sequence[float]) -> str:
-    """Write correlations: their median, and how many speak for and against the claim.
+def told(rhos: Sequence[float], unknown: str = OVER_ARMS) -> str:
+    """Write correlations: their median, and how many speak for and against the claim, or why none is known.
 
     Examples
     --------
     >>> told([0.9, 0.7, -0.2])
     '0.70 in the median of 3, 2 for and 1 against'
+    >>> told([], "no run was measured")
+    'not known, since no run was measured'
     """
-    known = [rho for rho in rhos if not math.isnan(rho)]
-    if not known:
-        return "not known, since nothing varies or too few arms are long enough"
-    votes = [vote(rho) for rho in known]
-    return f"{np.median(known):.2f} in the median of {len(known)}, {votes.count(1)} for and {votes.count(-1)} against"
+    found = votes(rhos)
+    if not found:
+        return f"not known, since {unknown}"
+    return f"{np.nanmedian(rhos):.2f} in the median of {len(found)}, {found.count(1)} for and {found.count(-1)} against"
 
 
 def listed(values: Sequence[float]) -> str:
