@@ -67,13 +67,27 @@ class Part(NamedTuple):
 
 
 class Data(NamedTuple):
-    """A data set; `classes` are the names behind the codes in `y`, `log` says how a log was read."""
+    """A data set.
+
+    Attributes
+    ----------
+    name : str
+    train : Part
+    test : Part or None
+    classes : tuple of str or None
+        Names behind the codes in `y`.
+    log : LogConfig, optional
+        How a log was read.
+    test_notes : tuple of str
+        What there is to know of the test part alone, for `say_remarks`.
+    """
 
     name: str
     train: Part
     test: Part | None
     classes: tuple[str, ...] | None
     log: LogConfig | None = None
+    test_notes: tuple[str, ...] = ()
 
     def parts(self) -> list[tuple[str, Part]]:
         """Return the parts that there are, with their names."""
@@ -154,10 +168,11 @@ def load_cut(
         check_data_dir(data_dir)
     dataset = load(name, data_dir, announce=say)
     for note in dataset.notes:
-        say(f"note: {note}")
+        if note not in dataset.test_notes:
+            say(f"note: {note}")
     train = make_part(dataset.X_train, dataset.y_train, "the training part")
     test = None if dataset.X_test is None else make_part(dataset.X_test, dataset.y_test, "the test part")
-    return Data(dataset.name, train, test, dataset.classes)
+    return Data(dataset.name, train, test, dataset.classes, test_notes=dataset.test_notes)
 
 
 def check_data_dir(data_dir: Path | None) -> None:
@@ -183,10 +198,8 @@ def log_data(parts: LogParts) -> Data:
     """Put the labels of both parts of a log on one scale."""
     log, train, test = parts
     found = encode_labels(train, test) if train.has_labels else Encoded(None, None, None)
-    for note in found.notes:
-        say(f"note: {note}")
     test_part = None if test is None else Part(test, found.y_test)
-    return Data(train.name, Part(train, found.y_train), test_part, found.classes, log)
+    return Data(train.name, Part(train, found.y_train), test_part, found.classes, log, found.notes)
 
 
 def make_part(X: Any, y: NDArray[Any] | None, name: str) -> Part:
@@ -214,16 +227,19 @@ def check_test_part(data: Data, config: Config | None = None) -> None:
         )
 
 
-def say_remarks(data: Data, config: Config | None) -> None:
+def say_remarks(data: Data, config: Config | None, *, test: bool = True) -> None:
     """Tell of constant channels, empty series and series that are shorter than a patch.
 
-    What there is to know of a log was told when its windows were cut.
+    What there is to know of a log was told when its windows were cut. Of the test part nothing is told without `test`,
+    for a command that never looks at it.
     """
+    for note in data.test_notes if test else ():
+        say(f"note: {note}")
     known: tuple[Any, ...] = ()
     if config is not None:
         known = (config.tokenizer.patch_length, None, config.normalize, config.probe.scale_features)
     for name, part in data.parts():
-        if isinstance(part.series, Series):
+        if isinstance(part.series, Series) and (test or part is data.train):
             for remark in remarks(part.series, *known):
                 say(f"note: {name} part: {remark}")
 

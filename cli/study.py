@@ -75,7 +75,7 @@ def data_names(options: StudyOptions) -> Sequence[str]:
 def load_subject(name: str, data_dir: Path | None) -> Subject:
     """Load a data set and keep its training part: a study never looks at the test part."""
     data = load_data(name, data_dir)
-    say_remarks(data, None)
+    say_remarks(data, None, test=False)
     return Subject(data.name, data.train.in_memory(), data.train.y)
 
 

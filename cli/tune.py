@@ -49,7 +49,7 @@ def tune_lambda(options: TuneOptions) -> TuneReport:
         check_test_part(data, config)
     except Failure as error:  # a search asks for no label
         say(f"note: pretrain will need more: {error}")
-    say_remarks(data, config)
+    say_remarks(data, config, test=False)
     series = learnt(data, config).train.series
     say(summary(options, config, series.n_cases))
     found = search(options, config, series, device)

@@ -66,6 +66,8 @@ class Dataset:
         Class names in the order of their codes; None for a numeric target or no labels.
     notes : tuple of str
         What the user should know before trusting a number, one sentence each.
+    test_notes : tuple of str
+        Those of them that are of the test part alone.
 
     Examples
     --------
@@ -83,6 +85,7 @@ class Dataset:
     y_test: Labels | None
     classes: tuple[str, ...] | None
     notes: tuple[str, ...]
+    test_notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

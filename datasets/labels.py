@@ -27,7 +27,7 @@ class Encoded:
     classes : tuple of str or None
         Class names in the order of their codes.
     notes : tuple of str
-        One sentence for every class that training never sees.
+        One sentence for every class that training never sees, where it sees several.
     """
 
     y_train: Labels | None
@@ -69,7 +69,8 @@ def encode(train: Part, test: Part | None) -> Encoded:
     labels, test_labels = _as_written(train, test), _as_written(test, train)
     known, seen_in_test = _sorted_names(_names(labels)), _names(test_labels)
     classes = known + [name for name in _sorted_names(seen_in_test) if name not in set(known)]
-    notes = [_unseen(name, seen_in_test) for name in classes[len(known) :] if known]
+    # with one class or none to learn, nothing is scored
+    notes = [_unseen(name, seen_in_test) for name in classes[len(known) :] if len(known) > 1]
     return Encoded(_codes(labels, classes), _codes(test_labels, classes), tuple(classes) or None, tuple(notes))
 
 

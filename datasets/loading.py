@@ -222,7 +222,10 @@ def _assemble(pair: Pair, source: str, unread: tuple[str, ...]) -> Dataset:
     sizes = size_notes(pair.name, len(X_train), None if X_test is None else len(X_test))
     lone = _alone(pair.train) if test is None else ()
     notes = dict.fromkeys((*unread, *train.notes, *(test.notes if test else ()), *lone, *sizes, *labels.notes))
-    return Dataset(pair.name, source, X_train, labels.y_train, X_test, labels.y_test, labels.classes, tuple(notes))
+    of_train = (*unread, *train.notes, *lone, *size_notes(pair.name, len(X_train), None))
+    of_test = tuple(note for note in notes if note not in of_train)
+    y_train, y_test = labels.y_train, labels.y_test
+    return Dataset(pair.name, source, X_train, y_train, X_test, y_test, labels.classes, tuple(notes), of_test)
 
 
 def _checked(part: Part, where: str) -> Collection:

@@ -164,6 +164,7 @@ def test_why_there_is_no_accuracy_is_said(run: str, labels: dict[str, Any], reas
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["accuracy"] is None
     assert f"note: d {reason}" in " ".join(result.stderr.split())
+    assert "as wrong" not in result.stderr
 
 
 def test_windows_without_a_label_are_no_class_of_their_own() -> None:

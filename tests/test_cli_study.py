@@ -32,6 +32,17 @@ def test_a_study_without_labels_says_so(pump: str, monkeypatch: pytest.MonkeyPat
     assert "note: there is no probe on data without two classes of two series or more (bare)" in result.stderr
 
 
+def test_nothing_is_said_of_the_test_part(pump: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "QUICK", QUICK._replace(arms=(BASE,)))
+    monkeypatch.setattr(command, "figures", lambda runs: {})
+    data = dict(np.load(pump))
+    data["X_train"][0] = 1.0
+    np.savez(pump, **data, X_test=np.ones_like(data["X_train"]), y_test=np.full(24, "burst"))
+    result = invoke("--out", "s", "--quick", "--steps", "2", "--data", pump)
+    assert (result.exit_code, "note: train part: 1 of 24" in result.stderr) == (0, True), result.output
+    assert "test" not in result.stderr
+
+
 def test_latents_that_are_not_finite_end_a_study_as_a_loss_does(pump: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(config: Any, n_channels: int) -> JEPA:
         model = build_model(config, n_channels)

@@ -146,7 +146,10 @@ def test_classes_are_sorted_as_numbers_and_new_test_classes_come_last(tmp_path: 
     assert data.y_train is not None
     assert data.y_test is not None
     assert (data.y_train.tolist(), data.y_test.tolist()) == ([2, 1, 0], [3, 1, 3])
-    assert data.notes == ("test class '3' never appears in training; its 2 cases count as wrong",)
+    said = "test class '3' never appears in training; its 2 cases count as wrong"
+    assert data.notes == data.test_notes == (said,)
+    _ts(tmp_path, "Pump", "TRAIN", ["1,2:9", "3,4:9"])
+    assert load("Pump", tmp_path).notes == ()  # of one class nothing is learnt, and so nothing scored
 
 
 @pytest.mark.parametrize("names", list(itertools.permutations(["1.0", "01", "1", "001"])))

@@ -202,6 +202,21 @@ def test_a_labelled_log_needs_a_test_part_for_pretraining_alone() -> None:
     assert "bisecting regularizer.weight" in said
 
 
+def test_nothing_is_said_of_a_test_part_that_no_run_looks_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "try_weight", lambda config, series, weight, device, tell: enough_from(0.05)(weight))
+    X, y = wave(), np.arange(32) % 2
+    X[0] = 1.0
+    np.savez("wave.npz", X_train=X, y_train=y, X_test=np.ones_like(X), y_test=y + 1)
+    said = invoke("--runs", "3").stderr
+    assert "note: train part: 1 of 32 channels is constant" in " ".join(said.split())
+    assert "test" not in said
+    log = make_log().rename(columns={"state": "label"})
+    log.to_csv("train.csv", index=False)
+    log.assign(label=log["label"].replace("worn", "burst")).to_csv("test.csv", index=False)
+    result = invoke("--data", "train.csv", "--set", "log.test=test.csv", "--window", "20", "--runs", "3")
+    assert (result.exit_code, "burst" in result.stderr) == (0, False), result.output
+
+
 def test_the_low_end_may_be_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "try_weight", lambda config, series, weight, device, tell: enough_from(1e-9)(weight))
     result = invoke("--low", "0.5", "--json")
