@@ -143,7 +143,13 @@ def state(progress: Any) -> str:
 
 
 def show_score(scores: list[Score]) -> str:
-    """Write the mean over seeds, with the standard deviation where there are several."""
+    """Write the mean over seeds, with the standard deviation where there are several.
+
+    Examples
+    --------
+    >>> show_score([Score(0.593), Score(0.627)]), show_score([Score(None, 0.5, 2.0)])
+    ('0.610 ± 0.024', '0.500, RMSE 2')
+    """
     key = "r2" if scores[0].accuracy is None else "accuracy"
     mean, deviation = spread(scores, key)
     if mean is None:

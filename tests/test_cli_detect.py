@@ -104,6 +104,12 @@ def test_one_event_in_one_row_is_said_so(capsys: pytest.CaptureFixture[str]) -> 
         assert capsys.readouterr().out.startswith(words)
 
 
+def test_rates_are_shown_by_their_names(capsys: pytest.CaptureFixture[str]) -> None:
+    show_detect(DetectReport(9, 2, 1.0, "1/day", 0.5, 0.25, 0.125, 1.0, Path("s.parquet")))
+    line = "2 events in 9 rows, F1 0.500, false alarms 0.250, missed 0.125: s.parquet (1.0 s)\n"
+    assert capsys.readouterr().out == line
+
+
 def test_without_labels_there_is_no_rate() -> None:
     faulty().drop(columns="anomaly").to_parquet("test.parquet", index=False)
     report = found(*WORDS)

@@ -21,6 +21,7 @@ from tsjepa.callbacks import Progress
 from tsjepa.checkpoint import load_checkpoint
 from tsjepa.cli import outdir, render, report
 from tsjepa.config import load_config
+from tsjepa.verdict import Verdict
 
 KEYS = {"checkpoint", "data", "n_series", "epochs", "kept_epoch", "seconds", "loss", "collapse"}
 ACCURACIES = {"random_init_accuracy", "accuracy", "majority_accuracy"}
@@ -371,11 +372,12 @@ def test_the_progress_bar_is_for_terminals_only(
     monkeypatch.setenv("TERM", "xterm")
     with render.epoch_bar(0, 5) as tell:
         assert tell is not None
-        tell(Progress(2, 5, 0.25, {}))
+        tell(Progress(1, 5, 0.5, {}))
+        tell(Progress(2, 5, 0.25, {}, Verdict("healthy", None, None, "")))
     out, err = capsys.readouterr()
     assert out == ""
     assert "epoch 2/5" in err
-    assert "0.2500" in err
+    assert "loss 0.2500, healthy" in err
 
 
 def test_configuration_is_written_resolved() -> None:

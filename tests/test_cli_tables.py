@@ -45,11 +45,12 @@ def test_numbers_keep_their_digits(
     show_probe(ProbeReport(Path("run/checkpoint.ckpt"), "pump", "ridge", 40, 20, scores))
     shown = lines(capsys)
     assert any(line.count(SHOWN) == 2 for line in shown)
-    assert any("0.500" in line and "0.900" in line and "0.975" in line for line in shown)
-    row = FinetuneRow(0.05, 4, FEW, FEW, FEW)
-    show_finetune(FinetuneReport(Path("run/checkpoint.ckpt"), "pump", 40, 20, [row], Score(0.5), None))
+    assert rows(shown)[-1] == ["1", "40", "0.500", "0.900", "0.975"]
+    tuned = [FinetuneRow(0.05, 4, FEW, FEW, FEW), FinetuneRow(1, 40, [Score(0.7)], [Score(0.8)], [Score(0.6)])]
+    show_finetune(FinetuneReport(Path("run/checkpoint.ckpt"), "pump", 40, 20, tuned, Score(0.5), None))
     shown = lines(capsys)
     assert any("0.05 " in line and line.count(SHOWN) == 3 for line in shown)
+    assert rows(shown)[-1] == ["1", "40", "0.500", "0.700", "0.800", "0.600"]
     assert not any("…" in line for line in shown)
     assert columns != "80" or max(map(len, shown)) <= 80
     show_benchmark(
