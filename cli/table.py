@@ -129,7 +129,15 @@ def labels(data: Data, part: Part, cases: Cases) -> pa.Array:
 
 
 def join_origins(columns: dict[str, pa.Array], firsts: Cases) -> dict[str, pa.Array]:
-    """Return one row an id: from the start of its first window to the end of its last, whose label it has."""
+    """Return one row an id: from the start of its first window to the end of its last, whose label it has.
+
+    Examples
+    --------
+    >>> windows = {"id": [3, 3, 7], "start": [0, 5, 0], "end": [9, 14, 9], "label": ["calm", "worn", "calm"]}
+    >>> joined = join_origins({name: pa.array(values) for name, values in windows.items()}, np.array([0, 2]))
+    >>> [values.to_pylist() for values in joined.values()]
+    [[3, 7], [0, 0], [14, 9], ['worn', 'calm']]
+    """
     lasts = np.append(firsts[1:], len(columns["id"])) - 1
     return {
         name: values.take(pa.array(firsts if name in ("id", "start") else lasts)) for name, values in columns.items()

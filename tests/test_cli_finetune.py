@@ -13,7 +13,7 @@ from command_line import arrays, measured_run, trained_run, tsjepa, write_data
 
 from tsjepa import TSJEPAClassifier
 from tsjepa.arrays import Series, as_series
-from tsjepa.checkpoint import load_checkpoint
+from tsjepa.checkpoint import load_checkpoint, save_checkpoint
 from tsjepa.choice import fit_classifier
 from tsjepa.cli.finetune import Task
 from tsjepa.embedding import embed
@@ -146,9 +146,12 @@ def test_the_checkpoint_serves_embed_and_python() -> None:
 def test_the_checkpoint_is_one_of_the_data_that_it_was_tuned_on() -> None:
     X = arrays()["X_train"]
     data = write_data("three", X_train=X[:, [0, 1, 1], :30], X_test=arrays()["X_test"][:, [0, 1, 1], :30])
-    found("--no-supervised", "--out", "tuned", "--data", data)
-    header = load_checkpoint("tuned/finetuned.ckpt")[1]
-    assert (header.data, header.n_channels, header.n_timepoints) == (data, 3, 30)
+    model, header = load_checkpoint(CKPT)
+    save_checkpoint(Path(CKPT), model, header._replace(channel_names=("flow", "level")))
+    for name, *about in ((data, 3, 30, None), ("pump.npz", 2, 40, ("flow", "level"))):
+        found("--no-supervised", "--out", "tuned", "--overwrite", "--data", name)
+        header = load_checkpoint("tuned/finetuned.ckpt")[1]
+        assert [header.data, header.n_channels, header.n_timepoints, header.channel_names] == [name, *about]
 
 
 def test_the_checkpoint_is_that_of_the_first_draw_of_labels() -> None:

@@ -56,12 +56,12 @@ def append(path: Path, text: str) -> None:
 
 
 def renamed(log: Path, text: str) -> None:
-    log.rename(log.with_name("log.csv.1"))
+    log.rename(log.with_name(f"{log.name}.1"))
     log.write_text(text)
 
 
 def copied(log: Path, text: str) -> None:
-    shutil.copy(log, log.with_name("log-1.csv"))
+    shutil.copy(log, log.with_stem(f"{log.stem}-1"))
     log.write_text(text)
 
 
@@ -80,9 +80,11 @@ def test_a_rotated_log_is_read_to_its_end_and_then_the_new_one(rotate, header: s
     assert reading.place.offset == len(HEADER + rows(0, 100))
 
 
+@pytest.mark.parametrize("name", ["log.csv", "log[1].csv"])
 @pytest.mark.parametrize("stop", [103, 1000])
 @pytest.mark.parametrize("rotate", [renamed, copied])
-def test_what_was_rotated_while_nobody_read_is_found_beside_it(rotate, stop: int, log: Path) -> None:
+def test_what_was_rotated_while_nobody_read_is_found_beside_it(rotate, stop: int, name: str, log: Path) -> None:
+    log = log.rename(log.with_name(name))
     place = Reading(log).take().place
     append(log, rows(100, 102))
     rotate(log, HEADER + rows(102, stop))

@@ -133,8 +133,9 @@ def test_the_command_prints_lambda_and_runs(monkeypatch: pytest.MonkeyPatch) -> 
         in text.stdout
     )
     assert "next: tsjepa pretrain --data wave.npz --config tiny --set regularizer.weight=1" in text.stdout
-    other = invoke("--runs", "3", "--set", "encoder.dim=16")
-    assert "--config tiny --set encoder.dim=16 --set regularizer.weight=1" in other.stdout
+    other = invoke("--runs", "3", "--epochs", "5", "--set", "encoder.dim=16", "--set", "train.epochs=3")
+    assert "up to 3 runs of 3 epochs" in other.stderr
+    assert "--config tiny --set encoder.dim=16 --set train.epochs=3 --set regularizer.weight=1" in other.stdout
 
 
 def test_the_next_command_finds_the_same_data_and_starts_from_the_same_weights(monkeypatch: pytest.MonkeyPatch) -> None:
