@@ -118,7 +118,13 @@ def class_name(text: str) -> str:
 
 
 def has_words(names: Iterable[str]) -> bool:
-    """Tell class names that are not all numbers."""
+    """Tell class names that are not all numbers.
+
+    Examples
+    --------
+    >>> has_words(["-1.0", "1e3"]), has_words(["1", "nan"])
+    (False, True)
+    """
     return not all(map(_is_finite, names))
 
 

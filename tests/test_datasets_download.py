@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import os
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -146,12 +148,15 @@ def test_a_folder_that_cannot_be_written_is_left_alone(server: Server, tmp_path:
     assert (tmp_path / "cache" / "tsjepa" / "Adiac" / "Adiac_TRAIN.ts").is_file()
 
 
-def test_half_a_set_in_the_folder_is_completed(server: Server, tmp_path: Path) -> None:
+def test_half_a_set_in_the_folder_is_completed(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _publish(server)
     folder = tmp_path / "data" / "Adiac"
     folder.mkdir(parents=True)
     (folder / "Adiac_TEST.ts").write_text("an old part")
+    moved = Mock(wraps=os.replace)
+    monkeypatch.setattr(os, "replace", moved)
     load("Adiac", tmp_path / "data")
+    assert moved.call_args.args[1] == folder / "Adiac_TRAIN.ts"
     assert (folder / "Adiac_TEST.ts").read_bytes() == TEST
     assert sorted(path.name for path in folder.parent.rglob("*")) == [
         "Adiac",
@@ -268,7 +273,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(archives.SIZES, "FaultDetectionA", (2, 2))
 
 
-MEMBERS = {"FaultDetectionA_TRAIN.ts": TRAIN, "FaultDetectionA_TEST.ts": TEST}
+MEMBERS = {"FaultDetectionA_TRAIN.ts": b"# one, two\n% three, four\n" + TRAIN, "FaultDetectionA_TEST.ts": TEST}
 
 
 @pytest.mark.usefixtures("small")

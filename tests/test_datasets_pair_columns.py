@@ -84,6 +84,7 @@ def test_names_that_only_count_leave_columns_as_they_are(tmp_path: Path, train: 
         (["t0", "t1", "t2"], ["t3", "t1", "t0"], "'t2', 't3'"),
         (["t0", "t1", "t2"], ["t0", "t1", "t2", "mean"], "'mean'"),
         (["t0", "t1"], ["u1", "u0"], "'t0', 't1', 'u1', 'u0'"),
+        (["30/01", "31/01", "01/02"], ["01/02", "30/01", "02/02"], "'31/01', '02/02'"),
     ],
 )
 def test_other_names_are_refused(tmp_path: Path, train: list[str], test: list[str], others: str) -> None:
