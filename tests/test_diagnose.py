@@ -7,46 +7,54 @@ import pytest
 import torch
 from diagnosed import WORLD, models, split_of, waves
 
-from tsjepa.arrays import Series
+from tsjepa.arrays import Series, as_series
 from tsjepa.batches import keyed_generator
 from tsjepa.diagnostics import effective_rank, lidar, participation_ratio, spectrum
-from tsjepa.embedding import embed
+from tsjepa.embedding import embed, some_cases
 from tsjepa.evaluation.accuracy import CURVE_SERIES, FEWEST_SERIES, Reader, Split, draw_shown
 from tsjepa.evaluation.diagnosis import diagnose, plane
 from tsjepa.evaluation.diagnosis_page import Subject, page
 from tsjepa.evaluation.explanations import EXPLANATIONS
 from tsjepa.evaluation.perturbation import MOST_CHANNELS, add_noise
-from tsjepa.evaluation.quality import measure
+from tsjepa.evaluation.quality import SEQUENCES, measure
 from tsjepa.finetuning import Tuning, finetune
 from tsjepa.positional import predictor_sensitivity
 from tsjepa.probe import majority, probe
 from tsjepa.spread import self_cluster, uniformity
 
 
-def test_label_free_numbers_equal_direct_calls() -> None:
+@pytest.mark.parametrize("half", [False, True])
+def test_label_free_numbers_equal_direct_calls(half: bool) -> None:
     model, _, _ = models(objective="ema")
-    series, _ = waves(30)
+    X = waves(30)[0].values
+    if half:  # all series but one are half as long
+        X[1:, :, 30:] = np.nan
+    series = as_series(X)
     with torch.no_grad():  # so that encoder and target differ
         for weight in model.target.parameters():
             weight.mul_(1.1)
     found = measure(model, series, seed=3)
-    x = torch.from_numpy(series.values)
+    x, valid = torch.from_numpy(series.values), torch.from_numpy(~np.isnan(X))
+    attend = model.encoder.token_valid(valid)
     with torch.no_grad():
-        last, slow = model.encoder(x)[0], model.target(x, (-1,), None, None)[0]
-    tokens, means = last.flatten(0, 1), last.mean(1)
+        last, slow = model.encoder(x, valid=valid, attend=attend)[0], model.target(x, (-1,), valid, attend)[0]
+    tokens, means = last[attend], torch.stack([z[there].mean(0) for z, there in zip(last, attend, strict=True)])
+    away = (last - slow)[attend]
     numbers = {
         "effective_rank": effective_rank(tokens, centred=True),
         "effective_rank_uncentred": effective_rank(tokens, centred=False),
         "participation_ratio": participation_ratio(tokens),
         "uniformity": uniformity(means),
         "self_cluster": self_cluster(means),
-        "encoder_target_gap": (last - slow).norm(dim=-1).mean(),
-        "relative_gap": (last - slow).norm() / (tokens - tokens.mean(0)).norm(),
+        "encoder_target_gap": away.norm(dim=-1).mean(),
+        "relative_gap": away.norm() / (tokens - tokens.mean(0)).norm(),
     }
     for name, value in numbers.items():
         assert found.numbers[name] == pytest.approx(float(value), rel=1e-5), name
     np.testing.assert_allclose(found.spectrum, spectrum(tokens).numpy(), rtol=1e-5, atol=1e-9)
-    np.testing.assert_allclose(found.position_variance, last.var(0).mean(-1).numpy(), rtol=1e-4)
+    several = int((attend.sum(0) > 1).sum())  # positions that more than one series has
+    np.testing.assert_allclose(found.position_variance[:several], last[:, :several].var(0).mean(-1), rtol=1e-4)
+    assert np.isnan(found.position_variance[several:]).all()
     assert set(found.numbers) <= set(EXPLANATIONS)
     assert all(value is not None for value in found.numbers.values())
 
@@ -66,11 +74,27 @@ def test_lidar_and_alignment_see_masked_views() -> None:
     assert found["alignment"] == pytest.approx(float((u - v).square().sum(1).mean()), rel=1e-4)
 
 
+def test_series_are_compared_on_a_larger_sample_than_tokens() -> None:
+    model, _, _ = models()
+    series, _ = waves(SEQUENCES + 8)
+    with torch.no_grad():
+        means = model.encoder(torch.from_numpy(series.values[some_cases(series.n_cases, SEQUENCES)]))[0].mean(1)
+    assert measure(model, series).numbers["uniformity"] == pytest.approx(float(uniformity(means)), rel=1e-5)
+
+
+def test_predictions_of_series_of_one_token_do_not_count() -> None:
+    model, _, _ = models()
+    X = waves(50)[0].values
+    X[30:, :, model.encoder.tokenizer.patch_length :] = np.nan
+    whole, with_short = (measure(model, as_series(x)).numbers["predictor_sensitivity"] for x in (X[:30], X))
+    assert with_short == pytest.approx(whole, rel=0.05)
+
+
 def test_accuracies_equal_direct_calls() -> None:
     model, untrained, config = models()
     model.encoder.requires_grad_(False)
     split = split_of(80)
-    values = diagnose(model, untrained, split, config.probe).values()
+    values = diagnose(model, untrained, split, config.probe, seed=1).values()
     Z = [embed(model.encoder, part, config.probe) for part in (split.train, split.test)]
     assert values["accuracy"] == probe(Z[0], split.y_train, Z[1], split.y_test)[0].accuracy
     last = config.probe.model_copy(update={"levels": "last"})
@@ -81,7 +105,7 @@ def test_accuracies_equal_direct_calls() -> None:
     # the second model is an equal one here
     assert values["random_init_accuracy_noise_1"] == values["accuracy_noise_1"]
     assert values["supervised_accuracy"] is None
-    noisy = add_noise(split.test, 1.0, np.random.default_rng((0, 0, 2)))
+    noisy = add_noise(split.test, 1.0, np.random.default_rng((1, 0, 2)))
     reader = Reader(model.encoder, config.probe, "cpu")
     head = reader.fit(split)
     assert values["accuracy_noise_1"] == np.mean(
