@@ -53,12 +53,13 @@ def test_samples_are_dropped_at_the_share_that_is_asked_for() -> None:
 
 
 def test_a_short_series_is_rotated_within_its_own_length() -> None:
-    series = as_series([np.arange(1.0, 5.0), np.arange(1.0, 9.0)])
+    # the second channel of the short one ends before the first, and a quarter of seven points is nearly two
+    series = as_series([np.array([[1, 2, 3, 4], [5, 6, np.nan, np.nan]]), np.arange(1.0, 15.0).reshape(2, 7)])
     moved = shift_time(series, 0.25, np.random.default_rng(0))
-    assert moved.values[0, 0].tolist() == [4, 1, 2, 3, 0, 0, 0, 0]
-    assert moved.values[1, 0].tolist() == [7, 8, 1, 2, 3, 4, 5, 6]
+    assert moved.values[0].tolist() == [[4, 1, 2, 3, 0, 0, 0], [0, 5, 6, 0, 0, 0, 0]]
+    assert moved.values[1].tolist() == [[6, 7, 1, 2, 3, 4, 5], [13, 14, 8, 9, 10, 11, 12]]
     assert moved.valid is not None
-    assert moved.valid.sum(-1).tolist() == [[4], [8]]
+    assert moved.valid.sum(-1).tolist() == [[4, 2], [7, 7]]
 
 
 def test_one_channel_goes_missing() -> None:
