@@ -27,20 +27,21 @@ def test_a_comparison_counts_labels_by_the_weight_of_their_class(monkeypatch):
 
 
 @pytest.mark.parametrize(("tune", "fitted"), [(True, 1), (False, 1), ("auto", 3 * 2 + 1)])
-def test_weights_of_classes_count_in_all_that_is_fitted(monkeypatch, tune, fitted):
-    encoder, (series, y), weights, seen = encoder_of(), waves(9), np.array([1.0, 3.0]), []
+def test_weights_of_classes_seed_and_tuning_count_in_all_that_is_fitted(monkeypatch, tune, fitted):
+    encoder, (series, y), given, seen = encoder_of(), waves(9), np.array([1.0, 3.0]), []
 
-    def frozen(encoder, rows, labels, *_, weights=None, **__):
-        return Tuned(encoder, head(embed(encoder, rows, MEAN), labels, weights=weights))
+    def frozen(encoder, rows, labels, probe, tuning=None, *, seed=0, weights=None, **_):
+        assert tuning is SHORT
+        return Tuned(encoder, head(embed(encoder, rows, probe), labels, seed=seed, weights=weights))
 
     def head(Z, y, *, seed=0, weights=None):
-        seen.append(weights)
+        seen.append((seed, weights is given))
         return fit_linear_head(Z, y, seed=seed, weights=weights)
 
     monkeypatch.setattr("tsjepa.choice.finetune", frozen)
     monkeypatch.setattr("tsjepa.choice.fit_linear_head", head)
-    fit_classifier(encoder, series, y, MEAN, SHORT, tune=tune, weights=weights)
-    assert [each is weights for each in seen] == [True] * fitted
+    fit_classifier(encoder, series, y, MEAN, SHORT, tune=tune, seed=1, weights=given)
+    assert seen == [(1, True)] * fitted
 
 
 def test_the_comparison_sees_no_label_that_it_scores():
