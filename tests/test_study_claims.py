@@ -12,7 +12,7 @@ from tsjepa.evaluation.curves import by_probe, escape_step, in_phase, label_free
 from tsjepa.evaluation.rows import Arm, Run
 from tsjepa.evaluation.study_figures import figures
 from tsjepa.evaluation.study_page import page
-from tsjepa.evaluation.votes import settle, votes, wider
+from tsjepa.evaluation.votes import seeds_of, separation, settle, votes, wider
 
 
 def test_the_phase_begins_once_the_loss_has_fallen_and_ends_with_the_probe() -> None:
@@ -233,7 +233,8 @@ def test_block_masks_vary_more_or_less(widths: tuple[float, float], verdict: str
 
 def test_bernoulli_masks_are_held_against_block_masks_too() -> None:
     def of(kind: str, width: float, ratio: float) -> list[Run]:
-        return [make_run(Arm(0.998, kind, ratio), s, probe=[0.8] + [0.8 + width * s] * 4) for s in range(3)]
+        # how far apart they begin has no part
+        return [make_run(Arm(0.998, kind, ratio), s, probe=[0.7 + 0.1 * s, *[0.8 + width * s] * 4]) for s in range(3)]
 
     blocks = [run for ratio in (0.5, 0.7) for run in of("block", 0.04, ratio)]
     runs = [*blocks, *of("random", 0.01, 0.5), *of("random", 0.01, 0.7)]
@@ -241,3 +242,16 @@ def test_bernoulli_masks_are_held_against_block_masks_too() -> None:
     claim = judged([*runs, *of("bernoulli", 0.02, 0.7)])["block_varies"]
     assert claim.verdict == "confirmed"
     assert claim.evidence.endswith("4.00, 4.00, 2.00.")
+
+
+def test_two_arms_are_compared_and_seeds_of_two_data_sets_are_not_the_same() -> None:
+    runs = [
+        make_run(Arm(decay), seed, probe=[0.8] * 4 + [probe + 0.01 * seed], data=data)
+        for data in ("pump", "fan")
+        for decay, probe in ((0.9, 0.7), (0.99, 0.8))
+        for seed in range(3)
+    ]
+    assert separation([run for run in runs if run.data == "pump"]) == pytest.approx(0.1 / 0.01)
+    assert [{(run.data, run.seed) for run in arms} for arms in seeds_of(runs)] == [
+        {(data, seed)} for data in ("pump", "fan") for seed in range(3)
+    ]
