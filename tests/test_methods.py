@@ -148,6 +148,8 @@ def test_the_residual_predictor_starts_near_the_identity_on_context():
     assert not torch.allclose(biased[:, 3:], alone[:, 3:])
     predictor(tokens[:, :3], mask).sum().backward()
     assert predictor.self_bias.grad is not None
+    predictor.self_bias.data[1] = 2.0  # each block has its own
+    assert predictor.diagonal(1, 3, 2).tolist() == [2.0, 2.0, 2.0, 0.0, 0.0]
 
 
 def test_self_bias_and_attend_go_together():

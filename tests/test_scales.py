@@ -12,6 +12,7 @@ from tsjepa.build import build_model, configure, resolve
 from tsjepa.calibrator import block_weights, calibrate
 from tsjepa.embedding import embed
 from tsjepa.finetuning import embed_batch
+from tsjepa.readout import Readout
 from tsjepa.scales import CLIP, FARTHEST, Scales
 
 # a temperature, a pressure in pascal, a vibration that has no level, and a current
@@ -175,6 +176,15 @@ def test_of_another_number_of_channels_nothing_is_known(n_channels: int) -> None
     rows = [embed(encoder, Series(part), config.probe) for part in (x, x + 1000, 4 * x)]
     assert np.mean(rows[0] != rows[2]) < 0.01
     assert np.mean(rows[0] != rows[1]) < 0.05  # rounding of values around 1000
+
+
+@pytest.mark.parametrize("n_channels", [2, 3, 4])
+def test_what_is_usual_is_forgotten_where_the_number_of_channels_changes(n_channels: int) -> None:
+    readout = Readout(None, None, measured(plant())[0])
+    readout.take_channels(n_channels)
+    assert readout.scales is not None
+    assert readout.scales.n_channels == n_channels
+    assert readout.scales.spread.isfinite().tolist() == [[n_channels == 3] * 2] * n_channels
 
 
 @pytest.mark.parametrize("mode", ["independent", "mixed"])
