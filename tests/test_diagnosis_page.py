@@ -9,10 +9,12 @@ from diagnosed import models, split_of, waves
 from matplotlib.axes import Axes
 
 from tsjepa.evaluation import diagnosis_figures as draw
+from tsjepa.evaluation.ablation import Piece
 from tsjepa.evaluation.accuracy import Curve, Split
 from tsjepa.evaluation.diagnosis import diagnose
 from tsjepa.evaluation.diagnosis_page import Subject, page
 from tsjepa.evaluation.explanations import EXPLANATIONS
+from tsjepa.evaluation.svg import styled
 from tsjepa.history import EpochDiagnostics
 from tsjepa.verdict import Verdict
 
@@ -113,6 +115,23 @@ def test_labels_of_many_channels_are_thinned(channels: int, step: int) -> None:
     assert labels_of(axes) == [f"{level:g}" for level in levels[::step]]
     boxes = [label.get_window_extent() for label in axes.get_xticklabels()]
     assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
+
+
+@pytest.mark.parametrize(("depth", "heads"), [(2, 2), (6, 8), (20, 1)])
+def test_labels_of_many_parts_do_not_lie_over_each_other(depth: int, heads: int) -> None:
+    model, untrained, config = models(settings=["encoder.depth=1"])
+    found = diagnose(model, untrained, split_of(), config.probe, supervised=False)
+    pieces = [Piece(block, head) for block in range(depth) for head in (*range(heads), None)]
+    with styled():
+        figure = draw.ablation(found._replace(ablation={piece: 0.01 * piece.block for piece in pieces}))
+        figure.draw_without_rendering()
+    parts = figure.axes[0].get_xticklabels()
+    blocks = figure.axes[0].child_axes[0].get_xticklabels()
+    assert [label.get_text() for label in parts[: heads + 1]] == [*(f"head {head}" for head in range(heads)), "MLP"]
+    assert [label.get_text() for label in blocks] == [f"block {block}" for block in range(depth)]
+    for labels in (parts, blocks):
+        boxes = [label.get_window_extent() for label in labels]
+        assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
 
 
 def test_the_variance_over_a_single_series_is_not_measured() -> None:

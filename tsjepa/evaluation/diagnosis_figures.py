@@ -26,6 +26,8 @@ ASIDE = {"trained": -0.12, "random_init": 0.0, "supervised": 0.12}
 LONGEST_NAME = 24
 # Numbers of channels that fit side by side below a panel
 MOST_TICKS = 10
+# Inches of a figure for a block's name above its parts, and for a part's, which is turned where there are many
+BLOCK_WIDTH, PART_WIDTH = 0.8, 0.2
 # Inches above and below a panel, so that a title is not taken for the label of the panel above it
 ROOM = 0.1
 TRAINING = (
@@ -191,16 +193,26 @@ def line(axes: Axes, curve: Curve, values: list[float], start: float, who: str) 
 
 def ablation(found: Diagnosis) -> Figure:
     """Draw the accuracy that is lost with each head and MLP."""
-    figure = Figure(figsize=(10, 3), layout="constrained")
+    parts = list(found.ablation)
+    blocks = np.array([piece.block for piece in parts])
+    each = np.unique(blocks)
+    width = max(10, BLOCK_WIDTH * len(each), PART_WIDTH * len(parts))
+    figure = Figure(figsize=(width, 3), layout="constrained")
     axes = figure.subplots()
     if any(lost is None for lost in found.ablation.values()):
         say_nothing(axes)
         return figure
-    names = [f"block {p.block}\n{'MLP' if p.head is None else f'head {p.head}'}" for p in found.ablation]
-    colours = [COLOURS["supervised" if piece.head is None else "trained"] for piece in found.ablation]
+    names = ["MLP" if piece.head is None else f"head {piece.head}" for piece in parts]
+    colours = [COLOURS["supervised" if piece.head is None else "trained"] for piece in parts]
     axes.bar(range(len(names)), [lost or 0.0 for lost in found.ablation.values()], color=colours, width=0.6)
     axes.axhline(0, color="#808080", linewidth=0.8)
     axes.set_xticks(range(len(names)), names, rotation=0 if len(names) < 16 else 90)
-    axes.set(ylabel="accuracy lost")
+    axes.set(ylabel="accuracy lost", xlim=(-0.5, len(names) - 0.5))
+    above = axes.secondary_xaxis("top")
+    above.set_xticks([np.flatnonzero(blocks == block).mean() for block in each], [f"block {block}" for block in each])
+    above.tick_params(length=0)
+    above.spines["top"].set_visible(False)
+    for place in np.flatnonzero(np.diff(blocks)):
+        axes.axvline(place + 0.5, color="#808080", linewidth=0.8, linestyle=":")
     axes.grid(visible=False, axis="x")
     return figure
