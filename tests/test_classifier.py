@@ -388,3 +388,12 @@ def test_labels_that_cannot_be_learnt_are_told_before_any_training(monkeypatch):
         tiny().fit(X, np.linspace(0, 1, 24))
     with pytest.raises(ValueError, match="give one of them"):
         tiny(checkpoint="a.ckpt").fit(X, y, X_unlabelled=X)
+
+
+@pytest.mark.parametrize("missing", [None, np.nan, pd.NaT, pd.NA])
+@pytest.mark.parametrize("kind", [list, partial(np.array, dtype=object)])
+def test_a_label_that_is_missing_is_told_too(kind, missing):
+    X, y = series()
+    for use in (tiny().fit, tiny(tune=False).fit(X, y).score):
+        with pytest.raises(ValueError, match=r"^1 of 24 labels in y is missing: give each series one, or leave such"):
+            use(X, kind([missing, *y[1:]]))

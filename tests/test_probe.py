@@ -5,7 +5,18 @@ from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
-from tsjepa.probe import ProbeError, Score, check_labels, cross_validate, draw_labels, majority, make_head, probe, score
+from tsjepa.probe import (
+    ProbeError,
+    Score,
+    check_labels,
+    cross_validate,
+    draw_labels,
+    majority,
+    make_head,
+    probe,
+    refuse_missing,
+    score,
+)
 
 
 def clusters(n=60, classes=3, seed=0):
@@ -208,3 +219,11 @@ def test_a_class_too_rare_for_a_stratified_draw_is_drawn():
     y = np.repeat([0, 1], [195, 5])
     for seed in range(5):
         assert np.bincount(y[draw_labels(y, 0.02, seed)]).tolist() == [4, 1]
+
+
+@pytest.mark.parametrize("labels", [["NaT", "2020-01-01"], [0.0, np.nan], [None, "nan"], [[None], ["calm"]]])
+def test_a_missing_label_is_none_whatever_the_others_are(labels):
+    days = labels[0] == "NaT"
+    with pytest.raises(ValueError, match=r"^1 of 2 labels is missing: give each series one, or leave them out\.$"):
+        refuse_missing(np.array(labels, "datetime64[D]") if days else labels, "leave them out")
+    refuse_missing(np.array(["nan", "None", "calm"]), "leave them out")

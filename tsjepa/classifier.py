@@ -21,7 +21,7 @@ from tsjepa.embedder import TSJEPAEmbedder
 from tsjepa.embedding import resolve_device
 from tsjepa.finetuning import Tuning
 from tsjepa.heads import ClassWeight, LinearHead, read_head, weigh_classes, without_values
-from tsjepa.probe import check_labels
+from tsjepa.probe import check_labels, refuse_missing
 from tsjepa.threads import threads
 
 
@@ -157,7 +157,7 @@ class TSJEPAClassifier(ClassifierMixin, BaseEstimator):
         ------
         ValueError
             If X or y does not fit, among it a pandas Series that has the ids of a log in another order, or a parameter
-            does not; if no labelled series holds a value.
+            does not; if a label is missing, or no labelled series holds a value.
         TrainingError
             If the pretraining has nothing to learn from, or its loss or latents are not finite.
         CheckpointError
@@ -169,6 +169,7 @@ class TSJEPAClassifier(ClassifierMixin, BaseEstimator):
         panel = to_panel(X, keep=None if ready is None else ready._names())
         check_consistent_length(panel.series, labels)
         refuse_other_order(y, panel, X)
+        refuse_missing(y, "leave such series to X_unlabelled", "labels in y")
         classes, codes = encode(labels)
         weights = weigh_classes(self.class_weight, classes, labels)
         embedder = self._pretrained(panel, X_unlabelled) if ready is None else ready
@@ -243,6 +244,7 @@ class TSJEPAClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         panel = to_panel(X, keep=self.embedder_._names())
         refuse_other_order(y, panel, X)
+        refuse_missing(y, "leave such series out", "labels in y")
         return super().score(panel, y, sample_weight)
 
     def save(self, path: str | Path) -> None:

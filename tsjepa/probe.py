@@ -80,6 +80,38 @@ def check_labels(y: Array | None) -> Array:
     return y
 
 
+def refuse_missing(labels: Any, instead: str, name: str = "labels") -> None:
+    """Raise ValueError where labels are missing, which says what to do `instead` of giving them.
+
+    Examples
+    --------
+    >>> refuse_missing(["calm", None], "leave such series out", "labels in y")
+    Traceback (most recent call last):
+    ValueError: 1 of 2 labels in y is missing: give each series one, or leave such series out.
+    """
+    found = np.asarray(labels)
+    if found.dtype.kind in "SU":  # NumPy writes a missing one among texts as text
+        found = np.asarray(labels, dtype=object)
+    missing = sum(map(is_missing, found.ravel()))
+    if missing:
+        are = "is" if missing == 1 else "are"
+        raise ValueError(f"{missing} of {found.size} {name} {are} missing: give each series one, or {instead}.")
+
+
+def is_missing(label: Any) -> bool:
+    """Return whether a label is none: None, NaN, or pandas' NaT or NA.
+
+    Examples
+    --------
+    >>> [is_missing(label) for label in (None, float("nan"), "calm", 0)]
+    [True, True, False, False]
+    """
+    try:
+        return label is None or bool(label != label)
+    except TypeError:  # NA does not say whether it is itself
+        return True
+
+
 def draw_labels(y: Array, fraction: float, seed: int) -> NDArray[np.int64]:
     """Draw a stratified share of the training cases, at least one a class.
 

@@ -22,6 +22,7 @@ from tsjepa.config import did_you_mean
 from tsjepa.embedding import resolve_device
 from tsjepa.memory import keep_freed_memory
 from tsjepa.precision import fast_float32
+from tsjepa.probe import refuse_missing
 from tsjepa.process_lock import ProcessLock
 from tsjepa.ranks import from_all_ranks
 from tsjepa.sections import TrainConfig
@@ -132,26 +133,9 @@ def checked_labels(labels: Any, n_cases: int) -> NDArray[Any]:
         found = np.asarray(found.tolist())
     if found.shape != (n_cases,):
         raise ValueError(f"labels have shape {found.shape}, for {n_cases} series: give each one label.")
-    # NumPy writes a missing label among texts as text; among numbers it is NaN, and those are no classes
-    missing = sum(map(is_missing, np.asarray(labels, dtype=object))) if found.dtype.kind in "OSU" else 0
-    if missing:
-        are = "is" if missing == 1 else "are"
-        raise ValueError(f"{missing} of {n_cases} labels {are} missing: give each series one, or leave the labels out.")
+    if found.dtype.kind in "OSUM":  # numbers with NaN are no classes
+        refuse_missing(labels, "leave the labels out")
     return found
-
-
-def is_missing(label: Any) -> bool:
-    """Return whether a label is none: None, NaN, or pandas' NaT or NA.
-
-    Examples
-    --------
-    >>> [is_missing(label) for label in (None, float("nan"), "calm", 0)]
-    [True, True, False, False]
-    """
-    try:
-        return label is None or bool(label != label)
-    except TypeError:  # NA does not say whether it is itself
-        return True
 
 
 def make_trainer(
