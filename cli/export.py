@@ -68,7 +68,8 @@ def checked_graph(encoder: Encoder, header: Header, folder: Path, int8: bool) ->
         found = compare(path, encoder, probe, examples)
     if not found.within:
         raise Failure(
-            f"ONNX Runtime's embeddings differ from torch's by up to {found.max_difference:.2g}, so nothing is written."
+            f"ONNX Runtime's embeddings differ from torch's by up to {found.max_difference:.2g}, so nothing is "
+            "written: try other versions of torch, onnxscript and onnxruntime, or use `tsjepa embed`."
         )
     if not int8:
         return path, found, len(examples)

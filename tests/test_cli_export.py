@@ -98,7 +98,9 @@ def test_weights_of_8_bits_on_request(exported: dict[str, Any]) -> None:
 @pytest.mark.usefixtures("again")
 def test_a_graph_that_is_off_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tsjepa.exporting.TOLERANCE", 0.0)
-    assert "differ from torch's by up to" in refused(1, *WORDS)
+    said = refused(1, *WORDS)
+    assert "differ from torch's by up to" in said
+    assert said.endswith("or use `tsjepa embed`.")
     monkeypatch.undo()
 
 

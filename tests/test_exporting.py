@@ -1,7 +1,10 @@
 """The embedding as a graph: against `embed` in torch, and as an ONNX file in ONNX Runtime."""
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,16 +19,21 @@ from tsjepa.embedding import embed
 from tsjepa.encoder import Encoder
 from tsjepa.exporting import (
     SMALLEST_COSINE,
+    TOLERANCE,
+    Agreement,
     EmbeddingGraph,
     ExportError,
     agreement,
     compare,
+    ends_of,
     example_values,
     export_graph,
     quantize,
+    with_thresholds,
 )
 from tsjepa.normalization import TrainingStatistics, channel_moments
 from tsjepa.sections import ProbeConfig
+from tsjepa.sketch import STEPS, rounded
 from tsjepa.tokenizers import ConvStem, LinearPatches, SpectralPatches
 
 PATCH, LENGTH = 6, 40
@@ -51,6 +59,16 @@ def causal() -> Encoder:
 
 def plain() -> Encoder:
     return Encoder(LinearPatches(PATCH, 8), depth=1, heads=2).eval()
+
+
+def counting(*settings: str) -> tuple[Encoder, ProbeConfig]:
+    """Return an encoder whose embedding has steps: shares count points, and a sketch is rounded."""
+    torch.manual_seed(0)
+    shares = ["probe.levels=blocks", "probe.shares=true", "probe.scale_features=true"]
+    config = resolve(configure("tiny", None, [*shares, *settings]), LENGTH)
+    encoder = build_model(config, 2).encoder.eval()
+    calibrate(encoder, as_series(np.random.default_rng(0).normal(size=(20, 2, LENGTH))), config.probe)
+    return encoder, config.probe
 
 
 @pytest.mark.parametrize("make", [mixing, standardising, causal, plain])
@@ -133,24 +151,52 @@ def test_onnx_runtime_gives_what_embed_gives(graph: tuple[Path, Encoder, ProbeCo
 def test_a_sketch_becomes_a_graph_up_to_what_lies_between_two_steps(tmp_path: Path, channels: str) -> None:
     for name in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(name, reason="needs the extra onnx")
-    probe = ["probe.levels=blocks", "probe.shares=true", "probe.sketch=128", f"probe.channels={channels}"]
-    config = resolve(configure("tiny", None, [*probe, "probe.scale_features=true"]), LENGTH)
-    encoder = build_model(config, 2).encoder.eval()
-    calibrate(encoder, as_series(np.random.default_rng(0).normal(size=(20, 2, LENGTH))), config.probe)
+    encoder, probe = counting("probe.sketch=128", f"probe.channels={channels}")
     path = tmp_path / "graph.onnx"
-    export_graph(encoder, config.probe, 2, path, {})
-    assert compare(path, encoder, config.probe, example_values(encoder, 2, LENGTH, seed=1)).within
+    export_graph(encoder, probe, 2, path, {})
+    assert compare(path, encoder, probe, example_values(encoder, 2, LENGTH, seed=1)).within
 
 
-def test_a_step_is_close_for_a_few_numbers_of_a_sketch_only() -> None:
-    want = np.zeros((10, 1000), np.float32)
-    found = want.copy()
-    found[0, :5] = 0.25
-    assert agreement(found, want, 0.25).within
-    assert not agreement(found, want).within
-    assert not agreement(2 * found, want, 0.25).within
-    found[:, :5] = 0.25
-    assert not agreement(found, want, 0.25).within
+@pytest.mark.parametrize("channels", ["concat", "mean", "max"])
+@pytest.mark.parametrize("sketch", ["null", "256"])
+def test_what_lies_at_a_step_may_be_on_either_side_and_what_lies_farther_may_not(
+    sketch: str, channels: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnxruntime", reason="needs the extra onnx")
+    encoder, probe = counting(f"probe.sketch={sketch}", f"probe.channels={channels}")
+
+    def found(other: Encoder) -> Agreement:
+        """Compare with the graph of an encoder that differs."""
+
+        def run(_: Any, values: dict[str, np.ndarray]) -> list[np.ndarray]:
+            with torch.no_grad():
+                return [EmbeddingGraph(other, probe)(torch.from_numpy(values["values"])).numpy()]
+
+        monkeypatch.setattr("onnxruntime.InferenceSession", lambda *_, **__: SimpleNamespace(run=run))
+        return compare(Path("graph.onnx"), encoder, probe, examples)
+
+    # one series alone: a number of its sketch is more than a thousandth of all
+    examples = [values[:1] for values in example_values(encoder, 2, LENGTH)]
+    assert found(encoder).within
+    turned = [found(with_thresholds(encoder, by)) for by in (TOLERANCE / 2, -TOLERANCE / 2)]
+    assert max(one.max_difference for one in turned) > 100 * TOLERANCE
+    assert all(one.within for one in turned)
+    assert not found(with_thresholds(encoder, 0.01)).within
+    other = copy.deepcopy(encoder)
+    with torch.no_grad():
+        other.blocks[0].qkv.weight.mul_(1.5)
+    assert not found(other).within
+
+
+def test_a_sketch_may_be_rounded_up_or_down_where_it_lies_between_two_steps() -> None:
+    encoder, probe = counting("probe.sketch=128")
+    series = as_series(np.zeros((1, 1, LENGTH)))
+    between = float(np.arctanh(1.5 / STEPS))
+    rows = np.full((1, 1, 128), between, np.float32) + np.linspace(-0.01, 0.01, 128, dtype=np.float32)
+    lowest, highest = (rounded(torch.from_numpy(end)).numpy() for end in ends_of(encoder, series, probe, rows))
+    near = np.abs(rows - between) < TOLERANCE
+    assert near.any()
+    np.testing.assert_array_equal(highest - lowest, np.where(near, 1 / STEPS, 0))
 
 
 def test_another_encoder_is_told_apart(graph: tuple[Path, Encoder, ProbeConfig]) -> None:

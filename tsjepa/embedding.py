@@ -70,6 +70,26 @@ def embed(
     >>> embed(encoder, as_series(np.zeros((3, 20))), ProbeConfig()).shape
     (3, 24)
     """
+    return join_channels(*channel_rows(encoder, series, probe, device, precision), probe)
+
+
+def channel_rows(
+    encoder: Encoder,
+    series: Series,
+    probe: ProbeConfig,
+    device: str | torch.device = "cpu",
+    precision: Precision = "32",
+) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:
+    """Return what `embed` joins: rows of channels [n_cases, C, F], of a sketch not yet rounded, and the valid points.
+
+    Examples
+    --------
+    >>> from tsjepa.arrays import as_series
+    >>> from tsjepa.tokenizers import LinearPatches
+    >>> encoder = Encoder(LinearPatches(5, 4), depth=1, heads=1).eval()
+    >>> channel_rows(encoder, as_series(np.zeros((3, 2, 20))), ProbeConfig())[0].shape
+    (3, 2, 24)
+    """
     sketch = None if encoder.readout is None or probe.sketch is None else encoder.readout.sketch
     if sketch is not None and not sketch.known:
         raise ValueError("the encoder's sketch does not know its training series: call calibrate first.")
@@ -86,7 +106,7 @@ def embed(
             rows[index, :width] = found[: len(index)].float().cpu().numpy()
             if width < rows.shape[1]:
                 rows[index, width:] = level_and_scale(x, x_valid)[: len(index)].numpy()
-    return join_channels(rows.reshape(series.n_cases, -1, rows.shape[1]), valid, probe)
+    return rows.reshape(series.n_cases, -1, rows.shape[1]), valid
 
 
 def sample_cases(source: SeriesSource, channels: int, sequences: int) -> NDArray[np.int64]:

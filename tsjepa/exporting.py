@@ -1,5 +1,6 @@
 """The embedding as one ONNX graph, which gives what `embed` gives for any number of series of any length."""
 
+import copy
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,19 +13,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tsjepa.arrays import as_series
-from tsjepa.embedding import embed
+from tsjepa.arrays import Series, as_series
+from tsjepa.embedding import channel_rows, join_channels
 from tsjepa.encoder import Encoder
 from tsjepa.finetuning import embed_batch
 from tsjepa.sections import ProbeConfig
-from tsjepa.sketch import STEPS
 
 OPSET = 20
 INPUT, OUTPUT = "values", "embedding"
-# How far numbers of the graph may lie from torch's, absolutely and relatively: float32 sums in another order
+# How far numbers of the graph may lie from torch's, absolutely and relatively: float32 sums in another order; what is
+# rounded or compared with a threshold, before that
 TOLERANCE = 1e-4
-# Share of the numbers of a sketch that may be rounded to the next step, up or down
-LARGEST_TURNED = 1e-3
 # What quantised weights may at most turn an embedding by
 SMALLEST_COSINE = 0.99
 
@@ -70,8 +69,7 @@ class Agreement(NamedTuple):
     Attributes
     ----------
     within : bool
-        Whether every number lies within TOLERANCE; of a sketch, which is rounded, all but LARGEST_TURNED of them, and
-        these within a step.
+        Whether every number lies within TOLERANCE of torch's, or of what steps make of numbers as close, see `ends_of`.
     max_difference : float
         Largest absolute difference.
     cosine : float
@@ -188,23 +186,35 @@ def compare(path: Path, encoder: Encoder, probe: ProbeConfig, examples: Sequence
     Returns
     -------
     Agreement
+
+    Raises
+    ------
+    ExportError
+        If the graph's embeddings have another shape.
     """
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     parts = []
     for values in examples:
-        want = embed(encoder, as_series(values), probe)
+        series = as_series(values)
+        rows, valid = channel_rows(encoder, series, probe)
+        want = join_channels(rows, valid, probe)
         (found,) = session.run([OUTPUT], {INPUT: values})
         if found.shape != want.shape:
             raise ExportError(f"the graph gives embeddings of shape {found.shape}, but torch {want.shape}.")
-        parts.append(agreement(found, want, 0.0 if probe.sketch is None else 1 / STEPS))
+        ends = [join_channels(end, valid, probe) for end in ends_of(encoder, series, probe, rows)]
+        parts.append(agreement(found, want, ends))
     within, differences, cosines = zip(*parts, strict=True)
     return Agreement(all(within), max(differences), min(cosines))
 
 
-def agreement(found: NDArray[np.float32], want: NDArray[np.float32], step: float = 0.0) -> Agreement:
-    """Compare embeddings (B, F), whose numbers are multiples of `step` where it is not 0.
+def agreement(
+    found: NDArray[np.float32],
+    want: NDArray[np.float32],
+    ends: Sequence[NDArray[np.float32]] | None = None,
+) -> Agreement:
+    """Compare embeddings (B, F); a number between its two `ends` (B, F), too, is as good as the one that is wanted.
 
     Examples
     --------
@@ -212,13 +222,51 @@ def agreement(found: NDArray[np.float32], want: NDArray[np.float32], step: float
     0.96
     """
     a, b = found.astype(np.float64), want.astype(np.float64)
-    close = np.isclose(a, b, rtol=TOLERANCE, atol=TOLERANCE)
-    turned = np.isclose(np.abs(a - b), step, atol=TOLERANCE) & (step > 0)
-    within = bool((close | turned).all()) and 1 - close.mean() <= LARGEST_TURNED
+    nearest = b if ends is None else np.clip(a, *ends)
+    within = bool(np.isclose(a, nearest, rtol=TOLERANCE, atol=TOLERANCE).all())
     norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     cosine = np.where((a == b).all(1), 1.0, (a * b).sum(1) / np.where(norms > 0, norms, 1.0))
     # NaN compares as not within, and must not pass as a difference of nothing
     return Agreement(within, float(np.max(np.abs(a - b))), float(np.min(cosine)))
+
+
+def ends_of(
+    encoder: Encoder, series: Series, probe: ProbeConfig, rows: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the lowest and the highest that rows [n_cases, C, F] of `channel_rows` may be for the sake of steps.
+
+    The numbers of a sketch are rounded afterwards, and shares count the points above a threshold: what lies within
+    TOLERANCE of such a step may be on either side of it. Joining and rounding keep order: what lies between the ends
+    still does so then.
+
+    Examples
+    --------
+    >>> from tsjepa.tokenizers import LinearPatches
+    >>> encoder, series = Encoder(LinearPatches(5, 4), depth=1, heads=1), as_series(np.zeros((1, 20)))
+    >>> lowest, highest = ends_of(encoder, series, ProbeConfig(), np.ones((1, 1, 24), np.float32))
+    >>> bool((highest - lowest).any())
+    False
+    """
+    off = np.zeros_like(rows) if probe.sketch is None else TOLERANCE * (1 + np.abs(rows))
+    readout = encoder.readout
+    if readout is None or readout.shares is None or not probe.shares:
+        return rows - off, rows + off
+    size, plain = readout.shares.size, probe.model_copy(update={"sketch": None})
+    most, least = (channel_rows(with_thresholds(encoder, by), series, plain)[0] for by in (-TOLERANCE, TOLERANCE))
+    unsure = (most - least)[..., :size]
+    if probe.sketch is None or readout.sketch is None:
+        off[..., :size] = unsure
+    else:  # shares are a sketch's first features, and what each adds to a projection is its own
+        centre = readout.sketch.centre
+        off += unsure @ readout.sketch.project(centre + torch.eye(size, len(centre))).abs().numpy()
+    return rows - off, rows + off
+
+
+def with_thresholds(encoder: Encoder, by: float) -> Encoder:
+    """Return a copy of an encoder whose shares count points above thresholds that are so much higher."""
+    moved = copy.deepcopy(encoder)
+    moved.get_buffer("readout.shares.thresholds").add_(by)
+    return moved
 
 
 def example_values(encoder: Encoder, n_channels: int, n_timepoints: int, seed: int = 0) -> list[NDArray[np.float32]]:
