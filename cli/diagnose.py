@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from tsjepa.arrays import counted
-from tsjepa.checkpoint import HEAD, Header, load_checkpoint, read_checkpoint
+from tsjepa.checkpoint import Header, load_checkpoint, read_checkpoint
 from tsjepa.cli.data import Data, data_of, load_data, say_remarks
 from tsjepa.cli.errors import USAGE, Failure, say
 from tsjepa.cli.log_data import of_log, trained_log
@@ -25,7 +25,6 @@ from tsjepa.evaluation.diagnosis_page import Subject, page
 from tsjepa.history import EpochDiagnostics
 from tsjepa.logs import DIAGNOSTICS, EpochTable, TableError
 from tsjepa.monitor import read_history, teacher_verdict
-from tsjepa.targets import FrozenTarget
 from tsjepa.untrained import build_untrained
 from tsjepa.verdict import Verdict, judge, of_both
 
@@ -47,12 +46,11 @@ def diagnose(options: DiagnoseOptions) -> DiagnoseReport:
     if split.unscorable is not None:
         say(f"note: {data.name} {split.unscorable}, so the page shows no accuracies.")
     make_writable(out.parent)
-    history, content = run_history(checkpoint), read_checkpoint(checkpoint)
-    verdict, kept = run_verdict(history, checkpoint.parent, header.config), kept_epoch(content, history)
+    history = run_history(checkpoint)
+    verdict = run_verdict(history, checkpoint.parent, header.config)
+    kept = kept_epoch(read_checkpoint(checkpoint), history)
     other = run_data(header, data, options) if history else None
-    # the student of a fine-tuned teacher has learnt from labels, too, but its parts are of one training
-    tuned = model.labelled and (HEAD in content or not isinstance(model.target, FrozenTarget))
-    remarks = run_remarks(history, kept, other, tuned)
+    remarks = run_remarks(history, kept, other, model.tuned)
     for remark in remarks:
         say(f"note: {remark}")
     untrained = build_untrained(header.config, header.n_channels, model, data.train.series)
@@ -65,7 +63,7 @@ def diagnose(options: DiagnoseOptions) -> DiagnoseReport:
             seed=options.seed,
             device=device,
             supervised=options.supervised,
-            tuned=tuned,
+            tuned=model.tuned,
             unlabelled=data.train.in_memory() if partly else None,
         )
         html = page(Subject(str(checkpoint), data.name, data.classes, verdict, history, remarks, other), found)

@@ -147,7 +147,8 @@ def save_finetuned(path: Path, task: Task, header: Header, fitted: Tuned) -> Non
     config = header.config if data.log is None else header.config.model_copy(update={"log": data.log})
     name = data_of(header, task.options.checkpoint, task.options.data)
     names = data.channel_names or (header.channel_names if series.n_channels == header.n_channels else None)
-    task.model.labelled = task.model.labelled or fitted.encoder is not task.model.encoder
+    tuned = fitted.encoder is not task.model.encoder
+    task.model.tuned, task.model.labelled = task.model.tuned or tuned, task.model.labelled or tuned
     task.model.encoder.load_state_dict(fitted.encoder.state_dict())
     if task.model.encoder.readout is not None:
         task.model.encoder.readout.take_channels(series.n_channels)

@@ -9,12 +9,14 @@ import command_line
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from command_line import trained_run, tsjepa
 from diagnosed import waves
 
-from tsjepa import TSJEPAClassifier
+from tsjepa import TSJEPAClassifier, TSJEPAEmbedder
 from tsjepa.build import build_model, configure, resolve
-from tsjepa.checkpoint import Header, load_checkpoint, save_checkpoint
+from tsjepa.checkpoint import Header, load_checkpoint, read_checkpoint, save_checkpoint
+from tsjepa.finetuning import Tuning
 from tsjepa.history import EpochDiagnostics
 from tsjepa.logs import EpochTable
 
@@ -195,13 +197,19 @@ def test_one_series(run: str) -> None:
     assert "<svg" in Path("run/diagnose.html").read_text()
 
 
-def test_numbers_of_pretraining_are_left_out_of_an_encoder_that_labels_moved_and_of_no_other() -> None:
+def test_numbers_of_pretraining_are_left_out_of_an_encoder_that_labels_moved_and_of_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def ran(*words: str) -> Any:
+        result = tsjepa(*words, "--device", "cpu")
+        assert result.exit_code == 0, result.output
+        return result
+
     def trained(*words: str) -> None:
-        assert tsjepa("pretrain", "--data", data, "--config", "tiny", "--epochs", "1", *words).exit_code == 0
+        ran("pretrain", "--data", data, "--config", "tiny", "--epochs", "1", *words)
 
     def told(path: str) -> bool:
-        result = tsjepa("diagnose", path, "--data", data, "--no-supervised", "--json", "--device", "cpu")
-        assert result.exit_code == 0, result.output
+        result = ran("diagnose", path, "--data", data, "--no-supervised", "--json")
         (missing,) = {json.loads(result.stdout)[name] is None for name in ("sigreg_score", "predictor_sensitivity")}
         assert ("the encoder was fine-tuned" in result.stderr) == missing
         return missing
@@ -219,6 +227,20 @@ def test_numbers_of_pretraining_are_left_out_of_an_encoder_that_labels_moved_and
     trained("--objective", "distill", "--teacher", "tuned.ckpt", "--out", "student")
     assert load_checkpoint("student/checkpoint.ckpt")[0].labelled
     assert not told("student")
+    # a student of it that labels did not move beyond that, with a head, and one that they did, without
+    monkeypatch.setattr("tsjepa.cli.finetune.DEFAULT", Tuning(epochs=1, min_steps=4))
+    words = ("finetune", "student/checkpoint.ckpt", "--data", data, "--labels", "1", "--no-supervised")
+    for tuned, more in ((False, ("--choose", "--lr", "1e-9")), (True, ("--lr", "0.1"))):
+        ran(*words, *more, "--out", "again", "--overwrite")
+        TSJEPAEmbedder.load("again/finetuned.ckpt").save("bare.ckpt")
+        for path in ("again/finetuned.ckpt", "bare.ckpt"):
+            assert told(path) == tuned, path
+    # earlier versions do not say which: a head tells of tuning then
+    for path, tuned in (("again/finetuned.ckpt", True), ("bare.ckpt", False)):
+        content = read_checkpoint(path)
+        del content["tuned"]
+        torch.save(content, path)
+        assert told(path) == tuned, path
 
 
 def test_the_data_set_that_ships_with_aeon() -> None:

@@ -17,13 +17,14 @@ from tsjepa.build import build_model
 from tsjepa.config import Config, ConfigError, parse_config
 from tsjepa.interruption import uninterrupted
 from tsjepa.objective import JEPA
+from tsjepa.targets import FrozenTarget
 from tsjepa.whole_file import whole_file
 
 FORMAT, VERSION = "tsjepa", 4
 # where a checkpoint keeps the head of a classifier, if it has one
 HEAD = "head"
-# where it says whether labels had a part in its weights, by tuning or by its teacher
-LABELLED = "labelled"
+# where it says whether labels had a part in its weights, by tuning or by its teacher, and whether by tuning
+LABELLED, TUNED = "labelled", "tuned"
 
 
 class CheckpointError(ValueError):
@@ -162,8 +163,8 @@ def save_checkpoint(path: str | Path, model: JEPA, header: Header, head: dict[st
 
 
 def mark_of(model: JEPA) -> dict[str, bool]:
-    """Return what a checkpoint's content says of whether labels had a part in the model's weights."""
-    return {LABELLED: model.labelled}
+    """Return what a checkpoint's content says of whether, and how, labels had a part in the model's weights."""
+    return {LABELLED: model.labelled, TUNED: model.tuned}
 
 
 def saw_labels(content: dict[str, Any]) -> bool:
@@ -177,6 +178,15 @@ def saw_labels(content: dict[str, Any]) -> bool:
     (False, True, False)
     """
     return bool(content.get(LABELLED, HEAD in content))
+
+
+def was_tuned(content: dict[str, Any], model: JEPA) -> bool:
+    """Return whether labels tuned a checkpoint's encoder itself, of which `model` is built.
+
+    Earlier versions do not say so: labels had a part by tuning where there is a head, or no teacher to have it from.
+    """
+    guess = saw_labels(content) and (HEAD in content or not isinstance(model.target, FrozenTarget))
+    return bool(content.get(TUNED, guess))
 
 
 def check_buildable(path: str | Path, state: dict[str, torch.Tensor], header: Header) -> None:
@@ -343,7 +353,7 @@ def load_checkpoint(path: str | Path) -> tuple[JEPA, Header]:
         model.load_state_dict(state, strict=True)
     except RuntimeError as error:
         raise CheckpointError(f"the weights of {path} do not fit its configuration: {first_misfit(error)}") from error
-    model.labelled = saw_labels(content)
+    model.labelled, model.tuned = saw_labels(content), was_tuned(content, model)
     return model.eval(), header
 
 

@@ -189,6 +189,7 @@ class TSJEPAClassifier(ClassifierMixin, BaseEstimator):
             )
         self.tuned_, self.comparison_ = fitted.encoder is not model.encoder, comparison
         model.encoder.load_state_dict(fitted.encoder.state_dict())
+        model.tuned = model.tuned or self.tuned_
         model.labelled = model.labelled or self.tuned_
         self._take(embedder, fitted.head._replace(classes=classes))
         return self

@@ -140,8 +140,9 @@ class JEPA(nn.Module):
     ----------
     progress : float
         Share of training that is done, from which schedules follow; `advance` sets it.
-    labelled : bool
-        Whether labels had a part in the weights, by fine-tuning or by a fine-tuned teacher; checkpoints keep it.
+    labelled, tuned : bool
+        Whether labels had a part in the weights, by fine-tuning or by a fine-tuned teacher, and whether the encoder was
+        fine-tuned itself; checkpoints keep both.
 
     Raises
     ------
@@ -173,7 +174,7 @@ class JEPA(nn.Module):
     ['prediction']
     """
 
-    labelled = False
+    labelled = tuned = False
 
     def __init__(
         self,
