@@ -247,7 +247,9 @@ def ends_of(
     >>> bool((highest - lowest).any())
     False
     """
-    off = np.zeros_like(rows) if probe.sketch is None else TOLERANCE * (1 + np.abs(rows))
+    off: NDArray[np.float32] = np.zeros_like(rows)
+    if probe.sketch is not None:
+        off += TOLERANCE * (1 + np.abs(rows))
     readout = encoder.readout
     if readout is None or readout.shares is None or not probe.shares:
         return rows - off, rows + off
