@@ -15,6 +15,7 @@ from tsjepa.cli.detect_tables import (
     check_events,
     check_names,
     check_paths,
+    check_trained,
     draw_picture,
     id_name,
     write_events,
@@ -58,6 +59,7 @@ def detect(options: DetectOptions) -> DetectReport:
 
         return follow_log(options, budget, started)
     model, header = load_world(options.checkpoint)
+    check_trained(options, header)
     said: list[str] = []
     runs = open_data(header, options, said)
     order = runs.file_order()

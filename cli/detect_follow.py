@@ -15,7 +15,15 @@ from tsjepa.cli.detect_normal import STEP_TOLERANCE, Normal, fit_normal, load_wo
 from tsjepa.cli.detect_parts import Ended, Numbers, Part, new_numbers, numbered, places, shown_score
 from tsjepa.cli.detect_state import Run, State, state_path, steps_behind, with_row
 from tsjepa.cli.detect_stop import stoppable
-from tsjepa.cli.detect_tables import EVENT_COLUMNS, EVENTS, check_events, check_names, event_row, score_names
+from tsjepa.cli.detect_tables import (
+    EVENT_COLUMNS,
+    EVENTS,
+    check_events,
+    check_names,
+    check_trained,
+    event_row,
+    score_names,
+)
 from tsjepa.cli.detect_tail import STDIN, Lines, check_text, first_place, read_lines
 from tsjepa.cli.errors import USAGE, Failure, say, told
 from tsjepa.cli.options import DetectOptions
@@ -39,6 +47,7 @@ def follow_log(options: DetectOptions, budget: Budget, started: float) -> Detect
     going_on = not options.overwrite and state_path(options.out).exists()
     check_text(options.data, going_on=going_on)
     model, header = load_world(options.checkpoint)
+    check_trained(options, header)
     normal = fit_normal(model, header, options, [])
     wanted = wanted_columns(options, header, normal.runs)
     with told():

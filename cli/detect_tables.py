@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,10 +12,12 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from tsjepa.arrays import counted
+from tsjepa.checkpoint import Header
 from tsjepa.cli.detect_normal import unit_of
 from tsjepa.cli.errors import USAGE, Failure
+from tsjepa.cli.inputs import refuse_input, refuse_trained
 from tsjepa.cli.options import DetectOptions
-from tsjepa.cli.outdir import check_file, check_parquet_name, refuse_input, replace_file, writing
+from tsjepa.cli.outdir import check_file, check_parquet_name, replace_file, writing
 from tsjepa.datasets.log_runs import LogRuns
 from tsjepa.datasets.log_time import NANOSECONDS
 from tsjepa.events import Event
@@ -28,6 +30,14 @@ PICTURES = (".png", ".svg")
 GROUP_ROWS = 1 << 20
 # Channels that a picture shows at most: the layout of several hundred takes minutes, and a file of that height is none
 DRAWN = 32
+
+
+class Written(NamedTuple):
+    """A file that is written, the flag that names it, and how to have another one."""
+
+    path: Path
+    flag: str
+    advice: str
 
 
 class Found(NamedTuple):
@@ -61,6 +71,14 @@ class Found(NamedTuple):
     breaks: list[int]
 
 
+def written(options: DetectOptions) -> Iterator[Written]:
+    """Yield what is written."""
+    yield Written(options.out, "--out", "name another file with --out")
+    yield Written(options.out.with_name(EVENTS), "--out", f"name a file without {EVENTS} beside it with --out")
+    if options.picture is not None:
+        yield Written(options.picture, "--picture", "name another file with --picture")
+
+
 def check_events(out: Path) -> None:
     """Refuse the folder of other scores: their events have the same name, and are not replaced."""
     events = out.with_name(EVENTS)
@@ -85,12 +103,17 @@ def check_paths(options: DetectOptions) -> None:
     if options.picture is not None and options.picture.suffix not in PICTURES:
         raise Failure(f"--picture ends in {' or '.join(PICTURES)}, but is {options.picture}.", USAGE)
     check_parquet_name(options.out)
-    refuse_input(options.out, options.data, options.normal)
+    for path, _, advice in written(options):
+        refuse_input(path, options.data, options.normal, options.checkpoint, advice=advice)
     check_events(options.out)
-    events = options.out.with_name(EVENTS)
-    for path, flag in ((options.out, "--out"), (events, "--out"), (options.picture, "--picture")):
-        if path is not None:
-            check_file(path, options.overwrite or options.follow, flag)  # a follower may go on with its own tables
+    for path, flag, _ in written(options):
+        check_file(path, options.overwrite or options.follow, flag)  # a follower may go on with its own tables
+
+
+def check_trained(options: DetectOptions, header: Header) -> None:
+    """Refuse to write in the place of the log that says what is normal."""
+    for path, _, advice in written(options):
+        refuse_trained(path, header, advice)
 
 
 def check_names(source: str, keys: Sequence[str | None], channels: Sequence[str]) -> None:

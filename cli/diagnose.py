@@ -7,6 +7,7 @@ from tsjepa.arrays import counted
 from tsjepa.checkpoint import Header, load_checkpoint, read_checkpoint
 from tsjepa.cli.data import Data, data_of, load_data, say_remarks
 from tsjepa.cli.errors import USAGE, Failure, say
+from tsjepa.cli.inputs import refuse_input
 from tsjepa.cli.log_data import of_log, trained_log
 from tsjepa.cli.log_options import LogOptions
 from tsjepa.cli.options import DiagnoseOptions
@@ -35,6 +36,7 @@ def diagnose(options: DiagnoseOptions) -> DiagnoseReport:
     checkpoint = options.target / CHECKPOINT if options.target.is_dir() else options.target
     out = options.out or checkpoint.parent / PAGE
     check_page_path(out)
+    refuse_input(out, checkpoint)
     model, header = load_checkpoint(checkpoint)
     log = trained_log(header, LogOptions(), options.data)
     name = data_of(header, checkpoint, options.data)

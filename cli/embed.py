@@ -9,10 +9,11 @@ from tsjepa.checkpoint import Header, load_checkpoint
 from tsjepa.cli.data import Data, Part, load_data, say_remarks
 from tsjepa.cli.engines import check_engine, open_engine
 from tsjepa.cli.errors import INTERRUPTED, USAGE, Failure, say
+from tsjepa.cli.inputs import refuse_input, refuse_trained
 from tsjepa.cli.locking import LOCK, locked
 from tsjepa.cli.log_data import of_log, trained_log, without_missing
 from tsjepa.cli.options import EmbedOptions
-from tsjepa.cli.outdir import check_file, check_parquet_name, make_writable, refuse_input
+from tsjepa.cli.outdir import check_file, check_parquet_name, make_writable
 from tsjepa.cli.part_files import PartFiles, file_hash
 from tsjepa.cli.render import count_bar
 from tsjepa.cli.report import EmbedReport
@@ -27,10 +28,11 @@ def embed(options: EmbedOptions) -> EmbedReport:
     """Write one row a series, or a window."""
     started = time.monotonic()
     device = pick_device(options.device)
+    refuse_input(options.out, options.data, options.logs.test, options.checkpoint)
     check_table_path(options.out, options.overwrite)
-    refuse_input(options.out, options.data)
     check_engine(options.engine)
     model, header = load_checkpoint(options.checkpoint)
+    refuse_trained(options.out, header)
     data = load_source(options, header)
     say_remarks(data, header.config)
     make_writable(options.out.parent)

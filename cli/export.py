@@ -10,6 +10,7 @@ from pathlib import Path
 from tsjepa.checkpoint import Header, load_checkpoint
 from tsjepa.cli.errors import USAGE, Failure, told
 from tsjepa.cli.extras import require_extra
+from tsjepa.cli.inputs import refuse_input
 from tsjepa.cli.options import ExportOptions
 from tsjepa.cli.outdir import check_file, make_writable, writing
 from tsjepa.cli.render import busy
@@ -29,6 +30,7 @@ from tsjepa.exporting import (
 def export(options: ExportOptions) -> ExportReport:
     """Write the file under a temporary name, try it, and only then give it its own."""
     started = time.monotonic()
+    refuse_input(options.onnx, options.checkpoint, advice="name another file with --onnx")
     check_graph_path(options.onnx, options.overwrite)
     require_extra("onnx", "tsjepa export")
     model, header = load_checkpoint(options.checkpoint)

@@ -12,6 +12,7 @@ from tsjepa.choice import FOLDS, Tune, comparable, fit_classifier
 from tsjepa.cli.commands import embed_both, probe_data
 from tsjepa.cli.data import Data, data_of, say_labels_seen, say_remarks
 from tsjepa.cli.errors import say, told
+from tsjepa.cli.inputs import refuse_input
 from tsjepa.cli.options import FinetuneOptions
 from tsjepa.cli.outdir import check_file, make_writable, refuse_file, writing
 from tsjepa.cli.render import count_bar
@@ -57,7 +58,10 @@ class Task(NamedTuple):
 def finetune(options: FinetuneOptions) -> FinetuneReport:
     """Fine-tune on shares of the training labels, and score each model once on the whole test part."""
     device = pick_device(options.device)
-    checkpoint = None if options.out is None else checkpoint_path(options.out, options.overwrite)
+    checkpoint = None
+    if options.out is not None:
+        refuse_input(options.out / FINETUNED, options.checkpoint, advice="name another folder with --out")
+        checkpoint = checkpoint_path(options.out, options.overwrite)
     model, header = load_checkpoint(options.checkpoint)
     data = probe_data(options, header)
     say_remarks(data, header.config)

@@ -1,6 +1,5 @@
 """The folder of a run: what is refused, what is replaced, and files that are written whole or not at all."""
 
-import glob
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -112,13 +111,3 @@ def check_parquet_name(out: Path) -> None:
     except UnicodeEncodeError:  # pyarrow takes no other names
         if out.suffix == ".parquet":
             raise Failure(f"{out} is no name in UTF-8: give the table another one with --out.", USAGE) from None
-
-
-def refuse_input(out: Path, *sources: str | None) -> None:
-    """Refuse to put a result in the place of a file that is to be read, whatever may be replaced otherwise."""
-    for source in sources:
-        for name in glob.glob(source, recursive=True) if source is not None else ():
-            read = Path(name)
-            inside = read.is_dir() and out.resolve().is_relative_to(read.resolve())
-            if out.exists() and (inside or out.samefile(read)):
-                raise Failure(f"{out} is read as {source}: name another file with --out.", USAGE)

@@ -11,9 +11,19 @@ from tsjepa.build import OBJECTIVES, TEACHERS, bounded, configure, match_teacher
 from tsjepa.checkpoint import Header, read_checkpoint, read_header
 from tsjepa.cli.data import Data, data_of, load_data
 from tsjepa.cli.errors import USAGE, Failure, say
+from tsjepa.cli.inputs import refuse_input
 from tsjepa.cli.normal_windows import learnt
 from tsjepa.cli.options import PretrainOptions, TuneOptions
-from tsjepa.cli.outdir import CHECKPOINT, CONFIG, TEACHER, check_run_folder, files_of_run, resumable, unfinished
+from tsjepa.cli.outdir import (
+    CHECKPOINT,
+    CONFIG,
+    TEACHER,
+    check_run_folder,
+    files_of_run,
+    resumable,
+    unfinished,
+    writing,
+)
 from tsjepa.config import Config, load_config
 from tsjepa.datasets.log_fingerprint import difference
 from tsjepa.resuming import LENGTH, changes, check_resumable, finished_epochs, flat
@@ -62,15 +72,24 @@ def new_run(options: PretrainOptions) -> RunPlan:
     config = configure(options.config, options.objective, options.overrides())
     config = config.model_copy(update={"data": named_data(config)})
     if options.out is not None:
-        check_run_folder(options.out, options.overwrite)
+        check_out(config, options.out, options.overwrite)
     data = load_run_data(str(config.data), config, options)
     config = resolved(config, data)
     check_settings(config, data, options.settings)
     stages(config)  # refuses epochs that are too few for both
     out = options.out or default_out(data)
-    check_run_folder(out, options.overwrite)
+    check_out(config, out, options.overwrite)
     refuse_own_teacher(config, out)
     return RunPlan(config, data, out)
+
+
+def check_out(config: Config, out: Path, overwrite: bool) -> None:
+    """Refuse a folder that holds a run already, or data in a file that is called like one of a run."""
+    with writing(out):
+        names = files_of_run(out)
+    for name in names:
+        refuse_input(out / name, config.data, config.log.test, advice="name another folder with --out")
+    check_run_folder(out, overwrite)
 
 
 def refuse_own_teacher(config: Config, out: Path) -> None:

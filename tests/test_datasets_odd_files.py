@@ -14,7 +14,7 @@ import tsjepa.datasets.log_cache
 from tsjepa.cli.detect_lines import find_columns, read_rows, read_times
 from tsjepa.cli.detect_tail import Place, check_text, read_lines
 from tsjepa.cli.errors import Failure
-from tsjepa.cli.outdir import refuse_input
+from tsjepa.cli.inputs import refuse_input
 from tsjepa.datasets import DataError, load
 from tsjepa.datasets.log_runs import load_runs
 from tsjepa.datasets.logs import Columns, Windowing, load_log
