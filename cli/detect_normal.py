@@ -1,6 +1,7 @@
 """What detection rests on: a world model, the normal log that says what is usual, and how logs have to be sampled."""
 
 import glob
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -24,12 +25,13 @@ from tsjepa.datasets.log_runs import LogRuns, load_runs
 from tsjepa.datasets.log_settings import OWN_ID
 from tsjepa.datasets.log_time import NANOSECONDS
 from tsjepa.datasets.logs import Columns, as_held, column_names, in_test_part
+from tsjepa.datasets.naming import called
 from tsjepa.held_out import fit_held_out
 from tsjepa.surprise import Scorer, TooFewWindows, check_windows, fit_scorer
 from tsjepa.thresholds import Budget
 from tsjepa.world import WorldModel
 
-LABELS = ("anomaly", "label")
+LABELS = re.compile("anomaly|label")
 # Share by which the step of time of a log may differ from that of the training data
 STEP_TOLERANCE = 0.2
 
@@ -133,7 +135,8 @@ def normal_label(names: list[str], trained: str | None, options: DetectOptions) 
     """
     if options.label == "":
         return ""
-    wanted = [options.label, *called_labels(names), trained and as_held(trained, names)]
+    alike = (name for name in names if trained and name.strip() == trained.strip())
+    wanted = [options.label, *called_labels(names), trained, *alike]
     return next((name for name in wanted if name in names), "")
 
 
@@ -144,7 +147,7 @@ def beside_channels(names: Sequence[str], header: Header) -> list[str]:
 
 def called_labels(names: list[str]) -> Iterator[str]:
     """Yield the columns that are called like labels."""
-    return (name for name in names if name.lower() in LABELS)
+    return (name for name in names if called(name, LABELS))
 
 
 def fit_normal(model: WorldModel, header: Header, options: DetectOptions, said: list[str]) -> Normal:

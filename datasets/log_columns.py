@@ -16,6 +16,7 @@ from tsjepa.datasets.log_guesses import (
     ID,
     INDEX,
     TIME,
+    Y,
     guess_id,
     guess_long,
     guess_time,
@@ -289,7 +290,7 @@ def _channels(
     keys = {name for name in everything if any(called(name, pattern) for pattern in patterns)}
     measured = {field.name for field in first if field.name in keys and is_measured(field, rows)}
     aside = (keys | {name for name in everything if called(name, LABEL)}) - measured
-    aside = {name for name in aside if name.lower() != "y" or label_by_name(first, ()) == name}
+    aside = {name for name in aside if not called(name, Y) or label_by_name(first, ()) == name}
     aside |= {name for name in everything if called(name, INDEX)}
     # folders are named by dates and machines, which are no sensors
     aside |= {name for file, _ in schemas for name, _ in file.partition + file.repeated}

@@ -39,6 +39,8 @@ WITH_CHANNEL = re.compile(rf"unit|{CHANNEL.pattern}")
 NUMBERED = re.compile(r".*\d")
 # whole numbers, also below zero, as ids may be
 SIGNED = re.compile(r"[-+]?\d+([.,]0*)?")
+# beside another axis y is one, too, and else a label
+AXIS, Y = re.compile("x|z"), re.compile("y")
 VALUE = re.compile(r"val|value|reading|measured[_ ]value")
 # what stands beside a value in logs of one value a row, and is not measured itself
 STATUS = re.compile(
@@ -82,8 +84,8 @@ def guess_time(schemas: Schemas, rows: Sample) -> str | None:
 
 def label_by_name(schema: pa.Schema, taken: tuple[str | None, ...]) -> str | None:
     """Return the column of labels, by its name."""
-    if {"x", "z"} & {name.lower() for name in schema.names}:  # then y is an axis, too
-        taken = (*taken, *(name for name in schema.names if name.lower() == "y"))
+    if any(called(name, AXIS) for name in schema.names):
+        taken = (*taken, *(name for name in schema.names if called(name, Y)))
     return pick(schema, LABEL, taken, lambda field: True)
 
 

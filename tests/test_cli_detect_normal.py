@@ -184,6 +184,23 @@ def test_a_label_of_normal_data_alone_is_read() -> None:
     assert tsjepa(*WORDS, "--label", "state", "--normal", "normal.parquet", "--overwrite").exit_code == 0
 
 
+def test_blanks_around_the_name_of_a_label_do_not_count() -> None:
+    faulty(900, seed=7).rename(columns={"anomaly": " Anomaly "}).to_parquet("normal.parquet", index=False)
+    faulty().rename(columns={"anomaly": " anomaly"}).to_parquet("test.parquet", index=False)
+    result = tsjepa(*WORDS, "--normal", "normal.parquet")
+    assert "normal.parquet: left out of what is normal: 100 rows that ' Anomaly ' calls abnormal." in result.stderr
+    assert found(*WORDS, "--normal", "normal.parquet", "--overwrite")["f1"] > 0.8
+
+
+def test_blanks_around_the_label_of_training_do_not_count_in_normal_data() -> None:
+    states = {"state": ["normal"] * 780 + ["worn"] * 20}
+    log(800, seed=1).assign(**states).to_parquet("train.parquet", index=False)
+    pretrained("--label", "state")
+    log(800, seed=7).assign(**{" state": states["state"]}).to_parquet("normal.parquet", index=False)
+    said = tsjepa(*WORDS, "--normal", "normal.parquet").stderr
+    assert "normal.parquet: left out of what is normal: 20 rows that ' state' calls abnormal." in said
+
+
 def test_a_gap_is_ten_of_a_run_s_own_steps_where_training_had_no_times() -> None:
     pretrained_without("timestamp")
     often, seldom = log(200, seed=3, run="a"), log(200, seed=4, run="b", step="60s")

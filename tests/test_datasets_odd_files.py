@@ -83,6 +83,13 @@ def test_a_label_is_found_beside_axes(tmp_path: Path, names: str) -> None:
     assert (found.columns.label, set(found.columns.channels)) == ("label", {"x", "y", "z"})
 
 
+def test_blanks_around_the_names_of_axes_do_not_count(tmp_path: Path) -> None:
+    rows = pd.DataFrame({"time": range(8), " x": 0.5, "Y ": 1.5, "flow": 2.5})
+    rows.to_parquet(tmp_path / "a.parquet", index=False)
+    found = logged(tmp_path, tmp_path / "a.parquet")
+    assert (found.columns.label, set(found.columns.channels)) == (None, {" x", "Y ", "flow"})
+
+
 def test_a_file_that_changed_is_sorted_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def write(first: float) -> None:
         values = first + np.arange(8.0)
