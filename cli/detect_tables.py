@@ -15,7 +15,7 @@ from tsjepa.arrays import counted
 from tsjepa.checkpoint import Header
 from tsjepa.cli.detect_normal import unit_of
 from tsjepa.cli.errors import USAGE, Failure
-from tsjepa.cli.inputs import refuse_input, refuse_trained
+from tsjepa.cli.inputs import refuse_input
 from tsjepa.cli.options import DetectOptions
 from tsjepa.cli.outdir import check_file, check_parquet_name, replace_file, writing
 from tsjepa.datasets.log_runs import LogRuns
@@ -113,7 +113,7 @@ def check_paths(options: DetectOptions) -> None:
 def check_trained(options: DetectOptions, header: Header) -> None:
     """Refuse to write in the place of the log that says what is normal."""
     for path, _, advice in written(options):
-        refuse_trained(path, header, advice)
+        refuse_input(path, header.data, advice=advice)
 
 
 def check_names(source: str, keys: Sequence[str | None], channels: Sequence[str]) -> None:

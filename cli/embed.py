@@ -9,7 +9,7 @@ from tsjepa.checkpoint import Header, load_checkpoint
 from tsjepa.cli.data import Data, Part, load_data, say_remarks
 from tsjepa.cli.engines import check_engine, open_engine
 from tsjepa.cli.errors import INTERRUPTED, USAGE, Failure, say
-from tsjepa.cli.inputs import refuse_input, refuse_trained
+from tsjepa.cli.inputs import refuse_input
 from tsjepa.cli.locking import LOCK, locked
 from tsjepa.cli.log_data import of_log, trained_log, without_missing
 from tsjepa.cli.options import EmbedOptions
@@ -32,7 +32,6 @@ def embed(options: EmbedOptions) -> EmbedReport:
     check_table_path(options.out, options.overwrite)
     check_engine(options.engine)
     model, header = load_checkpoint(options.checkpoint)
-    refuse_trained(options.out, header)
     data = load_source(options, header)
     say_remarks(data, header.config)
     make_writable(options.out.parent)

@@ -30,7 +30,7 @@ def kept(file: str, *words: str) -> str:
 @pytest.mark.usefixtures("with_detector")
 def test_scores_do_not_replace_what_the_model_was_trained_on() -> None:
     said = kept("train.parquet", *WORDS, "--out", "train.parquet")
-    assert "train.parquet is read as train.parquet, which the checkpoint was trained or tested on: name another" in said
+    assert "train.parquet is read as train.parquet: name another file with --out." in said
     content = torch.load(CKPT, weights_only=True)
     log(800, seed=1).to_csv("events.csv", index=False)
     content["tsjepa"]["data"] = "events.csv"
@@ -73,17 +73,16 @@ def test_no_command_replaces_its_checkpoint() -> None:
 
 
 @pytest.mark.usefixtures("with_trained")
-def test_embeddings_do_not_replace_training_data() -> None:
-    content = torch.load("run/checkpoint.ckpt", weights_only=True)
-    content["tsjepa"]["data"] = "pump_TRAIN.parquet"
-    torch.save(content, "run/checkpoint.ckpt")
+def test_embeddings_do_not_replace_what_is_embedded() -> None:
     for name in ("pump_TRAIN.parquet", "pump_TEST.parquet", "other.parquet"):
         pd.DataFrame({"t0": [0.0], "t1": [1.0]}).to_parquet(name)
-    words = ("embed", "run/checkpoint.ckpt", "--data", "pump.npz", "--out")
+    words = ("embed", "run/checkpoint.ckpt", "--out")
     for name in ("pump_TRAIN.parquet", "pump_TEST.parquet"):
-        assert "which the checkpoint was trained or tested on: name another file" in kept(name, *words, name)
-    assert "is read as other.parquet" in kept("other.parquet", *words, "other.parquet", "--test", "other.parquet")
-    found(*words, "other.parquet", "--overwrite")
+        said = kept(name, *words, name, "--data", "pump_TRAIN.parquet")
+        assert f"{name} is read as pump_TRAIN.parquet: name another file with --out." in said
+    words = (*words, "other.parquet", "--data", "pump.npz")
+    assert "is read as other.parquet" in kept("other.parquet", *words, "--test", "other.parquet")
+    found(*words, "--overwrite")
 
 
 @pytest.mark.usefixtures("with_trained")
@@ -107,14 +106,28 @@ def test_a_folder_of_results_may_be_called_like_a_data_set() -> None:
 
 def test_what_is_read_is_known_under_other_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    log = tmp_path / "plant[1]" / "log.parquet"
-    log.parent.mkdir()
-    log.touch()
-    picture = log.with_suffix(".png")
-    picture.touch()
-    (tmp_path / "link").symlink_to(log)
-    for source in (f"{log.parent}", f"{log}", "~/plant[1]/log.parquet", f"file://{log}", "~/link", f"{tmp_path}/l*"):
-        assert reads(source, log)
-        assert not reads(source, picture)
-    for source in ("", "-", "s3://bucket/log.parquet", "log.parquet"):
-        assert not reads(source, log)
+    plant = tmp_path / "plant[1]"
+    (plant / "_run").mkdir(parents=True)
+    log, picture, table = plant / "a log.csv", plant / "a log.png", plant / "_run" / "metrics.csv"
+    for path in (log, picture, table):
+        path.write_text("time,flow\n1,2\n")
+    (tmp_path / "link.csv").symlink_to(log)
+    (plant / ".way").symlink_to(plant / "_run")
+    quoted = f"file://{tmp_path}/plant%5B1%5D/a%20log.csv"
+    absolute = (f"{plant}", f"{log}", "~/plant[1]/a log.csv", quoted, "~/link.csv", f"{tmp_path}/*.csv")
+    monkeypatch.chdir(plant)
+    for source in (*absolute, ".", "*.csv", "a*", ".way/../a log.csv", f"file://{tmp_path}/*.csv"):
+        assert reads(source, log), source
+        assert not reads(source, picture), source
+        assert not reads(source, table), source
+    for source in ("-", "s3://bucket/a log.csv", "log.csv", "none*"):
+        assert not reads(source, log), source
+
+
+@pytest.mark.usefixtures("with_trained")
+def test_what_a_model_was_trained_on_elsewhere_does_not_matter_here() -> None:
+    content = torch.load("run/checkpoint.ckpt", weights_only=True)
+    content["tsjepa"]["data"] = "."
+    torch.save(content, "run/checkpoint.ckpt")
+    words = ("embed", "run/checkpoint.ckpt", "--data", "pump.npz", "--out", "z.parquet", "--overwrite")
+    assert [tsjepa(*words).exit_code for _ in range(2)] == [0, 0]
