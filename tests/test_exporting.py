@@ -18,6 +18,7 @@ from tsjepa.calibrator import calibrate
 from tsjepa.embedding import embed
 from tsjepa.encoder import Encoder
 from tsjepa.exporting import (
+    ANSWERS,
     SMALLEST_COSINE,
     TOLERANCE,
     Agreement,
@@ -175,17 +176,20 @@ def test_what_lies_at_a_step_may_be_on_either_side_and_what_lies_farther_may_not
         monkeypatch.setattr("onnxruntime.InferenceSession", lambda *_, **__: SimpleNamespace(run=run))
         return compare(Path("graph.onnx"), encoder, probe, examples)
 
-    # one series alone: a number of its sketch is more than a thousandth of all
-    examples = [values[:1] for values in example_values(encoder, 2, LENGTH)]
+    # one series alone: a number of its sketch is more than a thousandth of all; answers to zeros lie at a threshold
+    examples = [*(values[:1] for values in example_values(encoder, 2, LENGTH)), np.zeros((1, 2, LENGTH), np.float32)]
+    encoder.get_buffer("readout.shares.thresholds").view(-1)[0] = 0.0
     assert found(encoder).within
-    turned = [found(with_thresholds(encoder, by)) for by in (TOLERANCE / 2, -TOLERANCE / 2)]
+    turned = [found(with_thresholds(encoder, by)) for by in (ANSWERS / 2, -ANSWERS / 2)]
     assert max(one.max_difference for one in turned) > 100 * TOLERANCE
     assert all(one.within for one in turned)
     assert not found(with_thresholds(encoder, 0.01)).within
-    other = copy.deepcopy(encoder)
-    with torch.no_grad():
-        other.blocks[0].qkv.weight.mul_(1.5)
-    assert not found(other).within
+    for factor in (1.02, 1.5):
+        other = copy.deepcopy(encoder)
+        with torch.no_grad():
+            for weight in other.blocks.parameters():
+                weight.mul_(factor)
+        assert not found(other).within
 
 
 def test_a_sketch_may_be_rounded_up_or_down_where_it_lies_between_two_steps() -> None:

@@ -15,15 +15,17 @@ from torch import Tensor, nn
 
 from tsjepa.arrays import Series, as_series
 from tsjepa.embedding import channel_rows, join_channels
-from tsjepa.encoder import Encoder
+from tsjepa.encoder import Encoder, normalized
 from tsjepa.finetuning import embed_batch
 from tsjepa.sections import ProbeConfig
 
 OPSET = 20
 INPUT, OUTPUT = "values", "embedding"
 # How far numbers of the graph may lie from torch's, absolutely and relatively: float32 sums in another order; what is
-# rounded or compared with a threshold, before that
+# rounded, before that
 TOLERANCE = 1e-4
+# How far answers of the filters may, whose sums are of nine values, by the largest value or 1
+ANSWERS = 1e-6
 # What quantised weights may at most turn an embedding by
 SMALLEST_COSINE = 0.99
 
@@ -235,9 +237,9 @@ def ends_of(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return the lowest and the highest that rows [n_cases, C, F] of `channel_rows` may be for the sake of steps.
 
-    The numbers of a sketch are rounded afterwards, and shares count the points above a threshold: what lies within
-    TOLERANCE of such a step may be on either side of it. Joining and rounding keep order: what lies between the ends
-    still does so then.
+    The numbers of a sketch are rounded afterwards, and shares count the answers above a threshold: what lies within
+    TOLERANCE or ANSWERS of such a step may be on either side of it. Joining and rounding keep order: what lies between
+    the ends still does so then.
 
     Examples
     --------
@@ -254,7 +256,8 @@ def ends_of(
     if readout is None or readout.shares is None or not probe.shares:
         return rows - off, rows + off
     size, plain = readout.shares.size, probe.model_copy(update={"sketch": None})
-    most, least = (channel_rows(with_thresholds(encoder, by), series, plain)[0] for by in (-TOLERANCE, TOLERANCE))
+    apart = ANSWERS * max(1.0, largest_value(encoder, series))
+    most, least = (channel_rows(with_thresholds(encoder, by), series, plain)[0] for by in (-apart, apart))
     unsure = (most - least)[..., :size]
     if probe.sketch is None or readout.sketch is None:
         off[..., :size] = unsure
@@ -262,6 +265,21 @@ def ends_of(
         centre = readout.sketch.centre
         off += unsure @ readout.sketch.project(centre + torch.eye(size, len(centre))).abs().numpy()
     return rows - off, rows + off
+
+
+def largest_value(encoder: Encoder, series: Series) -> float:
+    """Return the largest magnitude that the filters of an encoder see of series.
+
+    Examples
+    --------
+    >>> from tsjepa.tokenizers import LinearPatches
+    >>> encoder = Encoder(LinearPatches(5, 4), depth=1, heads=1, normalize="none")
+    >>> largest_value(encoder, as_series(np.full((1, 20), -2.0)))
+    2.0
+    """
+    valid = None if series.valid is None else torch.from_numpy(series.valid)
+    x, valid = encoder.sequences(torch.from_numpy(series.values), valid)
+    return float(normalized(x, valid, encoder.normalize, encoder.tokenizer.patch_length).abs().max())
 
 
 def with_thresholds(encoder: Encoder, by: float) -> Encoder:
