@@ -19,7 +19,16 @@ from tsjepa.batches import Batch, Batches, ShuffledBatches, circular_shift, keye
 from tsjepa.build import build_model
 from tsjepa.calibrator import Calibrator
 from tsjepa.callbacks import Cooldown, EpochEnd, SaveEpoch
-from tsjepa.checkpoint import FORMAT, Header, mark_of, model_state, read_checkpoint, saw_labels, write_atomically
+from tsjepa.checkpoint import (
+    FORMAT,
+    Header,
+    mark_of,
+    model_state,
+    read_checkpoint,
+    saw_labels,
+    was_tuned,
+    write_atomically,
+)
 from tsjepa.config import Config
 from tsjepa.logs import BEST, CHECKPOINT, METRICS, TEACHER, EpochTable, run_folders
 from tsjepa.monitor import Monitor, latents_check, teacher_verdict
@@ -151,8 +160,8 @@ class JEPATraining(pl.LightningModule):
         checkpoint |= {FORMAT: self.header.plain(), **mark_of(self.model)}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep in mind what a teacher, who is not asked again, had learnt from."""
-        self.model.labelled = saw_labels(checkpoint)
+        """Keep in mind what the model, and a teacher, who is not asked again, had learnt from."""
+        self.model.labelled, self.model.tuned = saw_labels(checkpoint), was_tuned(checkpoint, self.model)
 
 
 def fit(
