@@ -28,7 +28,7 @@ class Summary:
 
     Attributes
     ----------
-    low, high : array of shape (n_channels,), list of float, or float
+    low, high : array of shape (n_channels,), or float
         The smallest and largest value; NaN where there is none.
     missing : int
         Missing values, over all channels.
@@ -45,14 +45,17 @@ class Summary:
 
     def merge(self, other: "Summary") -> None:
         """Take in what was found elsewhere."""
-        # an earlier version wrote None where there is no value
-        self.low = np.fmin(self.low, np.array(other.low, float))
-        self.high = np.fmax(self.high, np.array(other.high, float))
+        self.low, self.high = np.fmin(self.low, other.low), np.fmax(self.high, other.high)
         self.missing += other.missing
 
     def as_json(self) -> dict[str, Any]:
         """Return plain lists and numbers."""
         return {"low": np.asarray(self.low).tolist(), "high": np.asarray(self.high).tolist(), "missing": self.missing}
+
+    @classmethod
+    def from_json(cls, kept: dict[str, Any]) -> "Summary":
+        """Return what `as_json` has written; an earlier version wrote null where there is no value."""
+        return cls(np.array(kept["low"], float), np.array(kept["high"], float), kept["missing"])
 
 
 def row_fields(layout: Layout, plan: RowPlan) -> dict[str, Field]:
@@ -112,7 +115,7 @@ class Placer:
                 self._mark(self.folder / "done" / name, kept, sum(scan.rows))
             else:
                 self._done += sum(scan.rows)
-            summary.merge(Summary(**kept["summary"]))
+            summary.merge(Summary.from_json(kept["summary"]))
             self._filled[own] += scan.rows
         self._mark_all()
         return summary

@@ -133,7 +133,7 @@ class _Sorter:
         kept = read_json(journal)
         if kept is None or kept["state"] != self.state:
             kept = {"ends": [], "summary": Summary().as_json()}
-        ends, summary, since = list(kept["ends"]), Summary(**kept["summary"]), 0
+        ends, summary, since = list(kept["ends"]), Summary.from_json(kept["summary"]), 0
         for number in range(len(ends), len(plan.ids)):
             at = ends[-1] if ends else 0
             for block in self._blocks(number):

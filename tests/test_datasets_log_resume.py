@@ -94,8 +94,9 @@ def test_a_killed_build_ends_with_the_same_bytes(tmp_path: Path, order: str, pha
         assert seen.count("reading") == 5 - calls
 
 
-def test_what_was_sorted_of_another_state_of_a_file_is_not_gone_on_with(tmp_path: Path) -> None:
-    log, left = make_log(tmp_path, "shuffled"), [2]
+def stopped_while_sorting(log: Path, cache: Path) -> None:
+    """Begin a cache of a log, and stop when two ids are sorted."""
+    left = [2]
 
     def stop(name: str, done: int, total: int) -> None:
         left[0] -= name == "sorting"
@@ -103,7 +104,25 @@ def test_what_was_sorted_of_another_state_of_a_file_is_not_gone_on_with(tmp_path
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        load_log(log, windowing=Windowing(7), cache_dir=tmp_path / "broken", progress=stop)
+        load_log(log, windowing=Windowing(7), cache_dir=cache, progress=stop)
+
+
+def test_a_build_that_an_earlier_version_began_goes_on(tmp_path: Path) -> None:
+    log = make_log(tmp_path, "shuffled")
+    for path in log.iterdir():
+        pd.read_parquet(path).assign(dead=np.nan).to_parquet(path, index=False)
+    stopped_while_sorting(log, tmp_path / "broken")
+    (journal,) = (tmp_path / "broken").rglob("sorted.json")
+    assert "NaN" in journal.read_text()
+    journal.write_text(journal.read_text().replace("NaN", "null"))
+    found, expected = (load_log(log, windowing=Windowing(7), cache_dir=tmp_path / name) for name in ("broken", "whole"))
+    assert found.notes == expected.notes
+    assert any("dead" in note for note in found.notes)
+
+
+def test_what_was_sorted_of_another_state_of_a_file_is_not_gone_on_with(tmp_path: Path) -> None:
+    log = make_log(tmp_path, "shuffled")
+    stopped_while_sorting(log, tmp_path / "broken")
     for path in log.iterdir():
         table = pd.read_parquet(path)
         table.assign(flow=-table["flow"]).to_parquet(path, index=False)
