@@ -62,3 +62,24 @@ def test_rows_of_a_run_can_be_dropped(tmp_path: Path) -> None:
     table.append([row(seed=0), row(seed=1)])
     table.keep(lambda key: key[2] != 0)
     assert [one.seed for one in table.read()] == [1]
+
+
+@pytest.mark.parametrize("content", [b"notes", b"\x00", b"\xff\xfe\n"])
+def test_what_is_no_table_is_refused_and_stays(tmp_path: Path, content: bytes) -> None:
+    table = Table(tmp_path / "results.csv", Result)
+    table.path.write_bytes(content)
+    for use in (table.read, lambda: table.append([row()])):
+        with pytest.raises(BenchmarkError, match=r"results\.csv cannot be gone on with: .+; name another folder\."):
+            use()
+    assert table.path.read_bytes() == content
+
+
+def test_a_table_that_is_a_link_stays_one_and_keeps_who_may_read_it(tmp_path: Path) -> None:
+    place, table = tmp_path / "disk.csv", Table(tmp_path / "results.csv", Result)
+    table.path.symlink_to(place)
+    table.append([row(seed=0)])
+    place.chmod(0o640)
+    table.append([row(seed=1)])
+    assert table.path.is_symlink()
+    assert Table(place, Result).read() == [row(seed=0), row(seed=1)]
+    assert place.stat().st_mode & 0o777 == 0o640

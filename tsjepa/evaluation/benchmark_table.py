@@ -4,6 +4,7 @@ import csv
 import io
 import os
 import re
+import shutil
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar, get_type_hints
@@ -138,13 +139,14 @@ class Table(Generic[Row]):
         BenchmarkError
             If the file is no such table.
         """
+        content = self._content()
         try:
-            lines = list(csv.reader(io.StringIO(self._content().decode())))
+            lines = list(csv.reader(io.StringIO(content.decode())))
             if lines and lines[0] not in (self.columns, self.older):
                 raise ValueError("its columns are not those of this version")
             return [self._parse(line, len(lines[0])) for line in lines[1:]]
         except (ValueError, csv.Error) as error:
-            raise BenchmarkError(f"{self.path} cannot be gone on with: {error}; name another folder.") from error
+            raise self._refused(error) from error
 
     def append(self, rows: Iterable[Row]) -> None:
         """Add rows, all or none of them, the header before the first ones."""
@@ -164,13 +166,22 @@ class Table(Generic[Row]):
     def _content(self) -> bytes:
         """Return the whole lines, without what was cut off of another by an earlier version."""
         content = self.path.read_bytes() if self.path.exists() else b""
-        return content[: content.rfind(b"\n") + 1]
+        whole = content[: content.rfind(b"\n") + 1]
+        if content and not whole and not self._lines([self.columns]).startswith(content):
+            raise self._refused("it is no table")
+        return whole
+
+    def _refused(self, why: object) -> BenchmarkError:
+        return BenchmarkError(f"{self.path} cannot be gone on with: {why}; name another folder.")
 
     def _replace(self, content: bytes) -> None:
-        with whole_file(self.path) as temporary, temporary.open("wb") as file:
+        path = self.path.resolve()  # a link stays one
+        with whole_file(path) as temporary, temporary.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+            if path.exists():
+                shutil.copymode(path, temporary)
 
     def _lines(self, rows: Iterable[Iterable[Any]]) -> bytes:
         text = io.StringIO()
