@@ -75,8 +75,8 @@ def test_a_run_shorter_than_the_memory_of_its_target_is_undecided(steps: int, de
 
 
 def test_votes() -> None:
-    assert votes((0.9, 0.5, 0.3, 0.0, -0.7, math.nan)) == [1, 1, 0, -1, -1]
-    assert votes((math.nan, 3, 2, 1.5), least=3, most=1.5) == [1, 0, -1]
+    assert votes((0.9, 0.5, 0.3, 0.0, -0.7, math.nan)) == [1, 1, 0, -1, -1, 0]
+    assert votes((3, 2, 1.5), least=3, most=1.5) == [1, 0, -1]
     assert settle([]) == settle([1, 1]) == settle([0, 0, 1]) == settle([], least=1) == "undecided"
     assert settle([1, 1, -1]) == "confirmed"
     assert settle([1], least=1) == "confirmed"
@@ -98,6 +98,20 @@ def test_runs_without_a_probe_change_no_verdict_on_one(sign: int, verdict: str) 
     two = [run for run in seen if run.seed < 2]  # two votes on arms, and runs enough for three on time
     assert verdicts(two) == verdicts([*two, *blind]) == [verdict, "undecided", verdict]
     assert verdicts(two[:2]) == verdicts([*two[:2], *blind]) == ["undecided"] * 3
+
+
+def test_what_does_not_vary_speaks_neither_for_nor_against() -> None:
+    grown = by_decay(lambda place, arm, seed: make_run(arm, seed, **dip(place)))
+    same = [
+        make_run(Arm(decay), seed, data=data, **dip(2))
+        for data in ("fan", "mill")
+        for seed in range(3)
+        for decay in DECAYS
+    ]
+    assert judged(grown)["decay_prolongs"].verdict == "confirmed"
+    claim = judged([*grown, *same])["decay_prolongs"]
+    assert claim.verdict == "undecided"
+    assert f", {len(grown) // len(DECAYS)} for and 0 against, 6 neither, since nothing varies or" in claim.evidence
 
 
 def test_that_one_vote_decides_on_the_final_accuracy_is_said() -> None:
@@ -142,7 +156,7 @@ def test_too_few_measurements_are_the_reason_why_no_correlation_over_them_is_kno
         make_run(Arm(decay), seed, (0.8, 0.6, 0.7, 0.8, 0.9), (0, 1, 2, 3, 4)) for decay in DECAYS for seed in (0, 1)
     ]
     said = judged([run._replace(curve=run.curve[:3]) for run in whole])["gap_over_time"].evidence
-    reason = "not known, since no run has 3 measurements there over which both vary"
+    reason = "not known, since there are not 3 measurements over which both vary"
     assert f"one vote a run: {reason}; over the first half of the run, {reason}. " in said
     assert said.endswith("Measured fewer than 3 times after initialisation, and so without a vote: 10 of 10.")
     assert "arms" not in said

@@ -3,9 +3,10 @@
 Ennadir, Zólyomi and Smirnov 2026, "Understanding Early Collapse in Predictive World-Model Pretraining". Each claim is
 put to the vote: a run, or one seed on one data set over arms, speaks for it, against it, or neither. Two thirds of all
 votes decide, and fewer than three nothing, except on the final accuracy: there a vote is that of all runs on a data
-set, and one is enough. A correlation speaks for a claim from 0.5 on and against it from 0 down, and has no vote where
-it is not known, as that with a probe on data without labels. Runs that are shorter than 1 / (1 - decay) steps, the
-memory of their EMA, have no vote, and those with few measurements none on whether there is a phase and whether it ends.
+set, and one is enough. A correlation speaks for a claim from 0.5 on and against it from 0 down, and neither way where
+nothing varies. Runs on data without a probe have no vote on what claims say of one, those that are shorter than
+1 / (1 - decay) steps, the memory of their EMA, none at all, and those with few measurements none on what happens over
+them: whether there is a phase, whether it ends, and whether a small distance goes with a bad probe.
 """
 
 from collections.abc import Callable, Sequence
@@ -31,8 +32,10 @@ from tsjepa.evaluation.votes import (
     decay,
     decay_arms,
     grouped,
+    known,
     listed,
     over_arms,
+    probed,
     ratio,
     seeds_of,
     separation,
@@ -45,7 +48,7 @@ from tsjepa.evaluation.votes import (
 # Measurements after initialisation that show a phase, or that it is left: the first has no loss to have fallen from
 FEWEST = 3
 # Why a correlation over the measurements of a run may not be known
-OVER_TIME = f"no run has {FEWEST} measurements there over which both vary"
+OVER_TIME = f"there are not {FEWEST} measurements over which both vary"
 # The paper saw phases of thousands of steps: a run that is still in one speaks against an end of it from here on
 LONG = 3000
 # Range of five means of three seeds each, in standard deviations between seeds: chance gives 1.3, and an F test at 5 %
@@ -151,7 +154,8 @@ def untold(runs: Sequence[Run]) -> str:
 
 def gap_over_time(runs: Sequence[Run]) -> Claim:
     """Judge that within a run the probe is bad when encoder and target are close."""
-    rhos, early = [together(run.curve[1:]) for run in runs], [together(first_half(run)) for run in runs]
+    seen = probed(telling(runs))
+    rhos, early = [together(run.curve[1:]) for run in seen], [together(first_half(run)) for run in seen]
     return Claim(
         "Over training a small encoder-EMA distance goes with useless representations",
         "Section 5.2, Figure 4",
@@ -175,7 +179,7 @@ def first_half(run: Run) -> Sequence[Measurement]:
 
 def gap_over_arms(runs: Sequence[Run]) -> Claim:
     """Judge that runs with a smaller distance end with worse representations."""
-    rhos = [over_arms(group, mean_gap, final_probe) for group in seeds_of(decay_arms(runs))]
+    rhos = [over_arms(group, mean_gap, final_probe) for group in seeds_of(probed(decay_arms(runs)))]
     return Claim(
         "Between decays a smaller encoder-EMA distance goes with less useful representations",
         "Definition 4.1, Figure 4",
@@ -222,7 +226,7 @@ def decay_matters(runs: Sequence[Run]) -> Claim:
     return Claim(
         "The EMA decay makes a substantial difference to the final accuracy",
         "Section 5.3, Figure 5",
-        settle(votes(ratios, APART, ALIKE), least=1),
+        settle(votes(known(ratios), APART, ALIKE), least=1),
         "Range of the mean final probe over decays in standard deviations between seeds, one vote a data set, for the "
         f"claim from {APART:g} on and against it up to {ALIKE:g}: {listed(ratios) or 'not known'}. "
         f"Mean final probe: {by_arm(chosen, decay, final_probe, '.3f')}.",
@@ -249,7 +253,7 @@ def block_varies(runs: Sequence[Run]) -> Claim:
     return Claim(
         "Block masking makes the collapse dynamics vary more from run to run",
         "Section 4.3, Remark B.2",
-        settle(votes(ratios, WIDER, 1)),
+        settle(votes(known(ratios), WIDER, 1)),
         "Standard deviation of the probe over seeds, mean over training, with block masks over that with random or "
         "Bernoulli ones of the same ratio; one vote for each of these on a data set, for the claim from "
         f"{WIDER:g} on and against it up to 1: "

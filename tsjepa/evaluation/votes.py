@@ -37,14 +37,30 @@ def settle(votes: Iterable[int], least: int = 3) -> Outcome:
 def votes(values: Iterable[float], least: float = STRONG, most: float = 0.0) -> list[int]:
     """Return the votes of numbers, as of rank correlations: for a claim from `least` on, against it up to `most`.
 
-    A number that is not known is no vote, so that data that cannot say anything of a claim decide nothing.
+    A correlation that is nan, since what was measured does not vary, speaks neither for nor against.
 
     Examples
     --------
     >>> votes([0.9, 0.3, -0.2, math.nan])
-    [1, 0, -1]
+    [1, 0, -1, 0]
     """
-    return [int(value >= least) - int(value <= most) for value in values if not math.isnan(value)]
+    return [int(value >= least) - int(value <= most) for value in values]
+
+
+def known(values: Iterable[float]) -> list[float]:
+    """Return the numbers that are not nan.
+
+    Examples
+    --------
+    >>> known([0.5, math.nan])
+    [0.5]
+    """
+    return [value for value in values if not math.isnan(value)]
+
+
+def probed(runs: Iterable[Run]) -> list[Run]:
+    """Return the runs on data that have a probe: others have no vote on what claims say of one."""
+    return [run for run in runs if run.probed]
 
 
 def decay(run: Run) -> float:
@@ -110,18 +126,23 @@ def told(rhos: Sequence[float], unknown: str = OVER_ARMS) -> str:
     --------
     >>> told([0.9, 0.7, -0.2])
     '0.70 in the median of 3, 2 for and 1 against'
+    >>> told([0.9, math.nan], "nothing varies")
+    '0.90 in the median of 1, 1 for and 0 against, 1 neither, since nothing varies'
     >>> told([], "no run was measured")
     'not known, since no run was measured'
     """
-    found = votes(rhos)
+    found, cast = known(rhos), votes(rhos)
     if not found:
         return f"not known, since {unknown}"
-    return f"{np.nanmedian(rhos):.2f} in the median of {len(found)}, {found.count(1)} for and {found.count(-1)} against"
+    rest = len(rhos) - len(found)
+    neither = f", {rest} neither, since {unknown}" if rest else ""
+    sides = f"{cast.count(1)} for and {cast.count(-1)} against{neither}"
+    return f"{np.median(found):.2f} in the median of {len(found)}, {sides}"
 
 
 def listed(values: Sequence[float]) -> str:
     """Write numbers one after another, those that are known."""
-    return ", ".join(f"{value:.2f}" for value in values if not math.isnan(value))
+    return ", ".join(f"{value:.2f}" for value in known(values))
 
 
 def mean(values: Iterable[float], form: str) -> str:
