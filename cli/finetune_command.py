@@ -57,7 +57,7 @@ def finetune(
     """Fine-tune a checkpoint's encoder with labels, next to the frozen encoder and one that starts at random weights.
 
     All three see the same draws of labels. finetuned.ckpt keeps encoder and head: embed takes it, and in Python
-    TSJEPAClassifier.load.
+    TSJEPAClassifier.load, whose classes are then the names of the data set's classes, as text.
     """
     if lr is not None and not 0 < lr < float("inf"):
         raise typer.BadParameter(f"a learning rate is above 0, but got {lr:g}", param_hint="--lr")

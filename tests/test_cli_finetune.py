@@ -143,6 +143,22 @@ def test_the_checkpoint_serves_embed_and_python() -> None:
     assert any(not torch.equal(after[name], before[name]) for name in before)
 
 
+def test_classes_are_the_names_of_the_data_sets_and_labels_of_another_kind_are_told() -> None:
+    data = arrays()
+    y = {name: np.unique(data[name], return_inverse=True)[1] for name in ("y_train", "y_test")}
+    values = found("--no-supervised", "--out", "tuned", "--data", write_data("numbered", **y))
+    classifier = TSJEPAClassifier.load("tuned/finetuned.ckpt", device="cpu")
+    assert classifier.score(data["X_test"], y["y_test"].astype(str)) == values["accuracy"]
+    for numbers in (y["y_test"], y["y_test"].tolist(), y["y_test"].astype(object)):
+        told = r"the classes of this classifier are text \('0', '1'\), but y holds numbers: give y.astype\(str\)\."
+        with pytest.raises(ValueError, match=told):
+            classifier.score(data["X_test"], numbers)
+    head = classifier.head_._replace(classes=np.arange(2))
+    save_checkpoint("other.ckpt", classifier.embedder_.model_, classifier.embedder_._header(), head.plain())
+    with pytest.raises(ValueError, match=r"are numbers \(0, 1\), but y holds text: give the numbers\."):
+        TSJEPAClassifier.load("other.ckpt", device="cpu").score(data["X_test"], data["y_test"])
+
+
 def test_the_checkpoint_is_one_of_the_data_that_it_was_tuned_on() -> None:
     X = arrays()["X_train"]
     data = write_data("three", X_train=X[:, [0, 1, 1], :30], X_test=arrays()["X_test"][:, [0, 1, 1], :30])

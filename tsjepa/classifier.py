@@ -20,7 +20,7 @@ from tsjepa.containers import Panel, refuse_other_order, to_panel
 from tsjepa.embedder import TSJEPAEmbedder
 from tsjepa.embedding import resolve_device
 from tsjepa.finetuning import Tuning
-from tsjepa.heads import ClassWeight, LinearHead, read_head, weigh_classes, without_values
+from tsjepa.heads import ClassWeight, LinearHead, read_head, refuse_other_kind, weigh_classes, without_values
 from tsjepa.probe import check_labels, refuse_missing
 from tsjepa.threads import threads
 
@@ -240,12 +240,13 @@ class TSJEPAClassifier(ClassifierMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If X or y does not fit.
+            If X or y does not fit, among it numbers in y where the classes are text.
         """
         check_is_fitted(self)
         panel = to_panel(X, keep=self.embedder_._names())
         refuse_other_order(y, panel, X)
         refuse_missing(y, "leave such series out", "labels in y")
+        refuse_other_kind(self.classes_, y)
         return super().score(panel, y, sample_weight)
 
     def save(self, path: str | Path) -> None:
@@ -268,7 +269,7 @@ class TSJEPAClassifier(ClassifierMixin, BaseEstimator):
 
     @classmethod
     def load(cls, path: str | Path, *, device: str = "auto") -> "TSJEPAClassifier":
-        """Load a checkpoint, of `save` or of `tsjepa finetune`.
+        """Load a checkpoint, of `save` or of `tsjepa finetune`, whose classes are the names in the data set, as text.
 
         Parameters
         ----------

@@ -1,6 +1,7 @@
 """The linear head of a classifier: fitted on frozen embeddings, trained on with the encoder, kept in its checkpoint."""
 
 from collections.abc import Mapping
+from numbers import Real
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -105,6 +106,44 @@ def read_classes(values: dict[str, Any]) -> Array:
     if not isinstance(classes, list) or not isinstance(dtype, str):
         raise TypeError(f"its classes are {type(classes).__name__} of type {dtype!r}")
     return np.array(classes, dtype or None)
+
+
+def refuse_other_kind(classes: NDArray[Any], y: Any) -> None:
+    """Raise ValueError where classes are text and labels numbers, or the other way round.
+
+    Parameters
+    ----------
+    classes : array of shape (n_classes,)
+    y : array-like of shape (n_cases,)
+
+    Examples
+    --------
+    >>> refuse_other_kind(np.array(["0", "1"]), [0, 1, 1])
+    Traceback (most recent call last):
+    ValueError: the classes of this classifier are text ('0', '1'), but y holds numbers: give y.astype(str).
+    """
+    instead = {("text", "numbers"): "give y.astype(str)", ("numbers", "text"): "give the numbers"}
+    kinds = kind_of_labels(classes), kind_of_labels(y)
+    if kinds in instead:
+        shown = ", ".join([*map(repr, classes.tolist()[:3]), *["..."] * (len(classes) > 3)])
+        raise ValueError(
+            f"the classes of this classifier are {kinds[0]} ({shown}), but y holds {kinds[1]}: {instead[kinds]}."
+        )
+
+
+def kind_of_labels(labels: Any) -> str:
+    """Return whether labels are text, numbers, or anything else.
+
+    Examples
+    --------
+    >>> kind_of_labels(np.array(["calm", "worn"], object)), kind_of_labels([0, 1]), kind_of_labels([(0,), "calm"])
+    ('text', 'numbers', 'others')
+    """
+    kinds = {
+        "text" if isinstance(label, str) else "numbers" if isinstance(label, Real) else "others"
+        for label in np.asarray(labels, object).ravel()
+    }
+    return kinds.pop() if len(kinds) == 1 else "others"
 
 
 def read_head(content: dict[str, Any], path: str | Path) -> LinearHead:
