@@ -111,7 +111,7 @@ def interval(by_data: Mapping[str, Draws], drawn_from: Mapping[str, str] = APART
         Value of each draw by data set.
     drawn_from : mapping of str to str, optional
         What the labels of a data set are drawn from, where that is another set. Data sets of one such set share its
-        draws, so that a draw counts once, by its mean over them.
+        draws, so that a draw counts once, by its mean over them; each of them is taken to have all these draws.
 
     Returns
     -------
