@@ -167,6 +167,11 @@ def mark_of(model: JEPA) -> dict[str, bool]:
     return {LABELLED: model.labelled, TUNED: model.tuned}
 
 
+def mark(model: JEPA, content: dict[str, Any]) -> None:
+    """Make a model say of its weights what a checkpoint's content says of them, see `mark_of`."""
+    model.labelled, model.tuned = saw_labels(content), was_tuned(content, model)
+
+
 def saw_labels(content: dict[str, Any]) -> bool:
     """Return whether labels had a part in a checkpoint's weights: it was fine-tuned, or its teacher was.
 
@@ -353,7 +358,7 @@ def load_checkpoint(path: str | Path) -> tuple[JEPA, Header]:
         model.load_state_dict(state, strict=True)
     except RuntimeError as error:
         raise CheckpointError(f"the weights of {path} do not fit its configuration: {first_misfit(error)}") from error
-    model.labelled, model.tuned = saw_labels(content), was_tuned(content, model)
+    mark(model, content)
     return model.eval(), header
 
 
