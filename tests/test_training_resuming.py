@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+from embedders import series as labelled_series
 from toy_runs import equal, make, rows, run, toy
 
+from tsjepa import TSJEPAClassifier
+from tsjepa.arrays import as_series
 from tsjepa.build import build_model, configure
 from tsjepa.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from tsjepa.resuming import other_series
@@ -91,6 +94,20 @@ def test_a_run_does_not_go_on_with_other_series(tmp_path):
     named = header._replace(channel_names=("flow",))
     assert other_series(named, header) is None
     assert other_series(named, header._replace(channel_names=("heat",))) == "their channels are heat, and were flow"
+
+
+def test_a_run_that_began_with_a_tuned_encoder_knows_that_when_it_goes_on(tmp_path):
+    X, y = labelled_series()
+    TSJEPAClassifier("tiny", tune=True, max_epochs=1, finetune_epochs=1, device="cpu").fit(X, y).save(
+        tmp_path / "tuned.ckpt"
+    )
+    model, header = load_checkpoint(tmp_path / "tuned.ckpt")
+    fit(model, as_series(X), header, Options(tmp_path / "run", device="cpu"), epochs=1)
+    resumed = build_model(header.config, 2)
+    fit(resumed, as_series(X), header, Options(tmp_path / "run", resume=True, device="cpu"), epochs=2)
+    assert (resumed.labelled, resumed.tuned) == (True, True)
+    kept, _ = load_checkpoint(tmp_path / "run" / "checkpoint.ckpt")
+    assert (kept.labelled, kept.tuned) == (True, True)
 
 
 def test_a_run_does_not_go_on_from_another_model_or_from_weights_alone(tmp_path):

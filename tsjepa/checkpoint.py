@@ -167,11 +167,6 @@ def mark_of(model: JEPA) -> dict[str, bool]:
     return {LABELLED: model.labelled, TUNED: model.tuned}
 
 
-def mark(model: JEPA, content: dict[str, Any]) -> None:
-    """Make a model say of its weights what a checkpoint's content says of them, see `mark_of`."""
-    model.labelled, model.tuned = saw_labels(content), was_tuned(content, model)
-
-
 def saw_labels(content: dict[str, Any]) -> bool:
     """Return whether labels had a part in a checkpoint's weights: it was fine-tuned, or its teacher was.
 
@@ -192,6 +187,11 @@ def was_tuned(content: dict[str, Any], model: JEPA) -> bool:
     """
     guess = saw_labels(content) and (HEAD in content or not isinstance(model.target, FrozenTarget))
     return bool(content.get(TUNED, guess))
+
+
+def take_mark(model: JEPA, content: dict[str, Any]) -> None:
+    """Let a model know whether, and how, labels had a part in the weights that it takes from a checkpoint's content."""
+    model.labelled, model.tuned = saw_labels(content), was_tuned(content, model)
 
 
 def check_buildable(path: str | Path, state: dict[str, torch.Tensor], header: Header) -> None:
@@ -358,7 +358,7 @@ def load_checkpoint(path: str | Path) -> tuple[JEPA, Header]:
         model.load_state_dict(state, strict=True)
     except RuntimeError as error:
         raise CheckpointError(f"the weights of {path} do not fit its configuration: {first_misfit(error)}") from error
-    mark(model, content)
+    take_mark(model, content)
     return model.eval(), header
 
 

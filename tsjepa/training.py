@@ -19,7 +19,7 @@ from tsjepa.batches import Batch, Batches, ShuffledBatches, circular_shift, keye
 from tsjepa.build import build_model
 from tsjepa.calibrator import Calibrator
 from tsjepa.callbacks import Cooldown, EpochEnd, SaveEpoch
-from tsjepa.checkpoint import FORMAT, Header, mark, mark_of, model_state, read_checkpoint, write_atomically
+from tsjepa.checkpoint import FORMAT, Header, mark_of, model_state, read_checkpoint, take_mark, write_atomically
 from tsjepa.config import Config
 from tsjepa.logs import BEST, CHECKPOINT, METRICS, TEACHER, EpochTable, run_folders
 from tsjepa.monitor import Monitor, latents_check, teacher_verdict
@@ -152,7 +152,7 @@ class JEPATraining(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep in mind what the model, and a teacher, who is not asked again, had learnt from."""
-        mark(self.model, checkpoint)
+        take_mark(self.model, checkpoint)
 
 
 def fit(
