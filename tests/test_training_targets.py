@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tsjepa import Encoder, Header, LinearPatches, Options, as_series, build_model, configure, fit, resolve
 from tsjepa.checkpoint import load_checkpoint, save_checkpoint
@@ -58,6 +58,31 @@ def test_weights_can_come_as_a_state_or_with_a_whole_model(tmp_path: Path) -> No
         fit(model, SERIES, header(config))
     model.target.teacher = copy.deepcopy(model.encoder).requires_grad_(False)
     assert fit(model, SERIES, header(config)).epochs == 2
+
+
+class Own(nn.Module):
+    """The patches themselves."""
+
+    trains_encoder, stop_gradient = False, True
+
+    def forward(self, x: Tensor, levels: object, valid: object, attend: object, *hints: object) -> list[Tensor]:
+        return [nn.functional.pad(x[:, 0].unflatten(-1, (10, 6)), (0, 26))]
+
+    def update(self, encoder: nn.Module, step: int, total: int) -> None:
+        """Nothing moves."""
+
+
+@pytest.mark.parametrize("resume", [True, False])
+@pytest.mark.parametrize("objective", ["distill", "salt"])
+def test_a_target_of_ones_own_has_no_teacher(objective: str, resume: bool, tmp_path: Path) -> None:
+    config = recipe(objective)
+    model, options = build_model(config, 1), Options(tmp_path, resume=resume)
+    model.target = Own()
+    (tmp_path / "best.ckpt").write_text("an earlier run's")
+    with pytest.raises(TrainingError, match=r"model\.target is a Own, which takes none: call tsjepa\.fit"):
+        fit_stages(model, SERIES, header(config), options)
+    assert [path.name for path in tmp_path.iterdir()] == ["best.ckpt"]
+    assert fit(model, SERIES, header(config), Options(tmp_path)).epochs == 2
 
 
 def other() -> Encoder:

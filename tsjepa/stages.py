@@ -79,6 +79,27 @@ def teacher_encoder(teacher: JEPA) -> Encoder:
     return teacher.encoder
 
 
+def check_place(model: JEPA, config: Config) -> None:
+    """Refuse a model without a place for the frozen teacher that its configuration asks for.
+
+    Raises
+    ------
+    TrainingError
+        If its target was replaced by one that no teacher's weights can be put into.
+
+    Examples
+    --------
+    >>> from tsjepa.build import build_model, configure, resolve
+    >>> config = resolve(configure("tiny", "salt"), 60)
+    >>> check_place(build_model(config, 1), config)
+    """
+    if config.target.kind == "frozen" and not isinstance(model.target, FrozenTarget):
+        raise TrainingError(
+            f"the configuration asks for a frozen teacher, but model.target is a {type(model.target).__name__}, which "
+            "takes none: call tsjepa.fit, which trains under the target that the model has."
+        )
+
+
 def take_teacher(model: JEPA, teacher: JEPA) -> None:
     """Freeze a teacher's weights into the model's target; a student of an EMA teacher starts from them too.
 

@@ -29,7 +29,7 @@ from tsjepa.ranks import rank
 from tsjepa.resuming import check_same_run, finished_epochs
 from tsjepa.schedule import lr_factor
 from tsjepa.sections import TrainConfig
-from tsjepa.stages import clear, find_teacher, primary_epochs, stages, take_teacher, taught_epochs
+from tsjepa.stages import check_place, clear, find_teacher, primary_epochs, stages, take_teacher, taught_epochs
 from tsjepa.targets import EMATarget, FrozenTarget, SelfTarget
 from tsjepa.trainable import check_series, check_trainable
 from tsjepa.trainer import Options, SameSeries, check_processes, checked, make_trainer, run
@@ -313,12 +313,15 @@ def fit_stages(model: JEPA, series: SeriesSource, header: Header, options: Optio
 
     Raises
     ------
-    TrainingError, ValueError
+    TrainingError
+        See `fit`; also if the configuration asks for a teacher where the model has a target of its own.
+    ValueError
         See `fit`.
     CheckpointError
         If a teacher that is named is no usable checkpoint, or of another architecture.
     """
     check_series(series)
+    check_place(model, header.config)
     asked = checked(options, series)
     options, total = asked._replace(resume=asked.resume and has_checkpoint(asked.out)), header.config.train.epochs
     taught = taught_epochs(header.config, options.out) if options.resume and options.out is not None else None
