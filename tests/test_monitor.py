@@ -202,6 +202,15 @@ def test_measuring_leaves_the_model_and_every_generator_as_they_were():
     assert model.training
 
 
+@pytest.mark.parametrize("cooldown", [0, 0.5])
+@pytest.mark.parametrize("diagnose", [True, False])
+def test_a_plain_function_can_be_the_projector(diagnose, cooldown):
+    model, header = make("ema", "train.epochs=2", f"train.cooldown_share={cooldown}")
+    model.projector = torch.tanh
+    result = fit(model, toy(20)[0], header, Options(device="cpu", diagnose=diagnose))
+    assert math.isfinite(result.loss)
+
+
 def test_missing_values_and_one_series_are_measured():
     series, y = toy()
     X = series.values.copy()

@@ -180,7 +180,7 @@ class Cooldown(pl.Callback):
 
     def __init__(self, model: JEPA, primary: int, momentum: float) -> None:
         parts = (model.encoder, model.predictor, model.projector)
-        self.trained, self.primary = nn.ModuleList(part for part in parts if part is not None), primary
+        self.trained, self.primary = nn.ModuleList(part for part in parts if isinstance(part, nn.Module)), primary
         self.average = AveragedModel(self.trained, multi_avg_fn=get_ema_multi_avg_fn(momentum))
 
     def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:

@@ -257,9 +257,10 @@ def measuring(model: JEPA) -> Iterator[None]:
     """
     training, projector, mask = model.training, model.projector, model.mask
     progress = mask.progress if isinstance(mask, RampedMask) else 0.0
-    buffers = [] if projector is None else [(b, b.clone()) for b in projector.buffers()]
+    buffers = []
     model.eval()
-    if isinstance(projector, nn.Module):
+    if isinstance(projector, nn.Module):  # a plain function has neither buffers nor a mode
+        buffers = [(b, b.clone()) for b in projector.buffers()]
         projector.train()
     if isinstance(mask, RampedMask):
         mask.progress = 1.0
