@@ -11,16 +11,21 @@ import torch
 from watched import make, toy
 
 from tsjepa import epoch_diagnostics, judge
+from tsjepa.batches import keyed_generator
+from tsjepa.gaussianity import sigreg_score
 from tsjepa.monitor import Monitor, measuring
+from tsjepa.record import SLICES_KEY
 
 # Tokens that count where the first two are predicted: none of these
 LATER = torch.tensor([False, False, True, True, True, True]).expand(8, 6)
 PAGE = Path(__file__).parents[1] / "docs" / "collapse.md"
 
 
-def test_a_record_of_plain_tensors_is_that_of_the_monitor() -> None:
+@pytest.mark.parametrize("centred", [False, True])
+@pytest.mark.parametrize("objective", ["ema", "sigreg"])
+def test_a_record_of_plain_tensors_is_that_of_the_monitor(objective: str, centred: bool) -> None:
     series, _ = toy(40)
-    model, _ = make("ema")
+    model, _ = make(objective, f"loss.centre_target={str(centred).lower()}")
     monitor = Monitor(model, series)
     monitor.measure(3, loss=0.5, step=7.0)
     with torch.no_grad(), measuring(model):
@@ -28,15 +33,32 @@ def test_a_record_of_plain_tensors_is_that_of_the_monitor() -> None:
     found = epoch_diagnostics(
         3,
         **{name: sample[name] for name in ("last", "target", "predicted", "index", "slow")},
+        latents=sample["latents"] if centred else None,
+        regularized=model.target.trains_encoder,
         loss=0.5,
         step=7.0,
     )
+    assert found.position_share > 0.01  # which would be 0 of the centred target
     beside = {"parameter_mismatch", "lidar", "alignment", "predictor_sensitivity"}
     for name, value in found._asdict().items():
         if name in beside:
             assert math.isnan(value), name
         else:
             assert value == pytest.approx(getattr(monitor.history[0], name), nan_ok=True), name
+
+
+@pytest.mark.parametrize(("objective", "goal"), [("sigreg", True), ("ema", False)])
+def test_the_score_is_of_what_a_regularizer_acts_on_else_of_the_whole_target(objective: str, goal: bool) -> None:
+    model, _ = make(objective, "loss.centre_target=true")
+    monitor = Monitor(model, toy(40)[0])
+    monitor.measure(0)
+    with torch.no_grad(), measuring(model):
+        sample, _ = monitor.sample()
+    scores = [
+        sigreg_score(sample[name].flatten(0, 1), keyed_generator(*SLICES_KEY)).item() for name in ("latents", "target")
+    ]
+    assert scores[0] != pytest.approx(scores[1], rel=0.01)
+    assert monitor.history[0].sigreg_score == pytest.approx(scores[goal])
 
 
 def test_tokens_and_predictions_that_do_not_count_change_nothing() -> None:
@@ -139,6 +161,9 @@ def test_of_one_dimension_self_cluster_is_not_known() -> None:
         ),
         ({"predicted": torch.ones(8, 2, 4, dtype=torch.bool)}, r"predicted must hold floating-point numbers"),
         ({"slow": torch.ones(8, 6, 4, dtype=torch.int64)}, r"slow must hold floating-point numbers"),
+        ({"latents": torch.zeros(8, 6, 5)}, r"latents must be \[8, 6, 4\], but is \[8, 6, 5\]"),
+        ({"latents": torch.full((8, 6, 4), math.nan)}, r"latents holds numbers that are not finite"),
+        ({"latents": torch.ones(8, 6, 4, dtype=torch.int64)}, r"latents must hold floating-point numbers"),
         ({"slow": torch.zeros(8, 6, 5)}, r"slow must be \[8, 6, 4\], but is \[8, 6, 5\]"),
         ({"last": torch.full((8, 6, 4), math.nan)}, r"last holds numbers that are not finite"),
         ({"target": torch.full((8, 6, 4), math.inf)}, r"target holds numbers that are not finite"),

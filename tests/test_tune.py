@@ -93,6 +93,14 @@ def test_a_larger_weight_scores_nearer_to_a_normal_law() -> None:
     assert try_weight(config, series, 0.01) == trials[1]
 
 
+def test_centred_targets_are_scored_as_sigreg_sees_them() -> None:
+    time, rng = np.arange(60), np.random.default_rng(0)
+    series = as_series((3 * np.sin(time / 8) + rng.normal(size=(48, 1, 60)).cumsum(-1) * 0.3).astype(np.float32))
+    settings = ["loss.centre_target=true", "train.epochs=30", "train.lr=0.003"]
+    config = resolve(configure("tiny", None, settings), 60)
+    assert [try_weight(config, series, weight).enough for weight in (1e-4, 1.0)] == [False, True]
+
+
 def test_a_run_of_the_search_ends_in_the_verdict_of_pretraining() -> None:
     series = as_series(wave(40))  # 3 steps an epoch: too few for a verdict that has to hold for many steps
     config = resolve(configure("tiny", None, ["train.epochs=8", "normalize=train"]), 60)

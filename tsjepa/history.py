@@ -47,8 +47,11 @@ class EpochDiagnostics(NamedTuple):
         Of predictions against latents.
     position_share : float
         Of the latents.
-    cross_series_gap, normalized_std, encoder_target_gap, relative_gap, sigreg_score : float
-        Recorded beside the others; no verdict reads them, nor any of those that follow.
+    sigreg_score : float
+        Of the latents; where the encoder is trained through them, so that a regularizer acts on them, as it sees them:
+        less the batch's mean at each position, if the objective takes that off.
+    cross_series_gap, normalized_std, encoder_target_gap, relative_gap : float
+        Recorded beside the others. No verdict reads these or the score, nor any of those that follow.
     parameter_mismatch : float
         Largest spectral norm of a weight less its EMA: of the bound of Theorem 4.2 the parameter-mismatch term, which
         bounds no output of a transformer, see `tsjepa.bounds.parameter_mismatch`.

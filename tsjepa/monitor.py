@@ -169,7 +169,8 @@ class Monitor:
     def numbers(self, tensors: dict[str, Any], views: Views | None) -> dict[str, float]:
         """Return what a record holds besides epoch and loss."""
         attend = tensors["token_valid"]
-        found = measure(**tensors, views=None if views is None else views.means)
+        means = None if views is None else views.means
+        found = measure(**tensors, views=means, regularized=self.model.target.trains_encoder)
         with threads(1):  # of matrices as small as these a second thread takes longer to wake than it saves
             beside = {"probe": self.probe(tensors["last"], attend), **self.mismatch()}
         return {**found, **beside, **self.answer(views, attend)}

@@ -41,6 +41,8 @@ def epoch_diagnostics(
     valid: Tensor | None = None,
     token_valid: Tensor | None = None,
     slow: Tensor | None = None,
+    latents: Tensor | None = None,
+    regularized: bool = False,
     probe: float = math.nan,
 ) -> EpochDiagnostics:
     """Measure any JEPA after an epoch: what `tsjepa.judge` reads, from plain tensors.
@@ -72,6 +74,12 @@ def epoch_diagnostics(
         Which tokens count; None means all. Predictions of the others do not count either.
     slow : Tensor of shape (B, N, D), optional
         The EMA target's last level for the same series, where there is one.
+    latents : Tensor of shape (B, N, E), optional
+        The target before a mean over the batch is taken from it, where the loss sees it less that mean, of which
+        `position_share` would always be 0; None where it is `target`.
+    regularized : bool, default=False
+        Whether a regularizer acts on `target`, as it does where the encoder is trained through it: `sigreg_score` is
+        then that of `target`, else that of `latents`.
     probe : float, optional
         Accuracy of a probe, which is quoted beside the verdict.
 
@@ -94,9 +102,18 @@ def epoch_diagnostics(
     >>> round(record.cross_series_share, 3), record.effective_rank > 15
     (1.0, True)
     """
-    check(last, target, predicted, index, valid, token_valid, slow)
-    places = index.long()  # to index by int32 or uint8 is not possible everywhere
-    found = measure(last, target, target, predicted, places, predicted_valid=valid, token_valid=token_valid, slow=slow)
+    check(last, target, predicted, index, valid, token_valid, slow, latents)
+    found = measure(
+        last,
+        target if latents is None else latents,
+        target,
+        predicted,
+        index.long(),  # to index by int32 or uint8 is not possible everywhere
+        predicted_valid=valid,
+        token_valid=token_valid,
+        slow=slow,
+        regularized=regularized,
+    )
     return EpochDiagnostics(epoch, loss, probe=probe, step=step, **found)
 
 
@@ -108,17 +125,19 @@ def check(
     valid: Tensor | None,
     token_valid: Tensor | None,
     slow: Tensor | None,
+    latents: Tensor | None,
 ) -> None:
     """Raise ValueError, naming the first tensor at fault, unless all of them fit together."""
     given = {"last": last, "target": target, "predicted": predicted, "index": index}
     masks = {"valid": valid, "token_valid": token_valid}
-    for name, tensor in {**given, **masks, "slow": slow}.items():
+    for name, tensor in {**given, **masks, "slow": slow, "latents": latents}.items():
         if tensor is not None and not isinstance(tensor, Tensor):
             raise ValueError(f"{name} must be a torch.Tensor, but is a {type(tensor).__name__}.")
     for name, mask in masks.items():
         if mask is not None and mask.dtype != torch.bool:
             raise ValueError(f"{name} must be of type torch.bool, but is {mask.dtype}: give {name}.bool().")
-    for name, tensor in {"last": last, "target": target, "predicted": predicted, "slow": slow}.items():
+    numbers = {"last": last, "target": target, "predicted": predicted, "slow": slow, "latents": latents}
+    for name, tensor in numbers.items():
         if tensor is not None and not tensor.is_floating_point():
             raise ValueError(f"{name} must hold floating-point numbers, but is {tensor.dtype}: give {name}.float().")
     if last.ndim != 3 or not last.numel():
@@ -135,6 +154,7 @@ def check(
         "valid": (valid, list(index.shape)),
         "token_valid": (token_valid, [rows, n_tokens]),
         "slow": (slow, [rows, n_tokens, dim]),
+        "latents": (latents, list(target.shape)),
     }
     for name, (tensor, shape) in wanted.items():
         if tensor is not None and list(tensor.shape) != shape:
@@ -148,9 +168,9 @@ def check(
             f"no prediction is left to measure by {names}: True means that it counts, "
             "and so must the token at its position."
         )
-    counted = {"last": (last, token_valid), "target": (target, token_valid), "slow": (slow, token_valid)}
-    for name, (latents, those) in {**counted, "predicted": (predicted, predictions)}.items():
-        if latents is not None and not bool(chosen_tokens(latents, those).isfinite().all()):
+    for name, tensor in numbers.items():
+        those = predictions if name == "predicted" else token_valid
+        if tensor is not None and not bool(chosen_tokens(tensor, those).isfinite().all()):
             raise ValueError(f"{name} holds numbers that are not finite.")
 
 
@@ -179,15 +199,14 @@ def measure(
     token_valid: Tensor | None = None,
     slow: Tensor | None = None,
     views: Tensor | None = None,
+    regularized: bool = False,
 ) -> dict[str, float]:
     """Return the fields of `EpochDiagnostics` that follow from tensors; see `epoch_diagnostics`.
 
     Parameters
     ----------
-    last, target, predicted, index, predicted_valid, token_valid, slow
-        See there.
-    latents : Tensor of shape (B, N, E)
-        What the target makes of whole series, where `target` is that less what position alone explains.
+    last, latents, target, predicted, index, predicted_valid, token_valid, slow, regularized
+        See there; `latents` are given, also where they are `target`.
     views : Tensor of shape (B, V, D), optional
         The mean visible token of two or more masked views of each series.
     """
@@ -213,7 +232,8 @@ def measure(
             found["encoder_target_gap"] = float(encoder_target_gap(tokens, other))
             found["relative_gap"] = float(relative_gap(tokens, other))
     # fewer samples that are zero are not told from a normal law
-    score = float(sigreg_score(chosen, keyed_generator(*SLICES_KEY))) if len(chosen) >= 3 else math.nan
+    scored = chosen_tokens(target, token_valid) if regularized else chosen
+    score = float(sigreg_score(scored, keyed_generator(*SLICES_KEY))) if len(scored) >= 3 else math.nan
     return {**found, "sigreg_score": score}
 
 
