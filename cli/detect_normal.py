@@ -111,9 +111,11 @@ def label_column(header: Header, options: DetectOptions) -> str:
     names = column_names(options.data)
     if options.label is None:
         return next(called_labels(beside_channels(names, header)), "")
-    if not options.label or options.label in names:
-        return options.label
-    if not any(options.label in column_names(source) for source in normal_sources(header, options)):
+    if not options.label:
+        return ""
+    if (own := alike(options.label, names)) is not None:
+        return own
+    if not any(alike(options.label, column_names(source)) for source in normal_sources(header, options)):
         return options.label  # which is refused as the log is opened
     say(
         f"note: {options.data} has no column {options.label!r}, so F1 and rates are not known; the labels of normal "
@@ -135,9 +137,20 @@ def normal_label(names: list[str], trained: str | None, options: DetectOptions) 
     """
     if options.label == "":
         return ""
-    alike = (name for name in names if trained and name.strip() == trained.strip())
-    wanted = [options.label, *called_labels(names), trained, *alike]
-    return next((name for name in wanted if name in names), "")
+    wanted = (alike(options.label, names), *called_labels(names), alike(trained, names))
+    return next(filter(None, wanted), "")
+
+
+def alike(name: str | None, names: Sequence[str]) -> str | None:
+    """Return how a log calls a column: as it is named or with other blanks around it; None where it has none.
+
+    Examples
+    --------
+    >>> alike("state", ["time", " state"]), alike("state", [" state", "state"]), alike("state", ["time"])
+    (' state', 'state', None)
+    """
+    own = (other for other in names if name and other.strip() == name.strip())
+    return name if name in names else next(own, None)
 
 
 def beside_channels(names: Sequence[str], header: Header) -> list[str]:
@@ -161,7 +174,7 @@ def fit_normal(model: WorldModel, header: Header, options: DetectOptions, said: 
     for log in logs[1:]:
         check_step(log, logs[0], header.n_timepoints)
     max_gap = header.config.log.max_gap if options.max_gap is None else options.max_gap
-    outs = [left_out(log, header) for log in logs]
+    outs = [left_out(log, header, options.label) for log in logs]
     parts = [stretches_of(log, max_gap, logs[0], out) for log, out in zip(logs, outs, strict=True)]
     context = header.n_timepoints
     for log, part in zip(logs[1:], parts[1:], strict=True):
@@ -209,9 +222,14 @@ def is_here(source: str) -> bool:
     return is_address(source) or path.exists() or any(glob.iglob(str(path), recursive=True))
 
 
-def left_out(runs: LogRuns, header: Header) -> NDArray[np.bool_]:
-    """Return which rows of a normal log are not to say what is normal: abnormal ones, and groups of the test part."""
+def left_out(runs: LogRuns, header: Header, asked: str | None) -> NDArray[np.bool_]:
+    """Return which rows of a normal log are not to say what is normal: abnormal ones, and groups of the test part.
+
+    Where it lacks the column of labels that was `asked` for, which then another log has, this is said.
+    """
     label, group, found = runs.columns.label, runs.columns.group, runs.told_abnormal()
+    if label is None and asked:
+        say(f"note: {runs.source} has no column {asked!r}, so all its rows count as normal.")
     if label is not None and found is None:
         say(f"note: {runs.source}: {label!r} does not say which rows are normal, so all rows are taken for normal.")
     out = np.zeros(int(runs.offsets[-1]), bool) if found is None else found

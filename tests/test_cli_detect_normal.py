@@ -201,6 +201,31 @@ def test_blanks_around_the_label_of_training_do_not_count_in_normal_data() -> No
     assert "normal.parquet: left out of what is normal: 20 rows that ' state' calls abnormal." in said
 
 
+@pytest.mark.parametrize(("own", "named"), [(" state", "state"), ("state", " state ")])
+def test_blanks_around_the_label_that_is_named_do_not_count(own: str, named: str) -> None:
+    states = ["normal"] * 780 + ["worn"] * 20
+    log(800, seed=7).assign(**{own: states}).to_parquet("normal.parquet", index=False)
+    said = tsjepa(*WORDS, "--normal", "normal.parquet", "--label", named).stderr
+    assert f"note: test.parquet has no column {named!r}, so F1 and rates are not known" in said
+    assert f"note: train.parquet has no column {named!r}, so all its rows count as normal.\n" in said
+    assert f"note: normal.parquet: left out of what is normal: 20 rows that {own!r} calls abnormal.\n" in said
+    faulty().rename(columns={"anomaly": own}).to_parquet("test.parquet", index=False)
+    assert found(*WORDS, "--label", named, "--overwrite")["f1"] > 0.8
+
+
+def test_normal_data_without_the_label_that_is_named_are_said_to_count_as_normal() -> None:
+    faulty().rename(columns={"anomaly": "state"}).to_parquet("test.parquet", index=False)
+    sentence = "note: train.parquet has no column 'state', so all its rows count as normal.\n"
+    assert tsjepa(*WORDS, "--label", "state").stderr.count(sentence) == 1
+    for words in ((), ("--label", "")):
+        assert "count as normal" not in tsjepa(*WORDS, *words, "--overwrite").stderr
+    log(800, seed=7).assign(anomaly=[0] * 780 + [1] * 20).to_parquet("normal.parquet", index=False)
+    said = tsjepa(*WORDS, "--label", "state", "--normal", "normal.parquet", "--overwrite").stderr
+    assert sentence in said
+    assert "normal.parquet: left out of what is normal: 20 rows that 'anomaly' calls abnormal." in said
+    assert "normal.parquet has no column" not in said
+
+
 def test_a_gap_is_ten_of_a_run_s_own_steps_where_training_had_no_times() -> None:
     pretrained_without("timestamp")
     often, seldom = log(200, seed=3, run="a"), log(200, seed=4, run="b", step="60s")
