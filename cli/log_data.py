@@ -11,12 +11,13 @@ from tsjepa.arrays import counted
 from tsjepa.checkpoint import Header
 from tsjepa.cli.errors import USAGE, Failure, say
 from tsjepa.cli.log_options import LogOptions
-from tsjepa.cli.outdir import CHECKPOINT, METRICS
 from tsjepa.cli.render import phase_bar
 from tsjepa.config import parse_config
 from tsjepa.datasets import DataError
+from tsjepa.datasets.home import user_path
 from tsjepa.datasets.log_columns import list_columns
 from tsjepa.datasets.log_files import find_files, kind_of, log_identity
+from tsjepa.datasets.log_links import holds_run
 from tsjepa.datasets.log_reading import read_schema
 from tsjepa.datasets.log_runs import LogRuns
 from tsjepa.datasets.log_settings import OWN_ID
@@ -103,7 +104,7 @@ def reads_as_log(name: str, log: LogConfig, asked: Mapping[str, object], *, logg
     """
     # names of channels alone may come from a checkpoint of arrays
     wanted = bool(asked or log.model_dump(exclude_defaults=True, exclude={"channels"}))
-    if is_log(name, in_time=wanted or logged) and not holds_run(Path(name)):
+    if is_log(name, in_time=wanted or logged) and not holds_run(user_path(name)):  # which may be called like its data
         return True
     return wanted and (kind_of(name) is not None or bool(asked and Path(name).is_dir()))
 
@@ -124,11 +125,6 @@ def no_log(name: str, asked: list[str]) -> str:
     unset = " ".join(f"--set {key}={'null' if value is None else value}" for key, value in values.items())
     says = f"{asked[0]} says" if len(asked) == 1 else f"{' and '.join(asked)} say"
     return f"{says} how a sensor log is read, and {name} is none: name a log, or add {unset}."
-
-
-def holds_run(path: Path) -> bool:
-    """Return whether a folder is that of a run, which may be called like its data."""
-    return (path / CHECKPOINT).exists() or (path / METRICS).exists()
 
 
 def read_log(name: str, log: LogConfig, cache_dir: Path | None, seed: int) -> LogParts:

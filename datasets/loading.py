@@ -14,6 +14,7 @@ from tsjepa.datasets.files import Pair, find_path, folder_pair, looks_like_path,
 from tsjepa.datasets.home import needed_cache_folder, user_path
 from tsjepa.datasets.in_memory import from_container
 from tsjepa.datasets.labels import encode
+from tsjepa.datasets.log_links import holds_run
 from tsjepa.datasets.lookup import (
     data_folder,
     downloadable,
@@ -101,7 +102,7 @@ def _is_taken_for_log(text: str, error: DataError) -> bool:
     kind, uncut = path.suffix.lower(), isinstance(error, UncutError)
     if path.is_file() and (kind == ".parquet" or (kind == ".csv" and uncut)):
         return False
-    if any(path.glob("*.ckpt")) or (path / "metrics.csv").exists():  # the folder of a run
+    if holds_run(path):
         return False
     try:
         return is_log(text)

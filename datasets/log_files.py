@@ -12,7 +12,7 @@ from urllib.parse import unquote
 from tsjepa.arrays import counted
 from tsjepa.datasets.dataset import DataError
 from tsjepa.datasets.home import user_path
-from tsjepa.datasets.log_links import Link, files_below, link_notes, without_links
+from tsjepa.datasets.log_links import files_below, link_notes, without_links
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -89,6 +89,17 @@ def is_address(text: str) -> bool:
     return "://" in text
 
 
+def is_local(source: str) -> bool:
+    """Tell what lies on this machine, if it is there at all, from an address elsewhere.
+
+    Examples
+    --------
+    >>> is_local("log/pump.csv"), is_local("file:///log"), is_local("s3://bucket/log")
+    (True, True, False)
+    """
+    return not is_address(source) or source.startswith("file://")
+
+
 def log_identity(source: str) -> str:
     """Return what all spellings of a log share; links are not followed, since by now they may lead elsewhere.
 
@@ -120,15 +131,16 @@ def find_files(source: "str | os.PathLike[str] | pads.Dataset") -> tuple[list[Lo
     Parameters
     ----------
     source : str, path or pyarrow.dataset.Dataset
-        A file, a folder (searched with its subfolders), a pattern such as ``log/*.parquet``, or the address
-        of one of these in a file system that pyarrow knows (``s3://``, ``gs://``, ``hdfs://``); or a dataset of files.
+        A file, a folder (searched with its subfolders, on this machine but for those of runs), a pattern such as
+        ``log/*.parquet``, or the address of one of these in a file system that pyarrow knows (``s3://``, ``gs://``,
+        ``hdfs://``); or a dataset of files.
 
     Returns
     -------
     files : list of LogFile
         At least one, none of them empty.
     notes : list of str
-        One sentence for files that are empty, of another kind, or links.
+        One sentence for files that are empty, of another kind, or links, and for folders of runs.
 
     Raises
     ------
@@ -141,17 +153,17 @@ def find_files(source: "str | os.PathLike[str] | pads.Dataset") -> tuple[list[Lo
     if not shown.strip():
         raise DataError("a log has no name; give a file, a folder, a pattern or an address")
     try:
-        found, links = _listed(shown) if isinstance(source, str | os.PathLike) else (_listed_in(source), [])
+        found, passed = _listed(shown) if isinstance(source, str | os.PathLike) else (_listed_in(source), [])
     except UnicodeError as error:  # pyarrow takes no other names
         raise DataError(f"{shown} is no name in UTF-8, or holds a file without one; rename that") from error
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{shown} cannot be looked up ({first_line(error)}); check it") from error
     files = sorted((file for file in found if kind_of(file.key)), key=lambda file: by_numbers(file.shown))
     if not files:
-        raise DataError(f"{shown} holds no file that a log can be read from; give one of {', '.join(KINDS)}")
+        beside = f" ({', '.join(passed)})" if passed else ""
+        raise DataError(f"{shown} holds no file that a log can be read from{beside}; give one of {', '.join(KINDS)}")
     others = [Path(file.key).name for file in found if kind_of(file.key) is None]
-    notes = link_notes(links)
-    notes += [f"{counted(len(others), 'file')} of other kinds not read: {_some(others)}"] if others else []
+    notes = [*passed, *([f"{counted(len(others), 'file')} of other kinds not read: {_some(others)}"] if others else [])]
     empty = [file.shown for file in files if file.size == 0]
     if len(empty) == len(files):
         raise DataError(f"{empty[0]} is empty; copy or export it again")
@@ -180,21 +192,76 @@ def first_line(error: BaseException) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
-def _listed(source: str) -> tuple[list[LogFile], list[Link]]:
+def _listed(source: str) -> tuple[list[LogFile], list[str]]:
+    """List files, and say what was passed over."""
     from pyarrow import fs as pafs
 
     if is_address(source):
-        scheme = source.split("://", 1)[0]
-        filesystem, key = pafs.FileSystem.from_uri(source.replace("*", "%2A"))
-        key = key.replace("%2A", "*")
-        folder, pattern = (key.split("*", 1)[0].rsplit("/", 1)[0], key) if "*" in key else (key, None)
-        return _below(filesystem, folder, pattern, source, f"{scheme}://")
+        filesystem, folder, pattern = _addressed(source)
+        return _below(filesystem, folder, pattern, source, source.split("://", 1)[0] + "://")
     path, filesystem = str(user_path(source)), pafs.LocalFileSystem()
     if not has_wildcard(source):
         return _below(filesystem, path, None, source, "")
-    root = re.split(r"[*?\[]", path, maxsplit=1)[0].rpartition("/")[0]
+    root = _before_wildcard(path)
     paths, links = without_links((path for path in glob.glob(path, recursive=True) if not os.path.isdir(path)), root)
-    return _files(filesystem.get_file_info(paths), filesystem, root, ""), links
+    return _files(filesystem.get_file_info(paths), filesystem, root, ""), link_notes(links)
+
+
+def _addressed(source: str) -> tuple["pafs.FileSystem", str, str | None]:
+    """Return the file system of an address, the folder or file there, and the pattern of its files if it is one."""
+    from pyarrow import fs as pafs
+
+    filesystem, key = pafs.FileSystem.from_uri(source.replace("*", "%2A"))
+    key = key.replace("%2A", "*")
+    return (filesystem, key.split("*", 1)[0].rpartition("/")[0], key) if "*" in key else (filesystem, key, None)
+
+
+def _before_wildcard(pattern: str) -> str:
+    """Return the folder that all files of a pattern are in."""
+    return re.split(r"[*?\[]", pattern, maxsplit=1)[0].rpartition("/")[0]
+
+
+def would_take(source: str, path: str | os.PathLike[str]) -> bool:
+    """Return whether a folder or a pattern, read as a log, would take a file in that may not be there yet.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as log:
+    ...     Path(log, "run").mkdir()
+    ...     Path(log, "run", "checkpoint.ckpt").touch()
+    ...     [would_take(log, f"{log}/{name}") for name in ("z.csv", "2026/z.csv", "z.png", "_z.csv", "run/z.csv")]
+    [True, True, False, False, False]
+    >>> would_take("log/*.csv", "log/z.csv"), would_take("log/*.csv", "log/2026/z.csv"), would_take("log.csv", "z.csv")
+    (True, False, False)
+    """
+    out = Path(os.path.realpath(Path(path).parent), Path(path).name)
+    if kind_of(out.name) is None or not is_local(source):
+        return False
+    if not is_address(source) and has_wildcard(source):
+        path = str(user_path(source))
+        root = _before_wildcard(path)
+        inside = os.path.realpath(root or Path(path).anchor)
+        wanted = Path(path.removeprefix(root).lstrip("/"))
+        return out.is_relative_to(inside) and _fits(out.relative_to(inside).parts, wanted.parts)
+    folder, pattern = _addressed(source)[1:] if is_address(source) else (str(user_path(source)), None)
+    if not os.path.isdir(folder):
+        return False
+    if pattern is not None and not fnmatch(str(out), os.path.realpath(folder) + pattern.removeprefix(folder)):
+        return False
+    # links in the folder may lead to where the file will be
+    there = next(parent for parent in out.parents if parent.exists())
+    return str(there) in files_below(folder, _hidden).folders and not _hidden(str(out.relative_to(there)))
+
+
+def _fits(names: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
+    """Tell whether `glob` would find a path by a pattern, both in parts."""
+    if not pattern:
+        return not names
+    if pattern[0] == "**":
+        return _fits(names, pattern[1:]) or (bool(names) and names[0][0] != "." and _fits(names[1:], pattern))
+    seen = bool(names) and (names[0][0] != "." or pattern[0][0] == ".")
+    return seen and fnmatch(names[0], pattern[0]) and _fits(names[1:], pattern[1:])
 
 
 def _listed_in(dataset: "pads.Dataset") -> list[LogFile]:
@@ -242,8 +309,11 @@ def source_name(source: "str | os.PathLike[str] | pads.Dataset") -> str:
 
 def _below(
     filesystem: "pafs.FileSystem", folder: str, pattern: str | None, source: str, prefix: str
-) -> tuple[list[LogFile], list[Link]]:
-    """List the files below a folder, of a pattern where there is one; or the only one, which has the folder's name."""
+) -> tuple[list[LogFile], list[str]]:
+    """List the files below a folder, of a pattern where there is one; or the only one, which has the folder's name.
+
+    Of a folder on this machine it is said what was passed over.
+    """
     from pyarrow import fs as pafs
 
     info = filesystem.get_file_info(folder)
@@ -252,9 +322,14 @@ def _below(
     if info.type == pafs.FileType.File:
         return [_file(info, filesystem, str(Path(folder).parent), prefix)], []
     if isinstance(filesystem, pafs.LocalFileSystem):
-        below, again = files_below(folder, _hidden)
-        paths, links = without_links((path for path in below if pattern is None or fnmatch(path, pattern)), folder)
-        return _files(filesystem.get_file_info(paths), filesystem, folder, prefix), again + links
+        below = files_below(folder, _hidden)
+        paths, links = without_links(
+            (path for path in below.paths if pattern is None or fnmatch(path, pattern)), folder
+        )
+        notes = [f"{counted(len(below.runs), 'folder')} of runs not read: {_some(below.runs)}"] if below.runs else []
+        return _files(filesystem.get_file_info(paths), filesystem, folder, prefix), link_notes(
+            below.links + links
+        ) + notes
     infos = filesystem.get_file_info(pafs.FileSelector(folder, recursive=True))
     chosen = [info for info in infos if not _hidden(info.path[len(folder) :])]
     if pattern is not None:

@@ -1,8 +1,9 @@
-"""Links among the files of a log: what several paths lead to is read once."""
+"""What stands among the files of a log: links, since what several paths lead to is read once, and folders of runs."""
 
 import os
 from collections.abc import Callable, Iterable
 from heapq import heappop, heappush
+from typing import NamedTuple
 
 from tsjepa.arrays import counted
 
@@ -11,8 +12,54 @@ Link = tuple[str, str | None]
 SHOWN = 3
 
 
-def files_below(folder: str, is_hidden: Callable[[str], bool]) -> tuple[list[str], list[Link]]:
-    """List the files in a folder, in its subfolders, and in folders that links in them lead to.
+class Listing(NamedTuple):
+    """What stands in a folder.
+
+    Attributes
+    ----------
+    paths : list of str
+        The files, links to files among them.
+    links : list of Link
+        Further paths of folders that are listed anyway.
+    runs : list of str
+        Folders of runs in it, which are passed over.
+    folders : set of str
+        The folders that are listed, all links followed.
+    """
+
+    paths: list[str]
+    links: list[Link]
+    runs: list[str]
+    folders: set[str]
+
+
+def holds_run(folder: str | os.PathLike[str]) -> bool:
+    r"""Return whether a folder is that of a run, whose tables are no log; a sensor log may be called like one of them.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     table = Path(folder, "metrics.csv")
+    ...     [table.write_text(text) > 0 and holds_run(folder) for text in ("time,flow\n", "epoch,step,loss\n")]
+    [False, True]
+    """
+    # of a run that was stopped in its first epoch there are tables alone
+    tables = (os.path.join(folder, name) for name in ("metrics.csv", "diagnostics.csv"))
+    return os.path.exists(os.path.join(folder, "checkpoint.ckpt")) or any(map(_counts_epochs, tables))
+
+
+def _counts_epochs(table: str) -> bool:
+    try:
+        with open(table, "rb") as file:
+            return file.read(6) == b"epoch,"
+    except OSError:  # most folders have none; what cannot be read is said where a log is read
+        return False
+
+
+def files_below(folder: str, is_hidden: Callable[[str], bool]) -> Listing:
+    """List the files in a folder, in its subfolders but for those of runs, and in folders that links in them lead to.
 
     Parameters
     ----------
@@ -23,10 +70,8 @@ def files_below(folder: str, is_hidden: Callable[[str], bool]) -> tuple[list[str
 
     Returns
     -------
-    paths : list of str
-        The files, links to files among them.
-    links : list of Link
-        Further paths of folders that are listed anyway.
+    Listing
+        What is there.
 
     Raises
     ------
@@ -40,14 +85,15 @@ def files_below(folder: str, is_hidden: Callable[[str], bool]) -> tuple[list[str
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     Path(folder, "p1.csv").touch()
     ...     Path(folder, "self").symlink_to(".")
-    ...     paths, links = files_below(folder, lambda name: False)
-    ...     [os.path.basename(path) for path in paths], [os.path.basename(link) for link, _ in links]
+    ...     listing = files_below(folder, lambda name: False)
+    ...     [os.path.basename(path) for path in listing.paths], [os.path.basename(link) for link, _ in listing.links]
     (['p1.csv'], ['self'])
     """
     ways = Ways(folder)
     seen: dict[str, str] = {}
     paths: list[str] = []
     links: list[Link] = []
+    runs: list[str] = []
     waiting = [(ways.rank(folder), folder)]
     while waiting:
         rank, path = heappop(waiting)
@@ -58,9 +104,12 @@ def files_below(folder: str, is_hidden: Callable[[str], bool]) -> tuple[list[str
         seen[ways.end(path)] = path  # listed again where its own name makes this path the better one
         _, folders, names = next(os.walk(path, onerror=_refuse))
         for inner in (_join(path, name) for name in folders if not is_hidden(name)):
-            heappush(waiting, (ways.rank(inner), inner))
+            if holds_run(inner):
+                runs.append(inner)
+            else:
+                heappush(waiting, (ways.rank(inner), inner))
         paths += [_join(path, name) for name in names if not is_hidden(name)]
-    return paths, links
+    return Listing(paths, links, runs, set(seen))
 
 
 def _refuse(error: OSError) -> None:
