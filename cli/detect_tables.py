@@ -74,7 +74,7 @@ class Found(NamedTuple):
 def written(options: DetectOptions) -> Iterator[Written]:
     """Yield what is written."""
     yield Written(options.out, "--out", "name another file with --out")
-    yield Written(options.out.with_name(EVENTS), "--out", f"name a file without {EVENTS} beside it with --out")
+    yield Written(options.out.with_name(EVENTS), "--out", "name a file in another folder with --out")
     if options.picture is not None:
         yield Written(options.picture, "--picture", "name another file with --picture")
 

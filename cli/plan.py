@@ -11,7 +11,7 @@ from tsjepa.build import OBJECTIVES, TEACHERS, bounded, configure, match_teacher
 from tsjepa.checkpoint import Header, read_checkpoint, read_header
 from tsjepa.cli.data import Data, data_of, load_data
 from tsjepa.cli.errors import USAGE, Failure, say
-from tsjepa.cli.inputs import refuse_input
+from tsjepa.cli.inputs import OTHER_FOLDER, refuse_input, refuse_run
 from tsjepa.cli.normal_windows import learnt
 from tsjepa.cli.options import PretrainOptions, TuneOptions
 from tsjepa.cli.outdir import (
@@ -88,7 +88,8 @@ def check_out(config: Config, out: Path, overwrite: bool) -> None:
     with writing(out):
         names = files_of_run(out)
     for name in names:
-        refuse_input(out / name, config.data, config.log.test, advice="name another folder with --out")
+        refuse_input(out / name, config.data, config.log.test, advice=OTHER_FOLDER)
+    refuse_run(out, config.data, config.log.test)
     check_run_folder(out, overwrite)
 
 

@@ -1,5 +1,7 @@
 """What is read is never replaced by what is written, with --overwrite neither: logs, training data and checkpoints."""
 
+import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -7,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from command_line import found, refused, trained_run, tsjepa, write_data
-from detecting import CKPT, WORDS, faulty, follow, log
+from detecting import CKPT, SETTINGS, WORDS, faulty, follow, log
 
 from tsjepa.cli.inputs import reads
 
@@ -39,7 +41,7 @@ def test_scores_do_not_replace_what_the_model_was_trained_on() -> None:
     Path("scores.csv").touch()
     for words in (WORDS, follow("train.csv")):
         log(200, seed=1).to_csv("train.csv", index=False)
-        assert "name a file without events.csv beside it with --out" in kept("events.csv", *words)
+        assert "name a file in another folder with --out" in kept("events.csv", *words)
 
 
 @pytest.mark.usefixtures("with_detector")
@@ -48,7 +50,7 @@ def test_events_and_pictures_do_not_replace_the_log() -> None:
     faulty().drop(columns="anomaly").to_csv("ev/events.csv", index=False)
     for words, name in ((WORDS, "scores.parquet"), (follow(), "scores.csv")):
         words = (*words, "--data", "ev/events.csv", "--out", f"ev/{name}")
-        sentence = "ev/events.csv is read as ev/events.csv: name a file without events.csv beside it with --out."
+        sentence = "ev/events.csv is read as ev/events.csv: name a file in another folder with --out."
         assert sentence in refused(2, *words)
         Path("ev", name).touch()
         assert sentence in kept("ev/events.csv", *words)
@@ -131,3 +133,119 @@ def test_what_a_model_was_trained_on_elsewhere_does_not_matter_here() -> None:
     torch.save(content, "run/checkpoint.ckpt")
     words = ("embed", "run/checkpoint.ckpt", "--data", "pump.npz", "--out", "z.parquet", "--overwrite")
     assert [tsjepa(*words).exit_code for _ in range(2)] == [0, 0]
+
+
+TINY = ("--window", "32", "--config", "tiny", "--epochs", "1", "--device", "cpu")
+
+
+def write_plant() -> None:
+    """Write the logs of two machines into the folder plant."""
+    Path("plant").mkdir()
+    for seed, name in enumerate("ab"):
+        log(200, seed).drop(columns="run").to_csv(f"plant/{name}.csv", index=False)
+
+
+def next_words(*words: str) -> list[str]:
+    """Return the words of the command that a command says is next."""
+    result = tsjepa(*words)
+    assert result.exit_code == 0, result.output
+    return shlex.split("".join(re.findall("^next: tsjepa (.*)$", result.stdout, re.MULTILINE)))
+
+
+@pytest.mark.usefixtures("alone")
+@pytest.mark.parametrize(
+    ("folder", "words", "run"),
+    [
+        (".", ("--data", "plant", "--out", "plant/run"), "plant/run"),
+        (".", ("--data", "plant", "--out", "plant/runs/tiny"), "plant/runs/tiny"),
+        ("plant", ("--data", "."), "runs"),
+        ("plant", ("--data", ".", "--out", "runs/tiny"), "runs/tiny"),
+    ],
+)
+def test_a_run_may_lie_in_the_folder_of_its_log(
+    folder: str, words: tuple[str, ...], run: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_plant()
+    monkeypatch.chdir(folder)
+    following = next_words("pretrain", *words, *TINY)
+    assert following[-1] == f"{run}/embeddings.parquet"
+    said = [tsjepa(*following, *again, "--device", "cpu") for again in ((), ("--overwrite",))]
+    assert [result.exit_code for result in said] == [0, 0], said[-1].output
+    assert all("note: 1 folder of runs not read: " in result.stderr for result in said)
+    more = ("--resume", "--epochs", "2", *(word for word in TINY if word not in ("--epochs", "1")))
+    assert found("pretrain", *words, *more)["epochs"] == 2
+    for name in ("checkpoint.ckpt", "best.ckpt", "metrics.csv"):  # as if it was stopped in its first epoch
+        Path(run, name).unlink(missing_ok=True)
+    table = Path(run, "diagnostics.csv").read_text().splitlines(keepends=True)
+    Path(run, "diagnostics.csv").write_text("".join(table[:2]))
+    result = tsjepa("pretrain", *words, *more)
+    assert result.exit_code == 0, result.output
+    assert f"no epoch of the run in {run} was finished, so it starts from its beginning" in result.stderr
+
+
+@pytest.mark.usefixtures("alone")
+def test_scores_may_lie_in_a_run_in_the_folder_of_its_log() -> None:
+    write_plant()
+    log(200, 3).drop(columns="run").to_parquet("NEW.parquet", index=False)
+    words = ("--config", "lewm-sensor", "--epochs", "1", *SETTINGS, "--device", "cpu")
+    following = next_words("pretrain", "--data", "plant", "--out", "plant/run", *words)
+    assert following[-1] == "plant/run/scores.parquet"
+    for again in (), ("--overwrite",):
+        found(*following, *again, "--false-alarms", "1/1000")
+    for name, source in (("scores.parquet", ("NEW.parquet",)), ("scores.csv", ("plant/a.csv", "--follow"))):
+        said = refused(2, *following[:-4], "--out", f"plant/{name}", "--false-alarms", "1/1000", "--data", *source)
+        assert f"plant/{name} would be read as a part of plant: name another file with --out." in said
+    words = (*following[:-4], "--normal", "plant", "--out", "today/scores.parquet", "--data")
+    Path("today").mkdir()
+    shutil.copy("NEW.parquet", "today/a.parquet")
+    for source in ("today", "today/*.parquet"):
+        said = refused(2, *words, source)
+        assert f"today/scores.parquet would be read as a part of {source}: name another file with --out." in said
+    shutil.copy("plant/a.csv", "today/a.csv")
+    said = refused(2, *words, "today/*.csv")
+    assert "today/events.csv would be read as a part of today/*.csv: name a file in another folder with --out." in said
+    assert [path.name for path in sorted(Path("today").iterdir())] == ["a.csv", "a.parquet"]
+
+
+@pytest.mark.usefixtures("with_trained")
+def test_what_would_be_read_with_a_log_is_not_written_there() -> None:
+    write_plant()
+    embedding = ("embed", "run/checkpoint.ckpt", "--window", "32", "--data")
+    for source, out in (
+        ("plant", "plant/emb.parquet"),
+        ("plant", "plant/new/emb.parquet"),
+        (".", "emb.parquet"),
+        ("plant/*", "plant/emb.parquet"),
+        ("plant/**/*.parquet", "plant/new/emb.parquet"),
+    ):
+        sentence = f"{out} would be read as a part of {source}: name another file with --out."
+        assert sentence in refused(2, *embedding, source, "--out", out), (source, out)
+    assert "would be read as a part of plant" in refused(
+        2, *embedding, "plant/a.csv", "--test", "plant", "--out", "plant/emb.parquet"
+    )
+    found(*embedding, "plant/*.csv", "--out", "plant/emb.parquet", "--device", "cpu")
+
+
+@pytest.mark.usefixtures("alone")
+def test_a_run_does_not_take_the_place_of_files_of_its_log() -> None:
+    write_plant()
+    for source, out, sentence in (
+        ("plant", "plant", "plant holds files of plant"),
+        (".", "plant", "plant holds files of ."),
+        ("plant/*", "plant", "plant/metrics.csv would be read as a part of plant/*"),
+        ("plant/**/*.csv", "plant/run", "plant/run/metrics.csv would be read as a part of plant/**/*.csv"),
+    ):
+        said = refused(2, "pretrain", "--data", source, "--out", out, *TINY)
+        assert f"{sentence}: name another folder with --out." in said
+    assert not Path("plant/run").exists()
+    assert not list(Path("plant").glob("*.yaml"))
+    found("pretrain", "--data", "plant/[ab].csv", "--out", "plant", *TINY)
+
+
+@pytest.mark.usefixtures("with_trained")
+def test_a_folder_of_a_data_set_is_no_log() -> None:
+    Path("pump").mkdir()
+    for name in ("pump_TRAIN.csv", "pump_TEST.csv"):
+        log(40, 1)[["flow", "level"]].T.to_csv(f"pump/{name}", index=False)
+    words = ("embed", "run/checkpoint.ckpt", "--data", "pump", "--out", "pump/z.parquet", "--overwrite")
+    assert [found(*words, "--device", "cpu")["rows"] for _ in range(2)] == [4, 4]
