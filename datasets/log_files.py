@@ -163,7 +163,7 @@ def find_files(source: "str | os.PathLike[str] | pads.Dataset") -> tuple[list[Lo
         beside = f" ({', '.join(passed)})" if passed else ""
         raise DataError(f"{shown} holds no file that a log can be read from{beside}; give one of {', '.join(KINDS)}")
     others = [Path(file.key).name for file in found if kind_of(file.key) is None]
-    notes = [*passed, *([f"{counted(len(others), 'file')} of other kinds not read: {_some(others)}"] if others else [])]
+    notes = passed + [f"{counted(len(others), 'file')} of other kinds not read: {_some(others)}"] * bool(others)
     empty = [file.shown for file in files if file.size == 0]
     if len(empty) == len(files):
         raise DataError(f"{empty[0]} is empty; copy or export it again")
@@ -326,10 +326,10 @@ def _below(
         paths, links = without_links(
             (path for path in below.paths if pattern is None or fnmatch(path, pattern)), folder
         )
-        notes = [f"{counted(len(below.runs), 'folder')} of runs not read: {_some(below.runs)}"] if below.runs else []
-        return _files(filesystem.get_file_info(paths), filesystem, folder, prefix), link_notes(
-            below.links + links
-        ) + notes
+        notes = link_notes(below.links + links)
+        if below.runs:
+            notes.append(f"{counted(len(below.runs), 'folder')} of runs not read: {_some(below.runs)}")
+        return _files(filesystem.get_file_info(paths), filesystem, folder, prefix), notes
     infos = filesystem.get_file_info(pafs.FileSelector(folder, recursive=True))
     chosen = [info for info in infos if not _hidden(info.path[len(folder) :])]
     if pattern is not None:
