@@ -62,13 +62,13 @@ def plain() -> Encoder:
     return Encoder(LinearPatches(PATCH, 8), depth=1, heads=2).eval()
 
 
-def counting(*settings: str) -> tuple[Encoder, ProbeConfig]:
+def counting(*settings: str, level: float = 0.0, scale: float = 1.0) -> tuple[Encoder, ProbeConfig]:
     """Return an encoder whose embedding has steps: shares count points, and a sketch is rounded."""
     torch.manual_seed(0)
     shares = ["probe.levels=blocks", "probe.shares=true", "probe.scale_features=true"]
     config = resolve(configure("tiny", None, [*shares, *settings]), LENGTH)
     encoder = build_model(config, 2).encoder.eval()
-    calibrate(encoder, as_series(np.random.default_rng(0).normal(size=(20, 2, LENGTH))), config.probe)
+    calibrate(encoder, as_series(np.random.default_rng(0).normal(level, scale, (20, 2, LENGTH))), config.probe)
     return encoder, config.probe
 
 
@@ -148,14 +148,19 @@ def test_onnx_runtime_gives_what_embed_gives(graph: tuple[Path, Encoder, ProbeCo
     assert compare(path, encoder, probe, [values.astype(np.float32) for values in holes]).within
 
 
-@pytest.mark.parametrize("channels", ["concat", "mean"])
-def test_a_sketch_becomes_a_graph_up_to_what_lies_between_two_steps(tmp_path: Path, channels: str) -> None:
+@pytest.mark.parametrize(
+    ("channels", "level", "scale"), [("concat", 0.0, 1.0), ("mean", 0.0, 1.0), ("concat", 1013.0, 2.0)]
+)
+def test_a_sketch_becomes_a_graph_up_to_what_lies_between_two_steps(
+    tmp_path: Path, channels: str, level: float, scale: float
+) -> None:
     for name in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(name, reason="needs the extra onnx")
-    encoder, probe = counting("probe.sketch=128", f"probe.channels={channels}")
+    encoder, probe = counting("probe.sketch=128", f"probe.channels={channels}", level=level, scale=scale)
     path = tmp_path / "graph.onnx"
     export_graph(encoder, probe, 2, path, {})
-    assert compare(path, encoder, probe, example_values(encoder, 2, LENGTH, seed=1)).within
+    for seed in range(4):
+        assert compare(path, encoder, probe, example_values(encoder, 2, LENGTH, seed=seed)).within
 
 
 @pytest.mark.parametrize("channels", ["concat", "mean", "max"])

@@ -268,18 +268,26 @@ def ends_of(
 
 
 def largest_value(encoder: Encoder, series: Series) -> float:
-    """Return the largest magnitude that the filters of an encoder see of series.
+    """Return the largest magnitude that the filters of an encoder see of series, or had before a series was normalised.
+
+    A mean is taken from values that may be far from zero, and what is left divided by a small deviation: the answers
+    round as if they were as far away.
 
     Examples
     --------
     >>> from tsjepa.tokenizers import LinearPatches
-    >>> encoder = Encoder(LinearPatches(5, 4), depth=1, heads=1, normalize="none")
-    >>> largest_value(encoder, as_series(np.full((1, 20), -2.0)))
-    2.0
+    >>> encoder = Encoder(LinearPatches(5, 4), depth=1, heads=1)
+    >>> round(largest_value(encoder, as_series([[99.0, 101.0] * 10])))
+    101
     """
     valid = None if series.valid is None else torch.from_numpy(series.valid)
     x, valid = encoder.sequences(torch.from_numpy(series.values), valid)
-    return float(normalized(x, valid, encoder.normalize, encoder.tokenizer.patch_length).abs().max())
+    seen = normalized(x, valid, encoder.normalize, encoder.tokenizer.patch_length)
+    there = torch.ones_like(x, dtype=torch.bool) if valid is None else valid
+    low, high = torch.where(there, x, torch.inf).amin((1, 2)), torch.where(there, x, -torch.inf).amax((1, 2))
+    divided = (seen.amax((1, 2)) - seen.amin((1, 2))) / (high - low)  # by the deviation
+    before = torch.maximum(low.abs(), high.abs()) * torch.where(high > low, divided, 0)
+    return float(torch.cat([seen.abs().flatten(), before.nan_to_num(0)]).max())
 
 
 def with_thresholds(encoder: Encoder, by: float) -> Encoder:
