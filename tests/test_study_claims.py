@@ -112,6 +112,18 @@ def test_what_does_not_vary_speaks_neither_for_nor_against() -> None:
     claim = judged([*grown, *same])["decay_prolongs"]
     assert claim.verdict == "undecided"
     assert f", {len(grown) // len(DECAYS)} for and 0 against, 6 neither, since nothing varies or" in claim.evidence
+    # of two arms there is no correlation, and of runs measured too seldom no phase
+    two = [
+        make_run(Arm(decay), seed, data="fan", **dip(place))
+        for place, decay in enumerate(DECAYS[:2])
+        for seed in range(3)
+    ]
+    seldom = [run._replace(curve=run.curve[:3]) for run in same]
+    assert (
+        judged([*grown, *two])["decay_prolongs"].verdict
+        == judged([*grown, *seldom])["decay_prolongs"].verdict
+        == "confirmed"
+    )
 
 
 def test_that_one_vote_decides_on_the_final_accuracy_is_said() -> None:
@@ -262,10 +274,12 @@ def test_two_arms_are_compared_and_seeds_of_two_data_sets_are_not_the_same() -> 
     runs = [
         make_run(Arm(decay), seed, probe=[0.8] * 4 + [probe + 0.01 * seed], data=data)
         for data in ("pump", "fan")
-        for decay, probe in ((0.9, 0.7), (0.99, 0.8))
+        for decay, probe in ((0.9, 0.7), (0.99, 0.8), (0.998, 0.9))
         for seed in range(3)
     ]
-    assert separation([run for run in runs if run.data == "pump"]) == pytest.approx(0.1 / 0.01)
+    two = [run for run in runs if run.data == "pump" and run.arm.decay < 0.998]
+    assert separation(two) == pytest.approx(0.1 / 0.01)
+    assert seeds_of(two) == []
     assert [{(run.data, run.seed) for run in arms} for arms in seeds_of(runs)] == [
         {(data, seed)} for data in ("pump", "fan") for seed in range(3)
     ]

@@ -4,9 +4,10 @@ Ennadir, Zólyomi and Smirnov 2026, "Understanding Early Collapse in Predictive 
 put to the vote: a run, or one seed on one data set over arms, speaks for it, against it, or neither. Two thirds of all
 votes decide, and fewer than three nothing, except on the final accuracy: there a vote is that of all runs on a data
 set, and one is enough. A correlation speaks for a claim from 0.5 on and against it from 0 down, and neither way where
-nothing varies. Runs on data without a probe have no vote on what claims say of one, those that are shorter than
-1 / (1 - decay) steps, the memory of their EMA, none at all, and those with few measurements none on what happens over
-them: whether there is a phase, whether it ends, and whether a small distance goes with a bad probe.
+nothing varies; of fewer than three arms there is none. Runs on data without a probe have no vote on what claims say of
+one, those that are shorter than 1 / (1 - decay) steps, the memory of their EMA, none at all, and those with few
+measurements none on what happens over them: whether there is a phase, how long it is, whether it ends, and whether a
+small distance goes with a bad probe.
 """
 
 from collections.abc import Callable, Sequence
@@ -191,7 +192,7 @@ def gap_over_arms(runs: Sequence[Run]) -> Claim:
 
 def decay_prolongs(runs: Sequence[Run]) -> Claim:
     """Judge Corollary 4.3, as an empirical claim."""
-    chosen = decay_arms(runs)
+    chosen = telling(decay_arms(runs))
     groups = seeds_of(chosen)
     rhos = [over_arms(group, decay, phase_steps) for group in groups]
     free = [over_arms(group, decay, lambda run: phase_steps(run, label_free)) for group in groups]
@@ -235,7 +236,7 @@ def decay_matters(runs: Sequence[Run]) -> Claim:
 
 def ratio_delays(runs: Sequence[Run]) -> Claim:
     """Judge that hiding more keeps a run in the phase for longer."""
-    chosen = [run for run in runs if (run.arm.decay, run.arm.masking) == (BASE.decay, BASE.masking)]
+    chosen = [run for run in telling(runs) if (run.arm.decay, run.arm.masking) == (BASE.decay, BASE.masking)]
     rhos = [over_arms(group, ratio, escape_step) for group in seeds_of(chosen)]
     return Claim(
         "A higher mask ratio delays the escape from the collapse phase",

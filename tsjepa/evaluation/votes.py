@@ -12,6 +12,8 @@ from tsjepa.evaluation.rows import BASE, Run
 Outcome = Literal["confirmed", "refuted", "undecided"]
 
 STRONG = 0.5  # rank correlation
+# Arms without which there is none
+FEWEST_ARMS = 3
 MAJORITY = 2 / 3
 # Why a correlation over arms may not be known
 OVER_ARMS = "nothing varies or too few arms are long enough"
@@ -92,8 +94,8 @@ def grouped(runs: Sequence[Run], key: Callable[[Run], object]) -> list[list[Run]
 
 
 def seeds_of(runs: Sequence[Run]) -> list[list[Run]]:
-    """Return the arms of each seed on each data set."""
-    return grouped(runs, lambda run: (run.data, run.seed))
+    """Return the arms of each seed on each data set, where there are enough for a rank correlation over them."""
+    return [arms for arms in grouped(runs, lambda run: (run.data, run.seed)) if len(arms) >= FEWEST_ARMS]
 
 
 def over_arms(group: Sequence[Run], x: Callable[[Run], float], y: Callable[[Run], float]) -> float:
