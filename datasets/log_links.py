@@ -42,18 +42,20 @@ def holds_run(folder: str | os.PathLike[str]) -> bool:
     >>> from pathlib import Path
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     table = Path(folder, "metrics.csv")
-    ...     [table.write_text(text) > 0 and holds_run(folder) for text in ("time,flow\n", "epoch,step,loss\n")]
+    ...     [table.write_text(text) > 0 and holds_run(folder) for text in ("epoch,flow\n", "epoch,step,loss,lr\n")]
     [False, True]
     """
     # of a run that was stopped in its first epoch there are tables alone
-    tables = (os.path.join(folder, name) for name in ("metrics.csv", "diagnostics.csv"))
-    return os.path.exists(os.path.join(folder, "checkpoint.ckpt")) or any(map(_counts_epochs, tables))
+    tables = {"metrics.csv": b"epoch,step,loss,", "diagnostics.csv": b"epoch,loss,effective_rank,"}
+    return os.path.exists(os.path.join(folder, "checkpoint.ckpt")) or any(
+        _begins(os.path.join(folder, name), columns) for name, columns in tables.items()
+    )
 
 
-def _counts_epochs(table: str) -> bool:
+def _begins(table: str, columns: bytes) -> bool:
     try:
         with open(table, "rb") as file:
-            return file.read(6) == b"epoch,"
+            return file.read(len(columns)) == columns
     except OSError:  # most folders have none; what cannot be read is said where a log is read
         return False
 

@@ -10,6 +10,7 @@ from steady_logs import saved, steady
 from tsjepa.datasets.dataset import DataError
 from tsjepa.datasets.log_files import find_files, would_take
 from tsjepa.datasets.logs import Windowing, load_log
+from tsjepa.history import EpochDiagnostics
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
 
@@ -22,9 +23,11 @@ def log(tmp_path: Path) -> Path:
     return tmp_path / "log"
 
 
-def write(path: Path, text: str = "epoch,loss\n0,1.5\n") -> None:
+def write(path: Path, text: str = "") -> None:
+    """Write a file, by default what a run writes under its name."""
+    columns = EpochDiagnostics._fields if path.name == "diagnostics.csv" else ("epoch", "step", "loss", "lr", "seconds")
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
+    path.write_text(text or ",".join(columns) + "\n")
 
 
 @pytest.mark.parametrize("name", ["checkpoint.ckpt", "metrics.csv", "diagnostics.csv"])
