@@ -150,7 +150,7 @@ def test_classes_are_the_names_of_the_data_sets_and_labels_of_another_kind_are_t
     classifier = TSJEPAClassifier.load("tuned/finetuned.ckpt", device="cpu")
     assert classifier.score(data["X_test"], y["y_test"].astype(str)) == values["accuracy"]
     for numbers in (y["y_test"], y["y_test"].tolist(), y["y_test"].astype(object)):
-        told = r"the classes of this classifier are text \('0', '1'\), but y holds numbers: give y.astype\(str\)\."
+        told = r"the classes of this classifier are text \('0', '1'\), but y holds numbers: give the names of classes\."
         with pytest.raises(ValueError, match=told):
             classifier.score(data["X_test"], numbers)
     head = classifier.head_._replace(classes=np.arange(2))

@@ -120,9 +120,9 @@ def refuse_other_kind(classes: NDArray[Any], y: Any) -> None:
     --------
     >>> refuse_other_kind(np.array(["0", "1"]), [0, 1, 1])
     Traceback (most recent call last):
-    ValueError: the classes of this classifier are text ('0', '1'), but y holds numbers: give y.astype(str).
+    ValueError: the classes of this classifier are text ('0', '1'), but y holds numbers: give the names of classes.
     """
-    instead = {("text", "numbers"): "give y.astype(str)", ("numbers", "text"): "give the numbers"}
+    instead = {("text", "numbers"): "give the names of classes", ("numbers", "text"): "give the numbers"}
     kinds = kind_of_labels(classes), kind_of_labels(y)
     if kinds in instead:
         shown = ", ".join([*map(repr, classes.tolist()[:3]), *["..."] * (len(classes) > 3)])
