@@ -175,7 +175,7 @@ class Table(Generic[Row]):
         return BenchmarkError(f"{self.path} cannot be gone on with: {why}; name another folder.")
 
     def _replace(self, content: bytes) -> None:
-        path = self.path.resolve()  # a link stays one
+        path = Path(os.path.realpath(self.path))  # a link stays one
         with whole_file(path) as temporary, temporary.open("wb") as file:
             file.write(content)
             file.flush()
