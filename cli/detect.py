@@ -14,8 +14,8 @@ from tsjepa.cli.detect_tables import (
     Found,
     check_events,
     check_names,
+    check_normal,
     check_paths,
-    check_trained,
     draw_picture,
     id_name,
     write_events,
@@ -59,11 +59,11 @@ def detect(options: DetectOptions) -> DetectReport:
 
         return follow_log(options, budget, started)
     model, header = load_world(options.checkpoint)
-    check_trained(options, header)
     said: list[str] = []
     runs = open_data(header, options, said)
     order = runs.file_order()
     normal = fit_normal(model, header, options, said)
+    check_normal(options, normal.runs.source)
     check_step(runs, normal.runs, normal.scorer.context)
     names = [normal.runs.channels[at] for at in normal.scorer.channels]
     check_names(runs.source, (id_name(runs), runs.columns.time), names)

@@ -20,7 +20,7 @@ from tsjepa.cli.detect_tables import (
     EVENTS,
     check_events,
     check_names,
-    check_trained,
+    check_normal,
     event_row,
     score_names,
 )
@@ -47,8 +47,8 @@ def follow_log(options: DetectOptions, budget: Budget, started: float) -> Detect
     going_on = not options.overwrite and state_path(options.out).exists()
     check_text(options.data, going_on=going_on)
     model, header = load_world(options.checkpoint)
-    check_trained(options, header)
     normal = fit_normal(model, header, options, [])
+    check_normal(options, normal.runs.source)
     wanted = wanted_columns(options, header, normal.runs)
     with told():
         threshold = fit_threshold(normal.scores, normal.interval(budget), normal.scorer.patch_length)

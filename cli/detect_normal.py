@@ -229,7 +229,7 @@ def left_out(runs: LogRuns, header: Header, asked: str | None) -> NDArray[np.boo
     """
     label, group, found = runs.columns.label, runs.columns.group, runs.told_abnormal()
     if label is None and asked:
-        say(f"note: {runs.source} has no column {asked!r}, so all its rows count as normal.")
+        say(f"note: {runs.source} has no column {asked!r}, so none of its rows is left out as abnormal.")
     if label is not None and found is None:
         say(f"note: {runs.source}: {label!r} does not say which rows are normal, so all rows are taken for normal.")
     out = np.zeros(int(runs.offsets[-1]), bool) if found is None else found

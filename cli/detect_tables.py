@@ -12,7 +12,6 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from tsjepa.arrays import counted
-from tsjepa.checkpoint import Header
 from tsjepa.cli.detect_normal import unit_of
 from tsjepa.cli.errors import USAGE, Failure
 from tsjepa.cli.inputs import refuse_input
@@ -110,10 +109,10 @@ def check_paths(options: DetectOptions) -> None:
         check_file(path, options.overwrite or options.follow, flag)  # a follower may go on with its own tables
 
 
-def check_trained(options: DetectOptions, header: Header) -> None:
-    """Refuse to write in the place of the log that says what is normal."""
+def check_normal(options: DetectOptions, source: str) -> None:
+    """Refuse to write in the place, or among the files, of the log that has said what is normal."""
     for path, _, advice in written(options):
-        refuse_input(path, header.data, advice=advice)
+        refuse_input(path, source, advice=advice)
 
 
 def check_names(source: str, keys: Sequence[str | None], channels: Sequence[str]) -> None:

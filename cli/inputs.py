@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tsjepa.cli.errors import USAGE, Failure
-from tsjepa.cli.outdir import METRICS
+from tsjepa.cli.outdir import EMBEDDINGS, METRICS
 from tsjepa.datasets import DataError
 from tsjepa.datasets.files import folder_pairs
 from tsjepa.datasets.home import user_path
@@ -41,10 +41,11 @@ def refuse_run(out: Path, *sources: str | None) -> None:
     The files of a log would not be found again, since the folder of a run is passed over.
     """
     for source in filter(None, sources):
-        if not joins(source, out / METRICS):
+        results = [path for path in (out / METRICS, out / EMBEDDINGS) if joins(source, path)]
+        if not results:
             continue
         if has_wildcard(source):  # which says itself what is read
-            raise Failure(f"{out / METRICS} would be read as a part of {source}: {OTHER_FOLDER}.", USAGE)
+            raise Failure(f"{results[0]} would be read as a part of {source}: {OTHER_FOLDER}.", USAGE)
         if any(out.resolve() in path.resolve().parents for path in files_of(source)):
             raise Failure(f"{out} holds files of {source}: {OTHER_FOLDER}.", USAGE)
 

@@ -11,6 +11,8 @@ from tsjepa.whole_file import whole_file
 
 CONFIG, PAGE = "config.yaml", "diagnose.html"
 MODELS = (CHECKPOINT, BEST)
+# What the command writes there that is printed next
+EMBEDDINGS = "embeddings.parquet"
 RUN = (CHECKPOINT, CONFIG, METRICS, DIAGNOSTICS, BEST, PAGE)
 
 

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.table import Table
 
 from tsjepa.arrays import counted
+from tsjepa.cli.outdir import EMBEDDINGS
 from tsjepa.cli.report import (
     BenchmarkReport,
     DetectReport,
@@ -192,7 +193,7 @@ def next_command(report: PretrainReport) -> str:
     """Return the command that uses the checkpoint: probes it where there are labels, else scores rows or embeds."""
     words = ["tsjepa", "probe", str(report.checkpoint)]
     if report.scores is None:
-        command, table = ("detect", "scores.parquet") if report.world else ("embed", "embeddings.parquet")
+        command, table = ("detect", "scores.parquet") if report.world else ("embed", EMBEDDINGS)
         out = report.checkpoint.with_name(table)
         source = another_log(report.source) if report.world else report.source
         words = ["tsjepa", command, str(report.checkpoint), "--data", source, "--out", str(out)]

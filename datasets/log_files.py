@@ -328,7 +328,8 @@ def _below(
         )
         notes = link_notes(below.links + links)
         if below.runs:
-            notes.append(f"{counted(len(below.runs), 'folder')} of runs not read: {_some(below.runs)}")
+            are = counted(len(below.runs), "folder of runs is", "folders of runs are")
+            notes.append(f"{are} read by a pattern only: {_some(below.runs)}")
         return _files(filesystem.get_file_info(paths), filesystem, folder, prefix), notes
     infos = filesystem.get_file_info(pafs.FileSelector(folder, recursive=True))
     chosen = [info for info in infos if not _hidden(info.path[len(folder) :])]

@@ -47,9 +47,9 @@ def holds_run(folder: str | os.PathLike[str]) -> bool:
     """
     # of a run that was stopped in its first epoch there are tables alone
     tables = {"metrics.csv": b"epoch,step,loss,", "diagnostics.csv": b"epoch,loss,effective_rank,"}
-    return os.path.exists(os.path.join(folder, "checkpoint.ckpt")) or any(
-        _begins(os.path.join(folder, name), columns) for name, columns in tables.items()
-    )
+    models = (os.path.join(folder, name) for name in ("checkpoint.ckpt", "best.ckpt"))
+    begun = (_begins(os.path.join(folder, name), columns) for name, columns in tables.items())
+    return any(map(os.path.exists, models)) or any(begun)
 
 
 def _begins(table: str, columns: bytes) -> bool:

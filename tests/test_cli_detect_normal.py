@@ -207,7 +207,7 @@ def test_blanks_around_the_label_that_is_named_do_not_count(own: str, named: str
     log(800, seed=7).assign(**{own: states}).to_parquet("normal.parquet", index=False)
     said = tsjepa(*WORDS, "--normal", "normal.parquet", "--label", named).stderr
     assert f"note: test.parquet has no column {named!r}, so F1 and rates are not known" in said
-    assert f"note: train.parquet has no column {named!r}, so all its rows count as normal.\n" in said
+    assert f"note: train.parquet has no column {named!r}, so none of its rows is left out as abnormal.\n" in said
     assert f"note: normal.parquet: left out of what is normal: 20 rows that {own!r} calls abnormal.\n" in said
     faulty().rename(columns={"anomaly": own}).to_parquet("test.parquet", index=False)
     assert found(*WORDS, "--label", named, "--overwrite")["f1"] > 0.8
@@ -215,10 +215,10 @@ def test_blanks_around_the_label_that_is_named_do_not_count(own: str, named: str
 
 def test_normal_data_without_the_label_that_is_named_are_said_to_count_as_normal() -> None:
     faulty().rename(columns={"anomaly": "state"}).to_parquet("test.parquet", index=False)
-    sentence = "note: train.parquet has no column 'state', so all its rows count as normal.\n"
+    sentence = "note: train.parquet has no column 'state', so none of its rows is left out as abnormal.\n"
     assert tsjepa(*WORDS, "--label", "state").stderr.count(sentence) == 1
     for words in ((), ("--label", "")):
-        assert "count as normal" not in tsjepa(*WORDS, *words, "--overwrite").stderr
+        assert "left out as abnormal" not in tsjepa(*WORDS, *words, "--overwrite").stderr
     log(800, seed=7).assign(anomaly=[0] * 780 + [1] * 20).to_parquet("normal.parquet", index=False)
     said = tsjepa(*WORDS, "--label", "state", "--normal", "normal.parquet", "--overwrite").stderr
     assert sentence in said

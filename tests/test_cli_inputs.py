@@ -25,7 +25,7 @@ def kept(file: str, *words: str) -> str:
     content, before = Path(file).read_bytes(), set(Path().rglob("*"))
     said = refused(2, *words, "--overwrite")
     assert Path(file).read_bytes() == content
-    assert set(Path().rglob("*")) - before <= {Path("cache")}
+    assert {path.parts[0] for path in set(Path().rglob("*")) - before} <= {"cache"}
     return said
 
 
@@ -171,7 +171,7 @@ def test_a_run_may_lie_in_the_folder_of_its_log(
     assert following[-1] == f"{run}/embeddings.parquet"
     said = [tsjepa(*following, *again, "--device", "cpu") for again in ((), ("--overwrite",))]
     assert [result.exit_code for result in said] == [0, 0], said[-1].output
-    assert all("note: 1 folder of runs not read: " in result.stderr for result in said)
+    assert all("note: 1 folder of runs is read by a pattern only: " in result.stderr for result in said)
     more = ("--resume", "--epochs", "2", *(word for word in TINY if word not in ("--epochs", "1")))
     assert found("pretrain", *words, *more)["epochs"] == 2
     for name in ("checkpoint.ckpt", "best.ckpt", "metrics.csv"):  # as if it was stopped in its first epoch
@@ -181,6 +181,30 @@ def test_a_run_may_lie_in_the_folder_of_its_log(
     result = tsjepa("pretrain", *words, *more)
     assert result.exit_code == 0, result.output
     assert f"no epoch of the run in {run} was finished, so it starts from its beginning" in result.stderr
+
+
+@pytest.mark.usefixtures("alone")
+def test_what_a_pattern_finds_again_is_refused_before_training() -> None:
+    write_plant()
+    log(200, 3).drop(columns="run").to_parquet("plant/c.parquet", index=False)
+    for ending, name in (("csv", "metrics.csv"), ("parquet", "embeddings.parquet")):
+        said = refused(2, "pretrain", "--data", f"**/*.{ending}", *TINY)
+        assert f"/{name} would be read as a part of **/*.{ending}: name another folder with --out." in said
+
+
+@pytest.mark.usefixtures("with_detector")
+def test_another_log_than_that_of_training_keeps_no_scores_from_its_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = torch.load(CKPT, weights_only=True)
+    content["tsjepa"]["data"] = "*.parquet"
+    torch.save(content, CKPT)
+    Path("other").mkdir()
+    train = pd.read_parquet("train.parquet")
+    for name in ("a", "b"):
+        train.assign(run=name + train["run"]).to_parquet(f"other/{name}.parquet", index=False)
+    monkeypatch.chdir("other")
+    words = ("detect", f"../{CKPT}", "--data", "a.parquet", "--out", "scores.parquet", "--false-alarms", "1/1000")
+    assert "name normal data by --normal" in refused(1, *words)
+    found(*words, "--normal", "b.parquet")
 
 
 @pytest.mark.usefixtures("alone")

@@ -41,7 +41,7 @@ def test_the_folder_of_a_run_is_no_part_of_a_log(log: Path, folder: str, name: s
     for source in (str(log), f"file://{log}", f"file://{log}/*.csv"):
         files, notes = find_files(source)
         assert [Path(file.key).name for file in files] == ["p2.csv", "p1.csv"]
-        assert notes == [f"1 folder of runs not read: {log / folder}"]
+        assert notes == [f"1 folder of runs is read by a pattern only: {log / folder}"]
     after = load_log(log, windowing=windowing, cache_dir=cache)
     assert (after.key, after.n_cases) == (before.key, 20)
     assert [note for note in after.notes if note not in before.notes] == notes
@@ -49,7 +49,8 @@ def test_the_folder_of_a_run_is_no_part_of_a_log(log: Path, folder: str, name: s
 
 def test_a_folder_that_holds_nothing_but_runs_is_said_to(tmp_path: Path) -> None:
     write(tmp_path / "runs/tiny/metrics.csv")
-    sentence = f"no file that a log can be read from (1 folder of runs not read: {tmp_path}/runs/tiny); give one of"
+    passed = f"1 folder of runs is read by a pattern only: {tmp_path}/runs/tiny"
+    sentence = f"no file that a log can be read from ({passed}); give one of"
     with pytest.raises(DataError, match=re.escape(sentence)):
         find_files(tmp_path / "runs")
 
