@@ -153,7 +153,7 @@ def test_a_sensor_log_is_not_taken_and_no_flag_is_named_that_is_none(
         "pairs": "pairs holds 2 data sets: name one, as in pairs/a_TRAIN.csv or pairs/b_TRAIN.csv, or, ",
     }
     Path("run").mkdir()
-    Path("run", "metrics.csv").write_text("epoch,loss\n1,0.5\n")
+    Path("run", "metrics.csv").write_text("epoch,step,loss,lr\n1,9,0.5,0.1\n")
     lists = {"flow": [[1.0, 2.0], [3.0]], "heat": [[1.0, 2.0], [3.0, 4.0]], "label": [0, 1]}
     pd.DataFrame(lists).to_parquet("odd.parquet")
     for data, why in {"run": "run is a folder without run_TRAIN", "odd.parquet": "channels of [1, 2] values"}.items():

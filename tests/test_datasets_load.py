@@ -315,7 +315,7 @@ def test_what_cannot_be_read_or_is_a_run_is_no_log(
     monkeypatch.chdir(tmp_path)
     if content is None:
         Path(name).mkdir()
-        Path(name, "metrics.csv").write_text("epoch,loss\n1,0.5\n")
+        Path(name, "metrics.csv").write_text("epoch,step,loss,lr\n1,9,0.5,0.1\n")
     else:
         Path(name).write_bytes(content)
     with pytest.raises(DataError, match=said):
