@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from toy_runs import run as pretrained
 
 from tsjepa import as_series
 from tsjepa.embedding import embed
@@ -53,6 +54,19 @@ def test_one_object_with_the_keys(program, options, keys):
 def test_without_json_a_table():
     lines = run("sigreg", "--samples", "20", "--dim", "8", "--slices", "16").splitlines()
     assert any(line.split()[0] == "textbook_ms" for line in lines)
+
+
+def test_runs_are_drawn_side_by_side(program, tmp_path):
+    pretrained(tmp_path / "run", epochs=2)
+    picture = program("collapse_picture")
+    figure = picture.draw({"one": tmp_path / "run", "two": tmp_path / "run"})
+    assert [axes.get_ylabel() for axes in figure.axes] == ["training loss", "effective rank", "cross-series share"]
+    for axes in figure.axes:
+        assert [line.get_label() for line in axes.lines] == ["one", "two"]
+        assert all(list(line.get_xdata()) == [0, 1, 2] for line in axes.lines)
+    command = [sys.executable, str(FOLDER / "collapse_picture.py"), "one", str(tmp_path / "run")]
+    subprocess.run([*command, "--out", str(tmp_path / "picture.png")], check=True)
+    assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_noise_costs_less_where_it_is_tolerated(tmp_path):
