@@ -23,7 +23,7 @@ def keys(section: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
             yield f"{prefix}{name}", value
 
 
-def test_what_causal_encoders_and_world_models_need_is_in_their_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_causal_encoders_and_world_models_need_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     page, needs = DOCS.read_text(encoding="utf-8"), {}
     monkeypatch.setattr(direction, "refuse", lambda text, fits: needs.update({text: set(fits)}))
     config = Config(tokenizer={"n_patches": 10}, encoder={"causal": True}, world={"horizons": [1]})
@@ -31,11 +31,12 @@ def test_what_causal_encoders_and_world_models_need_is_in_their_rows(monkeypatch
     assert len(needs) == 2
     for key, (text, settings) in zip(("encoder.causal", "world.horizons"), needs.items(), strict=True):
         assert key in text
-        (row,) = re.findall(rf"^\| `{key}` \|.*$", page, re.MULTILINE)
-        assert {f"`{setting.partition('=')[0]}`" for setting in settings} <= set(re.findall(r"`[\w.]+`", row))
+        row_or_list = rf"^\| `{key}` \|.*needs.*$|^With `{key}`[^\n]*\n\n(?:[- ] .*\n)+"
+        (said,) = re.findall(row_or_list, page, re.MULTILINE)
+        assert {f"`{setting.partition('=')[0]}`" for setting in settings} <= set(re.findall(r"`[\w.]+`", said))
     with pytest.raises(ConfigError, match="hides nothing"):
         direction.check_direction(config.model_copy(update={"mask": MaskConfig(ratio=0.5)}))
-    assert "each key of `mask` at its default" in row
+    assert "each key of `mask` is at its default" in said
 
 
 def test_every_setting_is_on_the_page_with_its_default() -> None:
