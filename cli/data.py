@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tsjepa.arrays import Series, SeriesSource, as_series, remarks
+from tsjepa.arrays import Series, SeriesSource, as_series
 from tsjepa.checkpoint import Header
 from tsjepa.cli.errors import USAGE, Failure, say, told
 from tsjepa.cli.log_data import LogParts, no_log, read_log, reads_as_log
@@ -22,6 +22,7 @@ from tsjepa.datasets.logs import LogWindows, encode_labels
 from tsjepa.datasets.lookup import data_folder, is_known
 from tsjepa.evaluation.digest import content_digest
 from tsjepa.objective import JEPA
+from tsjepa.remarks import remarks
 from tsjepa.sections import LogConfig
 
 

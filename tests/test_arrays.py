@@ -1,7 +1,5 @@
 """What a user may pass, and what is said about the rest."""
 
-import warnings
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from tsjepa import ConfigError, TSJEPAEmbedder
-from tsjepa.arrays import DataWarning, as_series, last_valid, remarks, unmasked, warn
+from tsjepa.arrays import as_series, last_valid, unmasked, warn
 
 NAN, INF = float("nan"), float("inf")
 floats = st.floats(-(2.0**100), 2.0**100, width=32) | st.just(NAN)
@@ -227,24 +225,6 @@ def test_last_valid() -> None:
     assert last_valid(valid).tolist() == [[2, 0], [3, 1]]
 
 
-def test_no_remarks_on_good_data() -> None:
-    X = np.random.default_rng(0).standard_normal((4, 2, 10))
-    assert remarks(as_series(X), 5) == []
-    X[0, 0, 3] = NAN
-    assert remarks(as_series(X), 10) == []
-
-
-def test_axes_that_may_be_swapped_are_told() -> None:
-    X = np.random.default_rng(0).normal(size=(6, 40, 3))
-    sentence = "40 channels of 3 points each: if these are 3 channels of 40 points, swap the last two axes."
-    assert remarks(as_series(X)) == [sentence]
-    with pytest.warns(DataWarning, match="40 channels of 3 points each"):
-        TSJEPAEmbedder("tiny", max_epochs=0).fit(X)
-    assert remarks(as_series(X[..., :1]))[0].startswith("40 channels of 1 point each: if these are 1 channel of 40")
-    assert remarks(as_series(X[:, :11])) == remarks(as_series(X.transpose(0, 2, 1))) == []
-    assert remarks(as_series(X), channels=list(map(str, range(40)))) == []  # which have names of their own
-
-
 @pytest.mark.parametrize("max_epochs", [0, 1])
 def test_univariate_series_with_the_channel_last_are_refused_with_advice_that_helps(max_epochs: int) -> None:
     X = np.random.default_rng(0).normal(size=(6, 40, 1))
@@ -252,94 +232,6 @@ def test_univariate_series_with_the_channel_last_are_refused_with_advice_that_he
     with pytest.raises(ConfigError, match=r"one point only, .*: if these are series of 40 points, swap the last two"):
         embedder.fit(X)
     assert embedder.fit(X.transpose(0, 2, 1)).n_features_in_ == 1
-
-
-def test_remarks() -> None:
-    X = np.random.default_rng(0).standard_normal((4, 2, 10))
-    X[1, 0] = NAN
-    X[2, 1, :3], X[2, 1, 3:] = 7.0, NAN
-    X[3, :, 4:] = NAN
-    assert remarks(as_series(X)) == [
-        "1 of 8 channels is without any value, the first in case 1: its embedding is zeros.",
-        "1 of 8 channels is constant, the first in case 2: instance normalisation turns it into zeros.",
-    ]
-    assert remarks(as_series(X), 5)[2:] == [
-        "1 of 4 series is shorter than a patch (5 points): it is filled up with missing points."
-    ]
-    assert remarks(as_series(X), normalize="train") == [
-        "1 of 8 channels is without any value, the first in case 1: its embedding is zeros."
-    ]
-    assert remarks(as_series(X), scale_features=True)[1:] == [
-        "1 of 8 channels is constant, the first in case 2: the embedding holds its level only."
-    ]
-    X[:, 1] = 7.0
-    assert remarks(as_series(X), channels=["flow", "valve"], normalize="train")[1:] == [
-        "4 of 8 channels are constant, valve in every case: a value that is the same in all series says nothing."
-    ]
-    X[0, 1] = 8.0
-    assert len(remarks(as_series(X), normalize="none")) == 1
-    several = remarks(as_series([[NAN] * 3, [NAN] * 3, [2, 2, 2], [5, 5, 5], [1, 2]]), 4)
-    assert several == [
-        "2 of 5 channels are without any value, the first in case 0: their embedding is zeros.",
-        "2 of 5 channels are constant, the first in case 2: instance normalisation turns them into zeros.",
-        "3 of 5 series are shorter than a patch (4 points): they are filled up with missing points.",
-    ]
-
-
-def test_remarks_name_channels_that_are_dead_throughout() -> None:
-    X = np.random.default_rng(0).standard_normal((3, 4, 10))
-    X[:, 1] = [[2.0], [3.0], [NAN]]  # constant where it is measured
-    X[:, 2] = NAN
-    X[0, 3] = 1.0
-    assert remarks(as_series(X), channels=["flow", "valve", "spare", "power"]) == [
-        "4 of 12 channels are without any value, spare in every case: their embedding is zeros.",
-        "3 of 12 channels are constant, valve in every case: instance normalisation turns them into zeros.",
-    ]
-    assert remarks(as_series(X[:, [0, 3]]), channels=["flow", "power"]) == [
-        "1 of 6 channels is constant, the first in case 0: instance normalisation turns it into zeros."
-    ]
-
-
-def test_what_float32_flattens_is_not_called_constant() -> None:
-    X = np.sin(np.arange(120).reshape(4, 2, 15))
-    X[:3, 1] += 1e9
-    X[3, 1] = 7.0
-    X[0, 1, :4] = NAN
-    fine = "3 of 8 channels are too fine for 32-bit floats, which hold seven digits, the first in case 0: subtract "
-    constant = "1 of 8 channels is constant, the first in case 3: instance normalisation turns it into zeros."
-    for container in (X, list(X), np.ma.masked_invalid(X), [np.array(x, object) for x in X]):
-        assert remarks(as_series(container), given=container) == [
-            constant,
-            fine + "their level, or take differences, before.",
-        ]
-    assert len(remarks(as_series(X))) == 1  # where that is all there is to see
-    assert remarks(as_series(X), channels=["flow", "valve"], normalize="train", given=X) == [
-        fine + "their level, or take differences, before."
-    ]
-    assert remarks(as_series(X.astype(np.float32)), given=X.astype(np.float32))[0].startswith("4 of 8 channels are con")
-    counts = np.arange(10) + 2**40
-    assert "1 of 1 channels is too fine" in remarks(as_series(counts[None]), given=counts[None])[0]
-    assert remarks(as_series([[2.0, 2.0], []]), given=[[2.0, 2.0], []])[1].startswith("1 of 2 channels is constant")
-
-
-def test_the_embedder_tells_what_float32_flattens() -> None:
-    X = 1e8 + np.sin(np.arange(24 * 60).reshape(24, 60))
-    told = "24 of 24 channels are too fine for 32-bit floats"
-    with pytest.warns(DataWarning, match=told):
-        embedder = TSJEPAEmbedder("tiny", max_epochs=1, random_state=0, device="cpu", diagnose=False).fit(X)
-    for container in (X, pd.DataFrame(X, columns=[f"t{i}" for i in range(60)]), [x[None] for x in X]):
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            embedder.transform(container)
-        assert [str(warning.message).startswith(told) for warning in caught if warning.category is DataWarning] == [
-            True
-        ]
-
-
-def test_a_channel_that_varies_within_its_own_rounding_is_constant() -> None:
-    X = np.array([[0.1 + 0.2, 0.3] * 30])
-    (said,) = remarks(as_series(X), given=X)
-    assert "constant" in said
 
 
 def test_a_warning_in_code_without_a_name_stops_nothing() -> None:

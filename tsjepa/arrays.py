@@ -9,8 +9,6 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-# Roundings of a channel's largest magnitude within which its values are taken for equal
-ROUNDINGS = 16
 # Objects that are no numbers, though numpy makes numbers of them
 NO_NUMBERS = (str, bytes, date, timedelta, np.datetime64, np.timedelta64)
 # Packages whose calls stand between a user's line and what is found in its data
@@ -261,126 +259,6 @@ def pad(X: Sequence[Any], name: str) -> NDArray[Any]:
     for row, x in zip(padded, series, strict=True):
         row[:, : x.shape[1]] = to_float32(x, name)
     return padded
-
-
-def remarks(
-    series: Series,
-    patch_length: int | None = None,
-    channels: Sequence[str] | None = None,
-    normalize: str = "instance",
-    scale_features: bool = False,
-    given: Any = None,
-) -> list[str]:
-    """Say what a user should know of the data: swapped axes, no values, constant channels, short series.
-
-    Parameters
-    ----------
-    series : Series
-    patch_length : int, optional
-        Length of a patch in time points.
-    channels : sequence of str, optional
-        Names of the channels, by which those are called that are dead in every series.
-    normalize : str, default="instance"
-        How the encoder normalises. In other ways than by instance a constant channel may say something, by its level,
-        unless it has the same one in every series.
-    scale_features : bool, default=False
-        Whether the embedding holds level and scale of channels besides.
-    given : as X for `as_series`, optional
-        What the series were before: channels that varied there are constant by the digits of float32 only.
-
-    Returns
-    -------
-    list of str
-        One sentence each.
-
-    Examples
-    --------
-    >>> remarks(as_series([[1.0, 1.0], [1.0, 2.0]]))
-    ['1 of 2 channels is constant, the first in case 0: instance normalisation turns it into zeros.']
-    >>> remarks(as_series(np.ones((2, 1, 5))), channels=["flow"])
-    ['2 of 2 channels are constant, flow in every case: instance normalisation turns them into zeros.']
-    """
-    values, valid = series
-    measured = np.ones(values.shape[:2], bool) if valid is None else np.asarray(valid.any(-1))
-    low = np.min(values, -1, initial=np.inf, where=True if valid is None else valid)
-    high = np.max(values, -1, initial=-np.inf, where=True if valid is None else valid)
-    found = []
-    n_channels, n_points = values.shape[1:]
-    if channels is None and n_points < 8 and n_channels >= 4 * n_points:  # as other libraries have the axes
-        meant = f"{counted(n_points, 'channel')} of {n_channels} points, swap the last two axes."
-        found.append(f"{n_channels} channels of {counted(n_points, 'point')} each: if these are {meant}")
-    constant, because = measured & np.equal(low, high), "instance normalisation turns {them} into zeros."
-    flattened = varying(given, constant)
-    if scale_features:
-        because = "the embedding holds {whose} level only."
-    if normalize != "instance":  # a level of its own does say something
-        lowest, highest = np.where(measured, low, np.inf).min(0), np.where(measured, high, -np.inf).max(0)
-        constant, because = constant & np.equal(lowest, highest), "a value that is the same in all series says nothing."
-    for chosen, text in (
-        (~measured, "without any value, {where}: {whose} embedding is zeros."),
-        (constant & ~flattened, "constant, {where}: " + because),
-        (
-            flattened,
-            "too fine for 32-bit floats, which hold seven digits, {where}: subtract {whose} level, or take "
-            "differences, before.",
-        ),
-    ):
-        if chosen.any():
-            whose, them = ("its", "it") if chosen.sum() == 1 else ("their", "them")
-            said = text.format(where=where(chosen, measured, channels), whose=whose, them=them)
-            found.append(f"{amount(chosen)} {said}")
-    if patch_length is not None:
-        ends = np.full(series.n_cases, values.shape[2]) if valid is None else last_valid(valid).max(-1)
-        short = (ends < patch_length) & (ends > 0)
-        if short.any():
-            one = short.sum() == 1
-            found.append(
-                f"{int(short.sum())} of {series.n_cases} series {'is' if one else 'are'} shorter than a patch "
-                f"({counted(patch_length, 'point')}): {'it is' if one else 'they are'} filled up with missing points."
-            )
-    return found
-
-
-def varying(X: Any, chosen: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return which of the chosen channels [n_cases, n_channels] vary in X, which is as `as_series` takes it, or None.
-
-    What lies within the rounding of X's own numbers does not.
-
-    Examples
-    --------
-    >>> varying(np.array([[2.0**40, 2.0**40 + 1], [3.0, 3.0]]), np.array([[True], [True]])).tolist()
-    [[True], [False]]
-    """
-    found = np.zeros_like(chosen)
-    if X is None or not chosen.any():
-        return found
-    X = unmasked(X)
-    X = X if isinstance(X, Sequence) else np.asarray(X)
-    for case in np.flatnonzero(chosen.any(1)):
-        values = np.atleast_2d(np.asarray(X[case]))[chosen[case]]
-        if values.shape[-1]:
-            values = values if values.dtype.kind in "biuf" else values.astype(np.float64)
-            low, high = np.fmin.reduce(values, -1), np.fmax.reduce(values, -1)  # NaN is missing
-            varies = low < high
-            if values.dtype.kind == "f":
-                varies &= high - low > ROUNDINGS * np.finfo(values.dtype).eps * np.fmax(np.abs(high), np.abs(low))
-            found[case, chosen[case]] = varies
-    return found
-
-
-def where(chosen: NDArray[np.bool_], measured: NDArray[np.bool_], channels: Sequence[str] | None) -> str:
-    """Say which channels are chosen in every case that measured them, or in which case the first is chosen."""
-    throughout = np.asarray((chosen | ~measured).all(0) & chosen.any(0))
-    if channels is not None and throughout.any():
-        names = [name for name, dead in zip(channels, throughout, strict=True) if dead]
-        return f"{', '.join(names)} in every case"
-    return f"the first in case {int(np.argwhere(chosen)[0][0])}"
-
-
-def amount(chosen: NDArray[Any]) -> str:
-    """Say how many of the channels of all series are chosen."""
-    number = int(chosen.sum())
-    return f"{number} of {chosen.size} channels {'is' if number == 1 else 'are'}"
 
 
 def counted(number: int, thing: str, things: str | None = None) -> str:

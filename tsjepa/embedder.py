@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from tsjepa.arrays import Series, as_series, counted, remarks, warn
+from tsjepa.arrays import Series, as_series, counted, warn
 from tsjepa.build import build_model, configure, resolve
 from tsjepa.checkpoint import Header, load_checkpoint, save_checkpoint
 from tsjepa.config import Config
@@ -22,6 +22,7 @@ from tsjepa.embedding import embed, n_features, resolve_device
 from tsjepa.estimators import check_same, is_double, output_kind, settings, unless_it_fails, validated, warn_of_one
 from tsjepa.kinds import holds_rows
 from tsjepa.objective import JEPA
+from tsjepa.remarks import remarks
 from tsjepa.stages import with_architecture
 from tsjepa.threads import threads
 from tsjepa.untrained import leave_untrained
@@ -218,9 +219,8 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         """
         check_is_fitted(self)
         rows, ids = self._embed(X, self, self._any_number())
-        if output_kind(self) == "pandas":
-            return with_ids(rows, ids)  # scikit-learn would label them with the rows of X
-        return rows
+        # scikit-learn would label them with the rows of X
+        return with_ids(rows, ids) if output_kind(self) == "pandas" else rows
 
     def _embed(self, X: Any, asked: BaseEstimator, any_number: bool) -> tuple[NDArray[Any], Any]:
         """Return embeddings and the ids of their series; what does not fit is told in the name of who is asked."""
