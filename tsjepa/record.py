@@ -27,6 +27,8 @@ from tsjepa.threads import threads
 
 # Directions of the SIGReg score, the same at each epoch
 SLICES_KEY = (0, 2**31, 0)
+# What says which tokens and predictions count, in the order in which it is checked
+MASKS = ("valid", "token_valid")
 
 
 def epoch_diagnostics(
@@ -102,7 +104,7 @@ def epoch_diagnostics(
     >>> round(record.cross_series_share, 3), record.effective_rank > 15
     (1.0, True)
     """
-    check(last, target, predicted, index, valid, token_valid, slow, latents)
+    check(last, target, predicted, index, valid=valid, token_valid=token_valid, slow=slow, latents=latents)
     found = measure(
         last,
         target if latents is None else latents,
@@ -117,29 +119,29 @@ def epoch_diagnostics(
     return EpochDiagnostics(epoch, loss, probe=probe, step=step, **found)
 
 
-def check(
-    last: Tensor,
-    target: Tensor,
-    predicted: Tensor,
-    index: Tensor,
-    valid: Tensor | None,
-    token_valid: Tensor | None,
-    slow: Tensor | None,
-    latents: Tensor | None,
-) -> None:
+def check(last: Tensor, target: Tensor, predicted: Tensor, index: Tensor, **optional: Tensor | None) -> None:
     """Raise ValueError, naming the first tensor at fault, unless all of them fit together."""
     given = {"last": last, "target": target, "predicted": predicted, "index": index}
-    masks = {"valid": valid, "token_valid": token_valid}
-    for name, tensor in {**given, **masks, "slow": slow, "latents": latents}.items():
-        if tensor is not None and not isinstance(tensor, Tensor):
+    given |= {name: tensor for name, tensor in optional.items() if tensor is not None}
+    check_types(given)
+    check_shapes(given)
+    check_numbers(given)
+
+
+def check_types(given: dict[str, Tensor]) -> None:
+    """Refuse what is no tensor, masks of another type than bool, and latents that are not floating-point numbers."""
+    for name, tensor in given.items():
+        if not isinstance(tensor, Tensor):
             raise ValueError(f"{name} must be a torch.Tensor, but is a {type(tensor).__name__}.")
-    for name, mask in masks.items():
-        if mask is not None and mask.dtype != torch.bool:
-            raise ValueError(f"{name} must be of type torch.bool, but is {mask.dtype}: give {name}.bool().")
-    numbers = {"last": last, "target": target, "predicted": predicted, "slow": slow, "latents": latents}
-    for name, tensor in numbers.items():
-        if tensor is not None and not tensor.is_floating_point():
+        if name in MASKS and tensor.dtype != torch.bool:
+            raise ValueError(f"{name} must be of type torch.bool, but is {tensor.dtype}: give {name}.bool().")
+        if name not in (*MASKS, "index") and not tensor.is_floating_point():
             raise ValueError(f"{name} must hold floating-point numbers, but is {tensor.dtype}: give {name}.float().")
+
+
+def check_shapes(given: dict[str, Tensor]) -> None:
+    """Refuse shapes that do not fit together, and positions that are none."""
+    last, target, index = given["last"], given["target"], given["index"]
     if last.ndim != 3 or not last.numel():
         raise ValueError(f"last must hold tokens [B, N, D] of some series, but has the shape {list(last.shape)}.")
     rows, n_tokens, dim = last.shape
@@ -150,27 +152,31 @@ def check(
     if index.is_floating_point() or index.dtype == torch.bool or int(index.min()) < 0 or int(index.max()) >= n_tokens:
         raise ValueError(f"index must hold whole numbers from 0 to {n_tokens - 1}, the positions of {n_tokens} tokens.")
     wanted = {
-        "predicted": (predicted, [*index.shape, target.shape[2]]),
-        "valid": (valid, list(index.shape)),
-        "token_valid": (token_valid, [rows, n_tokens]),
-        "slow": (slow, [rows, n_tokens, dim]),
-        "latents": (latents, list(target.shape)),
+        "predicted": [*index.shape, target.shape[2]],
+        "valid": [*index.shape],
+        "token_valid": [rows, n_tokens],
+        "slow": [rows, n_tokens, dim],
+        "latents": [*target.shape],
     }
-    for name, (tensor, shape) in wanted.items():
-        if tensor is not None and list(tensor.shape) != shape:
-            raise ValueError(f"{name} must be {shape}, but is {list(tensor.shape)}.")
+    for name, shape in wanted.items():
+        if name in given and [*given[name].shape] != shape:
+            raise ValueError(f"{name} must be {shape}, but is {list(given[name].shape)}.")
+
+
+def check_numbers(given: dict[str, Tensor]) -> None:
+    """Refuse masks that leave nothing to measure, and numbers among the rest that are not finite."""
+    token_valid = given.get("token_valid")
     if token_valid is not None and not bool(token_valid.any()):
         raise ValueError("token_valid leaves no token to measure: True means that it counts.")
-    predictions = counted_predictions(index, valid, token_valid)
+    predictions = counted_predictions(given["index"], given.get("valid"), token_valid)
     if predictions is not None and not bool(predictions.any()):
-        names = " and ".join(name for name, mask in masks.items() if mask is not None)
         raise ValueError(
-            f"no prediction is left to measure by {names}: True means that it counts, "
-            "and so must the token at its position."
+            f"no prediction is left to measure by {' and '.join(name for name in MASKS if name in given)}: True means "
+            "that it counts, and so must the token at its position."
         )
-    for name, tensor in numbers.items():
+    for name, tensor in given.items():
         those = predictions if name == "predicted" else token_valid
-        if tensor is not None and not bool(chosen_tokens(tensor, those).isfinite().all()):
+        if name not in (*MASKS, "index") and not bool(chosen_tokens(tensor, those).isfinite().all()):
             raise ValueError(f"{name} holds numbers that are not finite.")
 
 
