@@ -217,18 +217,9 @@ def fit_stage(
     checkpoint = options.out / CHECKPOINT if options.resume and options.out is not None else None
     check_target(model, resume=checkpoint is not None)
     order = ShuffledBatches(len(batches), section.batch_size, section.seed)
-    next_step = None
-    if checkpoint is not None:
-        content = read_checkpoint(checkpoint)
-        check_same_run(content, checkpoint, header, model.state_dict(), epochs, len(order))
-        next_step = content["global_step"] + 1
-    loader = DataLoader(
-        batches,
-        sampler=order,
-        batch_size=None,
-        collate_fn=whole,
-        generator=torch.Generator(),  # the loader draws a seed, and must not draw it from the user's generator
-    )
+    next_step = None if checkpoint is None else step_after(checkpoint, model, header, epochs, len(order))
+    # the loader draws a seed, and must not draw it from the user's generator
+    loader = DataLoader(batches, sampler=order, batch_size=None, collate_fn=whole, generator=torch.Generator())
     if checkpoint is None:
         if options.out is not None:
             options.out.mkdir(parents=True, exist_ok=True)
@@ -248,12 +239,20 @@ def fit_stage(
     model.cpu().eval()
     prepare("cpu")
     kept = keep_best(model, options.out) if trainer.should_stop and options.stop_on_collapse else None
-    if monitor is not None and not monitor.history:  # the checkpoint was of a finished run
-        monitor.start(trainer.current_epoch)
-    verdict = None if monitor is None else monitor.verdict()
+    verdict, hopeless = None, False
+    if monitor is not None:
+        if not monitor.history:  # the checkpoint was of a finished run
+            monitor.start(trainer.current_epoch)
+        verdict, hopeless = monitor.verdict(), monitor.to_be_ended()
     loss, seconds = final_loss(end, options.out), time.monotonic() - started
-    hopeless = monitor is not None and monitor.to_be_ended()
     return FitResult(loss, int(trainer.current_epoch), seconds, verdict, kept, hopeless)
+
+
+def step_after(checkpoint: Path, model: JEPA, header: Header, epochs: int, steps: int) -> int:
+    """Return the first step of a run that goes on from a checkpoint, and refuse one of another run."""
+    content = read_checkpoint(checkpoint)
+    check_same_run(content, checkpoint, header, model.state_dict(), epochs, steps)
+    return int(content["global_step"]) + 1
 
 
 def check_target(model: JEPA, resume: bool) -> None:
