@@ -30,7 +30,7 @@ from tsjepa.datasets.log_runs import LogRuns
 from tsjepa.evaluation.alarms import AlarmScore, score_alarms
 from tsjepa.events import GAP, Alarms, Event
 from tsjepa.stream import PIECE, Stream
-from tsjepa.surprise import Scorer, Scores, TooFewWindows, refer
+from tsjepa.surprise import Scorer, Scores, TooFewWindows, missing_shares, refer
 from tsjepa.thresholds import Budget, Threshold, fit_threshold
 
 # Runs that a note names at most
@@ -174,7 +174,8 @@ def check_scored(runs: LogRuns, cuts: list[Cut], score: NDArray[np.float32]) -> 
     full = int(np.maximum(lengths - context + 1, 0).sum())
     if scored >= (1 - UNSCORED) * full:
         return
-    missing = missing_shares(runs)
+    total = int(runs.offsets[-1])
+    missing = missing_shares(runs.values(low, min(low + PIECE, total)) for low in range(0, total, PIECE))
     share = missing.max()
     names = ", ".join(repr(runs.channels[at]) for at in np.flatnonzero(missing == share))
     known = f"{names} is missing in {100 * share:.3g} % of all rows"
@@ -182,13 +183,6 @@ def check_scored(runs: LogRuns, cuts: list[Cut], score: NDArray[np.float32]) -> 
     if not scored:
         raise Failure(f"{runs.source}: no row has a score: {why}; fill the gaps, or train a model without it.")
     say(f"note: {runs.source}: {full - scored} of {full} rows with a full context before them have no score: {why}.")
-
-
-def missing_shares(runs: LogRuns) -> NDArray[np.float64]:
-    """Return the share of rows in which each channel is missing."""
-    total = int(runs.offsets[-1])
-    parts = (runs.values(low, min(low + PIECE, total)) for low in range(0, total, PIECE))
-    return np.sum([np.isnan(part).sum(1) for part in parts], axis=0) / total
 
 
 def find_threshold(normal: Normal, cuts: list[Cut], budget: Budget, reference_rows: int | None) -> Threshold:

@@ -4,7 +4,7 @@ What a world model sees of a patch gives evidence of several kinds (`tsjepa.evid
 normal patches (`tsjepa.normality`), so that all are in one unit: 0 is usual, 1 one standard deviation more than usual.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -280,7 +280,7 @@ def n_windows(series: Sequence[NDArray[Any]], context: int) -> int:
     return sum(max(x.shape[1] - context + 1, 0) for x in series)
 
 
-def missing_shares(series: Sequence[NDArray[Any]]) -> Floats:
+def missing_shares(series: Iterable[NDArray[Any]]) -> Floats:
     """Return the share of the rows of series [C, T] in which each channel is missing.
 
     Examples
@@ -288,8 +288,8 @@ def missing_shares(series: Sequence[NDArray[Any]]) -> Floats:
     >>> missing_shares([np.array([[1.0, np.nan], [2.0, 3.0]]), np.array([[np.nan], [4.0]])]).round(2).tolist()
     [0.67, 0.0]
     """
-    rows = max(sum(x.shape[1] for x in series), 1)
-    return np.asarray(np.sum([np.isnan(x).sum(1) for x in series], axis=0) / rows)
+    counts = [(np.isnan(x).sum(1), x.shape[1]) for x in series]
+    return np.asarray(sum(missing for missing, _ in counts) / max(sum(rows for _, rows in counts), 1))
 
 
 def most_missing(shares: Floats, names: Sequence[str] | None) -> str:
