@@ -47,7 +47,7 @@ def from_container(X: Any, y: Any = None) -> Dataset:
         refuse_other_order(y, panel, X)
     except ValueError as error:
         raise DataError(str(error)) from error
-    values = np.where(True if series.valid is None else series.valid, series.values, np.float32(np.nan))
+    values = series.with_nan()
     collection: Collection = values
     if isinstance(panel.series, list):
         lengths = [np.atleast_2d(np.asarray(case)).shape[-1] for case in panel.series]

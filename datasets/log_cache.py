@@ -25,7 +25,6 @@ from tsjepa.datasets.log_reading import Piece
 from tsjepa.datasets.log_rows import build_rows
 from tsjepa.datasets.log_steps import lost_steps
 from tsjepa.datasets.log_store import Field, RowFiles, opening, read_json, too_short, write_json, writing
-from tsjepa.datasets.log_time import time_dtype
 from tsjepa.datasets.log_types import TimeKind
 
 FORMAT = 1
@@ -287,9 +286,7 @@ def _finish(
     kind, kind_of_group = _key_types(layout)
     write_series(folder, pa.array(plan.ids, kind), pa.array(plan.groups, kind_of_group), np.diff(offsets), steps)
     notes = _notes(plan, summary, total, lost)
-    time = TimeKind(*layout.time)
-    assert fields["time"].dtype == time_dtype(time)
-    write_manifest(folder, RowStore(folder, total, fields, plan.channels, plan.classes, time, notes))
+    write_manifest(folder, RowStore(folder, total, fields, plan.channels, plan.classes, layout.time, notes))
     with writing(folder):
         for left in ("scan", "done", "staged", "runs"):
             shutil.rmtree(folder / left, ignore_errors=True)
@@ -316,9 +313,6 @@ def _notes(plan: RowPlan, summary: Summary, total: int, lost: list[str]) -> tupl
             "their first value, or take differences, before"
         )
     if summary.missing:
-        notes.append(f"{_percent(summary.missing / (total * len(pairs)))} of all values are missing")
+        share = summary.missing / (total * len(pairs))
+        notes.append(f"{100 * share:.2g} % of all values are missing")
     return tuple(notes)
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.2g} %"

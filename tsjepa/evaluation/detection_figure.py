@@ -140,7 +140,7 @@ def rows_or_dates(axis: Axes, x: NDArray[Any]) -> None:
 def label_strip(axis: Axes, found: Detection) -> None:
     """Mark the rows that are labelled abnormal."""
     assert found.abnormal is not None
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], found.abnormal == 1, [0]]).astype(int)))
+    edges = np.flatnonzero(np.diff(found.abnormal == 1, prepend=False, append=False))
     for start, stop in edges.reshape(-1, 2):
         axis.axvspan(*span(found.x, start, stop - 1), color=LABEL, alpha=0.6, lw=0)
     axis.set_yticks([])
