@@ -62,7 +62,7 @@ def _written(log: LogWindows) -> dict[str, set[str]]:
         if file.kind != "csv" or schema is None or name not in schema.names:
             continue
         mark = dialect(file).decimal
-        for piece in pieces(file)[0]:
+        for piece in pieces(file):
             for batch in batches(piece, [name], {name: pa.string()}, PIECE_ROWS):
                 for text in batch.column(name).unique().drop_null().to_pylist():
                     with contextlib.suppress(ValueError, OverflowError):

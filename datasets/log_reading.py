@@ -36,6 +36,8 @@ class Piece(NamedTuple):
         Number of the piece's first row in its file, from 0.
     weight : int
         Bytes, for a progress bar.
+    rows : int or None
+        How many; None of a CSV file, which is not read for that.
     before : int
         Rows in the files before this one, of CSV files where rows are all that orders them.
     """
@@ -44,6 +46,7 @@ class Piece(NamedTuple):
     parts: tuple[int, ...]
     first_row: int
     weight: int
+    rows: int | None
     before: int = 0
 
 
@@ -140,24 +143,8 @@ def _finer_times(schema: pa.Schema) -> pa.Schema:
     return schema
 
 
-def pieces(file: LogFile, before: int = 0, count_csv: bool = False) -> tuple[list[Piece], int]:
-    """Divide a file into pieces of about a million rows; a CSV file is one piece.
-
-    Parameters
-    ----------
-    file : LogFile
-        The file.
-    before : int, default=0
-        Rows in the files before it.
-    count_csv : bool, default=False
-        Whether rows of a CSV file are counted, for which it is read.
-
-    Returns
-    -------
-    pieces : list of Piece
-        In order.
-    after : int
-        Rows up to the end of this file, without those of CSV files that are not counted.
+def pieces(file: LogFile, before: int = 0) -> list[Piece]:
+    """Divide a file, behind so many rows of others, into pieces of about a million rows; a CSV file is one piece.
 
     Raises
     ------
@@ -165,8 +152,7 @@ def pieces(file: LogFile, before: int = 0, count_csv: bool = False) -> tuple[lis
         If the file cannot be read.
     """
     if file.kind == "csv":
-        piece = Piece(file, (), 0, file.size, before)
-        return [piece], before + (_rows_in(piece) if count_csv else 0)
+        return [Piece(file, (), 0, file.size, None, before)]
     with reading(file):
         if file.kind == "parquet":
             with _parquet(file) as opened:
@@ -179,13 +165,15 @@ def pieces(file: LogFile, before: int = 0, count_csv: bool = False) -> tuple[lis
         parts.append(part)
         rows += size
         if rows >= PIECE_ROWS or part == len(sizes) - 1:
-            found.append(Piece(file, tuple(parts), first, file.size * rows // total, before))
+            found.append(Piece(file, tuple(parts), first, file.size * rows // total, rows, before))
             parts, first, rows = [], first + rows, 0
-    return found, before + sum(sizes)
+    return found
 
 
-def _rows_in(piece: Piece) -> int:
-    """Count the rows of a CSV file."""
+def rows_in(piece: Piece) -> int:
+    """Count the rows of a piece, for which a CSV file is read."""
+    if piece.rows is not None:
+        return piece.rows
     schema = read_schema(piece.file)
     names = [] if schema is None else schema.names[:1]
     return sum(batch.num_rows for batch in batches(piece, names, dict.fromkeys(names, pa.binary()), PIECE_ROWS))
@@ -362,7 +350,7 @@ def first_cells(file: LogFile, name: str) -> list[str | None]:
     DataError
         If the file cannot be read.
     """
-    for piece in pieces(file)[0]:
+    for piece in pieces(file):
         for batch in batches(piece, [name], {}, 1000):
             if batch.num_rows:
                 found: list[str | None] = batch.column(name).cast(pa.string()).to_pylist()

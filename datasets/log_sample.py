@@ -59,7 +59,7 @@ class Sample:
     def parts(self) -> list[Piece]:
         """Where its rows stand: pieces that are spread over files that have all columns of the first."""
         files = spread(self._files, SAMPLE_PIECES)
-        return spread([piece for file in files for piece in pieces(file)[0]], SAMPLE_PIECES)
+        return spread([piece for file in files for piece in pieces(file)], SAMPLE_PIECES)
 
     def texts(self, name: str) -> list[str | None]:
         """Return the cells of a column, None where one is empty; row i of one column is row i of another."""
@@ -102,7 +102,7 @@ class Sample:
     def never_again(self, name: str) -> str:
         """Tell where all cells of a column differ, for which more rows are read than the sample has; else nothing."""
         met: set[str] = set()
-        everything = (piece for file in self._files for piece in pieces(file)[0])
+        everything = (piece for file in self._files for piece in pieces(file))
         cells = (cell for piece in everything for cell in self._cells(piece, name, KEY_ROWS))
         for at, cell in enumerate(cells):
             if at == KEY_ROWS:

@@ -160,7 +160,7 @@ def _is_padded(file: LogFile, name: str) -> bool:
         return has_padded(pa.array([dict(file.partition)[name]])) is not None
     if file.kind != "csv":
         return False
-    blocks = batches(pieces(file)[0][0], [name], {name: pa.string()}, PIECE_ROWS)
+    blocks = batches(pieces(file)[0], [name], {name: pa.string()}, PIECE_ROWS)
     return has_padded(next(blocks).column(name)) is not None
 
 

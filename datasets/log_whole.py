@@ -98,7 +98,7 @@ def _whole_kind(file: LogFile, name: str) -> int:
     *kinds, _ = _kinds()
     for at, kind in enumerate(kinds):
         try:
-            for _ in batches(pieces(file)[0][0], [name], {name: kind}, PIECE_ROWS):
+            for _ in batches(pieces(file)[0], [name], {name: kind}, PIECE_ROWS):
                 pass
         except DataError as error:
             if not isinstance(error.__cause__, pa.ArrowInvalid):

@@ -17,7 +17,7 @@ from tsjepa.datasets.log_columns import Layout, list_columns, looks_like_log, ma
 from tsjepa.datasets.log_files import LogFile, find_files, has_wildcard, is_address, kind_of, source_name, stem
 from tsjepa.datasets.log_labels import encode_labels
 from tsjepa.datasets.log_place import Progress
-from tsjepa.datasets.log_reading import Piece, pieces, read_schema, with_schema
+from tsjepa.datasets.log_reading import Piece, pieces, read_schema, rows_in, with_schema
 from tsjepa.datasets.log_settings import Columns, Windowing
 from tsjepa.datasets.log_time import shown_step
 from tsjepa.datasets.log_types import Schemas
@@ -312,8 +312,9 @@ def _in_pieces(files: list[LogFile], layout: Layout, progress: Progress) -> tupl
     found: list[Piece] = []
     before, done, total = 0, 0, sum(file.size for file in files)
     for file in files:
-        own, before = pieces(file, before, count_csv=ordered)
+        own = pieces(file, before)
         found += own
+        before += sum(map(rows_in, own)) if ordered or file.kind != "csv" else 0
         done += file.size
         if ordered:
             progress("counting", done, total)
