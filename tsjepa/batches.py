@@ -30,6 +30,11 @@ class Batch(NamedTuple):
         return Batch(self.x.to(device, non_blocking=True), valid, self.share)
 
 
+def tensors(series: Series) -> tuple[Tensor, Tensor | None]:
+    """Return values and mask as tensors, in the memory that they are in."""
+    return torch.from_numpy(series.values), None if series.valid is None else torch.from_numpy(series.valid)
+
+
 def whole(batch: T) -> T:
     """Return a batch as it is: nothing is left to collate."""
     return batch
@@ -49,11 +54,10 @@ class Batches(Dataset[Batch]):
 
     def __getitem__(self, index: Tensor) -> Batch:
         share = share_of(len(index))
-        values, valid = self.source.take(self.cases[share.of(index).numpy()])
-        x = torch.from_numpy(values)
-        if valid is not None:
-            return Batch(x, torch.from_numpy(valid), share)
-        return Batch(x, None if self.unmasked or world_size() == 1 else torch.ones_like(x, dtype=torch.bool), share)
+        x, valid = tensors(self.source.take(self.cases[share.of(index).numpy()]))
+        if valid is None and not self.unmasked and world_size() > 1:
+            valid = torch.ones_like(x, dtype=torch.bool)
+        return Batch(x, valid, share)
 
 
 class ShuffledBatches(Sampler[Tensor]):

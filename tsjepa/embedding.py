@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tsjepa.arrays import Series, SeriesSource, last_valid
+from tsjepa.batches import tensors
 from tsjepa.encoder import Encoder
 from tsjepa.memory import keep_freed_memory
 from tsjepa.normalization import level_and_scale
@@ -165,8 +166,7 @@ def chunk_size(encoder: Encoder, source: SeriesSource, probe: ProbeConfig) -> in
 
 def sequences(encoder: Encoder, series: Series) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:
     """Return values and mask as the encoder takes them, see `Encoder.sequences`."""
-    measured = None if series.valid is None else torch.from_numpy(series.valid)
-    x, valid = encoder.sequences(torch.from_numpy(series.values), measured)
+    x, valid = encoder.sequences(*tensors(series))
     return x.numpy(), None if valid is None else valid.numpy()
 
 

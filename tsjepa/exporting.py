@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tsjepa.arrays import Series, as_series
+from tsjepa.batches import tensors
 from tsjepa.embedding import channel_rows, join_channels
 from tsjepa.encoder import Encoder, normalized
 from tsjepa.finetuning import embed_batch
@@ -280,8 +281,7 @@ def largest_value(encoder: Encoder, series: Series) -> float:
     >>> round(largest_value(encoder, as_series([[99.0, 101.0] * 10])))
     101
     """
-    valid = None if series.valid is None else torch.from_numpy(series.valid)
-    x, valid = encoder.sequences(torch.from_numpy(series.values), valid)
+    x, valid = encoder.sequences(*tensors(series))
     seen = normalized(x, valid, encoder.normalize, encoder.tokenizer.patch_length)
     there = torch.ones_like(x, dtype=torch.bool) if valid is None else valid
     low, high = torch.where(there, x, torch.inf).amin((1, 2)), torch.where(there, x, -torch.inf).amax((1, 2))

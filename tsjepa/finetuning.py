@@ -236,8 +236,8 @@ def train(
     for epoch in range(epochs):
         order.set_epoch(epoch)
         for index in order:
-            batch = batches[index]
-            logits = module(batch.x.to(device), None if batch.valid is None else batch.valid.to(device))
+            x, valid, _ = batches[index].to(device)
+            logits = module(x, valid)
             optimizer.zero_grad()
             F.cross_entropy(logits, goals[index].to(device), counted).backward()
             nn.utils.clip_grad_norm_(module.parameters(), tuning.clip)

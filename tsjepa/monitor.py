@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tsjepa.arrays import SeriesSource
-from tsjepa.batches import keyed_generator
+from tsjepa.batches import keyed_generator, tensors
 from tsjepa.best import best_epoch
 from tsjepa.bounds import largest_mismatch
 from tsjepa.config import Config
@@ -79,8 +79,7 @@ class Monitor:
         self.model, self.history = model, list[EpochDiagnostics]()
         self.table = None if out is None else EpochTable(out / DIAGNOSTICS)
         chosen = sample_cases(series, model.encoder.channels, SEQUENCES)
-        values, valid = series.take(chosen)
-        self.x, self.valid = torch.from_numpy(values), None if valid is None else torch.from_numpy(valid)
+        self.x, self.valid = tensors(series.take(chosen))
         self.labels = None if labels is None or labels.dtype.kind == "f" else labels[chosen]
 
     def start(self, finished: int) -> None:
@@ -223,8 +222,7 @@ def latents_check(model: JEPA, series: SeriesSource) -> Callable[[int], None]:
     A loss is that of the weights before its step, so a last step that diverges shows in none, and weights that are
     finite themselves may be too large for any latent.
     """
-    values, known = series.take(sample_cases(series, model.encoder.channels, FEW))
-    x, there = torch.from_numpy(values), None if known is None else torch.from_numpy(known)
+    x, there = tensors(series.take(sample_cases(series, model.encoder.channels, FEW)))
 
     def check(epoch: int) -> None:
         device, encoder = next(model.parameters()).device, model.encoder

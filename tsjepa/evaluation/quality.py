@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tsjepa.arrays import Series
-from tsjepa.batches import keyed_generator
+from tsjepa.batches import keyed_generator, tensors
 from tsjepa.diagnostics import as_float64, effective_rank, participation_ratio, spectrum
 from tsjepa.embedding import pool, sample_cases
 from tsjepa.evaluation.finite import Number, number
@@ -109,8 +109,7 @@ def measure(model: JEPA, series: Series, seed: int = 0, *, tuned: bool = False) 
 
 def sample(series: Series, channels: int) -> tuple[Tensor, Tensor | None]:
     """Return series of about SEQUENCES token sequences; the sample that training watches is part of it."""
-    values, valid = series.take(sample_cases(series, channels, SEQUENCES))
-    return torch.from_numpy(values), None if valid is None else torch.from_numpy(valid)
+    return tensors(series.take(sample_cases(series, channels, SEQUENCES)))
 
 
 def sequences(model: JEPA, x: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor | None]:
