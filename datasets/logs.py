@@ -314,7 +314,7 @@ def _in_pieces(files: list[LogFile], layout: Layout, progress: Progress) -> tupl
     for file in files:
         own = pieces(file, before)
         found += own
-        before += sum(map(rows_in, own)) if ordered or file.kind != "csv" else 0
+        before += sum(map(rows_in, own)) if ordered or layout.id_by == "row" else 0
         done += file.size
         if ordered:
             progress("counting", done, total)

@@ -144,6 +144,16 @@ def test_files_may_be_one_series(tmp_path: Path) -> None:
     assert found.index().to_pydict()["last_row"] == [9, 19]
 
 
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_rows_of_a_file_that_is_a_series_are_counted_in_it(tmp_path: Path, suffix: str) -> None:
+    log = pd.DataFrame({"flow": np.arange(20.0), "volt": np.arange(20.0)})
+    for name in "ab":
+        saved(log, tmp_path / f"log/{name}.{suffix}")
+    found = load_log(tmp_path / "log", windowing=Windowing(10), cache_dir=tmp_path / "cache").index().to_pydict()
+    assert found["id"] == [f"a.{suffix}"] * 2 + [f"b.{suffix}"] * 2
+    assert (found["start"], found["end"]) == ([0, 10] * 2, [9, 19] * 2)
+
+
 @pytest.mark.parametrize("identity", [None, ""])
 def test_lists_are_grouped_by_a_column_that_is_called_id(tmp_path: Path, identity: str | None) -> None:
     path = tmp_path / "lists.parquet"
