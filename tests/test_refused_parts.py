@@ -14,12 +14,16 @@ from torch import nn
 from tsjepa import (
     JEPA,
     ContextLoss,
+    EMATarget,
     Encoder,
+    FrozenTarget,
     Header,
     LinearPatches,
     Options,
     Predictor,
+    SelfTarget,
     SIGReg,
+    ValuesTarget,
     as_series,
     build_model,
     configure,
@@ -51,6 +55,34 @@ def test_weights_that_are_none(weight: float) -> None:
         model(context_loss=ContextLoss(weight))
     with pytest.raises(ValueError, match=r"loss\.context_warmup must lie between 0 and 1, but is"):
         model(context_loss=ContextLoss(0.1, warmup=weight))
+
+
+def encoder_of(depth: int) -> Encoder:
+    return Encoder(LinearPatches(6, 8), depth=depth, heads=2)
+
+
+@pytest.mark.parametrize("kind", [EMATarget, SelfTarget, FrozenTarget])
+def test_levels_that_are_none(kind: Any) -> None:
+    with pytest.raises(ValueError, match="levels is empty: give at least one"):
+        model(target=kind(encoder_of(2)), levels=())
+    for level in (-4, 3):
+        with pytest.raises(ValueError, match=f"levels names level {level}, but the last level is 2"):
+            model(target=kind(encoder_of(2)), levels=(-1, level))
+
+
+def test_levels_of_a_teacher_that_a_regularizer_would_need_of_the_encoder() -> None:
+    model(target=FrozenTarget(encoder_of(4)), levels=(4,))(sines(4), gen())
+    with pytest.raises(ValueError, match="levels names level 4, but the last level is 1"):
+        model(target=FrozenTarget(encoder_of(4)), levels=(4,), regularizer=SIGReg())
+
+
+class Shallow(nn.Module):
+    """An encoder that does not say how deep it is."""
+
+
+def test_levels_that_nothing_is_known_of_are_taken() -> None:
+    model(target=EMATarget(Shallow()), levels=(7,))
+    model(target=ValuesTarget(lambda x, valid: x), levels=(7,))
 
 
 @pytest.mark.parametrize("t_max", [0.0, -1.0, float("nan"), float("inf")])

@@ -12,7 +12,7 @@ from tsjepa.layers import gather_tokens
 from tsjepa.masking import Mask, RampedMask
 from tsjepa.ranks import Share, SumOverRanks, join_rows, mean_over_ranks, sum_over_ranks
 from tsjepa.regularizers import Regularizer, check_weight
-from tsjepa.targets import EMATarget, SelfTarget, Target
+from tsjepa.targets import EMATarget, SelfTarget, Target, check_levels, encoder_of
 
 DrawMask = Callable[[int, int, torch.Generator, Tensor | None], Mask]
 Loss = Literal["l1", "smooth_l1", "mse"]
@@ -81,8 +81,7 @@ class ContextLoss(NamedTuple):
     weight : float
         At least 0, and `warmup` in [0, 1]: `JEPA` refuses others.
     warmup : float
-        Share of training over which the weight grows from zero, as `JEPA.advance(step, total)` is called before each
-        step.
+        Share of training over which the weight grows from zero, as `JEPA.advance` tells it before each step.
     """
 
     weight: float
@@ -111,14 +110,13 @@ class JEPA(nn.Module):
     encoder : Encoder
     predictor : Predictor
         Called as `predictor(context, mask)`; its output [B, M, E] is as wide as all levels together. With a context
-        loss it is called as `predictor(context, mask, everywhere=True)`, too, and gives predictions at the context's
-        positions, followed by those at the hidden ones.
+        loss it is given `everywhere=True`, too, and its output begins with predictions at the context's positions.
     mask : callable
         (rows, N, generator, valid) -> Mask, for example `functools.partial(block_mask, ratio=0.5)`.
     target : Target, optional
         By default an EMATarget of the encoder.
     levels : sequence of int, default=(-1,)
-        Encoder levels whose latents are predicted.
+        Encoder levels whose latents are predicted, one or more.
     regularizer : SIGReg, VICReg or VISReg, optional
         With a target that trains the encoder it acts on the target's latents, else on the context's.
     weight : float, default=1.0
@@ -147,7 +145,7 @@ class JEPA(nn.Module):
     Raises
     ------
     ValueError
-        If a weight, a warm-up or `loss` is out of range; in a step, if predictions are not as wide as targets.
+        If a weight, a warm-up, a level or `loss` is out of range; in a step, if predictions are not as wide as targets.
 
     Notes
     -----
@@ -203,6 +201,8 @@ class JEPA(nn.Module):
         self.encoder, self.predictor, self.mask = encoder, predictor, mask
         self.target = EMATarget(encoder) if target is None else target
         self.levels, self.regularizer, self.weight = tuple(levels), regularizer, weight
+        check_levels(self.levels, encoder_of(self.target))
+        check_levels((-1, *self.context_levels()), encoder)
         self.projector = projector
         self.loss, self.normalize_target, self.centre_target = loss, normalize_target, centre_target
         self.context_loss = context_loss

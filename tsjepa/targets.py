@@ -304,6 +304,25 @@ class ValuesTarget(nn.Module):
         """Do nothing: values do not change."""
 
 
+def encoder_of(target: Target) -> nn.Module | None:
+    """Return the encoder whose levels are predicted; None of another target, which may give anything."""
+    if type(target) is SelfTarget:
+        return target.held[0]
+    return target.module if type(target) is EMATarget or type(target) is FrozenTarget else None
+
+
+def check_levels(levels: Sequence[int], encoder: nn.Module | None) -> None:
+    """Raise ValueError unless there are levels, and an encoder that tells its depth has them."""
+    if encoder is None:
+        return
+    if not levels:
+        raise ValueError("levels is empty: give at least one, such as -1, the last.")
+    last = getattr(encoder, "depth", None)
+    for level in levels:
+        if isinstance(last, int) and not -last - 1 <= level <= last:
+            raise ValueError(f"levels names level {level}, but the last level is {last}.")
+
+
 def sum_of_weights(module: nn.Module) -> float:
     """Return the sum of all parameters, by which those of a module are known again; nan of those without values.
 
