@@ -31,6 +31,7 @@ from tsjepa import (
     fit_stages,
     resolve,
 )  # fmt: skip
+from tsjepa.world import Dynamics
 
 
 def model(predictor: nn.Module | None = None, **parts: Any) -> JEPA:
@@ -45,6 +46,13 @@ def test_predictions_of_another_width_than_targets(width: int, loss: ContextLoss
     own = model(Predictor(8, dim=8, depth=1, heads=2, out_dim=width), context_loss=loss)
     with warnings.catch_warnings(), pytest.raises(ValueError, match=rf"gives {width} .* the target has 8: .* out_dim"):
         own(sines(4), gen())
+
+
+@pytest.mark.parametrize("depth", [0, 1])
+@pytest.mark.parametrize("part", [Predictor, Dynamics])
+def test_a_width_that_positions_have_no_code_of(part: Any, depth: int) -> None:
+    with pytest.raises(ValueError, match=r"the width of .* must be even, .*: it is 15"):
+        part(8, dim=15, depth=depth, heads=1)
 
 
 @pytest.mark.parametrize("weight", [-0.1, float("nan"), float("inf")])

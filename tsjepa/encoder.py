@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from tsjepa.gaps import bridge
-from tsjepa.layers import Block, init_weights, instance_normalize, sincos_positions
+from tsjepa.layers import Block, check_width, init_weights, instance_normalize, sincos_positions
 from tsjepa.normalization import TrainingStatistics
 from tsjepa.readout import Readout
 from tsjepa.tokenizers import ConvStem, LinearPatches, n_patches, to_patches
@@ -79,10 +79,7 @@ class Encoder(nn.Module):
         super().__init__()
         check_normalize(normalize)
         check_tokenizer(tokenizer, causal=causal)
-        if tokenizer.dim % 2:
-            raise ValueError(
-                f"the width of tokens must be even, for sines and cosines of positions: it is {tokenizer.dim}."
-            )
+        check_width(tokenizer.dim, "tokens")
         if causal and (normalize == "instance" or registers or conditioned or tokenizer.sees_later):
             raise ValueError(
                 "a causal encoder must not see what comes later: no instance normalisation, no registers, no "

@@ -89,6 +89,12 @@ def sincos_positions(positions: Tensor, dim: int) -> Tensor:
     return torch.cat([angle.sin(), angle.cos()], -1)
 
 
+def check_width(dim: int, of: str) -> None:
+    """Raise ValueError unless there is a position code as wide as `of`, which it is added to."""
+    if dim % 2:
+        raise ValueError(f"the width of {of} must be even, for sines and cosines of positions: it is {dim}.")
+
+
 class Block(nn.Module):
     """Pre-norm transformer block: attention, then an MLP of four times the width.
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tsjepa.layers import Block, init_weights, sincos_positions
+from tsjepa.layers import Block, check_width, init_weights, sincos_positions
 from tsjepa.masking import Mask
 
 
@@ -16,7 +16,7 @@ class Predictor(nn.Module):
     encoder_dim : int
         Width D of the encoder's tokens.
     dim : int
-        Width inside the predictor.
+        Width inside the predictor, even and divisible by `heads`.
     depth : int
         Number of blocks.
     heads : int
@@ -27,6 +27,11 @@ class Predictor(nn.Module):
         Start near the identity on the context, so that early predictions carry what the encoder found: a learned
         bias, at first 10, on each context token's attention to itself, and zeros in the last layer of each MLP
         (ResidualPred, arXiv 2610.02344).
+
+    Raises
+    ------
+    ValueError
+        If `dim` is odd or not divisible by `heads`.
 
     Examples
     --------
@@ -46,6 +51,7 @@ class Predictor(nn.Module):
         residual: bool = False,
     ) -> None:
         super().__init__()
+        check_width(dim, "a predictor")
         self.embed = nn.Linear(encoder_dim, dim)
         self.mask_token = nn.Parameter(torch.zeros(dim))
         self.blocks = nn.ModuleList(Block(dim, heads) for _ in range(depth))

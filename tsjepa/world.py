@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from tsjepa.encoder import Encoder
-from tsjepa.layers import Block, init_weights, sincos_positions
+from tsjepa.layers import Block, check_width, init_weights, sincos_positions
 from tsjepa.masking import next_mask
 from tsjepa.normalization import FARTHEST
 from tsjepa.objective import JEPA, Branches, Loss, check_widths
@@ -36,7 +36,7 @@ class Dynamics(nn.Module):
     latent_dim : int
         Width E of the latents.
     dim : int
-        Width D of a belief.
+        Width D of a belief, even and divisible by `heads`.
     depth : int
         Number of blocks.
     heads : int
@@ -45,6 +45,11 @@ class Dynamics(nn.Module):
         Numbers I that a plant is told in one patch; 0 means that nothing is known of them.
     projector : Projector, optional
         From beliefs to latents; by default one linear map.
+
+    Raises
+    ------
+    ValueError
+        If `dim` is odd or not divisible by `heads`.
 
     Examples
     --------
@@ -64,6 +69,7 @@ class Dynamics(nn.Module):
         projector: Projector | None = None,
     ) -> None:
         super().__init__()
+        check_width(dim, "beliefs")
         self.embed = nn.Linear(latent_dim, dim)
         self.drive = nn.Linear(n_inputs, dim) if n_inputs else None
         self.blocks = nn.ModuleList(Block(dim, heads, causal=True) for _ in range(depth))
