@@ -37,7 +37,7 @@ class Tuning(NamedTuple):
         Learning rate of the encoder, as a share of the head's.
     batch_size : int
     weight_decay : float
-        Of matrices; biases, norms and single tokens have none.
+        Of matrices, filters and registers; biases, norms and other vectors have none.
     warmup : float
         Share of the steps.
     clip : float

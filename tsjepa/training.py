@@ -115,7 +115,7 @@ class JEPATraining(pl.LightningModule):
         return {name: float(value) / steps for name, value in self.sums.items()}
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Return AdamW without decay on vectors, as biases, norms and the mask token are, and the schedule by step."""
+        """Return AdamW, whose decay spares vectors (biases, norms, the mask token), not registers, and the schedule."""
         self.trained = [p for p in self.model.parameters() if p.requires_grad]
         section = self.train_config
         groups = [
