@@ -49,6 +49,17 @@ def test_a_regularizer_of_the_context_stands_behind_the_projector_too() -> None:
     torch.testing.assert_close(model(x, gen(2)).terms["regularizer"], want.detach())
 
 
+def test_a_bias_ahead_of_the_batch_norm_is_cancelled_and_its_gradient_is_rounding() -> None:
+    projector, tokens = Projector(8, hidden=16, out=4).double(), torch.randn(5, 6, 8, dtype=torch.float64)
+    before = projector(tokens)
+    before.pow(3).sum().backward()
+    first = projector[0]
+    assert first.bias.grad.abs().max() < 1e-12 * first.weight.grad.abs().max()
+    with torch.no_grad():
+        first.bias.add_(1.0)
+    torch.testing.assert_close(projector(tokens), before)
+
+
 @pytest.mark.parametrize("centre", [False, True])
 @pytest.mark.parametrize("stop_gradient", [False, True])
 def test_a_regularizer_moves_the_targets_of_the_encoder_itself(stop_gradient: bool, centre: bool) -> None:

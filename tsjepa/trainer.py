@@ -43,10 +43,11 @@ class Options(NamedTuple):
     """How a run is carried out; nothing of it changes what is computed.
 
     With more than one process (`devices` times `nodes`) a batch is shared: `train.batch_size` is that of all of them
-    together, order, masks and losses are those of one process, and results differ by rounding only. Lightning starts
-    the other processes of a machine by the command that started this one, so `fit` has to be called by a program, not
-    by an interactive session; a machine of several has to be given NODE_RANK, MASTER_ADDR and MASTER_PORT, or be
-    started by torchrun or SLURM. Each process needs the data and, to resume, the checkpoint.
+    together, order, masks and losses are those of one process, and results differ by rounding only, but for biases
+    ahead of a batch norm, which it cancels: their gradient is rounding alone, of which Adam makes steps. Lightning
+    starts the other processes of a machine by the command that started this one, so `fit` has to be called by a
+    program, not by an interactive session; a machine of several has to be given NODE_RANK, MASTER_ADDR and MASTER_PORT,
+    or be started by torchrun or SLURM. Each process needs the data and, to resume, the checkpoint.
 
     Attributes
     ----------
