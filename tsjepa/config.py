@@ -268,6 +268,9 @@ def explain(error: ValidationError) -> str:
     # below section.key only positions in a list are the user's: the rest names branches of pydantic's unions
     place = [str(part) for depth, part in enumerate(first["loc"]) if depth < 2 or isinstance(part, int)]
     if first["type"] == "extra_forbidden":
+        inside = [] if place[1:] else keys_called(place[0])
+        if inside:
+            return f"unknown key {place[0]}: did you mean {' or '.join(inside)}?"
         known = known_keys(place[:-1])
         return f"unknown key {'.'.join(place)}{did_you_mean(place[-1], known, '.'.join([*place[:-1], '']))}"
     if first["type"] == "missing":
@@ -299,6 +302,17 @@ def known_keys(section: Sequence[str]) -> list[str]:
             return []
         model = inner
     return list(model.model_fields)
+
+
+def keys_called(name: str) -> list[str]:
+    """Return the keys of this name in all sections, each with its section.
+
+    Examples
+    --------
+    >>> keys_called("lr"), keys_called("depth")
+    (['train.lr'], ['encoder.depth', 'predictor.depth'])
+    """
+    return [f"{section}.{name}" for section in Config.model_fields if name in known_keys([section])]
 
 
 def did_you_mean(word: str, known: Sequence[str], prefix: str = "") -> str:
