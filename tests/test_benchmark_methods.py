@@ -41,8 +41,9 @@ def test_methods_are_found_by_their_names(tmp_path: Path) -> None:
     assert find_method("random-init").config == configure(DEFAULT_RECIPE)
     assert find_method("supervised", "tiny").config == configure("tiny")
     assert find_method("tiny", epochs=5).config == configure("tiny", overrides=["train.epochs=5"])
-    with pytest.raises(ConfigError, match="did you mean minirocket"):
-        find_method("minirockt")
+    for name in ("minirockt", "mini"):
+        with pytest.raises(ConfigError, match="did you mean minirocket"):
+            find_method(name)
     with pytest.raises(CheckpointError, match="there is no checkpoint"):
         find_method("missing.ckpt")
     other = tmp_path / "notes.txt"

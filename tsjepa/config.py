@@ -27,6 +27,9 @@ from tsjepa.sections import (
     WorldConfig,
 )
 
+# words that a hint names at most, where there may be many
+NAMED = 3
+
 
 class ConfigError(ValueError):
     """A configuration that cannot be used, said in one sentence."""
@@ -318,12 +321,18 @@ def keys_called(name: str) -> list[str]:
 def did_you_mean(word: str, known: Sequence[str], prefix: str = "") -> str:
     """Return the end of a sentence, ': did you mean ...?' with the nearest known words, each after `prefix`, or all.
 
+    Those that are the word and more are near, too, unless there are too many to name.
+
     Examples
     --------
     >>> did_you_mean("ratoi", ["kind", "ratio"], "mask."), did_you_mean("x", ["kind", "ratio"])
     (': did you mean mask.ratio?', ': known are kind, ratio.')
+    >>> did_you_mean("ema", ["tiny", "ts-jepa-ema", "ts-jepa-paper"])
+    ': did you mean ts-jepa-ema?'
     """
-    close = [prefix + key for key in difflib.get_close_matches(word, known, n=3, cutoff=0.6)]
+    longer = [key for key in known if word and (key.startswith(word) or key.endswith(f"-{word}"))]
+    near = longer if 0 < len(longer) <= NAMED else difflib.get_close_matches(word, known, n=NAMED, cutoff=0.6)
+    close = [prefix + key for key in near]
     known = [prefix + key for key in known]
     return f": did you mean {' or '.join(close)}?" if close else f": known are {', '.join(known)}."
 
