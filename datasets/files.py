@@ -5,13 +5,15 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from tsjepa.datasets.dataset import DataError, Part, UncutError
-from tsjepa.datasets.log_files import kind_of
+from tsjepa.datasets.log_files import KINDS, kind_of
 from tsjepa.datasets.numpy_files import read_npy, read_npz
 from tsjepa.datasets.tables import read_table
 from tsjepa.datasets.ts import read_ts
 from tsjepa.datasets.tsv import read_tsv
 
 SUFFIXES = (".ts", ".tsv", ".npz", ".npy", ".csv", ".parquet")
+# what else a folder without a pair may be meant for
+OR_A_LOG = f"or, for a command that reads logs, a folder of them ({', '.join(KINDS)})"
 # files that a sentence names at most, where there may be many
 NAMED = 3
 
@@ -180,7 +182,7 @@ def find_path(path: Path) -> Pair:
             name = path.resolve().name
             raise several_pairs(path) or DataError(
                 f"{path} has neither {name}_TRAIN.ts and {name}_TEST.ts (or {', '.join(SUFFIXES[1:])}) nor another "
-                "pair *_TRAIN.ts and *_TEST.ts; name the file to read"
+                f"pair *_TRAIN.ts and *_TEST.ts; name the file to read {OR_A_LOG}"
             )
         return pair
     if not path.exists():

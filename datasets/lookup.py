@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tsjepa.datasets.archives import ZIPPED, bundled_folder, zenodo_records
 from tsjepa.datasets.dataset import DataError
-from tsjepa.datasets.files import Pair, named_pair, several_pairs
+from tsjepa.datasets.files import OR_A_LOG, SUFFIXES, Pair, named_pair, several_pairs
 from tsjepa.datasets.home import cache_folder, user_path
 
 BUNDLED = "aeon (bundled)"
@@ -139,10 +139,10 @@ def unknown_name(name: str, data_dir: Path | None) -> DataError:
     if data_dir is not None:
         looked = f" (looked in {data_dir} too)" if data_dir.is_dir() else f" (there is no folder {data_dir})"
     made = "; docs/data.md says how it is made" if name.startswith(MADE) else ""
-    place = f"there is no file or folder {name!r}"
+    place, held = f"there is no file or folder {name!r}", "a folder with <Name>_TRAIN.ts and <Name>_TEST.ts"
     if folder.is_dir():
         place = f"{folder} is a folder without {name}_TRAIN.ts"
+        held = f"a folder with <Name>_TRAIN and <Name>_TEST ({', '.join(SUFFIXES)}) {OR_A_LOG}"
     return DataError(
-        f"{place}, and no data set is called {name!r}{made}; {hint}{looked}; give a name, a file, or a folder with "
-        "<Name>_TRAIN.ts and <Name>_TEST.ts"
+        f"{place}, and no data set is called {name!r}{made}; {hint}{looked}; give a name, a file, or {held}"
     )

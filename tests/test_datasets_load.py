@@ -115,9 +115,25 @@ def test_a_folder_without_data_is_told_and_so_is_what_is_nowhere(
     ):
         load("plant12")
     with pytest.raises(
-        DataError, match=r"^there is no file or folder 'plant', and no .*nearest names are plant12, Plane"
+        DataError, match=r"^there is no file or folder 'plant', and no .*nearest names are plant12, Plane.*_TEST\.ts$"
     ):
         load("plant")
+
+
+@pytest.mark.parametrize("name", ["plant12", "plant12/", "./plant12"])
+def test_a_folder_without_data_is_told_with_all_that_it_may_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    (tmp_path / "plant12").mkdir()
+    (tmp_path / "plant12/notes.txt").touch()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError) as caught:
+        load(name)
+    said = str(caught.value)
+    assert ".tsv, .npz, .npy, .csv, .parquet)" in said
+    assert said.endswith(
+        " or, for a command that reads logs, a folder of them (.parquet, .pq, .csv, .csv.gz, .arrow, .feather, .ipc)"
+    )
 
 
 def test_unknown_names_get_up_to_three_neighbours(tmp_path: Path) -> None:
