@@ -159,6 +159,11 @@ def find_files(source: "str | os.PathLike[str] | pads.Dataset") -> tuple[list[Lo
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{shown} cannot be looked up ({first_line(error)}); check it") from error
     files = sorted((file for file in found if kind_of(file.key)), key=lambda file: by_numbers(file.shown))
+    if not found and not passed and ("*" in shown if is_address(shown) else has_wildcard(shown)):
+        given = is_address(shown) or user_path(shown).is_absolute()
+        raise DataError(
+            f"no file matches {shown}: check the path{'' if given else f', which counts from {Path.cwd()}'}"
+        )
     if not files:
         beside = f" ({', '.join(passed)})" if passed else ""
         raise DataError(f"{shown} holds no file that a log can be read from{beside}; give one of {', '.join(KINDS)}")

@@ -17,7 +17,7 @@ from bad_logs import TEN, refused, saved, steady
 from tsjepa.datasets import DataError, load
 from tsjepa.datasets.dataset import UncutError
 from tsjepa.datasets.files import SUFFIXES
-from tsjepa.datasets.log_files import KINDS
+from tsjepa.datasets.log_files import KINDS, find_files
 from tsjepa.datasets.log_store import RowFiles
 from tsjepa.datasets.logs import LogWindows, Windowing, load_log
 
@@ -110,8 +110,24 @@ def test_nothing_to_read(tmp_path: Path) -> None:
     assert "does not exist; check the spelling" in refused(tmp_path / "none.parquet")
     (tmp_path / "folder").mkdir()
     assert "holds no file that a log can be read from" in refused(tmp_path / "folder")
+    (tmp_path / "folder/notes.txt").touch()
+    assert "holds no file that a log can be read from; give one of .parquet" in refused(tmp_path / "folder/*")
     nothing = steady().assign(flow=np.nan, volt=np.nan)
     assert "no channel of the log has a value" in refused(saved(nothing, tmp_path / "nothing.parquet"))
+
+
+def test_a_pattern_without_a_match_is_a_wrong_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "plant").mkdir()
+    (tmp_path / "plant/notes.txt").touch()
+    monkeypatch.chdir(tmp_path)
+    for pattern in ("plant/*.parquet", "plnt/*", "plant/[ab].csv"):
+        with pytest.raises(DataError) as caught:
+            find_files(pattern)
+        assert str(caught.value) == f"no file matches {pattern}: check the path, which counts from {tmp_path}"
+    for pattern in (f"{tmp_path}/plant/*.parquet", f"file://{tmp_path}/plant/*.parquet"):
+        with pytest.raises(DataError) as caught:
+            find_files(pattern)
+        assert str(caught.value) == f"no file matches {pattern}: check the path"
 
 
 def test_files_that_are_damaged(tmp_path: Path) -> None:
