@@ -84,6 +84,16 @@ def exit_code(error: Exception) -> int | None:
     return FAILURE if isinstance(error, CheckpointError | DataError | ProbeError | TableError) else None
 
 
+def flag_fault(error: typer.BadParameter) -> str:
+    """Return what is wrong with the value of a flag, in the words that a setting's is told in."""
+    from pydantic import ValidationError
+
+    from tsjepa.config import fault
+
+    cause = error.__cause__
+    return fault(cause.errors()[0]) if isinstance(cause, ValidationError) else error.message
+
+
 def say(message: str) -> None:
     """Write one line to standard error."""
     sys.stderr.write(" ".join(message.split()) + "\n")
@@ -110,6 +120,9 @@ class SentenceGroup(TyperGroup):
         except KeyboardInterrupt:
             say("stopped.")
             raise typer.Exit(INTERRUPTED) from None
+        except typer.BadParameter as error:
+            error.message = flag_fault(error)
+            raise
         except Exception as error:
             found = out_of_memory(error) or unwritten(error) or error
             code = exit_code(found)

@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from itertools import takewhile
 from pathlib import Path
@@ -290,10 +290,14 @@ def explain(error: ValidationError) -> str:
         shown = all(entries) and not any(mark in entry for entry in entries for mark in "[]{}'\"")
         example = f" such as [{', '.join(entries)}]" if shown else ""
         return f"{where} must be a list{example}, but got {given!r}."
-    message = first["msg"].removeprefix("Value error, ")
-    message = message[0].lower() + message[1:]
-    got = "" if first["type"] == "value_error" else f", but got {first['input']!r}"
-    return f"{where + ': ' if where else ''}{message}{got}."
+    return f"{where + ': ' if where else ''}{fault(first)}."
+
+
+def fault(found: Mapping[str, Any]) -> str:
+    """Say what is wrong with a value, in a part of a sentence."""
+    message = found["msg"].removeprefix("Value error, ")
+    got = "" if found["type"] == "value_error" else f", but got {found['input']!r}"
+    return f"{message[0].lower()}{message[1:]}{got}"
 
 
 def known_keys(section: Sequence[str]) -> list[str]:
