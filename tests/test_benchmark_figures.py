@@ -117,6 +117,24 @@ def test_equal_methods_can_be_drawn(names: tuple[str, ...], drawn: int) -> None:
     assert plt.get_fignums() == []
 
 
+def test_the_test_of_a_scatter_is_two_sided_and_says_nothing_of_few_sets() -> None:
+    def title(differences: list[float]) -> str:
+        pairs = [(0.5, 0.5 + more) for more in differences]
+        rows = [
+            row(f"set{k}", *one) for k, pair in enumerate(pairs) for one in zip(("first", "second"), pair, strict=True)
+        ]
+        (axes,) = pictures(rows, []).figures["scatter-second"].axes
+        return str(axes.get_title())
+
+    differences = [0.1, 0.2, 0.3, 0.4, 0.15, 0.25, -0.05, 0.35]
+    # of the 256 ways to sign eight ranks, that of 0.05, the smallest, alone or none of them is negative in two of them
+    assert title(differences) == title([-one for one in differences])
+    assert title(differences).endswith(f"two-sided: p = {2 * 2 / 256:.2g}")
+    assert title([*differences, 0.0, 0.0]) == title(differences)
+    for few in ([0.0] * 9, differences[:2], [*differences[:5], 0.0]):
+        assert title(few) == ""
+
+
 def overlaps(figure: Figure, texts: list[Text]) -> list[tuple[str, str]]:
     """Return the pairs of texts that are written over each other."""
     figure.draw_without_rendering()
@@ -149,13 +167,14 @@ def test_more_methods_than_colours_have_signs_of_their_own_in_the_time_figure() 
 
 def test_long_names_are_cut_in_scatters_and_stay_two_names() -> None:
     first, second = (f"runs/sweep-of-learning-rates/FordA-seed-{k}/checkpoint.ckpt" for k in range(2))
-    rows = [row(f"set{k}", name, 0.5 + 0.1 * k + 0.01 * (k % 2) * (name == first)) for k in range(4)
+    rows = [row(f"set{k}", name, 0.5 + 0.03 * k + 0.01 * (k % 2) * (name == first)) for k in range(12)
             for name in (first, second, "archive/models/noise-tolerant-variants/run-17/checkpoint.ckpt")]  # fmt: skip
     scatters = [figure for name, figure in pictures(rows, []).figures.items() if name.startswith("scatter-")]
     assert len(scatters) == 2
     for figure in scatters:
         axes = figure.axes[0]
-        texts = [axes.xaxis.label, axes.yaxis.label, *figure.texts]
+        assert axes.get_title()
+        texts = [axes.xaxis.label, axes.yaxis.label, axes.title]
         texts += [text for box in axes.findobj(AnchoredText) for text in box.findobj(Text)]
         assert overlaps(figure, texts) == []
         names = {text.get_text().split(" accuracy")[0] for text in texts[:2]}

@@ -10,18 +10,21 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator
+from scipy.stats import wilcoxon  # type: ignore[import-untyped]
 
 from tsjepa.arrays import counted
 from tsjepa.evaluation.benchmark_few_labels import draws_alike, few_labels_means, interval, shared_draws, sort_labels
 from tsjepa.evaluation.benchmark_labels import LabelBudget
 from tsjepa.evaluation.benchmark_markdown import mean
-from tsjepa.evaluation.benchmark_summary import Board, board_of
+from tsjepa.evaluation.benchmark_summary import Board, Scores, board_of
 from tsjepa.evaluation.benchmark_table import FewLabels, Result
 from tsjepa.evaluation.drawn_text import plain_text, shortened
 from tsjepa.evaluation.study_figures import file_names, image
 
 # aeon's default for critical-difference diagrams
 ALPHA = 0.1
+# Data sets that differ: of fewer the two-sided p-value of a Wilcoxon test is above 0.05, whatever the differences
+FEWEST = 6
 # Letters of a method's name that a scatter has room for
 LONGEST_NAME = 30
 # One for ten methods each, whose colours differ
@@ -118,13 +121,29 @@ def scatters(board: Board) -> dict[str, Figure]:
     names, first = board.methods, board.accuracy[:, 0]
     figures, files = {}, file_names(names)
     for name, second in zip(names[1:], board.accuracy.T[1:], strict=True):
-        tested = not np.array_equal(first, second)
         with pyplot():
             drawn = [plain_text(short) for short in short_names(names[0], name)]
-            figure, axes = plot_pairwise_scatter(first, second, *drawn, statistic_tests=tested)
+            # aeon's tests are one-sided, for the method that turned out better
+            figure, axes = plot_pairwise_scatter(first, second, *drawn, statistic_tests=False)
+        axes.set_title(tested(first - second), fontsize=10)
         axes.set_xlabel(axes.get_xlabel(), loc="left")  # at the right aeon's words on dashed lines would cover it
         figures[f"scatter-{files[name]}"] = figure
     return figures
+
+
+def tested(differences: Scores) -> str:
+    """Tell the two-sided p-value of a Wilcoxon test of differences, nothing where too few of them are not zero.
+
+    Examples
+    --------
+    >>> tested(np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.0]))
+    'Wilcoxon signed-rank test, two-sided: p = 0.031'
+    """
+    differences = differences.round(12)  # so that equal ones have equal ranks
+    differences = differences[differences != 0]
+    if len(differences) < FEWEST:
+        return ""
+    return f"Wilcoxon signed-rank test, two-sided: p = {wilcoxon(differences).pvalue:.2g}"
 
 
 def short_names(first: str, second: str) -> tuple[str, str]:
