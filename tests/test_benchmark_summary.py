@@ -1,5 +1,6 @@
 """What the rows of a benchmark say: means, ranks, wins, paired differences and aeon's tables."""
 
+import inspect
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,18 @@ def test_the_summary_tells_partial_sets_and_failures() -> None:
     assert "- c, second, seed 0, fold 0: no labels." in text
     assert "- no picture." in text
     assert "| first | 0.5000 |" in text
+
+
+def test_the_summary_says_what_the_bars_of_a_critical_difference_diagram_mean() -> None:
+    from aeon.visualisation import plot_critical_difference
+
+    names = ("first", "second", "third", "fourth")
+    rows = [row(f"set{k}", name, 0.5 + 0.1 * place) for k in range(6) for place, name in enumerate(names)]
+    text = summary(rows, [], [])
+    assert "ends before the first that it beats with p of at most 0.1 / 3 in a one-sided Wilcoxon test; it" in text
+    assert "critical-difference" not in summary([one for one in rows if one.method in names[:2]], [], [])
+    drawn = {name: one.default for name, one in inspect.signature(plot_critical_difference).parameters.items()}
+    assert (drawn["test"], drawn["correction"]) == ("wilcoxon", "holm")  # the level divided by the other methods
 
 
 def test_seeds_and_folds_are_counted_on_the_sets_that_count() -> None:

@@ -16,13 +16,11 @@ from tsjepa.arrays import counted
 from tsjepa.evaluation.benchmark_few_labels import draws_alike, few_labels_means, interval, shared_draws, sort_labels
 from tsjepa.evaluation.benchmark_labels import LabelBudget
 from tsjepa.evaluation.benchmark_markdown import mean
-from tsjepa.evaluation.benchmark_summary import Board, Scores, board_of
+from tsjepa.evaluation.benchmark_summary import ALPHA, Board, Scores, board_of, ranked
 from tsjepa.evaluation.benchmark_table import FewLabels, Result
 from tsjepa.evaluation.drawn_text import plain_text, shortened
 from tsjepa.evaluation.study_figures import file_names, image
 
-# aeon's default for critical-difference diagrams
-ALPHA = 0.1
 # Data sets that differ: of fewer the two-sided p-value of a Wilcoxon test is above 0.05, whatever the differences
 FEWEST = 6
 # Letters of a method's name that a scatter has room for
@@ -64,7 +62,7 @@ def pictures(results: Sequence[Result], few: Sequence[FewLabels]) -> Pictures:
         figures |= scatters(board)
     else:
         missing.append(f"no scatter: it compares two methods on two or more data sets, but {size}.")
-    if len(board.methods) > 2 and len(board.data) > 1 and np.ptp(board.accuracy, axis=1).any():
+    if ranked(board):
         figures["critical-difference"] = diagram(board)
     else:
         missing.append(

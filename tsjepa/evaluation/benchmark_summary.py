@@ -19,6 +19,8 @@ from tsjepa.evaluation.benchmark_few_labels import (
 from tsjepa.evaluation.benchmark_markdown import finished_page, markdown, mean
 from tsjepa.evaluation.benchmark_table import FewLabels, LevelScore, Result, shared_runs
 
+# Level of the tests of a critical-difference diagram, aeon's default
+ALPHA = 0.1
 Scores = NDArray[np.float64]
 Run = TypeVar("Run", Result, LevelScore)
 
@@ -108,6 +110,11 @@ def mean_ranks(accuracy: Scores) -> Scores:
     return ranks
 
 
+def ranked(board: Board) -> bool:
+    """Tell whether there is a critical-difference diagram: its tests rank three methods that are not all equal."""
+    return len(board.methods) > 2 and len(board.data) > 1 and bool(np.ptp(board.accuracy, axis=1).any())
+
+
 def wins(accuracy: Scores, column: int) -> tuple[int, int, int]:
     """Return on how many data sets a method is above the first one, equal to it, and below it.
 
@@ -189,6 +196,12 @@ def overview(results: Sequence[Result], board: Board) -> str:
         said += f" Left aside, without a result on any data set: {', '.join(aside)}."
     if not common.data:
         return said
+    if ranked(common):
+        said += (
+            " In critical-difference.png a bar reaches from a method over those behind it in mean rank, and ends "
+            f"before the first that it beats with p of at most {ALPHA:g} / {len(common.methods) - 1} in a one-sided "
+            f"Wilcoxon test; it joins all methods if a Friedman test has p of {ALPHA:g} or more."
+        )
     ranks = mean_ranks(common.accuracy)
     rows = []
     for column, method in enumerate(common.methods):
