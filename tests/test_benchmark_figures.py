@@ -53,6 +53,24 @@ def test_an_interval_at_one_number_of_labels_alone_is_a_bar(more: dict[str, int]
     assert np.array(ends) == pytest.approx(np.array([[0.7 - one, 0.7 + one] for one in half]))
 
 
+@pytest.mark.parametrize("n_methods", [2, 12])
+def test_one_legend_of_few_label_curves_covers_none_of_them(n_methods: int) -> None:
+    names = ["runs/2026-11-29-sweep/FordA-seed-0/checkpoint.ckpt", *(f"method{k}" for k in range(1, n_methods))]
+    few = [draw(name, k, 0.7, labels) for name in names for k in range(3) for labels in ("0.05", "0.1", "1/class")
+           if name != "method1" or "/" in labels]  # fmt: skip
+    figure = few_labels_figures(few)["few-labels-a"]
+    (legend,) = figure.legends
+    figure.draw_without_rendering()
+    assert [text.get_text() for text in legend.get_texts()] == names
+    for axes in figure.axes:
+        assert axes.get_legend() is None
+        assert not legend.get_window_extent().overlaps(axes.bbox)
+        assert axes.bbox.width > 0.4 * figure.bbox.width  # two panels
+    looks = {(line.get_label(), line.get_color(), line.get_marker())
+             for axes in figure.axes for line in axes.get_legend_handles_labels()[0]}  # fmt: skip
+    assert len(looks) == len({look[1:] for look in looks}) == n_methods  # each its own, in both panels
+
+
 def test_one_draw_has_no_interval() -> None:
     (axes,) = few_labels_figures([draw("first", 0, 0.7)])["few-labels-a"].axes
     assert not axes.containers

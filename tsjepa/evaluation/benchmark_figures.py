@@ -182,13 +182,14 @@ def curves(few: Sequence[FewLabels], title: str) -> Figure:
     figure.suptitle(plain_text(title))
     found = few_labels_means(few)
     for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-        for method, by_labels in found.items():
+        for place, (method, by_labels) in enumerate(found.items()):
             there = [labels for labels in panel if labels in by_labels]
             if not there:
                 continue
             x = [asked[labels].amount for labels in there]
             middle, half = np.array([interval(by_labels[labels]) for labels in there]).T
-            (line,) = axes.plot(x, middle, "o-", markersize=3, label=plain_text(method))
+            look = {"marker": MARKERS[place // 10 % len(MARKERS)], "color": f"C{place}"}  # the same in each panel
+            (line,) = axes.plot(x, middle, markersize=3, label=plain_text(method), **look)
             if np.isfinite(half).sum() == 1:  # a band has no width over one number of labels
                 axes.errorbar(x, middle, half, fmt="none", capsize=3, color=line.get_color())
             else:
@@ -198,6 +199,10 @@ def curves(few: Sequence[FewLabels], title: str) -> Figure:
             count = {labels: len({row.data for row in few if row.labels == labels}) for labels in panel}
             ticks = [f"{asked[labels].amount:g}\n({n})" for labels, n in count.items()]
             axes.set_xticks(axes.get_xticks(), ticks)
+    lines = {line.get_label(): line for axes in figure.axes for line in axes.get_legend_handles_labels()[0]}
+    names = [plain_text(method) for method in found]
+    # beside the figure, however long a name is: within, it would leave the panels no room
+    figure.legend([lines[name] for name in names], names, fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 
@@ -209,7 +214,6 @@ def finish(axes: Any, budgets: Sequence[LabelBudget]) -> None:
     axes.set_xticks(x, [f"{value:g}" for value in x])
     axes.minorticks_off()
     axes.grid(alpha=0.3)
-    axes.legend(fontsize="small")
 
 
 def time_figure(results: Sequence[Result], board: Board) -> Figure:
