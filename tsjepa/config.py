@@ -189,7 +189,21 @@ def load_config(source: str | Path, overrides: Sequence[str] = ()) -> Config:
     values = parse_yaml(text, name)
     if not isinstance(values, dict):
         raise ConfigError(f"{name} must be a mapping of sections, but holds {type(values).__name__}.")
-    return parse_config(values, overrides)
+    try:
+        return parse_config(values, overrides)
+    except ConfigError as error:
+        if str(error) != _fault(values):  # an override's
+            raise
+        raise ConfigError(f"{name}: {error}") from error
+
+
+def _fault(values: dict[str, Any]) -> str | None:
+    """Return what is wrong with plain values without any override, None if nothing is."""
+    try:
+        parse_config(values)
+    except ConfigError as error:
+        return str(error)
+    return None
 
 
 def parse_yaml(text: str, name: str) -> Any:
