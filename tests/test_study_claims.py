@@ -177,6 +177,20 @@ def test_too_few_measurements_are_the_reason_why_no_correlation_over_them_is_kno
     assert "Measured fewer" not in said
 
 
+def test_too_few_measurements_are_the_reason_why_arms_have_no_vote_on_how_long_a_phase_is() -> None:
+    arms = {"decay_prolongs": [Arm(decay) for decay in DECAYS],
+            "ratio_delays": [Arm(0.998, "random", ratio) for ratio in (0.3, 0.5, 0.7, 0.9)]}  # fmt: skip
+    for name, several in arms.items():
+        whole = [make_run(arm, seed, **dip(place)) for place, arm in enumerate(several) for seed in range(3)]
+        other = [make_run(Arm(0.99, "block"), seed) for seed in range(3)]  # the claim is not about
+        seldom = [run._replace(curve=run.curve[:3]) for run in (*whole, *other)]
+        said = judged(seldom)[name].evidence
+        assert "not known, since nothing varies or too few arms have a vote" in said
+        n_runs = len(whole)
+        assert said.endswith(f" and so without a vote: {n_runs} of {n_runs}.")
+        assert "Measured fewer" not in judged([*whole, *seldom[n_runs:]])[name].evidence
+
+
 def test_long_runs_measured_too_seldom_to_leave_a_phase_say_nothing_of_its_end() -> None:
     runs = [make_run(seed=seed, **dip(1, 3), every=2000) for seed in range(3)]
     assert [in_phase(run)[-1] for run in runs] == [True] * 3

@@ -47,9 +47,17 @@ def test_runs_of_two_measurements_are_drawn_and_empty_panels_say_why() -> None:
     written = [text.get_text() for text in (*gap.get_yticklabels(), *gap.get_yticklabels(minor=True))]
     assert any(written)
     assert not any("10^" in text for text in written)
-    assert said(drawn["phase"].axes[0]) == []
-    assert said(drawn["masking"].axes[0]) == ["no such run was as long as the memory of its EMA"]
+    neither = ["no such run was as long as the memory of its EMA\nand measured 3 times after initialisation"]
+    assert said(drawn["phase"].axes[0]) == said(drawn["masking"].axes[0]) == neither
     assert [said(axes) for axes in figures([short(0.9, 8.9)])["masks-pump"].axes] == [["no such run"]] * 4
+
+
+def test_figures_of_the_phase_show_the_runs_that_have_a_vote_on_it() -> None:
+    whole = [make_run(arm, **dip(2)) for arm in (Arm(0.9), Arm(0.998), Arm(0.998, ratio=0.3))]
+    seldom = [run._replace(data="fan", curve=run.curve[:3]) for run in whole]
+    for name, label in (("phase", "pump"), ("masking", "pump, random")):
+        for runs in (whole, [*seldom, *whole]):
+            assert figures(runs)[name].axes[0].get_legend_handles_labels()[1] == [label]
 
 
 def test_a_single_step_has_a_whole_number_and_any_name_is_drawn() -> None:

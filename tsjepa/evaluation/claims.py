@@ -192,7 +192,8 @@ def gap_over_arms(runs: Sequence[Run]) -> Claim:
 
 def decay_prolongs(runs: Sequence[Run]) -> Claim:
     """Judge Corollary 4.3, as an empirical claim."""
-    chosen = telling(decay_arms(runs))
+    arms = decay_arms(runs)
+    chosen = telling(arms)
     groups = seeds_of(chosen)
     rhos = [over_arms(group, decay, phase_steps) for group in groups]
     free = [over_arms(group, decay, lambda run: phase_steps(run, label_free)) for group in groups]
@@ -201,7 +202,8 @@ def decay_prolongs(runs: Sequence[Run]) -> Claim:
         "Corollary 4.3",
         settle(votes(rhos)),
         f"Rank correlation of decay and steps in the phase, one vote a seed and data set: {told(rhos)}; by the "
-        f"label-free phase {told(free)}. Mean steps in the phase: {by_arm(chosen, decay, phase_steps, '.0f')}.",
+        f"label-free phase {told(free)}. Mean steps in the phase: {by_arm(chosen, decay, phase_steps, '.0f')}."
+        f"{untold(arms)}",
     )
 
 
@@ -236,14 +238,15 @@ def decay_matters(runs: Sequence[Run]) -> Claim:
 
 def ratio_delays(runs: Sequence[Run]) -> Claim:
     """Judge that hiding more keeps a run in the phase for longer."""
-    chosen = [run for run in telling(runs) if (run.arm.decay, run.arm.masking) == (BASE.decay, BASE.masking)]
+    arms = [run for run in at_base(runs) if run.arm.masking == BASE.masking]
+    chosen = telling(arms)
     rhos = [over_arms(group, ratio, escape_step) for group in seeds_of(chosen)]
     return Claim(
         "A higher mask ratio delays the escape from the collapse phase",
         "Section 4.3, Proposition 4.4",
         settle(votes(rhos)),
         f"Rank correlation of mask ratio and step of escape at decay {BASE.decay}, one vote a seed and data set: "
-        f"{told(rhos)}. Mean step of escape: {by_arm(chosen, ratio, escape_step, '.0f')}.",
+        f"{told(rhos)}. Mean step of escape: {by_arm(chosen, ratio, escape_step, '.0f')}.{untold(arms)}",
     )
 
 

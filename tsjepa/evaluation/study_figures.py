@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
+from tsjepa.evaluation.claims import FEWEST, telling
 from tsjepa.evaluation.curves import escape_step, phase_steps
 from tsjepa.evaluation.diagnosis_figures import say_nothing
 from tsjepa.evaluation.drawn_text import plain_text
@@ -149,7 +150,7 @@ def phase_figure(runs: Sequence[Run]) -> Figure:
     """Draw the length of the phase against the memory of the EMA target."""
     figure = Figure(figsize=(6.4, 4), layout="constrained")
     axes = figure.subplots()
-    chosen = [run for run in decay_arms(runs) if run.decided]
+    chosen = [run for run in telling(decay_arms(runs)) if run.decided]
     for group in grouped(chosen, lambda run: run.data):
         points(axes, group, lambda arm: 1 / (1 - arm.decay), phase_steps, group[0].data)
     # limits that hold all decays of a study, set first: a logarithm finds none for a single one
@@ -163,7 +164,7 @@ def masking_figure(runs: Sequence[Run]) -> Figure:
     """Draw the step of escape against the mask ratio, a line a kind of mask."""
     figure = Figure(figsize=(6.4, 4), layout="constrained")
     axes = figure.subplots()
-    chosen = [run for run in at_base(runs) if run.decided]
+    chosen = [run for run in telling(at_base(runs)) if run.decided]
     for group in grouped(chosen, lambda run: (run.data, run.arm.masking)):
         points(axes, group, lambda arm: arm.ratio, escape_step, f"{group[0].data}, {group[0].arm.masking}")
     axes.set(xlabel="mask ratio", ylabel="step at which the phase was left")
@@ -184,6 +185,8 @@ def finish(axes: Axes, title: str) -> None:
     axes.set_title(title)
     axes.grid(alpha=0.3)
     if empty(axes):
-        say_nothing(axes, "no such run was as long as the memory of its EMA")
+        say_nothing(
+            axes, f"no such run was as long as the memory of its EMA\nand measured {FEWEST} times after initialisation"
+        )
     if axes.get_legend_handles_labels()[1]:
         axes.legend(fontsize="small")

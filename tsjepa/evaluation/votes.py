@@ -16,7 +16,7 @@ STRONG = 0.5  # rank correlation
 FEWEST_ARMS = 3
 MAJORITY = 2 / 3
 # Why a correlation over arms may not be known
-OVER_ARMS = "nothing varies or too few arms are long enough"
+OVER_ARMS = "nothing varies or too few arms have a vote"
 
 
 def settle(votes: Iterable[int], least: int = 3) -> Outcome:
