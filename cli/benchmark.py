@@ -154,7 +154,8 @@ def carry_on(runs: Iterator[Row], total: int, out: Path, sentence: Callable[[Row
     """Make runs or pairs of them, tell of each, and return them."""
     made = []
     try:
-        with count_bar("runs", total) as report:
+        # each run has a process of its own: in this one its rows are written
+        with writing(out), count_bar("runs", total) as report:
             for row in runs:
                 made.append(row)
                 say(sentence(row))

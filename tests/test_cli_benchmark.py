@@ -360,6 +360,30 @@ def test_a_stop_keeps_what_is_finished(tmp_path: Path, monkeypatch: pytest.Monke
     assert [row["data"] for row in rows(tmp_path)] == ["GunPoint"]
 
 
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("words", [("--data", "GunPoint"), ("--pretrain-on", "GunPoint", "--probe-on", "GunPoint")])
+def test_a_full_disk_is_told_with_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tsjepa.evaluation.benchmark_table.os.fsync", full)
+    out = str(tmp_path / "out")
+    said = refused(1, *words, "--method", "majority", "--out", out, "--device", "cpu")
+    assert f"error: cannot write {out}: No space left on device." in said
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [("results.csv", ("--data", "GunPoint")), ("transfer.csv", ("--pretrain-on", "GunPoint", "--probe-on", "ECG200"))],
+)
+def test_a_folder_in_the_place_of_a_table_is_told(tmp_path: Path, table: str, words: tuple[str, ...]) -> None:
+    (tmp_path / table).mkdir()
+    said = refused(1, *words, "--method", "majority", "--out", str(tmp_path))
+    assert f"{tmp_path / table} cannot be gone on with: Is a directory; name another folder." in said
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

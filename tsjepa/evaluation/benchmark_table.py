@@ -137,9 +137,12 @@ class Table(Generic[Row]):
         Raises
         ------
         BenchmarkError
-            If the file is no such table.
+            If the file is no such table, or cannot be read.
         """
-        content = self._content()
+        try:
+            content = self._content()
+        except OSError as error:
+            raise self._refused(error.strerror or error) from error
         try:
             lines = list(csv.reader(io.StringIO(content.decode())))
             if lines and lines[0] not in (self.columns, self.older):
