@@ -10,7 +10,7 @@ from tsjepa.cli.data import check_data_dir
 from tsjepa.cli.errors import INTERRUPTED, USAGE, Failure, say, told
 from tsjepa.cli.locking import LOCK, locked
 from tsjepa.cli.options import BenchmarkOptions
-from tsjepa.cli.outdir import make_writable, replace_file, writing
+from tsjepa.cli.outdir import make_writable, refuse_file, replace_file, writing
 from tsjepa.cli.render import count_bar
 from tsjepa.cli.report import BenchmarkReport
 from tsjepa.cli.training import pick_device
@@ -55,6 +55,8 @@ def benchmark(options: BenchmarkOptions) -> BenchmarkReport:
     """Make all runs that are left, and write what the tables say."""
     started = time.monotonic()
     check_kind(options)
+    with writing(options.out):
+        refuse_file(options.out)
     device = pick_device(options.device)
     methods = find_methods(options.methods or DEFAULT_METHODS, options.config, options.epochs)
     check_data_dir(options.data_dir)

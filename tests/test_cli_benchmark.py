@@ -406,5 +406,7 @@ def test_usage_errors(tmp_path: Path, words: tuple[str, ...], said: str) -> None
 
 
 def test_a_file_is_no_folder(tmp_path: Path) -> None:
-    (tmp_path / "out").write_text("a file")
-    assert "out" in refused(1, "--data", "GunPoint", "--method", "raw", "--out", str(tmp_path / "out"))
+    out = tmp_path / "out"
+    out.write_text("a file")
+    said = refused(2, "--data", "GunPoint", "--method", "raw", "--out", str(out))
+    assert f"{out} is a file: name a folder with --out." in said
