@@ -297,6 +297,9 @@ def test_few_labels_of_the_bearing_protocol_are_told_by_pair() -> None:
             for draw, accuracy in enumerate([of_method + shift] * draws)]  # fmt: skip
     text = transfer_summary(rows, [])
     few = text[text.index("## Few labels a class") :]
+    note = few.split("\n\n")[1]
+    assert note.startswith("Means over pairs, seeds and 4 draws, stratified, at least one a class, the same for every ")
+    assert note.endswith("In brackets, how many pairs have so many labels of every class and a result of every method.")
     assert "| method | 1/class (3) | 5/class (3) |" in few
     assert "| tiny | 0.6000 | 0.6000 |\n| raw | 0.5000 | 0.5000 |" in few
     assert "| raw | +0.1000 ± 0.0000 | +0.1000 ± 0.0000 |" in few

@@ -19,16 +19,16 @@ Draws = dict[Draw, float]
 APART: Mapping[str, str] = MappingProxyType({})
 
 
-def few_labels_note(few: Sequence[FewLabels]) -> str:
-    """Say how few labels were drawn."""
+def few_labels_note(few: Sequence[FewLabels], things: str = "data sets") -> str:
+    """Say how few labels were drawn, and of what there are means."""
     draws = max(row.draw for row in few) + 1
     once = draws > 1 and any(LabelBudget.parse(row.labels).n_draws() == 1 for row in few)
     folds = len({row.fold for row in few})
     several = f", {folds} folds" if folds > 1 else ""
     numbers = counted(draws, "draw") + " a fold" * (folds > 1) + " (one of all labels)" * once
     return (
-        f"Means over data sets, seeds{several} and {numbers}, stratified, at least one a class, the same for every "
-        "method. In brackets, how many data sets have so many labels of every class and a result of every method."
+        f"Means over {things}, seeds{several} and {numbers}, stratified, at least one a class, the same for every "
+        f"method. In brackets, how many {things} have so many labels of every class and a result of every method."
     )
 
 

@@ -6,7 +6,13 @@ from typing import TypeVar
 import numpy as np
 from matplotlib.figure import Figure
 
-from tsjepa.evaluation.benchmark_few_labels import few_labels_gaps, few_labels_table, paired_table, shared_draws
+from tsjepa.evaluation.benchmark_few_labels import (
+    few_labels_gaps,
+    few_labels_note,
+    few_labels_table,
+    paired_table,
+    shared_draws,
+)
 from tsjepa.evaluation.benchmark_figures import Pictures, few_labels_figures
 from tsjepa.evaluation.benchmark_markdown import finished_page, markdown, mean
 from tsjepa.evaluation.benchmark_table import FewLabels, shared_runs
@@ -161,7 +167,8 @@ def section(rows: Sequence[Transferred], recordings: Sequence[Recording], level:
     parts.append(f"{level} Few labels a class" if few else "")
     if shared:
         drawn_from = {few_data(row): row.fit_on for row in rows}  # whatever the target
-        parts += [few_labels_table(shared), paired_table(shared, drawn_from)]
+        note = few_labels_note(shared, "pairs")
+        parts += [note, few_labels_table(shared), paired_table(shared, drawn_from)]
     parts.append(few_labels_gaps(few))
     if recordings:
         parts += [f"{level} By recording", recordings_note(), recordings_table(recordings)]
