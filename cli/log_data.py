@@ -104,7 +104,11 @@ def reads_as_log(name: str, log: LogConfig, asked: Mapping[str, object], *, logg
     """
     # names of channels alone may come from a checkpoint of arrays
     wanted = bool(asked or log.model_dump(exclude_defaults=True, exclude={"channels"}))
-    if is_log(name, in_time=wanted or logged) and not holds_run(user_path(name)):  # which may be called like its data
+    folder = user_path(name)
+    # a run may be called like its data; what else lies in its folder is refused where it is read
+    if is_log(name, in_time=wanted or logged) and (
+        not holds_run(folder) or any(is_log(path) for path in folder.rglob("*") if path.is_file())
+    ):
         return True
     return wanted and (kind_of(name) is not None or bool(asked and Path(name).is_dir()))
 

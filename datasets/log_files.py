@@ -12,7 +12,7 @@ from urllib.parse import unquote
 from tsjepa.arrays import counted
 from tsjepa.datasets.dataset import DataError
 from tsjepa.datasets.home import user_path
-from tsjepa.datasets.log_links import files_below, link_notes, without_links
+from tsjepa.datasets.log_links import files_below, holds_run, link_notes, without_links
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -145,7 +145,7 @@ def find_files(source: "str | os.PathLike[str] | pads.Dataset") -> tuple[list[Lo
     Raises
     ------
     DataError
-        If there is no such file, or none with rows.
+        If there is no such file, or none with rows, or if a folder is that of a run.
     """
     import pyarrow as pa
 
@@ -327,6 +327,11 @@ def _below(
     if info.type == pafs.FileType.File:
         return [_file(info, filesystem, str(Path(folder).parent), prefix)], []
     if isinstance(filesystem, pafs.LocalFileSystem):
+        if pattern is None and holds_run(folder):  # logs in it are not told from what it has written
+            raise DataError(
+                f"{source} is the folder of a run, since it holds a checkpoint or tables of training: name logs in it "
+                f"by a pattern such as '{source.rstrip('/')}/*.parquet', or move the run"
+            )
         below = files_below(folder, _hidden)
         paths, links = without_links(
             (path for path in below.paths if pattern is None or fnmatch(path, pattern)), folder

@@ -207,6 +207,25 @@ def test_another_log_than_that_of_training_keeps_no_scores_from_its_folder(monke
     found(*words, "--normal", "b.parquet")
 
 
+@pytest.mark.usefixtures("with_detector")
+def test_logs_beside_a_checkpoint_are_read_by_a_pattern_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("today").mkdir()
+    shutil.copy(CKPT, "today/checkpoint.ckpt")
+    shutil.copy("train.parquet", "today/a.parquet")
+    advice = "name logs in it by a pattern such as '{0}/*.parquet', or move the run"
+    assert advice.format("today") in refused(1, "pretrain", "--data", "today", *TINY[2:])
+    monkeypatch.chdir("today")
+    words = ("detect", "checkpoint.ckpt", "--normal", "../train.parquet", "--false-alarms", "1/1000", "--overwrite")
+    content = Path("a.parquet").read_bytes()
+    assert advice.format(".") in refused(1, *words, "--data", ".", "--out", "a.parquet")
+    assert "is read as *.parquet" in refused(2, *words, "--data", "*.parquet", "--out", "a.parquet")
+    assert Path("a.parquet").read_bytes() == content
+    monkeypatch.chdir("..")
+    Path("today/a.parquet").unlink()
+    Path("today/metrics.csv").write_text("epoch,step,loss,lr\n0,1,0.5,0.1\n")
+    assert "today is a folder without today_TRAIN.ts" in refused(1, "pretrain", "--data", "today", *TINY[2:])
+
+
 @pytest.mark.usefixtures("alone")
 def test_scores_may_lie_in_a_run_in_the_folder_of_its_log() -> None:
     write_plant()

@@ -55,16 +55,26 @@ def test_a_folder_that_holds_nothing_but_runs_is_said_to(tmp_path: Path) -> None
         find_files(tmp_path / "runs")
 
 
+def test_a_folder_of_logs_that_holds_a_run_itself_is_read_by_a_pattern_only(log: Path) -> None:
+    write(log / "best.ckpt")
+    for source in (str(log), f"{log}/", f"file://{log}"):
+        sentence = f"name logs in it by a pattern such as '{source.rstrip('/')}/*.parquet', or move the run"
+        with pytest.raises(DataError, match=re.escape(sentence)):
+            find_files(source)
+    for source in (f"{log}/*.csv", f"file://{log}/p*.csv"):
+        assert [Path(file.key).name for file in find_files(source)[0]] == ["p1.csv"]
+
+
 def test_a_log_may_be_called_like_the_table_of_a_run(log: Path) -> None:
     saved(steady(units="c").drop(columns="unit"), log / "p3/metrics.csv")
     files, notes = find_files(log)
     assert ([Path(file.key).name for file in files], notes) == (["p2.csv", "p1.csv", "metrics.csv"], [])
 
 
-def test_what_is_named_itself_is_read(log: Path) -> None:
+def test_a_table_of_a_run_that_is_named_itself_is_read(log: Path) -> None:
     write(log / "run/checkpoint.ckpt")
     write(log / "run/metrics.csv")
-    for source in (log / "run", log / "run/*.csv", log / "run/metrics.csv", log / "*/metrics.csv"):
+    for source in (log / "run/*.csv", log / "run/metrics.csv", log / "*/metrics.csv"):
         assert [file.key for file in find_files(source)[0]] == [str(log / "run/metrics.csv")]
 
 
