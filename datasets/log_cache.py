@@ -27,7 +27,7 @@ from tsjepa.datasets.log_steps import lost_steps
 from tsjepa.datasets.log_store import Field, RowFiles, opening, read_json, too_short, write_json, writing
 from tsjepa.datasets.log_types import TimeKind
 
-FORMAT = 1
+FORMAT = 2
 STEP_ROWS = 1 << 16
 
 
@@ -75,7 +75,7 @@ class RowStore:
 
     def series(self) -> pa.Table:
         """Return the ids: columns ``id``, ``group``, ``rows`` and ``step``, the median step of time."""
-        path = self.folder / "series.arrow"
+        path = self.folder / "ids"
         with opening(path), pa.memory_map(str(path)) as source:
             try:
                 return pa.ipc.open_file(source).read_all()
@@ -243,7 +243,7 @@ def write_series(folder: Path, ids: pa.Array, groups: pa.Array, rows: Any, steps
     )
     with (
         writing(folder),
-        pa.OSFile(str(folder / "series.arrow"), "wb") as sink,
+        pa.OSFile(str(folder / "ids"), "wb") as sink,
         pa.ipc.new_file(sink, table.schema) as to,
     ):
         to.write_table(table)

@@ -65,6 +65,11 @@ def test_a_folder_of_logs_that_holds_a_run_itself_is_read_by_a_pattern_only(log:
         assert [Path(file.key).name for file in find_files(source)[0]] == ["p1.csv"]
 
 
+def test_a_cache_in_the_folder_of_its_log_is_no_part_of_it(log: Path) -> None:
+    first, again = (load_log(log, windowing=Windowing(10), cache_dir=log / "cache") for _ in range(2))
+    assert (again.key, again.n_cases) == (first.key, 20)
+
+
 def test_a_log_may_be_called_like_the_table_of_a_run(log: Path) -> None:
     saved(steady(units="c").drop(columns="unit"), log / "p3/metrics.csv")
     files, notes = find_files(log)
