@@ -8,6 +8,7 @@ from pathlib import Path
 from tsjepa.arrays import counted
 from tsjepa.cli.data import load_data, say_remarks
 from tsjepa.cli.errors import INTERRUPTED, USAGE, Failure, say, told
+from tsjepa.cli.inputs import OTHER_FOLDER, refuse_input
 from tsjepa.cli.locking import LOCK, locked
 from tsjepa.cli.options import StudyOptions
 from tsjepa.cli.outdir import make_writable, refuse_file, replace_file, writing
@@ -34,6 +35,7 @@ def collapse_study(options: StudyOptions) -> StudyReport:
     """Carry out a study, or go on with the one in the folder."""
     started = time.monotonic()
     device = pick_device(options.device)
+    refuse_input(options.out / TABLE, *options.data, advice=OTHER_FOLDER)  # the next call would read it with the data
     finished_rows(options.out)  # what is no study is refused before anything is downloaded
     subjects = [load_subject(name, options.data_dir) for name in data_names(options)]
     with told(USAGE):

@@ -166,6 +166,17 @@ def test_what_cannot_be_studied_is_refused(pump: str, monkeypatch: pytest.Monkey
     assert not Path("s").exists()
 
 
+def test_a_study_writes_no_table_among_its_data(alone: Path) -> None:
+    Path("gait").mkdir()
+    for name in "ab":
+        Path(f"gait/{name}.csv").write_text("time,x\n" + "".join(f"{at},{at % 7}\n" for at in range(64)))
+    result = invoke("--out", "gait/study", "--quick", "--steps", "2", "--data", "gait")
+    assert (result.exit_code, result.stdout) == (2, "")
+    sentence = "gait/study/study.csv would be read as a part of gait: name another folder with --out."
+    assert sentence in " ".join(result.stderr.split())
+    assert not Path("gait/study").exists()
+
+
 def test_fault_detection_and_paderborn_join_where_they_are(pump: str, monkeypatch: pytest.MonkeyPatch) -> None:
     options = command.StudyOptions(Path("s"), True, (), None, None, "cpu", None)
     assert command.data_names(options) == ["FordA"]
