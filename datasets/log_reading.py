@@ -86,7 +86,7 @@ def read_schema(file: LogFile) -> pa.Schema | None:
                 schema, rows = reader.schema, reader.num_record_batches
         else:
             first = _first_rows(file)
-            schema, rows = (None, 0) if first is None else (_finer_times(first.schema), first.num_rows)
+            schema, rows = (None, 0) if first is None else (_finer_times(_named_once(first.schema)), first.num_rows)
     if not rows:
         return None
     with reading(file):
@@ -95,11 +95,16 @@ def read_schema(file: LogFile) -> pa.Schema | None:
 
 
 def _first_rows(file: LogFile) -> pa.RecordBatch | None:
-    """Read the first block of a CSV file, and tell where names of columns are not in its first line."""
+    """Read the first block of a CSV file, and tell where names of columns are not in its first line.
+
+    A file of nothing but ends of lines has no rows.
+    """
     try:
         return next(_csv(file, None), None)
     except pa.ArrowInvalid:
         lines = _head(file)
+        if not any(line.strip("\r") for line in lines):
+            return None
         at = line_of_names(lines)
         if at is None:
             raise
@@ -133,6 +138,12 @@ def with_schema(file: LogFile) -> tuple[LogFile, pa.Schema | None]:
     file = replace(file, partition=tuple(pair for pair in file.partition if pair not in repeated), repeated=repeated)
     schema = _with_folders(schema, file.partition)
     return replace(file, schema=schema if file.kind == "csv" else None), schema
+
+
+def _named_once(schema: pa.Schema) -> pa.Schema:
+    """Keep one column without a name, which is left out: Excel writes several behind the last one of a CSV file."""
+    names = schema.names
+    return pa.schema([field for at, field in enumerate(schema) if field.name or names.index("") == at])
 
 
 def _finer_times(schema: pa.Schema) -> pa.Schema:

@@ -91,13 +91,15 @@ def test_empty_files_are_passed_over_and_said(tmp_path: Path) -> None:
     (folder / "c.parquet").touch()
     (folder / "d.csv").write_text("unit,time,flow,volt\n")
     saved(steady()[:0], folder / "e.parquet")
+    for name, text in (("f.csv", "\n"), ("g.csv", "\ufeff"), ("h.csv", "\ufeff\r\n\r\n")):
+        (folder / name).write_bytes(text.encode())
     (folder / "readme.txt").write_text("notes")
     found = load_log(folder, windowing=TEN, cache_dir=tmp_path / "cache")
     assert found.n_series == 2
     assert {
         f"{folder / 'c.parquet'} is empty: passed over",
         f"{folder / 'd.csv'} has no rows: passed over",
-        f"{folder / 'e.parquet'} has no rows: passed over",
+        *(f"{folder / name} has no rows: passed over" for name in ("e.parquet", "f.csv", "g.csv", "h.csv")),
         "1 file of other kinds not read: readme.txt",
     } <= set(found.notes)
 

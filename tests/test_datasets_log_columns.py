@@ -164,6 +164,16 @@ def test_blanks_around_names_do_not_count(tmp_path: Path) -> None:
         logged(log)
 
 
+@pytest.mark.parametrize(("before", "behind"), [("", ";;"), (";", ";;"), ("", ";")])
+def test_columns_of_a_csv_file_without_a_name_are_left_out(tmp_path: Path, before: str, behind: str) -> None:
+    rows = "".join(f"{before}{at};{at},5{behind}\n" for at in range(ROWS))
+    (tmp_path / "log.csv").write_text(f"{before}time;flow{behind}\n{rows}")
+    found = logged(tmp_path / "log.csv")
+    assert found.channels == ("flow",)
+    assert "columns left out: ''" in found.notes
+    np.testing.assert_array_equal(found.take(np.array([0])).values[0, 0], np.arange(4) + 0.5)
+
+
 def test_names_of_other_kinds_of_files_keep_their_blanks(tmp_path: Path) -> None:
     x = np.arange(float(ROWS))
     log = parquet(tmp_path / "log.parquet", **{"time": np.arange(ROWS), " x": x, "x": x + 1})
