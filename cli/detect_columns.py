@@ -64,7 +64,7 @@ def refuse_dates(source: str, lines: list[tuple[int, str]], layout: Layout) -> N
     """Refuse dates in the first row without a column of times, which a batch would take for one whatever its name."""
     row = next(filter(None, read_cells(source, lines, layout.mark, len(layout.names))), [])
     cells = dict(zip(layout.names, row, strict=False))  # of empty lines there are none
-    dated = next((name for name in beside(layout) if DATE.fullmatch(cells.get(name, ""))), None)
+    dated = next((name for name in beside(layout) if DATE.fullmatch(cells.get(name, "").strip())), None)
     if dated is not None:
         raise Failure(f"{source} has a column {dated!r}, which may hold times, but {NO_TIMES}")
 

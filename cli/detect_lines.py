@@ -162,13 +162,13 @@ def read_rows(
     if layout.id is None:
         ids = [""] * len(cells)
     else:
-        ids = read_ids(source, [row[layout.id] for _, row in cells], numbers, layout.names[layout.id])
+        ids = read_ids(source, [row[layout.id].strip() for _, row in cells], numbers, layout.names[layout.id])
     zoned, words = kinds or Kinds()
     if layout.time is None:
         time: NDArray[Any] = np.arange(counted, counted + len(cells))
         shown = list(map(str, time))
     else:
-        shown = [row[layout.time] for _, row in cells]
+        shown = [row[layout.time].strip() for _, row in cells]
         time = read_times(source, shown, numbers, layout.dated)
         if layout.dated:
             zoned = check_zones(source, shown, numbers, zoned)

@@ -3,10 +3,15 @@
 import re
 
 import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow.csv import ConvertOptions
 
 from tsjepa.datasets.dataset import DataError
 from tsjepa.datasets.log_dialect import WITH_COMMA
 from tsjepa.datasets.log_files import LogFile
+
+# texts of a CSV file that stand for none
+MISSING = pa.array(ConvertOptions().null_values)
 
 
 class BadCell(DataError):
@@ -25,6 +30,25 @@ class BadCell(DataError):
     def __init__(self, problem: str, file: LogFile, column: str, is_text: bool = False) -> None:
         super().__init__(problem)
         self.file, self.column, self.is_text = file, column, is_text
+
+
+def without_blanks(column: pa.Array) -> pa.Array:
+    """Take blanks off the ends of texts; what is no text stays as it is.
+
+    Examples
+    --------
+    >>> import pyarrow as pa
+    >>> without_blanks(pa.array([" worn", "worn ", None])).to_pylist()
+    ['worn', 'worn', None]
+    """
+    return pc.utf8_trim_whitespace(column) if pa.types.is_string(column.type) else column
+
+
+def known(column: pa.Array, file: LogFile, name: str) -> pa.Array:
+    """Make missing what stands for no text in a CSV file, now that blanks are off; what a folder is called is meant."""
+    if file.kind != "csv" or name in dict(file.partition) or not pa.types.is_string(column.type):
+        return column
+    return pc.if_else(pc.is_in(column, MISSING), pa.scalar(None, pa.string()), column)
 
 
 def cast(column: pa.Array, kind: pa.DataType, file: LogFile, name: str, first: int) -> pa.Array:

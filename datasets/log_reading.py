@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from pyarrow import csv
 
 from tsjepa.datasets.dataset import DataError
+from tsjepa.datasets.log_cells import without_blanks
 from tsjepa.datasets.log_dialect import Dialect, cells_in, decimal_of, delimiter_of, line_of_names, names_of
 from tsjepa.datasets.log_files import LogFile, first_line
 
@@ -313,7 +314,8 @@ def _csv(
         # one thread keeps the row's number in pyarrow's errors
         with csv.open_csv(stream, csv.ReadOptions(use_threads=False, block_size=CSV_BLOCK), parse, convert) as reader:
             for batch in reader:
-                yield batch.rename_columns([name.strip() for name in batch.schema.names])
+                columns = [without_blanks(column) for column in batch.columns]
+                yield pa.record_batch(columns, [name.strip() for name in batch.schema.names])
 
 
 def _text(file: LogFile) -> pa.NativeFile:  # pyarrow knows the end of a name in lower case only

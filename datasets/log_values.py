@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tsjepa.datasets.dataset import DataError
-from tsjepa.datasets.log_cells import BadCell, cast
+from tsjepa.datasets.log_cells import BadCell, cast, known
 from tsjepa.datasets.log_columns import Layout
 from tsjepa.datasets.log_files import LogFile
 from tsjepa.datasets.log_reading import Piece, batches, dialect, read_schema
@@ -188,7 +188,7 @@ def key(batch: pa.RecordBatch, name: str | None, number: bool, file: LogFile, fi
     """Read an id, a group or a channel's name, which must be there in every row."""
     if name is None:
         return None
-    column = cast(batch.column(name), pa.int64() if number else pa.string(), file, name, first)
+    column = known(cast(batch.column(name), pa.int64() if number else pa.string(), file, name, first), file, name)
     if column.null_count:
         row = first + int(np.argmax(column.is_null().to_numpy(zero_copy_only=False)))
         raise DataError(f"{file.shown}, row {row}: column '{name}' is empty; fill it or drop the row")
@@ -209,7 +209,8 @@ def _label(layout: Layout, batch: pa.RecordBatch, file: LogFile, first: int) -> 
     name = layout.columns.label
     if name is None:
         return None
-    column = cast(batch.column(name), pa.float64() if layout.label_is_number else pa.string(), file, name, first)
+    kind = pa.float64() if layout.label_is_number else pa.string()
+    column = known(cast(batch.column(name), kind, file, name, first), file, name)
     kind = (read_schema(file) or batch.schema).field(name).type if file.kind == "csv" else column.type
     if not layout.label_is_number and (pa.types.is_integer(kind) or pa.types.is_null(kind)):
         other = odd_text(column, INTEGER)

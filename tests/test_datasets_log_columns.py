@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -172,6 +173,23 @@ def test_columns_of_a_csv_file_without_a_name_are_left_out(tmp_path: Path, befor
     assert found.channels == ("flow",)
     assert "columns left out: ''" in found.notes
     np.testing.assert_array_equal(found.take(np.array([0])).values[0, 0], np.arange(4) + 0.5)
+
+
+def test_blanks_around_the_texts_of_a_csv_file_do_not_count(tmp_path: Path) -> None:
+    times = [f"2026-03-01 08:00:{at:02d}Z" for at in range(ROWS)]
+    table = pd.DataFrame({"unit": "a", "time": times, "site": "x", "label": ["ok", "NA"] * (ROWS // 2), "flow": 0.5})
+    table["unit"] = ["a" if at < ROWS // 2 else "b" for at in range(ROWS)]
+    table.to_csv(tmp_path / "plain.csv", index=False)
+    for at, name in enumerate(("unit", "site", "label")):
+        table[name] += [" " * (row % (3 + at)) for row in range(ROWS)]
+    rows = "\n".join(map(", ".join, table.astype(str).to_numpy().tolist()))
+    (tmp_path / "blanks.csv").write_text("unit, time, site, label, flow\n" + rows)
+    plain, blanks = (logged(tmp_path / name, Columns(group="site")) for name in ("plain.csv", "blanks.csv"))
+    assert blanks.index().to_pydict() == plain.index().to_pydict()
+    assert (blanks.classes, blanks.labels().tolist()) == (("ok",), plain.labels().tolist())
+    (tmp_path / "blanks.csv").write_text("unit, time, flow\na, 0, 0.5\n  , 1, 0.5\n")
+    with pytest.raises(DataError, match="row 2: column 'unit' is empty"):
+        logged(tmp_path / "blanks.csv", Columns(id="unit"))
 
 
 def test_names_of_other_kinds_of_files_keep_their_blanks(tmp_path: Path) -> None:

@@ -229,6 +229,14 @@ def test_blanks_around_names_do_not_count() -> None:
 MACHINES = Layout(0, 1, [2], False, ",", ["machine", "time", "flow"])
 
 
+def test_blanks_around_ids_and_times_do_not_count() -> None:
+    lines, layout = [(2, " a, 2026-03-05 , 0.5"), (3, "a ,2026-03-06,0.5")], MACHINES._replace(dated=True)
+    rows = read_rows("live.csv", lines, layout, 0)
+    assert (rows.ids, rows.shown) == (["a", "a"], ["2026-03-05", "2026-03-06"])
+    with pytest.raises(BadLine, match=r"line 2: column 'machine' is empty"):
+        read_rows("live.csv", [(2, "  ,1,0.5")], MACHINES, 0)
+
+
 def ids_of(lines: list[str]) -> list[str | None]:
     """Return the ids of lines as a log is read otherwise."""
     options = ConvertOptions(column_types={"machine": pa.string()}, strings_can_be_null=True)
@@ -246,7 +254,7 @@ def test_ids_that_are_empty_elsewhere_are_refused(text: str) -> None:
 
 
 def test_other_ids_are_what_they_are_elsewhere() -> None:
-    lines = [f"{text},1,0.5" for text in ("none", " ", "01", "1", "0", "Na", '"a,b"')]
+    lines = [f"{text},1,0.5" for text in ("none", "01", "1", "0", "Na", '"a,b"')]
     assert read_rows("live.csv", list(enumerate(lines, 2)), MACHINES, 0).ids == ids_of(lines)
 
 
