@@ -12,6 +12,8 @@ LINES = 100
 WITH_COMMA = re.compile(r"[-+]?\d*,\d+([eE][-+]?\d+)?")
 WITH_POINT = re.compile(r"[-+]?\d*\.\d+([eE][-+]?\d+)?")
 NUMBER = re.compile(r"\s*[-+.,]*\d")
+STAMP = re.compile(r"\s*(\d{4}-\d\d-\d\d|\d\d?[./]\d\d?[./]\d{4})([ T]\d.*)?")
+PLAIN = re.compile(r"\s*[-+]?\d*[.,]?\d+([eE][-+]?\d+)?\s*")
 THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}(,\d{3})+")
 
 
@@ -85,6 +87,17 @@ def names_of(header: str, delimiter: str) -> list[str]:
     ['time', ' flow', 'Temp, C']
     """
     return next(csv.reader([header.split("\r")[0]], delimiter=delimiter), [])
+
+
+def are_values(names: Sequence[str]) -> bool:
+    """Tell a row of a log from names of columns: it holds a date and a number; either alone may be a name.
+
+    Examples
+    --------
+    >>> are_values(["P1", "2026-03-01 08:00:00", "0.5"]), are_values(["time", "1"]), are_values(["id", "2026-03-01"])
+    (True, False, False)
+    """
+    return any(map(STAMP.fullmatch, names)) and any(map(PLAIN.fullmatch, names))
 
 
 def line_of_names(lines: Sequence[str]) -> int | None:

@@ -12,7 +12,7 @@ from pyarrow import csv
 
 from tsjepa.datasets.dataset import DataError
 from tsjepa.datasets.log_cells import without_blanks
-from tsjepa.datasets.log_dialect import Dialect, cells_in, decimal_of, delimiter_of, line_of_names, names_of
+from tsjepa.datasets.log_dialect import Dialect, are_values, cells_in, decimal_of, delimiter_of, line_of_names, names_of
 from tsjepa.datasets.log_files import LogFile, first_line
 
 PIECE_ROWS = 1 << 20
@@ -352,7 +352,10 @@ def dialect(file: LogFile) -> Dialect:
         raise DataError(
             f"{file.shown} begins with a comment, '{first.strip()[:40]}': delete it, so that names come first"
         )
-    return Dialect(mark, decimal_of(lines, mark), tuple(names_of(first, mark)))
+    own = tuple(names_of(first, mark))
+    if are_values(own):
+        raise DataError(f"{file.shown} starts with a row of values; put a line with column names before it")
+    return Dialect(mark, decimal_of(lines, mark), own)
 
 
 def first_cells(file: LogFile, name: str) -> list[str | None]:

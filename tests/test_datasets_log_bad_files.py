@@ -307,6 +307,20 @@ def test_windows_in_a_cache_that_were_cut_short(tmp_path: Path, name: str, size:
         used(load_log(path, windowing=Windowing(5, 1), cache_dir=tmp_path / "cache"))
 
 
+@pytest.mark.parametrize("row", ["2026-03-01 08:00:0{0},{0}.5,0", "P1;01.03.2026 08:00;{0},5", "{0}.5,2026-03-0{0}"])
+def test_a_csv_file_without_names_of_columns(tmp_path: Path, row: str) -> None:
+    (tmp_path / "log.csv").write_text("\n".join(map(row.format, range(1, 9))))
+    assert refused(tmp_path / "log.csv").endswith("starts with a row of values; put a line with column names before it")
+
+
+@pytest.mark.parametrize("names", ["time,1,2", "time,2026-03-01,flow"])
+def test_a_name_may_look_like_a_value(tmp_path: Path, names: str) -> None:
+    (tmp_path / "log.csv").write_text("\n".join([names, *(f"{at},{at}.5,{at}" for at in range(20))]))
+    assert load_log(tmp_path / "log.csv", windowing=TEN, cache_dir=tmp_path / "cache").channels == tuple(
+        names.split(",")[1:]
+    )
+
+
 def test_a_folder_without_a_value_is_no_machine(tmp_path: Path) -> None:
     for machine in ("1", "__HIVE_DEFAULT_PARTITION__"):
         folder = tmp_path / f"log/machine={machine}"
