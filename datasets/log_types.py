@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal, NamedTuple
 
 import pyarrow as pa
@@ -128,6 +129,16 @@ def without_folders(file: LogFile, schema: pa.Schema) -> pa.Schema:
     """Return the columns that a file has itself, without those that its folders give."""
     folders = dict(file.partition)
     return pa.schema([field for field in schema if field.name not in folders])
+
+
+def with_text_keys(file: LogFile, schema: pa.Schema, *names: str | None) -> tuple[LogFile, pa.Schema]:
+    """Take ids and groups of a CSV file that look like dates or times of day for the text that they are written as."""
+    for name in names if file.kind == "csv" else ():
+        at = -1 if name is None else schema.get_field_index(name)
+        if at >= 0 and pa.types.is_temporal(schema.field(at).type):
+            schema = schema.set(at, schema.field(at).with_type(pa.string()))
+            file = replace(file, schema=schema)
+    return file, schema
 
 
 def is_number_key(schemas: Schemas, name: str | None, option: str) -> bool:

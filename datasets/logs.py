@@ -20,7 +20,7 @@ from tsjepa.datasets.log_place import Progress
 from tsjepa.datasets.log_reading import Piece, pieces, read_schema, rows_in, with_schema
 from tsjepa.datasets.log_settings import Columns, Windowing
 from tsjepa.datasets.log_time import shown_step
-from tsjepa.datasets.log_types import Schemas
+from tsjepa.datasets.log_types import Schemas, with_text_keys
 from tsjepa.datasets.log_views import on_grid, steps_of, windows_of
 from tsjepa.datasets.log_whole import WholeTypes
 from tsjepa.datasets.log_windows import LogWindows
@@ -278,9 +278,10 @@ def open_rows(
     name = stem(source_name(source))
     whole = WholeTypes([file for file, _ in filled], log_root(cache_dir), name, columns)
     while True:
-        filled = [whole.applied(file, schema) for file, schema in filled]
+        named = _named_in(filled, columns)
+        filled = [with_text_keys(*whole.applied(file, schema), named.id, named.group) for file, schema in filled]
         files = [file for file, _ in filled]
-        layout = make_layout(filled, _named_in(filled, columns))
+        layout = make_layout(filled, named)
         found, order = _in_pieces(files, layout, progress)
         start = start_of(layout, files, name, cache_dir)
         try:

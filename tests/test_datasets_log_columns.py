@@ -175,6 +175,16 @@ def test_columns_of_a_csv_file_without_a_name_are_left_out(tmp_path: Path, befor
     np.testing.assert_array_equal(found.take(np.array([0])).values[0, 0], np.arange(4) + 0.5)
 
 
+def test_dates_in_a_csv_file_may_be_ids_and_groups_if_they_are_named(tmp_path: Path) -> None:
+    for hour, name in enumerate("ab"):
+        rows = "".join(f"2026-03-0{1 + at // 4} 08:0{hour},{hour}8:00,{at % 4},{at}.5\n" for at in range(ROWS))
+        (tmp_path / f"{name}.csv").write_text("run,shift,time,flow\n" + rows)
+    found = logged(tmp_path / "*.csv", Columns(id="run", group="shift"))
+    index = found.index().to_pydict()
+    assert index["id"] == [f"2026-03-0{day} 08:0{hour}" for day in (1, 2) for hour in (0, 1)]
+    assert index["group"] == ["08:00", "18:00"] * 2
+
+
 def test_blanks_around_the_texts_of_a_csv_file_do_not_count(tmp_path: Path) -> None:
     times = [f"2026-03-01 08:00:{at:02d}Z" for at in range(ROWS)]
     table = pd.DataFrame({"unit": "a", "time": times, "site": "x", "label": ["ok", "NA"] * (ROWS // 2), "flow": 0.5})
