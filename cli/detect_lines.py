@@ -12,7 +12,7 @@ from tsjepa.cli.errors import Failure
 from tsjepa.datasets.log_dialect import WITH_COMMA, delimiters_of, names_of
 from tsjepa.datasets.log_guesses import CHANNEL, VALUE
 from tsjepa.datasets.log_time import NANOSECONDS
-from tsjepa.datasets.naming import called
+from tsjepa.datasets.naming import called, listed
 
 LARGEST = float(np.finfo(np.float32).max)
 # what is read elsewhere by pyarrow means the same here
@@ -121,7 +121,8 @@ def find_columns(
     for name, flag in wanted.items():
         if name not in names:
             refuse_long(source, names)
-            raise Failure(f"{source} has no column {name!r}{flag}, which the log of training had: {text.strip()}")
+            advice = "" if flag else "; it is one of the channels that were trained on: add it"
+            raise Failure(f"{source} has no column {name!r}{flag}; it has {listed(names)}{advice}")
         if names.count(name) > 1:
             raise Failure(f"{source} has two columns {name!r}: rename one.")
     at_id, at_time = (None if name is None else names.index(name) for name in (identity, moment))

@@ -362,7 +362,7 @@ def test_a_signal_waits_for_the_end_of_a_step() -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("run,timestamp,flow\n", "log.csv has no column 'level', which the log of training had"),
+        ("run,timestamp,flow\n", "no column 'level'; it has 'run', 'timestamp', 'flow'; it is one of the channels"),
         ("run,timestamp, Sensor ,value\n", "one value a line, in 'value', of the channel in 'Sensor', which --follow"),
         (log(40, 0)[::-1].to_csv(index=False), "log.csv, line 3: time runs backwards in a"),
         (log(40, 0, step="2s").to_csv(index=False), "a has a row every 2 s, but the checkpoint was trained"),
