@@ -92,12 +92,32 @@ def open_data(header: Header, options: DetectOptions, said: list[str]) -> LogRun
 
 
 def open_normal(source: str, header: Header, options: DetectOptions, said: list[str]) -> LogRuns:
-    """Open a normal log, read like the one of training."""
+    """Open a normal log, read like the one of training, or by the flags where those name columns that it has."""
     log, names = header.config.log, column_names(source)
-    group = None if log.group is None or not is_trained_on(header, source) else as_held(log.group, names)
-    group = group if group in (*names, OWN_ID) else None
     label = normal_label(beside_channels(names, header), log.label, options)
-    return open_runs(source, Columns(log.id, log.time, header.channel_names, label, group), options.cache_dir, said)
+    if is_trained_on(header, source):
+        group = None if log.group is None else as_held(log.group, names)
+        columns = Columns(log.id, log.time, header.channel_names, label, group if group in (*names, OWN_ID) else None)
+    else:
+        identity, time = (meant(names, *pair) for pair in ((options.id, log.id), (options.time, log.time)))
+        columns = Columns(identity, time, header.channel_names, label)
+    return open_runs(source, columns, options.cache_dir, said)
+
+
+def meant(names: Sequence[str], asked: str | None, trained: str | None) -> str | None:
+    """Return which column of a normal log is meant: the one asked for, or training's, where the log has it.
+
+    What is asked for is said of the log that is scored, whose columns may have other names.
+
+    Examples
+    --------
+    >>> meant(["time", "unit"], "unit", "machine"), meant(["time", "machine"], "unit", "machine")
+    ('unit', 'machine')
+    >>> meant(["time", "machine"], "", "machine"), meant(["time"], "", "machine")
+    ('machine', '')
+    """
+    held = (own for name in (asked, trained) if (own := alike(name, names)))
+    return next(held, trained if asked is None or not trained else asked)
 
 
 def open_runs(source: str, columns: Columns, cache_dir: Path | None, said: list[str]) -> LogRuns:

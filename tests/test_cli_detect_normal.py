@@ -119,6 +119,45 @@ def test_normal_data_set_the_threshold() -> None:
     assert "95 % interval" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("renamed", "words"),
+    [
+        ({"run": "unit", "timestamp": "stamp"}, ("--id", "unit", "--time", "stamp")),
+        ({"run": None}, ("--id", "")),
+        ({"timestamp": None}, ("--time", "")),
+    ],
+    ids=["names", "no ids", "no times"],
+)
+def test_columns_of_normal_data_are_those_of_the_flags_or_of_training(
+    renamed: dict[str, str | None], words: tuple[str, ...]
+) -> None:
+    def with_columns(frame: pd.DataFrame) -> pd.DataFrame:
+        left = frame.drop(columns=[name for name, other in renamed.items() if other is None])
+        return left.rename(columns={name: other for name, other in renamed.items() if other is not None})
+
+    with_columns(faulty()).to_parquet("test.parquet", index=False)
+    normal = pd.concat([log(500, seed, run) for seed, run in ((7, "a"), (8, "b"))])  # of the same times
+    normal.to_parquet("like_training.parquet", index=False)
+    one = log(900, seed=7)
+    one.to_parquet("normal.parquet", index=False)
+    with_columns(one).to_parquet("renamed.parquet", index=False)
+    rows = []
+    # the training data keep their names, also where they are named again
+    for source in ("normal.parquet", "renamed.parquet", "like_training.parquet", "train.parquet"):
+        result = tsjepa(*WORDS, "--normal", source, *words, "--overwrite")
+        assert result.exit_code == 0, result.output
+        rows.append(int(re.findall(r"from (\d+) normal rows", result.stderr)[0]))
+    assert rows[0] == rows[1]
+    assert rows[2] == 2 * (500 - CONTEXT + 1)
+
+
+def test_a_column_that_normal_data_lack_is_told_by_the_name_that_is_asked_for() -> None:
+    faulty().rename(columns={"run": "unit"}).to_parquet("test.parquet", index=False)
+    log(900, seed=7).drop(columns="run").to_parquet("normal.parquet", index=False)
+    sentence = "normal.parquet has no column 'unit' (--id); it has 'timestamp', 'flow', 'level'"
+    assert sentence in refused(1, *WORDS, "--normal", "normal.parquet", "--id", "unit")
+
+
 def test_rows_labelled_abnormal_do_not_say_what_is_normal() -> None:
     faulty(900, seed=7).to_parquet("normal.parquet", index=False)
     log(800, seed=1).assign(anomaly=["fault"] * 100 + ["normal"] * 700).to_parquet("train.parquet", index=False)
