@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tsjepa.arrays import counted
 from tsjepa.checkpoint import Header, load_checkpoint
 from tsjepa.cli.errors import Failure, say, told
-from tsjepa.cli.log_data import TEST_SHARE, is_trained_on, loaded
+from tsjepa.cli.log_data import TEST_SHARE, has_series_of_its_own, is_trained_on, loaded
 from tsjepa.cli.options import DetectOptions
 from tsjepa.cli.render import busy
 from tsjepa.datasets.home import user_path
@@ -85,7 +85,7 @@ def load_world(path: Path) -> tuple[WorldModel, Header]:
 def open_data(header: Header, options: DetectOptions, said: list[str]) -> LogRuns:
     """Open the log that is to be scored."""
     log = header.config.log
-    identity = log.id if options.id is None else options.id
+    identity = trained_id(options.data, header) if options.id is None else options.id
     time = log.time if options.time is None else options.time
     label = label_column(header, options)
     return open_runs(options.data, Columns(identity, time, header.channel_names, label), options.cache_dir, said)
@@ -99,9 +99,17 @@ def open_normal(source: str, header: Header, options: DetectOptions, said: list[
         group = None if log.group is None else as_held(log.group, names)
         columns = Columns(log.id, log.time, header.channel_names, label, group if group in (*names, OWN_ID) else None)
     else:
-        identity, time = (meant(names, *pair) for pair in ((options.id, log.id), (options.time, log.time)))
-        columns = Columns(identity, time, header.channel_names, label)
+        identity = trained_id(source, header) if options.id is None else meant(names, options.id, log.id)
+        columns = Columns(identity, meant(names, options.time, log.time), header.channel_names, label)
     return open_runs(source, columns, options.cache_dir, said)
+
+
+def trained_id(source: str, header: Header) -> str | None:
+    """Return training's column of ids, or None, so that each file may be a run, where no file of several has it."""
+    name = header.config.log.id
+    if name and alike(name, column_names(source)) is None and has_series_of_its_own(source):
+        return None
+    return name
 
 
 def meant(names: Sequence[str], asked: str | None, trained: str | None) -> str | None:

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from command_line import found, tsjepa
-from detecting import CHANNELS, CKPT, CONTEXT, PATCH, SETTINGS, WORDS, faulty, follow, log
+from detecting import CHANNELS, CKPT, CONTEXT, PATCH, SETTINGS, WORDS, faulty, follow, log, refused
 
 from tsjepa.checkpoint import load_checkpoint
 from tsjepa.cli import detect
@@ -183,17 +183,34 @@ def test_a_picture_is_told_of_gaps_and_runs(monkeypatch: pytest.MonkeyPatch) -> 
     assert [drawn[0].runs, drawn[0].breaks] == [[500], [300, 500]]
 
 
-def test_files_of_one_machine_each_are_told_apart() -> None:
-    Path("machines").mkdir()
-    for seed, name in enumerate("AB"):
-        frame = log(300, seed).drop(columns="run")
-        frame.loc[200:220, "level"] += 3.0 * (name == "B")
-        frame.to_csv(f"machines/{name}.csv", index=False)
+@pytest.mark.parametrize("trained", [None, "run"])
+def test_files_of_one_machine_each_are_told_apart(trained: str | None) -> None:
+    for folder in ("machines", "normal"):
+        Path(folder).mkdir()
+        for seed, name in enumerate("AB"):
+            frame = log(300, seed).drop(columns="run")
+            frame.loc[200:220, "level"] += 3.0 * (name == "B" and folder == "machines")
+            frame.to_csv(f"{folder}/{name}.csv", index=False)
     content = torch.load(CKPT, weights_only=True)
-    content["tsjepa"]["config"]["log"]["id"] = None  # as if it had been trained on such files
+    content["tsjepa"]["config"]["log"]["id"] = trained  # None as if it had been trained on such files
     torch.save(content, CKPT)
-    found(*WORDS, "--data", "machines")
+    result = tsjepa(*WORDS, "--data", "machines", "--normal", "normal")
+    assert result.exit_code == 0, result.output
+    for folder in ("machines", "normal"):
+        assert f"{folder}: no id column: each file is one series, its path is the id" in result.stderr
+    assert f"from {2 * (300 - CONTEXT + 1)} normal rows" in result.stderr
     table = pd.read_parquet("scores.parquet")
     assert list(table)[:3] == ["id", "timestamp", "score"]
     assert table["id"].tolist() == ["A.csv"] * 300 + ["B.csv"] * 300
     assert "B.csv" in pd.read_csv("events.csv")["id"].tolist()
+
+
+def test_ids_that_a_flag_names_or_that_one_of_many_files_has_are_not_those_of_files() -> None:
+    Path("machines").mkdir()
+    log(300, 0).drop(columns="run").to_csv("machines/A.csv", index=False)
+    assert "A.csv has no column 'run' (--id); it has" in refused(1, *WORDS, "--data", "machines")
+    log(300, 1).to_csv("machines/B.csv", index=False)
+    assert "A.csv has no column 'run'" in refused(1, *WORDS, "--data", "machines")
+    log(300, 1).drop(columns="run").to_csv("machines/B.csv", index=False)
+    assert "A.csv has no column 'unit' (--id); it has" in refused(1, *WORDS, "--data", "machines", "--id", "unit")
+    assert "there are two rows at 2024-01-01" in refused(1, *WORDS, "--data", "machines", "--id", "")
