@@ -3,6 +3,8 @@
 import builtins
 import inspect
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -62,6 +64,14 @@ def test_there_is_an_example(name: str) -> None:
 def test_what_stands_in_modules_is_there(name: str) -> None:
     module, _, member = name.rpartition(".")
     assert import_module(name) if module == "tsjepa" else hasattr(import_module(module), member)
+
+
+def test_whoever_imports_the_package_has_what_stands_in_modules() -> None:
+    names = [name for name in NAMED if "." in name]
+    modules = {name.split(".")[1] for name in names}
+    program = f"import tsjepa; assert {modules} <= set(dir(tsjepa)); print(len([eval(name) for name in {names}]))"
+    done = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, check=False)
+    assert done.stdout.split() == [str(len(names))], done.stderr
 
 
 def test_the_program_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

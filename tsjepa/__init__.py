@@ -53,6 +53,8 @@ _HOMES = {
     "verdict": ("Verdict", "judge"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
+# public as modules: no part of `__all__`, since `import *` would load them
+_MODULES = ("adapters", "bounds", "containers", "datasets", "diagnostics", "gaussianity", "positional", "spread")
 
 # spelled out, so that type checkers can read it
 __all__ = [
@@ -112,10 +114,12 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"{__name__}.{name}")
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted((*__all__, *_MODULES))
