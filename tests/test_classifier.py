@@ -141,7 +141,7 @@ def test_series_of_another_size_are_refused_in_the_name_of_the_classifier():
     flat, deep = tiny().fit(X[:, 0], y), tiny(overrides=["probe.sketch=64"]).fit(X, y)
     with pytest.raises(ValueError, match=r"^X has 50 features, but TSJEPAClassifier is expecting 60 features as input"):
         flat.predict(X[:, 0, :50])
-    with pytest.raises(ValueError, match=r"^X has 1 channels, but TSJEPAClassifier was fitted with 2: give the same"):
+    with pytest.raises(ValueError, match=r"^X has 1 channel, but TSJEPAClassifier was fitted with 2: give the same"):
         deep.predict(X[:, :1])
 
 

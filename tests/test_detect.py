@@ -274,7 +274,7 @@ def test_a_world_model_is_saved_and_judges_by_what_it_is_given_as_normal(tmp_pat
     assert (again.offset_, list(again.feature_names_in_)) == (first.offset_, ["flow", "pressure"])
     with pytest.raises(ValueError, match="X has no column 'flow'"):
         SurpriseDetector.load(tmp_path / "plant.ckpt", X[["pressure"]])
-    with pytest.raises(ValueError, match="X has 1 columns, but the model of "):
+    with pytest.raises(ValueError, match="X has 1 column, but the model of "):
         SurpriseDetector.load(tmp_path / "plant.ckpt", X.to_numpy()[:, :1])
 
 

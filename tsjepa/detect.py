@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from tsjepa.arrays import Series, refuse_type, unmasked
+from tsjepa.arrays import Series, counted, refuse_type, unmasked
 from tsjepa.build import build_model, configure, resolve
 from tsjepa.checkpoint import CheckpointError, Header, load_checkpoint, save_checkpoint
 from tsjepa.config import Config, ConfigError
@@ -224,7 +224,8 @@ class SurpriseDetector(OutlierMixin, BaseEstimator):
         detector.config_ = header.config
         x = detector._series(in_order(X, header.channel_names, path), reset=True, known=header.channel_names)
         if len(x) != header.n_channels:
-            raise ValueError(f"X has {len(x)} columns, but the model of {path} was trained on {header.n_channels}.")
+            has = f"X has {counted(len(x), 'column')}"
+            raise ValueError(f"{has}, but the model of {path} was trained on {header.n_channels}.")
         detector._check_normal(x, header.n_timepoints, model.encoder.tokenizer.patch_length)
         return detector._learn_normal(model, x, header.n_timepoints)
 

@@ -227,14 +227,14 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         panel = to_panel(X, keep=self._names())
         series, given = self._series(panel, reset=False, asked=asked)
         same, free = series.n_channels == self._n_channels, self._channels_alike()
+        has = f"X has {counted(series.n_channels, 'channel')}, but"
         if not (same or any_number):
-            raise ValueError(
-                f"X has {series.n_channels} channels, but {type(asked).__name__} was fitted with {self._n_channels}: "
-                'give the same ones, or fit with overrides=["probe.channels=mean", "normalize=instance"].'
-            )
+            way = ', or fit with overrides=["probe.channels=mean", "normalize=instance"]'
+            way = f"give the same ones{way if self.model_.encoder.channels == 1 else ''}."  # unless it mixes them
+            raise ValueError(f"{has} {type(asked).__name__} was fitted with {self._n_channels}: {way}")
         if not (same or free):
-            has = f"X has {counted(series.n_channels, 'channel')}, but fit had {self._n_channels}"
-            warn(f"{has}: sketches of concat compare with each other then, and not with those of fit.")
+            compare = "sketches of concat compare with each other then, and not with those of fit"
+            warn(f"{has} fit had {self._n_channels}: {compare}.")
         self._announce(series, given, self.config_, self._names() if same and not free else None)
         device = resolve_device(self.device)
         encoder = self.model_.encoder.to(device)
