@@ -72,6 +72,8 @@ class SurpriseAnomalyDetector(BaseSeriesAnomalyDetector):
 
     Notes
     -----
+    To aeon an array or table is (n_channels, n_timepoints): give a log of rows x sensors with ``axis=0``, in each call.
+
     Scores are 0 where they are usual, and larger the more surprising a point is. Points of the first window cannot be
     judged and count as usual.
 
@@ -171,6 +173,8 @@ class EmbeddingAnomalyDetector(BaseSeriesAnomalyDetector):
 
     Notes
     -----
+    To aeon an array or table is (n_channels, n_timepoints): give a log of rows x sensors with ``axis=0``, in each call.
+
     Scores are in units of the spread of `usual_`, whose mean is 0. The score is novelty as distance to the nearest
     neighbour (Knorr and Ng 1998), of embeddings.
 
