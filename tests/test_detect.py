@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import polars
 import pytest
 from numpy.typing import NDArray
 from sklearn.base import clone
@@ -155,6 +156,19 @@ def test_a_time_in_numbers_is_no_sensor(name):
     np.testing.assert_array_equal(found, fitted.score_samples(X))
 
 
+@pytest.mark.parametrize("name", ["timestamp", "measured at"])
+def test_a_clock_is_no_sensor_whatever_it_is_called(name):
+    X = pd.DataFrame(plant(400), columns=["flow", "level"])
+    clock = pd.Series(pd.date_range("2024", periods=400, freq="1s"))
+    with pytest.warns(DataWarning, match=f"look like times are left out, .*: '{name}'"):
+        fitted = detector(max_epochs=1).fit(X.assign(**{name: clock}))
+    assert list(fitted.feature_names_in_) == ["flow", "level"]
+    log = X.assign(**{name: clock + pd.Timedelta("1D")})
+    for form in (log, polars.from_pandas(log)):
+        with pytest.warns(DataWarning, match="look like times"):
+            np.testing.assert_array_equal(fitted.score_samples(form), fitted.score_samples(X))
+
+
 def test_where_nothing_else_is_there_what_is_called_a_time_is_a_sensor():
     X = pd.DataFrame(plant(400), columns=["time", "cycle"])
     fitted = detector(max_epochs=1).fit(X)
@@ -163,6 +177,7 @@ def test_where_nothing_else_is_there_what_is_called_a_time_is_a_sensor():
 
 
 TABLE = pd.DataFrame(plant(), columns=["flow", "level"])
+CLOCK = pd.date_range("2024", periods=1500, tz="CET")
 TIMED = TABLE.set_axis(pd.date_range("2024", periods=1500, freq="1s"))
 # the log of one machine after that of the other
 STACKED = pd.concat(dict.fromkeys(("a", "b"), TIMED[:750]), names=["pump", "time"])
@@ -207,7 +222,12 @@ SLOW = TABLE.assign(level=TABLE["level"].where(np.arange(1500) % 3 == 0))
         ({}, TIMED.iloc[[0, *range(1500)]], "times in the index of X do not increase"),
         ({}, TIMED.to_period("s").iloc[[1, 0, *range(2, 1500)]], "times in the index of X do not increase"),
         ({}, TIMED.rename({TIMED.index[7]: pd.NaT}), "times in the index of X do not increase"),
-        ({}, TABLE.assign(time=pd.date_range("2024", periods=1500, tz="CET")), "column 'time' of X is a time"),
+        ({}, TABLE.assign(time=CLOCK, restarted=CLOCK[0]), "column 'restarted' of X is a time, and rows .*: drop it"),
+        ({}, TABLE.assign(on=CLOCK, off=CLOCK), "column 'on' of X is a time, and rows are evenly spaced here: drop"),
+        ({}, TABLE[[]].assign(time=CLOCK), "column 'time' of X is a time, and rows are evenly spaced here: drop it"),
+        ({}, TABLE.assign(time=CLOCK[::-1]), "times in column 'time' of X do not increase from row to row: sort X"),
+        ({}, TABLE.assign(on=CLOCK[0]), "times in column 'on' of X do not increase .*, or drop the column if it does"),
+        ({}, TABLE.assign(time=CLOCK.where(CLOCK[7] != CLOCK)), "times in column 'time' of X do not increase from"),
         ({}, np.stack([plant(), plant()]), r"^X must be one series \(n_rows, n_sensors\), but several are given: use"),
         ({}, [plant(), plant(700)], "X must be one series"),
         ({}, [TABLE, TABLE], "X must be one series"),

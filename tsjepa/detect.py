@@ -118,7 +118,7 @@ class SurpriseDetector(OutlierMixin, BaseEstimator):
         ----------
         X : array of shape (n_rows, n_channels)
             Normal operation, NaN where nothing was measured. Columns of a table that by their names are labels, ids or
-            times are left out, with a `DataWarning`.
+            times, and one that is a time by its type, are left out, with a `DataWarning`.
         y : ignored
 
         Returns
@@ -129,7 +129,7 @@ class SurpriseDetector(OutlierMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If X is too short, or a parameter does not fit.
+            If X is too short, its times do not increase, or a parameter does not fit.
         """
         _check_budget(self.contamination, self.false_alarms)
         with unless_it_fails(self):

@@ -30,12 +30,13 @@ def one_series(X: Any) -> Any:
 
 
 def sensors(X: Any, known: Sequence[str] | None) -> Any:
-    """Return a table without what looks like labels or times; what is a time by its type is refused.
+    """Return a table without what looks like labels or times; a further time by its type is refused.
 
-    Rows are evenly spaced and in order, so that times would not be looked at; those of an index have to increase.
+    Rows are evenly spaced and in order, so that times are not looked at; those of an index, or of a time's type, have
+    to increase.
     """
-    frame = to_pandas(X)
-    refuse_several(frame, () if known is None else known)
+    frame, known = to_pandas(X), () if known is None else known
+    refuse_several(frame, known)
     index: Any = frame.index
     levels = [index.get_level_values(at) for at in range(index.nlevels)]
     others = [at for at, level in enumerate(levels) if not is_clock(level)]
@@ -49,10 +50,8 @@ def sensors(X: Any, known: Sequence[str] | None) -> Any:
             raise ValueError(
                 "the times in the index of X do not increase from row to row: sort X, and drop duplicates."
             )
-    if times := [name for name, dtype in frame.dtypes.items() if is_time(dtype)]:
-        raise ValueError(f"column {times[0]!r} of X is a time, and rows are evenly spaced here: drop it.")
     frame = without(frame, not_measured(frame, (), known))
-    frame = without(frame, times_by_name(frame, () if known is None else known))
+    frame = without(frame, clocks(frame, known))
     refuse_text(frame, lambda row: f"row {row}", "convert or drop it")
     return frame
 
@@ -88,9 +87,25 @@ def is_clock(level: Any) -> bool:
     return is_time(level.dtype) or (level.dtype.kind in "iuf" and is_called(level.name, "time", UNNAMED))
 
 
-def times_by_name(frame: Any, known: Sequence[str]) -> list[str]:
-    """Return columns that are times by their names, and warn of them; none where nothing would be left."""
-    times = [name for name in frame.columns if name not in known and is_called(name, "time", UNNAMED)]
+def clocks(frame: Any, known: Sequence[str]) -> list[str]:
+    """Return columns that are times by their names, or one by its type, and warn of them.
+
+    Where nothing would be left there are none by their names, and those by their types are refused.
+    """
+    typed = {name: column for name, column in frame.items() if is_time(column.dtype)}
+    times = [
+        name
+        for name in frame.columns
+        if name not in known and (is_called(name, "time", UNNAMED) or list(typed) == [name])
+    ]
+    for name, column in typed.items():
+        if name not in times or set(frame.columns) <= set(times):
+            raise ValueError(f"column {name!r} of X is a time, and rows are evenly spaced here: drop it.")
+        if not (column.is_monotonic_increasing and column.is_unique):
+            raise ValueError(
+                f"the times in column {name!r} of X do not increase from row to row: sort X, and drop duplicates, or "
+                "drop the column if it does not say when rows were measured."
+            )
     since = "since rows are evenly spaced here"
     return left_aside(
         frame, times, (), f"columns of X that look like times are left out, {since}: {{}}; rename one that is a sensor."
