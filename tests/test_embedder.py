@@ -182,6 +182,7 @@ def test_load_refuses_what_is_no_checkpoint(tmp_path):
         ({"mask_ratio": 1.0}, "mask.ratio"),
         ({"mask_ratio": 0.01}, "leaves nothing to predict"),
         ({"patch_length": 60}, "shorter tokenizer.patch_length"),
+        ({"patch_length": 6, "n_patches": 10}, r"^give either n_patches or patch_length, not both\.$"),
         ({"overrides": ["encoder.dmi=3"]}, "did you mean encoder.dim"),
         ({"device": "cuda:9"}, "device"),
         ({"overrides": "encoder.dim=8"}, r"overrides is a list of settings, but is one text: give \['encoder.dim=8'\]"),

@@ -298,10 +298,13 @@ class SurpriseDetector(OutlierMixin, BaseEstimator):
 
     def _config(self) -> Config:
         """Return the recipe with this estimator's parameters."""
-        given = {"log.window": self.window, "log.stride": self.stride, "train.epochs": self.max_epochs}
-        seed = check_random_state(self.random_state).randint(2**31 - 1)
-        overrides = [f"{key}={value}" for key, value in given.items() if value is not None]
-        config = configure(self.recipe, overrides=[*overrides, f"train.seed={seed}", *settings(self.overrides)])
+        given = {
+            "log.window": self.window,
+            "log.stride": self.stride,
+            "train.epochs": self.max_epochs,
+            "train.seed": check_random_state(self.random_state).randint(2**31 - 1),
+        }
+        config = configure(self.recipe, overrides=settings(given, self.overrides))
         if not config.world.horizons:
             raise ValueError(f"recipe {self.recipe!r} trains no world model: set world.horizons, or take lewm-sensor.")
         return config

@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from tsjepa.arrays import Series, as_series, counted, warn
 from tsjepa.build import build_model, configure, resolve
 from tsjepa.checkpoint import Header, load_checkpoint, save_checkpoint
-from tsjepa.config import Config
+from tsjepa.config import Config, ConfigError
 from tsjepa.containers import Panel, to_panel, with_ids
 from tsjepa.embedding import embed, n_features, resolve_device
 from tsjepa.estimators import check_same, is_double, output_kind, settings, unless_it_fails, validated, warn_of_one
@@ -290,6 +290,8 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
     def _config(self, n_timepoints: int, series: Series) -> Config:
         """Return the recipe with this estimator's parameters, resolved for such series."""
+        if self.n_patches is not None and self.patch_length is not None:
+            raise ConfigError("give either n_patches or patch_length, not both.")
         given = {
             "mask.kind": self.masking,
             "mask.ratio": self.mask_ratio,
@@ -300,8 +302,7 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             "train.lr": self.lr,
             "train.seed": check_random_state(self.random_state).randint(2**31 - 1),
         }
-        overrides = [f"{key}={value}" for key, value in given.items() if value is not None]
-        config = with_architecture(configure(self.recipe, self.objective, [*overrides, *settings(self.overrides)]))
+        config = with_architecture(configure(self.recipe, self.objective, settings(given, self.overrides)))
         return resolve(config, n_timepoints, self._names(), len(series.measured()), series.n_channels)
 
     def _series(self, panel: Panel, *, reset: bool, asked: BaseEstimator | None = None) -> tuple[Series, Any]:
@@ -357,9 +358,8 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
     def _known_channels(self, X: Any) -> Panel:
         """Return series to train on further, their channels those of the fit before."""
-        names = self._names()
-        panel = self._by_name(to_panel(X, keep=names))
-        return panel if panel.channels is not None else panel._replace(channels=names)
+        panel = self._by_name(to_panel(X, keep=self._names()))
+        return panel if panel.channels is not None else panel._replace(channels=self._names())
 
     def _known_names(self, panel: Panel) -> bool:
         """Return whether a panel has the channels of `fit` by name, each of which has a usual level of its own."""

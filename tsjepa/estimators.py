@@ -1,6 +1,6 @@
 """What estimators need beside their models: a fit that fails changes nothing, X is validated, its type is kept."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -37,17 +37,18 @@ def unless_it_fails(estimator: Any) -> Iterator[None]:
         raise
 
 
-def settings(overrides: Sequence[str] | None) -> list[str]:
-    """Return an estimator's further settings, none for None.
+def settings(given: Mapping[str, Any], overrides: Sequence[str] | None) -> list[str]:
+    """Return an estimator's settings: parameters by their keys, those at None left out, and overrides after them.
 
     Examples
     --------
-    >>> settings(("encoder.depth=3",)), settings(None)
-    (['encoder.depth=3'], [])
+    >>> settings({"train.lr": 0.1, "mask.kind": None}, ("encoder.depth=3",)), settings({}, None)
+    (['train.lr=0.1', 'encoder.depth=3'], [])
     """
     if isinstance(overrides, str):
         raise ConfigError(f"overrides is a list of settings, but is one text: give [{overrides!r}].")
-    return list(overrides or ())
+    further = [] if overrides is None else list(overrides)
+    return [*(f"{key}={value}" for key, value in given.items() if value is not None), *further]
 
 
 def check_same(was: Config, now: Config, same_channels: bool) -> None:
