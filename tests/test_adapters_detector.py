@@ -193,8 +193,10 @@ def test_many_channels_are_brought_to_few_features_which_keeps_distances(monkeyp
 @pytest.mark.parametrize(
     ("changed", "points", "words"),
     [
-        ({"window": 0}, 400, "window must be at least 1, but is 0"),
-        ({"n_neighbors": 0}, 400, "n_neighbors must be at least 1"),
+        ({"window": 0}, 400, "window must be a whole number, at least 1, but is 0"),
+        ({"window": 32.0}, 400, "window must be a whole number, at least 1, but is 32.0"),
+        ({"stride": "4"}, 400, "stride must be a whole number, at least 1, but is '4'"),
+        ({"n_neighbors": None}, 400, "n_neighbors must be a whole number, at least 1"),
         ({}, 20, "a window has 32 points, but the series has 20: give a smaller window"),
         ({}, 100, "a series of 100 points is too short for windows of 32: give a longer"),
     ],

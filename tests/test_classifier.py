@@ -364,8 +364,8 @@ def test_unlabelled_series_with_other_channels_are_called_so():
     ("parameters", "sentence"),
     [
         ({"tune": "yes"}, "tune must be"),
-        ({"finetune_epochs": 0}, "finetune_epochs"),
-        ({"finetune_lr": 0.0}, "finetune_lr"),
+        *(({"finetune_epochs": x}, "^finetune_epochs must be a whole number, at least 1") for x in (0, "3", None, 1.5)),
+        *(({"finetune_lr": x}, "^finetune_lr must be a number above 0, but is") for x in (0.0, "3", None, np.nan)),
         ({"class_weight": {"calm": -1.0}}, "finite number above 0"),
         ({"checkpoint": "missing.ckpt"}, "no checkpoint missing.ckpt"),
         ({"recipe": "tinny"}, "did you mean tiny"),

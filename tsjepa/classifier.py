@@ -1,6 +1,7 @@
 """The scikit-learn way to labels: an encoder that is pretrained without them, a head on it, and both fine-tuned."""
 
 from collections.abc import Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from tsjepa.config import Config
 from tsjepa.containers import Panel, refuse_other_order, to_panel
 from tsjepa.embedder import TSJEPAEmbedder
 from tsjepa.embedding import resolve_device
+from tsjepa.estimators import check_counts
 from tsjepa.finetuning import Tuning
 from tsjepa.heads import ClassWeight, LinearHead, read_head, refuse_other_kind, weigh_classes, without_values
 from tsjepa.probe import check_labels, refuse_missing
@@ -296,11 +298,9 @@ class TSJEPAClassifier(ClassifierMixin, BaseEstimator):
         """Refuse what would fail or be ignored after a long pretraining."""
         if not isinstance(self.tune, bool | np.bool_) and self.tune != "auto":
             raise ValueError(f"tune must be True, False or 'auto', but is {self.tune!r}.")
-        if self.finetune_epochs < 1 or not self.finetune_lr > 0:
-            raise ValueError(
-                "finetune_epochs must be at least 1 and finetune_lr above 0, but they are "
-                f"{self.finetune_epochs} and {self.finetune_lr}."
-            )
+        check_counts(self, "finetune_epochs")
+        if not (isinstance(self.finetune_lr, Real) and self.finetune_lr > 0):
+            raise ValueError(f"finetune_lr must be a number above 0, but is {self.finetune_lr!r}.")
         if more and self.checkpoint is not None:
             raise ValueError(
                 "X_unlabelled is for pretraining, but a checkpoint is pretrained already: give one of them."

@@ -1,7 +1,8 @@
 """What estimators need beside their models: a fit that fails changes nothing, X is validated, its type is kept."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -47,8 +48,27 @@ def settings(given: Mapping[str, Any], overrides: Sequence[str] | None) -> list[
     """
     if isinstance(overrides, str):
         raise ConfigError(f"overrides is a list of settings, but is one text: give [{overrides!r}].")
-    further = [] if overrides is None else list(overrides)
+    overrides = () if overrides is None else overrides
+    further = list(overrides) if isinstance(overrides, Iterable) else [overrides]
+    if odd := [setting for setting in further if not isinstance(setting, str)]:
+        raise ConfigError(f"overrides is a list of settings such as 'encoder.depth=3', but holds {odd[0]!r}.")
     return [*(f"{key}={value}" for key, value in given.items() if value is not None), *further]
+
+
+def check_counts(estimator: Any, *names: str) -> None:
+    """Refuse parameters that are no whole numbers of at least 1.
+
+    Examples
+    --------
+    >>> from argparse import Namespace
+    >>> check_counts(Namespace(window=32.0), "window")
+    Traceback (most recent call last):
+    ValueError: window must be a whole number, at least 1, but is 32.0.
+    """
+    for name in names:
+        value = getattr(estimator, name)
+        if not isinstance(value, Integral) or isinstance(value, bool) or int(value) < 1:
+            raise ValueError(f"{name} must be a whole number, at least 1, but is {value!r}.")
 
 
 def check_same(was: Config, now: Config, same_channels: bool) -> None:

@@ -16,6 +16,7 @@ from tsjepa.config import Config
 from tsjepa.detect import SurpriseDetector
 from tsjepa.embedder import TSJEPAEmbedder
 from tsjepa.embedding import chunk_size, some_cases
+from tsjepa.estimators import check_counts
 from tsjepa.novelty import elsewhere, nearest, over_points, standardised, usual_spread
 from tsjepa.sections import ProbeConfig
 
@@ -214,9 +215,7 @@ class EmbeddingAnomalyDetector(BaseSeriesAnomalyDetector):
         super().__init__(axis=0)
 
     def _fit(self, X: Any, y: Any = None) -> "EmbeddingAnomalyDetector":
-        for name in ("window", "stride", "n_neighbors"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, but is {getattr(self, name)}.")
+        check_counts(self, "window", "stride", "n_neighbors")
         windows = self._windows(X)
         starts = some_cases(len(windows), MOST)
         # before training: it tells a series that is too short
