@@ -40,7 +40,7 @@ PRECISIONS: dict[str, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
 
 
 class Options(NamedTuple):
-    """How a run is carried out; nothing of it changes what is computed.
+    """How a run is carried out; nothing of it changes what is computed, but `stop_on_collapse` may end it early.
 
     With more than one process (`devices` times `nodes`) a batch is shared: `train.batch_size` is that of all of them
     together, order, masks and losses are those of one process, and results differ by rounding only, but for biases
