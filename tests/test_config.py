@@ -226,23 +226,6 @@ def test_a_section_may_be_merged_into_another_and_keys_still_stand_once(tmp_path
     assert load_config(write(tmp_path, nested)).predictor.dim == 64
 
 
-def test_what_does_not_fit_in_a_file_is_told_with_its_name_and_an_override_without(tmp_path: Path) -> None:
-    def said(text: str, *overrides: str) -> str:
-        with pytest.raises(ConfigError) as caught:
-            load_config(write(tmp_path, text), overrides)
-        return str(caught.value)
-
-    name, good = str(tmp_path / "mine.yaml"), "tokenizer: {n_patches: 5}\n"
-    for text in ("mask: {ratio: 7}", "mask: {ratoi: 0.5}", "encoder: {dim: 63}", "mask: 3"):
-        assert said(good + text).startswith(f"{name}: ")
-        assert said(good + text, "train.epochs=3") == said(good + text)
-    assert said("mask: {ratio: 0.5}") == f"{name}: {message({})}"
-    for override in ("mask.ratio=7", "mask.ratoi=0.5", "encoder.dim=63", "mask.ratio"):
-        assert said(good, override) == message(MINIMAL, override)
-        assert "mine.yaml" not in said(good + "mask: {ratio: 9}", override)  # which is told first
-    assert load_config(write(tmp_path, "mask: {ratio: 7}"), ["tokenizer.n_patches=5", "mask.ratio=0.5"])
-
-
 def test_missing_files_folders_and_other_encodings(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"cannot read the configuration .*none\.yaml"):
         load_config(tmp_path / "none.yaml")

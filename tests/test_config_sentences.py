@@ -1,0 +1,70 @@
+"""What errors of a configuration say: in which file, and what is near a key or a recipe that does not exist."""
+
+from pathlib import Path
+
+import pytest
+
+from tsjepa.config import ConfigError, load_config, parse_config
+
+
+def message(values: dict[str, object], *overrides: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        parse_config(values, overrides)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "near"),
+    [
+        ("ratio=0.5", "mask.ratio"),
+        ("lr=1e-4", "train.lr"),
+        ("dim=8", "encoder.dim or predictor.dim"),
+        ("ratio.low=1", "mask.ratio"),
+    ],
+)
+def test_a_key_without_its_section_is_offered_with_it(override: str, near: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_config({"tokenizer": {"n_patches": 10}}, [override])
+    key = override.partition("=")[0].partition(".")[0]
+    assert str(caught.value) == f"unknown key {key}: did you mean {near}?"
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("ema", "did you mean lewm-sensor-ema or ts-jepa-ema?"),
+        ("paper", "did you mean ts-jepa-paper?"),
+        ("noise", "did you mean noise-tolerant?"),
+        ("", "known are default, "),
+    ],
+)
+def test_a_recipe_is_offered_by_the_short_form_of_its_name(name: str, hint: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(name)
+    assert str(caught.value).startswith(f"there is no recipe {name!r}: {hint}")
+
+
+def test_of_many_names_with_one_beginning_the_nearest_are_offered() -> None:
+    with pytest.raises(ConfigError, match=r"no recipe 'ts-jepa': did you mean [^ ]+ or [^ ]+ or [^ ]+\?"):
+        load_config("ts-jepa")
+
+
+def test_what_does_not_fit_in_a_file_is_told_with_its_name_and_an_override_without(tmp_path: Path) -> None:
+    def written(text: str) -> Path:
+        (tmp_path / "mine.yaml").write_text(text, encoding="utf-8")
+        return tmp_path / "mine.yaml"
+
+    def said(text: str, *overrides: str) -> str:
+        with pytest.raises(ConfigError) as caught:
+            load_config(written(text), overrides)
+        return str(caught.value)
+
+    name, good = str(tmp_path / "mine.yaml"), "tokenizer: {n_patches: 5}\n"
+    for text in ("mask: {ratio: 7}", "mask: {ratoi: 0.5}", "encoder: {dim: 63}", "mask: 3"):
+        assert said(good + text).startswith(f"{name}: ")
+        assert said(good + text, "train.epochs=3") == said(good + text)
+    assert said("mask: {ratio: 0.5}") == f"{name}: {message({})}"
+    for override in ("mask.ratio=7", "mask.ratoi=0.5", "encoder.dim=63", "mask.ratio"):
+        assert said(good, override) == message({"tokenizer": {"n_patches": 5}}, override)
+        assert "mine.yaml" not in said(good + "mask: {ratio: 9}", override)  # which is told first
+    assert load_config(written("mask: {ratio: 7}"), ["tokenizer.n_patches=5", "mask.ratio=0.5"])
