@@ -160,7 +160,7 @@ def load_cut(
     logged: bool,
 ) -> Data:
     """Load a data set whose rows are series, or a log cut into windows."""
-    if reads_as_log(name, log, asked, logged=logged):
+    if reads_as_log(name, log, asked, data_folder(data_dir), logged=logged):
         return log_data(read_log(name, log, cache_dir, seed))
     there = os.path.exists(user_path(name))
     if asked and (there or is_known(name, data_folder(data_dir))):

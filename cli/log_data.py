@@ -32,6 +32,7 @@ from tsjepa.datasets.logs import (
     part_beside,
     split_by_group,
 )
+from tsjepa.datasets.lookup import find_local
 from tsjepa.sections import LogConfig
 
 # Share of the groups of --group that becomes the test part
@@ -96,7 +97,9 @@ def has_series_of_its_own(name: str) -> bool:
     return len(schemas) > 1 or any(map(list_columns, schemas))
 
 
-def reads_as_log(name: str, log: LogConfig, asked: Mapping[str, object], *, logged: bool) -> bool:
+def reads_as_log(
+    name: str, log: LogConfig, asked: Mapping[str, object], data_dir: Path | None = None, *, logged: bool
+) -> bool:
     """Return whether data are a log.
 
     Any table is one where flags or settings (``log.window``) ask for it, or where the checkpoint's data were one; the
@@ -107,7 +110,8 @@ def reads_as_log(name: str, log: LogConfig, asked: Mapping[str, object], *, logg
     folder = user_path(name)
     # a run may be called like its data; what else lies in its folder is refused where it is read
     if is_log(name, in_time=wanted or logged) and (
-        not holds_run(folder) or any(is_log(path) for path in folder.rglob("*") if path.is_file())
+        not holds_run(folder)
+        or (find_local(name, data_dir) is None and any(is_log(path) for path in folder.rglob("*") if path.is_file()))
     ):
         return True
     return wanted and (kind_of(name) is not None or bool(asked and Path(name).is_dir()))

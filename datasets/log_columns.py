@@ -173,6 +173,8 @@ def _times(schemas: Schemas, rows: Sample, columns: Columns) -> tuple[str | None
     if columns.time is not None:
         return columns.time or None, []
     time = guess_time(schemas, rows)
+    if time is not None and time == columns.id:
+        raise DataError(f"column {time!r} (--id) would be taken for the times, too; name these by --time, '' for none")
     check_digits(schemas, rows, time)
     return time, check_unread(schemas, rows, columns, time)
 

@@ -5,6 +5,7 @@ import shlex
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -104,6 +105,20 @@ def test_a_folder_of_results_may_be_called_like_a_data_set() -> None:
     assert [tsjepa(*words).exit_code for _ in range(2)] == [0, 0]
     assert not reads("GunPoint", Path("GunPoint/z.parquet"))
     assert reads("./GunPoint", Path("GunPoint/z.parquet"))
+
+
+@pytest.mark.usefixtures("with_trained")
+def test_a_run_that_holds_results_may_be_called_like_a_data_set_of_data_dir() -> None:
+    folder = Path("archive/Pump")
+    folder.mkdir(parents=True)
+    for part in ("TRAIN", "TEST"):
+        rows = np.column_stack([np.arange(16) % 2, np.random.default_rng(0).normal(size=(16, 40))])
+        np.savetxt(folder / f"Pump_{part}.tsv", rows, delimiter="\t")
+    shutil.move("run", "Pump")
+    words = ("Pump/checkpoint.ckpt", "--data", "Pump", "--data-dir", "archive")
+    for _ in range(2):
+        found("embed", *words, "--out", "Pump/embeddings.parquet", "--overwrite")
+    found("probe", *words)
 
 
 def test_what_is_read_is_known_under_other_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -185,6 +185,14 @@ def test_dates_in_a_csv_file_may_be_ids_and_groups_if_they_are_named(tmp_path: P
     assert index["group"] == ["08:00", "18:00"] * 2
 
 
+@pytest.mark.parametrize("cells", ["2026-03-01", "2026-03-01 08:00:00", "7"])
+def test_an_id_that_would_be_taken_for_the_times_is_refused(tmp_path: Path, cells: str) -> None:
+    (tmp_path / "log.csv").write_text("date,flow\n" + "".join(f"{cells},{at}.5\n" for at in range(ROWS)))
+    with pytest.raises(DataError, match=r"column 'date' \(--id\) would be taken for the times, too; .* '' for none"):
+        logged(tmp_path / "log.csv", Columns(id="date"))
+    assert logged(tmp_path / "log.csv", Columns(id="date", time="")).n_cases == ROWS // 4
+
+
 def test_blanks_around_the_texts_of_a_csv_file_do_not_count(tmp_path: Path) -> None:
     times = [f"2026-03-01 08:00:{at:02d}Z" for at in range(ROWS)]
     table = pd.DataFrame({"unit": "a", "time": times, "site": "x", "label": ["ok", "NA"] * (ROWS // 2), "flow": 0.5})
