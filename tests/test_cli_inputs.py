@@ -12,7 +12,8 @@ import torch
 from command_line import found, refused, trained_run, tsjepa, write_data
 from detecting import CKPT, SETTINGS, WORDS, faulty, follow, log
 
-from tsjepa.cli.inputs import reads
+from tsjepa.cli.errors import Failure
+from tsjepa.cli.inputs import is_several, joins, reads, refuse_run
 
 
 @pytest.fixture(scope="module")
@@ -307,3 +308,34 @@ def test_a_folder_of_a_data_set_is_no_log() -> None:
         log(40, 1)[["flow", "level"]].T.to_csv(f"pump/{name}", index=False)
     words = ("embed", "run/checkpoint.ckpt", "--data", "pump", "--out", "pump/z.parquet", "--overwrite")
     assert [found(*words, "--device", "cpu")["rows"] for _ in range(2)] == [4, 4]
+
+
+def test_a_run_does_not_take_the_place_of_a_folder_of_folders_of_logs(tmp_path: Path) -> None:
+    plant = tmp_path / "2026"
+    (plant / "03").mkdir(parents=True)
+    (plant / "03" / "pump.csv").write_text("time,flow\n0,1.5\n1,2.5\n")
+    with pytest.raises(Failure, match="holds files of"):
+        refuse_run(plant, str(plant))
+
+
+def test_a_name_that_no_file_can_have_is_not_read(tmp_path: Path) -> None:
+    assert not reads(str(tmp_path), tmp_path / ("x" * 300))
+
+
+def test_a_folder_of_a_run_is_not_several_files_of_a_log(tmp_path: Path) -> None:
+    (tmp_path / "metrics.csv").write_text("epoch,step,loss,lr\n0,1,0.5,0.1\n")
+    (tmp_path / "log.csv").write_text("time,flow\n0,1.5\n1,2.5\n")
+    assert not is_several(str(tmp_path))
+
+
+def test_half_a_data_set_is_not_what_is_written(tmp_path: Path) -> None:
+    (tmp_path / "pump").mkdir()
+    (tmp_path / "pump" / "pump_TRAIN.ts").write_text("@data\n1,2:a\n")
+    (tmp_path / "z.parquet").touch()
+    assert not reads(str(tmp_path / "pump"), tmp_path / "z.parquet")
+
+
+def test_scores_would_be_read_with_a_folder_of_data_sets(tmp_path: Path) -> None:
+    for name in ("pump_TRAIN.csv", "pump_TEST.csv", "valve_TRAIN.csv", "valve_TEST.csv"):
+        (tmp_path / name).write_text("a,b\n1,2\n3,4\n")
+    assert joins(str(tmp_path), tmp_path / "scores.csv")

@@ -10,7 +10,7 @@ import pytest
 from shaped_tensors import registered, shaped
 
 from tsjepa.datasets import DataError, load
-from tsjepa.datasets.files import find_path
+from tsjepa.datasets.files import Pair, find_path
 from tsjepa.datasets.logs import is_log
 
 TS = "@classLabel true 1 2\n@data\n1,2,3:1\n4,5,6:2\n"
@@ -220,6 +220,7 @@ BAD_CSV = {
     "tabs": ("t0\tt1\n1\t2\n", "separates its cells by .*t'; separate cells by commas"),
     "index": (",t0,t1\n0,1,2\n", "column 0 .counting from 0. has no name"),
     "no header": ("0.5,0.25,0.5\n1,2,3\n", "starts with a row of values"),
+    "no header, of one value": ("1.0,1.00,1.000\n1,2,3\n", "starts with a row of values"),
     "no rows": ("t0,t1\n", "has no rows"),
     "empty": ("", "cannot be read as a table"),
     "ragged": ("t0,t1\n1,2\n1,2,3\n", "cannot be read as a table"),
@@ -358,6 +359,17 @@ def test_one_unequal_part_makes_both_lists(tmp_path: Path) -> None:
     data = load(tmp_path / "Pump_TRAIN.ts")
     assert [type(X) for X in (data.X_train, data.X_test)] == [list, list]
     assert [case.shape for case in data.X_train] == [(1, 3), (1, 3)]
+
+
+def test_a_series_without_a_value_may_be_the_last_one(tmp_path: Path) -> None:
+    np.save(tmp_path / "pump.npy", [[[1.0, 2.0]], [[np.nan, np.nan]]])
+    assert len(load(tmp_path / "pump.npy").X_train) == 2
+
+
+def test_a_file_is_no_training_part_of_what_is_called_test(tmp_path: Path) -> None:
+    for name in ("pump.csv", "pump_TEST.csv"):
+        (tmp_path / name).touch()
+    assert find_path(tmp_path / "pump.csv") == Pair("pump", tmp_path / "pump.csv", None)
 
 
 def test_missing_paths_offer_what_is_near(tmp_path: Path) -> None:

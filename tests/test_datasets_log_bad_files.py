@@ -78,9 +78,9 @@ def test_a_column_that_only_the_second_file_has(tmp_path: Path) -> None:
     assert refused(folder).startswith(f"{folder / 'a.parquet'} has no column 'heat', which {folder / 'b.parquet'} has")
 
 
-@pytest.mark.parametrize("factor", [1000, 1100, 900])  # clocks are never quite alike
-def test_seconds_in_one_file_and_milliseconds_in_another(tmp_path: Path, factor: int) -> None:
-    log = steady().assign(time=np.tile(np.arange(40), 2))
+@pytest.mark.parametrize(("step", "factor"), [(1, 1000), (1, 1100), (1, 900), (0.01, 1000)])  # no clock is quite right
+def test_seconds_in_one_file_and_milliseconds_in_another(tmp_path: Path, step: float, factor: int) -> None:
+    log = steady().assign(time=step * np.tile(np.arange(40), 2))
     saved(log[:40], tmp_path / "log/a.parquet")
     saved(log[40:].assign(time=log["time"][40:] * factor), tmp_path / "log/b.parquet")
     assert "as seconds and milliseconds would; bring all files to one unit" in refused(tmp_path / "log")

@@ -171,6 +171,14 @@ def test_a_group_that_changes_within_an_id(tmp_path: Path) -> None:
     )
 
 
+def test_a_group_that_changes_in_the_next_file(tmp_path: Path) -> None:
+    log = steady(units="a")
+    for at, plant in enumerate("xy"):
+        saved(log[20 * at : 20 * at + 20].assign(plant=plant), tmp_path / f"log/{at}.parquet")
+    said = refused(tmp_path / "log", Columns(group="plant"))
+    assert said.startswith(f"{tmp_path / 'log/1.parquet'}: id 'a' is in group 'y', and before in 'x'")
+
+
 def test_lists_of_different_lengths(tmp_path: Path) -> None:
     table = pa.table({"c0": [[1.0, 2.0], [3.0, 4.0]], "c1": [[1.0, 2.0], [3.0]]})
     path = tmp_path / "lists.parquet"

@@ -281,6 +281,12 @@ def test_counters_that_lose_their_steps_are_told(tmp_path: Path, form: str) -> N
     assert "flow (steps" not in notes
 
 
+def test_steps_between_ids_are_no_steps_of_a_counter(tmp_path: Path) -> None:
+    unit, count = np.repeat(["a", "b", "c"], 2), [1e9, 1e9 + 1, 2e9, 2e9, 3e9, 3e9]
+    found = logged(parquet(tmp_path / "log.parquet", unit=unit, time=np.tile([0, 1], 3), count=count), window=2)
+    assert any("count (steps of 1 at" in note for note in found.notes)
+
+
 @pytest.mark.parametrize("suffix", ["csv", "parquet", "arrow"])
 def test_a_column_may_repeat_its_folder(tmp_path: Path, suffix: str) -> None:
     def write(machine: str, held: list[int]) -> None:

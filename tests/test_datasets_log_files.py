@@ -30,6 +30,12 @@ def write(path: Path, text: str = "") -> None:
     path.write_text(text or ",".join(columns) + "\n")
 
 
+def test_a_folder_that_names_a_column_is_read_though_its_name_begins_with_an_underscore(tmp_path: Path) -> None:
+    write(tmp_path / "_unit=3/p.csv", "time,flow\n0,1.5\n")
+    (file,), _ = find_files(tmp_path)
+    assert file.partition == (("_unit", "3"),)
+
+
 @pytest.mark.parametrize("name", ["checkpoint.ckpt", "metrics.csv", "diagnostics.csv"])
 @pytest.mark.parametrize("folder", ["run", "runs/tiny", "old/run"])
 def test_the_folder_of_a_run_is_no_part_of_a_log(log: Path, folder: str, name: str) -> None:

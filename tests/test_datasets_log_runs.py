@@ -54,6 +54,11 @@ def test_file_order_leads_back_to_the_file(tmp_path: Path) -> None:
     np.testing.assert_array_equal(runs.values(0, 40)[:, order], table[["flow", "level"]].to_numpy().T)
 
 
+def test_the_fingerprint_knows_the_first_and_the_last_time(tmp_path: Path) -> None:
+    found = opened(frame().assign(time=np.arange(20).repeat(2)), tmp_path).fingerprint()
+    assert (found["first"], found["last"]) == ("0", "19")
+
+
 def test_time_that_runs_backwards_is_told(tmp_path: Path) -> None:
     table = frame()
     table.loc[[6, 10]] = table.loc[[10, 6]].to_numpy()

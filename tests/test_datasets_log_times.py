@@ -185,6 +185,34 @@ def test_steps_that_hardly_differ_are_not_said(tmp_path: Path, other: str, said:
     assert [each for each in found.notes if each.startswith("the median step")] == [note] * said
 
 
+def test_a_step_that_is_off_by_half_of_the_median_is_not_said_to_differ(tmp_path: Path) -> None:
+    log = steady(8, "a").assign(time=[0, 10, 20, 30, 45, 55, 65, 75])
+    found = load_log(saved(log, tmp_path / "log.csv"), windowing=Windowing(8), cache_dir=tmp_path / "cache")
+    assert not any("differ from the median" in note for note in found.notes)
+
+
+def test_whole_numbers_below_zero_are_times(tmp_path: Path) -> None:
+    path = saved(steady(4, "a").assign(time=[-3, -2, -1, 0]), tmp_path / "log.csv")
+    assert load_runs(path, cache_dir=tmp_path / "cache").file_order().tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(("starts", "said"), [((10, 0), True), ((0, 10), False)])
+def test_a_file_that_goes_back_in_time_is_said(tmp_path: Path, starts: tuple[int, int], said: bool) -> None:
+    for at, start in enumerate(starts):
+        saved(steady(5, "a").assign(time=start + np.arange(5)), tmp_path / f"log/{at}.csv")
+    notes = load_log(tmp_path / "log", windowing=Windowing(5), cache_dir=tmp_path / "cache").notes
+    assert any("1.csv goes back in time in id 'a'" in note for note in notes) == said
+    assert any("not sorted" in note for note in notes) == said
+
+
+def test_an_id_that_comes_again_in_a_later_batch_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tsjepa.datasets.log_values.BATCH_BYTES", 0)  # 4096 rows a batch
+    unit = np.repeat(["a", "b", "a"], [4096, 4096, 9])
+    log = saved(pd.DataFrame({"unit": unit, "time": range(8201), "flow": 1.0}), tmp_path / "log.csv")
+    notes = load_log(log, windowing=Windowing(9), cache_dir=tmp_path / "cache").notes
+    assert any("log.csv, row 8193" in note for note in notes)
+
+
 def nanoseconds(rows: int, every: int) -> list[str]:
     return [f"2026-10-25 02:00:00.{at * every:09d}" for at in range(rows)]
 

@@ -108,6 +108,19 @@ def test_a_file_that_changed_is_sorted_anew(tmp_path: Path, monkeypatch: pytest.
     np.testing.assert_array_equal(logged(tmp_path, log).take(np.array([0])).values, [[[54, 53, 52, 51]]])
 
 
+def test_a_file_that_changed_before_it_was_cut_is_scanned_anew(tmp_path: Path) -> None:
+    def stop(phase: str, done: int, total: int) -> None:
+        if phase == "checking":
+            raise KeyboardInterrupt
+
+    log = tmp_path / "l.csv"
+    pd.DataFrame({"time": range(20), "x": np.arange(20.0)}).to_csv(log, index=False)
+    with pytest.raises(KeyboardInterrupt):
+        load_log(log, windowing=Windowing(4), cache_dir=tmp_path / "cache", progress=stop)
+    pd.DataFrame({"time": range(12), "x": np.arange(12.0)}).to_csv(log, index=False)
+    assert logged(tmp_path, log).n_cases == 3
+
+
 @pytest.mark.parametrize(
     ("normal", "other"), [("FALSE", "TRUE"), ("normal", "fault"), ("No", "Yes"), ("0", "1"), ("idle", "broken")]
 )

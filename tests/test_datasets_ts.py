@@ -78,6 +78,18 @@ def test_unlabelled_files(tmp_path: Path) -> None:
     assert numeric.y.tolist() == [3.0, -1.5]
 
 
+def test_numeric_labels_need_no_class_labels_beside_them(tmp_path: Path) -> None:
+    part = read_ts(_ts(tmp_path, "@classLabel false\n@targetLabel true\n@data\n1,2,3:0.5\n4,5,6:1.5\n"))
+    assert part.y is not None
+    assert part.y.tolist() == [0.5, 1.5]
+
+
+def test_a_header_that_counts_zero_promises_nothing(tmp_path: Path) -> None:
+    part = read_ts(_ts(tmp_path, "@seriesLength 0\n@dimensions 0\n" + HEADER + "1,2,3:a\n4,5,6:b\n"))
+    assert isinstance(part.X, np.ndarray)
+    assert part.X.shape == (2, 1, 3)
+
+
 def test_a_label_that_the_header_lacks_is_announced(tmp_path: Path) -> None:
     notes = load(_ts(tmp_path, HEADER + "1,2:a\n3,4:bro")).notes
     assert notes == ("pump.ts has labels that its header does not declare: 'bro'",)

@@ -24,6 +24,7 @@ def reference(score: np.ndarray, threshold: float, gap: int) -> list[tuple[int, 
 @given(scores, st.integers(0, 5), st.lists(st.integers(0, 60), max_size=5))
 @example([3.0, 1.0, 2.0, 2.0], 2, [2])  # the first part of an event has its highest score
 @example([2.0, 2.0], 1, [1])  # both parts have it, and the first row is the peak
+@example([2.0, 0.0, 2.0, 0.0], 1, [2])  # parts a gap apart are joined
 def test_events_are_joined_rows_whatever_the_pieces(values: list[float], gap: int, cuts: list[int]) -> None:
     score = np.array(values)
     row = np.arange(len(score))
