@@ -48,3 +48,7 @@ def test_schedule_warms_up_and_ends_at_zero():
     assert max(factors) == factors[9] == factors[10] == 1
     assert factors[100] == pytest.approx(0, abs=1e-12)
     assert factors[10:] == sorted(factors[10:], reverse=True)
+
+
+def test_a_schedule_may_warm_up_in_all_its_steps():
+    assert [lr_factor(step, 4, 1.0) for step in range(5)] == [0.25, 0.5, 0.75, 1.0, 1.0]

@@ -214,7 +214,8 @@ def test_what_makes_no_sense_is_refused() -> None:
         ema_weights([], 0.9)
     with pytest.raises(ValueError, match="beta"):
         learning_dynamics(eye, 1.1)
-    with pytest.raises(ValueError, match="ratio"):
-        gamma_bound_masked(eye, 0.9, torch.eye(2), ratio=-0.1)
+    for ratio in (-0.1, 1.1):
+        with pytest.raises(ValueError, match="ratio"):
+            gamma_bound_masked(eye, 0.9, torch.eye(2), ratio=ratio)
     with pytest.raises(ValueError, match="differ in"):
         parameter_mismatch({"a": eye[0]}, {"b": eye[0]})

@@ -24,6 +24,7 @@ def test_a_comparison_counts_labels_by_the_weight_of_their_class(monkeypatch):
     assert compare(encoder, series, y, MEAN, weights=weigh_classes("balanced", np.unique(y), y)).tuned == pytest.approx(
         0.5
     )
+    assert compare(encoder, series, y, MEAN, weights=np.array([3.0, 1.0])).tuned == pytest.approx(54 / 60)
 
 
 @pytest.mark.parametrize(("tune", "fitted"), [(True, 1), (False, 1), ("auto", 3 * 2 + 1)])

@@ -61,17 +61,17 @@ def test_stretches_end_at_ids_and_gaps_wherever_chunks_end(
 
 
 @pytest.mark.parametrize(
-    ("how", "expected"), [("last", [0, 2, -1, 0]), ("majority", [0, 1, -1, 0]), ("any", [0, 2, -1, 1])]
+    ("how", "expected"), [("last", [0, 2, -1, 0, -1]), ("majority", [0, 1, -1, 0, 0]), ("any", [0, 2, -1, 1, 0])]
 )
 def test_labels_of_windows(tmp_path: Path, how: Any, expected: list[int]) -> None:
-    label = np.array([0, 0, 0, 1, 1, 2, -1, -1, -1, 1, 0, 0], np.int32)
+    label = np.array([0, 0, 0, 1, 1, 2, -1, -1, -1, 1, 0, 0, 0, -1, -1], np.int32)
     fields = {"label": Field("int32"), "present": Field("uint8")}
-    windows = Cut(np.arange(0, 12, 3), np.full(4, 3), np.zeros(4, int), 0, 0)
+    windows = Cut(np.arange(0, 15, 3), np.full(5, 3), np.zeros(5, int), 0, 0)
     with RowFiles(tmp_path, fields) as rows:
         rows.write(0, {"label": label, "present": label == 2})
         found = Describe(rows, how, ("0", "1", "2"), normal=[0])(windows)
     assert found["label"].tolist() == expected
-    assert found["measured"].tolist() == [False, True, False, False]
+    assert found["measured"].tolist() == [False, True, False, False, False]
 
 
 def test_no_label_that_says_normal_is_abnormal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

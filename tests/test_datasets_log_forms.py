@@ -49,7 +49,8 @@ def test_lists_are_series(tmp_path: Path) -> None:
     assert values[:, 1].tolist() == [[1, 2, 3], [4, 0, 0], [6, 7, 8]]
     assert valid[1, 0].tolist() == [True, False, False]
     assert found.labels().tolist() == ["walk", "run", "walk"]
-    assert found.index().to_pydict()["id"] == [0, 1, 2]
+    index = found.index().to_pydict()
+    assert (index["id"], index["start"], index["end"]) == ([0, 1, 2], [0, 0, 0], [2, 1, 2])
     train, test = split_by_group(found, 0.5)
     assert {tuple(train.series), tuple(test.series)} == {(0, 2), (1,)}
 

@@ -144,6 +144,11 @@ def test_labels_that_call_nothing_normal_tell_nothing(tmp_path: Path, labels: li
         np.testing.assert_array_equal(found[runs.file_order()], told * (40 // len(told)))
 
 
+def test_rows_without_a_label_make_no_other_the_most_frequent(tmp_path: Path) -> None:
+    runs = opened(frame().assign(anomaly=["busy", "idle", "idle", None, None] * 8), tmp_path, label="anomaly")
+    assert runs.guessed_normal == "idle"
+
+
 @pytest.mark.parametrize("chunk", [3, 100])
 def test_labels_tell_normal_rows_wherever_chunks_end(
     tmp_path: Path, chunk: int, monkeypatch: pytest.MonkeyPatch

@@ -10,7 +10,7 @@ from steady_logs import CHANNELS, saved, steady
 
 from tsjepa.datasets import DataError
 from tsjepa.datasets.log_scan import CLASSES
-from tsjepa.datasets.logs import Columns, Windowing, encode_labels, load_log, split_by_group
+from tsjepa.datasets.logs import Columns, Windowing, encode_labels, in_test_part, load_log, split_by_group
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
 
@@ -20,6 +20,7 @@ def test_windows_and_strides_may_be_durations(tmp_path: Path) -> None:
     found = load_log(log, windowing=Windowing("10s", "2.5s"), cache_dir=tmp_path / "cache")
     assert (found.window, found.stride, found.n_timepoints, found.step) == (20, 5, 20, "500 ms")
     assert "34 windows of 20 points (10 s), one every 5 (2.5 s), from 2 series" in found.notes
+    assert load_log(log, windowing=Windowing("9.8s"), cache_dir=tmp_path / "cache").window == 20
 
 
 def test_one_is_said_as_one_and_long_times_in_whole_units(tmp_path: Path) -> None:
@@ -98,6 +99,14 @@ def test_groups_stay_on_one_side(tmp_path: Path) -> None:
         split_by_group(load_log(log, windowing=Windowing(10), cache_dir=tmp_path / "cache"), 0.3)
 
 
+@pytest.mark.parametrize(("share", "expected"), [(0.0, 1), (0.5, 15), (1.0, 29)])
+def test_the_seed_draws_the_groups_and_each_side_has_one(share: float, expected: int) -> None:
+    groups = np.arange(30)
+    first, second = (in_test_part(groups, share, seed) for seed in (0, 1))
+    assert first.sum() == second.sum() == expected
+    assert (first != second).any()
+
+
 def test_labels_of_both_parts_share_a_scale(tmp_path: Path) -> None:
     first, second = steady().assign(label="ok"), steady().assign(label="worn")
     first.loc[:49, "label"] = None
@@ -121,6 +130,13 @@ def test_a_target_stays_a_number(tmp_path: Path) -> None:
         load_log(log, windowing=Windowing(50, window_label="any"), cache_dir=tmp_path / "cache")
 
 
+def test_a_window_without_a_target_has_no_number(tmp_path: Path) -> None:
+    log = steady().assign(rul=np.r_[np.arange(150) / 7, [np.nan] * 50]).drop(columns="label")
+    source = saved(log, tmp_path / "log.parquet")
+    found = encode_labels(load_log(source, windowing=Windowing(50), cache_dir=tmp_path / "cache"), None)
+    np.testing.assert_allclose(found.y_train, [49 / 7, 99 / 7, 149 / 7, np.nan])
+
+
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
 @pytest.mark.parametrize("how", ["last", "majority", "any"])
 def test_windows_of_a_log_that_is_not_labelled_yet_have_no_label(tmp_path: Path, how: Any, suffix: str) -> None:
@@ -142,11 +158,11 @@ def test_subsets_pickle_without_their_values(tmp_path: Path) -> None:
     import pickle
 
     found = load_log(saved(steady(), tmp_path / "log.parquet"), windowing=Windowing(10), cache_dir=tmp_path / "cache")
-    part = found.subset(np.array([3, 1])).subset(np.array([1]))
+    part = found.subset(np.array([3, 2])).subset(np.array([0]))
     part.take(np.array([0]))
     copy = pickle.loads(pickle.dumps(part))
     assert copy.n_cases == 1
-    np.testing.assert_array_equal(copy.take(np.array([0])).values, found.take(np.array([1])).values)
+    np.testing.assert_array_equal(copy.take(np.array([0])).values, found.take(np.array([3])).values)
 
 
 @pytest.mark.parametrize("count", [CLASSES, CLASSES + 1])

@@ -85,6 +85,11 @@ def test_runs_too_short_to_be_cut_are_left_out_whole(model: WorldModel) -> None:
     assert known(scores) == 7 * (CONTEXT - 1)
 
 
+def test_whole_runs_are_dealt_out_to_as_many_folds_as_the_longest_run_is_cut_into() -> None:
+    runs = [normal(n) for n in (20, 9, 8, 7)]
+    assert [fold for fold, _ in cut_in_folds(runs, 10)] == [0, 1, 1, 0, 1]
+
+
 def test_runs_shorter_than_a_context_are_no_hindrance(model: WorldModel) -> None:
     runs = [normal(n, seed) for seed, n in enumerate([5, 25, 5, 5, 5, 5, 25, 5])]
     assert known(fit_held_out(model, runs, context=CONTEXT)[1]) == 2 * (25 - CONTEXT + 1)

@@ -80,20 +80,25 @@ class Square(Integrator):
         return inputs[:, 0, ::PATCH].square().unsqueeze(-1)
 
 
+def costs_of(target: float, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Return a list to which the costs of all plans go that are looked at."""
+    costs: list[float] = []
+
+    def spy(*given: Any) -> Tensor:
+        expected = foreseen(*given)
+        costs.extend((expected - target).square().mean((1, 2)).tolist())
+        return expected
+
+    monkeypatch.setattr("tsjepa.planning.foreseen", spy)
+    return costs
+
+
 @pytest.mark.parametrize("steps", [1, 3])
 def test_of_two_plans_that_are_as_good_it_is_one_and_not_their_mean(
     steps: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    drawn: list[float] = []
-    model = small()
+    drawn, model = costs_of(25, monkeypatch), small()
     model.__class__ = Square
-
-    def spy(*given: Any) -> Tensor:
-        expected = foreseen(*given)
-        drawn.extend((expected - 25).square().mean((1, 2)).tolist())
-        return expected
-
-    monkeypatch.setattr("tsjepa.planning.foreseen", spy)
     for seed in range(6):
         drawn.clear()
         bounds = np.array([[-12.0, 12.0]])
@@ -101,6 +106,15 @@ def test_of_two_plans_that_are_as_good_it_is_one_and_not_their_mean(
         assert found.cost == min(drawn)
         assert found.cost == pytest.approx(float(np.square(found.expected - 25).mean()), rel=1e-5)
         assert len(drawn) == 6 * 257 + 2
+
+
+def test_where_the_mean_of_the_last_elites_costs_less_than_all_plans_it_is_the_plan(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drawn, context = costs_of(1.5, monkeypatch), np.zeros((3, CONTEXT), np.float32)
+    found = plan(integrator(), context, IDENTITY, np.array([1.5]), BOUNDS, steps=4, search=Search(64, 16, 2))
+    *others, mean = drawn
+    assert found.cost == mean < min(others)
 
 
 @pytest.mark.parametrize("search", [Search(elites=1), Search(8, 8, 1)])

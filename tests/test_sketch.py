@@ -17,7 +17,8 @@ from tsjepa.encoder import Encoder
 from tsjepa.finetuning import embed_batch
 from tsjepa.normalization import take_statistics
 from tsjepa.sections import ProbeConfig
-from tsjepa.sketch import Sketch, draw_signs, mixed
+from tsjepa.sketch import REACH, Sketch, draw_signs, mixed
+from tsjepa.whitening import scatter_within
 
 
 def ready(config: Config, series: Series) -> Encoder:
@@ -42,6 +43,15 @@ def test_it_is_its_formula() -> None:
     clear = np.abs(want - np.floor(want) - 0.5) > 1e-4
     assert clear.mean() > 0.99
     np.testing.assert_array_equal(sketch(rows).numpy()[clear], (want.round() / 4)[clear])
+
+
+def test_a_typical_series_lies_as_far_from_the_centre_where_it_is_whitened() -> None:
+    sketch, size = Sketch([6], size=8), torch.tensor([9.0, 1, 1, 1, 1, 1])
+    sketch.whiten(0, [scatter_within(torch.randn(100, 4, 6) * size)])
+    rows = torch.randn(400, 6) * size
+    sketch.measure(rows, [1.0])
+    away = (sketch.whitened(rows - sketch.centre) * sketch.scale).square().sum(1)
+    torch.testing.assert_close(away.mean().sqrt(), torch.tensor(REACH))
 
 
 def test_directions_are_the_same_for_ever_and_balanced() -> None:

@@ -86,6 +86,7 @@ def test_a_run_does_not_go_on_with_other_series(tmp_path):
     for changed, said in (
         ({"fingerprint": {"values": "b"}}, "their values or times are not the same"),
         ({"series": toy(70)}, "an epoch of these has 5 steps, and 2 epochs had 6"),
+        ({"series": toy(20)}, "an epoch of these has 2 steps, and 2 epochs had 6"),
         ({"series": toy(channels=2)}, "they have 2 channels of 60 points, and had 1 of 60"),
     ):
         with pytest.raises(TrainingError, match=f"of a run on other series: {said}"):

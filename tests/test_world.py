@@ -118,6 +118,12 @@ def test_a_prediction_is_as_many_steps_as_its_horizon_with_the_inputs_on_the_way
         torch.testing.assert_close(predicted[horizon][:, start], dynamics.read(belief))
 
 
+def test_a_step_adds_a_change_to_a_belief_which_follows_from_it_and_the_inputs() -> None:
+    dynamics, belief, told = Dynamics(8, dim=16, depth=1, heads=2, n_inputs=3), torch.randn(2, 16), torch.randn(2, 3)
+    change = dynamics.change(belief + dynamics.driven(told))
+    torch.testing.assert_close(dynamics.step(belief, told), belief + change)
+
+
 def test_a_look_gives_what_training_predicts_of_the_last_patch() -> None:
     model = world("world.inputs=[1]").eval()
     x = torch.from_numpy(waves(5)).float()
