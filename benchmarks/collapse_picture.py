@@ -44,6 +44,9 @@ def main():
     options = parser.parse_args()
     if len(options.runs) % 2:
         parser.error(f"runs are pairs of a name and a folder, but {len(options.runs)} words are given")
+    for folder in options.runs[1::2]:
+        if not (Path(folder) / DIAGNOSTICS).is_file():
+            parser.error(f"{folder} holds no {DIAGNOSTICS}: name the folder of a run")
     with styled():
         figure = draw(dict(zip(options.runs[::2], options.runs[1::2], strict=True)))
         figure.savefig(options.out, dpi=110, facecolor="white")
