@@ -8,6 +8,8 @@ from pathlib import Path
 
 # before torch is imported, here and in the processes that tests start: tests run side by side, one thread each
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# numba's parallel code (MiniRocket's) would let OpenMP's regions nest, torch's too: its attention then takes minutes
+os.environ.setdefault("NUMBA_THREADING_LAYER", "workqueue")
 
 import pytest
 
