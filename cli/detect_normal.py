@@ -85,9 +85,10 @@ def load_world(path: Path) -> tuple[WorldModel, Header]:
 def open_data(header: Header, options: DetectOptions, said: list[str]) -> LogRuns:
     """Open the log that is to be scored."""
     log = header.config.log
-    identity = trained_id(options.data, header) if options.id is None else options.id
+    names = column_names(options.data)
+    identity = trained_id(options.data, names, log.id) if options.id is None else options.id
     time = log.time if options.time is None else options.time
-    label = label_column(header, options)
+    label = label_column(names, header, options)
     return open_runs(options.data, Columns(identity, time, header.channel_names, label), options.cache_dir, said)
 
 
@@ -99,17 +100,14 @@ def open_normal(source: str, header: Header, options: DetectOptions, said: list[
         group = None if log.group is None else as_held(log.group, names)
         columns = Columns(log.id, log.time, header.channel_names, label, group if group in (*names, OWN_ID) else None)
     else:
-        identity = trained_id(source, header) if options.id is None else meant(names, options.id, log.id)
+        identity = trained_id(source, names, log.id) if options.id is None else meant(names, options.id, log.id)
         columns = Columns(identity, meant(names, options.time, log.time), header.channel_names, label)
     return open_runs(source, columns, options.cache_dir, said)
 
 
-def trained_id(source: str, header: Header) -> str | None:
+def trained_id(source: str, names: Sequence[str], trained: str | None) -> str | None:
     """Return training's column of ids, or None, so that each file may be a run, where no file of several has it."""
-    name = header.config.log.id
-    if name and alike(name, column_names(source)) is None and has_series_of_its_own(source):
-        return None
-    return name
+    return None if trained and alike(trained, names) is None and has_series_of_its_own(source) else trained
 
 
 def meant(names: Sequence[str], asked: str | None, trained: str | None) -> str | None:
@@ -134,9 +132,8 @@ def open_runs(source: str, columns: Columns, cache_dir: Path | None, said: list[
     return loaded(load, source, unsaid=("columns left out",), said=said)
 
 
-def label_column(header: Header, options: DetectOptions) -> str:
+def label_column(names: Sequence[str], header: Header, options: DetectOptions) -> str:
     """Return the column of labels of the log that is scored, which is no channel, "" for none."""
-    names = column_names(options.data)
     if options.label is None:
         return next(called_labels(beside_channels(names, header)), "")
     if not options.label:
