@@ -23,10 +23,8 @@ def message(values: dict[str, object], *overrides: str) -> str:
     ],
 )
 def test_a_key_without_its_section_is_offered_with_it(override: str, near: str) -> None:
-    with pytest.raises(ConfigError) as caught:
-        parse_config({"tokenizer": {"n_patches": 10}}, [override])
     key = override.partition("=")[0].partition(".")[0]
-    assert str(caught.value) == f"unknown key {key}: did you mean {near}?"
+    assert message({"tokenizer": {"n_patches": 10}}, override) == f"unknown key {key}: did you mean {near}?"
 
 
 @pytest.mark.parametrize(

@@ -358,8 +358,8 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
     def _known_channels(self, X: Any) -> Panel:
         """Return series to train on further, their channels those of the fit before."""
-        panel = self._by_name(to_panel(X, keep=self._names()))
-        return panel if panel.channels is not None else panel._replace(channels=self._names())
+        panel = self._by_name(to_panel(X, keep=(names := self._names())))
+        return panel if panel.channels is not None else panel._replace(channels=names)
 
     def _known_names(self, panel: Panel) -> bool:
         """Return whether a panel has the channels of `fit` by name, each of which has a usual level of its own."""
