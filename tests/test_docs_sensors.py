@@ -3,10 +3,12 @@
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 from command_line import tsjepa
+from typer.testing import Result
 
 from tsjepa.cli.log_options import LogOptions
 from tsjepa.datasets.files import SUFFIXES
@@ -20,18 +22,50 @@ PAGE = (DOCS / "sensors.md").read_text(encoding="utf-8")
 EXAMPLE = PAGE.split("## An example\n")[1].split("\n## ")[0]
 
 
-def test_the_example_prints_what_the_page_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+LATER, ELSEWHERE = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+
+
+def run_the_example() -> tuple[Result, list[str], str]:
+    """Train on the log of the page, and return what was printed, the command that embeds it, and what is to be said."""
     log, notes = re.findall(r"```\n(.*?)```", EXAMPLE, re.DOTALL)
     Path("pumps.csv").write_text(log, encoding="utf-8")
     pretrain, embed = (shlex.split(line)[1:] for line in re.findall(r"^    (tsjepa .*)$", EXAMPLE, re.MULTILINE))
-    trained = tsjepa(*pretrain)
+    return tsjepa(*pretrain), embed, notes
+
+
+def test_the_example_prints_what_the_page_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    trained, embed, notes = run_the_example()
     assert trained.exit_code == 0, trained.output
     assert [line for line in trained.stderr.splitlines() if line.startswith("note: ")] == notes.splitlines()
     assert tsjepa(*embed).exit_code == 0
     table = pd.read_parquet("pumps.parquet")
     rows = [f"| {row.id} | {row.start} | {row.end} | {len(row.embedding)} numbers |" for row in table.itertuples()]
     assert "\n".join(["|---|---|---|---|", *rows]) in EXAMPLE
+
+
+def test_labels_that_come_later_make_a_classifier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    _, embed, _ = run_the_example()
+    assert tsjepa(*embed[:-1], "plant-embeddings.parquet").exit_code == 0
+    Path("known.csv").write_text(
+        "id,end,label\nA,2026-03-01 08:00:03,good\nB,2026-03-01 08:00:03,worn\n", encoding="utf-8"
+    )
+    names: dict[str, Any] = {}
+    exec(compile(LATER, "sensors.md", "exec"), names)
+    assert len(names["labelled"]) == 2
+    assert set(names["windows"]["label"]) <= {"good", "worn"}
+
+
+def test_an_exported_encoder_is_run_as_the_page_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnxruntime")
+    monkeypatch.chdir(tmp_path)
+    run_the_example()
+    exported = tsjepa("export", "runs/pumps/checkpoint.ckpt", "--onnx", "plant.onnx")
+    assert exported.exit_code == 0, exported.output
+    names: dict[str, Any] = {}
+    exec(compile(ELSEWHERE.replace("256", "4"), "sensors.md", "exec"), names)
+    assert names["embeddings"].shape == (1, 128)
 
 
 def test_all_kinds_of_files_are_named() -> None:

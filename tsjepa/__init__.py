@@ -54,7 +54,17 @@ _HOMES = {
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 # public as modules: no part of `__all__`, since `import *` would load them
-_MODULES = ("adapters", "bounds", "containers", "datasets", "diagnostics", "gaussianity", "positional", "spread")
+_MODULES = (
+    "adapters",
+    "bounds",
+    "containers",
+    "datasets",
+    "diagnostics",
+    "gaussianity",
+    "planning",
+    "positional",
+    "spread",
+)
 
 # spelled out, so that type checkers can read it
 __all__ = [
