@@ -70,7 +70,7 @@ def labels_or_reason(data: Data) -> scoring.Labels | None:
 def embed_both(encoder: Encoder, data: Data, config: ProbeConfig, device: str) -> scoring.Embedded:
     """Embed both parts, with a sign of life on a terminal."""
     with busy(f"embedding {data.name}"):
-        return scoring.embed_data(encoder, data, config, device)
+        return scoring.Embedded(*(scoring.embed_part(encoder, part, config, device) for _, part in data.parts()))
 
 
 def score_one(

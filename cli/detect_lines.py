@@ -2,6 +2,7 @@
 
 import csv
 import re
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -313,19 +314,12 @@ def are_plain(*texts: str) -> bool:
 
 
 def read_number(source: str, number: int, text: str) -> float:
-    """Return a number, or what a word stands for."""
-    try:
-        value = float(text)
-    except ValueError:
-        return read_word(source, number, text)
-    return value if are_plain(text) else read_word(source, number, text)
-
-
-def read_word(source: str, number: int, text: str) -> float:
-    """Return 1 or 0 for what is true or false, and NaN for what means that there is no value."""
-    value = WORDS.get(text)
-    if value is None:
-        comma = WITH_COMMA.fullmatch(text.strip())
-        advice = "write decimals with a point" if comma else "leave it empty if it is missing"
-        raise BadLine(source, number, f": {text!r} is no number; {advice}.")
-    return value
+    """Return a number, 1 or 0 for what is true or false, and NaN for what means that there is no value."""
+    with suppress(ValueError):
+        if are_plain(text):
+            return float(text)
+    if text in WORDS:
+        return WORDS[text]
+    comma = WITH_COMMA.fullmatch(text.strip())
+    advice = "write decimals with a point" if comma else "leave it empty if it is missing"
+    raise BadLine(source, number, f": {text!r} is no number; {advice}.")

@@ -91,11 +91,6 @@ def embed_part(encoder: Encoder, part: Part, config: ProbeConfig, device: str) -
         encoder.cpu()
 
 
-def embed_data(encoder: Encoder, data: Data, config: ProbeConfig, device: str) -> Embedded:
-    """Embed the training and the test part of data that have both."""
-    return Embedded(*(embed_part(encoder, part, config, device) for _, part in data.parts()))
-
-
 def score(
     labels: Labels,
     Z: Embedded,

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -251,16 +251,9 @@ def write_series(folder: Path, ids: pa.Array, groups: pa.Array, rows: Any, steps
 
 def write_manifest(folder: Path, store: RowStore) -> None:
     """Write what makes a folder of rows a finished one."""
-    content = {
-        "format": FORMAT,
-        "rows": store.rows,
-        "fields": store.fields,
-        "channels": store.channels,
-        "classes": store.classes,
-        "time": store.time,
-        "notes": store.notes,
-    }
-    write_json(folder / "manifest.json", content)
+    content = asdict(store)
+    del content["folder"]
+    write_json(folder / "manifest.json", {"format": FORMAT, **content})
 
 
 def median_steps(rows: RowFiles, offsets: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -13,7 +13,7 @@ import tsjepa.cli
 import tsjepa.datasets
 import tsjepa.evaluation
 
-OPTIONS = doctest.ELLIPSIS | doctest.IGNORE_EXCEPTION_DETAIL
+OPTIONS = doctest.ELLIPSIS
 # walk_packages would import what it lists; the subpackages from elsewhere in the tree are walked on their own
 MODULES = sorted(
     {

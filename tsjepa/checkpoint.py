@@ -67,12 +67,9 @@ class Header(NamedTuple):
         return {
             "format": FORMAT,
             "version": VERSION,
+            **self._asdict(),
             "config": self.config.model_dump(mode="json"),
-            "data": self.data,
-            "n_channels": self.n_channels,
-            "n_timepoints": self.n_timepoints,
             "channel_names": None if self.channel_names is None else list(self.channel_names),
-            "fingerprint": self.fingerprint,
         }
 
 
