@@ -71,7 +71,13 @@ def series(seeds, rows):
     for family in FAMILIES:
         for seed in range(seeds):
             found[f"{family} {seed}"] = planted(base, family, seed)
-    return {name: (normal, x[:rows], y[:rows]) for name, (normal, x, y) in found.items()}
+    return {name: (normal, *around(x, y, rows)) for name, (normal, x, y) in found.items()}
+
+
+def around(x, y, rows):
+    """Return so many rows of a series and its labels, all for None, with the first anomaly in their middle."""
+    first = 0 if rows is None else max(int(y.argmax()) - rows // 2, 0)
+    return x[first:][:rows], y[first:][:rows]
 
 
 def ours(epochs):
@@ -169,7 +175,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, help="of ours; without it their own")
-    parser.add_argument("--rows", type=int, default=None, help="only the first ones of each series")
+    parser.add_argument("--rows", type=int, default=None, help="only so many of each series, around its first anomaly")
     parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()

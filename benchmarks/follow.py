@@ -2,9 +2,10 @@
 
     python benchmarks/follow.py CHECKPOINT --rows 10000000
 
-Rows are lines of CSV on standard input, made of the normal log that the checkpoint was trained on, over and over, one
-a second. Seconds are those of the processor that the follower itself used, start and calibration left out: they are
-taken between a tenth of the rows and the last. `mb_start` is what the follower holds then, `mb_end` at the last row.
+Rows are lines of CSV on standard input, made of the normal log that the checkpoint was trained on, a Parquet file of
+one row a second, over and over. Seconds are those of the processor that the follower itself used, start and calibration
+left out: they are taken between a tenth of the rows and the last. `mb_start` is what the follower holds then, `mb_end`
+at the last row.
 """
 
 import io
@@ -65,7 +66,7 @@ def measure(options):
         out = Path(folder) / "scores.csv"
         command = [sys.executable, "-m", "tsjepa.cli", "detect", str(options.checkpoint), "--data", "-", "--follow"]
         command += ["--out", str(out), "--false-alarms", "1/day", "--id", "", "--json"]
-        follower = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        follower = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         feeder = threading.Thread(target=feed, args=(follower.stdin, table, options.rows), daemon=True)
         feeder.start()
         samples = []

@@ -284,6 +284,19 @@ def test_times_in_the_index_have_to_increase():
             model.predict(frame)
 
 
+def test_a_column_of_times_is_judged_where_a_model_is_loaded_as_where_it_is_fitted(tmp_path):
+    first = detector(max_epochs=1).fit(TABLE)
+    first.save(tmp_path / "plant.ckpt")
+    timed = TABLE.assign(time=TIMED.index)
+    with pytest.warns(DataWarning, match="columns of X that look like times are left out"):
+        again = SurpriseDetector.load(tmp_path / "plant.ckpt", timed)
+    assert again.offset_ == SurpriseDetector.load(tmp_path / "plant.ckpt", TABLE).offset_
+    with pytest.raises(ValueError, match="the times in column 'time' of X do not increase from row to row"):
+        SurpriseDetector.load(tmp_path / "plant.ckpt", timed[::-1])
+    with pytest.raises(ValueError, match="column 'shift' of X is a time, and rows are evenly spaced here: drop it"):
+        SurpriseDetector.load(tmp_path / "plant.ckpt", timed.assign(shift=TIMED.index))
+
+
 @pytest.mark.parametrize("share", [None, 0.05])
 def test_a_world_model_is_saved_and_judges_by_what_it_is_given_as_normal(tmp_path, share):
     X = pd.DataFrame(plant(), columns=["flow", "pressure"])

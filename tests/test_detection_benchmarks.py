@@ -104,6 +104,7 @@ def test_anomalies():
     figures = run("anomalies", "--seeds", "1", "--epochs", "1", "--rows", "1500")
     assert {"ours, surprise", "ours, embedding", "values", "MERLIN"} <= set(figures["table"])
     assert set(figures["table"]["ours, embedding"]) == {"KDD-TSAD 135", "amplitude", "tempo", "noise", "flat"}
+    assert all(0 < row["vus_pr"] <= 1 for rows in figures["table"].values() for row in rows.values())
 
 
 def test_rollouts():

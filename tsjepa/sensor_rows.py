@@ -113,11 +113,14 @@ def clocks(frame: Any, known: Sequence[str]) -> list[str]:
 
 
 def in_order(X: Any, names: Sequence[str] | None, path: str | Path) -> Any:
-    """Return a table's columns of these names, in their order; anything else as it is."""
+    """Return a table's columns of these names, in their order; anything else as it is.
+
+    Its times, and ids that tell several series apart, are judged before they are left out with the other columns.
+    """
     if names is None or not is_table(X):
         return X
     frame = to_pandas(X)
     refuse_several(frame, names)
     if missing := [name for name in names if name not in frame.columns]:
         raise ValueError(f"X has no column {missing[0]!r}, which the model of {path} was trained on.")
-    return frame[list(names)]
+    return without(frame, clocks(frame, names))[list(names)]
