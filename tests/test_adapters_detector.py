@@ -204,3 +204,12 @@ def test_many_channels_are_brought_to_few_features_which_keeps_distances(monkeyp
 def test_what_cannot_be_windows_is_told_before_training(changed, points, words):
     with pytest.raises(ValueError, match=words):
         EmbeddingAnomalyDetector(**{**TINY, **changed}).fit(planted()[0][:points])
+
+
+@pytest.mark.parametrize("kind", [EmbeddingAnomalyDetector, SurpriseAnomalyDetector])
+def test_a_log_that_lies_on_its_side_is_told_to_give_its_axis(kind):
+    rows = np.random.default_rng(0).normal(size=(300, 3))
+    with pytest.raises(ValueError, match="; X is read as 3 points of 300 channels: a log of rows x sensors needs axis"):
+        kind(window=32, max_epochs=1).fit(rows)
+    with pytest.raises(ValueError, match=r"(give|or) a smaller window\.$"):
+        kind(window=400, max_epochs=1).fit(rows, axis=0)

@@ -380,7 +380,7 @@ def test_bad_parameters_are_said_in_one_sentence(parameters, sentence):
 def test_labels_that_cannot_be_learnt_are_told_before_any_training(monkeypatch):
     monkeypatch.setattr(TSJEPAEmbedder, "fit", lambda *_: pytest.fail("pretraining was started"))
     X, y = series()
-    with pytest.raises(ValueError, match="one class only"):
+    with pytest.raises(ValueError, match="y holds one class only, and a classifier"):
         tiny().fit(X, np.repeat("calm", 24))
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         tiny().fit(X, y[:-1])

@@ -204,6 +204,7 @@ SLOW = TABLE.assign(level=TABLE["level"].where(np.arange(1500) % 3 == 0))
         ({"contamination": "auto"}, plant(), "contamination is a share .* got 'auto'"),
         ({"false_alarms": 0}, plant(), "false_alarms is a whole number of rows, at least 1, but got 0"),
         ({"false_alarms": float("inf")}, plant(), "false_alarms is a whole number"),
+        ({"false_alarms": True}, plant(), "false_alarms is a whole number"),
         ({"recipe": "tiny", "overrides": ()}, plant(), "trains no world model"),
         ({"recipe": "default", "overrides": (), "window": None}, plant(), "trains no world model"),
         ({"recipe": "lewm-sensor", "overrides": ("log.window=10s",), "window": None}, plant(), "give window"),

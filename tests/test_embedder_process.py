@@ -11,7 +11,7 @@ from embedders import frame, series, tiny
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from tsjepa import DataWarning
+from tsjepa import DataWarning, TSJEPAClassifier
 
 
 def test_torch_and_numpy_generators_are_left_alone():
@@ -60,6 +60,7 @@ def test_what_is_one_for_all_of_a_process_is_left_as_it_was():
     levels = [logger.level for logger in loggers]
     with torch.no_grad():
         tiny().fit(X)
+        TSJEPAClassifier("tiny", max_epochs=0, finetune_epochs=1, random_state=0).fit(X, np.arange(len(X)) % 2)
         assert not torch.is_grad_enabled()
     assert [logger.level for logger in loggers] == levels
 

@@ -23,7 +23,7 @@ from tsjepa.embedding import resolve_device
 from tsjepa.estimators import check_counts
 from tsjepa.finetuning import Tuning
 from tsjepa.heads import ClassWeight, LinearHead, read_head, refuse_other_kind, weigh_classes, without_values
-from tsjepa.probe import check_labels, refuse_missing
+from tsjepa.probe import refuse_missing
 from tsjepa.threads import threads
 
 
@@ -357,7 +357,8 @@ def encode(y: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
     assert_all_finite(y, input_name="y")
     check_classification_targets(y)
     classes, codes = np.unique(y, return_inverse=True)
-    check_labels(codes)
+    if len(classes) < 2:
+        raise ValueError("y holds one class only, and a classifier needs two or more.")
     return classes, codes
 
 

@@ -328,7 +328,7 @@ def _check_budget(share: Any, rows: Any) -> None:
     """Refuse a contamination or a number of rows that is none."""
     if share is not None and not (isinstance(share, Real) and 0 < float(share) <= 0.5):
         raise ValueError(f"contamination is a share above 0 and up to 0.5, or None, but got {share!r}.")
-    if not (isinstance(rows, Integral) and int(rows) > 0):
+    if isinstance(rows, bool) or not (isinstance(rows, Integral) and int(rows) > 0):
         raise ValueError(f"false_alarms is a whole number of rows, at least 1, but got {rows!r}.")
 
 

@@ -81,9 +81,9 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     config_ : Config
         The resolved configuration.
     loss_ : float
-        Mean loss of the last epoch; nan untrained.
+        Mean loss of the last epoch; nan untrained, not there after `load`.
     verdict_ : Verdict or None
-        Whether training collapsed, and the evidence; None untrained and with `diagnose=False`.
+        Whether training collapsed, with evidence; None untrained and with `diagnose=False`, not there after `load`.
     n_features_in_ : int
         Time points of 2-D input, channels of 3-D input.
     feature_names_in_ : array of str

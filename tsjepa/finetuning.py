@@ -213,6 +213,7 @@ def check_labelled(series: Series, y: Array, weights: Floats | None) -> None:
         raise ValueError("no series holds a single value, so there is nothing to train on.")
 
 
+@torch.enable_grad()
 @fast_float32()
 def train(
     module: EncoderClassifier,

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -112,7 +113,8 @@ class SurpriseAnomalyDetector(BaseSeriesAnomalyDetector):
 
     def _fit(self, X: Any, y: Any = None) -> "SurpriseAnomalyDetector":
         # scores need no threshold, and so no rows held out to calibrate one
-        self.detector_ = SurpriseDetector(**self.get_params(deep=False), contamination=0.5).fit(X)
+        with upright(X):
+            self.detector_ = SurpriseDetector(**self.get_params(deep=False), contamination=0.5).fit(X)
         return self
 
     def _predict(self, X: Any) -> NDArray[Any]:
@@ -261,8 +263,10 @@ class EmbeddingAnomalyDetector(BaseSeriesAnomalyDetector):
 
     def _windows(self, X: Any) -> NDArray[Any]:
         """Return the windows [n, C, window] of a series (n_timepoints, n_channels), one a point."""
-        if len(X) < self.window:
-            raise ValueError(f"a window has {self.window} points, but the series has {len(X)}: give a smaller window.")
+        with upright(X):
+            if len(X) < self.window:
+                few = f"a window has {self.window} points, but the series has {len(X)}"
+                raise ValueError(f"{few}: give a smaller window.")
         return np.lib.stride_tricks.sliding_window_view(np.reshape(X, (len(X), -1)), self.window, axis=0)
 
     def _read(self, windows: NDArray[Any]) -> Iterator[NDArray[Any]]:
@@ -285,6 +289,19 @@ class EmbeddingAnomalyDetector(BaseSeriesAnomalyDetector):
         """Return parameters with which aeon's own checks are fast."""
         small = ("encoder.dim=8", "predictor.dim=8", "tokenizer.n_patches=2")
         return {"recipe": "tiny", "overrides": small, "max_epochs": 1, "window": 4, "device": "cpu", "random_state": 0}
+
+
+@contextmanager
+def upright(X: NDArray[Any]) -> Iterator[None]:
+    """Say of a series (n_timepoints, n_channels) that lies on its side, beside what is wrong with it, that it does."""
+    try:
+        yield
+    except ValueError as error:
+        points, channels = len(X), X.size // max(len(X), 1)
+        if channels <= points:
+            raise
+        lies = f"X is read as {points} points of {channels} channels: a log of rows x sensors needs axis=0"
+        raise ValueError(f"{str(error).removesuffix('.')}; {lies}.") from error
 
 
 def for_windows(recipe: str | Path | Config) -> Config:
