@@ -153,6 +153,15 @@ def test_the_test_of_a_scatter_is_two_sided_and_says_nothing_of_few_sets() -> No
         assert title(few) == ""
 
 
+def test_points_of_a_scatter_are_whole_and_no_box_covers_them() -> None:
+    """aeon's axes end at 1.001: its frame would cut sets with an accuracy of 1."""
+    rows = [row(f"set{k}", *one) for k, low in enumerate((0.4, 0.5)) for one in (("first", 1.0), ("second", low))]
+    (axes,) = pictures(rows, []).figures["scatter-second"].axes
+    (points,) = axes.collections
+    assert not points.get_clip_on()
+    assert points.get_zorder() > max(box.get_zorder() for box in axes.findobj(AnchoredText))
+
+
 def overlaps(figure: Figure, texts: list[Text]) -> list[tuple[str, str]]:
     """Return the pairs of texts that are written over each other."""
     figure.draw_without_rendering()

@@ -123,6 +123,8 @@ def scatters(board: Board) -> dict[str, Figure]:
             drawn = [plain_text(short) for short in short_names(names[0], name)]
             # aeon's tests are one-sided, for the method that turned out better
             figure, axes = plot_pairwise_scatter(first, second, *drawn, statistic_tests=False)
+        for points in axes.collections:  # aeon ends its axes at 1.001, and writes its boxes over points
+            points.set(clip_on=False, zorder=6)
         axes.set_title(tested(first - second), fontsize=10)
         axes.set_xlabel(axes.get_xlabel(), loc="left")  # at the right aeon's words on dashed lines would cover it
         figures[f"scatter-{files[name]}"] = figure
