@@ -1,5 +1,6 @@
 """`tsjepa benchmark`: runs one after another, each kept as it ends, then the summary, pictures and aeon's tables."""
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -9,11 +10,13 @@ from tsjepa.arrays import counted
 from tsjepa.cli.data import check_data_dir
 from tsjepa.cli.errors import INTERRUPTED, USAGE, Failure, say, told
 from tsjepa.cli.locking import LOCK, locked
-from tsjepa.cli.options import BenchmarkOptions
+from tsjepa.cli.options import BenchmarkOptions, parse_names
 from tsjepa.cli.outdir import make_writable, refuse_file, replace_file, writing
 from tsjepa.cli.render import count_bar
 from tsjepa.cli.report import BenchmarkReport
 from tsjepa.cli.training import pick_device
+from tsjepa.datasets.home import user_path
+from tsjepa.datasets.lookup import data_folder, find_local
 from tsjepa.evaluation.benchmark import Store, carry_out, left_to_run, plan
 from tsjepa.evaluation.benchmark_aeon import aeon_tables
 from tsjepa.evaluation.benchmark_figures import Pictures, picture, pictures
@@ -55,6 +58,9 @@ def benchmark(options: BenchmarkOptions) -> BenchmarkReport:
     """Make all runs that are left, and write what the tables say."""
     started = time.monotonic()
     check_kind(options)
+    folder = data_folder(options.data_dir)
+    refuse_joined("--data", "data set", options.data, lambda name: find_local(name, folder) is not None)
+    refuse_joined("--method", "method", options.methods)
     with writing(options.out):
         refuse_file(options.out)
     device = pick_device(options.device)
@@ -90,6 +96,15 @@ def check_kind(options: BenchmarkOptions) -> None:
         raise Failure("--folds does not go with transfer, which keeps the splits of the data sets.", USAGE)
     if options.fractions and (options.pretrain_on or options.transfer):
         raise Failure("--labels does not go with transfer, which counts labels with --per-class.", USAGE)
+
+
+def refuse_joined(flag: str, thing: str, names: Sequence[str], known: Callable[[str], bool] = lambda _: False) -> None:
+    """Refuse several names in one value of a flag that takes one; a path or a known name may have a comma."""
+    for name in names:
+        parts = parse_names([name])
+        if parts and "," in name and not os.path.exists(user_path(name)) and not known(name):
+            apart = " ".join(f"{flag} {part}" for part in parts)
+            raise Failure(f"there is no {thing} {name!r}: give {flag} once for each {thing}: {apart}.", USAGE)
 
 
 def data_names(options: BenchmarkOptions) -> tuple[str, ...]:

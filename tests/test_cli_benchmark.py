@@ -15,6 +15,7 @@ from typer.testing import Result
 from tsjepa.build import build_model, configure, resolve
 from tsjepa.checkpoint import Header, save_checkpoint
 from tsjepa.cli.locking import LOCK
+from tsjepa.config import dump_config
 from tsjepa.evaluation import benchmark as engine
 from tsjepa.evaluation import benchmark_transfer
 from tsjepa.evaluation.benchmark_run import measure
@@ -300,6 +301,20 @@ def test_what_takes_several_values_takes_them_with_commas_and_repeated(
     words = ("--data", "a_TRAIN.csv", "--method", "majority", "--out", "few", "--device", "cpu")
     assert tsjepa(*words, "--labels", "0.5", "--labels", "0.1,1").exit_code == 0
     assert {row["labels"] for row in rows(Path("few"), "few_labels.csv")} == {"0.1", "0.5", "1"}
+
+
+@pytest.mark.usefixtures("here")
+def test_a_path_or_a_known_name_with_a_comma_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    known = tmp_path / "sets" / "fan,pump"
+    known.mkdir(parents=True)
+    write_waves(known, "fan,pump")
+    write_waves(tmp_path, "wide,narrow")
+    (tmp_path / "my,own.yaml").write_text(dump_config(configure("tiny")))
+    data = ("--data", "wide,narrow_TRAIN.csv", "--data", "Fan,Pump", "--data-dir", "sets")
+    ran = tsjepa(*data, "--method", "my,own.yaml", "--epochs", "1", "--out", "out", "--device", "cpu")
+    assert ran.exit_code == 0, ran.output
+    assert {row["data"] for row in rows(tmp_path / "out")} == {"wide,narrow_TRAIN.csv", "fan,pump"}
 
 
 @pytest.mark.usefixtures("here")

@@ -30,6 +30,11 @@ def test_a_folder_in_the_place_of_a_table_is_told(tmp_path: Path, table: str, wo
         (("--data", "GunPoint", "--method", "raw", "--config", "tinny"), "no recipe 'tinny': did you mean tiny"),
         (("--data", "GunPoint", "--labels", "2"), "a share of the labels lies above 0"),
         (("--data", "GunPoint", "--per-class", "0,1"), "is not a list of numbers"),
+        (("--data", "GunPoint,no, such"), "give --data once for each data set: --data GunPoint --data no --data such."),
+        (
+            ("--data", "GunPoint", "--method", "raw", "--method", "majority,raw"),
+            "give --method once for each method: --method majority --method raw.",
+        ),
         (("--pretrain-on", "GunPoint"), "go together"),
         (("--transfer", "gears"), "the only protocol of --transfer is bearings"),
         (("--transfer", "bearings", "--folds", "2"), "--folds does not go with transfer"),
