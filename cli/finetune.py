@@ -16,7 +16,7 @@ from tsjepa.cli.inputs import refuse_input
 from tsjepa.cli.options import FinetuneOptions
 from tsjepa.cli.outdir import check_file, make_writable, refuse_file, writing
 from tsjepa.cli.render import count_bar
-from tsjepa.cli.report import FinetuneReport, FinetuneRow
+from tsjepa.cli.report import FinetuneReport, FinetuneRow, ranging
 from tsjepa.cli.scoring import Array, Labels, draws, embed_part, labels_of, scored_windows
 from tsjepa.cli.training import pick_device
 from tsjepa.encoder import Encoder
@@ -117,7 +117,7 @@ def fit_rows(task: Task) -> tuple[list[FinetuneRow], Tuned]:
             supervised = None
             if task.options.supervised:
                 supervised = fit_draws(task, task.untrained.encoder, True, drawn, finished)[1]
-            rows.append(FinetuneRow(fraction, len(drawn[0]), probed, tuned, supervised))
+            rows.append(FinetuneRow(fraction, tuple(map(len, drawn)), probed, tuned, supervised))
     return rows, first
 
 
@@ -125,10 +125,8 @@ def say_uncompared(drawn: list[Array]) -> None:
     """Tell in how many draws of labels `--choose` has no choice."""
     few = sum(not comparable(y) for y in drawn)
     if few:
-        say(
-            f"note: in {few} of {counted(len(drawn), 'draw')} of {counted(len(drawn[0]), 'label')} a class has fewer "
-            f"than {FOLDS}: --choose cannot compare there, and tunes."
-        )
+        all_draws = f"{counted(len(drawn), 'draw')} of {ranging([*map(len, drawn)])} labels"
+        say(f"note: in {few} of {all_draws} a class has fewer than {FOLDS}: --choose cannot compare there, and tunes.")
 
 
 def fit_draws(

@@ -27,6 +27,7 @@ from tsjepa.cli.report import (
     ProbeReport,
     StudyReport,
     TuneReport,
+    ranging,
     spread,
 )
 from tsjepa.datasets.log_files import KINDS
@@ -229,7 +230,7 @@ def show_probe(report: ProbeReport) -> None:
     for row in report.scores.rows:
         table.add_row(
             f"{row.fraction:g}",
-            str(row.n_labels),
+            ranging(row.n_labels),
             show_score([guess]),
             show_score(row.random_init),
             show_score(row.trained),
@@ -246,7 +247,7 @@ def show_finetune(report: FinetuneReport) -> None:
         table.add_column("supervised from scratch")
     for row in report.rows:
         scores = [[report.guess], row.frozen, row.tuned, *([] if row.supervised is None else [row.supervised])]
-        table.add_row(f"{row.fraction:g}", str(row.n_labels), *map(show_score, scores))
+        table.add_row(f"{row.fraction:g}", ranging(row.n_labels), *map(show_score, scores))
     print_numbers(table)
     if report.out is not None:
         print_line(f"checkpoint: {report.out}")

@@ -1,12 +1,12 @@
 """What the commands found, as the plain values that --json prints."""
 
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from tsjepa.arrays import counted
 from tsjepa.cli.options import ProbeKind
 from tsjepa.evaluation.finite import Number, number
 from tsjepa.probe import Score
@@ -15,10 +15,10 @@ from tsjepa.verdict import Verdict
 
 
 class Row(NamedTuple):
-    """Scores at one share of the labels, one a seed; seeds count from 0."""
+    """Scores at one share of the labels, one a seed, and how many labels were drawn with it; seeds count from 0."""
 
     fraction: float
-    n_labels: int
+    n_labels: tuple[int, ...]
     trained: list[Score]
     random_init: list[Score]
 
@@ -124,7 +124,7 @@ class ProbeReport(NamedTuple):
         trained, random_init = spread(row.trained), spread(row.random_init)
         values = {
             "fraction": row.fraction,
-            "n_labels": row.n_labels,
+            "n_labels": statistics.mean(row.n_labels),
             "seeds": len(row.trained),
             "accuracy": trained[0],
             "accuracy_std": trained[1],
@@ -135,7 +135,7 @@ class ProbeReport(NamedTuple):
 
     def statement(self, config: ProbeConfig) -> str:
         """Say what was fitted and scored on what."""
-        drawn = seeds([(row.n_labels, len(row.trained)) for row in self.scores.rows])
+        drawn = seeds([row.n_labels for row in self.scores.rows])
         channels = {"concat": "joined", "mean": "averaged", "max": "by their maximum"}[config.channels]
         shares = "shares, and " if config.shares else ""
         form = f", read as a sketch of {config.sketch} numbers in all" if config.sketch is not None else ""
@@ -147,17 +147,18 @@ class ProbeReport(NamedTuple):
 
 
 class FinetuneRow(NamedTuple):
-    """Scores at one share of the labels, one a draw; None where no supervised encoder was asked for."""
+    """Scores at one share of the labels, one a draw of so many; None where no supervised encoder was asked for."""
 
     fraction: float
-    n_labels: int
+    n_labels: tuple[int, ...]
     frozen: list[Score]
     tuned: list[Score]
     supervised: list[Score] | None
 
     def values(self) -> dict[str, Any]:
         """Return the JSON object."""
-        values: dict[str, Any] = {"fraction": self.fraction, "n_labels": self.n_labels, "seeds": len(self.tuned)}
+        n_labels = statistics.mean(self.n_labels)
+        values: dict[str, Any] = {"fraction": self.fraction, "n_labels": n_labels, "seeds": len(self.tuned)}
         for prefix, scores in (("", self.tuned), ("frozen_", self.frozen), ("supervised_", self.supervised)):
             mean, deviation = (None, None) if scores is None else spread(scores)
             values |= {f"{prefix}accuracy": mean, f"{prefix}std" if prefix else "accuracy_std": deviation}
@@ -191,7 +192,7 @@ class FinetuneReport(NamedTuple):
 
     def statement(self) -> str:
         """Say what was trained and scored on what."""
-        drawn = seeds([(row.n_labels, len(row.tuned)) for row in self.rows])
+        drawn = seeds([row.n_labels for row in self.rows])
         return (
             f"fine-tuned on the training part of {self.data} ({drawn}), scored on the whole test part "
             f"({self.n_test} series), each model once; nothing was chosen by these scores."
@@ -309,14 +310,26 @@ class DiagnoseReport(NamedTuple):
         return self.numbers
 
 
-def seeds(rows: Sequence[tuple[int, int]]) -> str:
+def seeds(rows: Sequence[Sequence[int]]) -> str:
     """Say how many labels were drawn how often.
 
     Examples
     --------
-    >>> seeds([(1, 20), (100, 1)])
-    '1 label with seeds 0-19; 100 labels with seed 0'
+    >>> seeds([[2] * 20, [10, 11], [100]])
+    '2 labels with seeds 0-19; 10 to 11 labels with seeds 0-1; 100 labels with seed 0'
     """
     return "; ".join(
-        f"{counted(labels, 'label')} with seed{f's 0-{draws - 1}' if draws > 1 else ' 0'}" for labels, draws in rows
+        f"{ranging(drawn)} labels with seed{f's 0-{len(drawn) - 1}' if len(drawn) > 1 else ' 0'}" for drawn in rows
     )
+
+
+def ranging(n_labels: Sequence[int]) -> str:
+    """Write how many labels were drawn each time.
+
+    Examples
+    --------
+    >>> ranging([11, 10, 11]), ranging([10, 10])
+    ('10 to 11', '10')
+    """
+    least, most = min(n_labels), max(n_labels)
+    return f"{least} to {most}" if least < most else f"{most}"

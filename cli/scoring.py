@@ -118,6 +118,9 @@ def compare(
     labels: Labels, trained: list[list[Score]], random_init: list[list[Score]], fractions: tuple[float, ...] = (1.0,)
 ) -> Scores:
     """Put the scores of both encoders at each share of the labels side by side."""
-    counts = [len(draw_labels(labels.train, fraction, seed=0)) for fraction in fractions]
+    counts = [
+        tuple(len(draw_labels(labels.train, fraction, seed)) for seed in range(len(scores)))
+        for fraction, scores in zip(fractions, trained, strict=True)
+    ]
     rows = [Row(*row) for row in zip(fractions, counts, trained, random_init, strict=True)]
     return Scores(rows, majority(labels.train, labels.test))

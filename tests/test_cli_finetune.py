@@ -196,6 +196,16 @@ def test_choose_tells_where_labels_are_too_few_to_compare() -> None:
     assert "cannot compare" not in tsjepa(*words).stderr
 
 
+def test_draws_of_several_numbers_of_labels_are_told_as_such() -> None:
+    own = np.repeat(list("abcd"), [12, 4, 20, 4])
+    data = write_data("four", y_train=own, y_test=own[::2])
+    words = ("--data", data, "--no-supervised", "--seeds", "4", "--labels", "0.125", "--choose")
+    result = tsjepa("finetune", CKPT, *QUICK, *words, "--json")
+    assert json.loads(result.stdout)["fractions"][0]["n_labels"] == 5.75  # 6, 6, 6 and 5
+    assert "note: in 4 of 4 draws of 5 to 6 labels a class has fewer than 3" in result.stderr
+    assert "(5 to 6 labels with seeds 0-3)" in " ".join(result.stderr.split())
+
+
 def test_the_table_and_what_is_said_of_it() -> None:
     result = tsjepa("finetune", CKPT, *QUICK, "--labels", "0.1,1", "--seeds", "2", "--out", "tuned")
     assert result.exit_code == 0

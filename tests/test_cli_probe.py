@@ -124,15 +124,15 @@ def test_a_deviation_is_that_of_a_sample_and_one_draw_has_none() -> None:
 
 
 def test_numbers_stand_under_their_names() -> None:
-    few = Row(0.05, 4, [Score(0.5), Score(0.7)], [Score(0.2), Score(0.3)])
-    scores = Scores([few, Row(1, 40, [Score(0.9)], [Score(0.8)])], Score(0.4))
+    few = Row(0.05, (4, 4), [Score(0.5), Score(0.7)], [Score(0.2), Score(0.3)])
+    scores = Scores([few, Row(1, (40,), [Score(0.9)], [Score(0.8)])], Score(0.4))
     values = ProbeReport(Path(CKPT), "pump", "ridge", 40, 20, scores).values()
     assert [values[f"{name}accuracy"] for name in ("", "random_init_", "majority_")] == [0.9, 0.8, 0.4]
     row = values["fractions"][0]
     means, deviations = (0.6, 0.25), (0.1 * 2**0.5, 0.05 * 2**0.5)
     assert (row["accuracy"], row["random_init_accuracy"]) == pytest.approx(means)
     assert (row["accuracy_std"], row["random_init_std"]) == pytest.approx(deviations)
-    number = Row(1, 40, [Score(None, 0.9, 2.0)], [Score(None, 0.8, 3.0)])
+    number = Row(1, (40,), [Score(None, 0.9, 2.0)], [Score(None, 0.8, 3.0)])
     values = ProbeReport(Path(CKPT), "wear", "ridge", 40, 20, Scores([number], Score(None, -0.1, 9.0))).values()
     assert [values[f"{name}r2"] for name in ("", "random_init_", "mean_")] == [0.9, 0.8, -0.1]
     assert [values[f"{name}rmse"] for name in ("", "random_init_", "mean_")] == [2.0, 3.0, 9.0]

@@ -1,11 +1,14 @@
 """What commands report: which number stands under which name, and what a probe's sentence says of the embeddings."""
 
+import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tsjepa.cli.report import FinetuneReport, FinetuneRow, ProbeReport, Row, Scores
+from tsjepa.cli.scoring import Labels, compare
 from tsjepa.probe import Score
 from tsjepa.sections import ProbeConfig
 
@@ -15,8 +18,8 @@ def scores(*accuracies: float) -> list[Score]:
 
 
 def test_fine_tuning_reports_each_arm_and_the_largest_share() -> None:
-    few = FinetuneRow(0.05, 4, frozen=scores(0.5, 0.7), tuned=scores(0.8, 0.8), supervised=scores(0.1, 0.5))
-    every = FinetuneRow(1, 40, frozen=scores(0.85), tuned=scores(0.95), supervised=None)
+    few = FinetuneRow(0.05, (4, 4), frozen=scores(0.5, 0.7), tuned=scores(0.8, 0.8), supervised=scores(0.1, 0.5))
+    every = FinetuneRow(1, (40,), frozen=scores(0.85), tuned=scores(0.95), supervised=None)
     values = FinetuneReport(Path("a.ckpt"), "pump", 40, 20, [few, every], Score(0.55), Path("out")).values()
     below, whole = values.pop("fractions")
     assert values == {
@@ -46,6 +49,19 @@ def test_fine_tuning_reports_each_arm_and_the_largest_share() -> None:
     ]
 
 
+def test_draws_of_several_numbers_of_labels_are_told_by_their_mean_and_their_range() -> None:
+    y = np.repeat(range(4), [12, 4, 20, 4])  # at an eighth, chance tells whether a class is missed and then added
+    several = [scores(*[0.5] * 5), scores(0.5)]
+    found = compare(Labels(y, y), several, several, (0.125, 1))
+    assert [row.n_labels for row in found.rows] == [(6, 6, 6, 5, 6), (40,)]
+    probed = ProbeReport(Path("a.ckpt"), "pump", "ridge", 40, 40, found)
+    rows = [FinetuneRow(row.fraction, row.n_labels, row.trained, row.trained, None) for row in found.rows]
+    tuned = FinetuneReport(Path("a.ckpt"), "pump", 40, 40, rows, Score(0.5), None)
+    for report, said in ((probed, probed.statement(ProbeConfig())), (tuned, tuned.statement())):
+        assert json.dumps([row["n_labels"] for row in report.values()["fractions"]]) == "[5.8, 40]"
+        assert "(5 to 6 labels with seeds 0-4; 40 labels with seed 0)" in said
+
+
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
@@ -57,7 +73,7 @@ def test_fine_tuning_reports_each_arm_and_the_largest_share() -> None:
     ],
 )
 def test_a_probe_says_what_it_was_fitted_to(settings: dict[str, Any], sentence: str) -> None:
-    rows = [Row(0.05, 4, scores(0.5, 0.7), scores(0.5, 0.6)), Row(1, 40, scores(0.9), scores(0.8))]
+    rows = [Row(0.05, (4, 4), scores(0.5, 0.7), scores(0.5, 0.6)), Row(1, (40,), scores(0.9), scores(0.8))]
     report = ProbeReport(Path("a.ckpt"), "pump", "ridge", 40, 20, Scores(rows, Score(0.5)))
     said = report.statement(ProbeConfig(**settings))
     assert said.startswith(

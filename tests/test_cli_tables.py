@@ -41,15 +41,15 @@ def test_numbers_keep_their_digits(
     columns: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("COLUMNS", columns)
-    scores = Scores([Row(0.05, 4, FEW, FEW), Row(1, 40, [Score(0.975)], [Score(0.9)])], Score(0.5))
+    scores = Scores([Row(0.05, (4, 5), FEW, FEW), Row(1, (40,), [Score(0.975)], [Score(0.9)])], Score(0.5))
     show_probe(ProbeReport(Path("run/checkpoint.ckpt"), "pump", "ridge", 40, 20, scores))
     shown = lines(capsys)
-    assert any(line.count(SHOWN) == 2 for line in shown)
+    assert any(line.count(SHOWN) == 2 and "│ 4 to 5 │" in line for line in shown)
     assert rows(shown)[-1] == ["1", "40", "0.500", "0.900", "0.975"]
-    tuned = [FinetuneRow(0.05, 4, FEW, FEW, FEW), FinetuneRow(1, 40, [Score(0.7)], [Score(0.8)], [Score(0.6)])]
+    tuned = [FinetuneRow(0.05, (4, 5), FEW, FEW, FEW), FinetuneRow(1, (40,), [Score(0.7)], [Score(0.8)], [Score(0.6)])]
     show_finetune(FinetuneReport(Path("run/checkpoint.ckpt"), "pump", 40, 20, tuned, Score(0.5), None))
     shown = lines(capsys)
-    assert any("0.05 " in line and line.count(SHOWN) == 3 for line in shown)
+    assert any("0.05 " in line and "│ 4 to 5 │" in line and line.count(SHOWN) == 3 for line in shown)
     assert rows(shown)[-1] == ["1", "40", "0.500", "0.700", "0.800", "0.600"]
     assert not any("…" in line for line in shown)
     assert columns != "80" or max(map(len, shown)) <= 80
@@ -61,7 +61,7 @@ def test_numbers_keep_their_digits(
 
 @pytest.mark.parametrize("kept", [None, 3])
 def test_scores_of_pretraining_stand_in_their_rows(kept: int | None, capsys: pytest.CaptureFixture[str]) -> None:
-    checkpoint, scores = Path("run/checkpoint.ckpt"), Scores([Row(1, 40, [Score(0.9)], [Score(0.7)])], Score(0.5))
+    checkpoint, scores = Path("run/checkpoint.ckpt"), Scores([Row(1, (40,), [Score(0.9)], [Score(0.7)])], Score(0.5))
     show_pretrain(PretrainReport(checkpoint, "pump", 40, 8, kept, 1.5, 0.5, scores, None, None, "pump", False))
     shown = lines(capsys)
     assert rows(shown) == [
