@@ -99,6 +99,29 @@ def test_seeds_and_folds_are_counted_on_the_sets_that_count() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("seeds", "failed", "said", "few_said"),
+    [
+        (1, (), "1 seed and 2 folds.", "seeds, 2 folds and 3 draws a fold"),
+        (1, ((0, 1),), "1 seed and up to 2 folds.", "seeds, up to 2 folds and 3 draws a fold"),
+        (2, ((1, 0), (1, 1)), "up to 2 seeds and 2 folds.", "seeds, 2 folds and 3 draws a fold"),
+        (2, ((1, 1),), "2 seeds and up to 2 folds.", "seeds, up to 2 folds and 3 draws a fold"),
+    ],
+)
+def test_runs_that_failed_for_every_method_make_seeds_and_folds_an_upper_bound(
+    seeds: int, failed: tuple[tuple[int, int], ...], said: str, few_said: str
+) -> None:
+    runs = [(data, seed, fold) for data in "ab" for seed in range(seeds) for fold in range(2)
+            if data == "a" or (seed, fold) not in failed]  # fmt: skip
+    rows = [row(data, name, 0.5, seed=seed, fold=fold) for data, seed, fold in runs for name in ("first", "second")]
+    rows += [row("b", name, None, seed=seed, fold=fold) for seed, fold in failed for name in ("first", "second")]
+    few = [draw(name, k, 0.5, data=data)._replace(seed=seed, fold=fold) for data, seed, fold in runs
+           for name in ("first", "second") for k in range(3)]  # fmt: skip
+    text = summary(rows, few, [])
+    assert f"Means over 2 data sets, {said}" in text
+    assert f"Means over data sets, {few_said}" in text
+
+
 def test_seconds_are_those_of_the_sets_that_count() -> None:
     slow = [row("c", "first", 0.4, fit_seconds=100.0, transform_seconds=50.0), row("c", "second", None)]
     assert "| first | 0.7000 | 1.50 |  | 1.00 | 0.50 |" in summary([*ROWS[:5], *slow], [], [])

@@ -9,7 +9,7 @@ import numpy as np
 
 from tsjepa.arrays import counted
 from tsjepa.evaluation.benchmark_labels import LabelBudget
-from tsjepa.evaluation.benchmark_markdown import markdown, mean
+from tsjepa.evaluation.benchmark_markdown import markdown, mean, up_to
 from tsjepa.evaluation.benchmark_table import FewLabels, shared_runs
 
 # Fold, and number of the draw of labels within it
@@ -23,9 +23,10 @@ def few_labels_note(few: Sequence[FewLabels], things: str = "data sets") -> str:
     """Say how few labels were drawn, and of what there are means."""
     draws = max(row.draw for row in few) + 1
     once = draws > 1 and any(LabelBudget.parse(row.labels).n_draws() == 1 for row in few)
-    folds = len({row.fold for row in few})
-    several = f", {folds} folds" if folds > 1 else ""
-    numbers = counted(draws, "draw") + " a fold" * (folds > 1) + " (one of all labels)" * once
+    folds = up_to((((row.data, row.labels, row.seed), row.fold) for row in few), "fold")
+    apart = len({row.fold for row in few}) > 1
+    several = f", {folds}" * apart
+    numbers = counted(draws, "draw") + " a fold" * apart + " (one of all labels)" * once
     return (
         f"Means over {things}, seeds{several} and {numbers}, stratified, at least one a class, the same for every "
         f"method. In brackets, how many {things} have so many labels of every class and a result of every method."

@@ -1,13 +1,31 @@
 """What tables of a benchmark are written with: means, numbers of things, Markdown."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
+
+from tsjepa.arrays import counted
 
 
 def mean(values: Sequence[float]) -> float:
     """Return the mean, nan of nothing."""
     return float(np.mean(values)) if len(values) else float("nan")
+
+
+def up_to(things: Iterable[tuple[Any, Any]], name: str) -> str:
+    """Say how many different things, each told with its place, a place has, and `up to` where places differ in that.
+
+    Examples
+    --------
+    >>> up_to([("pump", 0), ("pump", 1), ("fan", 0)], "fold"), up_to([("pump", 0), ("fan", 1)], "fold")
+    ('up to 2 folds', '1 fold')
+    """
+    found: dict[Any, set[Any]] = {}
+    for place, thing in things:
+        found.setdefault(place, set()).add(thing)
+    numbers = {len(own) for own in found.values()}
+    return "up to " * (len(numbers) > 1) + counted(max(numbers, default=0), name)
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -16,7 +16,7 @@ from tsjepa.evaluation.benchmark_few_labels import (
     paired_table,
     shared_draws,
 )
-from tsjepa.evaluation.benchmark_markdown import finished_page, markdown, mean
+from tsjepa.evaluation.benchmark_markdown import finished_page, markdown, mean, up_to
 from tsjepa.evaluation.benchmark_table import FewLabels, LevelScore, Result, shared_runs
 
 # Level of the tests of a critical-difference diagram, aeon's default
@@ -179,8 +179,9 @@ def overview(results: Sequence[Result], board: Board) -> str:
     """Return the table of methods, on the data sets that all of them have an accuracy on."""
     common = board.common()
     kept = compared([row for row in results if row.data in common.data])
-    seeds, folds = len({row.seed for row in kept}), len({row.fold for row in kept})
-    numbers = f"{counted(len(common.data), 'data set')}, {counted(seeds, 'seed')} and {counted(folds, 'fold')}"
+    seeds = up_to(((row.data, row.seed) for row in kept), "seed")
+    folds = up_to((((row.data, row.seed), row.fold) for row in kept), "fold")
+    numbers = f"{counted(len(common.data), 'data set')}, {seeds} and {folds}"
     said = (
         f"Means over {numbers}. One ridge head reads the features of all, but supervised has a head of its own, and "
         f"majority no features. Wins, draws and losses are against {(common.methods or board.methods)[0]}; seconds are "
