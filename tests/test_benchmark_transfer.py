@@ -305,8 +305,10 @@ def test_few_labels_of_the_bearing_protocol_are_told_by_pair() -> None:
     assert "| raw | +0.1000 ± 0.0000 | +0.1000 ± 0.0000 |" in few
     assert {row.data for row in draws_of(rows)} == {"b to a", "c to a", "a to b"}
     small = [row if row.labels == ALL else row._replace(accuracy=None) for row in rows]
-    said = "No data set has so many labels of every class: 1/class, 5/class."
+    said = "No pair has so many labels of every class: 1/class, 5/class."
     assert f"## Few labels a class\n\n{said}\n" in transfer_summary(small, [])
+    apart = [row for row in rows if row.labels != ("1/class" if row.method == "raw" else "5/class")]
+    assert "No pair has draws of so many labels of every method: 1/class, 5/class." in transfer_summary(apart, [])
 
 
 def test_targets_of_one_head_share_its_draws_so_that_more_of_them_make_no_interval_narrower() -> None:

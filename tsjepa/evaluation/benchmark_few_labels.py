@@ -19,7 +19,7 @@ Draws = dict[Draw, float]
 APART: Mapping[str, str] = MappingProxyType({})
 
 
-def few_labels_note(few: Sequence[FewLabels], things: str = "data sets") -> str:
+def few_labels_note(few: Sequence[FewLabels], thing: str = "data set") -> str:
     """Say how few labels were drawn, and of what there are means."""
     draws = max(row.draw for row in few) + 1
     once = draws > 1 and any(LabelBudget.parse(row.labels).n_draws() == 1 for row in few)
@@ -28,12 +28,12 @@ def few_labels_note(few: Sequence[FewLabels], things: str = "data sets") -> str:
     several = f", {folds}" * apart
     numbers = counted(draws, "draw") + " a fold" * apart + " (one of all labels)" * once
     return (
-        f"Means over {things}, seeds{several} and {numbers}, stratified, at least one a class, the same for every "
-        f"method. In brackets, how many {things} have so many labels of every class and a result of every method."
+        f"Means over {thing}s, seeds{several} and {numbers}, stratified, at least one a class, the same for every "
+        f"method. In brackets, how many {thing}s have so many labels of every class and a result of every method."
     )
 
 
-def few_labels_gaps(few: Sequence[FewLabels]) -> str:
+def few_labels_gaps(few: Sequence[FewLabels], thing: str = "data set") -> str:
     """Say which numbers of labels were asked for and are in no table, nothing where all are.
 
     Examples
@@ -46,9 +46,9 @@ def few_labels_gaps(few: Sequence[FewLabels]) -> str:
     shared = {row.labels for row in shared_draws(few)}
     said = []
     if absent := [labels for labels in asked if labels not in drawn]:
-        said.append(f"No data set has so many labels of every class: {', '.join(absent)}.")
+        said.append(f"No {thing} has so many labels of every class: {', '.join(absent)}.")
     if apart := [labels for labels in asked if labels in drawn - shared]:
-        said.append(f"No data set has draws of so many labels of every method: {', '.join(apart)}.")
+        said.append(f"No {thing} has draws of so many labels of every method: {', '.join(apart)}.")
     return " ".join(said)
 
 

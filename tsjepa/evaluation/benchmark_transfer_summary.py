@@ -167,9 +167,9 @@ def section(rows: Sequence[Transferred], recordings: Sequence[Recording], level:
     parts.append(f"{level} Few labels a class" if few else "")
     if shared:
         drawn_from = {few_data(row): row.fit_on for row in rows}  # whatever the target
-        note = few_labels_note(shared, "pairs")
+        note = few_labels_note(shared, "pair")
         parts += [note, few_labels_table(shared), paired_table(shared, drawn_from)]
-    parts.append(few_labels_gaps(few))
+    parts.append(few_labels_gaps(few, "pair"))
     if recordings:
         parts += [f"{level} By recording", recordings_note(), recordings_table(recordings)]
     return parts
