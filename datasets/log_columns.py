@@ -10,6 +10,7 @@ from tsjepa.arrays import counted
 from tsjepa.containers import LABEL
 from tsjepa.datasets.dataset import DataError
 from tsjepa.datasets.log_dates import check_digits, check_unread, odd_cell
+from tsjepa.datasets.log_dialect import UNNAMED
 from tsjepa.datasets.log_files import LogFile
 from tsjepa.datasets.log_guesses import (
     COUNTER,
@@ -176,7 +177,14 @@ def _times(schemas: Schemas, rows: Sample, columns: Columns) -> tuple[str | None
     if time is not None and time == columns.id:
         raise DataError(f"column {time!r} (--id) would be taken for the times, too; name these by --time, '' for none")
     check_digits(schemas, rows, time)
-    return time, check_unread(schemas, rows, columns, time)
+    return time, _said_of_index(schemas, time) + check_unread(schemas, rows, columns, time)
+
+
+def _said_of_index(schemas: Schemas, time: str | None) -> list[str]:
+    file = schemas[0][0]
+    if time != UNNAMED or file.kind != "csv" or UNNAMED in map(str.strip, dialect(file).names):
+        return []
+    return [f"{file.shown} has no name for the column of times: it is called {UNNAMED!r}"]
 
 
 def _list_layout(schemas: Schemas, columns: Columns, lists: list[str]) -> Layout:

@@ -15,6 +15,8 @@ NUMBER = re.compile(r"\s*[-+.,]*\d")
 STAMP = re.compile(r"\s*(\d{4}-\d\d-\d\d|\d\d?[./]\d\d?[./]\d{4})([ T]\d.*)?")
 PLAIN = re.compile(r"\s*[-+]?\d*[.,]?\d+([eE][-+]?\d+)?\s*")
 THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}(,\d{3})+")
+# what pandas calls an index without a name where it makes a column of it
+UNNAMED = "index"
 
 
 class Dialect(NamedTuple):
@@ -87,6 +89,18 @@ def names_of(header: str, delimiter: str) -> list[str]:
     ['time', ' flow', 'Temp, C']
     """
     return next(csv.reader([header.split("\r")[0]], delimiter=delimiter), [])
+
+
+def with_index(names: Sequence[str]) -> list[str]:
+    """Give the first column without a name one, unless another column is called so.
+
+    Examples
+    --------
+    >>> with_index(["", "flow", ""]), with_index(["time", "flow"]), with_index(["", "index"])
+    (['index', 'flow', ''], ['time', 'flow'], ['', 'index'])
+    """
+    at = names.index("") if "" in names and UNNAMED not in names else -1
+    return [UNNAMED if place == at else name for place, name in enumerate(names)]
 
 
 def are_values(names: Sequence[str]) -> bool:

@@ -72,13 +72,25 @@ def time_by_name(schema: pa.Schema) -> str | None:
 
 
 def guess_time(schemas: Schemas, rows: Sample) -> str | None:
-    """Return the column of times: timestamps rather than a counter beside them, which passes over gaps."""
+    """Return the column of times: timestamps rather than a counter beside them, which passes over gaps.
+
+    Raises
+    ------
+    DataError
+        If it has no name, by which it could be asked for.
+    """
     schema = without_folders(*schemas[0])
     name = time_by_name(schema)
     stamps = [field.name for field in schema if is_stamp(field.type)]
     # a date that is the same for many counts, such as that of a machine's installation, orders no rows
     if name is not None and called(name, COUNTER) and len(stamps) == 1 and rows.kinds(stamps[0]) >= rows.kinds(name):
-        return stamps[0]
+        name = stamps[0]
+    if name == "":
+        at = schema.names.index(name) + 1
+        raise DataError(
+            f"column {at} of {schemas[0][0].shown} has no name and holds times: name it, or add --time '' to take rows "
+            "as in order and evenly spaced"
+        )
     return name
 
 

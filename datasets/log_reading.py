@@ -12,7 +12,17 @@ from pyarrow import csv
 
 from tsjepa.datasets.dataset import DataError
 from tsjepa.datasets.log_cells import without_blanks
-from tsjepa.datasets.log_dialect import Dialect, are_values, cells_in, decimal_of, delimiter_of, line_of_names, names_of
+from tsjepa.datasets.log_dialect import (
+    UNNAMED,
+    Dialect,
+    are_values,
+    cells_in,
+    decimal_of,
+    delimiter_of,
+    line_of_names,
+    names_of,
+    with_index,
+)
 from tsjepa.datasets.log_files import LogFile, first_line
 
 PIECE_ROWS = 1 << 20
@@ -142,9 +152,14 @@ def with_schema(file: LogFile) -> tuple[LogFile, pa.Schema | None]:
 
 
 def _named_once(schema: pa.Schema) -> pa.Schema:
-    """Keep one column without a name, which is left out: Excel writes several behind the last one of a CSV file."""
+    """Keep one column without a name, and give it one if it holds times, as the index of a table from pandas does.
+
+    Others are left out: Excel writes several behind the last one of a CSV file.
+    """
     names = schema.names
-    return pa.schema([field for at, field in enumerate(schema) if field.name or names.index("") == at])
+    fields = zip(with_index(names), schema, strict=True)
+    named = [field.with_name(name) if pa.types.is_temporal(field.type) else field for name, field in fields]
+    return pa.schema([field for at, field in enumerate(named) if names[at] or names.index("") == at])
 
 
 def _finer_times(schema: pa.Schema) -> pa.Schema:
@@ -302,7 +317,9 @@ def _csv(
     file: LogFile, names: list[str] | None, types: dict[str, pa.DataType] | None = None
 ) -> Iterator[pa.RecordBatch]:
     written = dialect(file)
-    own = {name.strip(): name for name in written.names}
+    own = {name.strip(): name for name in reversed(written.names)}
+    if "" in own:
+        own.setdefault(UNNAMED, own[""])
     convert = csv.ConvertOptions(
         include_columns=None if names is None else [own.get(name, name) for name in names],
         column_types={own.get(name, name): kind for name, kind in (types or {}).items()},
@@ -315,7 +332,7 @@ def _csv(
         with csv.open_csv(stream, csv.ReadOptions(use_threads=False, block_size=CSV_BLOCK), parse, convert) as reader:
             for batch in reader:
                 columns = [without_blanks(column) for column in batch.columns]
-                yield pa.record_batch(columns, [name.strip() for name in batch.schema.names])
+                yield pa.record_batch(columns, names or [name.strip() for name in batch.schema.names])
 
 
 def _text(file: LogFile) -> pa.NativeFile:  # pyarrow knows the end of a name in lower case only

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from command_line import found, tsjepa
 from detecting import (
+    CONTEXT,
     WORDS,
     faulty,
     follow,
@@ -178,6 +179,21 @@ def test_following_starts_anew_behind_a_gap() -> None:
     frame.drop(columns="anomaly").to_csv("log.csv", index=False)
     found(*follow())
     same(frame)
+
+
+def test_times_in_a_column_without_a_name_are_times() -> None:
+    log(800, seed=1).drop(columns="run").set_index("timestamp").to_csv("train.csv", index_label="")
+    assert "train.csv has no name for the column of times: it is called 'index'" in pretrained("--data", "train.csv")
+    frame = faulty().drop(columns=["run", "anomaly"])
+    frame.loc[450:, "timestamp"] += pd.Timedelta("1h")
+    frame.set_index("timestamp").to_csv("log.csv", index_label="")
+    found(*follow())
+    same_counted()
+    scores = pd.read_csv("scores.csv")
+    assert next(iter(scores)) == "index"
+    assert scores["score"][450 : 450 + CONTEXT - 1].isna().all()
+    frame.to_csv("log.csv", index=False)
+    assert "log.csv has no column 'index' (--time)" in refused(1, *follow(), "--out", "other/scores.csv")
 
 
 @pytest.mark.parametrize("cuts", [(), (150,), (151,)])

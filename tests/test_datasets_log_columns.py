@@ -175,6 +175,31 @@ def test_columns_of_a_csv_file_without_a_name_are_left_out(tmp_path: Path, befor
     np.testing.assert_array_equal(found.take(np.array([0])).values[0, 0], np.arange(4) + 0.5)
 
 
+@pytest.mark.parametrize(("before", "behind"), [("", ""), (" ", ";;"), ('""', "; ")])
+def test_a_column_of_times_without_a_name_is_called_as_pandas_calls_it(
+    tmp_path: Path, before: str, behind: str
+) -> None:
+    log = tmp_path / "log.csv"
+    rows = [f"2026-03-01 08:00:0{at % 4 + 5 * (at // 4)};{at},5{behind}" for at in range(ROWS)]
+    log.write_text("\n".join([f"{before};flow{behind}", *rows]))
+    found = logged(log)
+    assert (found.columns.time, found.channels) == ("index", ("flow",))
+    assert f"{log} has no name for the column of times: it is called 'index'" in found.notes
+    assert found.index()["start"].to_pylist()[1].second == 5
+    assert logged(log, Columns(time="index")).n_cases == 2
+    assert logged(log, Columns(time="")).columns.time is None
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_times_that_no_name_is_left_for_are_refused(tmp_path: Path, suffix: str) -> None:
+    table = pd.DataFrame({"index": [1.5, 2.5], "": pd.date_range("2026", periods=2)})
+    log = tmp_path / f"log.{suffix}"
+    table.to_csv(log, index=False) if suffix == "csv" else table.to_parquet(log)
+    with pytest.raises(DataError, match=f"column 2 of {log} has no name and holds times: name it, or add --time ''"):
+        logged(log)
+    assert logged(log, Columns(time="")).channels == ("index",)
+
+
 def test_dates_in_a_csv_file_may_be_ids_and_groups_if_they_are_named(tmp_path: Path) -> None:
     for hour, name in enumerate("ab"):
         rows = "".join(f"2026-03-0{1 + at // 4} 08:0{hour},{hour}8:00,{at % 4},{at}.5\n" for at in range(ROWS))
