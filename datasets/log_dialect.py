@@ -3,6 +3,7 @@
 import csv
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 # a comma comes last: it stands in names (Flow, l/min) and before decimals, too
@@ -104,14 +105,36 @@ def with_index(names: Sequence[str]) -> list[str]:
 
 
 def are_values(names: Sequence[str]) -> bool:
-    """Tell a row of a log from names of columns: it holds a date and a number; either alone may be a name.
+    """Tell a row of a log from names of columns: it holds a date and a number, or only numbers that are no names.
+
+    One or two numbers always rise or fall: there, names have neither a sign nor a fraction.
 
     Examples
     --------
     >>> are_values(["P1", "2026-03-01 08:00:00", "0.5"]), are_values(["time", "1"]), are_values(["id", "2026-03-01"])
     (True, False, False)
+    >>> are_values(["9", "40", "0.3"]), are_values(["400", "410", "420"]), are_values(["2.5"]), are_values(["2"])
+    (True, False, True, False)
     """
-    return any(map(STAMP.fullmatch, names)) and any(map(PLAIN.fullmatch, names))
+    plain = [name for name in names if PLAIN.fullmatch(name)]
+    if any(map(STAMP.fullmatch, names)):
+        return bool(plain)
+    if len(plain) < len(names):
+        return False
+    fractions = len(names) < 3 and not all(name.strip().isdecimal() for name in names)
+    return fractions or not rise_or_fall([float(name.replace(",", ".")) for name in names])
+
+
+def rise_or_fall(numbers: Sequence[float]) -> bool:
+    """Tell numbers that may be names, as those of points or wavelengths, from a row of values.
+
+    Examples
+    --------
+    >>> rise_or_fall([400, 410, 420]), rise_or_fall([1, 3, 2]), rise_or_fall([1, 1]), rise_or_fall([7])
+    (True, False, False, True)
+    """
+    steps = [after - before for before, after in pairwise(numbers)]
+    return not steps or min(steps) > 0 or max(steps) < 0
 
 
 def line_of_names(lines: Sequence[str]) -> int | None:

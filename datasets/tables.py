@@ -4,7 +4,6 @@ import csv
 import re
 import warnings
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ import numpy as np
 from tsjepa.containers import LABEL, SIDE, split_tensors
 from tsjepa.datasets.dataset import Case, Collection, DataError, Labels, Part, UncutError
 from tsjepa.datasets.labels import array_labels, class_name
-from tsjepa.datasets.log_dialect import delimiters_of
+from tsjepa.datasets.log_dialect import delimiters_of, rise_or_fall
 from tsjepa.datasets.log_files import first_line
 from tsjepa.datasets.naming import called
 from tsjepa.datasets.values import as_float32, stack_cases
@@ -174,8 +173,7 @@ def _check_header(names: list[str], path: Path) -> None:
         numbers = [float(name) for name in names]
     except ValueError:  # a date
         numbers = [0.0, 0.0]
-    steps = [after - before for before, after in pairwise(numbers)]
-    if steps and min(steps) <= 0 <= max(steps):
+    if not rise_or_fall(numbers):
         raise DataError(f"{path} starts with a row of values; put a line with column names before it")
 
 

@@ -313,12 +313,28 @@ def test_a_csv_file_without_names_of_columns(tmp_path: Path, row: str) -> None:
     assert refused(tmp_path / "log.csv").endswith("starts with a row of values; put a line with column names before it")
 
 
+@pytest.mark.parametrize("row", ["9,40,0,0.0,-1.1,0.3", "0,5;-1,2;0,3", " 1, 1", "-0.802", "2.431", "8.6e-01", "1,2.5"])
+def test_a_csv_file_of_nothing_but_numbers(tmp_path: Path, row: str) -> None:
+    (tmp_path / "log.csv").write_text("\n".join([row] * 20))
+    assert refused(tmp_path / "log.csv").endswith("starts with a row of values; put a line with column names before it")
+
+
 @pytest.mark.parametrize("names", ["time,1,2", "time,2026-03-01,flow"])
 def test_a_name_may_look_like_a_value(tmp_path: Path, names: str) -> None:
     (tmp_path / "log.csv").write_text("\n".join([names, *(f"{at},{at}.5,{at}" for at in range(20))]))
     assert load_log(tmp_path / "log.csv", windowing=TEN, cache_dir=tmp_path / "cache").channels == tuple(
         names.split(",")[1:]
     )
+
+
+@pytest.mark.parametrize(
+    "names", [("400", "410", "420"), ("0.5", "1.0", "1.5"), ("1.5", "1", "-0.5"), ("1", "2"), ("7",)]
+)
+def test_all_names_may_look_like_values(tmp_path: Path, names: tuple[str, ...]) -> None:
+    pd.DataFrame(np.random.default_rng(0).normal(size=(20, len(names))), columns=names).to_csv(
+        tmp_path / "log.csv", index=False
+    )
+    assert load_log(tmp_path / "log.csv", windowing=TEN, cache_dir=tmp_path / "cache").channels == names
 
 
 def test_a_folder_without_a_value_is_no_machine(tmp_path: Path) -> None:
