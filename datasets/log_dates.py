@@ -22,7 +22,9 @@ DAY = (
 # two digits of a year need a time of day behind, since versions are written so
 SHORT_DAY = r"\d{1,2}[-./]\d{1,2}[-./]\d\d"
 CLOCK = r"\d{1,2}:\d\d(:\d\d([.,]\d+)?)?( ?[ap]\.?m\.?)?( ?(z|utc|gmt|[-+]\d\d(:?\d\d)?))?"
-WRITTEN = re.compile(rf"{DAY}|(({DAY}|{SHORT_DAY})[t, ]+)?{CLOCK}", re.IGNORECASE)
+# before the clock of a duration, as pandas and Python write it
+DAYS = r"[-+]?\d+ days?,? [-+]?"
+WRITTEN = re.compile(rf"{DAY}|(({DAY}|{SHORT_DAY})[t, ]+|{DAYS})?{CLOCK}", re.IGNORECASE)
 ISO = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[-+]\d\d(:?\d\d)?)?")
 DIGITS_DAY = r"(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])"
 DIGITS = re.compile(rf"{DIGITS_DAY}(([01]\d|2[0-3])[0-5]\d([0-5]\d(\d{{3}})?)?)?")
@@ -133,13 +135,15 @@ def _differ_in_most_rows(schema: pa.Schema, rows: Sample, unread: list[str]) -> 
 
 
 def _written_times(file: LogFile, schema: pa.Schema, columns: Columns) -> list[str]:
-    """Return columns most of whose cells are dates or times of day, none of which is known to be something else."""
+    """Return columns most of whose cells are dates, times of day or durations, none known to be something else."""
     aside = {columns.id, columns.label, columns.group, *(columns.channels or ())}
     found = []
     for field in schema:
         if field.name in aside or called(field.name, ID) or called(field.name, LABEL):
             continue
-        if pa.types.is_time(inner(field.type)) or (is_text(field.type) and _are_written(file, field.name)):
+        kind = inner(field.type)
+        is_clock = pa.types.is_time(kind) or pa.types.is_duration(kind)
+        if is_clock or (is_text(field.type) and _are_written(file, field.name)):
             found.append(field.name)
     return found
 

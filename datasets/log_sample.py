@@ -144,6 +144,8 @@ def _as_text(column: pa.Array) -> list[str | None]:
     if pa.types.is_floating(column.type):
         cells = (None if cell is None else float(cell) for cell in column.to_pylist())
         return [None if cell is None or math.isnan(cell) else _digits(cell) for cell in cells]
+    if pa.types.is_duration(column.type):  # which Arrow writes as a number without its unit
+        return [None if cell is None else str(cell) for cell in column.to_pylist()]
     found: list[str | None] = column.cast(pa.string()).to_pylist()
     return found
 

@@ -29,6 +29,7 @@ def saved(path: Path, **columns: Any) -> Path:
         *("01.03.2026 00:00:00", "1.3.2026", "03/01/2026 1:05 PM", "01.03.26 00:00", "2026/3/1 13:00:00,5"),
         *("2026-03-01", "2026-03-01T13:00:00Z", "2026-03-01 13:00+01:00", "13:00:00", "13:00", "1:00:00.250 am"),
         *("1-Mar-2026 13:00", "01 März 2026", "Mar 1, 2026 13:00:05", "01-MAR-26"),
+        *("0 days 00:00:01", "-1 days +23:59:59.500000", "1 day, 0:00:01"),
     ],
 )
 def test_what_reads_as_a_time(text: str) -> None:
@@ -36,7 +37,23 @@ def test_what_reads_as_a_time(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["1.2.3", "10.11.12", "2026", "20260301", "12-34-5678", "5 bar 20", "192.168.0.1", "a:b", "1:2", "ok", ""]
+    "text",
+    [
+        *(
+            "1.2.3",
+            "10.11.12",
+            "2026",
+            "20260301",
+            "12-34-5678",
+            "5 bar 20",
+            "192.168.0.1",
+            "a:b",
+            "1:2",
+            "5 days",
+            "ok",
+        ),
+        "",
+    ],
 )
 def test_what_reads_as_something_else(text: str) -> None:
     assert not WRITTEN.fullmatch(text)
@@ -70,6 +87,17 @@ def test_a_date_and_a_time_of_day_are_told_together(tmp_path: Path) -> None:
     assert "but 'time' holds '00:00:00': write" in refused(saved(tmp_path / "clock.csv", time=clock, flow=WAVE))
     log = saved(tmp_path / "log.parquet", clock=TIME.dt.time, flow=WAVE)
     assert "but 'clock' holds '00:00:00" in refused(log)
+
+
+@pytest.mark.parametrize(("name", "suffix"), [("elapsed", "csv"), ("elapsed", "parquet"), ("time", "parquet")])
+@pytest.mark.parametrize("unit", ["ms", "ns"])
+def test_durations_are_told(tmp_path: Path, name: str, suffix: str, unit: str) -> None:
+    elapsed = pd.Series(pd.to_timedelta(np.arange(1, ROWS + 1) * 500, unit="ms")).astype(f"timedelta64[{unit}]")
+    log = saved(tmp_path / f"log.{suffix}", **{name: elapsed, "flow": WAVE})
+    sentence = refused(log)
+    assert sentence.startswith(f"{log}: no column of times was found, but '{name}' holds '0")
+    assert "0:00:00.500000': write one column of times such as 2026-03-01 13:00:00" in sentence
+    assert logged(log, Columns(time="")).channels == ("flow",)
 
 
 def test_dates_that_can_be_read_need_a_name(tmp_path: Path) -> None:
