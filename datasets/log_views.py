@@ -273,7 +273,7 @@ def _notes(
         notes.append(
             f"gaps{wide}{' inside series' if window is None else ', which no window goes across'}: {seen['gaps']}"
         )
-    if seen["uneven"]:
+    if seen["uneven"] and store.time.kind != "rows":  # rows of ids in turns are not next to each other
         share = f"{100 * seen['uneven'] / store.rows:.2g} %"
         notes.append(
             f"{share} of the steps of time differ from the median step by more than half: rows are taken as they come "

@@ -177,6 +177,13 @@ def test_steps_that_differ_are_said(tmp_path: Path) -> None:
     assert any(note.startswith("5 % of the steps of time differ from the median step") for note in found.notes)
 
 
+def test_steps_between_rows_of_ids_in_turns_are_no_steps_of_time(tmp_path: Path) -> None:
+    log = steady(20, "abc").sort_values(["time", "unit"]).drop(columns="time")
+    found = load_log(saved(log, tmp_path / "log.parquet"), windowing=Windowing(5), cache_dir=tmp_path / "cache")
+    assert found.columns.id == "unit"
+    assert not any("of the steps of time differ" in note for note in found.notes)
+
+
 @pytest.mark.parametrize(("other", "said"), [("3s", True), ("2100ms", False)])
 def test_steps_that_hardly_differ_are_not_said(tmp_path: Path, other: str, said: bool) -> None:
     log = pd.concat([steady(20, "a", "2s"), steady(20, "b", other)], ignore_index=True)
