@@ -13,7 +13,7 @@ from random_values import gen
 from scipy import stats
 from torch import Tensor
 
-from tsjepa.masking import Mask, bernoulli_mask, block_mask, future_mask, random_mask
+from tsjepa.masking import Mask, bernoulli_mask, block_mask, check_mask, future_mask, random_mask
 
 MASKS = {
     "bernoulli": bernoulli_mask,
@@ -300,3 +300,40 @@ def test_a_ratio_next_to_0_or_1_hides_or_shows_one_token(kind: str, ratio: float
         counts = [6, 6, 6] if there is None else [4, 6, 6]
         mask = MASKS[kind](3, 6, gen(), there, ratio=ratio)
         assert [len(target) for _, target in rows_of(mask)] == [n - 1 if hides else 1 for n in counts]
+
+
+ROWS = torch.arange(4).expand(3, -1)
+OTHERS = torch.arange(4, 8).expand(3, -1)
+
+
+@pytest.mark.parametrize("field", ["context", "target"])
+@pytest.mark.parametrize(
+    ("changed", "error", "sentence"),
+    [
+        (lambda part: part[:1], ValueError, r"^the mask's {} has shape \(1, 4\) for 3 sequences: give each a row"),
+        (lambda part: part.repeat(2, 1), ValueError, r"^the mask's {} has shape \(6, 4\) for 3 sequences"),
+        (lambda part: part[0], ValueError, r"^the mask's {} has shape \(4,\) for 3 sequences: .* {}\.expand\("),
+        (lambda part: part > 1, TypeError, r"^the mask's {} is torch\.bool: give positions of tokens"),
+        (lambda part: part.float(), TypeError, r"^the mask's {} is torch\.float32: give positions of tokens"),
+        (lambda part: part.tolist(), TypeError, r"^the mask's {} is list: give positions of tokens"),
+    ],
+)
+def test_positions_that_are_not_a_row_for_each_sequence(changed, error: type, sentence: str, field: str) -> None:
+    whole = Mask(ROWS, OTHERS)
+    check_mask(whole, 3)
+    with pytest.raises(error, match=sentence.replace("{}", field)):
+        check_mask(whole._replace(**{field: changed(getattr(whole, field))}), 3)
+
+
+@pytest.mark.parametrize("field", ["context_valid", "target_valid"])
+@pytest.mark.parametrize("flags", [torch.ones_like(ROWS), torch.ones(1, 4, dtype=torch.bool)])
+def test_flags_that_would_be_taken_for_rows_or_said_of_other_tokens(field: str, flags: Tensor) -> None:
+    check_mask(Mask(ROWS, OTHERS, **{field: torch.ones(3, 4, dtype=torch.bool)}), 3)
+    with pytest.raises(ValueError, match=rf"^the mask's {field} has to be bool and of the shape of .*, \(3, 4\)\.$"):
+        check_mask(Mask(ROWS, OTHERS, **{field: flags}), 3)
+
+
+@pytest.mark.parametrize("drawn", [(ROWS, OTHERS), None])
+def test_what_is_no_mask(drawn) -> None:
+    with pytest.raises(TypeError, match=rf"^the mask gives a {type(drawn).__name__}: return a tsjepa\.Mask\("):
+        check_mask(drawn, 3)

@@ -16,6 +16,7 @@ from tsjepa.predictor import Predictor
 from tsjepa.regularizers import VICReg
 from tsjepa.tokenizers import LinearPatches
 from tsjepa.training import Options, fit
+from tsjepa.views import masked_views
 
 
 def test_a_loop_of_ones_own_moves_target_and_schedules() -> None:
@@ -50,6 +51,18 @@ def test_a_ratio_that_moves_is_the_first_at_the_first_step_and_the_last_after_th
         model.advance(step, 10)
         model(sines(2), gen())
     assert ratios == pytest.approx([0.2, 0.65, 0.7])
+
+
+@pytest.mark.parametrize("diagnose", [True, False])  # where masked views are drawn first, and where they are not
+def test_a_mask_of_one_row_is_not_taken_for_all_of_a_batch(diagnose: bool) -> None:
+    config = resolve(configure("tiny", "ema"), 60)
+    model = build_model(config, 1)
+    model.mask = lambda rows, n, *_: Mask(torch.arange(0, n, 2)[None], torch.arange(1, n, 2)[None])
+    series = as_series(sines().numpy())
+    with pytest.raises(ValueError, match=r"^the mask's context has shape \(1, 5\) for (32|16) sequences: give"):
+        fit(model, series, Header(config, None, 1, 60), Options(device="cpu", diagnose=diagnose))
+    with pytest.raises(ValueError, match="for 8 sequences"):
+        masked_views(model, torch.randn(8, 1, 60), None, None, gen(), 1)
 
 
 @pytest.mark.parametrize("objective", ["ema", "sigreg"])  # without a projector and with one

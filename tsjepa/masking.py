@@ -253,6 +253,37 @@ class RampedMask:
         return self.draw(n_rows, n_tokens, generator, valid, ratio=ratio)
 
 
+def check_mask(mask: Mask, n_rows: int) -> None:
+    """Refuse what is no mask of `n_rows` sequences; types and shapes tell, so that a GPU is not waited for.
+
+    Raises
+    ------
+    TypeError
+        If it is no `Mask`, or has no positions.
+    ValueError
+        If positions do not have a row for each sequence, or what says which of them are real has another shape.
+
+    Examples
+    --------
+    >>> check_mask(Mask(torch.tensor([[0, 2]]), torch.tensor([[1, 3]])), n_rows=2)
+    Traceback (most recent call last):
+    ValueError: the mask's context has shape (1, 2) for 2 sequences: give each a row, as in context.expand(n_rows, -1).
+    """
+    if not isinstance(mask, Mask):
+        raise TypeError(f"the mask gives a {type(mask).__name__}: return a tsjepa.Mask(context, target).")
+    for name, part, valid in zip(("context", "target"), mask[:2], mask[2:], strict=True):
+        if not isinstance(part, Tensor) or part.dtype not in (torch.int64, torch.int32):
+            kind = part.dtype if isinstance(part, Tensor) else type(part).__name__
+            raise TypeError(f"the mask's {name} is {kind}: give positions of tokens, an int64 Tensor [n_rows, k].")
+        if part.ndim != 2 or len(part) != n_rows:
+            raise ValueError(
+                f"the mask's {name} has shape {tuple(part.shape)} for {n_rows} sequences: give each a row, as in "
+                f"{name}.expand(n_rows, -1)."
+            )
+        if valid is not None and (valid.dtype != torch.bool or valid.shape != part.shape):
+            raise ValueError(f"the mask's {name}_valid has to be bool and of the shape of {name}, {tuple(part.shape)}.")
+
+
 def check_ratio(ratio: float) -> None:
     """Raise ValueError unless 0 < ratio < 1."""
     if not 0 < ratio < 1:

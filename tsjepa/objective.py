@@ -9,10 +9,10 @@ from torch.nn import functional as F
 
 from tsjepa.encoder import Encoder
 from tsjepa.layers import gather_tokens
-from tsjepa.masking import Mask, RampedMask
+from tsjepa.masking import Mask, RampedMask, check_mask
 from tsjepa.ranks import Share, SumOverRanks, join_rows, mean_over_ranks, sum_over_ranks
 from tsjepa.regularizers import Regularizer, check_weight
-from tsjepa.targets import EMATarget, SelfTarget, Target, check_levels, encoder_of
+from tsjepa.targets import EMATarget, SelfTarget, Target, check_levels, check_widths, encoder_of
 
 DrawMask = Callable[[int, int, torch.Generator, Tensor | None], Mask]
 Loss = Literal["l1", "smooth_l1", "mse"]
@@ -257,7 +257,9 @@ class JEPA(nn.Module):
         attend = self.encoder.token_valid(valid)
         n_tokens = self.encoder.n_tokens(x.shape[-1])
         joined = None if attend is None else (attend if rows is None else join_rows(attend)).cpu()
-        drawn = self.mask(len(x) if rows is None else rows.total, n_tokens, generator, joined)
+        n_rows = len(x) if rows is None else rows.total
+        drawn = self.mask(n_rows, n_tokens, generator, joined)
+        check_mask(drawn, n_rows)
         mask = (drawn if rows is None else drawn.rows(rows.start, rows.stop)).to(x.device)
         levels = self.encoder(
             x,
@@ -343,15 +345,6 @@ class JEPA(nn.Module):
     def update_target(self, step: int, total: int) -> None:
         """Let the target follow the encoder, after the optimiser's step `step` of `total`; only an average moves."""
         self.target.update(self.encoder, step, total)
-
-
-def check_widths(predicted: Tensor, goal: Tensor) -> None:
-    """Raise ValueError where predictions [B, M, E] and targets [B, N, E] differ in width, which torch may broadcast."""
-    if predicted.shape[-1] != goal.shape[-1]:
-        raise ValueError(
-            f"the predictor gives {predicted.shape[-1]} number(s) a token, but the target has {goal.shape[-1]}: give "
-            "the predictor, as out_dim of tsjepa.Predictor, the width of all levels of the target together."
-        )
 
 
 def side_by_side(levels: list[Tensor]) -> Tensor:

@@ -323,6 +323,15 @@ def check_levels(levels: Sequence[int], encoder: nn.Module | None) -> None:
             raise ValueError(f"levels names level {level}, but the last level is {last}.")
 
 
+def check_widths(predicted: Tensor, goal: Tensor) -> None:
+    """Raise ValueError where predictions [B, M, E] and targets [B, N, E] differ in width, which torch may broadcast."""
+    if predicted.shape[-1] != goal.shape[-1]:
+        raise ValueError(
+            f"the predictor gives {predicted.shape[-1]} number(s) a token, but the target has {goal.shape[-1]}: give "
+            "the predictor, as out_dim of tsjepa.Predictor, the width of all levels of the target together."
+        )
+
+
 def sum_of_weights(module: nn.Module) -> float:
     """Return the sum of all parameters, by which those of a module are known again; nan of those without values.
 

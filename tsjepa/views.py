@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from tsjepa.embedding import pool
-from tsjepa.masking import Mask
+from tsjepa.masking import Mask, check_mask
 from tsjepa.objective import JEPA
 from tsjepa.positional import predictor_sensitivity
 from tsjepa.ranks import Share, join_rows
@@ -71,6 +71,7 @@ def masked_views(
     means = []
     for _ in range(n):
         drawn = model.mask(rows.total, n_tokens, generator, joined)
+        check_mask(drawn, rows.total)
         mask = drawn.rows(rows.start, rows.stop).to(x.device)
         (context,) = model.encoder(
             x,

@@ -16,11 +16,11 @@ from tsjepa.encoder import Encoder
 from tsjepa.layers import Block, check_width, init_weights, sincos_positions
 from tsjepa.masking import next_mask
 from tsjepa.normalization import FARTHEST
-from tsjepa.objective import JEPA, Branches, Loss, check_widths
+from tsjepa.objective import JEPA, Branches, Loss
 from tsjepa.projector import Projector
 from tsjepa.ranks import Share
 from tsjepa.regularizers import Regularizer
-from tsjepa.targets import SelfTarget, Target
+from tsjepa.targets import SelfTarget, Target, check_widths
 from tsjepa.tokenizers import to_patches
 
 
