@@ -302,6 +302,13 @@ def test_a_ratio_next_to_0_or_1_hides_or_shows_one_token(kind: str, ratio: float
         assert [len(target) for _, target in rows_of(mask)] == [n - 1 if hides else 1 for n in counts]
 
 
+def test_what_one_part_alone_says_is_heeded_and_all_of_the_other_is_real() -> None:
+    context, target, some = torch.zeros(2, 2, dtype=int), torch.zeros(2, 3, dtype=int), torch.tensor([True, False])
+    of_context, of_target = some.expand(2, -1), some[[0, 1, 0]].expand(2, -1)
+    assert Mask(context, target, of_context).attend().tolist() == [[True, False, True, True, True]] * 2
+    assert Mask(context, target, None, of_target).attend().tolist() == [[True, True, True, False, True]] * 2
+
+
 ROWS = torch.arange(4).expand(3, -1)
 OTHERS = torch.arange(4, 8).expand(3, -1)
 

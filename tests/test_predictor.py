@@ -54,6 +54,16 @@ def test_rows_do_not_mix() -> None:
         torch.testing.assert_close(alone[0], whole[b], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("part", ["context", "target"])
+def test_padding_that_one_part_alone_has_changes_nothing(part: str) -> None:
+    predictor, context = make(), torch.randn(2, 2, DIM)
+    whole = Mask(torch.tensor([[1, 4], [0, 2]]), torch.tensor([[0, 2], [1, 3]]))
+    padding, flags = torch.tensor([[2], [3]]), torch.tensor([[True, True, False]]).expand(2, -1)
+    padded = whole._replace(**{part: torch.cat([getattr(whole, part), padding], 1), f"{part}_valid": flags})
+    latents = torch.cat([context, torch.full((2, 1, DIM), 50.0)], 1) if part == "context" else context
+    torch.testing.assert_close(predictor(latents, padded)[:, :2], predictor(context, whole), rtol=1e-4, atol=1e-5)
+
+
 def test_padding_of_ragged_masks_changes_nothing() -> None:
     predictor, context = make(), torch.randn(1, 2, DIM)
     want = predictor(context, Mask(torch.tensor([[1, 4]]), torch.tensor([[0, 2]])))

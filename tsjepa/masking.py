@@ -51,9 +51,10 @@ class Mask(NamedTuple):
 
     def attend(self) -> Tensor | None:
         """Return which of context and target, joined, are real: bool [B, K + M], or None where all are."""
-        if self.context_valid is None or self.target_valid is None:
+        if self.context_valid is None and self.target_valid is None:
             return None
-        return torch.cat([self.context_valid, self.target_valid], 1)
+        pairs = zip(self[:2], self[2:], strict=True)
+        return torch.cat([torch.ones_like(at, dtype=torch.bool) if real is None else real for at, real in pairs], 1)
 
     def rows(self, start: int, stop: int) -> "Mask":
         """Return the mask of some of the rows, padded as before."""
