@@ -31,6 +31,7 @@ from tsjepa import (
     fit_stages,
     resolve,
 )  # fmt: skip
+from tsjepa.training_error import TrainingError
 from tsjepa.world import Dynamics
 
 
@@ -106,6 +107,16 @@ def test_an_array_instead_of_series(train: Any, objective: str) -> None:
     for X in (np.zeros((4, 1, 60)), torch.zeros(4, 1, 60)):
         with pytest.raises(TypeError, match=rf"are a {type(X).__name__}: .*tsjepa\.as_series\(X\)"):
             train(build_model(config, 1), X, Header(config, None, 1, 60))
+
+
+@pytest.mark.parametrize("train", [fit, fit_stages])
+@pytest.mark.parametrize(("told", "there"), [(1, 3), (3, 1)])
+def test_a_header_of_other_channels_than_the_series(train: Any, told: int, there: int, tmp_path: Path) -> None:
+    config = resolve(configure("tiny", "ema", ["train.epochs=1"]), 60)
+    series, sentence = as_series(np.zeros((4, there, 60))), rf"^the header tells of {told} channels?, .* have {there}: "
+    with pytest.raises(TrainingError, match=sentence):
+        train(build_model(config, there), series, Header(config, None, told, 60), Options(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("objective", ["sigreg", "distill"])

@@ -1,6 +1,7 @@
 """Which series a model may be trained on, or be fitted to with its weights as they are drawn."""
 
-from tsjepa.arrays import SeriesSource
+from tsjepa.arrays import SeriesSource, counted
+from tsjepa.checkpoint import Header
 from tsjepa.normalization import too_large
 from tsjepa.objective import JEPA
 from tsjepa.training_error import TrainingError
@@ -40,4 +41,26 @@ def check_series(series: SeriesSource) -> None:
         raise TypeError(
             f"the series to train on are a {type(series).__name__}: bring them into shape with tsjepa.as_series(X), X "
             "of shape (n_cases, n_channels, n_timepoints)."
+        )
+
+
+def check_header(header: Header, series: SeriesSource) -> None:
+    """Refuse a header of series with another number of channels: a checkpoint would be read by what it says.
+
+    Raises
+    ------
+    TrainingError
+
+    Examples
+    --------
+    >>> from tsjepa.arrays import as_series
+    >>> from tsjepa.config import Config
+    >>> check_header(Header(Config(tokenizer={"n_patches": 10}), None, 1, 60), as_series([[[0.0] * 60] * 3]))
+    Traceback (most recent call last):
+    tsjepa.training_error.TrainingError: the header tells of 1 channel, but the series have 3: tell series.n_channels.
+    """
+    if header.n_channels != series.n_channels:
+        raise TrainingError(
+            f"the header tells of {counted(header.n_channels, 'channel')}, but the series have {series.n_channels}: "
+            "tell series.n_channels."
         )

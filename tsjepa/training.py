@@ -31,7 +31,7 @@ from tsjepa.schedule import lr_factor
 from tsjepa.sections import TrainConfig
 from tsjepa.stages import check_place, clear, find_teacher, primary_epochs, stages, take_teacher, taught_epochs
 from tsjepa.targets import EMATarget, FrozenTarget, SelfTarget
-from tsjepa.trainable import check_series, check_trainable
+from tsjepa.trainable import check_header, check_series, check_trainable
 from tsjepa.trainer import Options, SameSeries, check_processes, checked, make_trainer, run
 from tsjepa.training_error import TrainingError
 from tsjepa.verdict import Verdict, of_both
@@ -178,11 +178,12 @@ def fit(
     Raises
     ------
     TrainingError
-        If loss or latents are not finite, no series has a value, a value is too large to be taken as it is, an optional
-        logger is not installed, the target was made of another encoder or is a teacher that was not trained, there are
-        not the devices or series in a batch for the processes that are asked for, or these have different series. With
-        `resume` also if the checkpoint is of other settings or series, or has more epochs, and without it if the run
-        that would be replaced holds the teacher that the configuration names.
+        If loss or latents are not finite, no series has a value, a value is too large to be taken as it is, the header
+        tells of another number of channels, an optional logger is not installed, the target was made of another encoder
+        or is a teacher that was not trained, there are not the devices or series in a batch for the processes that are
+        asked for, or these have different series. With `resume` also if the checkpoint is of other settings or series,
+        or has more epochs, and without it if the run that would be replaced holds the teacher that the configuration
+        names.
     ValueError
         If there is not one label a series, or no logger has that name.
     CheckpointError
@@ -212,6 +213,7 @@ def fit_stage(
     """Do what `fit` does, with options that are checked; a stage that begins clears its folder and those `replaced`."""
     started = time.monotonic()
     check_trainable(model, series)
+    check_header(header, series)
     batches, section = Batches(series), header.config.train
     check_processes(options, section.batch_size)
     checkpoint = options.out / CHECKPOINT if options.resume and options.out is not None else None
