@@ -179,6 +179,11 @@ def test_a_momentum_of_another_kind_is_refused() -> None:
         Momentum("Linear", 0.9, 1.0)
 
 
+def test_a_number_is_no_momentum() -> None:
+    with pytest.raises(TypeError, match=r'^momentum is 0\.99: give a schedule, such as Momentum\("fixed", 0\.99\)\.$'):
+        EMATarget(make_encoder(), 0.99)
+
+
 @kinds
 def test_state_dict_round_trip(kind: str) -> None:
     model, other = make(kind), make(kind)

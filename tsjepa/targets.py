@@ -139,6 +139,11 @@ class EMATarget(StillTarget):
         forgets it at the rate of its momentum: the controlled perturbation of the encoder-target gap early in
         training that the early-collapse paper suggests (Ennadir, Zolyomi and Smirnov 2026).
 
+    Raises
+    ------
+    TypeError
+        If the momentum is a number, not a schedule.
+
     Examples
     --------
     >>> from tsjepa.encoder import Encoder
@@ -152,6 +157,8 @@ class EMATarget(StillTarget):
 
     def __init__(self, encoder: nn.Module, momentum: Momentum | None = None, perturbation: float = 0.0) -> None:
         super().__init__()
+        if not (momentum is None or callable(momentum)):
+            raise TypeError(f'momentum is {momentum!r}: give a schedule, such as Momentum("fixed", 0.99).')
         self.momentum = Momentum() if momentum is None else momentum
         self.average = AveragedModel(encoder)  # a copy under the names that checkpoints have
         self.average.requires_grad_(False)
