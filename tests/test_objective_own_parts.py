@@ -14,6 +14,7 @@ from tsjepa.masking import Mask, RampedMask, random_mask
 from tsjepa.objective import JEPA, ContextLoss
 from tsjepa.predictor import Predictor
 from tsjepa.regularizers import VICReg
+from tsjepa.targets import ValuesTarget
 from tsjepa.tokenizers import LinearPatches
 from tsjepa.training import Options, fit
 from tsjepa.views import masked_views
@@ -74,6 +75,14 @@ def test_a_predictor_of_another_width_than_the_target_is_told(diagnose: bool, ob
     series = as_series(sines().numpy())
     with pytest.raises(ValueError, match=r"^the predictor gives 7 number\(s\) a token, but the target has 32: "):
         fit(model, series, Header(config, None, 1, 60), Options(device="cpu", diagnose=diagnose))
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+def test_a_target_that_gives_a_tensor_is_told_to_give_a_list(normalize: bool) -> None:
+    model = plain_model(target=ValuesTarget(lambda x, valid: x), normalize_target=normalize)
+    model.target.forward = lambda x, *_: x.new_zeros(len(x), 10, 8)
+    with pytest.raises(TypeError, match=r"^the target gives a Tensor: return a list of one \[B, N, E / L\] per"):
+        model(sines(4), gen())
 
 
 class Ahead(nn.Module):

@@ -311,6 +311,8 @@ class JEPA(nn.Module):
 
     def joined(self, levels: list[Tensor]) -> Tensor:
         """Return levels of the target [B, N, D] side by side, each layer-normed where that is asked for."""
+        if isinstance(levels, Tensor):
+            raise TypeError("the target gives a Tensor: return a list of one [B, N, E / L] per level.")
         if self.normalize_target:
             levels = [F.layer_norm(level, level.shape[-1:]) for level in levels]
         return side_by_side(levels)
