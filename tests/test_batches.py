@@ -8,7 +8,10 @@ from tsjepa.batches import ShuffledBatches, circular_shift, keyed_generator
 from tsjepa.schedule import lr_factor
 
 
-@pytest.mark.parametrize(("n", "size", "lengths"), [(10, 4, [4, 4, 2]), (9, 4, [4, 5]), (3, 8, [3]), (1, 8, [1])])
+@pytest.mark.parametrize(
+    ("n", "size", "lengths"),
+    [(10, 4, [4, 4, 2]), (9, 4, [4, 5]), (3, 8, [3]), (1, 8, [1]), (3, 1, [1, 1, 1]), (1, 1, [1])],
+)
 def test_batches_cover_every_series_once_and_leave_no_single_one(n, size, lengths):
     sampler = ShuffledBatches(n, size, seed=0)
     batches = list(sampler)

@@ -71,7 +71,7 @@ class ShuffledBatches(Sampler[Tensor]):
 
     def __len__(self) -> int:
         whole, rest = divmod(self.n_series, self.batch_size)
-        return max(whole + (rest > 1 or (rest == 1 and self.batch_size == 1)), 1)
+        return max(whole + (rest > 1), 1)
 
     def __iter__(self) -> Iterator[Tensor]:
         order = torch.randperm(self.n_series, generator=keyed_generator(self.seed, self.epoch, 0))
