@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from random_values import gen
+from scipy import stats
 from scipy.integrate import quad
 from torch import Tensor
 
@@ -236,6 +237,18 @@ def test_vicreg_is_over_all_tokens_that_count() -> None:
     assert weighted == pytest.approx(
         2 * variance_loss(z.flatten(0, 1)).item() + 3 * covariance_loss(z.flatten(0, 1)).item()
     )
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.1])
+def test_the_shape_of_visreg_takes_the_deviation_as_a_constant(scale: float) -> None:
+    z, directions = scale * torch.randn(40, 5, generator=gen()), random_slices(5, 32, gen(1), torch.device("cpu"))
+    exact, mine = z.double().requires_grad_(), z.clone().requires_grad_()
+    deviation = torch.from_numpy(exact.detach().numpy().std(0)) + 1e-4
+    sliced = ((exact - exact.mean(0)) / deviation) @ directions.double()
+    quantiles = torch.from_numpy(stats.norm.ppf(np.arange(1, 41) / 41))
+    (sliced.sort(0).values - quantiles[:, None]).square().mean().backward()
+    VISReg(scale=0.0, centre=0.0).terms(mine, directions).backward()
+    torch.testing.assert_close(mine.grad.double(), exact.grad, rtol=1e-3, atol=1e-5 * float(exact.grad.abs().max()))
 
 
 @pytest.mark.parametrize("regularizer", [SIGReg(), VICReg(), VISReg()])
