@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tsjepa import Header, Options, as_series, build_model, configure, fit, resolve
+from tsjepa import Header, Options, as_series, build_model, configure, fit, ranks, resolve
 from tsjepa.checkpoint import CheckpointError, load_checkpoint
 
 DOCS = Path(__file__).parents[1] / "docs" / "objectives.md"
@@ -66,6 +66,12 @@ def test_a_part_that_is_replaced_by_the_name_on_the_page_is_what_is_trained_with
     X = np.random.default_rng(0).normal(size=(20, 1, 60))
     fit(model, as_series(X), Header(config, None, 1, 60), Options(diagnose=False))
     assert own.calls > 0
+
+
+def test_latents_are_summed_over_ranks_by_what_the_page_says_has_a_gradient() -> None:
+    latents, counts = re.findall(r"(?:latents by|and counts by) `(\w+)", " ".join(PAGE.split()))
+    assert issubclass(getattr(ranks, latents), torch.autograd.Function)
+    assert "without a gradient" in getattr(ranks, counts).__doc__
 
 
 class Weighted(nn.Module):

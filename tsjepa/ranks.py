@@ -59,7 +59,7 @@ def share_of(n_rows: int) -> Share:
 
 
 def sum_over_ranks(x: Tensor) -> Tensor:
-    """Sum over the ranks; alone, return `x`."""
+    """Sum over the ranks, without a gradient across them, as counts are; alone, return `x`."""
     if world_size() > 1:
         x = x.clone()
         dist.all_reduce(x)
