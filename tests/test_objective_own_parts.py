@@ -1,5 +1,6 @@
 """Loops and parts of one's own: targets and schedules that are moved by hand, and how parts are called."""
 
+import numpy as np
 import pytest
 import torch
 from objectives import MASKS, build, plain_model, ragged_valid, sines
@@ -9,12 +10,14 @@ from torch import Tensor, nn
 from tsjepa.arrays import as_series
 from tsjepa.build import build_model, configure, resolve
 from tsjepa.checkpoint import Header
-from tsjepa.encoder import Encoder
+from tsjepa.embedding import embed
+from tsjepa.encoder import Encoder, normalized
 from tsjepa.masking import Mask, RampedMask, random_mask
 from tsjepa.objective import JEPA, ContextLoss
 from tsjepa.predictor import Predictor
 from tsjepa.regularizers import VICReg
-from tsjepa.targets import ValuesTarget
+from tsjepa.sections import ProbeConfig
+from tsjepa.targets import EMATarget, SelfTarget, ValuesTarget
 from tsjepa.tokenizers import LinearPatches
 from tsjepa.training import Options, fit
 from tsjepa.views import masked_views
@@ -83,6 +86,35 @@ def test_a_target_that_gives_a_tensor_is_told_to_give_a_list(normalize: bool) ->
     model.target.forward = lambda x, *_: x.new_zeros(len(x), 10, 8)
     with pytest.raises(TypeError, match=r"^the target gives a Tensor: return a list of one \[B, N, E / L\] per"):
         model(sines(4), gen())
+
+
+class Recurrent(Encoder):
+    """An encoder of one's own, as the page on objectives says it is made; what `attend` excludes comes last."""
+
+    def __init__(self) -> None:
+        super().__init__(LinearPatches(6, 32), depth=0, heads=1)
+        self.gru = nn.GRU(32, 32, batch_first=True)
+
+    def forward(self, x, keep=None, levels=(-1,), valid=None, attend=None, hint=None, hint_valid=None) -> list[Tensor]:
+        x = normalized(x, valid, self.normalize, self.tokenizer.patch_length)
+        tokens = self.tokenize(x, keep, attend)
+        return [self.norm(self.gru(tokens)[0]) for _ in levels]
+
+
+@pytest.mark.parametrize("gaps", [False, True])
+@pytest.mark.parametrize("kind", [EMATarget, SelfTarget])
+def test_an_encoder_of_ones_own_is_trained_and_embeds(kind: type, gaps: bool) -> None:
+    encoder, config = Recurrent(), resolve(configure("tiny", "ema", ["train.epochs=2"]), 60)
+    model = JEPA(encoder, Predictor(32, dim=16, depth=1, heads=2), mask=MASKS["random"], target=kind(encoder))
+    series = as_series(torch.where(ragged_valid(8), sines(8), torch.nan).numpy() if gaps else sines(8).numpy())
+    before = [weight.clone() for weight in encoder.gru.parameters()]
+    result = fit(model, series, Header(config, None, 1, 60), Options(device="cpu"))
+    assert result.verdict is not None
+    assert not any(torch.equal(*pair) for pair in zip(before, encoder.gru.parameters(), strict=True))
+    for levels in ("last", "all"):
+        found = embed(encoder, series, ProbeConfig(levels=levels, pool=("mean",)))
+        assert found.shape == (8, 32)
+        assert np.isfinite(found).all()
 
 
 class Ahead(nn.Module):
