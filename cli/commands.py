@@ -4,7 +4,7 @@ from tsjepa.build import build_model
 from tsjepa.calibrator import calibrate
 from tsjepa.checkpoint import Header, load_checkpoint
 from tsjepa.cli import scoring
-from tsjepa.cli.data import Data, check_test_part, data_of, load_data, say_labels_seen, say_remarks
+from tsjepa.cli.data import Data, check_test_part, check_there, data_of, load_data, say_labels_seen, say_remarks
 from tsjepa.cli.errors import USAGE, Failure, say
 from tsjepa.cli.log_data import of_log, trained_log
 from tsjepa.cli.options import FinetuneOptions, Layers, PretrainOptions, ProbeKind, ProbeOptions
@@ -114,6 +114,9 @@ def probe_data(options: ProbeOptions | FinetuneOptions, header: Header) -> Data:
     """Load the data that are named, or the checkpoint's, a log with the checkpoint's columns and windows."""
     log = trained_log(header, options.logs, options.data)
     name = data_of(header, options.checkpoint, options.data)
+    if options.data is None:
+        test = None if options.logs.test else log.test
+        check_there(name, test, str(options.checkpoint), options.data_dir)
     seed, asked = header.config.train.seed, options.logs.given()
     data = load_data(name, options.data_dir, log, options.logs.cache_dir, seed, asked=asked, logged=of_log(header))
     check_test_part(data)

@@ -1,5 +1,6 @@
 """Data sets as the commands need them: both parts as series, and what to know of them told on standard error."""
 
+import glob
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from tsjepa.datasets.dataset import UncutError
 from tsjepa.datasets.files import looks_like_path
 from tsjepa.datasets.home import user_path
 from tsjepa.datasets.labels import Encoded
+from tsjepa.datasets.log_files import is_address
 from tsjepa.datasets.logs import LogWindows, encode_labels
 from tsjepa.datasets.lookup import data_folder, is_known
 from tsjepa.evaluation.digest import content_digest
@@ -193,6 +195,29 @@ def data_of(header: Header, checkpoint: Path, asked: str | None) -> str:
     if header.data is None:
         raise Failure(f"{checkpoint} was trained on series in memory: name data with --data.", USAGE)
     return header.data
+
+
+def check_there(name: str | None, test: str | None, whose: str, data_dir: Path | None, *, by_flag: bool = True) -> None:
+    """Refuse data, or a test part of its own, that are not found and that this command did not name, but `whose`.
+
+    Other data can be named instead `by_flag`.
+    """
+    for source, part in ((name, ""), (test, "the test part of ")):
+        if source is None or is_here(source) or is_known(source, data_folder(data_dir)):
+            continue
+        place = "run this in the folder that it was trained in"
+        if user_path(source).is_absolute():
+            place = "put it back there"
+        elif not looks_like_path(source):
+            place += ", with the same --data-dir"
+        place += ", or name the data with --data" if by_flag else ""
+        raise Failure(f"{source} does not exist: that is {part}what {whose} was trained on; {place}.")
+
+
+def is_here(source: str) -> bool:
+    """Return whether there is a log of that name, or files of that pattern; an address is taken for one."""
+    path = user_path(source)
+    return is_address(source) or path.exists() or any(glob.iglob(str(path), recursive=True))
 
 
 def log_data(parts: LogParts) -> Data:

@@ -1,6 +1,5 @@
 """What detection rests on: a world model, the normal log that says what is usual, and how logs have to be sampled."""
 
-import glob
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,12 +13,11 @@ from numpy.typing import NDArray
 
 from tsjepa.arrays import counted
 from tsjepa.checkpoint import Header, load_checkpoint
+from tsjepa.cli.data import is_here
 from tsjepa.cli.errors import Failure, say, told
 from tsjepa.cli.log_data import TEST_SHARE, has_series_of_its_own, is_trained_on, loaded
 from tsjepa.cli.options import DetectOptions
 from tsjepa.cli.render import busy
-from tsjepa.datasets.home import user_path
-from tsjepa.datasets.log_files import is_address
 from tsjepa.datasets.log_fingerprint import difference
 from tsjepa.datasets.log_runs import LogRuns, load_runs
 from tsjepa.datasets.log_settings import OWN_ID
@@ -239,12 +237,6 @@ def open_trained(header: Header, options: DetectOptions, said: list[str]) -> Log
         raise Failure(f"detect learns from the training data what is normal, but {why}: name normal data by --normal.")
     say(f"note: the training data are left out: {why}.")
     return None
-
-
-def is_here(source: str) -> bool:
-    """Return whether there is a log of that name, or files of that pattern; an address is taken for one."""
-    path = user_path(source)
-    return is_address(source) or path.exists() or any(glob.iglob(str(path), recursive=True))
 
 
 def left_out(runs: LogRuns, header: Header, asked: str | None) -> NDArray[np.bool_]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from tsjepa.arrays import counted
 from tsjepa.checkpoint import Header, load_checkpoint, read_checkpoint
-from tsjepa.cli.data import Data, data_of, load_data, say_remarks
+from tsjepa.cli.data import Data, check_there, data_of, load_data, say_remarks
 from tsjepa.cli.errors import USAGE, Failure, say
 from tsjepa.cli.inputs import refuse_input
 from tsjepa.cli.log_data import of_log, trained_log
@@ -40,6 +40,8 @@ def diagnose(options: DiagnoseOptions) -> DiagnoseReport:
     model, header = load_checkpoint(checkpoint)
     log = trained_log(header, LogOptions(), options.data)
     name = data_of(header, checkpoint, options.data)
+    if options.data is None:
+        check_there(name, log.test, str(checkpoint), options.data_dir)
     data = load_data(name, options.data_dir, log, seed=header.config.train.seed, logged=of_log(header))
     check_fit(model.encoder, header, data)
     say_remarks(data, header.config)

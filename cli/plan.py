@@ -9,7 +9,7 @@ from typing import NamedTuple
 from tsjepa.arrays import counted
 from tsjepa.build import OBJECTIVES, TEACHERS, bounded, configure, match_teacher, resolve
 from tsjepa.checkpoint import Header, read_checkpoint, read_header
-from tsjepa.cli.data import Data, data_of, load_data
+from tsjepa.cli.data import Data, check_there, data_of, load_data
 from tsjepa.cli.errors import USAGE, Failure, say
 from tsjepa.cli.inputs import OTHER_FOLDER, refuse_input, refuse_run
 from tsjepa.cli.normal_windows import learnt
@@ -164,7 +164,9 @@ def resumed_run(options: PretrainOptions) -> RunPlan:
         header = header._replace(config=load_config(out / CONFIG))
     config, finished = resumed_config(options, header), finished_in(out, header.config)
     if data is None or asked != header.data or data.log not in (None, header.config.log):
-        data = load_run_data(data_of(header, path, None), header.config, options)
+        name = data_of(header, path, None)
+        check_there(name, header.config.log.test, f"the run in {out}", options.data_dir, by_flag=False)
+        data = load_run_data(name, header.config, options)
     check_same_data(data, header)
     config = config.model_copy(update={"train": bounded(config.train, len(data.train.series.measured()))})
     check_epochs(config, header.config, finished, taught)
@@ -178,6 +180,7 @@ def restarted_run(options: PretrainOptions, out: Path) -> RunPlan:
         raise Failure(f"there is no checkpoint in {out} to resume: {instead} to start a run there.")
     planned = load_config(out / CONFIG)
     planned = planned.model_copy(update={"data": named_data(planned)})
+    check_there(planned.data, planned.log.test, f"the run in {out}", options.data_dir, by_flag=False)
     data = load_run_data(str(planned.data), planned, options)
     config = resumed_config(options, RunPlan(resolved(planned, data), data, out).header)
     config = config.model_copy(update={"train": bounded(config.train, len(data.train.series.measured()))})

@@ -251,9 +251,24 @@ def test_a_table_is_scored_on_the_one_beside_it() -> None:
     assert (values["data"], values["n_train"], values["n_test"]) == ("fan", 20, 10)
 
 
-def test_data_that_have_moved_are_told() -> None:
-    Path("pump.npz").unlink()
-    assert "pump.npz does not exist" in refused(1, "probe", CKPT)
+@pytest.mark.parametrize("command", ["probe", "finetune", "diagnose"])
+def test_data_that_the_user_did_not_name_are_told_with_their_checkpoint(command: str) -> None:
+    Path("pump.npz").rename("moved.npz")
+    here = "run this in the folder that it was trained in"
+    or_name = ", or name the data with --data."
+    said = f"pump.npz does not exist: that is what {CKPT} was trained on; {here}{or_name}"
+    assert said in refused(1, command, CKPT, "--device", "cpu")
+    assert "pump.npz does not exist; check the spelling" in refused(1, command, CKPT, "--data", "./pump.npz")
+    content = torch.load(CKPT, weights_only=True)
+    for name, advice in (("/absent/a.npz", "put it back there"), ("Own", f"{here}, with the same --data-dir")):
+        content["tsjepa"]["data"] = name
+        torch.save(content, "other.ckpt")
+        said = f"{name} does not exist: that is what other.ckpt was trained on; {advice}{or_name}"
+        assert said in refused(1, command, "other.ckpt", "--device", "cpu")
+    content["tsjepa"]["data"], content["tsjepa"]["config"]["log"]["test"] = "moved.npz", "test.csv"
+    torch.save(content, "other.ckpt")
+    said = f"test.csv does not exist: that is the test part of what other.ckpt was trained on; {here}{or_name}"
+    assert said in refused(1, command, "other.ckpt", "--device", "cpu")
 
 
 @pytest.mark.parametrize("words", [["probe"], ["finetune"], ["diagnose"]])

@@ -277,6 +277,15 @@ def test_other_series_under_the_same_name_are_refused(run: str) -> None:
     assert {path: path.read_bytes() for path in Path(run).iterdir()} == before
 
 
+def test_data_that_are_not_found_are_told_with_the_run_that_names_them(run: str) -> None:
+    Path("pump.npz").unlink()
+    said = f"pump.npz does not exist: that is what the run in {run} was trained on; run this in the folder that"
+    assert refused(1, "--out", run).endswith(f"{said} it was trained in.")
+    for name in ("checkpoint.ckpt", "best.ckpt", "metrics.csv", "diagnostics.csv"):  # as if its first epoch were stopped
+        Path(run, name).unlink()
+    assert refused(1, "--out", run).endswith(f"{said} it was trained in.")
+
+
 def test_what_cannot_be_resumed_is_told(run: str) -> None:
     assert "no checkpoint in absent" in refused(1, "--out", "absent")
     write_data("pump", n_timepoints=50)
