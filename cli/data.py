@@ -2,7 +2,8 @@
 
 import glob
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,10 +16,11 @@ from tsjepa.cli.errors import USAGE, Failure, say, told
 from tsjepa.cli.log_data import LogParts, no_log, read_log, reads_as_log
 from tsjepa.config import Config
 from tsjepa.datasets import load
-from tsjepa.datasets.dataset import UncutError
+from tsjepa.datasets.dataset import DataError, UncutError
 from tsjepa.datasets.files import looks_like_path
 from tsjepa.datasets.home import user_path
 from tsjepa.datasets.labels import Encoded
+from tsjepa.datasets.log_columns import ChannelError
 from tsjepa.datasets.log_files import is_address
 from tsjepa.datasets.logs import LogWindows, encode_labels
 from tsjepa.datasets.lookup import data_folder, is_known
@@ -163,7 +165,8 @@ def load_cut(
 ) -> Data:
     """Load a data set whose rows are series, or a log cut into windows."""
     if reads_as_log(name, log, asked, data_folder(data_dir), logged=logged):
-        return log_data(read_log(name, log, cache_dir, seed))
+        with trained_channels(named=not asked.keys().isdisjoint(("channels", "log.channels"))):
+            return log_data(read_log(name, log, cache_dir, seed))
     there = os.path.exists(user_path(name))
     if asked and (there or is_known(name, data_folder(data_dir))):
         raise Failure(no_log(name, list(asked)), USAGE)
@@ -176,6 +179,17 @@ def load_cut(
     train = make_part(dataset.X_train, dataset.y_train, "the training part")
     test = None if dataset.X_test is None else make_part(dataset.X_test, dataset.y_test, "the test part")
     return Data(dataset.name, train, test, dataset.classes, test_notes=dataset.test_notes)
+
+
+@contextmanager
+def trained_channels(*, named: bool = False) -> Iterator[None]:
+    """Say of a channel that a log lacks that it was trained on, unless the user `named` the channels."""
+    try:
+        yield
+    except ChannelError as error:
+        if named:
+            raise
+        raise DataError(error.trained) from error
 
 
 def check_data_dir(data_dir: Path | None) -> None:

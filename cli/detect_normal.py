@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tsjepa.arrays import counted
 from tsjepa.checkpoint import Header, load_checkpoint
-from tsjepa.cli.data import is_here
+from tsjepa.cli.data import is_here, trained_channels
 from tsjepa.cli.errors import Failure, say, told
 from tsjepa.cli.log_data import TEST_SHARE, has_series_of_its_own, is_trained_on, loaded
 from tsjepa.cli.options import DetectOptions
@@ -127,7 +127,8 @@ def meant(names: Sequence[str], asked: str | None, trained: str | None) -> str |
 def open_runs(source: str, columns: Columns, cache_dir: Path | None, said: list[str]) -> LogRuns:
     """Open a log, and say what was guessed about it, unless it was said of the same log before."""
     load = partial(load_runs, source, columns, cache_dir=cache_dir)
-    return loaded(load, source, unsaid=("columns left out",), said=said)
+    with trained_channels():
+        return loaded(load, source, unsaid=("columns left out",), said=said)
 
 
 def label_column(names: Sequence[str], header: Header, options: DetectOptions) -> str:

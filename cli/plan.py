@@ -9,7 +9,7 @@ from typing import NamedTuple
 from tsjepa.arrays import counted
 from tsjepa.build import OBJECTIVES, TEACHERS, bounded, configure, match_teacher, resolve
 from tsjepa.checkpoint import Header, read_checkpoint, read_header
-from tsjepa.cli.data import Data, check_there, data_of, load_data
+from tsjepa.cli.data import Data, check_there, data_of, load_data, trained_channels
 from tsjepa.cli.errors import USAGE, Failure, say
 from tsjepa.cli.inputs import OTHER_FOLDER, refuse_input, refuse_run
 from tsjepa.cli.normal_windows import learnt
@@ -166,7 +166,8 @@ def resumed_run(options: PretrainOptions) -> RunPlan:
     if data is None or asked != header.data or data.log not in (None, header.config.log):
         name = data_of(header, path, None)
         check_there(name, header.config.log.test, f"the run in {out}", options.data_dir, by_flag=False)
-        data = load_run_data(name, header.config, options)
+        with trained_channels():  # a run that goes on names no others
+            data = load_run_data(name, header.config, options)
     check_same_data(data, header)
     config = config.model_copy(update={"train": bounded(config.train, len(data.train.series.measured()))})
     check_epochs(config, header.config, finished, taught)

@@ -46,6 +46,23 @@ from tsjepa.datasets.naming import called, listed
 IF_POINTS = "if each row is a point in time, name the time by --time, or the sensors by --channels"
 
 
+class ChannelError(DataError):
+    """A channel that a log lacks, told to a user who named it; `trained` is the sentence where a checkpoint did.
+
+    Examples
+    --------
+    >>> error = ChannelError("log.csv has no column 'flow' (--channels)", "log.csv has no column 'flow': add it")
+    >>> print(error)
+    log.csv has no column 'flow' (--channels)
+    >>> error.trained
+    "log.csv has no column 'flow': add it"
+    """
+
+    def __init__(self, sentence: str, trained: str) -> None:
+        super().__init__(sentence)
+        self.trained = trained
+
+
 @dataclass(frozen=True)
 class Layout:
     """How a log's columns are read.
@@ -253,11 +270,13 @@ def _check_everywhere(schemas: Schemas, names: Sequence[str], asked: Columns) ->
         file, schema = schemas[lacking[0]]
         holder = next((file.shown for file, found in held if name in found), None)
         other = f"; it has {listed(schema.names)}" if holder is None else f", which {holder} has"
-        advice = "add it, or leave it out by " + ("--label ''" if name == asked.label else "--channels")
-        # those asked for may be a checkpoint's, which not every command can leave out
+        lack = f"{file.shown} has no column '{name}'"
         if name in (asked.channels or ()):
-            advice = "it is one of the channels that were named or trained on: add it"
-        raise DataError(f"{file.shown} has no column '{name}'{other}; {advice}")
+            advice = "" if holder is None else "; add it, or leave it out there"
+            trained = f"{lack}{other}; '{name}' is one of the channels that were trained on: add it"
+            raise ChannelError(f"{lack} (--channels){other}{advice}", trained)
+        advice = "add it, or leave it out by " + ("--label ''" if name == asked.label else "--channels")
+        raise DataError(f"{lack}{other}; {advice}")
 
 
 def _numbers_rows(schemas: Schemas, name: str) -> bool:

@@ -65,7 +65,7 @@ def backwards() -> pd.DataFrame:
     [
         (backwards(), "error: test.parquet, row 51: time runs backwards in run 'b'"),
         (faulty().drop(columns="level"), "test.parquet has no column 'level'; it has"),
-        (faulty().drop(columns="level"), "'anomaly'; it is one of the channels that were named or trained on: add it"),
+        (faulty().drop(columns="level"), "'anomaly'; 'level' is one of the channels that were trained on: add it"),
         (log(600, 0, step="2s"), "has a row every 2 s, but the checkpoint was trained on one every 1 s"),
         (log(30, 0), "test.parquet has at most 30 rows without a gap in time, but a score needs 32, the context"),
     ],

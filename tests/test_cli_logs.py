@@ -220,6 +220,36 @@ def test_a_folder_with_a_bad_file_is_one_sentence() -> None:
     assert not Path("z.parquet").exists()
 
 
+def test_a_channel_that_is_missing_is_told_as_the_users_or_as_that_of_training() -> None:
+    log = make_log()
+    log.drop(columns="speed").to_parquet("lack.parquet", index=False)
+    lack = "lack.parquet has no column 'speed'; it has"
+    trained = "; 'speed' is one of the channels that were trained on: add it"
+    words = ("embed", CKPT, *OUT, "--data")
+    training = (*TRAINING, "--data", "pumps.parquet", "--window", "20")
+    resumed = ("pretrain", "--resume", "--out", "run", "--device", "cpu")
+    log.drop(columns="speed").to_parquet("pumps.parquet", index=False)
+    for said in (
+        refused(1, *words, "lack.parquet"),
+        refused(1, "probe", CKPT, "--data", "lack.parquet"),
+        refused(1, *resumed).replace("pumps", "lack"),
+    ):
+        assert f"error: {lack}" in said
+        assert said.endswith(trained)
+    log.to_parquet("pumps.parquet", index=False)
+    assert refused(1, *training, "--test", "lack.parquet").endswith(trained)  # nobody named it
+    own = "pumps.parquet has no column 'torque' (--channels); it has 'unit', 'timestamp', 'flow', 'level', 'speed', "
+    own += "'state'"
+    assert refused(1, *training, "--channels", "flow,torque").endswith(own)
+    assert refused(1, *training, "--set", "log.channels=[torque]").endswith(own)
+    assert refused(1, *words, "pumps.parquet", "--channels", "torque").endswith(own)
+    Path("folder").mkdir()
+    log[:95].to_parquet("folder/a.parquet", index=False)
+    log[95:].drop(columns="speed").to_parquet("folder/b.parquet", index=False)
+    said = refused(1, *words, "folder", "--channels", "flow,speed")
+    assert said.endswith("which folder/a.parquet has; add it, or leave it out there")
+
+
 @pytest.mark.parametrize("flag", [("--window", "20"), ("--group", "unit")])
 def test_a_misspelled_log_is_told_and_not_its_flags(flag: tuple[str, str]) -> None:
     Path("plant").mkdir()

@@ -281,7 +281,12 @@ def test_data_that_are_not_found_are_told_with_the_run_that_names_them(run: str)
     Path("pump.npz").unlink()
     said = f"pump.npz does not exist: that is what the run in {run} was trained on; run this in the folder that"
     assert refused(1, "--out", run).endswith(f"{said} it was trained in.")
-    for name in ("checkpoint.ckpt", "best.ckpt", "metrics.csv", "diagnostics.csv"):  # as if its first epoch were stopped
+    for name in (
+        "checkpoint.ckpt",
+        "best.ckpt",
+        "metrics.csv",
+        "diagnostics.csv",
+    ):  # as if its first epoch were stopped
         Path(run, name).unlink()
     assert refused(1, "--out", run).endswith(f"{said} it was trained in.")
 

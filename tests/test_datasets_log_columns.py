@@ -158,7 +158,7 @@ def test_blanks_around_names_do_not_count(tmp_path: Path) -> None:
     found = logged(log, asked)
     assert (found.columns.id, found.columns.time, found.channels) == ("machine", "time", ("temp", "flow"))
     assert load_runs(log, asked, cache_dir=tmp_path / "cache").channels == ("temp", "flow")
-    with pytest.raises(DataError, match="has no column ' speed'; it has 'machine', 'time', 'flow', 'temp'"):
+    with pytest.raises(DataError, match=r"no column ' speed' \(--channels\); it has 'machine', 'time', 'flow', 'temp'"):
         logged(log, Columns(channels=(" speed",)))
     log.write_text("machine,time,flow, flow\n" + rows)
     with pytest.raises(DataError, match="has two columns 'flow'; rename one"):
