@@ -152,8 +152,10 @@ def points_or_duration(value: int | float | str, name: str, whole: bool = False)
     >>> points_or_duration("1min 30s", "--max-gap")
     (None, 90000000000)
     """
-    need = "a number of points" if whole else "a number of steps"
-    refused = DataError(f"{name} {value!r}: give {need} or a duration such as 10s or 500ms")
+    need = f"a number of {'points' if whole else 'steps'} or a duration such as 10s or 500ms"
+    if name == "--resample":  # whose step is a time
+        need = "a duration such as 10s or 500ms (a number where times are plain numbers)"
+    refused = DataError(f"{name} {value!r}: give {need}")
     try:
         points = float(value)
     except ValueError:

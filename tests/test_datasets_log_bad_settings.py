@@ -23,6 +23,11 @@ from tsjepa.datasets.logs import Windowing, load_log
         ({"window": 5, "stride": -1}, "--stride -1: give"),
         ({"stride": 5}, "--stride needs --window"),
         ({"window": 5, "max_gap": "0s"}, "--max-gap '0s': give a number of steps"),
+        (
+            {"window": 5, "resample": "x"},
+            "--resample 'x': give a duration such as 10s or 500ms (a number where times are plain numbers)",
+        ),
+        ({"window": 5, "resample": "0"}, "--resample '0': give a duration"),
         ({"window": 5, "window_label": "first"}, "--window-label 'first': give one of last, majority, any"),
     ],
 )
