@@ -4,12 +4,26 @@ import os
 from contextlib import redirect_stderr
 
 from tsjepa.build import build_model
+from tsjepa.cli.errors import USAGE, Failure
 from tsjepa.cli.options import PretrainOptions
 from tsjepa.cli.plan import planned_run
 from tsjepa.cli.training import fit_options, lost_process, pick_device
 
 # Where Lightning, torchrun and SLURM tell a process its number; only the first process has none above 0
 NUMBERS = ("RANK", "NODE_RANK", "LOCAL_RANK", "SLURM_PROCID")
+# What says where the first machine is: torchrun sets the one, and from the other Lightning takes SLURM's machines
+MEETING = ("MASTER_ADDR", "SLURM_NTASKS")
+
+
+def check_nodes(nodes: int) -> None:
+    """Refuse several machines that could only wait for each other in vain."""
+    if nodes > 1 and not any(name in os.environ for name in MEETING):
+        raise Failure(
+            f"--nodes {nodes}: the machines do not know of each other: start the command by torchrun or SLURM, or on "
+            "each machine with NODE_RANK (its number, the first is 0), MASTER_ADDR (address of the first) and "
+            "MASTER_PORT (a free port there) in its environment.",
+            USAGE,
+        )
 
 
 def follows(options: PretrainOptions) -> bool:

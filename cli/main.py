@@ -105,7 +105,12 @@ def pretrain(
         int, typer.Option(min=1, help="GPUs, or processes on the CPU; they share the batches of train.batch_size.")
     ] = 1,
     nodes: Annotated[
-        int, typer.Option(min=1, help="Machines; start the command on each, or use torchrun or SLURM.")
+        int,
+        typer.Option(
+            min=1,
+            help="Machines; start the command on each, with NODE_RANK, MASTER_ADDR and MASTER_PORT set, or use "
+            "torchrun or SLURM.",
+        ),
     ] = 1,
     strategy: Annotated[Strategy, typer.Option(help="How several processes train; auto is ddp.")] = "auto",
     stop_on_collapse: Annotated[
@@ -125,8 +130,9 @@ def pretrain(
     )  # fmt: skip
     with results_only():
         from tsjepa.cli import commands, render
-        from tsjepa.cli.follow import follow, follows
+        from tsjepa.cli.follow import check_nodes, follow, follows
 
+        check_nodes(options.nodes)
         if follows(options):
             follow(options)
             return

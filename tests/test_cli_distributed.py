@@ -13,7 +13,7 @@ from detecting import SETTINGS, log
 from typer.testing import CliRunner
 
 from tsjepa import training
-from tsjepa.cli.follow import follows
+from tsjepa.cli.follow import MEETING, check_nodes, follows
 from tsjepa.cli.main import app
 from tsjepa.cli.options import PretrainOptions
 
@@ -134,6 +134,20 @@ def test_more_processes_than_series_in_a_batch_are_refused_before_anything_is_wr
 @pytest.mark.parametrize("flags", [["--devices", "0"], ["--nodes", "0"], ["--strategy", "fsdp"]])
 def test_processes_that_make_no_sense_are_a_usage_error(flags) -> None:
     assert CliRunner().invoke(app, ["pretrain", *flags]).exit_code == 2
+
+
+def test_machines_that_do_not_know_of_each_other_are_refused(monkeypatch, tmp_path) -> None:
+    for name in MEETING:
+        monkeypatch.delenv(name, raising=False)
+    result = CliRunner().invoke(app, ["pretrain", *TINY, "--out", str(tmp_path / "run"), "--nodes", "2"])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert all(name in result.stderr for name in ("--nodes 2", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT", "torchrun"))
+    assert not (tmp_path / "run").exists()
+    check_nodes(1)
+    for name in MEETING:
+        with monkeypatch.context() as patch:
+            patch.setenv(name, "2")
+            check_nodes(2)
 
 
 @pytest.mark.parametrize(
