@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tsjepa.config import ConfigError, load_config, parse_config
+from tsjepa.evaluation.benchmark_suites import load_suite
 
 
 def message(values: dict[str, object], *overrides: str) -> str:
@@ -40,6 +41,22 @@ def test_a_recipe_is_offered_by_the_short_form_of_its_name(name: str, hint: str)
     with pytest.raises(ConfigError) as caught:
         load_config(name)
     assert str(caught.value).startswith(f"there is no recipe {name!r}: {hint}")
+
+
+def test_a_file_that_cannot_be_read_is_named_once_and_a_recipe_is_offered_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").mkdir()
+    for load, what, hint in (
+        (load_config, "configuration tiny.yaml", "; the recipe is called tiny"),
+        (load_config, "configuration none.yaml", ""),
+        (load_suite, "suite ford.yaml", "; the suite is called ford"),
+        (load_suite, "suite none.yaml", ""),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            load(what.partition(" ")[2])
+        assert str(caught.value) == f"cannot read the {what}: No such file or directory{hint}."
+        with pytest.raises(ConfigError) as caught:
+            load(str(tmp_path / "own.yaml"))
+        assert str(caught.value) == f"cannot read the {what.partition(' ')[0]} {tmp_path / 'own.yaml'}: Is a directory."
 
 
 def test_of_many_names_with_one_beginning_the_nearest_are_offered() -> None:

@@ -178,10 +178,8 @@ def load_config(source: str | Path, overrides: Sequence[str] = ()) -> Config:
     """
     name = str(source)
     if name.endswith((".yaml", ".yml")):
-        try:
-            text = Path(source).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"cannot read the configuration {name}: {error}.") from error
+        stem = Path(name).stem
+        text = read_text(name, "configuration", f"; the recipe is called {stem}" if stem in recipe_names() else "")
     elif name in recipe_names():
         text = files("tsjepa.configs").joinpath(f"{name}.yaml").read_text(encoding="utf-8")
     else:
@@ -195,6 +193,28 @@ def load_config(source: str | Path, overrides: Sequence[str] = ()) -> Config:
         if str(error) != _fault(values):  # an override's
             raise
         raise ConfigError(f"{name}: {error}") from error
+
+
+def read_text(path: str, what: str, hint: str = "") -> str:
+    """Return the text of a file that the user named, which the message calls `what`; `hint` is what it may be called.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be read, or is not UTF-8.
+
+    Examples
+    --------
+    >>> read_text("ford.yaml", "suite", "; the suite is called ford")
+    Traceback (most recent call last):
+    tsjepa.config.ConfigError: cannot read the suite ford.yaml: No such file or directory; the suite is called ford.
+    """
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot read the {what} {path}: {error.strerror or error}{hint}.") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"cannot read the {what} {path}: {error}.") from error
 
 
 def _fault(values: dict[str, Any]) -> str | None:

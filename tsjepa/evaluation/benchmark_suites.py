@@ -4,7 +4,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from tsjepa.config import ConfigError, did_you_mean, parse_yaml
+from tsjepa.config import ConfigError, did_you_mean, parse_yaml, read_text
 
 FOLDER = "suites"
 
@@ -45,10 +45,8 @@ def load_suite(source: str) -> tuple[str, ...]:
     ('FordA', 'FordB')
     """
     if source.endswith((".yaml", ".yml")):
-        try:
-            text = Path(source).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"cannot read the suite {source}: {error}.") from error
+        stem = Path(source).stem
+        text = read_text(source, "suite", f"; the suite is called {stem}" if stem in suite_names() else "")
     elif source in suite_names():
         text = files("tsjepa.configs").joinpath(FOLDER, f"{source}.yaml").read_text(encoding="utf-8")
     else:
