@@ -12,6 +12,18 @@ import typer
 from tsjepa.cli.errors import Failure
 from tsjepa.cli.options import Device
 
+
+def without_blanks(setting: str) -> str:
+    """Return `key.path=value` without blanks around key and value.
+
+    Examples
+    --------
+    >>> without_blanks("mask.ratio = 0.5"), without_blanks("mask.ratio")
+    ('mask.ratio=0.5', 'mask.ratio')
+    """
+    return "=".join(part.strip() for part in setting.split("=", 1))
+
+
 DataDir = Annotated[
     Path | None,
     typer.Option(
@@ -24,6 +36,12 @@ DataDir = Annotated[
 DeviceOption = Annotated[Device, typer.Option("--device", help="Where to compute.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 Checkpoint = Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="A checkpoint.ckpt of pretrain.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY.PATH=VALUE", parser=without_blanks, help="Any key of the configuration; repeatable."
+    ),
+]
 DATA = "Name in the UCR or UEA archive, file (.ts, .tsv, .npz, .npy, .csv, .parquet), or folder."
 LOG = "Or a sensor log: a file, a folder of files, or a pattern."
 

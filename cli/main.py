@@ -6,7 +6,17 @@ from typing import Annotated
 
 import typer
 
-from tsjepa.cli.arguments import DATA, LOG, Checkpoint, DataDir, DeviceOption, Json, named_path, results_only
+from tsjepa.cli.arguments import (
+    DATA,
+    LOG,
+    Checkpoint,
+    DataDir,
+    DeviceOption,
+    Json,
+    Settings,
+    named_path,
+    results_only,
+)
 from tsjepa.cli.detect_command import detect
 from tsjepa.cli.embed_command import embed
 from tsjepa.cli.errors import SentenceGroup
@@ -92,10 +102,7 @@ def pretrain(
         Path | None,
         typer.Option(metavar="DIR", parser=named_path, help="Folder of the run; by default runs/<data>."),
     ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY.PATH=VALUE", help="Any key of the configuration; repeatable."),
-    ] = None,
+    settings: Settings = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in DIR.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in DIR.")] = False,
     seed: Annotated[int | None, typer.Option(min=0, help="train.seed")] = None,
@@ -270,10 +277,7 @@ def tune_lambda(
     runs: Annotated[int, typer.Option(help="At most this many runs, 3 or more.")] = 6,
     epochs: Annotated[int, typer.Option(min=1, help="Epochs of a run.")] = 10,
     seed: Annotated[int | None, typer.Option(min=0, help="train.seed")] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY.PATH=VALUE", help="Any key of the configuration; repeatable."),
-    ] = None,
+    settings: Settings = None,
     device: DeviceOption = "auto",
     data_dir: DataDir = None,
     as_json: Json = False,

@@ -159,9 +159,10 @@ def test_the_random_initialisation_is_the_same_after_a_resume() -> None:
     assert again["accuracy"] == whole["accuracy"]
 
 
-def test_the_same_command_goes_on_where_a_recipe_counts_steps() -> None:
+@pytest.mark.parametrize("epochs", [("--epochs", "2"), ("--set", " train.epochs = 2")])
+def test_the_same_command_goes_on_where_a_recipe_counts_steps(epochs: tuple[str, str]) -> None:
     Path("steps.yaml").write_text(dump_config(configure("tiny", None, ["train.max_steps=2000"])))
-    words = ("--data", write_data("pump"), "--config", "steps.yaml", "--device", "cpu", "--epochs", "2")
+    words = ("--data", write_data("pump"), "--config", "steps.yaml", "--device", "cpu", *epochs)
     assert pretrain(*words).exit_code == 0
     assert load_config("runs/pump/config.yaml").train.max_steps is None
     assert pretrain(*words, "--resume").exit_code == 0

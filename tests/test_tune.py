@@ -255,6 +255,7 @@ def test_what_is_no_search_ends_in_a_sentence() -> None:
         (2, "a target of values cannot collapse", ("--set", "target.kind=values", "--set", "projector.out=0")),
         (2, "unknown key", ("--set", "regularizer.wait=1")),
         (2, "weight is what the search looks for: leave it out, and bound", ("--set", "regularizer.weight=0.3")),
+        (2, "weight is what the search looks for: leave it out, and bound", ("--set", " regularizer.weight = 0.3")),
         (1, "'' cannot name a data set", ("--data", "")),
         (1, "even a weight of 0.0002 is not enough", ("--high", "0.0002", "--epochs", "1")),
         (1, "latents are not finite after epoch 1: lower train.lr.", DIVERGES),
