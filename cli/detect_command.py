@@ -40,7 +40,10 @@ def detect(
         ),
     ] = None,
     picture: Annotated[
-        Path | None, typer.Option(metavar="FILE.png|FILE.svg", help="Picture of log, score, threshold and events.")
+        Path | None,
+        typer.Option(
+            metavar="FILE.png|FILE.svg", parser=named_path, help="Picture of log, score, threshold and events."
+        ),
     ] = None,
     follow: Annotated[
         bool, typer.Option("--follow", help="Score rows as they are appended to a file or come on standard input.")

@@ -5,13 +5,13 @@ from typing import Annotated
 
 import typer
 
-from tsjepa.cli.arguments import Checkpoint, Json, results_only
+from tsjepa.cli.arguments import Checkpoint, Json, named_path, results_only
 from tsjepa.cli.options import ExportOptions
 
 
 def export(
     checkpoint: Checkpoint,
-    onnx: Annotated[Path, typer.Option(metavar="FILE.onnx", help="File to write.")],
+    onnx: Annotated[Path, typer.Option(metavar="FILE.onnx", parser=named_path, help="File to write.")],
     int8: Annotated[bool, typer.Option("--int8", help="Store weight matrices as 8-bit integers.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE.onnx.")] = False,
     as_json: Json = False,

@@ -27,24 +27,26 @@ def test_a_file_is_no_folder_to_write_to(check: Callable[[Path], object], tmp_pa
 
 
 @pytest.mark.parametrize(
-    "words",
+    ("words", "flag"),
     [
-        ("pretrain",),
-        ("embed", "a.ckpt", "--data", "GunPoint"),
-        ("finetune", "a.ckpt"),
-        ("detect", "a.ckpt", "--data", "log.csv"),
-        ("diagnose", "a.ckpt"),
-        ("collapse-study",),
-        ("benchmark", "--data", "GunPoint"),
+        (("pretrain",), "--out"),
+        (("embed", "a.ckpt", "--data", "GunPoint"), "--out"),
+        (("finetune", "a.ckpt"), "--out"),
+        (("detect", "a.ckpt", "--data", "log.csv"), "--out"),
+        (("detect", "a.ckpt", "--data", "log.csv", "--out", "z.parquet"), "--picture"),
+        (("export", "a.ckpt"), "--onnx"),
+        (("diagnose", "a.ckpt"), "--out"),
+        (("collapse-study",), "--out"),
+        (("benchmark", "--data", "GunPoint"), "--out"),
     ],
-    ids=lambda words: words[0],
+    ids=lambda words: words if isinstance(words, str) else words[0],
 )
 @pytest.mark.parametrize("name", ["", " "])
 def test_a_name_of_nothing_is_not_the_current_folder(
-    words: tuple[str, ...], name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    words: tuple[str, ...], flag: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert refused(USAGE, *words, "--out", name).endswith("Invalid value for '--out': it is empty: give a name.")
+    assert refused(USAGE, *words, flag, name).endswith(f"Invalid value for '{flag}': it is empty: give a name.")
     assert not any(tmp_path.iterdir())
 
 
