@@ -29,6 +29,23 @@ def test_a_key_without_its_section_is_offered_with_it(override: str, near: str) 
 
 
 @pytest.mark.parametrize(
+    ("override", "ways"),
+    [
+        ("probe.levels=-1", "'all', 'blocks' or 'last' or greater than or equal to 0, but got -1"),
+        ("probe.levels=some", "'all', 'blocks' or 'last' or a valid integer, but got 'some'"),
+        ("log.window=1.5", "a valid integer or a time such as 10s, but got 1.5"),
+        ("log.stride=0", "greater than or equal to 1 or a time such as 10s, but got 0"),
+        ("log.max_gap=[1]", "a valid number or a time such as 10s, but got [1]"),
+        ("world.inputs=[-1]", "greater than or equal to 0 or a name, but got -1"),
+        ("mask.ratio=7", "less than 1, but got 7"),
+    ],
+)
+def test_all_that_a_key_may_be_is_told(override: str, ways: str) -> None:
+    where = override.partition("=")[0] + (".0" if override.startswith("world") else "")
+    assert message({"tokenizer": {"n_patches": 10}}, override) == f"{where}: input should be {ways}."
+
+
+@pytest.mark.parametrize(
     ("name", "hint"),
     [
         ("ema", "did you mean lewm-sensor-ema or ts-jepa-ema?"),

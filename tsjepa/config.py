@@ -302,8 +302,7 @@ def explain(error: ValidationError) -> str:
     # an unknown key may be why another one is missing, so it is told first
     order = {"extra_forbidden": 0, "missing": 2}
     first = min(error.errors(), key=lambda found: order.get(found["type"], 1))
-    # below section.key only positions in a list are the user's: the rest names branches of pydantic's unions
-    place = [str(part) for depth, part in enumerate(first["loc"]) if depth < 2 or isinstance(part, int)]
+    place = _place(first)
     if first["type"] == "extra_forbidden":
         inside = [] if place[1:] else keys_called(place[0])
         if inside:
@@ -324,7 +323,18 @@ def explain(error: ValidationError) -> str:
         shown = all(entries) and not any(mark in entry for entry in entries for mark in "[]{}'\"")
         example = f" such as [{', '.join(entries)}]" if shown else ""
         return f"{where} must be a list{example}, but got {given!r}."
+    branches = [found for found in error.errors() if _place(found) == place]
+    if len(branches) > 1:  # each of a union, none of which takes the value
+        wanted = [re.split(", (?:got|unable) ", found["msg"])[0].removeprefix("Input should be ") for found in branches]
+        text = "a time such as 10s" if place[0] == "log" else "a name"
+        ways = " or ".join(text if way == "a valid string" else way for way in wanted)
+        return f"{where}: input should be {ways}, but got {first['input']!r}."
     return f"{where + ': ' if where else ''}{fault(first)}."
+
+
+def _place(found: Mapping[str, Any]) -> list[str]:
+    """Return section, key and positions in a list: the rest names branches of pydantic's unions, not the user's."""
+    return [str(part) for depth, part in enumerate(found["loc"]) if depth < 2 or isinstance(part, int)]
 
 
 def fault(found: Mapping[str, Any]) -> str:
