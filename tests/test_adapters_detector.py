@@ -8,7 +8,7 @@ from aeon.benchmarking.metrics.anomaly_detection import range_roc_auc_score
 from aeon.testing.estimator_checking import check_estimator
 from sklearn import config_context
 
-from tsjepa import DataWarning, SurpriseDetector
+from tsjepa import ConfigError, DataWarning, SurpriseDetector
 from tsjepa.adapters.aeon import EmbeddingAnomalyDetector, SurpriseAnomalyDetector
 from tsjepa.embedding import some_cases
 
@@ -210,6 +210,11 @@ def test_what_cannot_be_windows_is_told_before_training(changed, points, words):
 def test_a_log_that_lies_on_its_side_is_told_to_give_its_axis(kind):
     rows = np.random.default_rng(0).normal(size=(300, 3))
     with pytest.raises(ValueError, match="; X is read as 3 points of 300 channels: a log of rows x sensors needs axis"):
-        kind(window=32, max_epochs=1).fit(rows)
+        kind(window=128, max_epochs=1).fit(rows)
     with pytest.raises(ValueError, match=r"(give|or) a smaller window\.$"):
         kind(window=400, max_epochs=1).fit(rows, axis=0)
+
+
+def test_a_wrong_setting_has_nothing_to_do_with_the_axis():
+    with pytest.raises(ConfigError, match=r"did you mean encoder.depth\?$"):
+        SurpriseAnomalyDetector(window=128, overrides=["encoder.dpth=2"]).fit(np.zeros((3, 300)))

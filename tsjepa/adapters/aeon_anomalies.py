@@ -13,7 +13,7 @@ from sklearn.random_projection import SparseRandomProjection
 
 from tsjepa.arrays import DataWarning, Series
 from tsjepa.build import configure
-from tsjepa.config import Config
+from tsjepa.config import Config, ConfigError
 from tsjepa.detect import SurpriseDetector
 from tsjepa.embedder import TSJEPAEmbedder
 from tsjepa.embedding import chunk_size, some_cases
@@ -298,7 +298,7 @@ def upright(X: NDArray[Any]) -> Iterator[None]:
         yield
     except ValueError as error:
         points, channels = len(X), X.size // max(len(X), 1)
-        if channels <= points:
+        if channels <= points or isinstance(error, ConfigError):  # a setting is wrong either way
             raise
         lies = f"X is read as {points} points of {channels} channels: a log of rows x sensors needs axis=0"
         raise ValueError(f"{str(error).removesuffix('.')}; {lies}.") from error
