@@ -12,6 +12,7 @@ from tsjepa import precision
 from tsjepa.arrays import as_series
 from tsjepa.choice import fit_classifier
 from tsjepa.embedding import embed
+from tsjepa.evaluation.diagnosis import FROM_SCRATCH
 from tsjepa.finetuning import EncoderClassifier, Tuning, embed_batch, finetune, make_optimizer, train
 from tsjepa.heads import LinearHead, fit_linear_head
 from tsjepa.sections import ProbeConfig
@@ -190,3 +191,16 @@ def test_divergence_is_told():
     encoder, (series, y) = encoder_of(), waves()
     with pytest.raises(ValueError, match="smaller learning rate"):
         finetune(encoder, series, y, MEAN, SHORT._replace(lr=1e38, weight_decay=1e38))
+
+
+def test_an_encoder_from_scratch_learns_where_a_probe_would_fit_all_labels_at_once():
+    encoder, (series, y) = encoder_of(), waves()
+
+    def moved(tuning):
+        tuned = finetune(encoder, series, y, MEAN, tuning).encoder
+        before, after = (torch.cat([p.detach().flatten() for p in part.parameters()]) for part in (encoder, tuned))
+        return float((after - before).norm() / before.norm())
+
+    steps = FROM_SCRATCH._replace(min_steps=40)
+    assert moved(steps) > 0.03
+    assert moved(steps._replace(probed=True)) < 0.3 * moved(steps)

@@ -44,6 +44,9 @@ class Tuning(NamedTuple):
         Largest norm of the gradient.
     min_steps : int
         With few labels a pass is a step or two: as many passes are made as this many steps need.
+    probed : bool
+        Whether the head begins as the ridge probe; else at zero. With more features than labelled series a probe fits
+        them all, which leaves nearly no gradient: weights that are random would stay so.
     """
 
     epochs: int = 20
@@ -54,6 +57,7 @@ class Tuning(NamedTuple):
     warmup: float = 0.1
     clip: float = 1.0
     min_steps: int = 100
+    probed: bool = True
 
 
 DEFAULT = Tuning()
@@ -144,7 +148,8 @@ def finetune(
     """Train a copy of an encoder together with a linear head by cross-entropy.
 
     The head begins as the ridge probe on the frozen embeddings, so that training begins at its accuracy and the first
-    gradients do not spoil the features (linear probing, then fine-tuning: Kumar et al. 2022, arXiv 2202.10054).
+    gradients do not spoil the features (linear probing, then fine-tuning: Kumar et al. 2022, arXiv 2202.10054), unless
+    `tuning` says otherwise.
     With an untrained encoder this is supervised training of the same architecture from scratch.
 
     Parameters
@@ -190,6 +195,8 @@ def finetune(
     check_labelled(series, y, weights)
     trained = copy.deepcopy(encoder).to(device)
     head = fit_linear_head(embed(trained, series, probe, device), y, seed=seed, weights=weights)
+    if not tuning.probed:
+        head = head._replace(weight=np.zeros_like(head.weight), bias=np.zeros_like(head.bias))
     module = EncoderClassifier(trained, probe, head).to(device)
     train(module, series, np.searchsorted(head.classes, y), tuning, seed, weights, report)
     if not all(torch.isfinite(parameter).all() for parameter in module.parameters()):

@@ -20,8 +20,8 @@ from tsjepa.verdict import State, Verdict
 
 TRAINED, RANDOM, SUPERVISED = "trained", "random_init", "supervised"
 ENCODERS = (TRAINED, RANDOM, SUPERVISED)
-# Random weights have nothing to keep: they learn at the rate of the head
-FROM_SCRATCH = Tuning(encoder_factor=1.0, min_steps=300)
+# Random weights have nothing to keep: they learn at the rate of the head, and from one that knows nothing
+FROM_SCRATCH = Tuning(encoder_factor=1.0, min_steps=300, probed=False)
 STATES: tuple[State, ...] = get_args(State)
 
 
