@@ -104,7 +104,8 @@ def refuse_joined(flag: str, thing: str, names: Sequence[str], known: Callable[[
         parts = parse_names([name])
         if parts and "," in name and not os.path.exists(user_path(name)) and not known(name):
             apart = " ".join(f"{flag} {part}" for part in parts)
-            raise Failure(f"there is no {thing} {name!r}: give {flag} once for each {thing}: {apart}.", USAGE)
+            advice = f"if these are several, give {flag} once for each {thing}: {apart}"
+            raise Failure(f"there is no {thing} {name!r}: {advice}.", USAGE)
 
 
 def data_names(options: BenchmarkOptions) -> tuple[str, ...]:

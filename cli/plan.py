@@ -182,7 +182,8 @@ def restarted_run(options: PretrainOptions, out: Path) -> RunPlan:
     planned = load_config(out / CONFIG)
     planned = planned.model_copy(update={"data": named_data(planned)})
     check_there(planned.data, planned.log.test, f"the run in {out}", options.data_dir, by_flag=False)
-    data = load_run_data(str(planned.data), planned, options)
+    with trained_channels():  # as of a run that goes on
+        data = load_run_data(str(planned.data), planned, options)
     config = resumed_config(options, RunPlan(resolved(planned, data), data, out).header)
     config = config.model_copy(update={"train": bounded(config.train, len(data.train.series.measured()))})
     stages(config)

@@ -86,10 +86,9 @@ def guess_time(schemas: Schemas, rows: Sample) -> str | None:
     if name is not None and called(name, COUNTER) and len(stamps) == 1 and rows.kinds(stamps[0]) >= rows.kinds(name):
         name = stamps[0]
     if name == "":
-        at = schema.names.index(name) + 1
         raise DataError(
-            f"column {at} of {schemas[0][0].shown} has no name and holds times: name it, or add --time '' to take rows "
-            "as in order and evenly spaced"
+            f"a column of {schemas[0][0].shown} has no name and holds times: name it, or add --time '' to take rows as "
+            "in order and evenly spaced"
         )
     return name
 

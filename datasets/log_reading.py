@@ -13,6 +13,7 @@ from pyarrow import csv
 from tsjepa.datasets.dataset import DataError
 from tsjepa.datasets.log_cells import without_blanks
 from tsjepa.datasets.log_dialect import (
+    STAMP,
     UNNAMED,
     Dialect,
     are_values,
@@ -159,7 +160,10 @@ def _named_once(schema: pa.Schema) -> pa.Schema:
     names = schema.names
     fields = zip(with_index(names), schema, strict=True)
     named = [field.with_name(name) if pa.types.is_temporal(field.type) else field for name, field in fields]
-    return pa.schema([field for at, field in enumerate(named) if names[at] or names.index("") == at])
+    unnamed = [at for at, field in enumerate(named) if not field.name]
+    times = (at for at in unnamed if pa.types.is_temporal(named[at].type))  # which are refused where they are guessed
+    kept = next(times, min(unnamed, default=None))
+    return pa.schema([field for at, field in enumerate(named) if field.name or at == kept])
 
 
 def _finer_times(schema: pa.Schema) -> pa.Schema:
@@ -371,7 +375,8 @@ def dialect(file: LogFile) -> Dialect:
         )
     own = tuple(names_of(first, mark))
     if are_values(own):
-        raise DataError(f"{file.shown} starts with a row of values; put a line with column names before it")
+        names = "" if any(map(STAMP.fullmatch, own)) else "; names that are all numbers have to rise or fall"
+        raise DataError(f"{file.shown} starts with a row of values; put a line with column names before it{names}")
     return Dialect(mark, decimal_of(lines, mark), own)
 
 

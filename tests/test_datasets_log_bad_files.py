@@ -316,7 +316,10 @@ def test_a_csv_file_without_names_of_columns(tmp_path: Path, row: str) -> None:
 @pytest.mark.parametrize("row", ["9,40,0,0.0,-1.1,0.3", "0,5;-1,2;0,3", " 1, 1", "-0.802", "2.431", "8.6e-01", "1,2.5"])
 def test_a_csv_file_of_nothing_but_numbers(tmp_path: Path, row: str) -> None:
     (tmp_path / "log.csv").write_text("\n".join([row] * 20))
-    assert refused(tmp_path / "log.csv").endswith("starts with a row of values; put a line with column names before it")
+    assert refused(tmp_path / "log.csv").endswith(
+        "starts with a row of values; put a line with column names before it; names that are all numbers have to rise "
+        "or fall"
+    )
 
 
 @pytest.mark.parametrize("names", ["time,1,2", "time,2026-03-01,flow"])

@@ -190,12 +190,22 @@ def test_a_column_of_times_without_a_name_is_called_as_pandas_calls_it(
     assert logged(log, Columns(time="")).columns.time is None
 
 
+def test_times_behind_another_column_without_a_name_are_refused(tmp_path: Path) -> None:
+    times = pd.date_range("2026", periods=20, freq="1s")
+    runs = {name: pd.DataFrame({"flow": np.arange(20.0)}, index=times) for name in ("m1", "m2")}
+    log = tmp_path / "log.csv"
+    pd.concat(runs).to_csv(log)
+    with pytest.raises(DataError, match=f"a column of {log} has no name and holds times: name it, or add --time ''"):
+        logged(log, Columns())
+    assert logged(log, Columns(time="")).columns.time is None
+
+
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
 def test_times_that_no_name_is_left_for_are_refused(tmp_path: Path, suffix: str) -> None:
     table = pd.DataFrame({"index": [1.5, 2.5], "": pd.date_range("2026", periods=2)})
     log = tmp_path / f"log.{suffix}"
     table.to_csv(log, index=False) if suffix == "csv" else table.to_parquet(log)
-    with pytest.raises(DataError, match=f"column 2 of {log} has no name and holds times: name it, or add --time ''"):
+    with pytest.raises(DataError, match=f"a column of {log} has no name and holds times: name it, or add --time ''"):
         logged(log)
     assert logged(log, Columns(time="")).channels == ("index",)
 
