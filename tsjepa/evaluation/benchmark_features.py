@@ -25,8 +25,9 @@ from tsjepa.untrained import leave_untrained
 
 Features = NDArray[np.floating]
 Transform = Callable[[Series], Features]
-# A handful of labels is a step a pass: as long a training as with hundreds
-SUPERVISED = Tuning(min_steps=500)
+# A handful of labels is a step a pass: as long a training as with hundreds; random weights have nothing to keep, and
+# learn at the rate of the head
+SUPERVISED = Tuning(encoder_factor=1.0, min_steps=500)
 # With fewer points aeon's Catch22 divides by zero
 CATCH22_POINTS = 3
 # Of the noise that methods without an encoder read before the clock starts
