@@ -47,14 +47,14 @@ def diagnose(options: DiagnoseOptions) -> DiagnoseReport:
     say_remarks(data, header.config)
     known = data.labelled()
     split, partly = split_of(known), known.train.series.n_cases < data.train.series.n_cases
-    if split.unscorable is not None:
-        say(f"note: {data.name} {split.unscorable}, so the page shows no accuracies.")
     make_writable(out.parent)
     history = run_history(checkpoint)
     verdict = run_verdict(history, checkpoint.parent, header.config)
     kept = kept_epoch(read_checkpoint(checkpoint), history)
     other = run_data(header, data, options) if history else None
     remarks = run_remarks(history, kept, other, model.tuned)
+    if split.unscorable is not None:
+        remarks = (*remarks, f"there are no accuracies, since {data.name} {split.unscorable}.")
     for remark in remarks:
         say(f"note: {remark}")
     untrained = build_untrained(header.config, header.n_channels, model, data.train.series)

@@ -165,7 +165,10 @@ def test_why_there_is_no_accuracy_is_said(run: str, labels: dict[str, Any], reas
     result = tsjepa("diagnose", run, "--data", "d.npz", "--no-supervised", "--json", "--device", "cpu")
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["accuracy"] is None
-    assert f"note: d {reason}" in " ".join(result.stderr.split())
+    assert f"note: there are no accuracies, since d {reason}" in " ".join(result.stderr.split())
+    text = Path("run/diagnose.html").read_text()
+    assert f"There are no accuracies, since d {reason}" in text
+    assert "<h2>Accuracy" not in text
     assert "as wrong" not in result.stderr
 
 

@@ -1,6 +1,7 @@
 """The page of a diagnosis: every figure and number, escaped, and nothing that it would load."""
 
 import itertools
+import math
 import re
 from html.parser import HTMLParser
 
@@ -104,6 +105,13 @@ def test_epochs_are_whole_numbers_where_there_is_one_alone() -> None:
     figure = draw.training([EpochDiagnostics(0, effective_rank=3.0), EpochDiagnostics(1, 0.5, effective_rank=2.0)])
     shown = {axes.get_title(): labels_of(axes) for axes in figure.axes if axes.lines}
     assert shown == {"training loss": ["1"], "effective rank": ["0", "1"]}
+
+
+@pytest.mark.parametrize(("rank", "reason"), [(3.0, "there is no EMA target"), (math.nan, "not measured")])
+def test_an_empty_panel_of_the_target_says_whether_there_is_one(rank: float, reason: str) -> None:
+    figure = draw.training([EpochDiagnostics(epoch, 0.5, effective_rank=rank) for epoch in range(2)])
+    (panel,) = (axes for axes in figure.axes if axes.get_title() == "encoder to EMA target")
+    assert [text.get_text() for text in panel.texts] == [reason]
 
 
 @pytest.mark.parametrize(("channels", "step"), [(3, 1), (10, 1), (11, 2), (16, 2)])

@@ -48,7 +48,9 @@ def training(history: Sequence[EpochDiagnostics]) -> Figure:
         axes.set(title=title, xlabel="epoch", ylabel=label)
         drawn = [field for field in fields if over_epochs(axes, epochs, history, field)]
         if not drawn:
-            say_nothing(axes)
+            # what is recorded beside it is never missing
+            without_target = "relative_gap" in fields and not all(math.isnan(row.effective_rank) for row in history)
+            say_nothing(axes, "there is no EMA target" if without_target else "not measured")
         elif len(fields) > 1:
             axes.legend(fontsize=8)
     return figure

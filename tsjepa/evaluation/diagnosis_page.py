@@ -113,7 +113,7 @@ def show_verdict(verdict: Verdict | None, remarks: Sequence[str]) -> str:
 
 
 def plan(subject: Subject, found: Diagnosis) -> list[Section]:
-    """Return the sections in their order; that of the training only where a run tells of it."""
+    """Return the sections in their order: of the training where a run tells of it, of accuracy where there is one."""
     sections = [
         Section(
             "Latents of the last level",
@@ -147,6 +147,8 @@ def plan(subject: Subject, found: Diagnosis) -> list[Section]:
             {"Accuracy lost by part": lambda: draw.ablation(found)},
         ),
     ]
+    if found.majority is None:
+        sections = [section for section in sections if not section.title.startswith("Accuracy")]
     if not subject.history:
         return sections
     whose = "" if subject.run_data is None else f" of {escape(subject.run_data)}"
