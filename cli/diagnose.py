@@ -48,11 +48,11 @@ def diagnose(options: DiagnoseOptions) -> DiagnoseReport:
     known = data.labelled()
     split, partly = split_of(known), known.train.series.n_cases < data.train.series.n_cases
     make_writable(out.parent)
-    history = run_history(checkpoint)
-    verdict = run_verdict(history, checkpoint.parent, header.config)
+    history, reason = run_history(checkpoint)
+    verdict, reason = (None, reason) if reason else run_verdict(history, checkpoint.parent, header.config)
     kept = kept_epoch(read_checkpoint(checkpoint), history)
     other = run_data(header, data, options) if history else None
-    remarks = run_remarks(history, kept, other, model.tuned)
+    remarks = (*([reason] if reason else []), *run_remarks(history, kept, other, model.tuned))
     if split.unscorable is not None:
         remarks = (*remarks, f"there are no accuracies, since {data.name} {split.unscorable}.")
     for remark in remarks:
@@ -113,28 +113,24 @@ def split_of(data: Data) -> Split:
     )
 
 
-def run_history(checkpoint: Path) -> list[EpochDiagnostics]:
-    """Return the diagnostics of the run that a checkpoint ended, or its losses alone, and say what is missing.
+def run_history(checkpoint: Path) -> tuple[list[EpochDiagnostics], str | None]:
+    """Return the diagnostics of the run that a checkpoint ended, or its losses alone and what is missing.
 
     Another file of the folder, such as that of the best epoch, is not what the run ended with.
     """
+    none = "there is no verdict and no curve over epochs, since"
     if checkpoint.name != CHECKPOINT:
-        say(
-            f"note: {checkpoint.name} is not the last checkpoint of a run, so there is no verdict and no curve over "
-            "epochs."
-        )
-        return []
+        return [], f"{none} {checkpoint.name} is not the last checkpoint of a run."
     folder = checkpoint.parent
     try:
         history = read_history(EpochTable(folder / DIAGNOSTICS))
         if history:
-            return history
-        say(f"note: {folder / DIAGNOSTICS} is missing, so there is no verdict, and at most the curve of the loss.")
+            return history, None
         metrics = EpochTable(folder / METRICS)
-        return metrics.records(lambda row: EpochDiagnostics(int(row["epoch"]), float(row["loss"])))
+        losses = metrics.records(lambda row: EpochDiagnostics(int(row["epoch"]), float(row["loss"])))
     except TableError:
-        say(f"note: the tables in {folder} are damaged, so there are no curves over epochs and no verdict.")
-        return []
+        return [], f"{none} the tables in {folder} are damaged."
+    return losses, f"there is no verdict, and at most the curve of the loss, since {folder / DIAGNOSTICS} is missing."
 
 
 def kept_epoch(content: dict[str, Any], history: list[EpochDiagnostics]) -> int | None:
@@ -169,11 +165,10 @@ def run_remarks(history: list[EpochDiagnostics], kept: int | None, other: str | 
     return tuple(found)
 
 
-def run_verdict(history: list[EpochDiagnostics], folder: Path, config: Config) -> Verdict | None:
-    """Return the verdict on a run, which is its teacher's where that has collapsed, or say why there is none."""
+def run_verdict(history: list[EpochDiagnostics], folder: Path, config: Config) -> tuple[Verdict | None, str | None]:
+    """Return the verdict on a run, which is its teacher's where that has collapsed, or why there is none."""
     dim = config.encoder.dim
     try:
-        return of_both(teacher_verdict(config, folder, dim), judge(history, dim=dim)) if history else None
+        return of_both(teacher_verdict(config, folder, dim), judge(history, dim=dim)), None
     except ValueError as error:
-        say(f"note: there is no verdict: {error}")
-        return None
+        return None, f"there is no verdict: {error}"

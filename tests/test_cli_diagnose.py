@@ -1,6 +1,7 @@
 """The command `tsjepa diagnose`: one flat object, a page, and sentences for what cannot be done."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -82,17 +83,29 @@ def test_what_the_terminal_shows(run: str) -> None:
     assert "page: run/diagnose.html" in result.stdout
 
 
-def test_without_the_runs_files_there_is_no_verdict(run: str) -> None:
-    Path("run/diagnostics.csv").unlink()
-    result = tsjepa("diagnose", run, "--json")
-    assert json.loads(result.stdout)["verdict_healthy"] is None
-    assert "no verdict" in result.stderr
-    assert Path("run/diagnose.html").read_text().count("<svg") == 7  # the loss is in metrics.csv
-    Path("run/diagnostics.csv").write_text("epoch,loss\n1,much\n")
-    assert "are damaged" in tsjepa("diagnose", run).stderr
+def test_without_the_runs_files_there_is_no_verdict_and_the_page_says_why(run: str) -> None:
+    def told(target: str, page: str = "run/diagnose.html") -> str:
+        """Return the reason that standard error gives, which the page has, too."""
+        result = tsjepa("diagnose", target, "--json", "--no-supervised")
+        assert json.loads(result.stdout)["verdict_healthy"] is None
+        said = " ".join(result.stderr.split())
+        (reason,) = re.findall(r"note: t(here is no verdict.*?\.) *(?:note:|$)", said)
+        assert f"T{reason}" in Path(page).read_text()
+        return reason
+
+    table = Path("run/diagnostics.csv")
+    whole = table.read_text()
     shutil.copy("run/checkpoint.ckpt", "other.ckpt")
-    assert found("other.ckpt")["verdict_healthy"] is None
-    assert Path("diagnose.html").exists()
+    assert "other.ckpt is not the last checkpoint of a run" in told("other.ckpt", "diagnose.html")
+    head, *_, last = whole.splitlines()
+    cells = dict(zip(head.split(","), last.split(","), strict=True)) | {"relative_spread": "nan"}
+    table.write_text(whole.replace(last, ",".join(cells.values())))
+    assert "it is nan" in told(run)
+    table.write_text("epoch,loss\n1,much\n")
+    assert "are damaged" in told(run)
+    table.unlink()
+    assert "diagnostics.csv is missing" in told(run)
+    assert Path("run/diagnose.html").read_text().count("<svg") == 7  # the loss is in metrics.csv
 
 
 def test_data_without_labels_give_nulls_where_labels_are_needed(run: str) -> None:

@@ -50,7 +50,7 @@ class Subject(NamedTuple):
     verdict, history
         Of the run.
     remarks : tuple of str
-        Sentences about the verdict, and about numbers that are missing.
+        Sentences about the verdict, or why there is none, and about numbers that are missing.
     run_data : str, optional
         What the run was on, where it is not `data`.
     """
@@ -105,8 +105,7 @@ def show_verdict(verdict: Verdict | None, remarks: Sequence[str]) -> str:
     """Return the verdict with its evidence."""
     said = "".join(f" {remark[0].upper()}{remark[1:]}" for remark in remarks)
     if verdict is None:
-        text = escape(f"A verdict needs the diagnostics.csv of a run.{said}")
-        return f'<p class="verdict"><strong>no verdict</strong><br>{text}</p>'
+        return f'<p class="verdict"><strong>no verdict</strong><br>{escape(said.lstrip())}</p>'
     tone = TONES.get(verdict.verdict, "bad")
     text = f"<strong>{escape(verdict.verdict)}</strong><br>{escape(verdict.evidence + said)}"
     return f'<p class="verdict {tone}">{text}</p>'
