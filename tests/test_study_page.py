@@ -83,3 +83,16 @@ def test_the_page_escapes_names_and_needs_nothing_beside_it() -> None:
     assert not re.search(r"(src|href)=\"(?!data:)|<script|url\(", text)
     assert "dashed in the figures and left out of every claim: pump at decay 0.9999, random 0.7." in text
     assert text.count("<article") == len(NAMES)
+
+
+def test_the_step_of_escape_is_of_runs_with_a_phase_and_marked_if_one_was_not_left() -> None:
+    never, left, still = (make_run(seed=k, **dip(length)) for k, length in enumerate((0, 2, 4)))
+    for runs, cell in (
+        ((never,), "-"),
+        ((left,), "4000"),
+        ((never, left), "4000"),
+        ((still,), "&gt; 5000"),
+        ((never, left, still), "&gt; 4500"),
+    ):
+        cells = re.findall("<td>(.*?)</td>", page(runs, [], {}))
+        assert cells[4] == cell

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from tsjepa.evaluation.claims import Claim
-from tsjepa.evaluation.curves import escape_step, final_probe, mean_gap, phase_steps
+from tsjepa.evaluation.curves import escape_step, final_probe, in_phase, mean_gap, phase_steps
 from tsjepa.evaluation.rows import Run
 from tsjepa.evaluation.votes import grouped, mean
 
@@ -68,7 +68,8 @@ what is left is undecided. On the final accuracy each data set has one vote, and
 <h2>Figures</h2>
 {drawn}
 <h2>Arms</h2>
-<p>Means over seeds. {too_short(runs)}</p>
+<p>Means over seeds. The step of escape is that of the runs that had a phase, - where none had one; &gt; marks arms with
+a run that was still in it at its end, which counts as its step. {too_short(runs)}</p>
 {"".join(map(table, grouped(runs, lambda run: run.data)))}
 </body>
 </html>
@@ -135,7 +136,7 @@ def line(runs: Sequence[Run]) -> str:
     """Return the means of one arm."""
     means = (
         mean(map(phase_steps, runs), ".0f"),
-        mean(map(escape_step, runs), ".0f"),
+        left_at(runs),
         mean((run.curve[0].probe for run in runs), ".3f"),
         mean(map(final_probe, runs), ".3f"),
         mean(map(mean_gap, runs), ".3g"),
@@ -143,3 +144,12 @@ def line(runs: Sequence[Run]) -> str:
     cells = "".join(f"<td>{cell}</td>" for cell in (len(runs), runs[0].steps, *means))
     mark = "" if runs[0].decided else " (undecided)"
     return f"<tr><td>{escape(str(runs[0].arm))}{mark}</td>{cells}</tr>"
+
+
+def left_at(runs: Sequence[Run]) -> str:
+    """Return the mean step at which runs of one arm left the phase, as HTML."""
+    inside = [run for run in runs if any(in_phase(run))]
+    if not inside:
+        return "-"
+    still = any(in_phase(run)[-1] for run in inside)
+    return f"{'&gt; ' if still else ''}{mean(map(escape_step, inside), '.0f')}"
