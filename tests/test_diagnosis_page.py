@@ -107,6 +107,11 @@ def test_epochs_are_whole_numbers_where_there_is_one_alone() -> None:
     assert shown == {"training loss": ["1"], "effective rank": ["0", "1"]}
 
 
+def test_the_legend_of_spreads_has_their_units() -> None:
+    axes = draw.training([EpochDiagnostics(0, relative_spread=0.5, latent_spread=2.0)]).axes[-1]
+    assert axes.get_legend_handles_labels()[1] == ["relative spread (share)", "latent spread (own unit)"]
+
+
 @pytest.mark.parametrize(("rank", "reason"), [(3.0, "there is no EMA target"), (math.nan, "not measured")])
 def test_an_empty_panel_of_the_target_says_whether_there_is_one(rank: float, reason: str) -> None:
     figure = draw.training([EpochDiagnostics(epoch, 0.5, effective_rank=rank) for epoch in range(2)])

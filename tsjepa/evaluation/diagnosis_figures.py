@@ -39,6 +39,9 @@ TRAINING = (
     ("spread", ("relative_spread", "latent_spread"), "spread"),
 )
 
+# Measures that stand in one panel and are of different units
+UNITS = {"relative_spread": "relative spread (share)", "latent_spread": "latent spread (own unit)"}
+
 
 def training(history: Sequence[EpochDiagnostics]) -> Figure:
     """Draw loss, probe, distance to the target, rank, shares and spread over epochs."""
@@ -62,7 +65,7 @@ def over_epochs(axes: Axes, epochs: list[int], history: Sequence[EpochDiagnostic
     if all(math.isnan(value) for value in values):
         return False
     colour = COLOURS["random_init" if axes.lines else "trained"]
-    axes.plot(epochs, values, marker="o", markersize=3, color=colour, label=field.replace("_", " "))
+    axes.plot(epochs, values, marker="o", markersize=3, color=colour, label=UNITS.get(field, field.replace("_", " ")))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))  # two of one epoch would be fractions
     return True
 
