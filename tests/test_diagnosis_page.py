@@ -50,7 +50,7 @@ class Checker(HTMLParser):
         self.loads += [given[name] for name in ("src", "href", "xlink:href") if name in given]
 
 
-HEADINGS = ("Training", "Latents of the last level", "Map of the embeddings", "Accuracy of the frozen probe",
+HEADINGS = ("Training", "Tokens of the last level", "Map of the embeddings", "Accuracy of the frozen probe",
             "Sparsity of activations", "Accuracy lost without single parts", "Numbers")  # fmt: skip
 
 

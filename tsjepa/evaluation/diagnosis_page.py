@@ -115,9 +115,10 @@ def plan(subject: Subject, found: Diagnosis) -> list[Section]:
     """Return the sections in their order: of the training where a run tells of it, of accuracy where there is one."""
     sections = [
         Section(
-            "Latents of the last level",
-            "Few steep directions mean a dimensional collapse. A variance over series near 0 at all positions means "
-            "that latents tell no series from another.",
+            "Tokens of the last level",
+            "A curve that drops after a few directions means a dimensional collapse. A variance over series near 0 at "
+            "all positions means that tokens tell no series from another. A collapse behind the projector does not "
+            "show here, but in the curves of latents over epochs.",
             {
                 "Spectrum of the covariance of tokens": lambda: draw.spectrum(found),
                 "Variance over series by position": lambda: draw.positions(found),
