@@ -47,6 +47,8 @@ def main():
     for folder in options.runs[1::2]:
         if not (Path(folder) / DIAGNOSTICS).is_file():
             parser.error(f"{folder} holds no {DIAGNOSTICS}: name the folder of a run")
+    if len(set(options.runs[::2])) < len(options.runs) // 2:
+        parser.error("two runs have the same name: give each one of its own")
     with styled():
         figure = draw(dict(zip(options.runs[::2], options.runs[1::2], strict=True)))
         figure.savefig(options.out, dpi=110, facecolor="white")

@@ -67,6 +67,9 @@ def test_runs_are_drawn_side_by_side(program, tmp_path):
     command = [sys.executable, str(FOLDER / "collapse_picture.py"), "one", str(tmp_path / "run")]
     subprocess.run([*command, "--out", str(tmp_path / "picture.png")], check=True)
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
+    twice = [*command, *command[-2:], "--out", str(tmp_path / "none.png")]
+    done = subprocess.run(twice, capture_output=True, text=True)
+    assert "two runs have the same name" in done.stderr
     command[-1] = str(tmp_path)
     done = subprocess.run([*command, "--out", str(tmp_path / "none.png")], capture_output=True, text=True)
     assert f"{tmp_path} holds no diagnostics.csv: name the folder of a run" in done.stderr
