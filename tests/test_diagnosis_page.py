@@ -5,6 +5,7 @@ import math
 import re
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 from diagnosed import models, split_of, waves
 from matplotlib.axes import Axes
@@ -13,7 +14,7 @@ from tsjepa.evaluation import diagnosis_figures as draw
 from tsjepa.evaluation.ablation import Piece
 from tsjepa.evaluation.accuracy import Curve, Split
 from tsjepa.evaluation.diagnosis import diagnose
-from tsjepa.evaluation.diagnosis_page import Subject, page
+from tsjepa.evaluation.diagnosis_page import Subject, page, repeated
 from tsjepa.evaluation.explanations import EXPLANATIONS
 from tsjepa.evaluation.svg import styled
 from tsjepa.history import EpochDiagnostics
@@ -110,6 +111,19 @@ def test_epochs_are_whole_numbers_where_there_is_one_alone() -> None:
 def test_the_legend_of_spreads_has_their_units() -> None:
     axes = draw.training([EpochDiagnostics(0, relative_spread=0.5, latent_spread=2.0)]).axes[-1]
     assert axes.get_legend_handles_labels()[1] == ["relative spread (share)", "latent spread (own unit)"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (np.arange(12), " 12 classes: colours repeat, so there is no legend."),
+        (np.arange(10), ""),
+        (np.linspace(0, 1, 12), ""),
+        (None, ""),
+    ],
+)
+def test_a_map_of_more_classes_than_colours_says_so(labels: np.ndarray | None, said: str) -> None:
+    assert repeated(labels) == said
 
 
 @pytest.mark.parametrize(("rank", "reason"), [(3.0, "there is no EMA target"), (math.nan, "not measured")])

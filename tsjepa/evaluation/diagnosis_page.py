@@ -4,9 +4,11 @@ from collections.abc import Callable, Sequence
 from html import escape
 from typing import NamedTuple
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from tsjepa.evaluation import diagnosis_figures as draw
+from tsjepa.evaluation.accuracy import Labels
 from tsjepa.evaluation.diagnosis import ENCODERS, Diagnosis, prefix
 from tsjepa.evaluation.explanations import EXPLANATIONS
 from tsjepa.evaluation.finite import Number
@@ -126,7 +128,7 @@ def plan(subject: Subject, found: Diagnosis) -> list[Section]:
         ),
         Section(
             "Map of the embeddings",
-            "First two principal components of the last level, pooled as for the probe.",
+            "First two principal components of the last level, pooled as for the probe." + repeated(found.map_labels),
             {"Embeddings by class": lambda: draw.maps(found, subject.classes)},
         ),
         Section(
@@ -154,6 +156,12 @@ def plan(subject: Subject, found: Diagnosis) -> list[Section]:
     whose = "" if subject.run_data is None else f" of {escape(subject.run_data)}"
     text = f"Epoch 0 is the initialisation. Measured on a fixed sample of training series{whose}."
     return [Section("Training", text, {"Training by epoch": lambda: draw.training(subject.history)}), *sections]
+
+
+def repeated(y: Labels | None) -> str:
+    """Say that classes share colours, where there are more than the map has colours."""
+    n_classes = 0 if y is None or y.dtype.kind == "f" else len(np.unique(y))
+    return f" {n_classes} classes: colours repeat, so there is no legend." if n_classes > len(draw.CLASSES) else ""
 
 
 def show(section: Section) -> str:
