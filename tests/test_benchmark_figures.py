@@ -71,6 +71,17 @@ def test_one_legend_of_few_label_curves_covers_none_of_them(n_methods: int) -> N
     assert len(looks) == len({look[1:] for look in looks}) == n_methods  # each its own, in both panels
 
 
+@pytest.mark.parametrize("labels", [("0.1",), ("0.1", "0.2")])
+def test_methods_over_one_number_of_labels_stand_side_by_side(labels: tuple[str, ...]) -> None:
+    few = [draw(f"method{m}", k, 0.7, one) for m in range(3) for k in range(3) for one in labels]
+    (axes,) = few_labels_figures(few)["few-labels-a"].axes
+    low, high = axes.get_xlim()
+    places = [line.get_xdata()[0] for line in axes.get_legend_handles_labels()[0]]
+    assert len(set(places)) == (3 if len(labels) == 1 else 1)
+    assert all(low < place < high for place in places)
+    assert list(axes.get_xticks()) == [float(one) for one in labels]
+
+
 def test_one_draw_has_no_interval() -> None:
     (axes,) = few_labels_figures([draw("first", 0, 0.7)])["few-labels-a"].axes
     assert not axes.containers

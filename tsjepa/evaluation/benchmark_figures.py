@@ -188,7 +188,9 @@ def curves(few: Sequence[FewLabels], title: str) -> Figure:
             there = [labels for labels in panel if labels in by_labels]
             if not there:
                 continue
-            x = [asked[labels].amount for labels in there]
+            # a little side by side where all methods stand over one number of labels
+            aside = 1.1 ** ((2 * place + 1) / len(found) - 1) if len(panel) == 1 else 1.0
+            x = [asked[labels].amount * aside for labels in there]
             middle, half = np.array([interval(by_labels[labels]) for labels in there]).T
             look = {"marker": MARKERS[place // 10 % len(MARKERS)], "color": f"C{place}"}  # the same in each panel
             (line,) = axes.plot(x, middle, markersize=3, label=plain_text(method), **look)
