@@ -57,6 +57,8 @@ def diagnose(options: DiagnoseOptions) -> DiagnoseReport:
         remarks = (*remarks, f"there are no accuracies, since {data.name} {split.unscorable}.")
     for remark in remarks:
         say(f"note: {remark}")
+    same_number = data.train.series.n_channels == header.n_channels
+    channels = data.channel_names or (header.channel_names if same_number else None)
     untrained = build_untrained(header.config, header.n_channels, model, data.train.series)
     with busy(f"diagnosing {checkpoint} on {data.name}"):
         found = find(
@@ -70,7 +72,8 @@ def diagnose(options: DiagnoseOptions) -> DiagnoseReport:
             tuned=model.tuned,
             unlabelled=data.train.in_memory() if partly else None,
         )
-        html = page(Subject(str(checkpoint), data.name, data.classes, verdict, history, remarks, other), found)
+        subject = Subject(str(checkpoint), data.name, data.classes, verdict, history, remarks, other, channels)
+        html = page(subject, found)
     replace_file(out, html.encode())
     values = {**verdict_values(verdict), "kept_epoch": kept, **found.values()}
     return DiagnoseReport(data.name, values, verdict, out)

@@ -144,6 +144,20 @@ def test_labels_of_many_channels_are_thinned(channels: int, step: int) -> None:
     assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
 
 
+@pytest.mark.parametrize(("channels", "named"), [(3, True), (10, True), (11, False)])
+def test_a_few_channels_have_their_names(channels: int, named: bool) -> None:
+    names = tuple(f"{k} temperature of the bearing" for k in range(channels))
+    model, untrained, config = models(channels)
+    found = diagnose(model, untrained, split_of(channels=channels), config.probe)
+    for make in (draw.perturbed, draw.sparsity):
+        (panel,) = (axes for axes in make(found, names).axes if axes.get_title() == "missing channel")
+        assert (labels_of(panel) == [f"{k} temp…bearing" for k in range(channels)]) == named
+    alike = [f"bearing {k} temperature" for k in range(channels)]  # what is left of these does not tell them apart
+    assert not set(labels_of(draw.sparsity(found, alike).axes[-1])) & {"bearin…erature"}
+    text = page(Subject("x", "waves", None, None, (), channels=names), found)
+    assert text.count("Missing channel: dashed lines are with all channels.") == 2
+
+
 @pytest.mark.parametrize(("depth", "heads"), [(2, 2), (6, 8), (20, 1)])
 def test_labels_of_many_parts_do_not_lie_over_each_other(depth: int, heads: int) -> None:
     model, untrained, config = models(settings=["encoder.depth=1"])

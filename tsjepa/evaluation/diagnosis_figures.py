@@ -22,14 +22,15 @@ NAMES = {"trained": "trained", "random_init": "random initialisation", "supervis
 # Lines that lie on each other still show, and points over channels stand side by side
 DASHES = {"trained": "-", "random_init": "--", "supervised": ":"}
 ASIDE = {"trained": -0.12, "random_init": 0.0, "supervised": 0.12}
-# Letters of a class's name that a legend has room for
-LONGEST_NAME = 24
+# Letters of a class's name that a legend has room for, and of a channel's below a panel
+LONGEST_NAME, LONGEST_CHANNEL = 24, 14
 # Numbers of channels that fit side by side below a panel
 MOST_TICKS = 10
 # Inches of a figure for a block's name above its parts, and for a part's, which is turned where there are many
 BLOCK_WIDTH, PART_WIDTH = 0.8, 0.2
 # Inches above and below a panel, so that a title is not taken for the label of the panel above it
 ROOM = 0.1
+Channels = Sequence[str] | None
 TRAINING = (
     ("loss", ("loss",), "training loss"),
     ("accuracy", ("probe",), "online probe, in training series"),
@@ -135,14 +136,14 @@ def scatter(axes: Axes, points: NDArray[np.float64], y: Labels | None, classes: 
             axes.legend(fontsize=8)
 
 
-def perturbed(found: Diagnosis) -> Figure:
+def perturbed(found: Diagnosis, channels: Channels = None) -> Figure:
     """Draw accuracy over the strength of each perturbation."""
     figure, places = panels(found.curves)
     for axes, curve in zip(places, found.curves, strict=True):
         axes.set(title=curve.title, xlabel=curve.unit, ylabel="accuracy")
         for who in ENCODERS:
             if who in curve.accuracy:
-                line(axes, curve, curve.accuracy[who], found.accuracy_clean[who], who)
+                line(axes, curve, curve.accuracy[who], found.accuracy_clean[who], who, channels)
         if found.majority is None:
             say_nothing(axes)
         else:
@@ -150,14 +151,15 @@ def perturbed(found: Diagnosis) -> Figure:
     return finish(figure, places[0])
 
 
-def sparsity(found: Diagnosis) -> Figure:
+def sparsity(found: Diagnosis, channels: Channels = None) -> Figure:
     """Draw the sparsity of activations over the strength of each perturbation."""
     figure, places = panels(found.curves)
     for axes, curve in zip(places, found.curves, strict=True):
         axes.set(title=curve.title, xlabel=curve.unit, ylabel="Hoyer sparsity")
         for who in ENCODERS:
             if who in curve.sparsity:
-                line(axes, curve, [one.hoyer for one in curve.sparsity[who]], found.sparsity[who].hoyer, who)
+                hoyer = [one.hoyer for one in curve.sparsity[who]]
+                line(axes, curve, hoyer, found.sparsity[who].hoyer, who, channels)
     return finish(figure, places[0])
 
 
@@ -179,7 +181,7 @@ def finish(figure: Figure, axes: Axes) -> Figure:
     return figure
 
 
-def line(axes: Axes, curve: Curve, values: list[float], start: float, who: str) -> None:
+def line(axes: Axes, curve: Curve, values: list[float], start: float, who: str, channels: Channels = None) -> None:
     """Draw one encoder's curve from the clean series on; channels have no order, so theirs are points."""
     if curve.clean is None:
         axes.axhline(start, color=COLOURS[who], linewidth=0.8, linestyle="--")
@@ -187,6 +189,9 @@ def line(axes: Axes, curve: Curve, values: list[float], start: float, who: str) 
         axes.plot(places + ASIDE[who], values, "o", color=COLOURS[who], label=NAMES[who])
         some = places[:: -(-len(places) // MOST_TICKS)]
         axes.set_xticks(some, [f"{curve.levels[place]:g}" for place in some])
+        names = [plain_text(shortened(name, LONGEST_CHANNEL)) for name in channels or ()]
+        if len(set(names)) == len(places) <= MOST_TICKS:  # all channels, by names that tell them apart
+            axes.set_xticks(places, names, rotation=45, ha="right", rotation_mode="anchor")
         return
     pairs = sorted(zip([curve.clean, *curve.levels], [start, *values], strict=True))
     strengths, heights = [pair[0] for pair in pairs], [pair[1] for pair in pairs]

@@ -55,6 +55,8 @@ class Subject(NamedTuple):
         Sentences about the verdict, or why there is none, and about numbers that are missing.
     run_data : str, optional
         What the run was on, where it is not `data`.
+    channels : tuple of str, optional
+        Names of the channels, where they are known.
     """
 
     checkpoint: str
@@ -64,6 +66,7 @@ class Subject(NamedTuple):
     history: Sequence[EpochDiagnostics]
     remarks: tuple[str, ...] = ()
     run_data: str | None = None
+    channels: tuple[str, ...] | None = None
 
 
 class Section(NamedTuple):
@@ -115,6 +118,7 @@ def show_verdict(verdict: Verdict | None, remarks: Sequence[str]) -> str:
 
 def plan(subject: Subject, found: Diagnosis) -> list[Section]:
     """Return the sections in their order: of the training where a run tells of it, of accuracy where there is one."""
+    dashed = " Missing channel: dashed lines are with all channels." if found.n_dropped else ""
     sections = [
         Section(
             "Tokens of the last level",
@@ -134,13 +138,13 @@ def plan(subject: Subject, found: Diagnosis) -> list[Section]:
         Section(
             "Accuracy of the frozen probe on spoilt series",
             "Fitted once on clean training series, then scored on test series that are spoilt more and more. "
-            "Curves that fall steeply mark features that the probe can use and a sensor cannot keep.",
-            {"Accuracy under perturbations": lambda: draw.perturbed(found)},
+            "Curves that fall steeply mark features that the probe can use and a sensor cannot keep." + dashed,
+            {"Accuracy under perturbations": lambda: draw.perturbed(found, subject.channels)},
         ),
         Section(
             "Sparsity of activations on spoilt series",
-            "Behind the GELU of each block's MLP: 0 if all units answer alike, 1 if a single one does.",
-            {"Sparsity under perturbations": lambda: draw.sparsity(found)},
+            "Behind the GELU of each block's MLP: 0 if all units answer alike, 1 if a single one does." + dashed,
+            {"Sparsity under perturbations": lambda: draw.sparsity(found, subject.channels)},
         ),
         Section(
             "Accuracy lost without single parts",
