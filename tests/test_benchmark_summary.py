@@ -281,3 +281,10 @@ def test_aeons_reader_reads_the_tables_of_names_that_it_knows(tmp_path: Path) ->
     np.testing.assert_allclose(public["Catch22"]["a"], [0.9, 0.6])
     with pytest.raises(ValueError, match="Unknown estimator name raw"):  # so that statistics are called on arrays
         get_estimator_results(["raw"], path=str(tmp_path))
+
+
+def test_sets_that_share_their_draws_are_as_sure_as_one_and_others_surer() -> None:
+    draws = {(0, 0): 0.2, (0, 1): 0.5, (0, 2): 0.8}
+    one = interval({"a": draws})
+    assert interval({"a": draws, "b": draws}, {"a": "c", "b": "c"}) == pytest.approx(one)
+    assert interval({"a": draws, "b": draws}) == pytest.approx((one[0], one[1] / 2**0.5))

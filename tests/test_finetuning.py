@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from tsjepa import precision
 from tsjepa.arrays import as_series
+from tsjepa.batches import Batches
 from tsjepa.choice import fit_classifier
 from tsjepa.embedding import embed
 from tsjepa.evaluation.diagnosis import FROM_SCRATCH
@@ -155,10 +156,34 @@ def test_products_are_those_of_pretraining_and_of_embedding(monkeypatch):
     assert precision.SETTING.fp32_precision == before != "bf16"
 
 
-def test_missing_values_and_a_case_without_any_are_trained_on_or_left_out():
+def test_a_case_without_any_value_moves_no_label_to_another_case():
     encoder, (series, y) = encoder_of(), waves()
-    tuned = finetune(encoder, gaps(series), y, ProbeConfig(), SHORT)
-    assert np.isfinite(tuned.head.weight).all()
+    series, rest = gaps(series), np.delete(np.arange(24), 5)  # of the sixth nothing was measured
+    tuned = finetune(encoder, series, y, ProbeConfig(), SHORT).head
+    alone = finetune(encoder, series.take(rest), y[rest], ProbeConfig(), SHORT).head
+    assert np.isfinite(tuned.weight).all()
+    np.testing.assert_array_equal(tuned.weight, alone.weight)
+
+
+def test_classes_are_weighed_where_training_begins_and_in_its_loss():
+    encoder, (series, _) = encoder_of(), waves()
+    rare, weights = np.arange(24) % 4 // 3, np.array([1.0, 9.0])
+    start = fit_linear_head(embed(encoder, series, MEAN), rare, weights=weights)
+    module = EncoderClassifier(copy.deepcopy(encoder), MEAN, start)
+    train(module, series, rare, SHORT, 0, weights)
+    found = finetune(encoder, series, rare, MEAN, SHORT, weights=weights).head
+    np.testing.assert_array_equal(found.weight, module.head().weight)
+    np.testing.assert_array_equal(found.prior, start.prior)
+
+
+def test_each_epoch_has_an_order_of_its_own(monkeypatch):
+    seen, taken = [], Batches.__getitem__
+    monkeypatch.setattr(Batches, "__getitem__", lambda self, index: (seen.append(list(index)), taken(self, index))[1])
+    encoder, (series, y) = encoder_of(), waves()
+    finetune(encoder, series, y, MEAN, Tuning(epochs=2, min_steps=1))
+    first, second = seen
+    assert first != second
+    assert sorted(first) == sorted(second) == list(range(24))
 
 
 @pytest.mark.parametrize(

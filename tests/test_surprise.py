@@ -349,3 +349,13 @@ def test_evidence_is_what_its_parts_say() -> None:
             np.testing.assert_allclose(evidence.residuals[channel][:, horizon * PATCH : (horizon + 1) * PATCH], wanted)
             np.testing.assert_allclose(evidence.forecasts[horizon][:, channel], wanted.mean(1))
     assert [len(part) for part in evidence] == [2, 2, 4, 4, 2, 2]
+
+
+def test_all_of_a_reference_but_its_levels_has_the_laws_so_far_as_prior(scorer: Scorer) -> None:
+    run = run_plant(commands(300, seed=7)).log()
+    own = refer(scorer, run)
+    seen, _ = surprise.see_series(scorer.model, [own.adjusted(run)], CONTEXT)
+    for name, samples in gather(seen, scorer.decoders)._asdict().items():
+        for law, one, prior in zip(getattr(own.laws, name), samples, getattr(scorer.laws, name), strict=True):
+            expected, _ = fit_law(one, prior=None if name == "levels" else prior)
+            np.testing.assert_array_equal(law.whitener, expected.whitener)
