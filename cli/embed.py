@@ -17,7 +17,7 @@ from tsjepa.cli.outdir import check_file, check_parquet_name, make_writable
 from tsjepa.cli.part_files import PartFiles, file_hash
 from tsjepa.cli.render import count_bar
 from tsjepa.cli.report import EmbedReport
-from tsjepa.cli.table import Chunk, Embedder
+from tsjepa.cli.table import Chunk, Embedder, check_joined
 from tsjepa.cli.training import pick_device
 from tsjepa.datasets.logs import LogWindows
 from tsjepa.evaluation.digest import content_digest
@@ -34,6 +34,7 @@ def embed(options: EmbedOptions) -> EmbedReport:
     model, header = load_checkpoint(options.checkpoint)
     data = load_source(options, header)
     say_remarks(data, header.config)
+    check_joined(data)
     make_writable(options.out.parent)
     lock = options.out.with_name(f".{options.out.name}{LOCK}")
     with locked(lock, f"another command is writing {options.out}"), open_engine(options.engine) as engine:

@@ -1,7 +1,6 @@
 """A large table written as it comes: finished parts are kept, and joined to one Parquet file at the end."""
 
 import hashlib
-import itertools
 import json
 import os
 import shutil
@@ -66,11 +65,11 @@ class PartFiles:
         """Write the file, a row group a part, and throw the parts away; return its number of rows."""
         joined, rows = self.folder / JOINED, 0
         with writing(self.out):
-            tables = self.tables(count)
-            first = next(tables)
-            with open_writer(joined, first.schema) as writer:
-                for table in itertools.chain([first], tables):
-                    writer.write_table(table.cast(first.schema))
+            # a later part may have finer times, or fractions
+            schema = pa.unify_schemas([table.schema for table in self.tables(count)], promote_options="permissive")
+            with open_writer(joined, schema) as writer:
+                for table in self.tables(count):
+                    writer.write_table(table.cast(schema))
                     rows += table.num_rows
             os.replace(joined, self.out)
             shutil.rmtree(self.folder)

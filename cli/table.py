@@ -12,6 +12,7 @@ from tsjepa.adapters.arrow import BatchEmbedder
 from tsjepa.arrays import SeriesSource
 from tsjepa.cli.data import Data, Part
 from tsjepa.cli.engines import Engine
+from tsjepa.cli.errors import Failure
 from tsjepa.datasets.logs import LogWindows
 from tsjepa.embedding import Precision, chunk_size, n_features
 from tsjepa.encoder import Encoder
@@ -116,6 +117,20 @@ def origins(data: Data, part: Part, cases: Cases) -> dict[str, pa.Array]:
         columns = {"id": cases, "start": np.zeros(len(cases), np.int64), "end": lengths[cases] - 1}
         columns = {name: pa.array(values) for name, values in columns.items()}
     return columns if all(p.y is None for _, p in data.parts()) else {**columns, "label": labels(data, part, cases)}
+
+
+def check_joined(data: Data) -> None:
+    """Refuse two parts whose ids, or times, are of types that no column holds together."""
+    first = np.zeros(1, np.int64)
+    kinds = [{name: column.type for name, column in origins(data, part, first).items()} for _, part in data.parts()]
+    for name in ("id", "start"):
+        found = [kind[name] for kind in kinds]
+        try:
+            pa.unify_schemas([pa.schema({name: kind}) for kind in found], promote_options="permissive")
+        except pa.ArrowException as error:
+            what = "ids" if name == "id" else "times"
+            told = f"{what} of the training part are {found[0]}, and those of the test part {found[1]}"
+            raise Failure(f"{told}: give both logs {what} of one type, or embed each by itself.") from error
 
 
 def labels(data: Data, part: Part, cases: Cases) -> pa.Array:

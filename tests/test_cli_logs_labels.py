@@ -287,3 +287,21 @@ def test_windows_that_all_end_in_rows_of_one_class_are_told_what_gives_them_thei
     said = done(*TRAINING, *words, "--out", "one")[1]
     assert "hold one class only, and a probe needs two or more." in said
     assert "--window-label" not in said
+
+
+def test_ids_and_times_of_a_second_file_are_its_own_or_refused() -> None:
+    times = pd.date_range("2026", periods=25, freq="1s").as_unit("us")
+    log = pd.DataFrame({"unit": np.repeat([1, 2], 25), "time": [*times, *times], CHANNELS[0]: np.arange(50.0)})
+    finer, whole = log.assign(time=log["time"].astype("datetime64[ns]")), log.assign(time=np.tile(np.arange(25), 2))
+    others = {"named": log.assign(unit=log["unit"].map("pump {}".format)), "whole": whole, "finer": finer}
+    for name, table in {"log": log, **others}.items():
+        table.to_parquet(f"{name}.parquet")
+    done(*TRAINING, "--data", "log.parquet", "--window", "20", "--out", "own")
+    words = ("embed", "own/checkpoint.ckpt", "--data", "log.parquet", "--out", "z.parquet")
+    said = "ids of the training part are int64, and those of the test part string: give both logs ids of one type"
+    assert said in refused(1, *words, "--test", "named.parquet")
+    assert "times of the training part are timestamp" in refused(1, *words, "--test", "whole.parquet")
+    assert not list(Path().glob(".z.parquet*"))
+    done(*words, "--test", "finer.parquet")
+    table = read("z.parquet")
+    np.testing.assert_array_equal(table["start"][table["part"] == "test"], table["start"][table["part"] == "train"])

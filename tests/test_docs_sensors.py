@@ -49,7 +49,7 @@ def test_the_example_prints_what_the_page_says(tmp_path: Path, monkeypatch: pyte
 def test_labels_that_come_later_make_a_classifier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dated: bool) -> None:
     monkeypatch.chdir(tmp_path)
     end = pd.date_range("2026", periods=8, freq="1s", tz="UTC") if dated else np.arange(8)
-    windows = pd.DataFrame({"id": ["01", "02"] * 4, "end": end, "embedding": [*np.eye(8, 3)]})
+    windows = pd.DataFrame({"id": ["01", "02"] * 4, "end": end, "embedding": [*np.eye(8, 3)], "label": "unknown"})
     windows.to_parquet("plant-embeddings.parquet")
     windows[:2].assign(label=["good", "worn"]).drop(columns="embedding").to_csv("known.csv", index=False)
     names: dict[str, Any] = {}
