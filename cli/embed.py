@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+from tsjepa.arrays import counted
 from tsjepa.checkpoint import Header, load_checkpoint
 from tsjepa.cli.data import Data, Part, load_data, say_remarks
 from tsjepa.cli.engines import check_engine, open_engine
@@ -34,6 +35,7 @@ def embed(options: EmbedOptions) -> EmbedReport:
     model, header = load_checkpoint(options.checkpoint)
     data = load_source(options, header)
     say_remarks(data, header.config)
+    say_other_channels(data, header)
     check_joined(data)
     make_writable(options.out.parent)
     lock = options.out.with_name(f".{options.out.name}{LOCK}")
@@ -44,6 +46,14 @@ def embed(options: EmbedOptions) -> EmbedReport:
         key = table_key(options, data, len(chunks), embedder)
         rows = write_rows(embedder, data, chunks, PartFiles(options.out, key))
     return EmbedReport(rows, time.monotonic() - started, peak_megabytes(), options.out)
+
+
+def say_other_channels(data: Data, header: Header) -> None:
+    """Say that sketches of another number of channels than was trained on compare with each other only."""
+    n_channels, probe = data.train.series.n_channels, header.config.probe
+    if n_channels != header.n_channels and probe.sketch is not None and probe.channels == "concat":
+        compare = f"embeddings of {counted(n_channels, 'channel')} compare with each other, and not with others"
+        say(f"note: {data.name} has not the {header.n_channels} that were trained on: {compare}.")
 
 
 def check_table_path(out: Path, overwrite: bool) -> None:

@@ -259,3 +259,16 @@ def test_a_full_disk_keeps_the_old_table_and_the_finished_parts(monkeypatch: pyt
     monkeypatch.setattr(Path, "write_bytes", no_space)
     assert "No space left on device" in refused(1, *WORDS, "--overwrite")
     assert pq.read_table("z.parquet").num_rows == 60
+
+
+def test_sketches_of_other_channels_are_said_to_compare_with_each_other_only() -> None:
+    words = ("--config", "tiny", "--epochs", "1", "--set", "probe.sketch=64", "--data", "pump.npz", "--device", "cpu")
+    assert tsjepa("pretrain", *words, "--out", "sketched").exit_code == 0
+    one = write_data("one", **{name: arrays()[name][:, :1] for name in ("X_train", "X_test")})
+    for data, said in (("pump.npz", False), (one, True)):
+        result = tsjepa("embed", "sketched/checkpoint.ckpt", "--data", data, "--out", f"{data}.parquet")
+        assert result.exit_code == 0, result.output
+        note = (
+            "has not the 2 that were trained on: embeddings of 1 channel compare with each other, and not with others"
+        )
+        assert (note in " ".join(result.stderr.split())) == said
