@@ -61,12 +61,16 @@ class PartFiles:
             with pa.OSFile(str(self._path(number))) as file:
                 yield pa.ipc.open_file(file).read_all()
 
+    def _schema(self, number: int) -> pa.Schema:
+        with pa.OSFile(str(self._path(number))) as file:
+            return pa.ipc.open_file(file).schema
+
     def join(self, count: int) -> int:
         """Write the file, a row group a part, and throw the parts away; return its number of rows."""
         joined, rows = self.folder / JOINED, 0
         with writing(self.out):
             # a later part may have finer times, or fractions
-            schema = pa.unify_schemas([table.schema for table in self.tables(count)], promote_options="permissive")
+            schema = pa.unify_schemas([*map(self._schema, range(count))], promote_options="permissive")
             with open_writer(joined, schema) as writer:
                 for table in self.tables(count):
                     writer.write_table(table.cast(schema))
