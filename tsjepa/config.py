@@ -178,8 +178,7 @@ def load_config(source: str | Path, overrides: Sequence[str] = ()) -> Config:
     """
     name = str(source)
     if name.endswith((".yaml", ".yml")):
-        stem = Path(name).stem
-        text = read_text(name, "configuration", f"; the recipe is called {stem}" if stem in recipe_names() else "")
+        text = read_text(name, "configuration", "recipe", recipe_names())
     elif name in recipe_names():
         text = files("tsjepa.configs").joinpath(f"{name}.yaml").read_text(encoding="utf-8")
     else:
@@ -195,8 +194,8 @@ def load_config(source: str | Path, overrides: Sequence[str] = ()) -> Config:
         raise ConfigError(f"{name}: {error}") from error
 
 
-def read_text(path: str, what: str, hint: str = "") -> str:
-    """Return the text of a file that the user named, which the message calls `what`; `hint` is what it may be called.
+def read_text(path: str, what: str, own: str, names: Sequence[str]) -> str:
+    """Return the text of a file that the user named, called `what`; one of the package is `own`, and has no ending.
 
     Raises
     ------
@@ -205,13 +204,15 @@ def read_text(path: str, what: str, hint: str = "") -> str:
 
     Examples
     --------
-    >>> read_text("ford.yaml", "suite", "; the suite is called ford")
+    >>> read_text("ford.yaml", "suite", "suite", ["ford", "bearings"])
     Traceback (most recent call last):
     tsjepa.config.ConfigError: cannot read the suite ford.yaml: No such file or directory; the suite is called ford.
     """
     try:
         return Path(path).read_text(encoding="utf-8")
     except OSError as error:
+        stem = Path(path).stem
+        hint = f"; the {own} is called {stem}" if stem in names else ""
         raise ConfigError(f"cannot read the {what} {path}: {error.strerror or error}{hint}.") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"cannot read the {what} {path}: {error}.") from error

@@ -1,7 +1,6 @@
 """Suites of data sets: a YAML mapping with the one key `data`, a list of names or paths."""
 
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 from tsjepa.config import ConfigError, did_you_mean, parse_yaml, read_text
@@ -45,8 +44,7 @@ def load_suite(source: str) -> tuple[str, ...]:
     ('FordA', 'FordB')
     """
     if source.endswith((".yaml", ".yml")):
-        stem = Path(source).stem
-        text = read_text(source, "suite", f"; the suite is called {stem}" if stem in suite_names() else "")
+        text = read_text(source, "suite", "suite", suite_names())
     elif source in suite_names():
         text = files("tsjepa.configs").joinpath(FOLDER, f"{source}.yaml").read_text(encoding="utf-8")
     else:

@@ -137,17 +137,15 @@ def scatter(axes: Axes, points: NDArray[np.float64], y: Labels | None, classes: 
 
 
 def perturbed(found: Diagnosis, channels: Channels = None) -> Figure:
-    """Draw accuracy over the strength of each perturbation."""
+    """Draw accuracy over the strength of each perturbation, of data that have one."""
+    assert found.majority is not None
     figure, places = panels(found.curves)
     for axes, curve in zip(places, found.curves, strict=True):
         axes.set(title=curve.title, xlabel=curve.unit, ylabel="accuracy")
         for who in ENCODERS:
             if who in curve.accuracy:
                 line(axes, curve, curve.accuracy[who], found.accuracy_clean[who], who, channels)
-        if found.majority is None:
-            say_nothing(axes)
-        else:
-            axes.axhline(found.majority, color="#808080", linewidth=1, linestyle=":", label="majority class")
+        axes.axhline(found.majority, color="#808080", linewidth=1, linestyle=":", label="majority class")
     return finish(figure, places[0])
 
 
@@ -202,16 +200,13 @@ def line(axes: Axes, curve: Curve, values: list[float], start: float, who: str, 
 
 
 def ablation(found: Diagnosis) -> Figure:
-    """Draw the accuracy that is lost with each head and MLP."""
+    """Draw the accuracy that is lost with each head and MLP, of data that have one."""
     parts = list(found.ablation)
     blocks = np.array([piece.block for piece in parts])
     each = np.unique(blocks)
     width = max(10, BLOCK_WIDTH * len(each), PART_WIDTH * len(parts))
     figure = Figure(figsize=(width, 3), layout="constrained")
     axes = figure.subplots()
-    if any(lost is None for lost in found.ablation.values()):
-        say_nothing(axes)
-        return figure
     names = ["MLP" if piece.head is None else f"head {piece.head}" for piece in parts]
     colours = [COLOURS["supervised" if piece.head is None else "trained"] for piece in parts]
     axes.bar(range(len(names)), [lost or 0.0 for lost in found.ablation.values()], color=colours, width=0.6)

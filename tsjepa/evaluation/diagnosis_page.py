@@ -135,26 +135,25 @@ def plan(subject: Subject, found: Diagnosis) -> list[Section]:
             "First two principal components of the last level, pooled as for the probe." + repeated(found.map_labels),
             {"Embeddings by class": lambda: draw.maps(found, subject.classes)},
         ),
-        Section(
-            "Accuracy of the frozen probe on spoilt series",
-            "Fitted once on clean training series, then scored on test series that are spoilt more and more. "
-            "Curves that fall steeply mark features that the probe can use and a sensor cannot keep." + dashed,
-            {"Accuracy under perturbations": lambda: draw.perturbed(found, subject.channels)},
-        ),
-        Section(
-            "Sparsity of activations on spoilt series",
-            "Behind the GELU of each block's MLP: 0 if all units answer alike, 1 if a single one does." + dashed,
-            {"Sparsity under perturbations": lambda: draw.sparsity(found, subject.channels)},
-        ),
-        Section(
-            "Accuracy lost without single parts",
-            "Each attention head and each MLP is zeroed in turn, and the probe of the last level stays as it is. "
-            "One high bar is a part that much depends on; below 0 the part did harm.",
-            {"Accuracy lost by part": lambda: draw.ablation(found)},
-        ),
     ]
-    if found.majority is None:
-        sections = [section for section in sections if not section.title.startswith("Accuracy")]
+    spoilt = Section(
+        "Accuracy of the frozen probe on spoilt series",
+        "Fitted once on clean training series, then scored on test series that are spoilt more and more. "
+        "Curves that fall steeply mark features that the probe can use and a sensor cannot keep." + dashed,
+        {"Accuracy under perturbations": lambda: draw.perturbed(found, subject.channels)},
+    )
+    sparse = Section(
+        "Sparsity of activations on spoilt series",
+        "Behind the GELU of each block's MLP: 0 if all units answer alike, 1 if a single one does." + dashed,
+        {"Sparsity under perturbations": lambda: draw.sparsity(found, subject.channels)},
+    )
+    parts = Section(
+        "Accuracy lost without single parts",
+        "Each attention head and each MLP is zeroed in turn, and the probe of the last level stays as it is. "
+        "One high bar is a part that much depends on; below 0 the part did harm.",
+        {"Accuracy lost by part": lambda: draw.ablation(found)},
+    )
+    sections += [sparse] if found.majority is None else [spoilt, sparse, parts]
     if not subject.history:
         return sections
     whose = "" if subject.run_data is None else f" of {escape(subject.run_data)}"
