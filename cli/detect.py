@@ -72,10 +72,10 @@ def detect(options: DetectOptions) -> DetectReport:
     check_lengths(runs, cuts, normal)
     if options.reference_rows is not None:
         say_abnormal(runs, cuts)
+    threshold = find_threshold(normal, cuts, budget, options.reference_rows)  # may refuse the budget, before hours
+    say(f"note: {threshold.sentence()}.")
     score, channels = score_runs(runs, cuts)
     check_scored(runs, cuts, score)
-    threshold = find_threshold(normal, cuts, budget, options.reference_rows)
-    say(f"note: {threshold.sentence()}.")
     numbers, events = find_events(cuts, score, channels, threshold, normal.scorer.patch_length)
     numbers, events = by_beginning(numbers, events, order)
     breaks = [start for cut in cuts for start in cut.edges[:-1]][1:]

@@ -100,6 +100,13 @@ def test_bad_options_are_told_in_a_sentence(code: int, words: tuple[str, ...], s
     assert sentence in refused(code, *WORDS, *words)
 
 
+def test_a_budget_that_cannot_be_kept_is_refused_before_the_log_is_scored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(detect, "score_runs", None)  # of a long log that takes hours
+    assert "a threshold needs 80: give a larger number by --reference-rows." in refused(
+        1, *WORDS, "--reference-rows", "40"
+    )
+
+
 @pytest.mark.parametrize("words", [WORDS, follow()])
 @pytest.mark.parametrize("name", ["score", "event", "score_flow"])
 @pytest.mark.parametrize(("flag", "column"), [("--id", "run"), ("--time", "timestamp")])
