@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tsjepa import shares as module
+from tsjepa.build import build_model, configure, resolve
 from tsjepa.counting import count_above
 from tsjepa.encoder import Encoder
 from tsjepa.loops import compiled
@@ -22,9 +23,12 @@ channel_counts = pytest.mark.parametrize("channels", [1, 3])
 precisions = pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 
 
-def small(channels: int) -> Shares:
+noises = pytest.mark.parametrize("noise", [None, 0.3])
+
+
+def small(channels: int, noise: float | None = None) -> Shares:
     """Return shares of few filters."""
-    return Shares(channels, filters=3, dilations=(1, 4))
+    return Shares(channels, filters=3, dilations=(1, 4), noise=noise)
 
 
 def counted(shares: Shares, values: np.ndarray, valid: np.ndarray) -> np.ndarray:
@@ -38,7 +42,9 @@ def counted(shares: Shares, values: np.ndarray, valid: np.ndarray) -> np.ndarray
                 if 0 <= source < values.shape[2]:
                     response[:, :, t] += values[:, :, source] @ weight[group, :, :, k].T
         for level in shares.thresholds[group].double().numpy().T:
-            rows.append(((response > level[:, None]) & valid[:, None]).sum(2))
+            over = response - level[:, None]
+            hits = over > 0 if shares.noise is None else np.clip(0.5 + over / (2 * shares.noise), 0, 1)
+            rows.append((hits * valid[:, None]).sum(2))
     return np.arcsin(np.sqrt(np.concatenate(rows, 1) / np.maximum(valid.sum(1, keepdims=True), 1)))
 
 
@@ -46,10 +52,16 @@ def counted(shares: Shares, values: np.ndarray, valid: np.ndarray) -> np.ndarray
 @channel_counts
 @pytest.mark.parametrize("holes", [False, True])
 @precisions
+@noises
 def test_they_are_what_a_loop_counts(
-    n_timepoints: int, channels: int, holes: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+    n_timepoints: int,
+    channels: int,
+    holes: bool,
+    dtype: torch.dtype,
+    noise: float | None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    x, shares = torch.randn(5, channels, n_timepoints, dtype=dtype), small(channels).to(dtype)
+    x, shares = torch.randn(5, channels, n_timepoints, dtype=dtype), small(channels, noise).to(dtype)
     valid = torch.rand(5, n_timepoints) < 0.6 if holes else torch.ones(5, n_timepoints, dtype=torch.bool)
     valid[1] = not holes
     want = counted(shares, x.double().numpy(), valid.numpy())
@@ -66,8 +78,9 @@ def test_filters_sum_to_zero_over_all_channels_but_not_over_each() -> None:
     assert sums.abs().max() > 0.1  # or a difference between two levels would go unseen
 
 
-def test_threads_and_company_change_nothing() -> None:
-    x, shares, before = torch.randn(37, 1, 50), Shares(), torch.get_num_threads()
+@noises
+def test_threads_and_company_change_nothing(noise: float | None) -> None:
+    x, shares, before = torch.randn(37, 1, 50), Shares(noise=noise), torch.get_num_threads()
     found = shares(x)
     try:
         for n_threads in (1, 3):
@@ -128,6 +141,24 @@ def test_filters_are_zero_sum_and_of_unit_norm_and_nothing_is_trained(channels: 
     assert not list(shares.parameters())
 
 
+def test_with_noise_they_are_the_mean_of_what_noise_in_answers_makes_of_them() -> None:
+    itself = torch.eye(9)[4].view(1, 1, 1, 9)
+    x, levels = torch.tensor([[[0.0, 0.3, 0.6, 0.9]]]), torch.tensor([[[0.5]]])
+    drawn = x + 0.4 * (2 * torch.rand(20_000, 1, 4) - 1)
+    found = count_above(x, itself, levels, (1,), 4, None, 0.4)
+    torch.testing.assert_close(found[0], count_above(drawn, itself, levels, (1,), 4).mean(0), atol=0.02, rtol=0)
+
+
+def test_a_recipe_for_noise_reads_shares_that_a_little_noise_changes_less() -> None:
+    x = torch.linspace(0, 6, 200).sin().view(1, 1, 200)
+    noisy, moved = x + 0.05 * torch.randn(8, 1, 200), {}
+    for recipe in ("default", "noise-tolerant"):
+        torch.manual_seed(0)
+        encoder = build_model(resolve(configure(recipe), 200), 1).encoder
+        moved[recipe] = (encoder.shares(noisy) - encoder.shares(x)).square().mean()
+    assert moved["noise-tolerant"] < moved["default"] / 4
+
+
 def test_without_a_point_they_are_zero() -> None:
     assert not Shares()(torch.randn(2, 1, 9), torch.zeros(2, 9, dtype=torch.bool)).any()
 
@@ -157,8 +188,11 @@ def test_they_see_neither_level_nor_scale() -> None:
 
 @pytest.mark.parametrize("holes", [False, True])
 @precisions
-def test_those_of_patches_are_what_a_loop_counts_inside_each(holes: bool, dtype: torch.dtype) -> None:
-    x, shares = torch.randn(5, 1, 24, dtype=dtype), small(1).to(dtype)
+@noises
+def test_those_of_patches_are_what_a_loop_counts_inside_each(
+    holes: bool, dtype: torch.dtype, noise: float | None
+) -> None:
+    x, shares = torch.randn(5, 1, 24, dtype=dtype), small(1, noise).to(dtype)
     valid = torch.rand(5, 24) < 0.6 if holes else torch.ones(5, 24, dtype=torch.bool)
     valid[1, :8] = not holes
     found = shares.of_patches(x, 8, valid if holes else None)

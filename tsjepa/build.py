@@ -362,7 +362,7 @@ def build_masked(config: Config, encoder: Encoder) -> JEPA:
 
 def build_readout(probe: ProbeConfig, encoder: Encoder, n_channels: int) -> Readout | None:
     """Build what makes the embedding besides pooled tokens, None where that is nothing."""
-    shares = Shares(encoder.channels) if probe.shares else None
+    shares = Shares(encoder.channels, noise=probe.noise) if probe.shares else None
     if probe.sketch is None:
         return None if shares is None else Readout(shares, None)
     levels = [len(probe.pool) * encoder.dim] * len(chosen_levels(encoder, probe))

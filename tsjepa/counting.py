@@ -12,7 +12,13 @@ GRAIN = 8
 
 
 def count_above(
-    x: Tensor, weight: Tensor, levels: Tensor, dilations: tuple[int, ...], size: int, points: Tensor | None = None
+    x: Tensor,
+    weight: Tensor,
+    levels: Tensor,
+    dilations: tuple[int, ...],
+    size: int,
+    points: Tensor | None = None,
+    noise: float | None = None,
 ) -> Tensor:
     """Count at how many points of each patch each filter answers above each of its levels.
 
@@ -29,6 +35,8 @@ def count_above(
         Points of a patch; T for series that are taken whole.
     points : Tensor of shape (B, T), optional
         1 at points that count, 0 at others; None means all.
+    noise : float, optional
+        Add up the probabilities of being above with noise uniform within `noise` on either side of an answer.
 
     Returns
     -------
@@ -56,10 +64,11 @@ def count_above(
     counts = x.new_empty(n_series, n_timepoints // size, len(dilations), levels.shape[2], levels.shape[1])
     arrays = [F.pad(x, (reach, reach)).numpy(), None if points is None else points.contiguous().numpy(), counts.numpy()]
     fixed = weight.numpy(), levels.numpy(), np.array(dilations), size
+    slope = np.float32(0 if noise is None else 0.5 / noise)
 
     def run(part: slice) -> None:
         values, mask, out = (None if array is None else array[part] for array in arrays)
-        count_series(values, *fixed, mask, out)
+        count_series(values, *fixed, mask, slope, out)
 
     divided(run, n_series, GRAIN)
     return counts.flatten(2)

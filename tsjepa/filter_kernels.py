@@ -57,14 +57,36 @@ def count_of(answers: Floats, level: np.float32, points: Floats) -> np.float32:
     return found
 
 
+@compiled(fastmath={"contract", "reassoc", "nsz"})
+def count_partly(answers: Floats, level: np.float32, slope: np.float32, points: Floats) -> np.float32:
+    """Add up, over points that count, by how much answers are above a level: from 0 to 1 within 1 / slope around it."""
+    found, half = ZERO, np.float32(0.5)
+    for t in range(len(answers)):
+        part = (answers[t] - level) * slope + half
+        part = ONE if part > ONE else part
+        found += points[t] * (ZERO if part < ZERO else part)
+    return found
+
+
 @compiled()
 def count_series(
-    x: Floats, weight: Floats, levels: Floats, dilations: NDArray, size: int, points: Floats | None, counts: Floats
+    x: Floats,
+    weight: Floats,
+    levels: Floats,
+    dilations: NDArray,
+    size: int,
+    points: Floats | None,
+    slope: np.float32,
+    counts: Floats,
 ) -> None:
-    """Fill counts [B, N, G, L, F], see `count_above`; values [B, C, T + 2 * reach] with zeros on either side."""
+    """Fill counts [B, N, G, L, F], see `count_above`; values [B, C, T + 2 * reach] with zeros on either side.
+
+    With a slope above zero, points count in part, see `count_partly`.
+    """
     n_groups, n_filters, n_channels = weight.shape[:3]
     reach = TAPS // 2 * dilations.max()
     answers = np.empty(x.shape[2] - 2 * reach, np.float32)
+    ones = np.ones(size, np.float32)
     for b in range(len(x)):
         for g in range(n_groups):
             first = reach - TAPS // 2 * dilations[g]
@@ -76,10 +98,13 @@ def count_series(
                     start, stop = n * size, (n + 1) * size
                     for k in range(levels.shape[2]):
                         level = levels[g, f, k]
-                        if points is None:
+                        there = ones if points is None else points[b, start:stop]
+                        if slope > ZERO:
+                            counts[b, n, g, k, f] = count_partly(answers[start:stop], level, slope, there)
+                        elif points is None:
                             counts[b, n, g, k, f] = count(answers[start:stop], level)
                         else:
-                            counts[b, n, g, k, f] = count_of(answers[start:stop], level, points[b, start:stop])
+                            counts[b, n, g, k, f] = count_of(answers[start:stop], level, there)
 
 
 @compiled(fastmath=LIGHT, inline="always", error_model="numpy")

@@ -192,7 +192,8 @@ class ProbeConfig(Section):
     whether pretraining learns what the patches of a series disagree on, which then counts less (`tsjepa.whitening`).
     With `stretch` f it learns in its place what changes as a series runs at 1 / f and at f times its speed: of what
     turns at a speed of its own, features then say less of the speed. With `noise` s what changes as white noise of s
-    times a series' deviation is added counts less, too.
+    times a series' deviation is added counts less, too, and shares have no sharp thresholds: what lies within s of one
+    counts in part.
     With `scale_features` the mean and the log standard deviation of each channel, which instance normalisation takes
     away, stand behind; in a sketch they are part of it.
     """

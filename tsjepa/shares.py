@@ -32,6 +32,11 @@ class Shares(nn.Module):
         Distances between the nine points that a filter weighs.
     thresholds : int, default=4
         Of each filter, one half above zero and the other below.
+    noise : float, optional
+        Each point counts as the probability of being above once noise, uniform within `noise` on either side, is added
+        to the answer: it grows steadily from 0 to 1 within `noise` of a threshold. White noise in a series, which has
+        the same deviation in its answers since filters have unit norm, then changes shares less. By default a point is
+        above a threshold or is not.
 
     Examples
     --------
@@ -49,9 +54,10 @@ class Shares(nn.Module):
         filters: int = 32,
         dilations: tuple[int, ...] = (1, 2, 4, 8, 16),
         thresholds: int = 4,
+        noise: float | None = None,
     ) -> None:
         super().__init__()
-        self.dilations = tuple(dilations)
+        self.dilations, self.noise = tuple(dilations), noise
         self.register_buffer("weight", draw_filters((len(dilations), filters, channels, TAPS)))
         self.register_buffer("thresholds", draw_thresholds(len(dilations), filters, thresholds))
 
@@ -95,7 +101,8 @@ class Shares(nn.Module):
         if by_loop(x, self.weight):
             from tsjepa.counting import count_above  # compiles
 
-            counts = count_above(x, self.weight, self.thresholds, self.dilations, patch_length, points)
+            fixed = self.weight, self.thresholds, self.dilations, patch_length
+            counts = count_above(x, *fixed, points, self.noise)
         else:
             hits = [hits.unflatten(2, (-1, patch_length)).sum(3) for hits in self.hits(x, points)]
             counts = torch.cat(hits, 1).transpose(1, 2)
@@ -109,7 +116,7 @@ class Shares(nn.Module):
             for weight, levels, dilation in zip(self.weight, self.thresholds, self.dilations, strict=True):
                 answer = filtered(x, weight, dilation)
                 for level in levels.unbind(1):
-                    hits = above(answer, level)
+                    hits = above(answer, level, self.noise)
                     yield hits if points is None else hits * points.unsqueeze(1)
 
 
@@ -140,15 +147,20 @@ def filtered(x: Tensor, weight: Tensor, dilation: int) -> Tensor:
     return weight.flatten(1) @ taps.flatten(1, 2)  # several times as fast as a convolution of so few channels
 
 
-def above(answer: Tensor, level: Tensor) -> Tensor:
+def above(answer: Tensor, level: Tensor, noise: float | None = None) -> Tensor:
     """Return 1 where answers [B, F, T] are above their filter's level [F], else 0, as floats.
+
+    With noise, uniform within `noise` on either side of an answer, return the probability that it is.
 
     Examples
     --------
-    >>> above(torch.tensor([[[0.0, 1.0, 2.0]]]), torch.tensor([1.0])).tolist()
-    [[[0.0, 0.0, 1.0]]]
+    >>> answers, level = torch.tensor([[[0.0, 1.0, 2.0]]]), torch.tensor([1.0])
+    >>> above(answers, level).tolist(), above(answers, level, noise=2.0).tolist()
+    ([[[0.0, 0.0, 1.0]]], [[[0.25, 0.5, 0.75]]])
     """
     level = level[:, None]
+    if noise is not None:
+        return ((answer - level) * (0.5 / noise) + 0.5).clamp(0, 1)
     if torch.compiler.is_exporting():
         return (answer > level).to(answer.dtype)
     return torch.gt(answer, level, out=torch.empty_like(answer))  # at once: booleans are slow to convert
