@@ -320,6 +320,7 @@ OTHERS = torch.arange(4, 8).expand(3, -1)
         (lambda part: part[:1], ValueError, r"^the mask's {} has shape \(1, 4\) for 3 sequences: give each a row"),
         (lambda part: part.repeat(2, 1), ValueError, r"^the mask's {} has shape \(6, 4\) for 3 sequences"),
         (lambda part: part[0], ValueError, r"^the mask's {} has shape \(4,\) for 3 sequences: .* {}\.expand\("),
+        (lambda part: part[:, :0], ValueError, r"^the mask's {} has no position: show a token of each sequence"),
         (lambda part: part > 1, TypeError, r"^the mask's {} is torch\.bool: give positions of tokens"),
         (lambda part: part.float(), TypeError, r"^the mask's {} is torch\.float32: give positions of tokens"),
         (lambda part: part.tolist(), TypeError, r"^the mask's {} is list: give positions of tokens"),

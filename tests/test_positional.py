@@ -34,6 +34,12 @@ def everything(shape: tuple[int, ...]) -> Tensor:
     return torch.ones(shape, dtype=torch.bool)
 
 
+def test_positions_that_no_token_has_are_told_with_those_that_there_are() -> None:
+    target = normal(3, 4, 2)
+    with pytest.raises(IndexError, match=r"^tokens have positions 0 to 3, but 4 to 4 are asked for\.$"):
+        cross_series_gap(target[:, :1], target, torch.full((3, 1), 4))
+
+
 @pytest.mark.parametrize("shape", [(2, 4, 3), (7, 10, 16), (30, 5, 2)])
 def test_gap_equals_all_pairs_of_series(shape: tuple[int, int, int]) -> None:
     target = normal(*shape) + 0.5

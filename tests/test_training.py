@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from itertools import combinations
 
 import lightning.pytorch as pl
 import numpy as np
@@ -24,6 +25,21 @@ from tsjepa.training_error import TrainingError
 def test_runs_of_a_seed_are_equal_and_of_another_differ(tmp_path):
     assert equal(run(), run())
     assert not equal(run(), run(overrides=["train.seed=1"]))
+
+
+def test_masks_depend_on_seed_and_step_alone():
+    def drawn(seed):
+        model, series, header = make("train.epochs=2", "mask.kind=bernoulli", f"train.seed={seed}")
+        found, draw = [], model.mask
+        model.mask = lambda *given: (found.append(draw(*given)), found[-1])[1]
+        fit(model, series, header, Options(device="cpu", diagnose=False))
+        return [mask.target.tolist() for mask in found]
+
+    first = drawn(0)
+    assert len(first) > 3
+    assert all(a != b for a, b in combinations(first, 2))
+    assert drawn(0) == first
+    assert all(a != b for a, b in zip(first, drawn(1), strict=True))
 
 
 def test_the_loss_falls():

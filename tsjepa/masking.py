@@ -262,7 +262,8 @@ def check_mask(mask: Mask, n_rows: int) -> None:
     TypeError
         If it is no `Mask`, or has no positions.
     ValueError
-        If positions do not have a row for each sequence, or what says which of them are real has another shape.
+        If positions do not have a row for each sequence, a row has none, or what says which of them are real has
+        another shape.
 
     Examples
     --------
@@ -281,6 +282,8 @@ def check_mask(mask: Mask, n_rows: int) -> None:
                 f"the mask's {name} has shape {tuple(part.shape)} for {n_rows} sequences: give each a row, as in "
                 f"{name}.expand(n_rows, -1)."
             )
+        if not part.shape[1]:
+            raise ValueError(f"the mask's {name} has no position: show a token of each sequence and hide another.")
         if valid is not None and (valid.dtype != torch.bool or valid.shape != part.shape):
             raise ValueError(f"the mask's {name}_valid has to be bool and of the shape of {name}, {tuple(part.shape)}.")
 

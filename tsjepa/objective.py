@@ -25,9 +25,9 @@ class JEPAOutput(NamedTuple):
     Attributes
     ----------
     loss : Tensor of shape ()
-        Prediction plus weighted regularizer, with its gradient.
+        Prediction, weighted regularizer and, where there is one, the loss of visible tokens, with its gradient.
     terms : dict of str to Tensor of shape ()
-        "prediction" and, where there is one, "regularizer" (not weighted), detached.
+        "prediction" and, where there are such, "regularizer" (not weighted) and "context" (weighted), detached.
     """
 
     loss: Tensor

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from tsjepa.diagnostics import as_float64, rounding
+from tsjepa.layers import gather_tokens
 from tsjepa.spread import normalize
 
 
@@ -135,15 +136,15 @@ def cross_series(
         raise ValueError(f"the cross-series gap compares series and needs at least 2, but got {rows}.")
     index = index.cpu()
     there = torch.ones(target.shape[:2], dtype=torch.bool) if token_valid is None else token_valid.cpu()
-    whole, places = normalize(target), index.unsqueeze(-1).expand(-1, -1, target.shape[-1])
+    whole = normalize(target)
     unit = whole if token_valid is None else torch.where(there.unsqueeze(-1), whole, 0.0)
-    own = unit.gather(1, places)
+    own = gather_tokens(unit, index)
     n_others, has_own = there.sum(0)[index] - 1, there.gather(1, index)
     others = (unit.sum(0)[index] - own) / n_others.clamp(min=1).unsqueeze(-1)
     counted = (n_others > 0) & has_own
     if valid is not None:
         counted &= valid.cpu()
-    best = own if token_valid is None else whole.gather(1, places)
+    best = own if token_valid is None else gather_tokens(whole, index)
     gap, possible = (((guess * (own - others)).sum(-1))[counted].mean() for guess in (normalize(predicted), best))
     # 1 - cosine is of second order in the angle, which is off by the rounding of the targets; the cosine by its own
     noise = max(rounding(target) ** 2, rounding(possible))
