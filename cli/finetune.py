@@ -20,7 +20,7 @@ from tsjepa.cli.report import FinetuneReport, FinetuneRow, ranging
 from tsjepa.cli.scoring import Array, Labels, draws, embed_part, labels_of, scored_windows
 from tsjepa.cli.training import pick_device
 from tsjepa.encoder import Encoder
-from tsjepa.finetuning import DEFAULT, Tuned
+from tsjepa.finetuning import DEFAULT, FROM_SCRATCH, Tuned, Tuning
 from tsjepa.heads import check_classes
 from tsjepa.objective import JEPA
 from tsjepa.probe import Score, draw_labels, majority, probe
@@ -41,10 +41,10 @@ class Task(NamedTuple):
     options: FinetuneOptions
     device: str
 
-    def fit(self, encoder: Encoder, tune: Tune, drawn: Array, seed: int) -> Tuned:
-        """Fine-tune an encoder on the drawn training cases."""
+    def fit(self, encoder: Encoder, tune: Tune, tuning: Tuning, drawn: Array, seed: int) -> Tuned:
+        """Fine-tune an encoder on the drawn training cases; options stand above how it is done."""
         series, y = self.data.train.series.take(drawn), self.labels.train[drawn]
-        tuning = DEFAULT._replace(epochs=self.options.epochs or DEFAULT.epochs, lr=self.options.lr or DEFAULT.lr)
+        tuning = tuning._replace(epochs=self.options.epochs or tuning.epochs, lr=self.options.lr or tuning.lr)
         with told():
             return fit_classifier(encoder, series, y, self.config, tuning, tune=tune, device=self.device, seed=seed)[0]
 
@@ -113,10 +113,11 @@ def fit_rows(task: Task) -> tuple[list[FinetuneRow], Tuned]:
             if task.options.choose:
                 say_uncompared([y.train[cases] for cases in drawn])
             probed = probe(frozen.train, y.train, frozen.test, y.test, fraction=fraction, seeds=seeds)
-            first, tuned = fit_draws(task, task.model.encoder, "auto" if task.options.choose else True, drawn, finished)
+            tune: Tune = "auto" if task.options.choose else True
+            first, tuned = fit_draws(task, task.model.encoder, tune, DEFAULT, drawn, finished)
             supervised = None
             if task.options.supervised:
-                supervised = fit_draws(task, task.untrained.encoder, True, drawn, finished)[1]
+                supervised = fit_draws(task, task.untrained.encoder, True, FROM_SCRATCH, drawn, finished)[1]
             rows.append(FinetuneRow(fraction, tuple(map(len, drawn)), probed, tuned, supervised))
     return rows, first
 
@@ -130,12 +131,12 @@ def say_uncompared(drawn: list[Array]) -> None:
 
 
 def fit_draws(
-    task: Task, encoder: Encoder, tune: Tune, drawn: list[Array], finished: Callable[[], None]
+    task: Task, encoder: Encoder, tune: Tune, tuning: Tuning, drawn: list[Array], finished: Callable[[], None]
 ) -> tuple[Tuned, list[Score]]:
     """Return the classifier of the first draw of labels, and the scores of all."""
     first, scores = None, []
     for seed, cases in enumerate(drawn):
-        fitted = task.fit(encoder, tune, cases, seed)
+        fitted = task.fit(encoder, tune, tuning, cases, seed)
         scores.append(task.score(fitted))
         first = first or fitted
         finished()

@@ -22,7 +22,10 @@ def finetune(
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the labelled series; by default 20.")] = None,
     lr: Annotated[
-        float | None, typer.Option(help="Learning rate of the head, by default 0.001; the encoder's is a tenth of it.")
+        float | None,
+        typer.Option(
+            help="Learning rate of the head, by default 0.001; the encoder's is a tenth of it, from scratch the same."
+        ),
     ] = None,
     choose: Annotated[
         bool,

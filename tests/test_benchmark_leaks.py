@@ -53,7 +53,7 @@ def watched(
     if method.config is not None:
         method = method._replace(config=configure(method.config, None, MEASURED))
     with monkeypatch.context() as patch:
-        patch.setattr(benchmark_features, "SUPERVISED", Tuning(epochs=1, min_steps=1))
+        patch.setattr(benchmark_features, "FROM_SCRATCH", Tuning(epochs=1, min_steps=1))
         for own, value in (("load_parts", lambda *_, **__: given), ("fit_reader", read), ("score", note)):
             patch.setattr(module, own, value)
         if module is benchmark_run:

@@ -214,7 +214,7 @@ def test_the_first_call_of_a_method_is_made_before_the_clock_starts(
 
     monkeypatch.setattr(benchmark_features, "fit_method", noted)
     monkeypatch.setattr(benchmark_run, "time", Clock)
-    monkeypatch.setattr(benchmark_features, "SUPERVISED", Tuning(epochs=1, min_steps=1))
+    monkeypatch.setattr(benchmark_features, "FROM_SCRATCH", Tuning(epochs=1, min_steps=1))
     benchmark_run.measure(benchmark_run.Job("GunPoint", method, 0, device="cpu"))
     untrained = method._replace(kind="random-init") if name in ("tiny", "supervised") else method
     assert events[:2] == [(untrained, (4, 1, 150 if method.config else 32)), "clock"]

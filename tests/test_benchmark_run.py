@@ -38,7 +38,7 @@ NEEDS_LABELS = ("supervised",)
 @pytest.fixture(autouse=True)
 def _brief(monkeypatch: pytest.MonkeyPatch) -> None:
     """Train the supervised encoder for a moment: how well is not tested here."""
-    monkeypatch.setattr(benchmark_features, "SUPERVISED", Tuning(epochs=1, min_steps=1))
+    monkeypatch.setattr(benchmark_features, "FROM_SCRATCH", Tuning(epochs=1, min_steps=1))
 
 
 # --- what a method may see

@@ -219,7 +219,7 @@ def test_the_first_call_of_a_method_is_made_before_the_clock_starts(
             events.append("clock")
             return 0.0
 
-    monkeypatch.setattr(benchmark_features, "SUPERVISED", Tuning(epochs=1, min_steps=1))
+    monkeypatch.setattr(benchmark_features, "FROM_SCRATCH", Tuning(epochs=1, min_steps=1))
     monkeypatch.setattr(benchmark_transfer, "warm_up", noted)
     monkeypatch.setattr(benchmark_transfer, "time", Clock)
     measure_transfer(job(find_method(name, "tiny", epochs=1), per_class=()))

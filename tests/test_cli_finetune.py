@@ -18,7 +18,7 @@ from tsjepa.choice import fit_classifier
 from tsjepa.cli.finetune import Task
 from tsjepa.embedding import embed
 from tsjepa.encoder import Encoder
-from tsjepa.finetuning import Tuning, finetune
+from tsjepa.finetuning import DEFAULT, FROM_SCRATCH, Tuning, finetune
 
 KEYS = {
     "checkpoint", "data", "n_train", "n_test", "accuracy", "frozen_accuracy", "supervised_accuracy",
@@ -30,6 +30,7 @@ FRACTION_KEYS = {
 }  # fmt: skip
 CKPT, QUICK = "run/checkpoint.ckpt", ("--epochs", "1", "--device", "cpu")
 SHORT = Tuning(min_steps=4)
+SHORT_FROM_SCRATCH = SHORT._replace(encoder_factor=1.0)
 pytestmark = pytest.mark.usefixtures("with_trained")
 
 
@@ -58,6 +59,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tsjepa.cli.finetune.DEFAULT", SHORT)
+    monkeypatch.setattr("tsjepa.cli.finetune.FROM_SCRATCH", SHORT_FROM_SCRATCH)
 
 
 def test_the_object_has_exactly_its_keys_and_the_scores_are_those_of_the_model() -> None:
@@ -110,6 +112,22 @@ def test_test_series_have_no_part_in_what_is_trained(monkeypatch: pytest.MonkeyP
     for one, other in zip(given[:2], given[2:], strict=True):
         for before, after in zip(one, other, strict=True):
             np.testing.assert_array_equal(before, after)
+
+
+def test_random_weights_learn_at_the_rate_of_the_head_and_as_long_from_few_labels(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given: list[Any] = []
+
+    def fit(encoder: Encoder, series: Series, y: Any, probe: Any, tuning: Any, **more: Any) -> Any:
+        given.append(tuning)
+        return fit_classifier(encoder, series, y, probe, tuning, **more)
+
+    monkeypatch.setattr("tsjepa.cli.finetune.fit_classifier", fit)
+    found("--lr", "0.02")
+    assert given == [tuning._replace(lr=0.02, epochs=1) for tuning in (SHORT, SHORT_FROM_SCRATCH)]
+    assert FROM_SCRATCH.encoder_factor == 1 > DEFAULT.encoder_factor
+    assert FROM_SCRATCH.min_steps > DEFAULT.min_steps
 
 
 def test_each_model_is_scored_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from tsjepa.arrays import as_series
 from tsjepa.batches import Batches
 from tsjepa.choice import fit_classifier
 from tsjepa.embedding import embed
-from tsjepa.evaluation.diagnosis import FROM_SCRATCH
+from tsjepa.evaluation.diagnosis import LEARNING
 from tsjepa.finetuning import EncoderClassifier, Tuning, embed_batch, finetune, make_optimizer, train
 from tsjepa.heads import LinearHead, fit_linear_head
 from tsjepa.sections import ProbeConfig
@@ -226,6 +226,6 @@ def test_an_encoder_from_scratch_learns_where_a_probe_would_fit_all_labels_at_on
         before, after = (torch.cat([p.detach().flatten() for p in part.parameters()]) for part in (encoder, tuned))
         return float((after - before).norm() / before.norm())
 
-    steps = FROM_SCRATCH._replace(min_steps=40)
+    steps = LEARNING._replace(min_steps=40)
     assert moved(steps) > 0.03
     assert moved(steps._replace(probed=True)) < 0.3 * moved(steps)

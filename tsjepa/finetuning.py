@@ -61,6 +61,9 @@ class Tuning(NamedTuple):
 
 
 DEFAULT = Tuning()
+# Random weights have nothing to keep: they learn at the rate of the head, and as long from a handful of labels, which
+# are a step a pass, as from hundreds
+FROM_SCRATCH = Tuning(encoder_factor=1.0, min_steps=500)
 
 
 class Tuned(NamedTuple):
@@ -150,7 +153,7 @@ def finetune(
     The head begins as the ridge probe on the frozen embeddings, so that training begins at its accuracy and the first
     gradients do not spoil the features (linear probing, then fine-tuning: Kumar et al. 2022, arXiv 2202.10054), unless
     `tuning` says otherwise.
-    With an untrained encoder this is supervised training of the same architecture from scratch.
+    With an untrained encoder and `FROM_SCRATCH` this is supervised training of the same architecture.
 
     Parameters
     ----------

@@ -16,7 +16,7 @@ from tsjepa.encoder import Encoder
 from tsjepa.evaluation.accuracy import Labels, Reader
 from tsjepa.evaluation.benchmark_methods import Method
 from tsjepa.evaluation.benchmark_table import BenchmarkError
-from tsjepa.finetuning import Tuning, finetune
+from tsjepa.finetuning import FROM_SCRATCH, finetune
 from tsjepa.heads import LinearHead
 from tsjepa.sections import ProbeConfig
 from tsjepa.trainer import Options
@@ -25,9 +25,6 @@ from tsjepa.untrained import leave_untrained
 
 Features = NDArray[np.floating]
 Transform = Callable[[Series], Features]
-# A handful of labels is a step a pass: as long a training as with hundreds; random weights have nothing to keep, and
-# learn at the rate of the head
-SUPERVISED = Tuning(encoder_factor=1.0, min_steps=500)
 # With fewer points aeon's Catch22 divides by zero
 CATCH22_POINTS = 3
 # Of the noise that methods without an encoder read before the clock starts
@@ -112,7 +109,7 @@ def fit_method(method: Method, series: Series, y: Labels, seed: int, device: str
         encoder = fit_encoder(method, series, seed, device)
         if method.kind == "supervised":
             encoder, head = finetune(
-                encoder, series, y, method.config.probe, SUPERVISED, device=resolve_device(device), seed=seed
+                encoder, series, y, method.config.probe, FROM_SCRATCH, device=resolve_device(device), seed=seed
             )
             return Fitted(*reading(encoder, method.config, device), head)
         return Fitted(*reading(encoder, method.config, device))

@@ -12,7 +12,7 @@ from tsjepa.evaluation.accuracy import Curve, Labels, Reader, Split, draw_shown,
 from tsjepa.evaluation.finite import Number, number
 from tsjepa.evaluation.perturbation import MISSING_CHANNEL
 from tsjepa.evaluation.quality import Quality, measure
-from tsjepa.finetuning import Tuning, finetune
+from tsjepa.finetuning import FROM_SCRATCH, finetune
 from tsjepa.objective import JEPA
 from tsjepa.probe import majority
 from tsjepa.sections import ProbeConfig
@@ -20,8 +20,8 @@ from tsjepa.verdict import State, Verdict
 
 TRAINED, RANDOM, SUPERVISED = "trained", "random_init", "supervised"
 ENCODERS = (TRAINED, RANDOM, SUPERVISED)
-# Random weights have nothing to keep: they learn at the rate of the head, and from one that knows nothing
-FROM_SCRATCH = Tuning(encoder_factor=1.0, min_steps=300, probed=False)
+# What the encoder has learnt is looked at: a probe of separable data would leave it nothing to learn
+LEARNING = FROM_SCRATCH._replace(min_steps=300, probed=False)
 STATES: tuple[State, ...] = get_args(State)
 
 
@@ -181,7 +181,7 @@ def diagnose(
     }
     encoders = {TRAINED: model.encoder, RANDOM: untrained.encoder}
     if supervised and split.scorable and split.y_train is not None:
-        fitted = finetune(untrained.encoder, split.train, split.y_train, probe, FROM_SCRATCH, device=device, seed=seed)
+        fitted = finetune(untrained.encoder, split.train, split.y_train, probe, LEARNING, device=device, seed=seed)
         encoders[SUPERVISED] = fitted.encoder.to(device)
     return look(quality, encoders, split, probe, seed, device)._replace(n_train=series.n_cases)
 
