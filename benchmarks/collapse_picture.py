@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from program import parser_of
 
 from tsjepa.evaluation.svg import styled
-from tsjepa.logs import DIAGNOSTICS, EpochTable
 from tsjepa.monitor import read_history
+from tsjepa.run_files import DIAGNOSTICS, EpochTable
 
 PANELS = {
     "loss": ("what the loss says", "training loss"),

@@ -22,8 +22,8 @@ import torch
 from tsjepa import Options, as_series, build_model, configure, fit_stages, resolve
 from tsjepa.checkpoint import Header
 from tsjepa.datasets import load
-from tsjepa.logs import DIAGNOSTICS, EpochTable
 from tsjepa.monitor import read_history
+from tsjepa.run_files import DIAGNOSTICS, EpochTable
 from tsjepa.verdict import HOPELESS, judge
 
 

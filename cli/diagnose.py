@@ -24,8 +24,8 @@ from tsjepa.evaluation.diagnosis import diagnose as find
 from tsjepa.evaluation.diagnosis import verdict_values
 from tsjepa.evaluation.diagnosis_page import Subject, page
 from tsjepa.history import EpochDiagnostics
-from tsjepa.logs import DIAGNOSTICS, EpochTable, TableError
 from tsjepa.monitor import read_history, teacher_verdict
+from tsjepa.run_files import DIAGNOSTICS, EpochTable, TableError
 from tsjepa.untrained import build_untrained
 from tsjepa.verdict import Verdict, judge, of_both
 

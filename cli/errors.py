@@ -76,8 +76,8 @@ def exit_code(error: Exception) -> int | None:
     from tsjepa.checkpoint import CheckpointError
     from tsjepa.config import ConfigError
     from tsjepa.datasets import DataError
-    from tsjepa.logs import TableError
     from tsjepa.probe import ProbeError
+    from tsjepa.run_files import TableError
 
     if isinstance(error, ConfigError):
         return USAGE

@@ -137,11 +137,11 @@ def pretrain(
     )  # fmt: skip
     with results_only():
         from tsjepa.cli import commands, render
-        from tsjepa.cli.follow import check_nodes, follow, follows
+        from tsjepa.cli.other_processes import check_nodes, is_other, train_along
 
         check_nodes(options.nodes)
-        if follows(options):
-            follow(options)
+        if is_other(options):
+            train_along(options)
             return
         report = commands.pretrain(options)
     render.show(report, as_json, render.show_pretrain)

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tsjepa.cli.errors import USAGE, Failure
-from tsjepa.logs import BEST, CHECKPOINT, CURVES, DIAGNOSTICS, METRICS, TEACHER, EpochTable
+from tsjepa.run_files import BEST, CHECKPOINT, CURVES, DIAGNOSTICS, METRICS, TEACHER, EpochTable
 from tsjepa.whole_file import whole_file
 
 CONFIG, PAGE = "config.yaml", "diagnose.html"

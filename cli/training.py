@@ -14,9 +14,9 @@ from tsjepa.cli.plan import RunPlan, check_unchanged
 from tsjepa.cli.render import Report, epoch_bar
 from tsjepa.config import Config, dump_config
 from tsjepa.embedding import resolve_device
-from tsjepa.logs import EpochTable
 from tsjepa.monitor import recorded_verdict, teacher_verdict
 from tsjepa.objective import JEPA
+from tsjepa.run_files import EpochTable
 from tsjepa.stages import find_teacher, take_teacher
 from tsjepa.verdict import Verdict, of_both
 

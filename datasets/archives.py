@@ -33,7 +33,6 @@ def archive_size(name: str) -> tuple[int, int] | None:
 
     Examples
     --------
-    >>> from tsjepa.datasets import archive_size
     >>> archive_size("FordA"), archive_size("MyPump")
     ((3601, 1320), None)
     """

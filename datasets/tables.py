@@ -14,7 +14,7 @@ from tsjepa.datasets.dataset import Case, Collection, DataError, Labels, Part, U
 from tsjepa.datasets.labels import array_labels, class_name
 from tsjepa.datasets.log_dialect import delimiters_of, rise_or_fall
 from tsjepa.datasets.log_files import first_line
-from tsjepa.datasets.naming import called
+from tsjepa.datasets.naming import called, listed
 from tsjepa.datasets.values import as_float32, stack_cases
 
 if TYPE_CHECKING:
@@ -209,8 +209,7 @@ def _written(table: "pd.DataFrame", label: str, path: Path) -> Labels | None:
 
 
 def _ignored(names: list[str], path: Path, why: str) -> tuple[str, ...]:
-    listed = ", ".join(f"'{name}'" for name in names)
-    return (f"{path.name}: columns that {why} are not read: {listed}",) if names else ()
+    return (f"{path.name}: columns that {why} are not read: {listed(names)}",) if names else ()
 
 
 def _from_columns(table: "pd.DataFrame", path: Path) -> Collection:

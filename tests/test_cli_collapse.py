@@ -10,8 +10,8 @@ from typer.testing import CliRunner, Result
 
 from tsjepa.best import best_epoch
 from tsjepa.cli.main import app
-from tsjepa.logs import EpochTable
 from tsjepa.monitor import read_history
+from tsjepa.run_files import EpochTable
 
 BROKEN = ("target.kind=self", "regularizer.kind=none", "projector.out=0", "train.lr=1e-2")
 

@@ -19,7 +19,7 @@ from tsjepa.build import build_model, configure, resolve
 from tsjepa.checkpoint import Header, load_checkpoint, read_checkpoint, save_checkpoint
 from tsjepa.finetuning import Tuning
 from tsjepa.history import EpochDiagnostics
-from tsjepa.logs import EpochTable
+from tsjepa.run_files import EpochTable
 
 pytestmark = pytest.mark.usefixtures("alone")
 

@@ -13,9 +13,9 @@ from detecting import SETTINGS, log
 from typer.testing import CliRunner
 
 from tsjepa import training
-from tsjepa.cli.follow import MEETING, check_nodes, follows
 from tsjepa.cli.main import app
 from tsjepa.cli.options import PretrainOptions
+from tsjepa.cli.other_processes import MEETING, check_nodes, is_other
 
 CONSOLE = [str(Path(sys.executable).with_name("tsjepa"))]
 MODULE = [sys.executable, "-m", "tsjepa.cli"]
@@ -163,5 +163,5 @@ def test_only_processes_of_a_run_on_several_follow(monkeypatch, environment, oth
         *(None,) * 10, settings=(), out=None, resume=False, overwrite=False, device="cpu", logger="csv",
         stop_on_collapse=False, data_dir=None,
     )  # fmt: skip
-    assert not follows(options)
-    assert follows(options._replace(devices=2)) == other
+    assert not is_other(options)
+    assert is_other(options._replace(devices=2)) == other

@@ -13,7 +13,7 @@ from tsjepa.checkpoint import load_checkpoint
 from tsjepa.cli.main import app
 from tsjepa.config import load_config
 from tsjepa.history import EpochDiagnostics
-from tsjepa.logs import EpochTable
+from tsjepa.run_files import EpochTable
 
 
 @pytest.fixture(autouse=True)

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tsjepa.datasets import DataError, archive_size, load
-from tsjepa.datasets.archives import size_notes
+from tsjepa.datasets import DataError, load
+from tsjepa.datasets.archives import archive_size, size_notes
 from tsjepa.datasets.dataset import Part
 from tsjepa.datasets.labels import encode
 from tsjepa.datasets.loading import identity

@@ -1,12 +1,12 @@
 """Ids that begin with a zero, and CSV files whose columns change their type further down."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from reading import ids
 
 from tsjepa.datasets import DataError, log_reading
 from tsjepa.datasets.log_runs import load_runs
@@ -19,10 +19,6 @@ MANY = 400
 
 def logged(source: Path, columns: Columns | None = None) -> LogWindows:
     return load_log(source, columns, Windowing(4), cache_dir=source.parent / "cache")
-
-
-def ids(windows: LogWindows) -> list[Any]:
-    return sorted(set(windows.index().to_pydict()["id"]))
 
 
 def test_ids_that_begin_with_a_zero_are_text(tmp_path: Path) -> None:

@@ -331,7 +331,7 @@ def test_two_processes_train_to_the_losses_and_weights_of_one(ranks, folder: Pat
     for first, second in zip(one, two, strict=True):
         for name in first.keys() - {"seconds"}:
             assert float(first[name]) == pytest.approx(float(second[name]), rel=1e-10)
-    from tsjepa.logs import DIAGNOSTICS, EpochTable
+    from tsjepa.run_files import DIAGNOSTICS, EpochTable
 
     histories = [read_history(EpochTable(place / DIAGNOSTICS)) for place in both]
     assert len(histories[1]) == EPOCHS + 1

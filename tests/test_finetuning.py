@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from tsjepa import precision
 from tsjepa.arrays import as_series
-from tsjepa.batches import Batches
+from tsjepa.batches import Batches, ShuffledBatches
 from tsjepa.choice import fit_classifier
 from tsjepa.embedding import embed
 from tsjepa.evaluation.diagnosis import LEARNING
@@ -135,15 +135,13 @@ def test_the_encoder_learns_at_its_share_of_the_rate():
     torch.testing.assert_close(frozen.state_dict(), encoder.state_dict(), rtol=0, atol=0)
 
 
-def test_few_labels_are_passed_over_more_often():
+@pytest.mark.parametrize(("epochs", "passes"), [(2, [0, 1, 2]), (4, [0, 1, 2, 3])])
+def test_few_labels_are_passed_over_more_often(monkeypatch, epochs, passes):
     encoder, (series, y) = encoder_of(), waves(6)
-    seen = []
-    tuning = Tuning(epochs=2, min_steps=5, batch_size=3)
-    finetune(encoder, series, y, MEAN, tuning, report=lambda done, total: seen.append((done, total)))
-    assert seen == [(1, 3), (2, 3), (3, 3)]
-    seen.clear()
-    finetune(encoder, series, y, MEAN, tuning._replace(epochs=4), report=lambda done, total: seen.append((done, total)))
-    assert seen[-1] == (4, 4)
+    seen, begin = [], ShuffledBatches.set_epoch
+    monkeypatch.setattr(ShuffledBatches, "set_epoch", lambda self, epoch: (seen.append(epoch), begin(self, epoch)))
+    finetune(encoder, series, y, MEAN, Tuning(epochs=epochs, min_steps=5, batch_size=3))
+    assert seen == passes
 
 
 def test_products_are_those_of_pretraining_and_of_embedding(monkeypatch):
@@ -151,7 +149,11 @@ def test_products_are_those_of_pretraining_and_of_embedding(monkeypatch):
     monkeypatch.setattr(precision, "intel", lambda: False)
     encoder, (series, y) = encoder_of(), waves()
     before, seen = precision.SETTING.fp32_precision, []
-    finetune(encoder, series, y, MEAN, SHORT, report=lambda *_: seen.append(precision.SETTING.fp32_precision))
+    begin = ShuffledBatches.set_epoch
+    monkeypatch.setattr(
+        ShuffledBatches, "set_epoch", lambda *given: (seen.append(precision.SETTING.fp32_precision), begin(*given))
+    )
+    finetune(encoder, series, y, MEAN, SHORT)
     assert set(seen) == {"bf16"}
     assert precision.SETTING.fp32_precision == before != "bf16"
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tsjepa.history import EpochDiagnostics, below_start, phase
-from tsjepa.logs import EpochTable, TableError
 from tsjepa.monitor import read_history
+from tsjepa.run_files import EpochTable, TableError
 from tsjepa.verdict import judge
 
 # measured on FordA, an EMA target of decay 0.998: (epoch, loss, effective rank, cross-series share)

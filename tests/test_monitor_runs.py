@@ -10,8 +10,8 @@ from tsjepa.arrays import as_series
 from tsjepa.best import best_epoch
 from tsjepa.checkpoint import load_checkpoint
 from tsjepa.history import EpochDiagnostics
-from tsjepa.logs import EpochTable
 from tsjepa.monitor import DIAGNOSTICS, read_history, teacher_verdict
+from tsjepa.run_files import EpochTable
 from tsjepa.training import FitResult, Options, check_teacher, fit, fit_stages
 from tsjepa.training_error import TrainingError
 from tsjepa.verdict import Verdict, of_both, to_be_ended

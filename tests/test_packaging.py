@@ -110,16 +110,6 @@ def test_the_wheel_works_without_the_checkout(wheel, tmp_path):
     assert "ts-jepa-paper" in done.stdout.split()
 
 
-def test_the_three_packages_import_at_the_root_of_a_clone():
-    done = subprocess.run(
-        [sys.executable, "-c", "import tsjepa.cli, tsjepa.datasets, tsjepa.configs"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-
-
 def test_the_folder_datasets_is_not_taken_for_another_package():
     done = subprocess.run([sys.executable, "-c", "import datasets"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1

@@ -16,7 +16,7 @@ from tsjepa.build import build_model, configure, resolve
 from tsjepa.callbacks import Cooldown
 from tsjepa.checkpoint import Header, load_checkpoint, read_checkpoint
 from tsjepa.config import ConfigError
-from tsjepa.logs import DIAGNOSTICS, METRICS, EpochTable
+from tsjepa.run_files import DIAGNOSTICS, METRICS, EpochTable
 from tsjepa.schedule import lr_factor
 from tsjepa.stages import find_teacher, primary_epochs, stages, teacher_encoder, with_architecture
 from tsjepa.targets import FrozenTarget

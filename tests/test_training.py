@@ -16,7 +16,7 @@ from toy_runs import equal, make, run, toy
 from tsjepa.arrays import Series, as_series
 from tsjepa.batches import Batches
 from tsjepa.build import SEEDING
-from tsjepa.logs import EpochTable
+from tsjepa.run_files import EpochTable
 from tsjepa.targets import Momentum
 from tsjepa.training import JEPATraining, Options, fit, fit_stages
 from tsjepa.training_error import TrainingError

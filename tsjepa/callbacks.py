@@ -14,9 +14,9 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from tsjepa.checkpoint import copy_atomically, packed, write_packed
-from tsjepa.logs import BEST, CHECKPOINT, METRICS, EpochTable
 from tsjepa.monitor import Monitor
 from tsjepa.objective import JEPA
+from tsjepa.run_files import BEST, CHECKPOINT, METRICS, EpochTable
 from tsjepa.training_error import TrainingError
 from tsjepa.verdict import Verdict
 

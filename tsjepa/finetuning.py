@@ -2,7 +2,6 @@
 
 import copy
 import math
-from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -146,7 +145,6 @@ def finetune(
     device: str | torch.device = "cpu",
     seed: int = 0,
     weights: Floats | None = None,
-    report: Callable[[int, int], None] | None = None,
 ) -> Tuned:
     """Train a copy of an encoder together with a linear head by cross-entropy.
 
@@ -172,8 +170,6 @@ def finetune(
         Of the order of the series.
     weights : array of shape (n_classes,), optional
         How much a label of each class counts, see `tsjepa.heads.weigh_classes`.
-    report : callable, optional
-        Called with the number of finished epochs and of all.
 
     Returns
     -------
@@ -201,7 +197,7 @@ def finetune(
     if not tuning.probed:
         head = head._replace(weight=np.zeros_like(head.weight), bias=np.zeros_like(head.bias))
     module = EncoderClassifier(trained, probe, head).to(device)
-    train(module, series, np.searchsorted(head.classes, y), tuning, seed, weights, report)
+    train(module, series, np.searchsorted(head.classes, y), tuning, seed, weights)
     if not all(torch.isfinite(parameter).all() for parameter in module.parameters()):
         raise ValueError("fine-tuning diverged: its weights are not finite. Choose a smaller learning rate.")
     return Tuned(module.encoder.cpu().eval(), module.head())
@@ -232,7 +228,6 @@ def train(
     tuning: Tuning,
     seed: int,
     weights: Floats | None = None,
-    report: Callable[[int, int], None] | None = None,
 ) -> None:
     """Train in place, on the device of the module; `codes` [n_cases] number the classes, `weights` are theirs."""
     batches = Batches(series)
@@ -254,8 +249,6 @@ def train(
             nn.utils.clip_grad_norm_(module.parameters(), tuning.clip)
             optimizer.step()
             schedule.step()
-        if report is not None:
-            report(epoch + 1, epochs)
     module.eval()
 
 

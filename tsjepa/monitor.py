@@ -21,12 +21,12 @@ from tsjepa.bounds import largest_mismatch
 from tsjepa.config import Config
 from tsjepa.embedding import pool, sample_cases
 from tsjepa.history import EpochDiagnostics
-from tsjepa.logs import DIAGNOSTICS, TEACHER, EpochTable
 from tsjepa.masking import RampedMask
 from tsjepa.objective import JEPA
 from tsjepa.probe import cross_validate
 from tsjepa.ranks import Share, from_first_rank, join_rows, rank, share_of
 from tsjepa.record import can_hide, measure
+from tsjepa.run_files import DIAGNOSTICS, TEACHER, EpochTable
 from tsjepa.stages import needs_teacher
 from tsjepa.targets import EMATarget
 from tsjepa.threads import threads

@@ -8,11 +8,11 @@ from tsjepa.build import match_teacher
 from tsjepa.checkpoint import CheckpointError, load_checkpoint, read_checkpoint, read_header
 from tsjepa.config import Config, ConfigError
 from tsjepa.encoder import Encoder
-from tsjepa.logs import CHECKPOINT, TEACHER, trained_files
 from tsjepa.normalization import copy_statistics
 from tsjepa.objective import JEPA
 from tsjepa.readout import PREFIX
 from tsjepa.resuming import finished_epochs
+from tsjepa.run_files import CHECKPOINT, TEACHER, trained_files
 from tsjepa.targets import EMATarget, FrozenTarget
 from tsjepa.training_error import TrainingError
 

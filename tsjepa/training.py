@@ -21,12 +21,12 @@ from tsjepa.calibrator import Calibrator
 from tsjepa.callbacks import Cooldown, EpochEnd, SaveEpoch
 from tsjepa.checkpoint import FORMAT, Header, mark_of, model_state, read_checkpoint, take_mark, write_atomically
 from tsjepa.config import Config
-from tsjepa.logs import BEST, CHECKPOINT, METRICS, TEACHER, EpochTable, run_folders
 from tsjepa.monitor import Monitor, latents_check, teacher_verdict
 from tsjepa.normalization import take_statistics
 from tsjepa.objective import JEPA, JEPAOutput
 from tsjepa.ranks import rank
 from tsjepa.resuming import check_same_run, finished_epochs
+from tsjepa.run_files import BEST, CHECKPOINT, METRICS, TEACHER, EpochTable, run_folders
 from tsjepa.schedule import lr_factor
 from tsjepa.sections import TrainConfig
 from tsjepa.stages import check_place, clear, find_teacher, primary_epochs, stages, take_teacher, taught_epochs

@@ -15,7 +15,8 @@ from sklearn.dummy import DummyClassifier
 from sklearn.metrics import recall_score
 
 from tsjepa.arrays import Series, as_series
-from tsjepa.datasets import Dataset, archive_size, load
+from tsjepa.datasets import Dataset, load
+from tsjepa.datasets.archives import archive_size
 from tsjepa.datasets.dataset import LogError, UncutError
 from tsjepa.diagnostics import effective_rank
 from tsjepa.embedding import some_cases

@@ -26,13 +26,13 @@ def check_nodes(nodes: int) -> None:
         )
 
 
-def follows(options: PretrainOptions) -> bool:
+def is_other(options: PretrainOptions) -> bool:
     """Return whether this process belongs to a run on several and is not its first one."""
     several = options.devices * options.nodes > 1
     return several and any(int(os.environ.get(name, "0")) > 0 for name in NUMBERS)
 
 
-def follow(options: PretrainOptions) -> None:
+def train_along(options: PretrainOptions) -> None:
     """Train with the first process; what stops all of them, that one says."""
     from tsjepa.training import fit_stages
     from tsjepa.training_error import TrainingError
