@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pyarrow as pa
 
-from tsjepa.containers import LABEL
+from tsjepa.containers import INDEX, LABEL
 from tsjepa.datasets.dataset import DataError
 from tsjepa.datasets.log_files import LogFile
 from tsjepa.datasets.log_sample import Sample
@@ -32,8 +32,6 @@ MACHINE = re.compile(r"(unit|machine|device|asset|equipment|engine)([_ ]?(id|no|
 STRETCH = re.compile(r"(run|series|trial|session|experiment)([_ ]?(id|no|nr|number))?")
 ID = re.compile(rf"{MACHINE.pattern}|{STRETCH.pattern}|id([_ ]?(no|nr|number))?|.*[_ ]id")
 CHANNEL = re.compile(r"(channel|sensor|variable|tag|signal|metric|parameter|measurement)([_ ]?(id|name))?")
-# rows numbered by whoever wrote the table: no sensor
-INDEX = re.compile(r"|unnamed: \d+|__index_level_\d+__")
 # what may be a unit of measurement, or another name of a channel; machines are numbered
 WITH_CHANNEL = re.compile(rf"unit|{CHANNEL.pattern}")
 NUMBERED = re.compile(r".*\d")

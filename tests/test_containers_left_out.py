@@ -68,6 +68,31 @@ def test_what_stands_beside_time_points_is_none_in_memory_and_in_a_file(name, tm
     assert load(tmp_path / "table.csv").X_train.shape == (3, 1, 3)
 
 
+@pytest.mark.parametrize("name", ["Unnamed: 0", "Unnamed: 0.1", "__index_level_0__", ""])
+def test_a_saved_index_is_no_channel_and_no_time_point(name):
+    with pytest.warns(DataWarning, match=f"left out: '{name}'"):
+        panel = to_panel(wide_log(series()).reset_index(names=name))
+    assert panel.channels == ("flow", "heat")
+    table = pd.DataFrame(np.random.default_rng(0).normal(size=(6, 12))).add_prefix("t")
+    saved = table.reset_index(names=name)
+    with pytest.warns(DataWarning, match=f"left out: '{name}'"):
+        fitted = embedder().fit(saved)
+    assert fitted.n_features_in_ == 12
+    with pytest.warns(DataWarning, match=f"left out: '{name}'"):
+        found = fitted.transform(saved)
+    np.testing.assert_array_equal(found, fitted.transform(table))
+    assert to_panel(saved, keep=saved.columns).series.columns[0] == name
+
+
+def test_columns_without_a_name_stay_where_they_are_times_or_all_there_is():
+    unnamed = pd.DataFrame(np.zeros((3, 4)), columns=["label", "Unnamed: 1", "Unnamed: 2", "Unnamed: 3"])
+    with pytest.warns(DataWarning, match="left out: 'label'"):
+        assert to_panel(unnamed).series.shape == (3, 3)
+    times = pd.DataFrame({"Unnamed: 0": ["2024-01-01", "2024-01-02"], "flow": [1.0, 2.0], "heat": [3.0, 4.0]})
+    with pytest.raises(ValueError, match="column 'Unnamed: 0' of X must hold numbers, but row 0 holds '2024-01-01'"):
+        to_panel(times)
+
+
 def test_what_is_an_axis_or_all_there_is_or_is_kept_stays_a_channel():
     log = wide_log(series())
     assert to_panel(log.set_axis(["id", "time", "x", "y"], axis=1)).channels == ("x", "y")

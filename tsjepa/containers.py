@@ -15,6 +15,7 @@ from tsjepa.columns import (
     id_first,
     is_time,
     left_aside,
+    numbers_called,
     ordered,
     plain_name,
     refuse_text,
@@ -35,6 +36,8 @@ LABEL = re.compile(
     r"label|class|target|y|(is_?)?anomaly|change_?point|activity|fault|failure|attack|outlier|rul"
     r"|(fault|failure|anomaly)[_ ](type|class|label)|.*[_ ](label|class)"
 )
+# what a saved index is called, in lower case: rows numbered by whoever wrote the table
+INDEX = re.compile(r"|unnamed: \d+(\.\d+)?|__index_level_\d+__")
 POLARS_INDEX = "__index__"  # sktime's mark of a polars column that is a level of the index
 
 
@@ -115,8 +118,9 @@ def to_panel(
         Columns of a log. By default they are known by such names as id, timestamp, channel and value, and the
         time also by its type.
     keep : sequence of str, optional
-        Channels, whatever they are called. Other columns that look like labels or further ids are left out with a
-        `DataWarning`, unless there is nothing else, and so are times beside series in cells.
+        Channels, whatever they are called. Other columns that look like labels, further ids or
+        a saved index are left out with a `DataWarning`, unless there is nothing else, and so are times beside series in
+        cells.
 
     Returns
     -------
@@ -223,7 +227,7 @@ def to_pandas(X: Any) -> "pd.DataFrame":
 def not_measured(
     frame: "pd.DataFrame", taken: Sequence[Any], keep: Sequence[str] | None, ids: Sequence[str] = NAMES["id"]
 ) -> list[str]:
-    """Return columns called like labels or `ids`, and warn of them; none where nothing would be left."""
+    """Return columns called like labels, `ids` or a saved index, and warn; none where nothing would be left."""
     called = {name: plain_name(name) for name in frame.columns}
     names = {name: word.strip().lower() for name, word in called.items() if isinstance(word, str)}
     axis = "y" if {"x", "z"} & set(names.values()) else None
@@ -233,6 +237,10 @@ def not_measured(
         for name, lower in names.items()
         if called[name] not in given and (lower in ids or (LABEL.fullmatch(lower) and lower != axis))
     ]
+    # text there may be times or ids, and is refused
+    saved = [name for name in numbers_called(frame, INDEX) if called[name] not in given]
+    if set(frame.columns) - {*aside, *taken, *saved}:  # where values have no names either, rows are not numbered
+        aside += saved
     text = "columns of X that look like labels or ids are left out: {}; rename one that is a channel."
     return left_aside(frame, aside, taken, text)
 
