@@ -39,7 +39,7 @@ class PartFiles:
                 shutil.rmtree(self.folder)
             self.folder.mkdir(exist_ok=True)
         replace_file(self.folder / KEY, self.key.encode())
-        return next(number for number in range(len(os.listdir(self.folder)) + 1) if not self._path(number).exists())
+        return next(number for number in range(len(os.listdir(self.folder)) + 1) if not self._is_whole(number))
 
     def _stored_key(self) -> str | None:
         path = self.folder / KEY
@@ -47,6 +47,14 @@ class PartFiles:
 
     def _path(self, number: int) -> Path:
         return self.folder / f"{number:06d}.arrow"
+
+    def _is_whole(self, number: int) -> bool:
+        """Tell whether a part is there with its end, where its schema is: a power cut may have taken that."""
+        try:
+            self._schema(number)
+        except (OSError, pa.ArrowInvalid):
+            return False
+        return True
 
     def add(self, number: int, table: pa.Table) -> None:
         """Write a part, whole or not at all."""

@@ -155,6 +155,19 @@ def test_a_call_that_was_killed_goes_on(count: int, small_chunks: int) -> None:
     assert not PARTS.exists()
 
 
+def test_a_part_that_a_power_cut_left_short_is_made_again(small_chunks: int) -> None:
+    found(*WORDS)
+    want = Path("z.parquet").read_bytes()
+    Path("z.parquet").unlink()
+    killed_after(3)
+    part = PARTS / "000001.arrow"
+    part.write_bytes(part.read_bytes()[: part.stat().st_size // 2])
+    with chunks() as made:
+        assert f"going on after 1 of {small_chunks} parts" in tsjepa(*WORDS).stderr
+    assert len(made) == small_chunks - 1
+    assert Path("z.parquet").read_bytes() == want
+
+
 @pytest.mark.usefixtures("small_chunks")
 def test_a_call_that_was_killed_while_joining_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     found(*WORDS)
