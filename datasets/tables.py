@@ -64,7 +64,7 @@ def read_table(path: Path) -> Part:
     if path.suffix.lower() == ".csv":
         _check_cells(table, path)
     label = _label_name(table, lists, path)
-    y = None if label is None else _labels(table[label], f"{path}, column {label}")
+    y = None if label is None else _labels(_bare(table[label], path), f"{path}, column {label}")
     written = None if label is None or y is None else _written(table, label, path)
     others = [str(name) for name in table.columns if name != label and name not in lists]
     if lists:
@@ -186,6 +186,13 @@ def _label_name(table: "pd.DataFrame", lists: list[str], path: Path) -> str | No
     return found[0] if found else None
 
 
+def _bare(column: "pd.Series[Any]", path: Path) -> "pd.Series[Any]":
+    """Return labels of a .csv file without the blanks around them; what is blank is missing."""
+    if path.suffix.lower() != ".csv" or column.dtype.kind in "fiub":
+        return column
+    return column.map(lambda label: label.strip() or None if isinstance(label, str) else label)
+
+
 def _labels(column: "pd.Series[Any]", where: str) -> Labels | None:
     missing = column.isna().to_numpy()
     if missing.all():
@@ -205,7 +212,7 @@ def _written(table: "pd.DataFrame", label: str, path: Path) -> Labels | None:
         return None
     place = table.columns.get_loc(label)
     texts = pd.read_csv(path, usecols=[place], index_col=False, dtype=str).iloc[:, 0]
-    return np.array(texts.tolist(), dtype=np.str_)
+    return np.array([text.strip() for text in texts], dtype=np.str_)
 
 
 def _ignored(names: list[str], path: Path, why: str) -> tuple[str, ...]:
