@@ -186,6 +186,20 @@ def refuse_twice(frame: "pd.DataFrame") -> None:
         raise ValueError(f"X has two columns {called!r}: rename one.")
 
 
+def refuse_repeated(keys: "pd.DataFrame", ids: "pd.Series[Any]", times: "pd.Series[Any]", is_long: bool) -> None:
+    """Refuse two rows of one key, which may be of two channels where the log was not read as a long one."""
+    twice = keys.duplicated()
+    if not twice.any():
+        return
+    row = int(twice.argmax())
+    whose = f" for id {ids.iloc[row]}" if ids.nunique() > 1 else ""
+    unless = (
+        ", unless they are of two machines or channels: name the columns of these by "
+        "tsjepa.containers.to_panel(X, id=...), or of a log with one value a row by to_panel(X, channel=..., value=...)"
+    )
+    raise ValueError(f"X has two rows{whose} at time {times.iloc[row]}: keep one{'' if is_long else unless}.")
+
+
 def ordered(X: Any) -> Any:
     """Return a list with its pandas columns in order of the numbers or times in their indexes, all else as it is."""
     if not isinstance(X, list | tuple):

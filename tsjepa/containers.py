@@ -18,6 +18,7 @@ from tsjepa.columns import (
     numbers_called,
     ordered,
     plain_name,
+    refuse_repeated,
     refuse_text,
     refuse_twice,
     split_tensors,
@@ -376,10 +377,7 @@ def check_keys(
     for what, missing in (("id", codes < 0), ("time", keys["time"].isna()), ("channel", keys["channel"] < 0)):
         if missing.any():
             raise ValueError(f"row {int(missing.argmax())} of X has no {what}: fill or drop it.")
-    twice = keys.duplicated()
-    if twice.any():
-        row = int(twice.argmax())
-        raise ValueError(f"X has two rows for id {ids.iloc[row]} at time {times.iloc[row]}: keep one.")
+    refuse_repeated(keys, ids, times, is_long=channels is not None)
     return codes, labels
 
 
