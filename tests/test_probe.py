@@ -115,9 +115,17 @@ def test_fractions_outside_are_refused(fraction):
         draw_labels(np.array([0, 1]), fraction, 0)
 
 
-def test_knn_with_fewer_labels_than_neighbours():
-    Z, y = clusters()
-    assert 0 <= probe(Z, y, Z, y, kind="knn", fraction=0.05)[0].accuracy <= 1
+@pytest.mark.parametrize("counts", [[1, 1, 1, 1], [4, 1], [3, 2]])
+def test_knn_finds_a_class_of_fewer_labels_than_neighbours(counts):
+    rng, centres = np.random.default_rng(0), 20 * np.eye(len(counts))
+    y, y_test = np.repeat(np.arange(len(counts)), counts), np.repeat(np.arange(len(counts)), 10)
+    Z, Z_test = (rng.normal(centres[labels]) for labels in (y, y_test))
+    assert probe(Z, y, Z_test, y_test, kind="knn")[0].accuracy == 1.0
+
+
+def test_knn_of_two_numbers_is_their_mean():
+    Z, y = np.array([[0.0], [1.0]]), np.array([1.0, 2.0])
+    assert probe(Z, y, Z, y, kind="knn")[0].rmse == 0.5
 
 
 def test_missing_labels_and_one_class_are_refused():
