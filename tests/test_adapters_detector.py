@@ -215,6 +215,22 @@ def test_a_log_that_lies_on_its_side_is_told_to_give_its_axis(kind):
         kind(window=400, max_epochs=1).fit(rows, axis=0)
 
 
+def test_a_log_on_its_side_of_a_few_windows_is_told_so_too():
+    rows = np.random.default_rng(0).normal(size=(220, 40))
+    with pytest.raises(ValueError, match=r"too short for windows of 32.*; X is read as 40 points of 220 channels"):
+        EmbeddingAnomalyDetector(**TINY).fit(rows)
+
+
+@pytest.mark.parametrize(("kind", "settings"), [(EmbeddingAnomalyDetector, TINY), (SurpriseAnomalyDetector, FEW)])
+def test_a_log_that_is_scored_on_its_side_is_told_to_give_its_axis(kind, settings):
+    rows = np.random.default_rng(0).normal(size=(220, 40))
+    detector = kind(**settings | {"max_epochs": 1}).fit(rows, axis=0)
+    with pytest.raises(ValueError, match="X is read as 40 points of 220 channels: a log of rows x sensors needs axis"):
+        detector.predict(rows)
+    with pytest.raises(ValueError, match=r"X has 39 (?!.*axis)"):  # it stands upright
+        detector.predict(rows[:, :39], axis=0)
+
+
 def test_a_wrong_setting_has_nothing_to_do_with_the_axis():
     with pytest.raises(ConfigError, match=r"did you mean encoder.depth\?$"):
         SurpriseAnomalyDetector(window=128, overrides=["encoder.dpth=2"]).fit(np.zeros((3, 300)))

@@ -118,7 +118,8 @@ class SurpriseAnomalyDetector(BaseSeriesAnomalyDetector):
         return self
 
     def _predict(self, X: Any) -> NDArray[Any]:
-        score = self.detector_.scores(X).score
+        with upright(X):
+            score = self.detector_.scores(X).score
         return np.where(np.isnan(score), 0.0, score).astype(np.float64)
 
     def _fit_predict(self, X: Any, y: Any = None) -> NDArray[Any]:
@@ -218,10 +219,11 @@ class EmbeddingAnomalyDetector(BaseSeriesAnomalyDetector):
 
     def _fit(self, X: Any, y: Any = None) -> "EmbeddingAnomalyDetector":
         check_counts(self, "window", "stride", "n_neighbors")
-        windows = self._windows(X)
-        starts = some_cases(len(windows), MOST)
-        # before training: it tells a series that is too short
-        apart = list(elsewhere(len(windows), starts, self.window))
+        with upright(X):
+            windows = self._windows(X)
+            starts = some_cases(len(windows), MOST)
+            # before training: it tells a series that is too short
+            apart = list(elsewhere(len(windows), starts, self.window))
         embedder = TSJEPAEmbedder(
             for_windows(self.recipe),
             overrides=self.overrides,
@@ -249,7 +251,8 @@ class EmbeddingAnomalyDetector(BaseSeriesAnomalyDetector):
         return self
 
     def _predict(self, X: Any) -> NDArray[np.float64]:
-        return self._scores(self._distances(self._windows(X), self.reference_))
+        with upright(X):
+            return self._scores(self._distances(self._windows(X), self.reference_))
 
     def _fit_predict(self, X: Any, y: Any = None) -> NDArray[np.float64]:
         return self._fit(X)._scores(self.usual_)
@@ -263,10 +266,9 @@ class EmbeddingAnomalyDetector(BaseSeriesAnomalyDetector):
 
     def _windows(self, X: Any) -> NDArray[Any]:
         """Return the windows [n, C, window] of a series (n_timepoints, n_channels), one a point."""
-        with upright(X):
-            if len(X) < self.window:
-                few = f"a window has {self.window} points, but the series has {len(X)}"
-                raise ValueError(f"{few}: give a smaller window.")
+        if len(X) < self.window:
+            few = f"a window has {self.window} points, but the series has {len(X)}"
+            raise ValueError(f"{few}: give a smaller window.")
         return np.lib.stride_tricks.sliding_window_view(np.reshape(X, (len(X), -1)), self.window, axis=0)
 
     def _read(self, windows: NDArray[Any]) -> Iterator[NDArray[Any]]:
