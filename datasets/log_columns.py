@@ -308,6 +308,8 @@ def _channels(
     for file, schema in schemas:
         for field in schema:
             held.setdefault(field.name, []).append((file, field.type))
+    # a file in which a column is empty does not say what it is
+    held = {name: [pair for pair in pairs if not pa.types.is_null(pair[1])] or pairs for name, pairs in held.items()}
     everything = [name for name in held if name not in taken]
     if columns.channels is not None:
         named = set(columns.channels)

@@ -251,6 +251,36 @@ def test_names_of_other_kinds_of_files_keep_their_blanks(tmp_path: Path) -> None
     assert logged(log, Columns(channels=(" x",))).channels == (" x",)
 
 
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+@pytest.mark.parametrize("order", ["ab", "ba"])
+def test_a_column_that_is_empty_in_one_file_is_what_the_others_say(tmp_path: Path, suffix: str, order: str) -> None:
+    save = {"csv": write_csv, "parquet": pq.write_table}[suffix]
+    (tmp_path / "log").mkdir()
+
+    def write(**columns: Any) -> Path:
+        empty = dict.fromkeys(columns, pa.nulls(ROWS))
+        for name, held in zip(order, (empty, columns), strict=True):
+            table = pa.table({"time": np.arange(ROWS), "x": np.arange(float(ROWS)), **held})
+            save(table, str(tmp_path / f"log/{name}.{suffix}"))
+        return tmp_path / "log"
+
+    found = logged(write(comment=[None] * (ROWS - 1) + ["stopped"], y=np.arange(float(ROWS))))
+    assert (found.channels, "columns left out: 'comment'" in found.notes) == (("x", "y"), True)
+    log = write(y=["1.5"] * (ROWS - 1) + ["ERR"])
+    with pytest.raises(DataError, match=f"row {ROWS}: column 'y' holds 'ERR', which is not a number"):
+        logged(log)
+    found = logged(write(y=["1.5"] * (ROWS // 2) + ["ERR"] * (ROWS // 2)))
+    told = f"'y' is text, such as 'ERR' in row {ROWS // 2 + 1} of {tmp_path}/log/{order[1]}.{suffix}: it is no channel"
+    assert told in found.notes
+
+
+def test_numbers_in_one_file_and_text_in_another_are_refused(tmp_path: Path) -> None:
+    for name, column in (("a", np.arange(float(ROWS))), ("b", ["ok"] * ROWS)):
+        parquet(tmp_path / f"log/{name}.parquet", time=np.arange(ROWS), x=column)
+    with pytest.raises(DataError, match="row 1: column 'x' holds 'ok', which is not a number"):
+        logged(tmp_path / "log")
+
+
 def test_columns_of_a_csv_file_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "log").mkdir()
     for name in "abc":
