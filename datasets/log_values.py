@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tsjepa.datasets.dataset import DataError
 from tsjepa.datasets.log_cells import BadCell, cast, known
 from tsjepa.datasets.log_columns import Layout
+from tsjepa.datasets.log_dialect import WITH_POINT
 from tsjepa.datasets.log_files import LogFile
 from tsjepa.datasets.log_reading import Piece, batches, dialect, read_schema
 from tsjepa.datasets.log_types import TimeKind, has_padded, is_number, is_text, odd_text
@@ -142,12 +143,26 @@ def _explain(layout: Layout, piece: Piece, names: list[str]) -> None:
     with_comma = dialect(piece.file).decimal == ","
     for batch in batches(piece, names, texts, 1 << 16):
         held = batch.schema.names
+        if with_comma:
+            _check_commas(batch, types, piece.file, first)
         columns = [
             _from_text(column, types.get(name), with_comma, piece.file, name, first)
             for column, name in zip(batch.columns, held, strict=True)
         ]
         _point_rows(layout, piece, pa.record_batch(columns, held), first, with_values=True)
         first += batch.num_rows
+
+
+def _check_commas(batch: pa.RecordBatch, types: dict[str, pa.DataType], file: LogFile, first: int) -> None:
+    """Refuse a point before decimals in text that stands for numbers whose decimals have a comma."""
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        cells = column.to_pylist() if pa.types.is_floating(types.get(name, pa.null())) else []
+        row = next((row for row, cell in enumerate(cells, first) if cell and WITH_POINT.fullmatch(cell.strip())), None)
+        if row is not None:
+            raise DataError(
+                f"{file.shown}, row {row}: column '{name}' holds {cells[row - first].strip()[:40]!r} among numbers "
+                "with a decimal comma; write all of them with one"
+            )
 
 
 def _from_text(

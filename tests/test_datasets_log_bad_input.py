@@ -96,6 +96,20 @@ def test_text_far_down_a_csv_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert f"{path}, row 701: column 'flow' holds '12,5'" in refused(path)
 
 
+@pytest.mark.parametrize(
+    ("row", "told"), [("{};1.5;0,5", "column 'flow' holds '1.5'"), ("{};2;.25", "'volt' holds '.25'")]
+)
+def test_a_point_among_decimal_commas_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, row: str, told: str
+) -> None:
+    monkeypatch.setattr("tsjepa.datasets.log_reading.HEAD_BYTES", 1 << 10)
+    rows = [row.format(at) if at == 300 else f"{at};{at},25;0,5" for at in range(400)]
+    path = tmp_path / "log.csv"
+    path.write_text("\n".join(["time;flow;volt", *rows]))
+    assert refused(path).startswith(f"{path}, row 301: ")
+    assert refused(path).endswith(f"{told} among numbers with a decimal comma; write all of them with one")
+
+
 @pytest.mark.parametrize("mark", [",", ", ", ";"])
 def test_a_bad_word_is_blamed_where_it_stands(tmp_path: Path, mark: str) -> None:
     rows = [["time", "pump", "count", "flow"]]
