@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pyarrow.csv import ConvertOptions
 
 from tsjepa.cli.errors import Failure
-from tsjepa.datasets.log_dialect import UNNAMED, WITH_COMMA, delimiters_of, names_of, with_index
+from tsjepa.datasets.log_dialect import UNNAMED, WITH_COMMA, delimiters_of, names_of, plain_names, with_index
 from tsjepa.datasets.log_guesses import CHANNEL, VALUE
 from tsjepa.datasets.log_time import NANOSECONDS
 from tsjepa.datasets.naming import called, listed
@@ -116,7 +116,7 @@ def find_columns(
     flags = ((identity, " (--id)"), (moment, " (--time)"), *((name, "") for name in channels))
     wanted = {name: flag for name, flag in flags if name is not None}
     text = header.removeprefix("\ufeff")
-    readings = [(mark, [name.strip() for name in names_of(text, mark)]) for mark in delimiters_of(text)]
+    readings = [(mark, plain_names(names_of(text, mark))) for mark in delimiters_of(text)]
     if dated and moment == UNNAMED:
         readings = [(mark, with_index(names)) for mark, names in readings]
     # no row may be there yet: of several marks, the one between the names that are known

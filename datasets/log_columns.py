@@ -10,7 +10,7 @@ from tsjepa.arrays import counted
 from tsjepa.containers import LABEL
 from tsjepa.datasets.dataset import DataError
 from tsjepa.datasets.log_dates import check_digits, check_unread, odd_cell
-from tsjepa.datasets.log_dialect import UNNAMED
+from tsjepa.datasets.log_dialect import UNNAMED, plain_names
 from tsjepa.datasets.log_files import LogFile
 from tsjepa.datasets.log_guesses import (
     COUNTER,
@@ -199,7 +199,7 @@ def _times(schemas: Schemas, rows: Sample, columns: Columns) -> tuple[str | None
 
 def _said_of_index(schemas: Schemas, time: str | None) -> list[str]:
     file = schemas[0][0]
-    if time != UNNAMED or file.kind != "csv" or UNNAMED in map(str.strip, dialect(file).names):
+    if time != UNNAMED or file.kind != "csv" or UNNAMED in plain_names(dialect(file).names):
         return []
     return [f"{file.shown} has no name for the column of times: it is called {UNNAMED!r}"]
 

@@ -92,6 +92,22 @@ def names_of(header: str, delimiter: str) -> list[str]:
     return next(csv.reader([header.split("\r")[0]], delimiter=delimiter), [])
 
 
+def plain_names(names: Sequence[str]) -> list[str]:
+    """Take blanks off names, and the hash by which NumPy makes a comment of their line off the first one.
+
+    It stays where it is all of the name, or where another name begins with one, too.
+
+    Examples
+    --------
+    >>> plain_names(["# time", " a "]), plain_names(["#", "a"]), plain_names(["#1", "#2"])
+    (['time', 'a'], ['#', 'a'], ['#1', '#2'])
+    """
+    plain = [name.strip() for name in names]
+    if any(name.startswith("#") for name in plain[1:]):
+        return plain
+    return [re.sub(r"^#\s*(?=\S)", "", name) for name in plain[:1]] + plain[1:]
+
+
 def with_index(names: Sequence[str]) -> list[str]:
     """Give the first column without a name one, unless another column is called so.
 

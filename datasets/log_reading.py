@@ -22,6 +22,7 @@ from tsjepa.datasets.log_dialect import (
     delimiter_of,
     line_of_names,
     names_of,
+    plain_names,
     with_index,
 )
 from tsjepa.datasets.log_files import LogFile, first_line
@@ -321,7 +322,7 @@ def _csv(
     file: LogFile, names: list[str] | None, types: dict[str, pa.DataType] | None = None
 ) -> Iterator[pa.RecordBatch]:
     written = dialect(file)
-    own = {name.strip(): name for name in reversed(written.names)}
+    own = dict(zip(reversed(plain_names(written.names)), reversed(written.names), strict=True))
     if "" in own:
         own.setdefault(UNNAMED, own[""])
     convert = csv.ConvertOptions(
@@ -336,7 +337,7 @@ def _csv(
         with csv.open_csv(stream, csv.ReadOptions(use_threads=False, block_size=CSV_BLOCK), parse, convert) as reader:
             for batch in reader:
                 columns = [without_blanks(column) for column in batch.columns]
-                yield pa.record_batch(columns, names or [name.strip() for name in batch.schema.names])
+                yield pa.record_batch(columns, names or plain_names(batch.schema.names))
 
 
 def _text(file: LogFile) -> pa.NativeFile:  # pyarrow knows the end of a name in lower case only

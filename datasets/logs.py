@@ -14,6 +14,7 @@ from tsjepa.datasets.home import user_path
 from tsjepa.datasets.log_cache import RowStore, drop_partial, locked, log_root, rows_of, start_of
 from tsjepa.datasets.log_cells import BadCell
 from tsjepa.datasets.log_columns import Layout, list_columns, looks_like_log, make_layout
+from tsjepa.datasets.log_dialect import plain_names
 from tsjepa.datasets.log_files import LogFile, find_files, has_wildcard, is_address, kind_of, source_name, stem
 from tsjepa.datasets.log_labels import encode_labels
 from tsjepa.datasets.log_place import Progress
@@ -145,14 +146,15 @@ def column_names(source: str | os.PathLike[str]) -> tuple[str, ...]:
 
 
 def as_held(name: str, names: Collection[str]) -> str:
-    """Return how a log that has certain names calls a column: without blanks around it, where it has it only so.
+    """Return how a log that has certain names calls a column: by its plain name, where it has it only so.
 
     Examples
     --------
     >>> as_held(" flow", ["time", "flow"]), as_held(" flow", ["flow", " flow"]), as_held(" speed", ["flow"])
     ('flow', ' flow', ' speed')
     """
-    return name.strip() if name not in names and name.strip() in names else name
+    (plain,) = plain_names([name])
+    return plain if name not in names and plain in names else name
 
 
 def _means_another(text: str, in_time: bool) -> bool:
@@ -295,7 +297,7 @@ def open_rows(
 
 
 def _named_in(schemas: Schemas, columns: Columns) -> Columns:
-    """Call columns as the files do: those of a checkpoint may be known by names with blanks, which CSV files lose."""
+    """Call columns as the files do: a checkpoint may know names with blanks or a hash, which CSV files lose."""
     names = {name for _, schema in schemas for name in schema.names}
     single = (columns.id, columns.time, columns.label, columns.group)
     identity, time, label, group = (None if name is None else as_held(name, names) for name in single)

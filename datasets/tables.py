@@ -12,7 +12,7 @@ import numpy as np
 from tsjepa.containers import LABEL, SIDE, split_tensors
 from tsjepa.datasets.dataset import Case, Collection, DataError, Labels, Part, UncutError
 from tsjepa.datasets.labels import array_labels, class_name
-from tsjepa.datasets.log_dialect import delimiters_of, rise_or_fall
+from tsjepa.datasets.log_dialect import delimiters_of, plain_names, rise_or_fall
 from tsjepa.datasets.log_files import first_line
 from tsjepa.datasets.naming import called, listed
 from tsjepa.datasets.values import as_float32, stack_cases
@@ -108,7 +108,8 @@ def _open(path: Path) -> "pd.DataFrame":
         table = split_tensors(table, kinds)
     except ValueError as error:
         raise DataError(f"{path}: {str(error).removesuffix('.')}") from error
-    table.columns = [str(name).strip() for name in table.columns]
+    names = [str(name).strip() for name in table.columns]
+    table.columns = plain_names(names) if path.suffix.lower() == ".csv" else names
     if len(table) == 0:
         raise DataError(f"{path} has no rows; give at least one series")
     if not table.columns.is_unique:

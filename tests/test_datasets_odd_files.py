@@ -17,7 +17,7 @@ from tsjepa.cli.errors import Failure
 from tsjepa.cli.inputs import refuse_input
 from tsjepa.datasets import DataError, load
 from tsjepa.datasets.log_runs import load_runs
-from tsjepa.datasets.logs import Columns, Windowing, load_log
+from tsjepa.datasets.logs import Columns, Windowing, is_log, load_log
 
 
 def logged(tmp_path: Path, source: Path | str, **windowing: Any) -> Any:
@@ -67,6 +67,25 @@ def test_a_quote_that_never_ends_is_told(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(f't0,label,t1\n1,"a,2\n{rows}5,c",6\n7,d,\n')
     with pytest.raises(DataError, match="cannot be read as a table"):
         load(str(tmp_path / "a.csv"))
+
+
+@pytest.mark.parametrize("comments", ["# ", "#"])
+def test_a_header_that_numpy_makes_a_comment_of_holds_names(tmp_path: Path, comments: str) -> None:
+    values, log, table = np.arange(24.0).reshape(8, 3), tmp_path / "log.csv", tmp_path / "table.csv"
+    np.savetxt(log, values, delimiter=";", header="time;a;b", comments=comments)
+    found = logged(tmp_path, log)
+    assert (is_log(log), found.columns.time, found.channels) == (True, "time", ("a", "b"))
+    np.testing.assert_array_equal(found.take(np.array([1])).values[0, 0], values[4:, 1])
+    # as a model was trained before that remembers its channels
+    known = Columns(channels=("b", f"{comments}time"), time="")
+    assert load_log(log, known, Windowing(4), cache_dir=tmp_path / "cache").channels == ("b", "time")
+    np.savetxt(table, values, delimiter=",", header="id,t0,t1", comments=comments)
+    assert load(str(table)).notes[1] == "table.csv: columns that are no time points are not read: 'id'"
+    table.write_text(f"{comments}time,a\n0,1\n")
+    with pytest.raises(DataError, match="looks like a log: column 'time' is a time"):
+        load(str(table))
+    table.write_text("#1,#2\n0,1\n")
+    assert "'#1' to '#2'" in load(str(table)).notes[0]
 
 
 def test_an_index_with_a_name_is_a_column(tmp_path: Path) -> None:
