@@ -16,6 +16,8 @@ NUMBER = re.compile(r"\s*[-+.,]*\d")
 STAMP = re.compile(r"\s*(\d{4}-\d\d-\d\d|\d\d?[./]\d\d?[./]\d{4})([ T]\d.*)?")
 PLAIN = re.compile(r"\s*[-+]?\d*[.,]?\d+([eE][-+]?\d+)?\s*")
 THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}(,\d{3})+")
+# said of a file that begins so
+COMMENT = "begins with a comment, '{}': delete all lines above the values but that of the names of columns"
 # what pandas calls an index without a name where it makes a column of it
 UNNAMED = "index"
 
@@ -106,6 +108,17 @@ def plain_names(names: Sequence[str]) -> list[str]:
     if any(name.startswith("#") for name in plain[1:]):
         return plain
     return [re.sub(r"^#\s*(?=\S)", "", name) for name in plain[:1]] + plain[1:]
+
+
+def is_comment(name: str, below: str) -> bool:
+    """Tell a comment from names of columns, by the first cell of the first line and what stands below it.
+
+    Examples
+    --------
+    >>> is_comment("#group", "#datatype,long"), is_comment("# time", "0,1.5"), is_comment("#", "#1,1.5")
+    (True, False, False)
+    """
+    return name.startswith("#") and below.startswith("#") and name.strip() != "#"
 
 
 def with_index(names: Sequence[str]) -> list[str]:

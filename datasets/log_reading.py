@@ -13,6 +13,7 @@ from pyarrow import csv
 from tsjepa.datasets.dataset import DataError
 from tsjepa.datasets.log_cells import without_blanks
 from tsjepa.datasets.log_dialect import (
+    COMMENT,
     STAMP,
     UNNAMED,
     Dialect,
@@ -20,6 +21,7 @@ from tsjepa.datasets.log_dialect import (
     cells_in,
     decimal_of,
     delimiter_of,
+    is_comment,
     line_of_names,
     names_of,
     plain_names,
@@ -369,12 +371,11 @@ def dialect(file: LogFile) -> Dialect:
     mark = delimiter_of(first, lines)
     if re.fullmatch(r"sep=.?\s*", first, re.IGNORECASE):
         raise DataError(f"{file.shown} begins with '{first.strip()}', which is for Excel alone: delete that line")
-    names = next((line for line in lines if not line.startswith("#")), first)
-    if first.startswith("#") and cells_in(first, mark) != cells_in(names, mark):
-        raise DataError(
-            f"{file.shown} begins with a comment, '{first.strip()[:40]}': delete it, so that names come first"
-        )
     own = tuple(names_of(first, mark))
+    names = next((line for line in lines if not line.startswith("#")), first)
+    is_other = first.startswith("#") and cells_in(first, mark) != cells_in(names, mark)
+    if is_other or is_comment(first.split(mark)[0], "".join(lines[:1])):
+        raise DataError(f"{file.shown} {COMMENT.format(first.strip()[:40])}")
     if are_values(own):
         names = "" if any(map(STAMP.fullmatch, own)) else "; names that are all numbers have to rise or fall"
         raise DataError(f"{file.shown} starts with a row of values; put a line with column names before it{names}")

@@ -4,6 +4,7 @@ import csv
 import re
 import warnings
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import numpy as np
 from tsjepa.containers import LABEL, SIDE, split_tensors
 from tsjepa.datasets.dataset import Case, Collection, DataError, Labels, Part, UncutError
 from tsjepa.datasets.labels import array_labels, class_name
-from tsjepa.datasets.log_dialect import delimiters_of, plain_names, rise_or_fall
+from tsjepa.datasets.log_dialect import COMMENT, delimiters_of, is_comment, plain_names, rise_or_fall
 from tsjepa.datasets.log_files import first_line
 from tsjepa.datasets.naming import called, listed
 from tsjepa.datasets.values import as_float32, stack_cases
@@ -140,6 +141,9 @@ def _check_cells(table: "pd.DataFrame", path: Path) -> None:
     """Look for what pandas passes over: another separator, a second column of one name, a row that was cut short."""
     lines = _cells(path)
     names = next(lines)
+    first = next(lines, [])
+    if is_comment(names[0], "".join(first[:1])):
+        raise DataError(f"{path} {COMMENT.format(','.join(names)[:40])}")
     mark = delimiters_of(names[0])[0]
     if len(names) == 1 and mark != "," and table.iloc[:, 0].dtype.kind not in "fiub":
         raise DataError(f"{path} separates its cells by {mark!r}; separate cells by commas, decimals by a point")
@@ -149,7 +153,7 @@ def _check_cells(table: "pd.DataFrame", path: Path) -> None:
         raise DataError(f"{path} has two columns of the same name, {twice[0]!r}; rename one")
     if not table.iloc[:, -1].isna().any():  # a short row lacks the last cell, and few files need the second look
         return
-    for row, cells in enumerate(lines, 1):
+    for row, cells in enumerate(chain([first], lines), 1):
         if len(cells) < len(names):
             raise DataError(
                 f"{path}, row {row}: {len(cells)} cells where the first line has {len(names)}; it was cut short: copy "

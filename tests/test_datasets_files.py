@@ -233,6 +233,10 @@ BAD_CSV = {
     ),
     "tabs": ("t0\tt1\n1\t2\n", "separates its cells by .*t'; separate cells by commas"),
     "index": (",t0,t1\n0,1,2\n", "column 0 .counting from 0. has no name"),
+    "annotations": (
+        "#group,false,false\n#default,,\n,t0,t1\n,1,2\n",
+        "begins with a comment, '#group,false,false': delete",
+    ),
     "no header": ("0.5,0.25,0.5\n1,2,3\n", "starts with a row of values"),
     "no header, of one value": ("1.0,1.00,1.000\n1,2,3\n", "starts with a row of values"),
     "no rows": ("t0,t1\n", "has no rows"),

@@ -319,6 +319,11 @@ def test_commas_that_may_be_something_else_are_told(tmp_path: Path, text: str) -
             b"# logger 7, firmware 3\n# here\ntime,x,y\n0,1,2\n",
             "begins with a comment, '# logger 7, firmware 3': delete",
         ),
+        (
+            b"#group,false,false\n#datatype,string,long\n#default,,\n,time,x\n,0,1\n",
+            "begins with a comment, '#group,false,false': delete all lines above the values but that of the names of",
+        ),
+        (b"# time,x\r\n# s,bar\r\n0,1\r\n", "begins with a comment, '# time,x': delete"),
         ("time,x\n0,1\n".encode("utf-16"), "is UTF-16 text: save it as UTF-8"),
     ],
 )
@@ -331,6 +336,8 @@ def test_what_is_not_the_names_of_columns_is_told(tmp_path: Path, content: bytes
 def test_names_may_begin_with_a_hash(tmp_path: Path) -> None:
     (tmp_path / "log.csv").write_text("#,time,x\n0,0,1\n1,1,2\n")
     assert logged(tmp_path / "log.csv", Columns(channels=("x", "#")), 1).channels == ("x", "#")
+    (tmp_path / "log.csv").write_text("#,time,x\n#1,0,1\n#1,1,2\n")
+    assert logged(tmp_path / "log.csv", Columns("#"), 1).channels == ("x",)
 
 
 @pytest.mark.parametrize("form", ["wide", "long"])
