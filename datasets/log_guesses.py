@@ -31,7 +31,11 @@ COUNTER = re.compile(r"cycles?")
 MACHINE = re.compile(r"(unit|machine|device|asset|equipment|engine)([_ ]?(id|no|nr|number))?")
 STRETCH = re.compile(r"(run|series|trial|session|experiment)([_ ]?(id|no|nr|number))?")
 ID = re.compile(rf"{MACHINE.pattern}|{STRETCH.pattern}|id([_ ]?(no|nr|number))?|.*[_ ]id")
-CHANNEL = re.compile(r"(channel|sensor|variable|tag|signal|metric|parameter|measurement)([_ ]?(id|name))?")
+CHANNEL = re.compile(
+    r"(channel|sensor|variable|tag|signal|metric|parameter|measurement)([_ ]?(id|name))?|_(field|name)"
+)
+# names of channels, machines or products: of channels if nothing but their values is measured beside
+MAY_BE_CHANNEL = re.compile(r"name|(point|item|node|field)(id|[_ ]?name)?")
 # what may be a unit of measurement, or another name of a channel; machines are numbered
 WITH_CHANNEL = re.compile(rf"unit|{CHANNEL.pattern}")
 NUMBERED = re.compile(r".*\d")
@@ -39,11 +43,11 @@ NUMBERED = re.compile(r".*\d")
 SIGNED = re.compile(r"[-+]?\d+([.,]0*)?")
 # beside another axis y is one, too, and else a label
 AXIS, Y = re.compile("x|z"), re.compile("y")
-VALUE = re.compile(r"val|value|reading|measured[_ ]value")
+VALUE = re.compile(r"val|_?value|reading|measured[_ ]value")
 # what stands beside a value in logs of one value a row, and is not measured itself
 STATUS = re.compile(
     r".*(quality|status|flags?)|(.*[_ ])?(q|qc|state|code|valid|good|alarm|severity|priority|confidence|unit|node)"
-    r"|(seq|sequence)([_ ]?(id|no|nr|number))?|year|month|day|hour|minute|second"
+    r"|(seq|sequence)([_ ]?(id|no|nr|number))?|table|year|month|day|hour|minute|second"
 )
 
 
@@ -181,9 +185,14 @@ def guess_long(schemas: Schemas, rows: Sample, columns: Columns, time: str | Non
     asked = columns.channels is not None
     channel = pick(schema, CHANNEL, taken, lambda field: is_key(field.type) and (asked or _may_name(field, rows)))
     value = _values(file, schema, taken)
-    if channel is None or value is None:
+    if value is None:
         return None, None
-    others = _measured_beside(schemas[0], columns, (time, channel, value))
+    others = _measured_beside(schemas[0], columns, (time, channel or "", value))
+    if channel is None and not others:
+        aside = (*taken, columns.group)
+        channel = pick(schema, MAY_BE_CHANNEL, aside, lambda field: _names_channels(schema, field, rows, columns))
+    if channel is None:
+        return None, None
     if asked or not others:
         return channel, value
     if called(channel, ID):  # then each of them may be a series with all these values
@@ -199,6 +208,21 @@ def guess_long(schemas: Schemas, rows: Sample, columns: Columns, time: str | Non
 
 def _may_name(field: pa.Field, rows: Sample) -> bool:
     return not is_number(field.type) or rows.are_whole(field.name)
+
+
+def _names_channels(schema: pa.Schema, field: pa.Field, rows: Sample, columns: Columns) -> bool:
+    """Tell text that names channels: some that are asked for, or several that come again.
+
+    An id, or a file, that has one name only has that of a machine.
+    """
+    if not is_text(field.type):
+        return False
+    name, held = field.name, rows.held(field.name)
+    if columns.channels is not None:
+        return not set(columns.channels).isdisjoint(held)
+    keys = [key.name for key in schema if is_key(key.type) and (key.name == columns.id or called(key.name, ID))]
+    of_ids = any(rows.repeats(key) and is_told_by(key, name, rows) for key in keys)
+    return rows.most_in_a_part(name) > 1 and 2 * rows.kinds(name) <= len(held) and not of_ids
 
 
 def _values(file: LogFile, schema: pa.Schema, taken: tuple[str | None, ...]) -> str | None:
