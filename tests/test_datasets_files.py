@@ -175,20 +175,6 @@ def test_label_types_of_tables(
     assert (data.classes, data.y_train.tolist()) == (classes, y)
 
 
-def test_blanks_around_the_labels_of_a_csv_file_do_not_count(tmp_path: Path) -> None:
-    path = tmp_path / "pump.csv"
-    path.write_text("t0,t1,label\n1,2, bad\n3,4,bad\n5,6,ok \n")
-    assert load(path).classes == ("bad", "ok")
-    path.write_text("t0,t1,label\n1,2, \n3,4,  \n")
-    assert load(path).y_train is None
-    path.write_text("t0,t1,label\n1,2,bad\n3,4, \n")
-    with pytest.raises(DataError, match="row 2 has no label"):
-        load(path)
-    (tmp_path / "pump_TRAIN.csv").write_text("t0,t1,label\n1,2, 1e1\n3,4,2\n")
-    (tmp_path / "pump_TEST.csv").write_text("t0,t1,label\n1,2,1e1\n3,4,bad\n")
-    assert load(tmp_path / "pump_TRAIN.csv").classes == ("2", "1e1", "bad")
-
-
 def test_parquet_lists_are_channels(tmp_path: Path) -> None:
     path = tmp_path / "pump.parquet"
     lists = {"x": [[1.0, 2.0], [3.0]], "y": [[5.0, None], [6.0]]}

@@ -242,3 +242,17 @@ def test_no_result_takes_the_place_of_what_is_read(tmp_path: Path) -> None:
         with pytest.raises(Failure, match="name another file with --out"):
             refuse_input(log, source)
     refuse_input(log, "FordA")
+
+
+def test_blanks_around_the_labels_of_a_csv_file_do_not_count(tmp_path: Path) -> None:
+    path = tmp_path / "pump.csv"
+    path.write_text("t0,t1,label\n1,2, bad\n3,4,bad\n5,6,ok \n")
+    assert load(path).classes == ("bad", "ok")
+    path.write_text("t0,t1,label\n1,2, \n3,4,  \n")
+    assert load(path).y_train is None
+    path.write_text("t0,t1,label\n1,2,bad\n3,4, \n")
+    with pytest.raises(DataError, match="row 2 has no label"):
+        load(path)
+    (tmp_path / "pump_TRAIN.csv").write_text("t0,t1,label\n1,2, 1e1\n3,4,2\n")
+    (tmp_path / "pump_TEST.csv").write_text("t0,t1,label\n1,2,1e1\n3,4,bad\n")
+    assert load(tmp_path / "pump_TRAIN.csv").classes == ("2", "1e1", "bad")
