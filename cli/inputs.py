@@ -7,7 +7,7 @@ from pathlib import Path
 from tsjepa.cli.errors import USAGE, Failure
 from tsjepa.cli.outdir import EMBEDDINGS, METRICS
 from tsjepa.datasets import DataError
-from tsjepa.datasets.files import folder_pairs
+from tsjepa.datasets.files import folder_pairs, stem_beside
 from tsjepa.datasets.home import user_path
 from tsjepa.datasets.log_files import find_files, has_wildcard, is_address, is_local, would_take
 from tsjepa.datasets.log_links import holds_run
@@ -96,4 +96,6 @@ def files_of(source: str) -> Iterator[Path]:
     elif os.path.isdir(path := user_path(source)):  # one of results may be called like a data set
         yield from (part for pair in folder_pairs(path) for part in (pair.train, pair.test) if part is not None)
     else:  # the test part of a training part is read with it
-        yield from (path, Path(str(path).replace("_TRAIN.", "_TEST.")))
+        yield path
+        if (beside := stem_beside(path.stem)) is not None:
+            yield path.with_stem(beside)

@@ -14,6 +14,8 @@ from tsjepa.datasets.tsv import read_tsv
 SUFFIXES = (".ts", ".tsv", ".npz", ".npy", ".csv", ".parquet")
 # what else a folder without a pair may be meant for
 OR_A_LOG = f"or, for a command that reads logs, a folder of them ({', '.join(KINDS)})"
+# how the training part is called, and the test part beside it; a data set that is given by name has the first
+PARTS = {"TRAIN": "TEST", "train": "test", "Train": "Test"}
 # files that a sentence names at most, where there may be many
 NAMED = 3
 
@@ -48,7 +50,19 @@ def looks_like_path(text: str) -> bool:
     return "/" in text or "\\" in text or Path(text).suffix.lower() in SUFFIXES
 
 
-def named_pair(folder: Path, name: str) -> Pair | None:
+def stem_beside(stem: str) -> str | None:
+    """Return the stem of the test part that belongs to a training part; None for another file.
+
+    Examples
+    --------
+    >>> stem_beside("pump_TRAIN"), stem_beside("pump_train"), stem_beside("train")
+    ('pump_TEST', 'pump_test', None)
+    """
+    name, mark, part = stem.rpartition("_")
+    return f"{name}_{PARTS[part]}" if mark and part in PARTS else None
+
+
+def named_pair(folder: Path, name: str, part: str = "TRAIN") -> Pair | None:
     """Find the pair ``<name>_TRAIN`` and ``<name>_TEST`` of a folder.
 
     Parameters
@@ -57,6 +71,8 @@ def named_pair(folder: Path, name: str) -> Pair | None:
         Where to look.
     name : str
         Name of the data set.
+    part : {"TRAIN", "train", "Train"}
+        How training parts are called.
 
     Returns
     -------
@@ -69,7 +85,7 @@ def named_pair(folder: Path, name: str) -> Pair | None:
     True
     """
     for suffix in SUFFIXES:
-        train, test = (folder / f"{name}_{part}{suffix}" for part in ("TRAIN", "TEST"))
+        train, test = (folder / f"{name}_{which}{suffix}" for which in (part, PARTS[part]))
         if train.is_file():
             return Pair(name, train, test if test.is_file() else None)
     return None
@@ -87,8 +103,10 @@ def folder_pair(folder: Path) -> Pair | None:
     return pairs[0] if len(pairs) == 1 else None
 
 
-def folder_pairs(folder: Path) -> list[Pair]:
+def folder_pairs(folder: Path, *, any_case: bool = True) -> list[Pair]:
     """Find the pair that is named like a folder, else all complete ones, sorted by name.
+
+    Where none is in capitals, they may be in `any_case`, ``_train`` and ``_test``, as parts of logs often are.
 
     Examples
     --------
@@ -98,9 +116,13 @@ def folder_pairs(folder: Path) -> list[Pair]:
     named = named_pair(folder, folder.resolve().name)
     if named is not None:
         return [named]
-    names = {path.stem.removesuffix("_TRAIN") for path in folder.glob("*_TRAIN.*")}
-    pairs = [named_pair(folder, name) for name in sorted(names)]
-    return [pair for pair in pairs if pair is not None and pair.test is not None]
+    for part in PARTS if any_case else ("TRAIN",):
+        names = {path.stem.removesuffix(f"_{part}") for path in folder.glob(f"*_{part}.*")}
+        found = [named_pair(folder, name, part) for name in sorted(names)]
+        pairs = [pair for pair in found if pair is not None and pair.test is not None]
+        if pairs:
+            return [pair for pair in pairs if pair.name == folder.resolve().name] or pairs
+    return []
 
 
 def several_pairs(folder: Path) -> DataError | None:
@@ -138,7 +160,7 @@ def unread_note(folder: Path, pair: Pair) -> tuple[str, ...]:
     """
     if pair.train.parent != folder:
         return ()
-    parts = (f"{pair.name}_TRAIN", f"{pair.name}_TEST")
+    parts = (pair.train.stem, stem_beside(pair.train.stem))
     found = (path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.stem not in parts)
     left = sorted(path.name for path in found if path.is_file())
     if not left:
@@ -159,8 +181,8 @@ def find_path(path: Path) -> Pair:
     Returns
     -------
     Pair
-        For ``<name>_TRAIN.csv`` with ``<name>_TEST.csv`` beside it, both, and so for all kinds of files; for another
-        file, that one alone.
+        For ``<name>_TRAIN.csv`` with ``<name>_TEST.csv`` beside it, both, and so for all kinds of files, and for
+        ``_train`` and ``_test``; for another file, that one alone.
 
     Raises
     ------
@@ -194,10 +216,9 @@ def find_path(path: Path) -> Pair:
                 "if it is a log, cut it into windows"
             )
         raise DataError(f"{path}: files of this kind cannot be read; give one of {', '.join(SUFFIXES)}")
-    stem = path.stem.removesuffix("_TRAIN")
-    test = path.with_name(f"{stem}_TEST{path.suffix}")
-    if stem != path.stem and test.is_file():
-        return Pair(stem, path, test)
+    beside = stem_beside(path.stem)
+    if beside is not None and (test := path.with_stem(beside)).is_file():
+        return Pair(path.stem.rpartition("_")[0], path, test)
     return Pair(path.stem, path, None)
 
 

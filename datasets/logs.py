@@ -55,7 +55,7 @@ def is_log(source: str | os.PathLike[str], *, in_time: bool = False) -> bool:
     in_time : bool, default=False
         Whether rows are known to be points in time. A folder of ``.csv`` or ``.parquet`` tables without times that are
         called as parts of several data sets are, ``*_TRAIN`` and ``*_TEST``, is a log only then: nobody wants to train
-        on the test parts.
+        on the test parts. So is any folder with such a pair that is called ``*_train`` and ``*_test``.
 
     Returns
     -------
@@ -105,6 +105,8 @@ def part_beside(source: str) -> str | None:
     True
     """
     path = user_path(source)
+    if not path.stem.endswith("_TRAIN"):  # logs in lower case may be of their own
+        return None
     test = find_path(path).test if path.suffix.lower() in SUFFIXES and path.is_file() else None
     if test is None:
         return None
@@ -160,7 +162,7 @@ def as_held(name: str, names: Collection[str]) -> str:
 def _means_another(text: str, in_time: bool) -> bool:
     """Tell a folder of data sets, and one of results that is called like a data set; parts may be logs themselves."""
     folder = user_path(text)
-    pairs = folder_pairs(folder)
+    pairs = folder_pairs(folder, any_case=not in_time)
     if len(pairs) == 1 and not is_log(pairs[0].train):
         return True
     are_sets = len(pairs) > 1 and not (in_time and any(kind_of(pair.train.name) for pair in pairs))

@@ -78,12 +78,14 @@ def test_no_command_replaces_its_checkpoint() -> None:
 
 @pytest.mark.usefixtures("with_trained")
 def test_embeddings_do_not_replace_what_is_embedded() -> None:
-    for name in ("pump_TRAIN.parquet", "pump_TEST.parquet", "other.parquet"):
+    for name in ("pump_TRAIN.parquet", "pump_TEST.parquet", "fan_train.parquet", "fan_test.parquet", "other.parquet"):
         pd.DataFrame({"t0": [0.0], "t1": [1.0]}).to_parquet(name)
     words = ("embed", "run/checkpoint.ckpt", "--out")
     for name in ("pump_TRAIN.parquet", "pump_TEST.parquet"):
         said = kept(name, *words, name, "--data", "pump_TRAIN.parquet")
         assert f"{name} is read as pump_TRAIN.parquet: name another file with --out." in said
+    said = kept("fan_test.parquet", *words, "fan_test.parquet", "--data", "fan_train.parquet")
+    assert "fan_test.parquet is read as fan_train.parquet" in said
     words = (*words, "other.parquet", "--data", "pump.npz")
     assert "is read as other.parquet" in kept("other.parquet", *words, "--test", "other.parquet")
     found(*words, "--overwrite")

@@ -16,7 +16,7 @@ from tsjepa.datasets.archives import archive_size, size_notes
 from tsjepa.datasets.dataset import Part
 from tsjepa.datasets.labels import encode
 from tsjepa.datasets.loading import identity
-from tsjepa.datasets.logs import is_log
+from tsjepa.datasets.logs import is_log, part_beside
 from tsjepa.datasets.lookup import match_name
 
 REAL = os.environ.get("TSJEPA_DATA")
@@ -242,9 +242,51 @@ def test_all_spellings_of_a_data_set_share_its_identity(tmp_path: Path, monkeypa
     assert len({identity(text, "sets") for text in ("pump", "other", "absent", "FordA", "x" * 300)}) == 5
 
 
-def _pair(folder: str, name: str, suffix: str = ".tsv", text: str = "1\t2\t3\n2\t3\t4\n") -> None:
-    for part in ("TRAIN", "TEST"):
+def _pair(
+    folder: str,
+    name: str,
+    suffix: str = ".tsv",
+    text: str = "1\t2\t3\n2\t3\t4\n",
+    parts: tuple[str, str] = ("TRAIN", "TEST"),
+) -> None:
+    for part in parts:
         Path(folder, f"{name}_{part}{suffix}").write_text(text)
+
+
+@pytest.mark.parametrize("parts", [("train", "test"), ("Train", "Test")])
+def test_parts_may_be_called_in_small_letters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parts: tuple[str, str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("own").mkdir()
+    _pair("own", "p", ".csv", "a,b\n1,2\n3,4\n", parts)
+    train, test = (f"p_{part}.csv" for part in parts)
+    for text in ("own", f"own/{train}"):
+        data = load(text)
+        assert (data.name, data.X_train.shape) == ("p", (2, 1, 2))
+        assert data.X_test is not None
+    assert not is_log("own")
+    assert is_log("own", in_time=True)  # as logs are often called
+    Path("own/walk.npz").touch()
+    assert load("own").notes[0] == f"own: read {train} and {test}; not read: walk.npz"
+    _pair("own", "z", ".csv", "a,b\n1,2\n3,4\n", parts)
+    with pytest.raises(DataError, match="own holds 2 data sets"):
+        load("own")
+    _pair("own", "c")  # capitals go first, as they always did
+    assert load("own").name == "c"
+
+
+def test_logs_in_small_letters_are_logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder, text in (("timed", "time,flow\n1,2.5\n2,3.5\n"), ("untimed", "flow,level\n1,2.5\n2,3.5\n")):
+        Path(folder).mkdir()
+        _pair(folder, "p", ".csv", text, ("train", "test"))
+    assert is_log("timed")
+    assert is_log("timed/p_train.csv")
+    assert is_log("untimed", in_time=True)
+    for part in ("train", "test"):
+        pd.DataFrame({"flow": [[1.0, 2.0]]}).to_parquet(f"lists_{part}.parquet")
+    assert part_beside("lists_train.parquet") is None
 
 
 @pytest.mark.parametrize("beside", [False, True])
