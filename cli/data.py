@@ -124,6 +124,7 @@ def load_data(
     *,
     asked: Mapping[str, object] | None = None,
     logged: bool = False,
+    lone: bool = False,
 ) -> Data:
     """Load a data set by name, file or folder.
 
@@ -143,9 +144,11 @@ def load_data(
         command without flags that say how a log is read.
     logged : bool, default=False
         Whether the data are for a checkpoint that was trained on a log.
+    lone : bool, default=False
+        Whether a log may be a single whole series.
     """
     try:
-        return load_cut(name, data_dir, log or LogConfig(), cache_dir, seed, asked or {}, logged=logged)
+        return load_cut(name, data_dir, log or LogConfig(), cache_dir, seed, asked or {}, logged=logged, lone=lone)
     except UncutError as error:
         if asked is None:  # of a command that has no such flag
             advice = "save these as X_train, y_train, X_test and y_test in an .npz file, and give that file"
@@ -162,11 +165,12 @@ def load_cut(
     asked: Mapping[str, object],
     *,
     logged: bool,
+    lone: bool,
 ) -> Data:
     """Load a data set whose rows are series, or a log cut into windows."""
     if reads_as_log(name, log, asked, data_folder(data_dir), logged=logged):
         with trained_channels(named=not asked.keys().isdisjoint(("channels", "log.channels"))):
-            return log_data(read_log(name, log, cache_dir, seed))
+            return log_data(read_log(name, log, cache_dir, seed, lone=lone))
     there = os.path.exists(user_path(name))
     if asked and (there or is_known(name, data_folder(data_dir))):
         raise Failure(no_log(name, list(asked)), USAGE)

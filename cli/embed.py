@@ -69,7 +69,8 @@ def load_source(options: EmbedOptions, header: Header) -> Data:
     logged = of_log(header)
     log = without_missing(options.data, trained_log(header, options.logs, options.data), options.logs, logged=logged)
     seed, asked = header.config.train.seed, options.logs.given()
-    data = load_data(options.data, options.data_dir, log, options.logs.cache_dir, seed, asked=asked, logged=logged)
+    whole, cache_dir = logged and header.config.log.window is None, options.logs.cache_dir
+    data = load_data(options.data, options.data_dir, log, cache_dir, seed, asked=asked, logged=logged, lone=whole)
     if options.pool_windows and data.log is None:
         raise Failure(
             f"--pool-windows joins the windows of a sensor log, and {data.name} is not one: leave it out.", USAGE

@@ -135,21 +135,24 @@ def no_log(name: str, asked: list[str]) -> str:
     return f"{says} how a sensor log is read, and {name} is none: name a log, or add {unset}."
 
 
-def read_log(name: str, log: LogConfig, cache_dir: Path | None, seed: int) -> LogParts:
-    """Read a log, and its test part: a second log, whole groups of the first, or for lists the file beside."""
+def read_log(name: str, log: LogConfig, cache_dir: Path | None, seed: int, *, lone: bool = False) -> LogParts:
+    """Read a log, and its test part: a second log, whole groups of the first, or for lists the file beside.
+
+    A single whole series is refused unless it may be `lone`, where nothing is learnt from it.
+    """
     if log.test is not None and log.group is not None:
         raise Failure("--test and --group both name the test part: give one of them.", USAGE)
     if log.test is None and log.group is None and not log.time and (beside := part_beside(name)) is not None:
         say(f"note: test part: {beside}.")
         log = log.model_copy(update={"test": beside})
-    train = open_log(name, Columns(log.id, log.time, log.channels, log.label, log.group), log, cache_dir)
+    train = open_log(name, Columns(log.id, log.time, log.channels, log.label, log.group), log, cache_dir, lone=lone)
     found = train.columns
     # an empty name says that there is no such column, which is not to be guessed again
     names = {key: getattr(found, key) or getattr(log, key) for key in ("id", "time", "label")}
     log = log.model_copy(update={**names, "channels": train.channels})
     if log.test is not None:
         columns = Columns(log.id, log.time, log.channels, log.label)
-        return LogParts(log, train, open_log(log.test, columns, log, cache_dir, named=True))
+        return LogParts(log, train, open_log(log.test, columns, log, cache_dir, named=True, lone=lone))
     if log.group is None:
         return LogParts(log, train, None)
     rest, test = split_by_group(train, TEST_SHARE, seed)
@@ -191,10 +194,12 @@ def loaded(
     return log
 
 
-def open_log(name: str, columns: Columns, log: LogConfig, cache_dir: Path | None, *, named: bool = False) -> LogWindows:
+def open_log(
+    name: str, columns: Columns, log: LogConfig, cache_dir: Path | None, *, named: bool = False, lone: bool = False
+) -> LogWindows:
     """Build or find the windows of one log, and say, `named` after it, what to know of it."""
     try:
         windowing = Windowing(log.window, log.stride, log.max_gap, log.resample, log.fill, log.window_label)
     except DataError as error:
         raise Failure(str(error), USAGE) from error
-    return loaded(partial(load_log, name, columns, windowing, cache_dir=cache_dir), name if named else None)
+    return loaded(partial(load_log, name, columns, windowing, cache_dir=cache_dir, lone=lone), name if named else None)

@@ -149,7 +149,7 @@ def _watched(found: Iterator[Segments], total: int, phase: str, progress: Progre
         progress(phase, int(some.stop[-1]) if len(some.stop) else 0, total)
 
 
-def windows_of(store: RowStore, windowing: Windowing, lists: bool, progress: Progress) -> Windows:
+def windows_of(store: RowStore, windowing: Windowing, lone: bool, progress: Progress) -> Windows:
     """Cut rows into windows, or open those that an earlier call cut.
 
     Parameters
@@ -158,15 +158,15 @@ def windows_of(store: RowStore, windowing: Windowing, lists: bool, progress: Pro
         The rows, or the grid.
     windowing : Windowing
         How they are cut.
-    lists : bool
-        Each id was one cell of a table: its positions have no gaps, and a single one is no mistake.
+    lone : bool
+        Whether a single series may stay whole.
     progress : callable
         Told of work done.
 
     Raises
     ------
     DataError
-        If a window is asked for in time and times have no unit, a single series is to stay whole, or the
+        If a window is asked for in time and times have no unit, a single series is to stay whole and may not, or the
         windows cannot be written.
     """
     gridded = "row" in store.fields
@@ -177,7 +177,7 @@ def windows_of(store: RowStore, windowing: Windowing, lists: bool, progress: Pro
         steps = steps._replace(gaps=np.full(len(steps.each), steps.usual * (1 + rounding(far, steps.usual))))
     window = _points(windowing.window, "--window", store, steps)
     stride = window if windowing.stride is None else _points(windowing.stride, "--stride", store, steps)
-    if window is None and len(steps.each) == 1 and not lists:
+    if window is None and len(steps.each) == 1 and not lone:
         raise UncutError(
             f"the log is one series of {counted(store.rows, 'row')}, and nothing can be learnt from one: cut it into "
             "windows"

@@ -177,6 +177,7 @@ def load_log(
     windowing: Windowing | None = None,
     *,
     cache_dir: str | os.PathLike[str] | None = None,
+    lone: bool = False,
     progress: Progress | None = None,
     announce: Announce | None = None,
 ) -> LogWindows:
@@ -198,6 +199,8 @@ def load_log(
         How series are cut; by default each id is one series.
     cache_dir : path, optional
         By default ``tsjepa/logs`` in the user's cache.
+    lone : bool, default=False
+        Whether a single series may stay whole: nothing can be learnt from one. In a table of lists it always may.
     progress : callable, optional
         Called as ``progress(phase, done, total)``, with the phases counting, checking, reading, sorting, resampling
         and cutting, while something is built.
@@ -231,7 +234,7 @@ def load_log(
     layout, _, store, notes = open_rows(source, columns or Columns(), cache_dir, progress, announce)
     with locked(store.folder / "views.lock", announce):
         rows = store if windowing.resample is None else on_grid(store, windowing, progress)
-        cut = windows_of(rows, windowing, layout.form == "lists", progress)
+        cut = windows_of(rows, windowing, lone or layout.form == "lists", progress)
     usual = steps_of(rows, None).usual
     return LogWindows(
         name=stem(text),

@@ -79,6 +79,17 @@ def test_flags_change_the_windows_of_the_checkpoint() -> None:
     check_joined_back(read("z.parquet"), make_log(), CKPT, "unit", "timestamp", 30)
 
 
+def test_a_model_of_whole_series_embeds_a_lone_one() -> None:
+    done(*TRAINING, "--data", "pumps.parquet", "--out", "whole")
+    make_log(1, (70,)).drop(columns="state").to_parquet("one.parquet", index=False)
+    assert done("embed", "whole/checkpoint.ckpt", "--data", "one.parquet", *OUT)[0]["rows"] == 1
+    words = ("--data", "pumps.parquet", "--test", "one.parquet", "--out", "both.parquet")
+    assert done("embed", "whole/checkpoint.ckpt", *words)[0]["rows"] == 6
+    assert read("both.parquet")["embedding"].iloc[-1].tolist() == read("z.parquet")["embedding"][0].tolist()
+    sentence = "nothing can be learnt from one: cut it into windows with --window."
+    assert sentence in refused(1, "probe", "whole/checkpoint.ckpt", "--data", "one.parquet")
+
+
 def test_columns_are_chosen_by_name() -> None:
     done("embed", CKPT, "--data", "pumps.parquet", "--out", "z.parquet")
     log = make_log().drop(columns="state")
