@@ -41,6 +41,8 @@ def labels_of(data: Data) -> Labels:
     try:
         y = check_labels(data.train.y)
     except ProbeError as error:
+        if data.log is not None and not data.log.label:
+            raise ProbeError(f"{str(error)[:-1]}: if a column holds them, name it with --label.") from error
         rows = data.train.series.classes if isinstance(data.train.series, LogWindows) else None
         if data.log is None or rows is None or len(rows) < 2:
             raise

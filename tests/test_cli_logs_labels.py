@@ -166,6 +166,13 @@ def test_the_test_part_of_series_in_lists_is_found_by_name() -> None:
     assert "has labels, but no test part" in refused(2, *TRAINING, "--data", train, "--out", "without")
 
 
+def test_a_log_without_labels_says_how_they_are_named() -> None:
+    sentence = "the data have no labels, and a probe needs them: if a column holds them, name it with --label."
+    assert sentence in Path("said.txt").read_text()
+    for command in ("probe", "finetune"):
+        assert sentence in refused(1, command, CKPT)
+
+
 def write_labelled(name: str, labels: str) -> str:
     """Write a log of one machine for each label."""
     rows = [f"{at},{time},{at * time % 7}.5,{label}" for at, label in enumerate(labels.split()) for time in range(8)]
