@@ -69,7 +69,7 @@ def tsjepa(
     """Joint-embedding predictive pretraining for time series and sensors."""
 
 
-@app.command()
+@app.command(short_help="Pretrain an encoder without labels.")
 @with_log_options
 def pretrain(
     logs: LogOptions,
@@ -147,7 +147,7 @@ def pretrain(
     render.show(report, as_json, render.show_pretrain)
 
 
-@app.command()
+@app.command(short_help="Score a frozen encoder beside its random initialisation.")
 @with_log_options
 def probe(
     checkpoint: Checkpoint,
@@ -185,15 +185,13 @@ def probe(
     render.show(report, as_json, render.show_probe)
 
 
-app.command()(with_log_options(finetune))
+app.command(short_help="Fine-tune an encoder with labels.")(with_log_options(finetune))
+app.command(short_help="Write embeddings of series, or of windows, to a table.")(with_log_options(embed))
+app.command(short_help="Score rows of a log by surprise, and find its events.")(detect)
+app.command(short_help="Write what embed computes as an ONNX graph.")(export)
 
 
-app.command()(with_log_options(embed))
-app.command()(detect)
-app.command()(export)
-
-
-@app.command()
+@app.command(short_help="Look for collapse in one model, and write a page.")
 def diagnose(
     target: Annotated[
         Path, typer.Argument(metavar="CHECKPOINT_OR_RUN", help="A checkpoint.ckpt of pretrain, or its folder.")
@@ -231,7 +229,7 @@ def diagnose(
     render.show(report, as_json, render.show_diagnose)
 
 
-@app.command("collapse-study")
+@app.command("collapse-study", short_help="Test the claims of the early-collapse paper.")
 def collapse_study(
     out: Annotated[
         Path,
@@ -264,7 +262,7 @@ def collapse_study(
     render.show(report, as_json, render.show_study)
 
 
-@app.command("tune-lambda")
+@app.command("tune-lambda", short_help="Find SIGReg's weight (lambda) without labels.")
 @with_log_options
 def tune_lambda(
     logs: LogOptions,
@@ -295,7 +293,7 @@ def tune_lambda(
     render.show(report, as_json, render.show_tune)
 
 
-@app.command()
+@app.command(short_help="Compare methods on many data sets.")
 def benchmark(
     suite: Annotated[
         str | None,
@@ -364,7 +362,7 @@ def benchmark(
     render.show(report, as_json, render.show_benchmark)
 
 
-app.command()(recipes)
+app.command(short_help="List the recipes of --config, or print one.")(recipes)
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -211,6 +212,12 @@ def test_help_names_the_data_sets_and_every_command() -> None:
     pretrain = " ".join(runner.invoke(app, ["pretrain", "--help"]).stdout.split())
     for word in ("FordA", "FordB", "FaultDetectionA", "FaultDetectionB", "TSJEPA_DATA", "--set", "--resume"):
         assert word in pretrain
+
+
+def test_each_command_is_described_by_a_whole_sentence() -> None:
+    described = CliRunner().invoke(app, ["--help"]).stdout.split("Commands:\n")[1].splitlines()
+    assert len(described) == len(app.registered_commands)
+    assert [line for line in described if not re.fullmatch(r"  [a-z-]+ +[A-Z].*[^.]\.", line)] == []
 
 
 def test_no_arguments_show_the_help_as_a_usage_error() -> None:
