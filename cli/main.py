@@ -75,7 +75,11 @@ def pretrain(
     logs: LogOptions,
     data: Annotated[str | None, typer.Option(metavar="NAME|FILE|FOLDER", help=f"{DATA} {LOG}")] = None,
     config: Annotated[
-        str | None, typer.Option(metavar="NAME|FILE.yaml", help="Recipe, see `tsjepa recipes`, or a file of your own.")
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE.yaml",
+            help="Recipe, by default `default` or that of --objective; see `tsjepa recipes`. Or a file of your own.",
+        ),
     ] = None,
     objective: Annotated[
         Objective | None, typer.Option(help="Method: the recipe ts-jepa-NAME; with --config, the plain form of NAME.")
@@ -95,9 +99,9 @@ def pretrain(
             help="Frozen teacher of --objective distill or salt (target.teacher).",
         ),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="train.epochs")] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="train.batch_size")] = None,
-    lr: Annotated[float | None, typer.Option(help="train.lr")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training series (train.epochs).")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Series in each step (train.batch_size).")] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate (train.lr).")] = None,
     out: Annotated[
         Path | None,
         typer.Option(metavar="DIR", parser=named_path, help="Folder of the run; by default runs/<data>."),
@@ -105,7 +109,7 @@ def pretrain(
     settings: Settings = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in DIR.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in DIR.")] = False,
-    seed: Annotated[int | None, typer.Option(min=0, help="train.seed")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of everything random (train.seed).")] = None,
     device: DeviceOption = "auto",
     logger: Annotated[LoggerName, typer.Option(help="csv writes metrics.csv; the others log there as well.")] = "csv",
     devices: Annotated[
@@ -274,7 +278,7 @@ def tune_lambda(
     high: Annotated[float, typer.Option(help="Largest weight to try.")] = 1.0,
     runs: Annotated[int, typer.Option(help="At most this many runs, 3 or more.")] = 6,
     epochs: Annotated[int, typer.Option(min=1, help="Epochs of a run.")] = 10,
-    seed: Annotated[int | None, typer.Option(min=0, help="train.seed")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of everything random (train.seed).")] = None,
     settings: Settings = None,
     device: DeviceOption = "auto",
     data_dir: DataDir = None,
@@ -313,7 +317,7 @@ def benchmark(
     config: Annotated[
         str | None, typer.Option(metavar="NAME|FILE.yaml", help="Recipe of the methods random-init and supervised.")
     ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="train.epochs of every pretraining.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes of every pretraining (train.epochs).")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each method on each data set.")] = 1,
     folds: Annotated[int, typer.Option(min=1, help="Splits: the default one, and resamples of it.")] = 1,
     labels: Annotated[

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import typer
 import yaml
 from command_line import trained_run
 from typer.testing import CliRunner
@@ -218,6 +219,14 @@ def test_each_command_is_described_by_a_whole_sentence() -> None:
     described = CliRunner().invoke(app, ["--help"]).stdout.split("Commands:\n")[1].splitlines()
     assert len(described) == len(app.registered_commands)
     assert [line for line in described if not re.fullmatch(r"  [a-z-]+ +[A-Z].*[^.]\.", line)] == []
+
+
+def test_an_option_is_described_by_more_than_its_key() -> None:
+    for name, command in typer.main.get_group(app).commands.items():
+        for option in command.params:
+            assert not re.match(r"[a-z_]+\.[a-z_]+", str(getattr(option, "help", ""))), (name, option.name)
+    pretrain = " ".join(CliRunner().invoke(app, ["pretrain", "--help"]).stdout.split())
+    assert "Recipe, by default `default` or that of --objective" in pretrain
 
 
 def test_no_arguments_show_the_help_as_a_usage_error() -> None:
