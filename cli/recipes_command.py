@@ -9,7 +9,10 @@ from tsjepa.cli.arguments import Json
 
 
 def recipes(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Print all settings of one, as YAML.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME|FILE.yaml", help="Print all settings of one, or of a file of your own, as YAML."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """List the recipes that --config takes by name, or print one: the start of a file of your own."""

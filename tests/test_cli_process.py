@@ -254,6 +254,12 @@ def test_a_recipe_is_printed_as_a_file_of_its_own() -> None:
     assert "did you mean 'tiny'?" in wrong.stderr or "did you mean tiny?" in wrong.stderr
 
 
+def test_a_recipe_of_ones_own_is_printed_as_the_help_says(tmp_path: Path) -> None:
+    assert "Usage: tsjepa recipes [OPTIONS] [NAME|FILE.yaml]\n" in tsjepa("recipes", "--help").stdout
+    (tmp_path / "own.yaml").write_text(tsjepa("recipes", "tiny").stdout)
+    assert tsjepa("recipes", "own.yaml", cwd=tmp_path).stdout == tsjepa("recipes", "tiny").stdout
+
+
 def test_version() -> None:
     assert CliRunner().invoke(app, ["--version"]).stdout.startswith("tsjepa 0.")
 
