@@ -29,6 +29,7 @@ def pretrain(options: PretrainOptions) -> PretrainReport:
     check_test_part(data, plan.config)
     check_values(data, plan.config)
     say_remarks(data, plan.config)
+    say_resampled(data, plan.config)
     model = build_model(plan.config, plan.data.train.series.n_channels).eval()
     scored = scoring.scored_windows(data, model.encoder, plan.config.probe)
     labels = labels_or_reason(scored)
@@ -56,6 +57,15 @@ def pretrain(options: PretrainOptions) -> PretrainReport:
         named_data(plan.config),
         bool(plan.config.world.horizons) and data.log is not None and data.log.resample is None,
     )
+
+
+def say_resampled(data: Data, config: Config) -> None:
+    """Tell before training that detect will refuse a world model of a resampled log."""
+    if config.world.horizons and data.log is not None and data.log.resample is not None:
+        say(
+            "note: detect will refuse this model, since it scores rows as they are in the log: to detect, resample the "
+            "log beforehand, and train without --resample."
+        )
 
 
 def labels_or_reason(data: Data) -> scoring.Labels | None:

@@ -277,7 +277,7 @@ def _notes(
         share = f"{100 * seen['uneven'] / store.rows:.2g} %"
         notes.append(
             f"{share} of the steps of time differ from the median step by more than half: rows are taken as they come "
-            "(resample them to a grid of even steps if that matters)"
+            "(if that matters, resample the file to a grid of even steps; --resample does so, but not for detect)"
         )
     each = steps.each[~np.isnan(steps.each)]
     if len(each) and each.max() > 1.1 * each.min():

@@ -186,6 +186,13 @@ def test_other_checkpoints_are_refused() -> None:
     assert "other/checkpoint.ckpt is not a world model: pretrain one with --config lewm-sensor" in sentence
 
 
+def test_a_model_that_will_be_refused_since_its_log_was_resampled_is_told_of_before_it_is_trained() -> None:
+    before = pretrained("--resample", "1s").split("pretraining on")[0]
+    assert "note: detect will refuse this model, since it scores rows as they are in the log" in before
+    assert "was trained on a log that was resampled to 1s" in refused(1, *WORDS)
+    assert "detect will refuse" not in pretrained()
+
+
 @pytest.mark.parametrize("words", [WORDS, follow()])
 def test_events_that_another_command_wrote_meanwhile_are_kept(
     words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch

@@ -174,7 +174,8 @@ def test_steps_that_differ_are_said(tmp_path: Path) -> None:
     log.loc[30:39, "time"] -= pd.Timedelta("4s")
     found = load_log(saved(log, tmp_path / "log.parquet"), windowing=Windowing(5), cache_dir=tmp_path / "cache")
     assert "the median step of time is 1 s in one series and 7 s in another: points mean different times" in found.notes
-    assert any(note.startswith("5 % of the steps of time differ from the median step") for note in found.notes)
+    (note,) = (note for note in found.notes if note.startswith("5 % of the steps of time differ from the median step"))
+    assert "resample the file to a grid of even steps; --resample does so, but not for detect)" in note
 
 
 def test_steps_between_rows_of_ids_in_turns_are_no_steps_of_time(tmp_path: Path) -> None:
