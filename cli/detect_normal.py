@@ -24,7 +24,7 @@ from tsjepa.datasets.log_settings import OWN_ID
 from tsjepa.datasets.log_time import NANOSECONDS
 from tsjepa.datasets.logs import Columns, as_held, column_names, in_test_part
 from tsjepa.datasets.naming import called
-from tsjepa.held_out import fit_held_out
+from tsjepa.held_out import TooFewToHoldOut, fit_held_out
 from tsjepa.surprise import Scorer, TooFewWindows, check_windows, fit_scorer
 from tsjepa.thresholds import Budget
 from tsjepa.world import WorldModel
@@ -215,11 +215,14 @@ def fit_normal(model: WorldModel, header: Header, options: DetectOptions, said: 
 
 @contextmanager
 def telling_of(runs: LogRuns) -> Iterator[None]:
-    """Say which log, and which of its channels, holds too few windows to say what is usual."""
+    """Say which log, and which of its channels, holds too few windows to say what is usual, and what helps."""
     try:
         yield
     except TooFewWindows as error:
         raise Failure(f"{runs.source}: {error.sentence(runs.channels)}") from error
+    except TooFewToHoldOut as error:
+        advice = "name further normal data by --normal LOG" if error.are_long else "train with a shorter --window"
+        raise Failure(f"{runs.source}: {error}; {advice}.") from error
 
 
 def open_trained(header: Header, options: DetectOptions, said: list[str]) -> LogRuns | None:

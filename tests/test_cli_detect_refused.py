@@ -186,6 +186,18 @@ def test_other_checkpoints_are_refused() -> None:
     assert "other/checkpoint.ckpt is not a world model: pretrain one with --config lewm-sensor" in sentence
 
 
+def test_training_data_that_are_too_short_to_hold_some_out_are_told_with_what_helps() -> None:
+    why = "train.parquet: normal data must hold 70 rows without a gap, or two runs of 35, but the longest run has "
+    for rows, advice in ((30, "train with a shorter --window."), (60, "name further normal data by --normal LOG.")):
+        log(rows, seed=1).to_parquet("train.parquet", index=False)
+        pretrained()
+        sentence = refused(1, *WORDS)
+        assert f"{why}{rows}: each part" in sentence
+        assert sentence.endswith(f"; {advice}")
+    log(800, seed=7).to_parquet("normal.parquet", index=False)
+    found(*WORDS, "--normal", "normal.parquet")
+
+
 def test_a_model_that_will_be_refused_since_its_log_was_resampled_is_told_of_before_it_is_trained() -> None:
     before = pretrained("--resample", "1s").split("pretraining on")[0]
     assert "note: detect will refuse this model, since it scores rows as they are in the log" in before

@@ -5,7 +5,7 @@ import pytest
 
 from tsjepa import held_out, surprise
 from tsjepa.build import build_model, configure, resolve
-from tsjepa.held_out import BLOCKS, LONG, cut_in_folds, fit_held_out, held_out_rows, rows_needed
+from tsjepa.held_out import BLOCKS, LONG, TooFewToHoldOut, cut_in_folds, fit_held_out, held_out_rows, rows_needed
 from tsjepa.stream import score_series
 from tsjepa.surprise import fit_scorer, see_part
 from tsjepa.world import WorldModel
@@ -97,7 +97,8 @@ def test_runs_shorter_than_a_context_are_no_hindrance(model: WorldModel) -> None
 
 @pytest.mark.parametrize("lengths", [[37], [30, 10], [20], [10, 10], [18, 18], [19, 18]])
 def test_too_few_rows_to_hold_some_out_are_refused(model: WorldModel, lengths: list[int]) -> None:
-    with pytest.raises(ValueError, match="must hold 38 rows without a gap, or two runs of 19: each part is scored by"):
+    why = f"must hold 38 rows without a gap, or two runs of 19, but the longest run has {max(lengths)}: each part"
+    with pytest.raises(TooFewToHoldOut, match=why):
         fit_held_out(model, [normal(n) for n in lengths], context=CONTEXT)
 
 

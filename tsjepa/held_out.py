@@ -16,6 +16,24 @@ Runs = Sequence[NDArray[Any]]
 BLOCKS, LONG = 5, 2
 
 
+class TooFewToHoldOut(ValueError):
+    """Normal runs that are too short to score each part by what is usual in the others.
+
+    Parameters
+    ----------
+    normal : sequence of array of shape (n_channels, n_timepoints)
+    context : int
+    """
+
+    def __init__(self, normal: Runs, context: int) -> None:
+        self.are_long = n_windows(normal, context) >= FEWEST  # enough where other runs are held out
+        least, longest = context + FEWEST - 1, max(x.shape[1] for x in normal)
+        super().__init__(
+            f"normal data must hold {2 * least} rows without a gap, or two runs of {least}, but the longest run has "
+            f"{longest}: each part is scored by what is usual in the other"
+        )
+
+
 def fit_held_out(
     model: WorldModel, normal: Runs, held_out: Runs | None = None, *, context: int
 ) -> tuple[Scorer, list[NDArray[np.float32]]]:
@@ -41,7 +59,7 @@ def fit_held_out(
 
     Raises
     ------
-    ValueError
+    TooFewToHoldOut, TooFewWindows
         If the runs hold too few rows.
 
     Examples
@@ -68,7 +86,7 @@ def held_out_rows(normal: Runs, context: int, patch_length: int) -> int:
 
     Raises
     ------
-    ValueError
+    TooFewToHoldOut, TooFewWindows
         If the others of a block say too little of what is usual.
 
     Examples
@@ -105,7 +123,8 @@ def folds(normal: Runs, context: int) -> Iterator[tuple[Runs, Runs]]:
     folded = cut_in_folds(normal, context)
     for left_out in range(max(fold for fold, _ in folded) + 1):
         others = [part for fold, part in folded if fold != left_out]
-        check_others(others, context)
+        if n_windows(others, context) < FEWEST:
+            raise TooFewToHoldOut(normal, context)
         yield others, [part for fold, part in folded if fold == left_out]
 
 
@@ -140,13 +159,3 @@ def cut_in_folds(normal: Runs, context: int) -> list[tuple[int, NDArray[Any]]]:
         for run, (x, n) in enumerate(zip(normal, n_blocks, strict=True))
         for at, part in enumerate(np.array_split(x, n, axis=1))
     ]
-
-
-def check_others(others: Runs, context: int) -> None:
-    """Refuse blocks that are too short to say what is usual, in terms of the runs that they come from."""
-    if n_windows(others, context) < FEWEST:
-        least = context + FEWEST - 1
-        raise ValueError(
-            f"normal data must hold {2 * least} rows without a gap, or two runs of {least}: each part is scored by "
-            "what is usual in the other."
-        )
