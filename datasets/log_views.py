@@ -223,7 +223,7 @@ def _cut_all(
     windowing: Windowing,
     progress: Progress,
 ) -> dict[str, Any]:
-    offsets, at, seen = store.offsets(), 0, dict.fromkeys(("gaps", "uneven", "short", "shifted"), 0)
+    offsets, at, seen = store.offsets(), 0, dict.fromkeys(("gaps", "uneven", "short", "shifted", "longest"), 0)
     longest = int(np.diff(offsets).max())
     normal = normal_codes(store) if windowing.window_label == "any" else []
     describe = Describe(rows, windowing.window_label, store.classes, normal)
@@ -234,6 +234,7 @@ def _cut_all(
         for part in cut(some, window, stride):
             at = _write(target, at, part, describe)
             seen["short"], seen["shifted"] = seen["short"] + part.short, seen["shifted"] + part.shifted
+            seen["longest"] = max(seen["longest"], int(part.length.max()))
     if window is None:
         counts = np.diff(offsets)
         at = _write(target, at, Cut(offsets[:-1], counts, np.arange(len(counts)), 0, 0), describe)
@@ -286,7 +287,12 @@ def _notes(
             f"the median step of time is {low} in one series and {high} in another: points mean different times"
         )
     if seen["short"]:
-        notes.append(f"stretches shorter than a window, filled up with missing points: {seen['short']}")
+        longest = f"the longest has {counted(seen['longest'], 'row')}"
+        more = f", which are all ({longest}: to learn from whole windows, give a shorter --window)"
+        notes.append(
+            "stretches shorter than a window, filled up with missing points: "
+            f"{seen['short']}{more if seen['short'] == count else ''}"
+        )
     if seen["shifted"]:
         notes.append(
             "windows that start early so that they end with the last row of a stretch, and no row is left out: "

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from steady_logs import saved, steady
 
 from tsjepa.datasets.log_cache import RowStore
 from tsjepa.datasets.log_cut import Cut, Describe, Segments, cut, segments
@@ -42,6 +43,14 @@ def test_windows_leave_no_row_out(rows: list[int], window: int, stride: int, at_
         if stride <= window:
             assert own[-1] + min(window, end - first) == end
     assert sum(part.short for part in found) == sum(count < window for count in rows)
+
+
+@pytest.mark.parametrize(("window", "more"), [(10, "2, which are all (the longest has 9 rows: {})"), (8, "1")])
+def test_stretches_that_are_all_shorter_than_a_window_tell_the_longest(tmp_path: Path, window: int, more: str) -> None:
+    path = saved(pd.concat([steady(9, "a"), steady(7, "b")]), tmp_path / "log.parquet")
+    notes = load_log(path, windowing=Windowing(window), cache_dir=tmp_path / "cache").notes
+    more = more.format("to learn from whole windows, give a shorter --window")
+    assert f"stretches shorter than a window, filled up with missing points: {more}" in notes
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 100])
