@@ -13,6 +13,12 @@ PAGE = (Path(__file__).parents[1] / "docs" / "detection.md").read_text(encoding=
 FILES = PAGE.split("## Output files\n")[1].split("\n## ")[0]
 
 
+def test_the_first_command_names_no_column_that_a_log_may_lack() -> None:
+    first, *_ = re.findall(r"^    (tsjepa pretrain .*)$", PAGE, re.MULTILINE)
+    assert set(re.findall(r"--[a-z-]+", first)) == {"--data", "--config", "--out"}
+    assert re.search(r"`--inputs \w+", PAGE)
+
+
 def test_the_table_of_events_has_their_columns() -> None:
     table = FILES.split("`events.csv` beside it")[1]
     cells = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", table, re.MULTILINE)
