@@ -14,7 +14,7 @@ from tsjepa.arrays import as_series
 from tsjepa.build import build_model, configure, resolve
 from tsjepa.checkpoint import Header
 from tsjepa.events import Event
-from tsjepa.evidence import fit_decoders, gather
+from tsjepa.evidence import decode, fit_decoders, gather
 from tsjepa.normality import fit_law, gaussian, left_out
 from tsjepa.normalization import take_statistics
 from tsjepa.sight import Sight, bridge_patches, cut_windows
@@ -349,6 +349,19 @@ def test_evidence_is_what_its_parts_say() -> None:
             np.testing.assert_allclose(evidence.residuals[channel][:, horizon * PATCH : (horizon + 1) * PATCH], wanted)
             np.testing.assert_allclose(evidence.forecasts[horizon][:, channel], wanted.mean(1))
     assert [len(part) for part in evidence] == [2, 2, 4, 4, 2, 2]
+
+
+def test_decoders_give_back_the_last_patch_from_each_horizon_by_its_own_way() -> None:
+    rng = np.random.default_rng(0)
+    n, horizons, channels, places = 60, 3, 2, 8
+    values = rng.normal(size=(n, channels, places, PATCH))
+    last = values[:, :, -1]
+    # large, so that the penalty of the ridge regression hardly counts
+    ways = 100 * np.linalg.qr(rng.normal(size=(horizons, channels * PATCH, channels * PATCH))).Q
+    predicted = np.stack([last.reshape(n, -1) @ way for way in ways], 1)
+    decoders = fit_decoders(Sight(np.zeros((n, places, channels * PATCH)), predicted, values))
+    for horizon, weights in enumerate(decoders):
+        np.testing.assert_allclose(decode(predicted[:, horizon], weights).reshape(last.shape), last, atol=1e-4)
 
 
 def test_all_of_a_reference_but_its_levels_has_the_laws_so_far_as_prior(scorer: Scorer) -> None:
