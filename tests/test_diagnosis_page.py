@@ -113,6 +113,14 @@ def test_the_legend_of_spreads_has_their_units() -> None:
     assert axes.get_legend_handles_labels()[1] == ["relative spread (share)", "latent spread (own unit)"]
 
 
+def test_a_curve_that_lies_on_another_shows() -> None:
+    model, untrained, config = models()
+    found = diagnose(model, untrained, split_of(), config.probe)
+    over_epochs = draw.training([EpochDiagnostics(0, effective_rank=3.0, latent_effective_rank=3.0)]).axes[3]
+    for axes in (over_epochs, *draw.spectrum(found).axes, *draw.positions(found).axes):
+        assert [line.get_linestyle() for line in axes.lines] == ["-", "--"]
+
+
 @pytest.mark.parametrize(
     ("labels", "said"),
     [

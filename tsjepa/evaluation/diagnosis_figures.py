@@ -65,8 +65,9 @@ def over_epochs(axes: Axes, epochs: list[int], history: Sequence[EpochDiagnostic
     values = [getattr(record, field) for record in history]
     if all(math.isnan(value) for value in values):
         return False
-    colour = COLOURS["random_init" if axes.lines else "trained"]
-    axes.plot(epochs, values, marker="o", markersize=3, color=colour, label=UNITS.get(field, field.replace("_", " ")))
+    who = "random_init" if axes.lines else "trained"
+    label = UNITS.get(field, field.replace("_", " "))
+    axes.plot(epochs, values, DASHES[who], marker="o", markersize=3, color=COLOURS[who], label=label)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))  # two of one epoch would be fractions
     return True
 
@@ -86,7 +87,8 @@ def spectrum(found: Diagnosis) -> Figure:
     for who, quality in found.quality.items():
         share = quality.spectrum / max(quality.spectrum.sum(), np.finfo(float).tiny)
         positive = share > 0  # what is zero has no place on a scale of logarithms
-        axes.plot(np.arange(1, len(share) + 1)[positive], share[positive], color=COLOURS[who], label=NAMES[who])
+        directions = np.arange(1, len(share) + 1)[positive]
+        axes.plot(directions, share[positive], DASHES[who], color=COLOURS[who], label=NAMES[who])
     axes.legend(fontsize=8)
     return figure
 
@@ -101,7 +103,8 @@ def positions(found: Diagnosis) -> Figure:
         return figure
     for who, quality in found.quality.items():
         variance = quality.position_variance
-        axes.plot(np.arange(len(variance)), variance, color=COLOURS[who], marker="o", markersize=3, label=NAMES[who])
+        places = np.arange(len(variance))
+        axes.plot(places, variance, DASHES[who], color=COLOURS[who], marker="o", markersize=3, label=NAMES[who])
     axes.set_ylim(bottom=0)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(fontsize=8)
