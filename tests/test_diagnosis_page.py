@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from diagnosed import models, split_of, waves
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from tsjepa.evaluation import diagnosis_figures as draw
 from tsjepa.evaluation.ablation import Piece
@@ -149,6 +150,18 @@ def test_labels_of_many_channels_are_thinned(channels: int, step: int) -> None:
     draw.line(axes, curve, [0.5] * channels, 0.5, "trained")
     assert labels_of(axes) == [f"{level:g}" for level in levels[::step]]
     boxes = [label.get_window_extent() for label in axes.get_xticklabels()]
+    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
+
+
+@pytest.mark.parametrize(("low", "high"), [(-0.11, 0.046), (-0.0005, 0.0006), (-16, 14)])
+def test_labels_of_maps_side_by_side_do_not_lie_over_each_other(low: float, high: float) -> None:
+    with styled():
+        panels = Figure(figsize=(10, 4), layout="constrained").subplots(1, 3)
+        for axes in panels:
+            draw.scatter(axes, np.array([[low, 0.0], [high, 1.0]]), None, None)
+        shown = len(labels_of(panels[0]))
+        boxes = [label.get_window_extent() for label in panels[0].get_xticklabels() if label.get_text()]
+    assert shown > 2
     assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
 
 

@@ -124,6 +124,7 @@ def maps(found: Diagnosis, classes: tuple[str, ...] | None) -> Figure:
 def scatter(axes: Axes, points: NDArray[np.float64], y: Labels | None, classes: tuple[str, ...] | None) -> None:
     """Draw points, a colour a class; numbers on a scale; one colour without labels."""
     across, up = points.T
+    axes.xaxis.set_major_locator(MaxNLocator(4))  # of more, long labels of small numbers run into each other
     size = 8 if len(points) > 200 else 24
     if y is None:
         axes.scatter(across, up, s=size, alpha=0.6, color=COLOURS["trained"], linewidths=0)
