@@ -74,6 +74,17 @@ def test_lidar_and_alignment_see_masked_views() -> None:
     assert found["alignment"] == pytest.approx(float((u - v).square().sum(1).mean()), rel=1e-4)
 
 
+def test_lidar_of_series_that_are_all_alike_is_high_and_explained_so() -> None:
+    model, _, _ = models()
+    series, _ = waves(30)
+    alike = as_series(np.repeat(series.values[:1], 30, 0))
+    differing, same = (measure(model, part).numbers["lidar"] for part in (series, alike))
+    assert differing is not None
+    assert same is not None
+    assert same > differing
+    assert EXPLANATIONS["lidar"].endswith("it is high also where nothing but masks differs.")
+
+
 def test_series_are_compared_on_a_larger_sample_than_tokens() -> None:
     model, _, _ = models()
     series, _ = waves(SEQUENCES + 8)

@@ -9,7 +9,8 @@ EXPLANATIONS = {
     "effective_rank_uncentred": "The same with the mean, as RankMe has it: a large common part hides the rest.",
     "latent_effective_rank": "Directions of what the loss compares: target latents, normalised and projected.",
     "participation_ratio": "Directions that carry variance; large ones count more.",
-    "lidar": "Directions that tell series apart beyond what masked views of one series differ in.",
+    "lidar": "Directions that tell series apart beyond what masked views of one series differ in. A rank has no size: "
+    "it is high also where nothing but masks differs.",
     "normalized_std": "Deviation of a dimension of tokens of length 1; 1 / sqrt(width) is even, 0 collapsed.",
     "dead_dimensions": "Share of the dimensions that do not vary.",
     "relative_spread": "Share of the tokens' size that differs between them.",
