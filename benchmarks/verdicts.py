@@ -139,6 +139,8 @@ def main():
     options = parse()
     if options.which == "judge":
         table = judge_all(options.folder)
+        if not table:
+            sys.exit(f"{options.folder} holds no run: give the folder that --keep named, of NAME/SEED/{DIAGNOSTICS}.")
     else:
         with tempfile.TemporaryDirectory() as temporary:
             folder = options.keep or Path(temporary)

@@ -152,3 +152,16 @@ def test_front_ends_are_read_without_their_test_parts(tmp_path, training):
         for key in ("cv", "one", "five"):
             assert 0.3 < row[key] <= 1, key
         assert row["five"] > row["one"]
+
+
+def test_a_folder_without_runs_to_judge_is_refused(program, monkeypatch, tmp_path, capsys):
+    verdicts, run = program("verdicts"), tmp_path / "runs" / "EMA decay 0" / "0"
+    pretrained(run, epochs=1)
+    for folder in (tmp_path / "nowhere", run):
+        monkeypatch.setattr("sys.argv", ["verdicts.py", "judge", str(folder)])
+        with pytest.raises(SystemExit, match="holds no run: give the folder that --keep named"):
+            verdicts.main()
+    assert capsys.readouterr().out == ""
+    monkeypatch.setattr("sys.argv", ["verdicts.py", "judge", str(tmp_path / "runs")])
+    verdicts.main()
+    assert "EMA decay 0" in capsys.readouterr().out
