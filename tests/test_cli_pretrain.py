@@ -349,8 +349,8 @@ def test_notes_and_remarks_are_told() -> None:
     X[4, 1] = 2
     result = pretrain("--data", write_data("pump", X_train=X), "--epochs", "1")
     assert result.exit_code == 0
-    assert "note: train part: 2 of 24 channels are without any value, the first in case 3" in result.stderr
-    assert "note: train part: 1 of 24 channels is constant" in result.stderr
+    assert "note: train part: 2 of 24 channels (2 a series) are without any value, the first in case 3" in result.stderr
+    assert "note: train part: 1 of 24 channels (2 a series) is constant" in result.stderr
     assert "test part" not in result.stderr
 
 

@@ -50,8 +50,8 @@ def test_series_without_values_and_constant_ones_are_defined_and_announced():
     with pytest.warns(DataWarning) as caught:
         Z = tiny().fit_transform(X)
     text = " ".join(str(w.message) for w in caught)
-    assert "2 of 48 channels are without any value, the first in case 2" in text
-    assert "1 of 48 channels is constant, the first in case 5" in text
+    assert "2 of 48 channels (2 a series) are without any value, the first in case 2" in text
+    assert "1 of 48 channels (2 a series) is constant, the first in case 5" in text
     assert (Z[2] == 0).all()
     assert np.isfinite(Z).all()
 
@@ -198,5 +198,5 @@ def test_a_dead_channel_is_called_by_its_name():
     with pytest.warns(DataWarning) as caught:
         tiny().fit(X)
     text = " ".join(str(w.message) for w in caught)
-    assert "6 of 18 channels are constant, power in every case" in text
-    assert "6 of 18 channels are without any value, speed in every case" in text
+    assert "6 of 18 channels (3 a series) are constant, power in every case" in text
+    assert "6 of 18 channels (3 a series) are without any value, speed in every case" in text

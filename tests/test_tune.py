@@ -217,7 +217,7 @@ def test_nothing_is_said_of_a_test_part_that_no_run_looks_at(monkeypatch: pytest
     X[0] = 1.0
     np.savez("wave.npz", X_train=X, y_train=y, X_test=np.ones_like(X), y_test=y + 1)
     said = invoke("--runs", "3").stderr
-    assert "note: train part: 1 of 32 channels is constant" in " ".join(said.split())
+    assert "note: train part: 1 of 32 series is constant" in " ".join(said.split())
     assert "test" not in said
     log = make_log().rename(columns={"state": "label"})
     log.to_csv("train.csv", index=False)

@@ -46,9 +46,9 @@ def remarks(
     --------
     >>> from tsjepa import as_series
     >>> remarks(as_series([[1.0, 1.0], [1.0, 2.0]]))
-    ['1 of 2 channels is constant, the first in case 0: instance normalisation turns it into zeros.']
+    ['1 of 2 series is constant, the first in case 0: instance normalisation turns it into zeros.']
     >>> remarks(as_series(np.ones((2, 1, 5))), channels=["flow"])
-    ['2 of 2 channels are constant, flow in every case: instance normalisation turns them into zeros.']
+    ['2 of 2 series are constant, flow in every case: instance normalisation turns them into zeros.']
     """
     axes = swapped_axes(series) if channels is None else ()
     short = () if patch_length is None else short_series(series, patch_length)
@@ -143,6 +143,9 @@ def where(chosen: NDArray[np.bool_], measured: NDArray[np.bool_], channels: Sequ
 
 
 def amount(chosen: NDArray[Any]) -> str:
-    """Say how many of the channels of all series are chosen."""
-    number = int(chosen.sum())
-    return f"{number} of {chosen.size} channels {'is' if number == 1 else 'are'}"
+    """Say how many of the channels of all series are chosen; where each series has one, they are called series."""
+    number, (n_cases, n_channels) = int(chosen.sum()), chosen.shape
+    each = "series" if n_channels == 1 else "channels"
+    if min(n_cases, n_channels) > 1:
+        each += f" ({n_channels} a series)"
+    return f"{number} of {chosen.size} {each} {'is' if number == 1 else 'are'}"
