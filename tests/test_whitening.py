@@ -87,9 +87,9 @@ def test_what_patches_disagree_on_counts_less_with_few_labels() -> None:
     assert accuracy["whitened"] > accuracy["plain"] + 0.1
 
 
-@pytest.mark.parametrize("channels", [1, 2])
-def test_an_encoder_learns_it_from_shares_and_tokens_of_its_patches(channels: int) -> None:
-    config, series = config_of(), series_of(12, channels)
+@pytest.mark.parametrize(("n_cases", "channels"), [(12, 1), (12, 2), (100, 1)])
+def test_an_encoder_learns_it_from_shares_and_tokens_of_its_patches(n_cases: int, channels: int) -> None:
+    config, series = config_of(), series_of(n_cases, channels)  # more than 64 come in several batches
     encoder = build_model(config, channels).encoder.eval()
     calibrate(encoder, series, config.probe)
     x, _ = encoder.sequences(torch.from_numpy(series.values), None)
