@@ -98,6 +98,11 @@ def test_the_total_is_prediction_plus_weighted_regularizer(weight: float) -> Non
     assert all(p.grad.isfinite().all() for p in encoder.parameters())
 
 
+def test_without_a_weight_a_regularizer_counts_once() -> None:
+    out = its_own_target(False, regularizer=SIGReg(slices=8))(sines(5), gen())
+    torch.testing.assert_close(out.loss.detach(), out.terms["prediction"] + out.terms["regularizer"])
+
+
 def test_a_negative_weight_is_refused() -> None:
     with pytest.raises(ValueError, match=r"regularizer\.weight must be at least 0 and finite, but is -0\.1"):
         plain_model(weight=-0.1)
