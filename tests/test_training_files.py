@@ -11,7 +11,7 @@ from toy_runs import make, rows, run
 import tsjepa.training
 from tsjepa import callbacks
 from tsjepa.checkpoint import read_checkpoint
-from tsjepa.training import Options, fit, fit_stages
+from tsjepa.training import JEPATraining, Options, fit, fit_stages
 from tsjepa.training_error import TrainingError
 
 
@@ -24,6 +24,22 @@ def test_metrics_hold_a_row_an_epoch(tmp_path):
         assert float(row["loss"]) == pytest.approx(weighted, rel=1e-5)
     names = ["best.ckpt", "checkpoint.ckpt", "diagnostics.csv", "metrics.csv"]
     assert sorted(p.name for p in tmp_path.iterdir()) == names
+
+
+def test_metrics_are_means_over_the_steps_of_an_epoch(tmp_path, monkeypatch):
+    losses, step = [], JEPATraining.training_step
+
+    def noted(module, *batch):
+        loss = step(module, *batch)
+        losses.append(loss.item())
+        return loss
+
+    monkeypatch.setattr(JEPATraining, "training_step", noted)
+    run(tmp_path, epochs=2)
+    each = len(losses) // 2
+    assert each > 1
+    wanted = [sum(losses[:each]) / each, sum(losses[each:]) / each]
+    assert [float(row["loss"]) for row in rows(tmp_path)] == pytest.approx(wanted, rel=1e-5)
 
 
 def test_an_epoch_that_is_last_and_best_is_packed_once(tmp_path, monkeypatch):
