@@ -20,7 +20,7 @@ from tsjepa.run_files import DIAGNOSTICS, METRICS, EpochTable
 from tsjepa.schedule import lr_factor
 from tsjepa.stages import find_teacher, primary_epochs, stages, teacher_encoder, with_architecture
 from tsjepa.targets import FrozenTarget
-from tsjepa.training import Options, fit, fit_stages
+from tsjepa.training import JEPATraining, Options, fit, fit_stages
 from tsjepa.training_error import TrainingError
 
 EPOCHS = 6
@@ -74,6 +74,20 @@ def test_the_rate_is_full_until_the_cooldown_and_falls_to_zero():
     assert factors[9:81] == [1.0] * 72
     assert all(math.isclose(a - b, 0.05) for a, b in pairwise(factors[80:]))
     assert factors[100] == 0
+
+
+def test_a_run_steps_at_the_rates_of_its_cooldown(monkeypatch):
+    rates, step = [], JEPATraining.training_step
+
+    def noted(module, *batch):
+        rates.append(module.optimizers().param_groups[0]["lr"])
+        return step(module, *batch)
+
+    monkeypatch.setattr(JEPATraining, "training_step", noted)
+    run(objective="sigreg", overrides=(*COOLDOWN, "train.lr=0.01"))
+    total, primary = len(rates), len(rates) * PRIMARY // EPOCHS
+    assert rates == pytest.approx([0.01 * lr_factor(s, total, 0.1, primary) for s in range(total)])
+    assert rates[primary - 1] == rates[primary] > rates[-1]
 
 
 def test_without_a_cooldown_the_schedule_is_the_cosine():
