@@ -8,11 +8,12 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from sketched import config_of
 
 from tsjepa import shares as module
 from tsjepa.build import build_model, configure, resolve
 from tsjepa.counting import count_above
-from tsjepa.encoder import Encoder
+from tsjepa.encoder import Encoder, normalized
 from tsjepa.loops import compiled
 from tsjepa.readout import Readout
 from tsjepa.shares import LARGEST, SMALLEST, Shares
@@ -217,3 +218,15 @@ def test_filters_of_other_lengths_are_refused() -> None:
 def test_what_a_checkpoint_does_not_hold_stays_as_it_is() -> None:
     assert Shares().dilations == (1, 2, 4, 8, 16)
     assert (LARGEST, SMALLEST) == (1.5, 0.015)
+
+
+def test_an_encoder_counts_over_what_was_measured() -> None:
+    encoder = build_model(config_of(), 1).encoder
+    x, valid = torch.randn(4, 1, 60), torch.rand(4, 1, 60) < 0.6
+    values = normalized(x, valid, "instance", encoder.tokenizer.patch_length)
+    assert encoder.readout is not None
+    shares = encoder.readout.shares
+    assert shares is not None
+    found = encoder.shares(x, valid)
+    assert torch.equal(found, shares(values, valid.any(1)))
+    assert not torch.equal(found, shares(values))
