@@ -12,8 +12,9 @@ from tsjepa.arrays import as_series
 from tsjepa.batches import keyed_generator
 from tsjepa.bounds import operator_norm
 from tsjepa.diagnostics import effective_rank, encoder_target_gap, lidar
+from tsjepa.embedding import pool
 from tsjepa.masking import Mask
-from tsjepa.monitor import VIEWS_KEY, Monitor, measuring
+from tsjepa.monitor import VIEWS_KEY, Monitor, measuring, read_history
 from tsjepa.positional import cross_series_share, position_share, predictor_sensitivity
 from tsjepa.predictor import Predictor
 from tsjepa.record import compare_means
@@ -85,6 +86,75 @@ def test_every_diagnostic_is_recorded_as_direct_calls_give_it():
     for name, value in wanted.items():
         assert getattr(record, name) == pytest.approx(float(value), rel=1e-5), name
     assert record.parameter_mismatch > 0
+
+
+def ended_early(n=40):
+    """Return toy series of which every second one ends early, so that some tokens hold no value."""
+    series, y = toy(n)
+    X = series.values.copy()
+    X[::2, :, 30:] = np.nan
+    return as_series(X), y
+
+
+@pytest.mark.parametrize("objective", ["ema", "sigreg"])
+def test_tokens_without_a_value_have_no_part(objective, monkeypatch):
+    series, y = ended_early()
+    probed = []
+    monkeypatch.setattr("tsjepa.monitor.cross_validate", lambda Z, y, folds: probed.append(Z))
+    model, _ = make(objective)
+    monitor = Monitor(model, series, y)
+    monitor.measure(0)
+    record, x, valid = monitor.history[0], torch.from_numpy(series.values), torch.from_numpy(series.valid)
+    attend = model.encoder.token_valid(valid)
+    assert not attend.all()
+    with torch.no_grad():
+        last = model.eval().encoder(x, valid=valid, attend=attend)[0]
+    means = pool(last, attend, "mean")
+    assert record.effective_rank == pytest.approx(float(effective_rank(last[attend], centred=True)), rel=1e-6)
+    assert record.uniformity == pytest.approx(float(uniformity(means)), rel=1e-5)
+    np.testing.assert_allclose(probed, [means], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("setting", ["target.levels=[0]", "encoder.conditioned=true"])
+def test_the_gap_is_that_to_the_average_where_its_last_level_is_not_the_target(setting):
+    series, _ = toy(40)
+    model, _ = make("ema", setting)
+    with torch.no_grad():  # so that encoder and target differ
+        for weight in model.target.parameters():
+            weight.mul_(1.1)
+    monitor = Monitor(model, series)
+    monitor.measure(0)
+    x = torch.from_numpy(series.values)
+    with torch.no_grad():
+        gap = float(encoder_target_gap(model.eval().encoder(x)[0], model.target.module(x)[0]))
+    assert gap > 1e-3
+    assert monitor.history[0].encoder_target_gap == pytest.approx(gap, rel=1e-5)
+
+
+def test_the_labels_are_those_of_the_series_that_are_looked_at():
+    series, y = toy(300)
+    monitor = Monitor(make("ema")[0], series, y)
+    assert len(monitor.x) < 300
+    labels = dict(zip((case.tobytes() for case in series.values), y.tolist(), strict=True))
+    assert [labels[case.numpy().tobytes()] for case in monitor.x] == monitor.labels.tolist()
+
+
+def test_a_run_that_begins_again_forgets_what_was_recorded(tmp_path):
+    series, _ = toy(20)
+    for _ in range(2):
+        monitor = Monitor(make("ema")[0], series, out=tmp_path)
+        monitor.start(0)
+        assert [record.epoch for record in monitor.history] == [0]
+        np.testing.assert_array_equal(read_history(monitor.table), monitor.history)
+
+
+@pytest.mark.parametrize("part", ["encoder", "target"])
+def test_a_branch_whose_latents_are_not_finite_is_told(part):
+    model, _ = make("ema")
+    with torch.no_grad():
+        next(getattr(model, part).parameters()).fill_(math.nan)
+    with pytest.raises(TrainingError, match=r"the latents are not finite after epoch 1"):
+        Monitor(model, toy(20)[0]).measure(1)
 
 
 def test_latents_that_are_not_finite_before_a_step_are_not_put_down_to_the_learning_rate():
