@@ -208,6 +208,14 @@ def test_sequences_are_channels_or_whole_series() -> None:
         make(channels=3).sequences(x[:, :2])
 
 
+def test_inputs_are_left_out_of_the_values_and_of_what_was_measured() -> None:
+    encoder = Encoder(LinearPatches(PATCH, DIM, 2), depth=1, heads=2, normalize="none", inputs=(0, 2))
+    x, valid = torch.randn(4, 4, 20), torch.rand(4, 4, 20) < 0.5
+    seen, there = encoder.sequences(x, valid)
+    assert torch.equal(seen, x[:, [1, 3]])
+    assert torch.equal(there, valid[:, [1, 3]])
+
+
 def test_another_way_to_normalise_is_refused() -> None:
     with pytest.raises(ValueError, match=r"^normalize is instance or none, but got 'instnce'\.$"):
         make(normalize="instnce")
