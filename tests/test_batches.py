@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from tsjepa.batches import ShuffledBatches, circular_shift, keyed_generator
+from tsjepa.arrays import Series
+from tsjepa.batches import Batches, ShuffledBatches, circular_shift, keyed_generator
+from tsjepa.ranks import Share
 from tsjepa.schedule import lr_factor
 
 
@@ -43,6 +45,22 @@ def test_circular_shift_rotates_the_channels_of_a_series_together():
     steps = (shifted[:, 0, 1:] - shifted[:, 0, :-1]) % 12
     assert (steps == 1).all()
     assert len(set(shifted[:, 0, 0].tolist())) > 1
+
+
+def test_a_share_of_a_batch_is_shifted_as_in_the_whole():
+    x, share = torch.arange(12.0).repeat(6, 2, 1), Share(2, 5, total=6)
+    whole, part = (circular_shift(rows, keyed_generator(3), of) for rows, of in ((x, None), (share.of(x), share)))
+    assert torch.equal(part, share.of(whole))
+
+
+def test_a_batch_holds_its_series_and_which_of_their_points_were_measured():
+    rng = np.random.default_rng(0)
+    values, valid = rng.normal(size=(5, 2, 8)).astype(np.float32), rng.random((5, 2, 8)) < 0.6
+    valid[1] = False  # it has nothing to predict, and is none of them
+    batch = Batches(Series(values, valid))[torch.tensor([3, 1])]
+    np.testing.assert_array_equal(batch.x, values[[4, 2]])
+    np.testing.assert_array_equal(batch.valid, valid[[4, 2]])
+    assert Batches(Series(values))[torch.tensor([3, 1])].valid is None
 
 
 def test_schedule_warms_up_and_ends_at_zero():
