@@ -34,10 +34,11 @@ def test_running_statistics_come_from_valid_tokens() -> None:
     torch.testing.assert_close(projector[1].running_mean, 0.1 * hidden.mean(0))
 
 
-def test_a_regularizer_beside_a_slow_target_acts_on_the_context() -> None:
-    model, x = plain_model(regularizer=VICReg(), weight=1.0), sines(6)
+@pytest.mark.parametrize("levels", [(-1,), (0, -1), (0,)])
+def test_a_regularizer_beside_a_slow_target_acts_on_the_context(levels: tuple[int, ...]) -> None:
+    model, x = plain_model(regularizer=VICReg(), weight=1.0, levels=levels), sines(6)
     mask = MASKS["random"](6, 10, gen(2))
-    want = VICReg()(model.encoder(x, keep=mask.context)[0])
+    want = VICReg()(torch.cat(model.encoder(x, keep=mask.context, levels=levels), -1))
     torch.testing.assert_close(model(x, gen(2)).terms["regularizer"], want.detach())
 
 
