@@ -10,13 +10,13 @@ import torch
 from random_values import gen
 from torch import nn
 
-from tsjepa.encoder import Encoder
+from tsjepa.encoder import Encoder, patch_values
 from tsjepa.masking import random_mask
 from tsjepa.objective import JEPA
 from tsjepa.predictor import Predictor
 from tsjepa.readout import Readout
 from tsjepa.shares import Shares
-from tsjepa.targets import EMATarget, FrozenTarget, Momentum, SelfTarget
+from tsjepa.targets import EMATarget, FrozenTarget, Momentum, SelfTarget, ValuesTarget
 from tsjepa.tokenizers import LinearPatches
 
 TARGETS = {
@@ -276,3 +276,11 @@ def test_a_frozen_target_never_changes() -> None:
     assert any(
         not torch.equal(p, q) for p, q in zip(model.encoder.parameters(), model.target.parameters(), strict=True)
     )
+
+
+def test_values_that_were_not_measured_have_no_part_in_what_is_reconstructed() -> None:
+    target = ValuesTarget(partial(patch_values, patch_length=5, normalize="instance"))
+    x, valid = torch.randn(3, 1, 20), torch.rand(3, 1, 20) < 0.7
+    (found,), (other,) = (target(values, (-1,), valid, None) for values in (x, torch.where(valid, x, 9.0)))
+    assert torch.equal(found, other)
+    assert found.shape == (3, 4, 5)
