@@ -136,6 +136,11 @@ def several_pairs(folder: Path) -> DataError | None:
     pairs = folder_pairs(folder)
     if len(pairs) < 2:
         return None
+    if {pair.name.lower() for pair in pairs} == {"x", "y"}:
+        return DataError(
+            f"{folder} has series and labels in files of their own: save them as X_train, y_train, X_test and y_test "
+            "in one .npz file"
+        )
     first = " or ".join(str(pair.train) for pair in pairs[:NAMED])
     said = f"{folder} holds {len(pairs)} data sets: name one, as in {first}"
     if any(kind_of(pair.train.name) for pair in pairs):

@@ -10,7 +10,17 @@ from tsjepa.arrays import counted
 from tsjepa.datasets.archives import size_notes
 from tsjepa.datasets.dataset import Collection, DataError, Dataset, LogError, Part, UncutError
 from tsjepa.datasets.download import download
-from tsjepa.datasets.files import Pair, find_path, folder_pair, looks_like_path, named_pair, read_pair, unread_note
+from tsjepa.datasets.files import (
+    PARTS,
+    Pair,
+    find_path,
+    folder_pair,
+    looks_like_path,
+    named_pair,
+    read_pair,
+    stem_beside,
+    unread_note,
+)
 from tsjepa.datasets.home import needed_cache_folder, user_path
 from tsjepa.datasets.in_memory import from_container
 from tsjepa.datasets.labels import encode
@@ -247,8 +257,7 @@ def _alike(X_train: Collection, X_test: Collection, pair: Pair) -> tuple[Collect
 
 def _alone(path: Path) -> tuple[str, ...]:
     """Say so where the name of a lone file shows that it is half of a pair."""
-    if path.stem.endswith("_TEST"):
+    if path.stem.endswith(tuple(f"_{part}" for part in PARTS.values())):
         return (f"{path.name} was read as the training part",)
-    if path.stem.endswith("_TRAIN"):
-        return (f"{path.name} has no {path.stem.removesuffix('_TRAIN')}_TEST beside it: no test part",)
-    return ()
+    beside = stem_beside(path.stem)
+    return () if beside is None else (f"{path.name} has no {beside} beside it: no test part",)

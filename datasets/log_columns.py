@@ -23,6 +23,7 @@ from tsjepa.datasets.log_guesses import (
     guess_time,
     is_measured,
     label_by_name,
+    may_be_long,
     time_by_name,
 )
 from tsjepa.datasets.log_reading import dialect
@@ -333,7 +334,7 @@ def _channels(
         )
     left = [name for name in everything if name not in chosen]
     odd = [odd_cell(*held[name][0], name) for name in left if name not in aside]
-    return tuple(chosen), [*_left_out(left), *filter(None, odd)]
+    return tuple(chosen), [*_left_out(left), *may_be_long(first, rows, tuple(chosen), left), *filter(None, odd)]
 
 
 def _may_be_channel(held: list[tuple[LogFile, pa.DataType]], name: str) -> bool:

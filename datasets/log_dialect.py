@@ -97,17 +97,19 @@ def names_of(header: str, delimiter: str) -> list[str]:
 def plain_names(names: Sequence[str]) -> list[str]:
     """Take blanks off names, and the hash by which NumPy makes a comment of their line off the first one.
 
-    It stays where it is all of the name, or where another name begins with one, too.
+    It stays where it is all of the name, where another name begins with one, too, and where one is called so without.
 
     Examples
     --------
-    >>> plain_names(["# time", " a "]), plain_names(["#", "a"]), plain_names(["#1", "#2"])
-    (['time', 'a'], ['#', 'a'], ['#1', '#2'])
+    >>> plain_names(["# time", " a "]), plain_names(["#", "a"]), plain_names(["#1", "#2"]), plain_names(["#a", "a"])
+    (['time', 'a'], ['#', 'a'], ['#1', '#2'], ['#a', 'a'])
     """
-    plain = [name.strip() for name in names]
-    if any(name.startswith("#") for name in plain[1:]):
-        return plain
-    return [re.sub(r"^#\s*(?=\S)", "", name) for name in plain[:1]] + plain[1:]
+    if not names:
+        return []
+    first, *others = (name.strip() for name in names)
+    bare = re.sub(r"^#\s*(?=\S)", "", first)
+    keeps = bare in others or any(name.startswith("#") for name in others)
+    return [first if keeps else bare, *others]
 
 
 def is_comment(name: str, below: str) -> bool:

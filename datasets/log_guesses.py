@@ -34,7 +34,7 @@ ID = re.compile(rf"{MACHINE.pattern}|{STRETCH.pattern}|id([_ ]?(no|nr|number))?|
 CHANNEL = re.compile(
     r"(channel|sensor|variable|tag|signal|metric|parameter|measurement)([_ ]?(id|name))?|_(field|name)"
 )
-# names of channels, machines or products: of channels if nothing but their values is measured beside
+# names of channels, machines or products: of channels only if some of them are asked for
 MAY_BE_CHANNEL = re.compile(r"name|(point|item|node|field)(id|[_ ]?name)?")
 # what may be a unit of measurement, or another name of a channel; machines are numbered
 WITH_CHANNEL = re.compile(rf"unit|{CHANNEL.pattern}")
@@ -188,9 +188,9 @@ def guess_long(schemas: Schemas, rows: Sample, columns: Columns, time: str | Non
     if value is None:
         return None, None
     others = _measured_beside(schemas[0], columns, (time, channel or "", value))
-    if channel is None and not others:
-        aside = (*taken, columns.group)
-        channel = pick(schema, MAY_BE_CHANNEL, aside, lambda field: _names_channels(schema, field, rows, columns))
+    if channel is None and asked and not others:
+        named, aside = set(columns.channels or ()), (*taken, columns.group)
+        channel = pick(schema, MAY_BE_CHANNEL, aside, lambda field: not named.isdisjoint(_names_in(field, rows)))
     if channel is None:
         return None, None
     if asked or not others:
@@ -210,19 +210,22 @@ def _may_name(field: pa.Field, rows: Sample) -> bool:
     return not is_number(field.type) or rows.are_whole(field.name)
 
 
-def _names_channels(schema: pa.Schema, field: pa.Field, rows: Sample, columns: Columns) -> bool:
-    """Tell text that names channels: some that are asked for, or several that come again.
+def _names_in(field: pa.Field, rows: Sample) -> list[str]:
+    return rows.held(field.name) if is_text(field.type) else []
 
-    An id, or a file, that has one name only has that of a machine.
-    """
-    if not is_text(field.type):
-        return False
-    name, held = field.name, rows.held(field.name)
-    if columns.channels is not None:
-        return not set(columns.channels).isdisjoint(held)
-    keys = [key.name for key in schema if is_key(key.type) and (key.name == columns.id or called(key.name, ID))]
-    of_ids = any(rows.repeats(key) and is_told_by(key, name, rows) for key in keys)
-    return rows.most_in_a_part(name) > 1 and 2 * rows.kinds(name) <= len(held) and not of_ids
+
+def may_be_long(schema: pa.Schema, rows: Sample, channels: tuple[str, ...], left: list[str]) -> list[str]:
+    """Say that what was read as one sensor may be the values of several, whose names were left out."""
+    if len(channels) != 1 or not called(channels[0], VALUE):
+        return []
+    fields = [schema.field(name) for name in left if name in schema.names and called(name, MAY_BE_CHANNEL)]
+    held = {field.name: _names_in(field, rows) for field in fields}
+    several = [name for name, cells in held.items() if 1 < len(set(cells)) <= len(cells) / 2]
+    return [
+        f"if '{name}' names the sensors whose values stand in '{channels[0]}', name them by --channels: they are read "
+        "as one now"
+        for name in several[:1]
+    ]
 
 
 def _values(file: LogFile, schema: pa.Schema, taken: tuple[str | None, ...]) -> str | None:

@@ -164,7 +164,8 @@ def _means_another(text: str, in_time: bool) -> bool:
     folder = user_path(text)
     pairs = folder_pairs(folder, any_case=not in_time)
     if len(pairs) == 1 and not is_log(pairs[0].train):
-        return True
+        in_capitals = pairs[0].train.stem.endswith("_TRAIN")
+        return in_capitals or not any(is_log(path) for path in folder.iterdir() if path.is_file())
     are_sets = len(pairs) > 1 and not (in_time and any(kind_of(pair.train.name) for pair in pairs))
     if are_sets and not any(is_log(path) for path in folder.iterdir() if path.is_file()):
         return True

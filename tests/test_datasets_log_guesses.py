@@ -119,54 +119,48 @@ NAMES = ["TI101", "PI102"] * (ROWS // 2)
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
-@pytest.mark.parametrize(
-    "names", ["name,value", "point,_value", "ItemId,val", "NodeId,Value", "item name,value", "_field,_value"]
-)
-def test_other_programs_call_channels_otherwise(tmp_path: Path, suffix: str, names: str) -> None:
+@pytest.mark.parametrize("names", ["name,value", "point,_value", "ItemId,val", "NodeId,Value", "item name,value"])
+def test_what_may_name_channels_does_so_if_they_are_asked_for(tmp_path: Path, suffix: str, names: str) -> None:
     channel, value = names.split(",")
-    columns = {channel: NAMES, "timestamp": TIME, value: WAVE, "table": [0] * ROWS, "quality": [192] * ROWS}
+    columns = {channel: NAMES, "timestamp": TIME, value: WAVE, "quality": [192] * ROWS}
     log = saved(tmp_path / f"log.{suffix}", **columns)
-    for asked in (None, Columns(channels=("PI102", "TI101"))):  # also as a model was trained that remembers them
-        found = logged(log, asked)
-        assert (found.columns.id, found.channels) == (None, ("PI102", "TI101"))
-        assert f"one value a row, in '{value}', of the channel in '{channel}'" in found.notes
-    machines = saved(tmp_path / f"two.{suffix}", **columns, machine=np.repeat(["a", "b"], ROWS // 2))
-    assert (ids(logged(machines)), logged(machines).channels) == (["a", "b"], ("PI102", "TI101"))
-    assert logged(log, Columns(channels=(value,))).channels == (value,)
+    found = logged(log, Columns(channels=("PI102", "TI101")))  # also as a model was trained that remembers them
+    assert (found.columns.id, found.channels) == (None, ("PI102", "TI101"))
+    assert f"one value a row, in '{value}', of the channel in '{channel}'" in found.notes
+    found = logged(saved(tmp_path / f"wide.{suffix}", **{channel: NAMES, "timestamp": TIME, value: WAVE}))
+    assert found.channels == (value,)
+    note = f"if '{channel}' names the sensors whose values stand in '{value}', name them by --channels"
+    assert any(said.startswith(note) for said in found.notes)
 
 
-def test_the_first_of_two_names_need_not_be_that_of_the_channel(tmp_path: Path) -> None:
-    log = saved(tmp_path / "log.csv", name=["plant 1"] * ROWS, time=TIME, point=NAMES, value=WAVE)
-    for asked in (None, Columns(channels=("PI102", "TI101"))):
-        assert logged(log, asked).channels == ("PI102", "TI101")
+def test_the_field_of_an_influx_table_names_channels(tmp_path: Path) -> None:
+    log = saved(tmp_path / "log.csv", _field=NAMES, timestamp=TIME, _value=WAVE, table=[0] * ROWS)
+    assert logged(log).channels == ("PI102", "TI101")
 
 
 @pytest.mark.parametrize(
-    ("columns", "channels"),
+    ("columns", "channels", "noted"),
     [
-        ({"name": NAMES, "flow": WAVE}, ("value", "flow")),
-        ({"name": ["PumpA"] * ROWS}, ("value",)),
-        ({"name": [f"record {at}" for at in EVERY]}, ("value",)),
-        ({"point": 20 + EVERY % 2}, ("value", "point")),
-        ({"machine": TWO, "name": NAMES}, ("value",)),
-        ({"node_id": TWO}, ("value",)),
+        ({"name": NAMES}, ("value",), True),
+        ({"name": NAMES, "signal": WAVE}, ("value", "signal"), False),
+        ({"name": NAMES, "flow": WAVE}, ("value", "flow"), False),
+        ({"name": ["PumpA"] * ROWS}, ("value",), False),
+        ({"name": [f"record {at}" for at in EVERY]}, ("value",), False),
+        ({"point": 20 + EVERY % 2}, ("value", "point"), False),
     ],
 )
-def test_a_wide_log_with_names_stays_wide(tmp_path: Path, columns: dict[str, Any], channels: tuple[str, ...]) -> None:
+def test_a_log_with_names_stays_wide(
+    tmp_path: Path, columns: dict[str, Any], channels: tuple[str, ...], noted: bool
+) -> None:
     log = saved(tmp_path / "log.csv", time=TIME, value=WAVE, **columns)
-    assert logged(log).channels == channels
+    found = logged(log)
+    assert found.channels == channels
+    assert any("they are read as one now" in note for note in found.notes) == noted
+
+
+def test_a_misspelled_channel_beside_names_is_told(tmp_path: Path) -> None:
+    log = saved(tmp_path / "log.csv", time=TIME, value=WAVE, name=NAMES)
     assert "no column 'temp' (--channels)" in refused(log, Columns(channels=("value", "temp")))
-
-
-def test_names_that_ids_groups_or_files_have_name_no_channels(tmp_path: Path) -> None:
-    log = saved(tmp_path / "log.csv", time=TIME, value=WAVE, Anlage=TWO, name=NAMES)
-    assert logged(log, Columns("Anlage")).channels == ("value",)
-    assert logged(log, Columns("Anlage", group="name")).channels == ("value",)
-    (tmp_path / "log").mkdir()
-    for name in ("PumpA", "PumpB"):
-        saved(tmp_path / f"log/{name}.csv", time=TIME, value=WAVE, name=[name] * ROWS)
-    found = logged(tmp_path / "log")
-    assert (found.channels, ids(found)) == (("value",), ["PumpA.csv", "PumpB.csv"])
 
 
 def test_strengths_of_a_signal_name_no_channels(tmp_path: Path) -> None:

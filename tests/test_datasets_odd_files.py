@@ -256,3 +256,36 @@ def test_blanks_around_the_labels_of_a_csv_file_do_not_count(tmp_path: Path) -> 
     (tmp_path / "pump_TRAIN.csv").write_text("t0,t1,label\n1,2, 1e1\n3,4,2\n")
     (tmp_path / "pump_TEST.csv").write_text("t0,t1,label\n1,2,1e1\n3,4,bad\n")
     assert load(tmp_path / "pump_TRAIN.csv").classes == ("2", "1e1", "bad")
+
+
+def test_arrays_in_small_letters_beside_a_log_leave_it_one(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        (tmp_path / f"pump_{part}.csv").write_text("time,flow\n1,2.5\n2,3.5\n")
+        np.save(tmp_path / f"pump_{part}.npy", np.ones((2, 3)))
+    assert is_log(str(tmp_path))
+    for path in tmp_path.glob("*.csv"):
+        path.unlink()
+    assert not is_log(str(tmp_path))
+    assert load(tmp_path).X_train.shape == (2, 1, 3)
+
+
+def test_series_and_labels_in_files_of_their_own_are_told_what_one_file_is(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        np.save(tmp_path / f"X_{part}.npy", np.ones((2, 3)))
+        np.save(tmp_path / f"y_{part}.npy", np.arange(2))
+    with pytest.raises(DataError, match=r"save them as X_train, y_train, X_test and y_test in one \.npz file$"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(("train", "test"), [("TRAIN", "TEST"), ("train", "test")])
+def test_half_of_a_pair_is_told(tmp_path: Path, train: str, test: str) -> None:
+    np.save(tmp_path / f"a_{train}.npy", np.ones((2, 3)))
+    assert load(tmp_path / f"a_{train}.npy").notes == (f"a_{train}.npy has no a_{test} beside it: no test part",)
+    np.save(tmp_path / f"a_{test}.npy", np.ones((2, 3)))
+    assert load(tmp_path / f"a_{test}.npy").notes == (f"a_{test}.npy was read as the training part",)
+
+
+def test_a_hash_stays_where_a_column_is_called_so_without(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text("#time,time,x\n1,10,0.5\n2,11,1.5\n3,12,0.5\n4,13,1.5\n")
+    found = logged(tmp_path, tmp_path / "log.csv")
+    assert (found.columns.time, found.channels) == ("time", ("#time", "x"))
