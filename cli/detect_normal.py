@@ -222,7 +222,7 @@ def telling_of(runs: LogRuns) -> Iterator[None]:
         raise Failure(f"{runs.source}: {error.sentence(runs.channels)}") from error
     except TooFewToHoldOut as error:
         advice = "name further normal data by --normal LOG" if error.are_long else "train with a shorter --window"
-        raise Failure(f"{runs.source}: {error}; {advice}.") from error
+        raise Failure(f"{runs.source}: {str(error)[:-1]}; {advice}.") from error
 
 
 def open_trained(header: Header, options: DetectOptions, said: list[str]) -> LogRuns | None:

@@ -4,6 +4,7 @@ import pickle
 import resource
 import shutil
 import zipfile
+from contextlib import nullcontext
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -63,7 +64,7 @@ def test_only_plain_types_and_tensors_are_stored(tmp_path):
     path, _, header = saved(tmp_path)
     content = torch.load(path, weights_only=True)
     assert content["tsjepa"] == header.plain()
-    assert content["tsjepa"]["version"] == 4
+    assert content["tsjepa"]["version"] == 5
 
 
 @pytest.mark.parametrize("fingerprint", [None, {"rows": 20, "first": "0"}])
@@ -133,8 +134,8 @@ def test_a_pickle_that_is_damaged_within_a_whole_archive_is_refused(tmp_path, co
 
 def test_a_newer_format_is_refused(tmp_path):
     path, *_ = saved(tmp_path)
-    changed(path, lambda content: content["tsjepa"].update(version=5))
-    with pytest.raises(CheckpointError, match="format 5, newer than 4"):
+    changed(path, lambda content: content["tsjepa"].update(version=6))
+    with pytest.raises(CheckpointError, match="format 6, newer than 5"):
         load_checkpoint(path)
 
 
@@ -169,6 +170,15 @@ def test_format_2_is_still_read(tmp_path):
     again, _ = load_checkpoint(changed(path, age))
     want, found = (embed(each.encoder.eval(), series, config.probe) for each in (model, again))
     np.testing.assert_array_equal(found, want)
+
+
+@pytest.mark.parametrize("noise", ["null", "0.1"])
+def test_format_4_is_read_unless_its_shares_had_sharp_thresholds_where_noise_is_tolerated(tmp_path, noise):
+    config = resolve(configure("tiny", None, ["probe.shares=true", "probe.sketch=16", f"probe.noise={noise}"]), 60)
+    save_checkpoint(tmp_path / "model.ckpt", build_model(config, 1), Header(config, "toy", 1, 60))
+    path = changed(tmp_path / "model.ckpt", lambda content: content["tsjepa"].update(version=4))
+    with nullcontext() if noise == "null" else pytest.raises(CheckpointError, match="sharp thresholds"):
+        load_checkpoint(path)
 
 
 def test_format_3_is_read_unless_its_sketch_held_levels_in_another_way(tmp_path):

@@ -187,12 +187,12 @@ def test_other_checkpoints_are_refused() -> None:
 
 
 def test_training_data_that_are_too_short_to_hold_some_out_are_told_with_what_helps() -> None:
-    why = "train.parquet: normal data must hold 70 rows without a gap, or two runs of 35, but the longest run has "
+    why = "train.parquet: normal data must hold 70 rows without a gap, but the longest run has "
     for rows, advice in ((30, "train with a shorter --window."), (60, "name further normal data by --normal LOG.")):
         log(rows, seed=1).to_parquet("train.parquet", index=False)
         pretrained()
         sentence = refused(1, *WORDS)
-        assert f"{why}{rows}: each part" in sentence
+        assert f"{why}{rows}, and there are too few others: each part" in sentence
         assert sentence.endswith(f"; {advice}")
     log(800, seed=7).to_parquet("normal.parquet", index=False)
     found(*WORDS, "--normal", "normal.parquet")

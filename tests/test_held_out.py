@@ -97,7 +97,7 @@ def test_runs_shorter_than_a_context_are_no_hindrance(model: WorldModel) -> None
 
 @pytest.mark.parametrize("lengths", [[37], [30, 10], [20], [10, 10], [18, 18], [19, 18]])
 def test_too_few_rows_to_hold_some_out_are_refused(model: WorldModel, lengths: list[int]) -> None:
-    why = f"must hold 38 rows without a gap, or two runs of 19, but the longest run has {max(lengths)}: each part"
+    why = f"must hold 38 rows without a gap, but the longest run has {max(lengths)}, and there are too few others: each"
     with pytest.raises(TooFewToHoldOut, match=why):
         fit_held_out(model, [normal(n) for n in lengths], context=CONTEXT)
 

@@ -215,7 +215,9 @@ def test_knn_asks_five_neighbours():
     Z, Z_test = rng.normal(size=(2, 200, 3)) * [1, 10, 100]
     y, y_test = rng.integers(0, 3, (2, 200))
     scaler = StandardScaler().fit(Z)
-    reference = KNeighborsClassifier(5).fit(scaler.transform(Z), y).score(scaler.transform(Z_test), y_test)
+    reference = (
+        KNeighborsClassifier(5, weights="distance").fit(scaler.transform(Z), y).score(scaler.transform(Z_test), y_test)
+    )
     assert probe(Z, y, Z_test, y_test, kind="knn")[0].accuracy == reference
 
 

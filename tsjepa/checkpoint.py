@@ -20,7 +20,7 @@ from tsjepa.objective import JEPA
 from tsjepa.targets import FrozenTarget
 from tsjepa.whole_file import whole_file
 
-FORMAT, VERSION = "tsjepa", 4
+FORMAT, VERSION = "tsjepa", 5
 # where a checkpoint keeps the head of a classifier, if it has one
 HEAD = "head"
 # where it says whether labels had a part in its weights, by tuning or by its teacher, and whether by tuning
@@ -343,6 +343,11 @@ def load_checkpoint(path: str | Path) -> tuple[JEPA, Header]:
         raise CheckpointError(
             f"{path} has checkpoint format {version}, whose sketches held levels in another way, which this version "
             "does not compute: pretrain again."
+        )
+    if version < 5 and probe.shares and probe.noise is not None:
+        raise CheckpointError(
+            f"{path} has checkpoint format {version}, whose shares had sharp thresholds where probe.noise is set, "
+            "which this version does not compute: pretrain again."
         )
     try:
         model = build_model(header.config, header.n_channels)

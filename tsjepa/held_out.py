@@ -29,8 +29,8 @@ class TooFewToHoldOut(ValueError):
         self.are_long = n_windows(normal, context) >= FEWEST  # enough where other runs are held out
         least, longest = context + FEWEST - 1, max(x.shape[1] for x in normal)
         super().__init__(
-            f"normal data must hold {2 * least} rows without a gap, or two runs of {least}, but the longest run has "
-            f"{longest}: each part is scored by what is usual in the other"
+            f"normal data must hold {2 * least} rows without a gap, but the longest run has {longest}, and there are "
+            "too few others: each part is scored by what is usual in the other."
         )
 
 

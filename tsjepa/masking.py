@@ -262,8 +262,8 @@ def check_mask(mask: Mask, n_rows: int) -> None:
     TypeError
         If it is no `Mask`, or has no positions.
     ValueError
-        If positions do not have a row for each sequence, a row has none, or what says which of them are real has
-        another shape.
+        If positions do not have a row for each sequence, there are none at all, or what says which of them are real
+        has another shape.
 
     Examples
     --------

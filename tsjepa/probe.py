@@ -207,7 +207,7 @@ def probe(
     y_train, y_test : array of shape (n_cases,)
         Classes, or floats for a regression.
     kind : {"ridge", "logistic", "knn"}, default="ridge"
-        See `make_head`. Where a class has fewer than 5 labels, "knn" asks as many neighbours as the rarest one has.
+        See `make_head`. Of classes, the neighbours that "knn" asks count by the inverse of their distance.
     fraction : float, default=1.0
         Share of the training labels that is used.
     seeds : tuple of int, default=(0,)
@@ -244,9 +244,9 @@ def fit_head(Z: Array, y: Array, kind: Kind, seed: int) -> Pipeline | LeanRidge:
         return LeanRidge(PENALTIES.tolist()).fit(Z, y)
     head = make_head(kind, numeric=is_numeric(y), seed=seed)
     if kind == "knn":
-        # among more neighbours than it has labels, a class can be outvoted in the very midst of its own
-        fewest = len(y) if is_numeric(y) else int(np.unique(y, return_counts=True)[1].min())
-        head.set_params(**{f"{head.steps[-1][0]}__n_neighbors": min(5, fewest)})
+        # near ones count more: among more neighbours than it has labels, a class would be outvoted amid its own
+        knn, weights = head.steps[-1][0], "uniform" if is_numeric(y) else "distance"
+        head.set_params(**{f"{knn}__n_neighbors": min(5, len(y)), f"{knn}__weights": weights})
     return head.fit(Z, y)
 
 
