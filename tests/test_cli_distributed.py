@@ -154,7 +154,7 @@ def test_machines_that_do_not_know_of_each_other_are_refused(monkeypatch, tmp_pa
     ("environment", "other"),
     [({}, False), ({"RANK": "1"}, True), ({"LOCAL_RANK": "0", "NODE_RANK": "1"}, True), ({"SLURM_PROCID": "0"}, False)],
 )
-def test_only_processes_of_a_run_on_several_follow(monkeypatch, environment, other) -> None:
+def test_only_other_processes_of_a_run_on_several_train_along(monkeypatch, environment, other) -> None:
     for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
