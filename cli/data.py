@@ -215,6 +215,11 @@ def data_of(header: Header, checkpoint: Path, asked: str | None) -> str:
     return header.data
 
 
+def names_of_channels(header: Header, data: Data) -> tuple[str, ...] | None:
+    """Return how the channels of data are called: as these say, else as a checkpoint of as many channels does."""
+    return data.channel_names or (header.channel_names if data.train.series.n_channels == header.n_channels else None)
+
+
 def check_there(name: str | None, test: str | None, whose: str, data_dir: Path | None, *, by_flag: bool = True) -> None:
     """Refuse data, or a test part of its own, that are not found and that this command did not name, but `whose`.
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from tsjepa.arrays import counted
 from tsjepa.checkpoint import Header, load_checkpoint, read_checkpoint
-from tsjepa.cli.data import Data, check_there, data_of, load_data, say_remarks
+from tsjepa.cli.data import Data, check_there, data_of, load_data, names_of_channels, say_remarks
 from tsjepa.cli.errors import USAGE, Failure, say
 from tsjepa.cli.inputs import refuse_input
 from tsjepa.cli.log_data import of_log, trained_log
@@ -57,8 +57,7 @@ def diagnose(options: DiagnoseOptions) -> DiagnoseReport:
         remarks = (*remarks, f"there are no accuracies, since {data.name} {split.unscorable}.")
     for remark in remarks:
         say(f"note: {remark}")
-    same_number = data.train.series.n_channels == header.n_channels
-    channels = data.channel_names or (header.channel_names if same_number else None)
+    channels = names_of_channels(header, data)
     untrained = build_untrained(header.config, header.n_channels, model, data.train.series)
     with busy(f"diagnosing {checkpoint} on {data.name}"):
         found = find(

@@ -10,7 +10,7 @@ from tsjepa.arrays import counted
 from tsjepa.checkpoint import Header, load_checkpoint, save_checkpoint
 from tsjepa.choice import FOLDS, Tune, comparable, fit_classifier
 from tsjepa.cli.commands import embed_both, probe_data
-from tsjepa.cli.data import Data, data_of, say_labels_seen, say_remarks
+from tsjepa.cli.data import Data, data_of, names_of_channels, say_labels_seen, say_remarks
 from tsjepa.cli.errors import say, told
 from tsjepa.cli.inputs import refuse_input
 from tsjepa.cli.options import FinetuneOptions
@@ -149,7 +149,7 @@ def save_finetuned(path: Path, task: Task, header: Header, fitted: Tuned) -> Non
     data, series = task.data, task.data.train.series
     config = header.config if data.log is None else header.config.model_copy(update={"log": data.log})
     name = data_of(header, task.options.checkpoint, task.options.data)
-    names = data.channel_names or (header.channel_names if series.n_channels == header.n_channels else None)
+    names = names_of_channels(header, data)
     tuned = fitted.encoder is not task.model.encoder
     task.model.tuned, task.model.labelled = task.model.tuned or tuned, task.model.labelled or tuned
     task.model.encoder.load_state_dict(fitted.encoder.state_dict())

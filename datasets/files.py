@@ -113,7 +113,8 @@ def folder_pairs(folder: Path, *, any_case: bool = True) -> list[Pair]:
     >>> folder_pairs(Path("no_such_folder"))
     []
     """
-    named = named_pair(folder, folder.resolve().name)
+    own = folder.resolve().name
+    named = named_pair(folder, own)
     if named is not None:
         return [named]
     for part in PARTS if any_case else ("TRAIN",):
@@ -121,7 +122,7 @@ def folder_pairs(folder: Path, *, any_case: bool = True) -> list[Pair]:
         found = [named_pair(folder, name, part) for name in sorted(names)]
         pairs = [pair for pair in found if pair is not None and pair.test is not None]
         if pairs:
-            return [pair for pair in pairs if pair.name == folder.resolve().name] or pairs
+            return [pair for pair in pairs if pair.name == own] or pairs
     return []
 
 

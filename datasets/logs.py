@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Collection
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -159,15 +160,18 @@ def as_held(name: str, names: Collection[str]) -> str:
     return plain if name not in names and plain in names else name
 
 
+def _has_log(folder: Path) -> bool:
+    return any(is_log(path) for path in folder.iterdir() if path.is_file())
+
+
 def _means_another(text: str, in_time: bool) -> bool:
     """Tell a folder of data sets, and one of results that is called like a data set; parts may be logs themselves."""
     folder = user_path(text)
     pairs = folder_pairs(folder, any_case=not in_time)
     if len(pairs) == 1 and not is_log(pairs[0].train):
-        in_capitals = pairs[0].train.stem.endswith("_TRAIN")
-        return in_capitals or not any(is_log(path) for path in folder.iterdir() if path.is_file())
+        return pairs[0].train.stem.endswith("_TRAIN") or not _has_log(folder)
     are_sets = len(pairs) > 1 and not (in_time and any(kind_of(pair.train.name) for pair in pairs))
-    if are_sets and not any(is_log(path) for path in folder.iterdir() if path.is_file()):
+    if are_sets and not _has_log(folder):
         return True
     return not looks_like_path(text) and is_known(text, data_folder(None))
 

@@ -109,8 +109,8 @@ def _open(path: Path) -> "pd.DataFrame":
         table = split_tensors(table, kinds)
     except ValueError as error:
         raise DataError(f"{path}: {str(error).removesuffix('.')}") from error
-    names = [str(name).strip() for name in table.columns]
-    table.columns = plain_names(names) if path.suffix.lower() == ".csv" else names
+    names = [str(name) for name in table.columns]
+    table.columns = plain_names(names) if path.suffix.lower() == ".csv" else [name.strip() for name in names]
     if len(table) == 0:
         raise DataError(f"{path} has no rows; give at least one series")
     if not table.columns.is_unique:

@@ -1,6 +1,5 @@
 """Which column or level of the index of a table means what: by its name, by its type, or as it was said."""
 
-import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from decimal import Decimal
 from itertools import chain
@@ -112,19 +111,6 @@ def plain_name(name: Any) -> Any:
 
     filled = isinstance(name, tuple) and all(part == "" or pd.isna(part) for part in name[1:])
     return name[0] if filled else name
-
-
-def numbers_called(frame: "pd.DataFrame", pattern: re.Pattern[str]) -> list[Any]:
-    """Return columns of numbers that are called so, in any case and with or without blanks around the name.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> numbers_called(pd.DataFrame({"flow": [0.5], "Heat": [1], "note": ["ok"]}), re.compile("heat|note"))
-    ['Heat']
-    """
-    names = {name: plain_name(name) for name, dtype in frame.dtypes.items() if dtype.kind in "iuf"}
-    return [name for name, word in names.items() if isinstance(word, str) and pattern.fullmatch(word.strip().lower())]
 
 
 def channels_apart(frame: "pd.DataFrame", given: Mapping[str, str | None]) -> "pd.DataFrame":

@@ -15,7 +15,6 @@ from tsjepa.columns import (
     id_first,
     is_time,
     left_aside,
-    numbers_called,
     ordered,
     plain_name,
     refuse_repeated,
@@ -119,9 +118,8 @@ def to_panel(
         Columns of a log. By default they are known by such names as id, timestamp, channel and value, and the
         time also by its type.
     keep : sequence of str, optional
-        Channels, whatever they are called. Other columns that look like labels, further ids or
-        a saved index are left out with a `DataWarning`, unless there is nothing else, and so are times beside series in
-        cells.
+        Channels, whatever they are called. Other columns that look like labels, further ids or a saved index are left
+        out with a `DataWarning`, unless there is nothing else, and so are times beside series in cells.
 
     Returns
     -------
@@ -239,7 +237,8 @@ def not_measured(
         if called[name] not in given and (lower in ids or (LABEL.fullmatch(lower) and lower != axis))
     ]
     # text there may be times or ids, and is refused
-    saved = [name for name in numbers_called(frame, INDEX) if called[name] not in given]
+    numbers = {name for name, dtype in frame.dtypes.items() if dtype.kind in "iuf"}
+    saved = [n for n, lower in names.items() if n in numbers and called[n] not in given and INDEX.fullmatch(lower)]
     if set(frame.columns) - {*aside, *taken, *saved}:  # where values have no names either, rows are not numbered
         aside += saved
     text = "columns of X that look like labels or ids are left out: {}; rename one that is a channel."

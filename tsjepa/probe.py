@@ -36,7 +36,8 @@ def make_head(kind: Kind = "ridge", *, numeric: bool = False, seed: int = 0) -> 
     Parameters
     ----------
     kind : {"ridge", "logistic", "knn"}, default="ridge"
-        Ridge with its penalty chosen by leave-one-out in closed form, logistic regression, or 5 nearest neighbours.
+        Ridge with its penalty chosen by leave-one-out in closed form, logistic regression, or 5 nearest neighbours;
+        of classes they count by the inverse of their distance.
     numeric : bool, default=False
         Whether the target is a number.
     seed : int, default=0
@@ -55,7 +56,8 @@ def make_head(kind: Kind = "ridge", *, numeric: bool = False, seed: int = 0) -> 
     if kind == "ridge":
         head = RidgeCV(PENALTIES) if numeric else RidgeClassifierCV(PENALTIES)
     elif kind == "knn":
-        head = KNeighborsRegressor() if numeric else KNeighborsClassifier()
+        # near ones count more: among more neighbours than it has labels, a class would be outvoted amid its own
+        head = KNeighborsRegressor() if numeric else KNeighborsClassifier(weights="distance")
     elif numeric:
         raise ProbeError("a logistic probe needs classes, but the target is numeric: use the ridge or the knn probe.")
     else:
@@ -207,7 +209,7 @@ def probe(
     y_train, y_test : array of shape (n_cases,)
         Classes, or floats for a regression.
     kind : {"ridge", "logistic", "knn"}, default="ridge"
-        See `make_head`. Of classes, the neighbours that "knn" asks count by the inverse of their distance.
+        See `make_head`; with fewer than 5 labels "knn" asks all of them.
     fraction : float, default=1.0
         Share of the training labels that is used.
     seeds : tuple of int, default=(0,)
@@ -244,9 +246,7 @@ def fit_head(Z: Array, y: Array, kind: Kind, seed: int) -> Pipeline | LeanRidge:
         return LeanRidge(PENALTIES.tolist()).fit(Z, y)
     head = make_head(kind, numeric=is_numeric(y), seed=seed)
     if kind == "knn":
-        # near ones count more: among more neighbours than it has labels, a class would be outvoted amid its own
-        knn, weights = head.steps[-1][0], "uniform" if is_numeric(y) else "distance"
-        head.set_params(**{f"{knn}__n_neighbors": min(5, len(y)), f"{knn}__weights": weights})
+        head.set_params(**{f"{head.steps[-1][0]}__n_neighbors": min(5, len(y))})
     return head.fit(Z, y)
 
 
