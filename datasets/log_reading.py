@@ -333,13 +333,14 @@ def _csv(
         strings_can_be_null=True,
         decimal_point=written.decimal,
     )
-    with _text(file) as stream:
-        parse = csv.ParseOptions(delimiter=written.delimiter)
-        # one thread keeps the row's number in pyarrow's errors
-        with csv.open_csv(stream, csv.ReadOptions(use_threads=False, block_size=CSV_BLOCK), parse, convert) as reader:
-            for batch in reader:
-                columns = [without_blanks(column) for column in batch.columns]
-                yield pa.record_batch(columns, names or plain_names(batch.schema.names))
+    parse = csv.ParseOptions(delimiter=written.delimiter)
+    # one thread keeps the row's number in pyarrow's errors
+    read = csv.ReadOptions(use_threads=False, block_size=CSV_BLOCK)
+    # not closed but forgotten: pyarrow still reads ahead when its reader is closed, and would take the next block from
+    # whatever file was opened meanwhile under the same descriptor
+    for batch in csv.open_csv(_text(file), read, parse, convert):
+        columns = [without_blanks(column) for column in batch.columns]
+        yield pa.record_batch(columns, names or plain_names(batch.schema.names))
 
 
 def _text(file: LogFile) -> pa.NativeFile:  # pyarrow knows the end of a name in lower case only
