@@ -27,7 +27,7 @@ from tsjepa.datasets.log_steps import lost_steps
 from tsjepa.datasets.log_store import Field, RowFiles, opening, read_json, too_short, write_json, writing
 from tsjepa.datasets.log_types import TimeKind
 
-FORMAT = 2
+FORMAT = 3
 STEP_ROWS = 1 << 16
 
 
@@ -147,10 +147,10 @@ def rows_of(
     """
     state = digest([[file.size, file.mtime] for file in files])
     folder, partial = Path(f"{start}-{state}"), Path(f"{start}.partial")
-    if (store := _open_of(layout, folder)) is not None:
+    if (store := open_store(folder)) is not None:
         return store
     with locked(Path(f"{start}.lock"), announce):
-        if (store := _open_of(layout, folder)) is not None:  # another process has just built it
+        if (store := open_store(folder)) is not None:  # another process has just built it
             return store
         names = file_ids(files, name) if layout.id_by == "file" else {file.shown: name for file in files}
         plan, summary, offsets = build_rows(layout, pieces, names, partial, progress, announce)
@@ -174,7 +174,8 @@ def start_of(layout: Layout, files: list[LogFile], name: str, cache_dir: str | o
     """Return how the paths begin of what is kept of a log as it is read."""
     columns = layout.columns
     settings = [columns.id, columns.time, columns.channels, columns.label, columns.group]
-    asked = digest([FORMAT, layout.form, layout.time, layout.id_by, *settings, [place(file) for file in files]])
+    keys = [layout.id_by, layout.id_is_number, layout.group_is_number]
+    asked = digest([FORMAT, layout.form, layout.time, *keys, *settings, [place(file) for file in files]])
     return log_root(cache_dir) / f"{name}-{asked}"
 
 
@@ -182,14 +183,6 @@ def drop_partial(start: Path, announce: Callable[[str], None]) -> None:
     """Throw away what was begun of a log that is read otherwise after all."""
     with locked(Path(f"{start}.lock"), announce):  # another process may be building in it
         shutil.rmtree(f"{start}.partial", ignore_errors=True)
-
-
-def _open_of(layout: Layout, folder: Path) -> RowStore | None:
-    """Open a finished folder of rows whose keys are what they are read as now: 01 was once kept as 1."""
-    store = open_store(folder)
-    if store is None or [store.series().schema.field(name).type for name in ("id", "group")] != _key_types(layout):
-        return None
-    return store
 
 
 def _key_types(layout: Layout) -> list[pa.DataType]:

@@ -54,7 +54,7 @@ class Summary:
 
     @classmethod
     def from_json(cls, kept: dict[str, Any]) -> "Summary":
-        """Return what `as_json` has written; an earlier version wrote null where there is no value."""
+        """Return what `as_json` has written."""
         return cls(np.array(kept["low"], float), np.array(kept["high"], float), kept["missing"])
 
 

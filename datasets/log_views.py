@@ -96,7 +96,7 @@ def on_grid(store: RowStore, windowing: Windowing, progress: Progress) -> RowSto
     if windowing.max_gap is not None and steps.gaps.min() < step:
         raise DataError(f"--max-gap {windowing.max_gap} is shorter than the step of --resample {windowing.resample}")
     reach, asked = (np.maximum(np.where(np.isinf(far), step, far), step) for far in (steps.gaps, steps.asked))
-    folder = store.folder / f"grid-{digest([step, windowing.fill, windowing.max_gap, *_ways(store)])}"
+    folder = store.folder / f"grid-{digest([step, windowing.fill, windowing.max_gap])}"
     if (found := open_store(folder)) is not None:
         return found
     offsets, fields = store.offsets(), grid_fields(store.fields)
@@ -114,11 +114,6 @@ def on_grid(store: RowStore, windowing: Windowing, progress: Progress) -> RowSto
     found = open_store(folder)
     assert found is not None
     return found
-
-
-def _ways(store: RowStore) -> list[str]:
-    """Tell what is cut with wider limits from what a cache may hold that was cut with exact ones."""
-    return ["wider"] if store.time.kind == "float" else []
 
 
 def _grid_step(resample: str, store: RowStore) -> float:
@@ -183,7 +178,7 @@ def windows_of(store: RowStore, windowing: Windowing, lone: bool, progress: Prog
             "windows"
         )
     label = windowing.window_label if "label" in store.fields else None
-    settings = [window, stride, windowing.max_gap, label, *_ways(store)]
+    settings = [window, stride, windowing.max_gap, label]
     if label == "any":  # labels are abnormal beside those whose names say normal
         settings += named_normal(store.classes or ())
     folder = store.folder / f"windows-{digest(settings)}"
