@@ -29,7 +29,12 @@ CORE = [title for title in SECTIONS if title not in WANTED]
 
 @pytest.mark.parametrize("titles", [[title] for title in WANTED] + [CORE], ids=lambda titles: titles[0])
 def test_every_file_is_on_the_page_once(titles: list[str]) -> None:
-    named = [name for title in titles for name in re.findall(r"`([a-z][a-z_0-9]*[a-z0-9])`", SECTIONS[title]) if name not in OTHERS]
+    named = [
+        name
+        for title in titles
+        for name in re.findall(r"`([a-z][a-z_0-9]*[a-z0-9])`", SECTIONS[title])
+        if name not in OTHERS
+    ]
     wanted = WANTED.get(titles[0], files("tsjepa", "tsjepa/adapters"))
     assert wanted - set(named) == set(), "not named"
     assert set(named) - wanted == set(), "not there"
