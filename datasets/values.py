@@ -133,7 +133,7 @@ def check_values(X: Collection, where: str) -> None:
     usable = False
     for index, case in enumerate(X):
         if np.isinf(case).any():
-            raise DataError(f"{where}: case {index + 1} (counting from 1) holds {TOO_LARGE}")
+            raise DataError(f"{where}: case {index} (counting from 0) holds {TOO_LARGE}")
         usable = usable or not bool(np.isnan(case).all())
     if not usable:
         raise DataError(f"{where}: every value is missing, so there is nothing to learn from; check the export")

@@ -322,7 +322,7 @@ def test_training_that_does_not_fit_into_memory_says_what_is_kept(monkeypatch: p
 
 def test_a_loss_that_is_not_finite_is_one_sentence() -> None:
     sentence = refused(1, "--data", write_data("pump"), "--lr", "1e30", "--set", "train.clip=0", "--epochs", "5")
-    assert "lower train.lr" in sentence
+    assert "start again with a lower train.lr" in sentence
     assert "error:" in sentence
 
 

@@ -62,9 +62,9 @@ BAD_NPZ = {
     "no time points": ({"X": np.zeros((2, 0))}, "every value is missing"),
     "infinite": (
         {"X": np.array([[1.0, 2], [3, np.inf]])},
-        r"case 2 \(counting from 1\) holds an infinite value",
+        r"case 1 \(counting from 0\) holds an infinite value",
     ),
-    "too large": ({"X": np.array([[1e39, 2]])}, "case 1 .* infinite value"),
+    "too large": ({"X": np.array([[1e39, 2]])}, "case 0 .* infinite value"),
     "channels": ({"X_train": np.zeros((2, 2, 4)), "X_test": GOOD}, "2 channels, but its test part 1"),
     "mixed labels": (
         {"X_train": GOOD, "y_train": [1.5, 2], "X_test": GOOD, "y_test": ["a", "b"]},
@@ -234,7 +234,7 @@ BAD_CSV = {
     "a label twice, saved by pandas": ("label,t0,label.1\n0,1,0\n1,3,1\n", "columns label, label.1; keep one"),
     "an id twice": ("id,t0,id,t1\n0,1,0,2\n", "two columns of the same name, 'id'; rename one"),
     "half labelled": ("t0,label\n1,a\n2,\n", "column label: row 2 has no label"),
-    "infinite": ("t0,t1\n1,2\n1,inf\n", "case 2 .* infinite value"),
+    "infinite": ("t0,t1\n1,2\n1,inf\n", "case 1 .* infinite value"),
 }
 
 

@@ -142,7 +142,9 @@ def test_a_last_step_that_diverges_is_told_before_the_epoch_is_saved(diagnose, g
         series = Series(series.values, np.random.default_rng(0).random(series.values.shape) > 0.2)
     # weights of this size are finite, and what they are multiplied to is not
     model, _, header = make("train.epochs=1", "train.batch_size=64", "train.lr=1e30", series=series)
-    with pytest.raises(TrainingError, match=r"^the latents are not finite after epoch 1: lower train\.lr\.$"):
+    with pytest.raises(
+        TrainingError, match=r"^the latents are not finite after epoch 1: start again with a lower train\.lr\.$"
+    ):
         fit(model, series, header, Options(tmp_path, device="cpu", diagnose=diagnose))
     assert not (tmp_path / "checkpoint.ckpt").exists()
 

@@ -258,7 +258,7 @@ def test_what_is_no_search_ends_in_a_sentence() -> None:
         (2, "weight is what the search looks for: leave it out, and bound", ("--set", " regularizer.weight = 0.3")),
         (1, "'' cannot name a data set", ("--data", "")),
         (1, "even a weight of 0.0002 is not enough", ("--high", "0.0002", "--epochs", "1")),
-        (1, "latents are not finite after epoch 1: lower train.lr.", DIVERGES),
+        (1, "latents are not finite after epoch 1: start again with a lower train.lr.", DIVERGES),
     ):
         result = invoke(*words, "--json")
         assert (result.exit_code, result.stdout) == (code, ""), result.output

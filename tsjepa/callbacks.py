@@ -219,6 +219,6 @@ def check_finite(epoch: int, loss: float, terms: dict[str, float]) -> None:
         broken = [name for name, value in terms.items() if not math.isfinite(value)]
         raise TrainingError(
             f"the loss is {loss} in epoch {epoch} (not finite: {', '.join(broken) or 'loss'}): "
-            "lower train.lr or regularizer.weight"
+            "start again with a lower train.lr or regularizer.weight"
             + ("." if epoch == 1 else "; the checkpoint of the last good epoch is kept.")
         )

@@ -243,7 +243,7 @@ def check_latents(epoch: int, *latents: Tensor) -> None:
             "the latents are not finite before training: look for weights of the model that are not finite, or values "
             "of the series that are too large."
         )
-    raise TrainingError(f"the latents are not finite after epoch {epoch}: lower train.lr.")
+    raise TrainingError(f"the latents are not finite after epoch {epoch}: start again with a lower train.lr.")
 
 
 @contextmanager
