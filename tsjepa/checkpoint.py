@@ -6,7 +6,6 @@ import os
 import pickle
 import shutil
 import zipfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +16,7 @@ from tsjepa.build import build_model
 from tsjepa.config import Config, ConfigError, parse_config
 from tsjepa.interruption import uninterrupted
 from tsjepa.objective import JEPA
+from tsjepa.own_parts import own_part
 from tsjepa.targets import FrozenTarget
 from tsjepa.whole_file import whole_file
 
@@ -25,6 +25,8 @@ FORMAT, VERSION = "tsjepa", 5
 HEAD = "head"
 # where it says whether labels had a part in its weights, by tuning or by its teacher, and whether by tuning
 LABELLED, TUNED = "labelled", "tuned"
+# and which weight or module, if one, of the model that was trained its configuration does not build
+OWN = "own_part"
 
 
 class CheckpointError(ValueError):
@@ -153,7 +155,7 @@ def save_checkpoint(path: str | Path, model: JEPA, header: Header, head: dict[st
     60
     """
     state = {name: value.detach().cpu() for name, value in model.state_dict().items()}
-    check_buildable(path, state, header)
+    check_buildable(path, model, header)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     content = {FORMAT: header.plain(), "state_dict": {f"model.{k}": v for k, v in state.items()}, **mark_of(model)}
     write_atomically(content if head is None else {**content, HEAD: head}, path)
@@ -191,17 +193,16 @@ def take_mark(model: JEPA, content: dict[str, Any]) -> None:
     model.labelled, model.tuned = saw_labels(content), was_tuned(content, model)
 
 
-def check_buildable(path: str | Path, state: dict[str, torch.Tensor], header: Header) -> None:
-    """Refuse to save weights that are not those, by name and shape, of the model that the header describes."""
+def check_buildable(path: str | Path, model: JEPA, header: Header) -> None:
+    """Refuse to save a model that is not, but for the values of its weights, the one that the header describes."""
     try:
-        with torch.device("meta"):
-            built = build_model(header.config, header.n_channels).state_dict()
+        differing = own_part(model, header.config, header.n_channels)
     except ValueError as error:
         raise CheckpointError(f"{path} is not written, since its header describes no model: {error}") from error
-    if differing := differing_weights(state, built):
+    if differing:
         raise CheckpointError(
             f"{path} is not written, since its header's configuration builds another model, which differs in "
-            f"{differing[0]}: save the state_dict of a model of your own with torch.save."
+            f"{differing}: save the state_dict of a model of your own with torch.save."
         )
 
 
@@ -328,7 +329,7 @@ def load_checkpoint(path: str | Path) -> tuple[JEPA, Header]:
     Raises
     ------
     CheckpointError
-        If the file is no checkpoint, or its weights are not exactly those that its configuration asks for.
+        If the file is no checkpoint, or its model is not, to the last weight, the one that its configuration builds.
 
     Examples
     --------
@@ -348,6 +349,11 @@ def load_checkpoint(path: str | Path) -> tuple[JEPA, Header]:
         raise CheckpointError(
             f"{path} has checkpoint format {version}, whose shares had sharp thresholds where probe.noise is set, "
             "which this version does not compute: pretrain again."
+        )
+    if own := content.get(OWN):
+        raise CheckpointError(
+            f"{path} is of another model than its configuration builds, which differs in {own}: save the state_dict of "
+            "a model of your own with torch.save."
         )
     try:
         model = build_model(header.config, header.n_channels)
@@ -373,19 +379,6 @@ def model_state(content: dict[str, Any]) -> dict[str, Any]:
     {'encoder.norm.bias': 0}
     """
     return {name.removeprefix("model."): value for name, value in content["state_dict"].items()}
-
-
-def differing_weights(some: Mapping[str, torch.Tensor], others: Mapping[str, torch.Tensor]) -> list[str]:
-    """Return the names of weights that only one of two models has, or that have another shape in each.
-
-    Examples
-    --------
-    >>> one, two = torch.zeros(1), torch.zeros(2)
-    >>> differing_weights({"a": one, "b": one, "c": one}, {"a": one, "b": two})
-    ['b', 'c']
-    """
-    shapes = [{(name, tuple(value.shape)) for name, value in each.items()} for each in (some, others)]
-    return sorted({name for name, _ in shapes[0] ^ shapes[1]})
 
 
 def first_misfit(error: Exception) -> str:

@@ -1,14 +1,14 @@
 """Going on with a run: what its checkpoint tells of it, and what has to have stayed the same."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from tsjepa.arrays import counted
-from tsjepa.checkpoint import CheckpointError, Header, differing_weights, model_state, read_header
+from tsjepa.checkpoint import OWN, CheckpointError, Header, model_state, read_header
 from tsjepa.config import Config
+from tsjepa.objective import JEPA
+from tsjepa.own_parts import differing_weights, own_part
 from tsjepa.training_error import TrainingError
 
 # How long a run is to be; all else of a configuration has to stay
@@ -36,9 +36,7 @@ def check_resumable(content: dict[str, Any], path: str | Path) -> None:
         )
 
 
-def check_same_run(
-    content: dict[str, Any], path: Path, header: Header, weights: Mapping[str, Tensor], epochs: int, steps: int
-) -> None:
+def check_same_run(content: dict[str, Any], path: Path, header: Header, model: JEPA, epochs: int, steps: int) -> None:
     """Refuse to go on with another run than the one that a checkpoint is of.
 
     Parameters
@@ -50,8 +48,8 @@ def check_same_run(
     header : Header
         Of the run that is to go on. Its settings have to be those of the checkpoint but for `LENGTH`, and so have the
         form of the series, their channels and their fingerprint, where both headers tell them.
-    weights : mapping of str to Tensor
-        State of the model that takes the checkpoint's.
+    model : JEPA
+        What takes the checkpoint's weights.
     epochs : int
         How many there are to be.
     steps : int
@@ -77,8 +75,11 @@ def check_same_run(
         )
     if finished > epochs:
         raise TrainingError(f"{finished} epochs are finished in {path}, so it cannot go on to {epochs}.")
-    if differing := differing_weights(model_state(content), weights):
+    if differing := differing_weights(model_state(content), model.state_dict()):
         raise CheckpointError(f"{path} is of another model, which differs in {differing[0]}.")
+    part = own_part(model, header.config, header.n_channels)
+    if content.get(OWN, part) != part:
+        raise CheckpointError(f"{path} is of another model, which differs in {part or content[OWN]}.")
 
 
 def other_series(old: Header, new: Header) -> str | None:

@@ -19,11 +19,12 @@ from tsjepa.batches import Batch, Batches, ShuffledBatches, circular_shift, keye
 from tsjepa.build import build_model
 from tsjepa.calibrator import Calibrator
 from tsjepa.callbacks import Cooldown, EpochEnd, SaveEpoch
-from tsjepa.checkpoint import FORMAT, Header, mark_of, model_state, read_checkpoint, take_mark, write_atomically
+from tsjepa.checkpoint import FORMAT, OWN, Header, mark_of, model_state, read_checkpoint, take_mark, write_atomically
 from tsjepa.config import Config
 from tsjepa.monitor import Monitor, latents_check, teacher_verdict
 from tsjepa.normalization import take_statistics
 from tsjepa.objective import JEPA, JEPAOutput
+from tsjepa.own_parts import own_part
 from tsjepa.ranks import rank
 from tsjepa.resuming import check_same_run, finished_epochs
 from tsjepa.run_files import BEST, CHECKPOINT, METRICS, TEACHER, EpochTable, run_folders
@@ -61,7 +62,7 @@ class JEPATraining(pl.LightningModule):
 
     def __init__(self, model: JEPA, header: Header) -> None:
         super().__init__()
-        self.model, self.header = model, header
+        self.model, self.header, self.own = model, header, ""
         self.train_config: TrainConfig = header.config.train
         self.sums: dict[str, Tensor] = {}
         # both are known once Lightning asks for the optimiser; to look for what is trained at each step takes a while
@@ -148,7 +149,7 @@ class JEPATraining(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Make the checkpoint say what it is."""
-        checkpoint |= {FORMAT: self.header.plain(), **mark_of(self.model)}
+        checkpoint |= {FORMAT: self.header.plain(), OWN: self.own, **mark_of(self.model)}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep in mind what the model, and a teacher, who is not asked again, had learnt from."""
@@ -227,6 +228,7 @@ def fit_stage(
             options.out.mkdir(parents=True, exist_ok=True)
         take_statistics(model, series)  # before anything copies the model
     module = JEPATraining(model, header)
+    module.own = own_part(model, header.config, header.n_channels) if options.out is not None else ""
     monitor = Monitor(model, series, options.labels, options.out) if options.diagnose else None
     check = None if options.diagnose else latents_check(model, series)
     end = EpochEnd(module.epoch_means, options.out, monitor, options.report, check, options.stop_on_collapse)
@@ -253,7 +255,7 @@ def fit_stage(
 def step_after(checkpoint: Path, model: JEPA, header: Header, epochs: int, steps: int) -> int:
     """Return the first step of a run that goes on from a checkpoint, and refuse one of another run."""
     content = read_checkpoint(checkpoint)
-    check_same_run(content, checkpoint, header, model.state_dict(), epochs, steps)
+    check_same_run(content, checkpoint, header, model, epochs, steps)
     return int(content["global_step"]) + 1
 
 
