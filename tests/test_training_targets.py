@@ -1,6 +1,8 @@
 """What `fit` refuses to train under: a teacher with random weights, and a target of another encoder."""
 
 import copy
+import pickle
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +98,40 @@ def test_an_encoder_that_the_target_was_not_made_of_is_refused(objective: str) -
     model.encoder = other()
     with pytest.raises(TrainingError, match=r"another encoder than model\.encoder: .* build a new model"):
         fit(model, SERIES, header(config))
+
+
+@pytest.mark.parametrize("part", ["encoder", "tokenizer"])
+def test_under_an_average_weights_of_the_same_shapes_are_refused_too(part: str, tmp_path: Path) -> None:
+    config, model = recipe("ema"), build_model(recipe("ema"), 1)
+    another = build_model(recipe("ema", "train.seed=7"), 1).encoder
+    if part == "encoder":
+        model.encoder = another
+    else:
+        model.encoder.tokenizer = another.tokenizer
+    with pytest.raises(TrainingError, match=r"another encoder than model\.encoder: .* build a new model"):
+        fit(model, SERIES, header(config), Options(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def ways(model: JEPA, folder: Path) -> Iterator[JEPA]:
+    """Give a model as it may come to training, its target with it."""
+    yield model
+    yield copy.deepcopy(model)
+    yield pickle.loads(pickle.dumps(model))
+    torch.save(model, folder / "model.pt")
+    yield torch.load(folder / "model.pt", weights_only=False)
+    save_checkpoint(folder / "model.ckpt", model, header(recipe("ema")))
+    yield load_checkpoint(folder / "model.ckpt")[0]
+    model.load_state_dict(copy.deepcopy(model.state_dict()))
+    yield model.double().float()
+    model.encoder = nn.Sequential(model.encoder)  # type: ignore[assignment] # the same weights, as of a compiled one
+    yield model
+
+
+def test_an_average_follows_its_encoder_however_the_model_comes(tmp_path: Path) -> None:
+    for model in ways(build_model(recipe("ema"), 1), tmp_path):
+        check_target(model, resume=False)
+        assert len(list(model.target.parameters())) == len(list(model.encoder.parameters()))  # none stands there twice
 
 
 def test_a_target_of_the_encoder_is_not_refused() -> None:

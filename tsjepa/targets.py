@@ -166,11 +166,23 @@ class EMATarget(StillTarget):
             for weight in self.module.parameters() if perturbation else ():
                 weight.add_(perturbation * weight.square().mean().sqrt() * torch.randn_like(weight))
         self.eval()
+        self._followed = tuple(encoder.parameters())  # in a tuple they are not registered a second time
 
     @property
     def module(self) -> nn.Module:
         """The averaged encoder."""
         return self.average.module
+
+    def follows(self, encoder: nn.Module) -> bool:
+        """Return whether the average is that of an encoder: it was made of the very same weights.
+
+        Examples
+        --------
+        >>> layer = nn.Linear(2, 2)
+        >>> EMATarget(layer).follows(layer), EMATarget(layer).follows(nn.Linear(2, 2))
+        (True, False)
+        """
+        return [id(weight) for weight in self._followed] == [id(weight) for weight in encoder.parameters()]
 
     def update(self, encoder: nn.Module, step: int, total: int) -> None:
         """Move towards `encoder`: average = m * average + (1 - m) * encoder, m the momentum at this step."""

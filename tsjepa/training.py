@@ -269,7 +269,7 @@ def check_target(model: JEPA, resume: bool) -> None:
     if isinstance(target, SelfTarget):
         same = [id(weight) for weight in target.held[0].parameters()] == [id(weight) for weight in weights]
     elif isinstance(target, EMATarget):
-        same = [weight.shape for weight in target.module.parameters()] == [weight.shape for weight in weights]
+        same = target.follows(model.encoder)
     else:
         same = True
     if not same:
