@@ -119,6 +119,19 @@ def test_a_header_of_other_channels_than_the_series(train: Any, told: int, there
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("train", [fit, fit_stages])
+@pytest.mark.parametrize("out", [True, False])
+def test_a_header_whose_configuration_is_not_resolved(train: Any, out: bool, tmp_path: Path) -> None:
+    config = configure("tiny", "ema", ["train.epochs=1"])
+    own, series = build_model(resolve(config, 60), 1), as_series(np.zeros((4, 1, 60)))
+    with pytest.raises(
+        TrainingError,
+        match=r"by this header: resolve the configuration first: tsjepa\.resolve\(",
+    ):
+        train(own, series, Header(config, None, 1, 60), Options(tmp_path / "run" if out else None))
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("objective", ["sigreg", "distill"])
 def test_a_folder_that_is_missing_is_made(objective: str, tmp_path: Path) -> None:
     config = resolve(configure("tiny", objective, ["train.epochs=2"]), 60)

@@ -47,6 +47,7 @@ OBJECTIVES: dict[str, tuple[str, ...]] = {
     "salt": ("target.kind=frozen", "target.teacher_kind=values", "target.teacher_share=0.16666667", *PLAIN, *LATENT),
 }
 DEFAULT_RECIPE = "default"
+UNRESOLVED = "resolve the configuration first: tsjepa.resolve(config, n_timepoints)."
 # torch's generator is one for all threads: who seeds it for a while keeps the others waiting
 SEEDING = ProcessLock()
 
@@ -211,7 +212,7 @@ def build_tokenizer(config: Config, n_channels: int) -> Tokenizer:
     """Build the tokenizer of a resolved configuration."""
     section = config.tokenizer
     if section.patch_length is None:
-        raise ConfigError("resolve the configuration first: tsjepa.resolve(config, n_timepoints).")
+        raise ConfigError(UNRESOLVED)
     channels = n_channels if section.channels == "mixed" else 1
     if section.kind == "conv":
         return ConvStem(

@@ -1,6 +1,7 @@
 """Which series a model may be trained on, or be fitted to with its weights as they are drawn."""
 
 from tsjepa.arrays import SeriesSource, counted
+from tsjepa.build import UNRESOLVED
 from tsjepa.checkpoint import Header
 from tsjepa.normalization import too_large
 from tsjepa.objective import JEPA
@@ -45,7 +46,9 @@ def check_series(series: SeriesSource) -> None:
 
 
 def check_header(header: Header, series: SeriesSource) -> None:
-    """Refuse a header of series with another number of channels: a checkpoint would be read by what it says.
+    """Refuse a header of series with another number of channels, or of a configuration that was not resolved.
+
+    A checkpoint would be read by what it says.
 
     Raises
     ------
@@ -64,3 +67,5 @@ def check_header(header: Header, series: SeriesSource) -> None:
             f"the header tells of {counted(header.n_channels, 'channel')}, but the series have {series.n_channels}: "
             "tell series.n_channels."
         )
+    if header.config.tokenizer.patch_length is None:
+        raise TrainingError(f"no model could be loaded by this header: {UNRESOLVED}")

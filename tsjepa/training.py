@@ -180,11 +180,11 @@ def fit(
     ------
     TrainingError
         If loss or latents are not finite, no series has a value, a value is too large to be taken as it is, the header
-        tells of another number of channels, an optional logger is not installed, the target was made of another encoder
-        or is a teacher that was not trained, there are not the devices or series in a batch for the processes that are
-        asked for, or these have different series. With `resume` also if the checkpoint is of other settings or series,
-        or has more epochs, and without it if the run that would be replaced holds the teacher that the configuration
-        names.
+        tells of another number of channels or is not resolved, an optional logger is not installed, the target was made
+        of another encoder or is a teacher that was not trained, there are not the devices or series in a batch for the
+        processes that are asked for, or these have different series. With `resume` also if the checkpoint is of other
+        settings or series, or has more epochs, and without it if the run that would be replaced holds the teacher that
+        the configuration names.
     ValueError
         If there is not one label a series, or no logger has that name.
     CheckpointError
