@@ -31,6 +31,7 @@ from tsjepa import (
     fit_stages,
     resolve,
 )  # fmt: skip
+from tsjepa.projector import Projector
 from tsjepa.training_error import TrainingError
 from tsjepa.world import Dynamics
 
@@ -47,6 +48,31 @@ def test_predictions_of_another_width_than_targets(width: int, loss: ContextLoss
     own = model(Predictor(8, dim=8, depth=1, heads=2, out_dim=width), context_loss=loss)
     with warnings.catch_warnings(), pytest.raises(ValueError, match=rf"gives {width} .* the target has 8: .* out_dim"):
         own(sines(4), gen())
+
+
+class Narrow(ValuesTarget):
+    """A target of three numbers a token."""
+
+    def __init__(self, *, trains_encoder: bool = False) -> None:
+        super().__init__(lambda x, valid: x.unflatten(-1, (10, 6))[:, 0, :, :3])
+        self.trains_encoder = trains_encoder
+
+
+@pytest.mark.parametrize("projector", [Projector(3, hidden=4, out=2), nn.Linear(3, 2)])
+def test_a_projector_that_is_to_map_targets_and_a_context_of_another_width(projector: nn.Module) -> None:
+    def own(**parts: Any) -> JEPA:
+        return model(Predictor(8, dim=8, depth=1, heads=2, out_dim=3), **parts)
+
+    with pytest.raises(ValueError, match=r"acts on visible tokens of 8 .* the target, .* has 3: leave out the proj"):
+        own(target=Narrow(), projector=projector, regularizer=SIGReg())(sines(4), gen())
+    for fine in (
+        {"projector": projector},
+        {"regularizer": SIGReg()},
+        {"projector": lambda tokens: tokens.tanh(), "regularizer": SIGReg()},
+        {"projector": nn.Tanh(), "regularizer": SIGReg()},
+    ):
+        own(target=Narrow(), **fine)(sines(4), gen())
+    own(target=Narrow(trains_encoder=True), projector=projector, regularizer=SIGReg())(sines(4), gen())
 
 
 @pytest.mark.parametrize("depth", [0, 1])

@@ -12,7 +12,7 @@ from tsjepa.layers import gather_tokens
 from tsjepa.masking import Mask, RampedMask, check_mask
 from tsjepa.ranks import Share, SumOverRanks, join_rows, mean_over_ranks, sum_over_ranks
 from tsjepa.regularizers import Regularizer, check_weight
-from tsjepa.targets import EMATarget, SelfTarget, Target, check_levels, check_widths, encoder_of
+from tsjepa.targets import EMATarget, SelfTarget, Target, check_context, check_levels, check_widths, encoder_of
 
 DrawMask = Callable[[int, int, torch.Generator, Tensor | None], Mask]
 Loss = Literal["l1", "smooth_l1", "mse"]
@@ -145,7 +145,8 @@ class JEPA(nn.Module):
     Raises
     ------
     ValueError
-        If a weight, a warm-up, a level or `loss` is out of range; in a step, if predictions are not as wide as targets.
+        If a weight, a warm-up, a level or `loss` is out of range; in a step, if predictions are not as wide as targets,
+        or if these and what else the projector is to map, for a regularizer of the context, are not.
 
     Notes
     -----
@@ -278,9 +279,12 @@ class JEPA(nn.Module):
         goal = self.target(x, self.levels, valid, attend, mask.context, seen)
         latents = self.joined(goal)
         check_widths(predicted, latents)
+        context = side_by_side(levels[1:] or levels)
+        if self.regularizer is not None and not self.target.trains_encoder:
+            check_context(context, latents, self.projector)
         return Branches(
             mask,
-            side_by_side(levels[1:] or levels),
+            context,
             self.project(predicted[:, n_context:], mask.target_valid),
             self.project(predicted[:, :n_context], seen) if everywhere else None,
             self.project(latents, attend),

@@ -22,7 +22,8 @@ class Regularizer(Protocol):
     def __call__(self, z: Tensor, generator: torch.Generator | None = None, valid: Tensor | None = None) -> Tensor:
         """Return a scalar for latents z [B, N, D]; valid, bool [B, N], says which tokens count, None means all.
 
-        N are all tokens if the target trains the encoder, else the visible ones; D is the width that the loss compares.
+        If the target trains the encoder, N are all tokens, and D is the width that the loss compares. Otherwise N are
+        the visible ones, and D is the width of the encoder's levels side by side, or of the projector, if there is one.
         Whatever is random is drawn from `generator`.
         """
         ...

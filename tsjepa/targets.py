@@ -351,6 +351,19 @@ def check_widths(predicted: Tensor, goal: Tensor) -> None:
         )
 
 
+def check_context(context: Tensor, goal: Tensor, projector: object) -> None:
+    """Raise ValueError where a projector of targets [B, N, E] is to map a context [B, K, L * D] of another width, too.
+
+    One without weights may map any width.
+    """
+    weighs = isinstance(projector, nn.Module) and next(projector.parameters(), None) is not None
+    if weighs and context.shape[-1] != goal.shape[-1]:
+        raise ValueError(
+            f"the regularizer acts on visible tokens of {context.shape[-1]} number(s), behind the projector, but the "
+            f"target, which the projector maps too, has {goal.shape[-1]}: leave out the projector or the regularizer."
+        )
+
+
 def sum_of_weights(module: nn.Module) -> float:
     """Return the sum of all parameters, by which those of a module are known again; nan of those without values.
 
