@@ -18,6 +18,7 @@ from tsjepa.evaluation.explanations import EXPLANATIONS
 from tsjepa.evaluation.perturbation import MOST_CHANNELS, add_noise
 from tsjepa.evaluation.quality import SEQUENCES, measure
 from tsjepa.finetuning import Tuning, finetune
+from tsjepa.monitor import measuring
 from tsjepa.positional import predictor_sensitivity
 from tsjepa.probe import majority, probe
 from tsjepa.spread import self_cluster, uniformity
@@ -155,16 +156,35 @@ def test_a_world_model_is_diagnosed_but_has_no_masked_views(missing: bool, input
     assert all(values[name] is not None for name in ("accuracy", "uniformity", "cross_series_share"))
 
 
-def test_a_world_model_answers_to_its_latents_as_its_dynamics_do() -> None:
-    model, _, _ = models(3, settings=[*WORLD, "world.inputs=[1]", "projector.out=0"])
-    series, _ = waves(20, 3)
-    x = torch.from_numpy(series.values)
-    with torch.no_grad():
-        latents = model.encoder(model.encoder.sequences(x)[0])[0]
+@pytest.mark.parametrize("out", [0, 8])
+@pytest.mark.parametrize("missing", [0, 18])
+def test_a_world_model_answers_to_its_latents_as_its_dynamics_do(missing: int, out: int) -> None:
+    model, _, _ = models(3, settings=[*WORLD, "world.inputs=[1]", f"projector.out={out}", "projector.hidden=16"])
+    X = waves(20, 3)[0].values
+    X[:10, ::2, :missing] = np.nan
+    series = as_series(X)
+    x, valid = torch.from_numpy(series.values), torch.from_numpy(~np.isnan(X))
+    told, (measured, points) = model.inputs(x, valid), model.encoder.sequences(x, valid)
+    attend, generator = model.encoder.token_valid(points), keyed_generator(3, 2**31, 1)
+    counted = model.mask(20, 10, generator, attend).target_valid.unsqueeze(-1)
+    with torch.no_grad(), measuring(model):
+        latents = model.project(model.encoder(measured, valid=points, attend=attend)[0], attend)
         want = predictor_sensitivity(
-            lambda z: model.predictor(z, model.inputs(x), horizons=(1, 2)), latents, keyed_generator(3, 2**31, 1)
+            lambda z: counted * model.predictor(z, told, horizons=(1, 2), attend=attend),
+            *(latents, generator),
+            valid=attend,
         )
     assert measure(model, series, seed=3).numbers["predictor_sensitivity"] == pytest.approx(want.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("out", [0, 8])
+def test_blind_patches_have_no_part_in_how_a_world_model_answers(out: int) -> None:
+    model, _, _ = models(3, settings=[*WORLD, "world.inputs=[1]", f"projector.out={out}", "projector.hidden=16"])
+    X = waves(20, 3)[0].values
+    short, blind = X[:19, :, :18], X.copy()
+    blind[:, ::2, 18:], blind[19, ::2] = np.nan, np.nan  # inputs are known to the end, and of one series alone
+    cut, filled = (measure(model, as_series(part)).numbers["predictor_sensitivity"] for part in (short, blind))
+    assert filled == pytest.approx(cut, rel=0.08)  # other directions are drawn
 
 
 def test_curves_see_no_more_series_than_they_need() -> None:

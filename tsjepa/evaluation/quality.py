@@ -5,7 +5,6 @@ the last row of a run's `diagnostics.csv`; series on a larger one.
 """
 
 import math
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -128,18 +127,28 @@ def answer(model: JEPA, x: Tensor, valid: Tensor | None, seed: int) -> Tensor:
     """Return how strongly predictions answer to the context, of one draw of masks."""
     generator = keyed_generator(seed, 2**31, 1)
     if isinstance(model, WorldModel):
-        return predictor_sensitivity(*forecast(model, x, valid), generator)
+        return foresight(model, x, valid, generator)
     x, valid, attend = sequences(model, x, valid)
     return sensitivity(model, masked_views(model, x, valid, attend, generator, 1), generator, rows=can_hide(attend))
 
 
-def forecast(model: WorldModel, x: Tensor, valid: Tensor | None) -> tuple[Callable[[Tensor], Tensor], Tensor]:
-    """Return how a world model predicts from latents, and the latents of series [B, C, T]."""
+def foresight(model: WorldModel, x: Tensor, valid: Tensor | None, generator: torch.Generator) -> Tensor:
+    """Return how strongly a world model's predictions answer to its latents; blind patches have no part in either."""
     told = model.inputs(*to_device(model, x, valid))
     x, valid, attend = sequences(model, x, valid)
     (tokens,) = model.encoder(x, valid=valid, attend=attend)
     latents = model.project(tokens, attend)
-    return lambda z: model.predictor(z, told, horizons=model.horizons, attend=attend), latents
+    counted = model.mask(len(latents), latents.shape[1], generator, attend).target_valid
+    if attend is not None and counted is not None:
+        rows = counted.any(1)
+        latents, attend, counted = latents[rows], attend[rows], counted[rows]
+        told = None if told is None else told[rows]
+
+    def predict(z: Tensor) -> Tensor:
+        predicted = model.predictor(z, told, horizons=model.horizons, attend=attend)
+        return predicted if counted is None else predicted * counted.unsqueeze(-1)
+
+    return predictor_sensitivity(predict, latents, generator, valid=attend)
 
 
 def compare_series(model: JEPA, x: Tensor, valid: Tensor | None, attend: Tensor | None, seed: int) -> dict[str, Number]:
