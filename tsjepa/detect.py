@@ -149,7 +149,7 @@ class SurpriseDetector(OutlierMixin, BaseEstimator):
         assert isinstance(model, WorldModel)
         header = self._header(windows.n_timepoints)
         fit_stages(model, windows, header, Options(device=self.device, diagnose=False))
-        return model.cpu().eval()
+        return model
 
     def _learn_normal(self, model: WorldModel, x: NDArray[np.float32], context: int) -> "SurpriseDetector":
         """Fit what scores rows, and the threshold, to a log (n_channels, n_rows)."""

@@ -249,7 +249,6 @@ def train(
             nn.utils.clip_grad_norm_(module.parameters(), tuning.clip)
             optimizer.step()
             schedule.step()
-    module.eval()
 
 
 def make_optimizer(module: EncoderClassifier, tuning: Tuning) -> torch.optim.Optimizer:
