@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from transfers import TINY, job, named, parts
 
 from tsjepa.arrays import Series
 from tsjepa.build import build_model, configure, resolve
@@ -13,12 +14,11 @@ from tsjepa.evaluation import benchmark_check, benchmark_features, benchmark_tra
 from tsjepa.evaluation.benchmark_features import warm_up
 from tsjepa.evaluation.benchmark_join import join
 from tsjepa.evaluation.benchmark_methods import Method, find_method
-from tsjepa.evaluation.benchmark_run import Known, Parts, content_digest
+from tsjepa.evaluation.benchmark_run import Parts
 from tsjepa.evaluation.benchmark_table import BenchmarkError
 from tsjepa.evaluation.benchmark_transfer import (
     ALL,
     BEARINGS,
-    Job,
     Outcome,
     Recording,
     Transferred,
@@ -33,17 +33,6 @@ from tsjepa.evaluation.benchmark_transfer import (
 from tsjepa.evaluation.benchmark_transfer_summary import draws_of, transfer_figures, transfer_means, transfer_summary
 from tsjepa.finetuning import Tuning
 
-TINY = find_method("tiny", epochs=1)
-
-
-def parts(n: int = 12, channels: int = 1, length: int = 40, seed: int = 0) -> Parts:
-    rng = np.random.default_rng(seed)
-    y = np.arange(n) % 3
-    X = rng.normal(size=(2, n, channels, length)).astype(np.float32)
-    X[:, y == 1] += 3 * np.sin(np.arange(length), dtype=np.float32)
-    X[:, y == 2] += 3 * np.sin(0.3 * np.arange(length), dtype=np.float32)
-    return Parts(Known(Series(X[0]), y, Series(X[1])), y, False, content_digest(X))
-
 
 @pytest.fixture
 def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -52,14 +41,10 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def load(name: str, **_: Any) -> Parts:
         names.append(name)
-        return parts(seed=sum(map(ord, name)), length=60 if name == "long" else 40, channels=1 + (name == "pair"))
+        return named(name)
 
     monkeypatch.setattr(benchmark_transfer, "load_parts", load)
     return names
-
-
-def job(method: Method = TINY, **more: Any) -> Job:
-    return Job(("a",), (("b", "b"),), False, method, 0, (1,), None, "cpu")._replace(**more)
 
 
 def test_the_bearing_protocol_has_twelve_pairs_and_never_pretrains_on_its_target() -> None:
