@@ -33,6 +33,7 @@ def test_windows_leave_no_row_out(rows: list[int], window: int, stride: int, at_
     start, series = stop - rows, np.arange(len(rows))
     found = list(cut(Segments(start, stop, series, 0, 0), window, stride, at_most))
     starts, lengths, owners = (np.concatenate([getattr(part, name) for part in found]) for name in Cut._fields[:3])
+    shifted = 0
     for owner, (first, end) in enumerate(zip(start, stop, strict=True)):
         own = starts[owners == owner]
         assert (lengths[owners == owner] == min(window, end - first)).all()
@@ -42,7 +43,9 @@ def test_windows_leave_no_row_out(rows: list[int], window: int, stride: int, at_
         assert own[-1] + min(window, end - first) <= end
         if stride <= window:
             assert own[-1] + min(window, end - first) == end
+        shifted += (own[-1] - first) % stride > 0
     assert sum(part.short for part in found) == sum(count < window for count in rows)
+    assert sum(part.shifted for part in found) == shifted
 
 
 @pytest.mark.parametrize(("window", "more"), [(10, "2, which are all (the longest has 9 rows: {})"), (8, "1")])
@@ -62,7 +65,8 @@ def test_stretches_end_at_ids_and_gaps_wherever_chunks_end(
     offsets = np.array([0, 5, 8, 10])
     with RowFiles(tmp_path, {"time": Field("int64")}) as rows:
         rows.write(0, {"time": time})
-        found = list(segments(rows, offsets, np.ones(3), np.array([3.0, 9.0, 3.0])))
+        # of the second id one step is as long as the limit, the other off by more than half a step and less than one
+        found = list(segments(rows, offsets, np.array([1.0, 4.0, 1.0]), np.array([3.0, 5.0, 3.0])))
     starts, stops, series = (np.concatenate([getattr(part, name) for part in found]) for name in Segments._fields[:3])
     assert (starts.tolist(), stops.tolist()) == ([0, 3, 5, 8], [3, 5, 8, 10])
     assert series.tolist() == [0, 0, 1, 2]

@@ -165,6 +165,13 @@ def test_subsets_pickle_without_their_values(tmp_path: Path) -> None:
     np.testing.assert_array_equal(copy.take(np.array([0])).values, found.take(np.array([3])).values)
 
 
+def test_other_windows_of_a_log_have_another_key(tmp_path: Path) -> None:
+    found = load_log(saved(steady(), tmp_path / "log.parquet"), windowing=Windowing(10), cache_dir=tmp_path / "cache")
+    some, others = found.subset(np.array([0, 1])), found.subset(np.array([1, 2]))
+    assert len({found.key, some.key, others.key}) == 3
+    assert found.subset(np.array([3, 1, 2])).subset(np.array([1, 2])).key == others.key
+
+
 @pytest.mark.parametrize("count", [CLASSES, CLASSES + 1])
 def test_whole_numbers_are_classes_unless_they_are_many(tmp_path: Path, count: int) -> None:
     log = steady(count, "ab").assign(label=np.tile(np.arange(count, dtype="f8"), 2))

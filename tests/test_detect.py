@@ -1,5 +1,7 @@
 """The detector as scikit-learn sees it, and on a plant whose fault is known."""
 
+import copy
+
 import numpy as np
 import pandas as pd
 import polars
@@ -10,6 +12,8 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from tsjepa import CheckpointError, DataWarning, SurpriseDetector, TSJEPAEmbedder
 from tsjepa.checkpoint import load_checkpoint
+from tsjepa.held_out import fit_held_out
+from tsjepa.thresholds import fit_threshold
 
 SMALL = (
     *("tokenizer.patch_length=4", "encoder.dim=16", "encoder.depth=1", "encoder.heads=2", "predictor.dim=16"),
@@ -92,6 +96,9 @@ def test_rows_that_cannot_be_judged_are_usual(fitted):
     assert known[[100, 260]].all()
     assert (fitted.score_samples(X)[~known] == 0).all()
     assert (fitted.predict(X)[~known] == 1).all()
+    eager = copy.copy(fitted)
+    eager.offset_ = 0.5  # as where so many false alarms are allowed that usual rows are outliers
+    assert (eager.predict(X)[~known] == 1).all()
 
 
 def test_offset_is_where_outliers_begin(fitted):
@@ -102,6 +109,11 @@ def test_offset_is_where_outliers_begin(fitted):
     np.testing.assert_array_equal(fitted.predict(X) == -1, scores < fitted.offset_)
     assert fitted.threshold_.extrapolated
     assert -fitted.offset_ == fitted.threshold_.value
+
+
+def test_the_threshold_knows_that_the_rows_of_a_patch_share_a_score(fitted):
+    _, held_out = fit_held_out(fitted.scorer_.model, [np.float32(plant().T)], context=32)
+    assert fitted.threshold_ == fit_threshold(held_out, 10_000, patch_length=4)
 
 
 def test_contamination_is_the_share_of_outliers():

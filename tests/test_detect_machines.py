@@ -63,7 +63,7 @@ def test_machines_are_told_apart_by_ids_whatever_the_times_are(X: Any, sentence:
     "beside",
     [
         *({"id": EVERY}, {"run": EVERY.astype(str)}, {"machine": "a"}, {"machine": ["a", None] * (ROWS // 2)}),
-        *({"machine": None}, {"unit": np.nan}, {"engine": 1500.5 + NUMBERS}, {"run": NUMBERS == 1}),
+        *({"machine": None}, {"unit": np.nan}, {"engine": 1500 + NUMBERS / 2}, {"run": NUMBERS == 1}),
         *({"id": [[1]] * ROWS}, {"run": pd.Series([True, None, False, True] * (ROWS // 4), dtype=object)}),
     ],
     ids=lambda beside: f"{next(iter(beside))}",

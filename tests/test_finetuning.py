@@ -16,6 +16,7 @@ from tsjepa.embedding import embed
 from tsjepa.evaluation.diagnosis import LEARNING
 from tsjepa.finetuning import EncoderClassifier, Tuning, embed_batch, finetune, make_optimizer, train
 from tsjepa.heads import LinearHead, fit_linear_head
+from tsjepa.schedule import lr_factor
 from tsjepa.sections import ProbeConfig
 
 
@@ -133,6 +134,22 @@ def test_the_encoder_learns_at_its_share_of_the_rate():
         assert decay == (0 if "bias" in name or "norm" in name else 0.01)
     frozen = finetune(encoder, series, y, MEAN, SHORT._replace(encoder_factor=0.0)).encoder
     torch.testing.assert_close(frozen.state_dict(), encoder.state_dict(), rtol=0, atol=0)
+
+
+def test_the_rate_rises_and_falls_over_all_steps_and_gradients_are_clipped(monkeypatch):
+    encoder, (series, y) = encoder_of(), waves()
+    rates, sizes, step = [], [], torch.optim.AdamW.step
+
+    def noted(self, *given):
+        rates.append(self.param_groups[-1]["lr"])
+        sizes.append(torch.nn.utils.get_total_norm([p.grad for group in self.param_groups for p in group["params"]]))
+        return step(self, *given)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", noted)
+    short = Tuning(epochs=4, min_steps=1, batch_size=8, warmup=0.25, clip=1e-3, probed=False)
+    finetune(encoder, series, y, MEAN, short)
+    assert rates == pytest.approx([1e-3 * lr_factor(at, 12, 0.25) for at in range(12)])
+    assert max(sizes) <= 1.001e-3
 
 
 @pytest.mark.parametrize(("epochs", "passes"), [(2, [0, 1, 2]), (4, [0, 1, 2, 3])])

@@ -53,6 +53,12 @@ def test_one_label_a_class_is_enough_for_a_head():
     np.testing.assert_allclose(head.logits(Z), 2 * ridge.decision_function(Z), rtol=1e-6)
 
 
+def test_one_label_of_one_class_is_enough_for_a_head_beside_many_of_another():
+    Z, y = blobs(30)[0], np.r_[1, np.zeros(29, int)]
+    logits, decisions = fit_linear_head(Z, y).logits(Z)[:, 1], make_head().fit(Z, y).decision_function(Z)
+    np.testing.assert_allclose(logits, 2 * decisions, rtol=1e-6)
+
+
 def test_a_damaged_head_is_told():
     Z, y = blobs()
     whole = fit_linear_head(Z, y).plain()

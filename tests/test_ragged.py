@@ -128,3 +128,15 @@ def test_a_masked_view_of_a_conditioned_model_is_told_what_is_hidden_from_it() -
     assert mask.target_valid is not None
     assert torch.equal(told["hint"], mask.target)
     assert torch.equal(told["hint_valid"], mask.target_valid)
+
+
+def test_padding_is_no_part_of_a_view() -> None:
+    model, (x, valid) = build("ema").eval(), batch()
+    views = masked_views(model, x, valid, model.encoder.token_valid(valid), gen(1), 1)
+    mask = views.mask
+    assert mask.context_valid is not None
+    for row in (0, 1):
+        keep = mask.context[row : row + 1, mask.context_valid[row]]
+        (alone,) = model.encoder(x[row : row + 1], keep=keep, valid=valid[row : row + 1])
+        torch.testing.assert_close(views.means[row, 0], alone[0].mean(0))
+    assert not mask.context_valid[:2].all()

@@ -372,3 +372,9 @@ def test_all_of_a_reference_but_its_levels_has_the_laws_so_far_as_prior(scorer: 
         for law, one, prior in zip(getattr(own.laws, name), samples, getattr(scorer.laws, name), strict=True):
             expected, _ = fit_law(one, prior=None if name == "levels" else prior)
             np.testing.assert_array_equal(law.whitener, expected.whitener)
+
+
+def test_a_reference_leaves_inputs_at_their_level_and_scale(scorer: Scorer) -> None:
+    own = refer(scorer, run_plant(3 + commands(300, seed=7)).log())
+    assert (own.gain[0], own.offset[0]) == (1, 0)
+    assert (own.gain[1:] != 1).all()

@@ -376,3 +376,13 @@ def test_inputs_by_name_become_numbers() -> None:
         small("world.inputs=[valve]")
     with pytest.raises(ConfigError, match="have 2 channel"):
         build_model(config, 2)
+
+
+def test_missing_patches_are_no_samples_of_the_projector_of_a_slow_target() -> None:
+    model, x = lively("projector.out=16", recipe="lewm-sensor-ema").train(), torch.from_numpy(waves(6))
+    valid = torch.ones_like(x, dtype=torch.bool)
+    valid[:, :, 8:12] = False
+    sequences, points = model.encoder.sequences(x, valid)
+    attend = model.encoder.token_valid(points)
+    (tokens,) = model.target(sequences, (-1,), points, attend)
+    torch.testing.assert_close(model.branches(x, torch.Generator(), valid).latents, model.project(tokens, attend))
