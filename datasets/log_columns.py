@@ -360,7 +360,7 @@ def _said(chosen: Columns, given: Columns, id_by: str) -> list[str]:
         guessed.append(f"{counted(len(chosen.channels), 'channel')} {listed(chosen.channels)}")
     notes = [f"guessed columns: {'; '.join(guessed)}"] if guessed else []
     if id_by == "file":
-        notes.append("no id column: each file is one series, its path is the id")
+        notes.append("no id column: each file is one series, its path below the folder of all is the id")
     if chosen.time is None and id_by != "row":
         notes.append("no time column: rows are taken to be in order and evenly spaced")
     return notes

@@ -173,9 +173,12 @@ def windows_of(store: RowStore, windowing: Windowing, lone: bool, progress: Prog
     window = _points(windowing.window, "--window", store, steps)
     stride = window if windowing.stride is None else _points(windowing.stride, "--stride", store, steps)
     if window is None and len(steps.each) == 1 and not lone:
+        # any flag of logs makes a log of a table
+        said = "if each row is a series, leave --label and other flags of logs out, else "
+        table = said if store.time.kind == "rows" else ""
         raise UncutError(
-            f"the log is one series of {counted(store.rows, 'row')}, and nothing can be learnt from one: cut it into "
-            "windows"
+            f"the log is one series of {counted(store.rows, 'row')}, and nothing can be learnt from one: {table}cut it "
+            "into windows"
         )
     label = windowing.window_label if "label" in store.fields else None
     settings = [window, stride, windowing.max_gap, label]

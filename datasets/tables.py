@@ -242,7 +242,7 @@ def _numbers(column: "pd.Series[Any]", where: str) -> np.ndarray[Any, Any]:
         except (TypeError, ValueError) as error:
             raise DataError(
                 f"{where}, row {row + 1}: {str(column.iloc[row])[:40]!r} is not a number; remove the column, "
-                "or name it 'label' if it is one"
+                "or rename it to 'label' if it is one"
             ) from error
     return values
 

@@ -158,7 +158,7 @@ def test_another_teacher_is_another_method(student: str) -> None:
     assert find_method("random-init", student) == untrained  # its weights are no teacher's
     Path("teacher.ckpt").unlink()
     for name, recipe in ((student, None), ("supervised", student)):
-        with pytest.raises(CheckpointError, match=r"there is no checkpoint teacher.ckpt\."):
+        with pytest.raises(CheckpointError, match=r"there is no checkpoint teacher.ckpt: check the path"):
             find_method(name, recipe)
 
 

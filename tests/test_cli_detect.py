@@ -197,7 +197,8 @@ def test_files_of_one_machine_each_are_told_apart(trained: str | None) -> None:
     result = tsjepa(*WORDS, "--data", "machines", "--normal", "normal")
     assert result.exit_code == 0, result.output
     for folder in ("machines", "normal"):
-        assert f"{folder}: no id column: each file is one series, its path is the id" in result.stderr
+        note = "no id column: each file is one series, its path below the folder of all is the id"
+        assert f"{folder}: {note}" in result.stderr
     assert f"from {2 * (300 - CONTEXT + 1)} normal rows" in result.stderr
     table = pd.read_parquet("scores.parquet")
     assert list(table)[:3] == ["id", "timestamp", "score"]

@@ -314,3 +314,12 @@ def test_a_folder_of_training_and_test_tables_is_a_log_only_where_that_is_asked_
 def test_a_log_is_diagnosed() -> None:
     result = tsjepa("diagnose", CKPT, "--device", "cpu")
     assert result.exit_code == 0, result.output
+
+
+def test_a_table_that_a_flag_of_logs_made_a_log_is_told_so() -> None:
+    waves = pd.DataFrame(np.random.default_rng(0).normal(size=(20, 30)), columns=[f"t{at}" for at in range(30)])
+    waves.assign(condition=["worn", "new"] * 10).to_csv("snapshots.csv", index=False)
+    said = refused(1, *TRAINING, "--data", "snapshots.csv")
+    assert "'worn' is not a number; remove the column, or rename it to 'label' if it is one" in said
+    said = refused(1, *TRAINING, "--data", "snapshots.csv", "--label", "condition")
+    assert "if each row is a series, leave --label and other flags of logs out, else cut it into windows with" in said

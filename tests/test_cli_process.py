@@ -76,7 +76,10 @@ def test_json_is_the_only_thing_on_standard_output(tmp_path: Path) -> None:
 def test_a_failure_is_one_sentence_on_standard_error(tmp_path: Path) -> None:
     result = tsjepa("probe", "absent.ckpt", cwd=tmp_path)
     assert (result.returncode, result.stdout) == (1, "")
-    assert result.stderr == "error: there is no checkpoint absent.ckpt.\n"
+    assert (
+        result.stderr
+        == "error: there is no checkpoint absent.ckpt: check the path, or train one with `tsjepa pretrain`.\n"
+    )
 
 
 def test_a_table_is_not_lost_to_a_stream_that_cannot_encode_it(tmp_path: Path) -> None:

@@ -64,16 +64,19 @@ def test_a_file_that_cannot_be_read_is_named_once_and_a_recipe_is_offered_by_its
     (tmp_path / "own.yaml").mkdir()
     for load, what, hint in (
         (load_config, "configuration tiny.yaml", "; the recipe is called tiny"),
-        (load_config, "configuration none.yaml", ""),
+        (load_config, "configuration none.yaml", "; check the path"),
         (load_suite, "suite ford.yaml", "; the suite is called ford"),
-        (load_suite, "suite none.yaml", ""),
+        (load_suite, "suite none.yaml", "; check the path"),
     ):
         with pytest.raises(ConfigError) as caught:
             load(what.partition(" ")[2])
         assert str(caught.value) == f"cannot read the {what}: No such file or directory{hint}."
         with pytest.raises(ConfigError) as caught:
             load(str(tmp_path / "own.yaml"))
-        assert str(caught.value) == f"cannot read the {what.partition(' ')[0]} {tmp_path / 'own.yaml'}: Is a directory."
+        assert (
+            str(caught.value)
+            == f"cannot read the {what.partition(' ')[0]} {tmp_path / 'own.yaml'}: Is a directory; check the path."
+        )
 
 
 def test_of_many_names_with_one_beginning_the_nearest_are_offered() -> None:

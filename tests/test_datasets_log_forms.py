@@ -35,7 +35,7 @@ def test_folders_name_columns_and_files_may_name_ids(tmp_path: Path) -> None:
     saved(steady(units="a").drop(columns="unit"), tmp_path / "runs/bad/1.csv")
     by_file = load_log(tmp_path / "runs", windowing=Windowing(50), cache_dir=tmp_path / "cache")
     assert by_file.index().to_pydict()["id"] == ["bad/1.csv"] * 2 + ["good/1.csv"] * 2
-    assert "no id column: each file is one series, its path is the id" in by_file.notes
+    assert "no id column: each file is one series, its path below the folder of all is the id" in by_file.notes
 
 
 def test_lists_are_series(tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ def test_a_teacher_that_is_named_gives_its_architecture_to_the_student_and_to_it
             taught, known = (fitted.model_.target.module(x)[0] for fitted in (student, teacher))
             assert torch.equal(taught, known)
         path.rename(tmp_path / "moved.ckpt")
-        with pytest.raises(CheckpointError, match=r"^there is no checkpoint .*teacher\.ckpt\.$"):
+        with pytest.raises(CheckpointError, match=r"^there is no checkpoint .*teacher\.ckpt: check the path"):
             clone(student).fit(X)
         (tmp_path / "moved.ckpt").rename(path)
 
@@ -186,6 +186,7 @@ def test_load_refuses_what_is_no_checkpoint(tmp_path):
         ({"overrides": ["encoder.dmi=3"]}, "did you mean encoder.dim"),
         ({"device": "cuda:9"}, "device"),
         ({"overrides": "encoder.dim=8"}, r"overrides is a list of settings, but is one text: give \['encoder.dim=8'\]"),
+        ({"overrides": {"train.lr": 0.01}}, r"is a list of settings, but is a dict: give \['train\.lr=0\.01'\]"),
         ({"overrides": ["encoder.dim=8", 3]}, "overrides is a list of settings such as .*, but holds 3"),
         ({"overrides": 3}, r"overrides is a list of settings such as 'encoder\.depth=3', but holds 3\.$"),
     ],

@@ -120,6 +120,8 @@ def test_another_number_of_channels():
     X, _ = series()
     with pytest.raises(ValueError, match=r"X has 1 channel, but TSJEPAEmbedder was fitted with 2: .* or fit with"):
         tiny().fit(X).transform(X[:, :1])
+    with pytest.raises(ValueError, match=r"was fitted with 2: .* give one series of 2 channels as X\[None\]\.$"):
+        tiny().fit(X).transform(X[0])
     pooled = tiny(overrides=["probe.channels=mean"]).fit(X)
     assert pooled.transform(X[:, :1]).shape == pooled.transform(X).shape
     mixed = tiny(overrides=["tokenizer.channels=mixed"]).fit(X)

@@ -224,7 +224,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             f"teacher's last one): name another, as {others[0] if others else f'runs/NAME/{path.name}'}."
         )
     if not path.exists():
-        raise CheckpointError(f"there is no checkpoint {path}.")
+        raise CheckpointError(f"there is no checkpoint {path}: check the path, or train one with `tsjepa pretrain`.")
     check_archive(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)

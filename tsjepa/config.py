@@ -212,7 +212,7 @@ def read_text(path: str, what: str, own: str, names: Sequence[str]) -> str:
         return Path(path).read_text(encoding="utf-8")
     except OSError as error:
         stem = Path(path).stem
-        hint = f"; the {own} is called {stem}" if stem in names else ""
+        hint = f"; the {own} is called {stem}" if stem in names else "; check the path"
         raise ConfigError(f"cannot read the {what} {path}: {error.strerror or error}{hint}.") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"cannot read the {what} {path}: {error}.") from error

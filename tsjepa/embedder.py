@@ -22,7 +22,7 @@ from tsjepa.embedding import embed, n_features, resolve_device
 from tsjepa.estimators import check_same, is_double, output_kind, settings, unless_it_fails, validated, warn_of_one
 from tsjepa.kinds import holds_rows
 from tsjepa.objective import JEPA
-from tsjepa.remarks import remarks
+from tsjepa.remarks import other_channels, remarks
 from tsjepa.stages import with_architecture
 from tsjepa.threads import threads
 from tsjepa.untrained import leave_untrained
@@ -229,8 +229,7 @@ class TSJEPAEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         same, free = series.n_channels == self._n_channels, self._channels_alike()
         has = f"X has {counted(series.n_channels, 'channel')}, but"
         if not (same or any_number):
-            way = ', or fit with overrides=["probe.channels=mean", "normalize=instance"]'
-            way = f"give the same ones{way if self.model_.encoder.channels == 1 else ''}."  # unless it mixes them
+            way = other_channels(X, self._n_channels, mixed=self.model_.encoder.channels > 1)
             raise ValueError(f"{has} {type(asked).__name__} was fitted with {self._n_channels}: {way}")
         if not (same or free):
             compare = "sketches of concat compare with each other then, and not with those of fit"

@@ -48,6 +48,9 @@ def settings(given: Mapping[str, Any], overrides: Sequence[str] | None) -> list[
     """
     if isinstance(overrides, str):
         raise ConfigError(f"overrides is a list of settings, but is one text: give [{overrides!r}].")
+    if isinstance(overrides, Mapping):
+        written = [f"{key}={value}" for key, value in overrides.items()]
+        raise ConfigError(f"overrides is a list of settings, but is a {type(overrides).__name__}: give {written!r}.")
     overrides = () if overrides is None else overrides
     further = list(overrides) if isinstance(overrides, Iterable) else [overrides]
     if odd := [setting for setting in further if not isinstance(setting, str)]:

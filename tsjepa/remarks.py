@@ -149,3 +149,17 @@ def amount(chosen: NDArray[Any]) -> str:
     if min(n_cases, n_channels) > 1:
         each += f" ({n_channels} a series)"
     return f"{number} of {chosen.size} {each} {'is' if number == 1 else 'are'}"
+
+
+def other_channels(X: Any, n_channels: int, *, mixed: bool) -> str:
+    """Return what to do about another number of channels than `n_channels`, which an encoder may have mixed.
+
+    Examples
+    --------
+    >>> other_channels(np.zeros((3, 500)), 3, mixed=False)
+    'a 2-D X holds one series a row: give one series of 3 channels as X[None].'
+    """
+    if getattr(X, "ndim", 0) == 2 and len(X) == n_channels:
+        return f"a 2-D X holds one series a row: give one series of {n_channels} channels as X[None]."
+    way = "" if mixed else ', or fit with overrides=["probe.channels=mean", "normalize=instance"]'
+    return f"give the same ones{way}."
