@@ -6,9 +6,8 @@ from tsjepa.checkpoint import Header
 from tsjepa.cli.detect_lines import DATE, Layout, read_cells
 from tsjepa.cli.errors import Failure
 from tsjepa.cli.options import DetectOptions
-from tsjepa.datasets.log_guesses import ID, LIKE_TIME, TIME
+from tsjepa.column_names import ID, LIKE_TIME, TIME, called
 from tsjepa.datasets.log_runs import LogRuns
-from tsjepa.datasets.naming import called
 
 NO_TIMES = (
     "the model was trained without times, by which --follow would know a gap: add --time '' to count rows, or leave "
@@ -55,7 +54,7 @@ def refuse_unsure(source: str, layout: Layout, wanted: Wanted) -> None:
             f"{source} has a column {identity!r}, which may tell runs apart, but the log of training has none that "
             "does: name it by --id, or add --id '' if all rows are of one run."
         )
-    time = next((name for name in names if called(name, TIME) or called(name, LIKE_TIME)), None)
+    time = next((name for name in names if called(name, TIME, LIKE_TIME)), None)
     if wanted.time is None and time is not None:
         raise Failure(f"{source} has a column {time!r}, which may hold times, but {NO_TIMES}")
 

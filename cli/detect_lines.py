@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from pyarrow.csv import ConvertOptions
 
 from tsjepa.cli.errors import Failure
+from tsjepa.column_names import CHANNEL, VALUE, called
 from tsjepa.datasets.log_dialect import UNNAMED, WITH_COMMA, delimiters_of, names_of, plain_names, with_index
-from tsjepa.datasets.log_guesses import CHANNEL, VALUE
 from tsjepa.datasets.log_time import NANOSECONDS
-from tsjepa.datasets.naming import called, listed
+from tsjepa.datasets.naming import listed
 
 LARGEST = float(np.finfo(np.float32).max)
 # what is read elsewhere by pyarrow means the same here

@@ -18,12 +18,12 @@ from tsjepa.cli.errors import Failure, say, told
 from tsjepa.cli.log_data import TEST_SHARE, has_series_of_its_own, is_trained_on, loaded
 from tsjepa.cli.options import DetectOptions
 from tsjepa.cli.render import busy
+from tsjepa.column_names import called
 from tsjepa.datasets.log_fingerprint import difference
 from tsjepa.datasets.log_runs import LogRuns, load_runs
 from tsjepa.datasets.log_settings import OWN_ID
 from tsjepa.datasets.log_time import NANOSECONDS
 from tsjepa.datasets.logs import Columns, as_held, column_names, in_test_part
-from tsjepa.datasets.naming import called
 from tsjepa.held_out import TooFewToHoldOut, fit_held_out
 from tsjepa.surprise import Scorer, TooFewWindows, check_windows, fit_scorer
 from tsjepa.thresholds import Budget

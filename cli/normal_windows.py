@@ -5,10 +5,9 @@ import numpy as np
 from tsjepa.arrays import counted
 from tsjepa.cli.data import Data
 from tsjepa.cli.errors import Failure, say
+from tsjepa.column_names import LABEL, called
 from tsjepa.config import Config
-from tsjepa.containers import LABEL
 from tsjepa.datasets.logs import LogWindows, column_names
-from tsjepa.datasets.naming import called
 
 
 def learnt(data: Data, config: Config) -> Data:

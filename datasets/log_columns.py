@@ -7,16 +7,12 @@ from typing import Literal
 import pyarrow as pa
 
 from tsjepa.arrays import counted
-from tsjepa.containers import LABEL
+from tsjepa.column_names import COUNTER, ID, INDEX, LABEL, TIME, called
 from tsjepa.datasets.dataset import DataError
 from tsjepa.datasets.log_dates import check_digits, check_unread, odd_cell
 from tsjepa.datasets.log_dialect import UNNAMED, plain_names
 from tsjepa.datasets.log_files import LogFile
 from tsjepa.datasets.log_guesses import (
-    COUNTER,
-    ID,
-    INDEX,
-    TIME,
     Y,
     guess_id,
     guess_long,
@@ -41,7 +37,7 @@ from tsjepa.datasets.log_types import (
     mostly_numbers,
     time_kind,
 )
-from tsjepa.datasets.naming import called, listed
+from tsjepa.datasets.naming import listed
 
 # What to do where a cell that holds a list, such as a spectrum, makes series of the rows of a log
 IF_POINTS = "if each row is a point in time, name the time by --time, or the sensors by --channels"
@@ -319,7 +315,7 @@ def _channels(
     patterns = [ID]
     if columns.time is None and time is not None and is_stamp(first.field(time).type):
         patterns.append(COUNTER)  # of what timestamps were taken for instead
-    keys = {name for name in everything if any(called(name, pattern) for pattern in patterns)}
+    keys = {name for name in everything if called(name, *patterns)}
     measured = {field.name for field in first if field.name in keys and is_measured(field, rows)}
     aside = (keys | {name for name in everything if called(name, LABEL)}) - measured
     aside = {name for name in aside if not called(name, Y) or label_by_name(first, ()) == name}

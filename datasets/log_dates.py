@@ -4,15 +4,15 @@ import re
 
 import pyarrow as pa
 
-from tsjepa.containers import LABEL
+from tsjepa.column_names import COUNTER, ID, LABEL, TIME, called
 from tsjepa.datasets.dataset import DataError
 from tsjepa.datasets.log_files import LogFile
-from tsjepa.datasets.log_guesses import COUNTER, ID, TIME, words
+from tsjepa.datasets.log_guesses import words
 from tsjepa.datasets.log_reading import dialect, first_cells
 from tsjepa.datasets.log_sample import Sample
 from tsjepa.datasets.log_settings import Columns
 from tsjepa.datasets.log_types import Schemas, inner, is_day, is_number, is_text, without_folders
-from tsjepa.datasets.naming import called, listed
+from tsjepa.datasets.naming import listed
 
 MONTH = "(jan|feb|mar|mär|apr|may|mai|jun|jul|aug|sep|oct|okt|nov|dec|dez)[a-zä]*"
 DAY = (
@@ -139,7 +139,7 @@ def _written_times(file: LogFile, schema: pa.Schema, columns: Columns) -> list[s
     aside = {columns.id, columns.label, columns.group, *(columns.channels or ())}
     found = []
     for field in schema:
-        if field.name in aside or called(field.name, ID) or called(field.name, LABEL):
+        if field.name in aside or called(field.name, ID, LABEL):
             continue
         kind = inner(field.type)
         is_clock = pa.types.is_time(kind) or pa.types.is_duration(kind)

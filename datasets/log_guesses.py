@@ -5,7 +5,21 @@ from collections.abc import Callable
 
 import pyarrow as pa
 
-from tsjepa.containers import INDEX, LABEL
+from tsjepa.column_names import (
+    CHANNEL,
+    COUNTER,
+    ID,
+    LABEL,
+    LIKE_TIME,
+    MACHINE,
+    NUMBERED,
+    TIME,
+    VALUE,
+    WITH_CHANNEL,
+    beside_value,
+    called,
+    may_be_key,
+)
 from tsjepa.datasets.dataset import DataError
 from tsjepa.datasets.log_files import LogFile
 from tsjepa.datasets.log_sample import Sample
@@ -22,33 +36,14 @@ from tsjepa.datasets.log_types import (
     mostly_numbers,
     without_folders,
 )
-from tsjepa.datasets.naming import called, listed
+from tsjepa.datasets.naming import listed
 
-TIME = re.compile(r"time|timestamp|datetime|date|ts|cycles?")
-# less sure than a type of timestamps
-LIKE_TIME = re.compile(r"time[_ (\[].*|.*[_ ](timestamp|date)")
-COUNTER = re.compile(r"cycles?")
-MACHINE = re.compile(r"(unit|machine|device|asset|equipment|engine)([_ ]?(id|no|nr|number))?")
-STRETCH = re.compile(r"(run|series|trial|session|experiment)([_ ]?(id|no|nr|number))?")
-ID = re.compile(rf"{MACHINE.pattern}|{STRETCH.pattern}|id([_ ]?(no|nr|number))?|.*[_ ]id")
-CHANNEL = re.compile(
-    r"(channel|sensor|variable|tag|signal|metric|parameter|measurement)([_ ]?(id|name))?|_(field|name)"
-)
 # names of channels, machines or products: of channels only if some of them are asked for
 MAY_BE_CHANNEL = re.compile(r"name|(point|item|node|field)(id|[_ ]?name)?")
-# what may be a unit of measurement, or another name of a channel; machines are numbered
-WITH_CHANNEL = re.compile(rf"unit|{CHANNEL.pattern}")
-NUMBERED = re.compile(r".*\d")
 # whole numbers, also below zero, as ids may be
 SIGNED = re.compile(r"[-+]?\d+([.,]0*)?")
 # beside another axis y is one, too, and else a label
 AXIS, Y = re.compile("x|z"), re.compile("y")
-VALUE = re.compile(r"val|_?value|reading|measured[_ ]value")
-# what stands beside a value in logs of one value a row, and is not measured itself
-STATUS = re.compile(
-    r".*(quality|status|flags?)|(.*[_ ])?(q|qc|state|code|valid|good|alarm|severity|priority|confidence|unit|node)"
-    r"|(seq|sequence)([_ ]?(id|no|nr|number))?|table|year|month|day|hour|minute|second"
-)
 
 
 def pick(
@@ -129,11 +124,11 @@ def guess_id(
     again = again or [name for name in fit if not where[name]]
     if again:
         machines = [name for name in again if called(name, MACHINE)]
-        return (machines[0] if machines and _may_be_key(again[0]) else again[0]), []
+        return (machines[0] if machines and may_be_key(again[0]) else again[0]), []
     for name in fit:
         # where rows share a time, and a channel, something tells them apart
         shared = time is not None and rows.repeats(time, *([] if channel is None else [channel]))
-        if not _may_be_key(name) or shared:
+        if not may_be_key(name) or shared:
             raise DataError(
                 f"{file.shown}: column '{name}' is called like an id, and has another value {where[name]}; name the "
                 "column of ids by --id, or add --id '' where there is none"
@@ -147,11 +142,6 @@ def guess_id(
             for field in unread
         ),
     ]
-
-
-def _may_be_key(name: str) -> bool:
-    """Tell names of ids that a key of rows in a data base may have, too."""
-    return not (called(name, MACHINE) or called(name, STRETCH))
 
 
 def is_told_by(channel: str, name: str, rows: Sample) -> bool:
@@ -238,14 +228,13 @@ def _values(file: LogFile, schema: pa.Schema, taken: tuple[str | None, ...]) -> 
 def _measured_beside(first: tuple[LogFile, pa.Schema], columns: Columns, taken: tuple[str, ...]) -> list[str]:
     """Return columns of numbers that are measured, as far as names tell, and that the long form has no place for."""
     aside = {*taken, columns.id, columns.label, columns.group}
-    patterns = (ID, LABEL, INDEX, STATUS, TIME, LIKE_TIME, CHANNEL)
     return [
         field.name
         for field in without_folders(*first)
         if is_number(field.type)
         and not (pa.types.is_boolean(field.type) or pa.types.is_null(field.type))
         and field.name not in aside
-        and not any(called(field.name, pattern) for pattern in patterns)
+        and not beside_value(field.name)
     ]
 
 

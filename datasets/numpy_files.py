@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tsjepa.containers import LABEL
+from tsjepa.column_names import LABEL
 from tsjepa.datasets.dataset import DataError, Part
 from tsjepa.datasets.labels import array_labels
 from tsjepa.datasets.values import as_float32

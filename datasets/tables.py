@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tsjepa.containers import LABEL, SIDE, split_tensors
+from tsjepa.column_names import LABEL, SIDE, called
+from tsjepa.containers import split_tensors
 from tsjepa.datasets.dataset import Case, Collection, DataError, Labels, Part, UncutError
 from tsjepa.datasets.labels import array_labels, class_name
 from tsjepa.datasets.log_dialect import COMMENT, delimiters_of, is_comment, plain_names, rise_or_fall
 from tsjepa.datasets.log_files import first_line
-from tsjepa.datasets.naming import called, listed
+from tsjepa.datasets.naming import listed
 from tsjepa.datasets.values import as_float32, stack_cases
 
 if TYPE_CHECKING:
@@ -33,9 +34,9 @@ def read_table(path: Path) -> Part:
     path : Path
         A .csv or .parquet file. Number columns are the time points of a univariate series, in the table's
         order; list columns are channels, and so are the rows of Arrow's tensors (n_channels, n_timepoints). A column
-        that is called like a label (label, class, target, y, fault, activity, see `tsjepa.containers.LABEL`) is the
+        that is called like a label (label, class, target, y, fault, activity, see `tsjepa.column_names.LABEL`) is the
         label; one that says which series a row is (id, unit, index, case, fold, split, group, see
-        `tsjepa.containers.SIDE`) is not read.
+        `tsjepa.column_names.SIDE`) is not read.
 
     Returns
     -------
@@ -71,7 +72,7 @@ def read_table(path: Path) -> Part:
     if lists:
         notes = _ignored(others, path, "hold no lists")
         return Part(_from_lists(table[lists], path), y, notes=notes, channels=tuple(lists))
-    aside = [name for name in others if name.strip().lower() in SIDE]
+    aside = [name for name in others if called(name, SIDE)]
     others = [name for name in others if name not in aside]
     if not others:
         raise DataError(f"{path} has no column of values; give one column a time point, or list columns")

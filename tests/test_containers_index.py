@@ -7,7 +7,8 @@ import pytest
 from in_containers import LENGTHS, long_log, series, tables, wide_log
 
 from tsjepa import DataWarning
-from tsjepa.columns import find_columns, with_index
+from tsjepa.column_guesses import find_columns
+from tsjepa.columns import with_index
 from tsjepa.containers import to_panel
 
 TIMES = {

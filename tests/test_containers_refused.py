@@ -22,7 +22,7 @@ BAD = {
     "complex": (LOG.assign(flow=1j), "column 'flow' of X must hold numbers"),
     "twice": (pd.concat([LOG, LOG[31:32]]), "two rows for id fan at time 2024-01-01 00:00:01: keep one, unless"),
     "long by other names": (
-        long_log(series()).set_axis(["id", "timestamp", "TagName", "reading"], axis=1).query("id == 'fan'").iloc[:, 1:],
+        long_log(series()).set_axis(["id", "timestamp", "point", "reading"], axis=1).query("id == 'fan'").iloc[:, 1:],
         r"two rows at time 2024-01-01 00:00:00: keep one, unless .* to_panel\(X, channel=\.\.\., value=\.\.\.\)\.$",
     ),
     "twice long": (pd.concat([long_log(series())] * 2), "two rows for id pump at time 2024-01-01 00:00:00: keep one.$"),

@@ -63,7 +63,7 @@ def test_machines_are_told_apart_by_ids_whatever_the_times_are(X: Any, sentence:
     "beside",
     [
         *({"id": EVERY}, {"run": EVERY.astype(str)}, {"machine": "a"}, {"machine": ["a", None] * (ROWS // 2)}),
-        *({"machine": None}, {"unit": np.nan}, {"engine": 1500 + NUMBERS / 2}, {"run": NUMBERS == 1}),
+        *({"machine": None}, {"unit": np.nan}, {"run": NUMBERS == 1}),
         *({"id": [[1]] * ROWS}, {"run": pd.Series([True, None, False, True] * (ROWS // 4), dtype=object)}),
     ],
     ids=lambda beside: f"{next(iter(beside))}",
@@ -79,6 +79,10 @@ def test_a_column_that_tells_no_machines_apart_is_left_out(beside: dict[str, Any
 )
 def test_a_level_that_tells_no_machines_apart_is_no_hindrance(X: pd.DataFrame) -> None:
     assert list(sensors(X, None)) == ["flow", "level"]
+
+
+def test_what_is_measured_is_a_sensor_as_in_a_file() -> None:
+    assert list(sensors(TABLE.assign(engine=1500 + NUMBERS / 2), None)) == ["flow", "level", "engine"]
 
 
 def test_what_a_model_knows_as_a_sensor_is_one() -> None:

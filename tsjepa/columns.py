@@ -1,6 +1,6 @@
-"""Which column or level of the index of a table means what: by its name, by its type, or as it was said."""
+"""Tables with what their columns and the levels of their indexes mean in its place, or refused."""
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from itertools import chain
 from math import prod
@@ -11,54 +11,11 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from tsjepa.arrays import warn
+from tsjepa.column_guesses import NAMES, find_columns, is_called, is_time
 from tsjepa.kinds import COLUMNS, is_one_of
 
 if TYPE_CHECKING:
     import pandas as pd
-
-# of what one series is, in logs
-THINGS = ("machine", "unit", "run", "device", "asset", "equipment", "engine", "trial", "session", "experiment")
-# what a column is taken for by its name, in any case and without spaces around it; the first that is there counts
-NAMES = {
-    "id": (
-        *("id", "case_id", "series_id", "unique_id", "instance", "instances", "series"),
-        *(name for thing in THINGS for name in (f"{thing}_id", thing)),
-    ),
-    "time": ("timestamp", "time", "datetime", "date", "timepoint", "timepoints", "reading_id", "cycle", "cycles", "ts"),
-    "channel": ("channel", "dim_id", "sensor", "variable"),
-    "value": ("value",),
-}
-
-
-def find_columns(frame: "pd.DataFrame", given: Mapping[str, str | None]) -> dict[str, Any]:
-    """Return the column of every role, None where there is none."""
-    lower = {name.strip().lower(): name for name in reversed(frame.columns) if isinstance(name, str)}
-    roles: dict[str, Any] = {}
-    for role, named in given.items():
-        if named is not None and named not in frame.columns:
-            raise ValueError(f"X has no column {named!r} for {role}: its columns are {', '.join(map(str, frame))}.")
-        known = [lower[name] for name in NAMES[role] if name in lower and lower[name] not in given.values()]
-        roles[role] = named if named is not None else next(iter(known), None)
-    if roles["time"] is None:
-        roles["time"] = next((name for name, dtype in frame.dtypes.items() if is_time(dtype)), None)
-    return roles
-
-
-def is_time(dtype: Any) -> bool:
-    """Return whether a type of pandas is one of times.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> is_time(np.dtype("M8[s]")), is_time(np.dtype(int))
-    (True, False)
-    """
-    return dtype.kind in "Mm" or type(dtype).__name__ == "PeriodDtype"
-
-
-def is_called(name: Hashable, role: str, given: Mapping[str, str | None]) -> bool:
-    """Return whether a name is that of a role."""
-    return isinstance(name, str) and (name == given[role] or name.strip().lower() in NAMES[role])
 
 
 def are_numbered(names: "pd.Index[Any]") -> bool:
@@ -148,7 +105,8 @@ def channels_apart(frame: "pd.DataFrame", given: Mapping[str, str | None]) -> "p
             f"column {beside[0]!r} of X has a name in the first level only, but others are of a channel and a time: "
             "drop it."
         )
-    roles = [next((role for role in NAMES if is_called(level.name, role, given)), None) for level in levels]
+    by_role = [*reversed(NAMES)]  # sktime's reading_id and dim_id are no ids of series
+    roles = [next((role for role in by_role if is_called(level.name, role, given)), None) for level in levels]
     times = [number for number, role in enumerate(roles) if role == "time"] or [
         number
         for number, (level, role) in enumerate(zip(levels, roles, strict=True))

@@ -1,6 +1,5 @@
 """Containers of pandas, polars, pyarrow and sktime: to the arrays that `as_series` takes."""
 
-import re
 from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -8,12 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsjepa.arrays import unmasked, warn
+from tsjepa.column_guesses import NAMES, find_columns, is_measured, is_time
+from tsjepa.column_names import ID, INDEX, LABEL, SIDE, called
 from tsjepa.columns import (
-    NAMES,
     channels_apart,
-    find_columns,
     id_first,
-    is_time,
     left_aside,
     ordered,
     plain_name,
@@ -29,15 +27,6 @@ from tsjepa.kinds import COLUMNS, holds_series, holds_tables, is_one_channel, is
 if TYPE_CHECKING:
     import pandas as pd
 
-# of a table whose columns are time points, what says which series a row is
-SIDE = (*NAMES["id"], "index", "case", "fold", "split", "group")
-# what a column of labels is called, in lower case
-LABEL = re.compile(
-    r"label|class|target|y|(is_?)?anomaly|change_?point|activity|fault|failure|attack|outlier|rul"
-    r"|(fault|failure|anomaly)[_ ](type|class|label)|.*[_ ](label|class)"
-)
-# what a saved index is called, in lower case: rows numbered by whoever wrote the table
-INDEX = re.compile(r"|unnamed: \d+(\.\d+)?|__index_level_\d+__")
 POLARS_INDEX = "__index__"  # sktime's mark of a polars column that is a level of the index
 
 
@@ -156,11 +145,10 @@ def to_panel(
     if cells := [name for name, column in frame.items() if holds_series(column)]:
         return from_cells(only_cells(frame, cells, given, keep))
     frame = with_index(frame, given)
-    roles = find_columns(frame, given)
+    roles = find_columns(frame, given, () if keep is None else keep)
     is_log = roles["time"] is not None or roles["id"] is not None
     if roles["channel"] is None or roles["value"] is None:  # what is more in a long log is refused
-        ids = NAMES["id"] if is_log else SIDE
-        frame = without(frame, not_measured(frame, (roles["id"], roles["time"]), keep, ids))
+        frame = without(frame, not_measured(frame, (roles["id"], roles["time"]), keep, is_log))
     if is_log:
         return from_log(frame, **roles)
     if (apart := channels_apart(frame, given)) is not frame:
@@ -224,21 +212,27 @@ def to_pandas(X: Any) -> "pd.DataFrame":
 
 
 def not_measured(
-    frame: "pd.DataFrame", taken: Sequence[Any], keep: Sequence[str] | None, ids: Sequence[str] = NAMES["id"]
+    frame: "pd.DataFrame", taken: Sequence[Any], keep: Sequence[str] | None, is_log: bool = True
 ) -> list[str]:
-    """Return columns called like labels, `ids` or a saved index, and warn; none where nothing would be left."""
-    called = {name: plain_name(name) for name in frame.columns}
-    names = {name: word.strip().lower() for name, word in called.items() if isinstance(word, str)}
+    """Return columns called like labels, ids or a saved index, and warn; none where nothing would be left.
+
+    In a log what is called like an id, and holds numbers with a fraction, is measured.
+    """
+    plain_names = {name: plain_name(name) for name in frame.columns}
+    names = {name: word.strip().lower() for name, word in plain_names.items() if isinstance(word, str)}
     axis = "y" if {"x", "z"} & set(names.values()) else None
     given = {*taken, *(() if keep is None else keep)}
+    ids = {name for name, lower in names.items() if called(lower, ID if is_log else SIDE)}
+    if is_log:
+        ids -= {name for name, column in frame.items() if name in ids and is_measured(column)}
     aside = [
         name
         for name, lower in names.items()
-        if called[name] not in given and (lower in ids or (LABEL.fullmatch(lower) and lower != axis))
+        if plain_names[name] not in given and (name in ids or (called(lower, LABEL) and lower != axis))
     ]
     # text there may be times or ids, and is refused
     numbers = {name for name, dtype in frame.dtypes.items() if dtype.kind in "iuf"}
-    saved = [n for n, lower in names.items() if n in numbers and called[n] not in given and INDEX.fullmatch(lower)]
+    saved = [n for n, lower in names.items() if n in numbers and plain_names[n] not in given and called(lower, INDEX)]
     if set(frame.columns) - {*aside, *taken, *saved}:  # where values have no names either, rows are not numbered
         aside += saved
     text = "columns of X that look like labels or ids are left out: {}; rename one that is a channel."
@@ -261,7 +255,7 @@ def only_cells(
 
     `cells` are the columns of series: channels, whatever they are called.
     """
-    roles = find_columns(frame.drop(columns=list(cells)), {role: given[role] for role in ("id", "time")})
+    roles = find_columns(frame.drop(columns=list(cells)), {role: given[role] for role in ("id", "time")}, (), False)
     frame = without(frame, not_measured(frame, tuple(roles.values()), [*cells, *(keep or ())]))
     if roles["time"] is not None:
         warn(f"column {roles['time']!r} of X, one time a series, is left out.")
@@ -334,7 +328,10 @@ def from_long(
     import pandas as pd
 
     if extra := [name for name in values.columns if name not in (channel, value)]:
-        raise ValueError(f"column {extra[0]!r} of X is none of id, time, channel and value of a long log: drop it.")
+        raise ValueError(
+            f"column {extra[0]!r} of X is none of id, time, channel and value of a long log: drop it, "
+            f"or rename {channel!r} where that is a channel itself."
+        )
     channels, names = pd.factorize(values[channel])
     codes, labels = check_keys(ids, times, channels)
     floats = to_float(values[[value]], ids, times).iloc[:, 0].array

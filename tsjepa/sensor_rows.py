@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tsjepa.columns import NAMES, is_called, is_time, left_aside, plain_name, refuse_text, without
+from tsjepa.column_guesses import NAMES, find_columns, is_called, is_measured, is_time
+from tsjepa.column_names import TIME, called
+from tsjepa.columns import left_aside, plain_name, refuse_text, without
 from tsjepa.containers import not_measured, to_pandas
 from tsjepa.kinds import is_one_channel, is_table
 
@@ -76,7 +78,7 @@ def tells_apart(column: Any) -> bool:
     Ids are text or whole numbers; numbers with a fraction, true and false, and times are none.
     """
     held = column.dropna().infer_objects()
-    if held.dtype.kind == "b" or is_time(held.dtype) or (held.dtype.kind == "f" and (held % 1 != 0).any()):
+    if held.dtype.kind == "b" or is_time(held.dtype) or is_measured(held):
         return False
     ids = held.map(str) if held.dtype.kind == "O" else held  # cells may be lists
     return bool(1 < ids.nunique() < len(ids))
@@ -93,10 +95,12 @@ def clocks(frame: Any, known: Sequence[str]) -> list[str]:
     Where nothing would be left there are none by their names, and those by their types are refused.
     """
     typed = {name: column for name, column in frame.items() if is_time(column.dtype)}
+    # of several by their types none is sure
+    likely = {*typed} or {find_columns(frame, {"time": None})["time"]} - {None}
     times = [
         name
         for name in frame.columns
-        if name not in known and (is_called(name, "time", UNNAMED) or list(typed) == [name])
+        if name not in known and (likely == {name} or (isinstance(name, str) and called(name, TIME)))
     ]
     for name, column in typed.items():
         if name not in times or set(frame.columns) <= set(times):
