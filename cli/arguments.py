@@ -1,16 +1,15 @@
-"""Arguments and options that several commands share, and where their results go."""
+"""Arguments and options that several commands share, and how what is given to them as text is read."""
 
 import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, cast, get_args
 
 import typer
 
-from tsjepa.cli.errors import Failure
-from tsjepa.cli.options import Device
+Device = Literal["auto", "cpu", "cuda", "mps"]
+NamedLayers = Literal["last", "all", "blocks"]
+Layers = NamedLayers | int
 
 
 def without_blanks(setting: str) -> str:
@@ -34,13 +33,15 @@ DataDir = Annotated[
     ),
 ]
 DeviceOption = Annotated[Device, typer.Option("--device", help="Where to compute.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 Checkpoint = Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="A checkpoint.ckpt of pretrain.")]
+Seed = Annotated[int | None, typer.Option(min=0, help="Seed of everything random (train.seed).")]
+Draws = Annotated[int | None, typer.Option(min=1, help="Draws of labels; by default 5, and 1 for all labels.")]
 Settings = Annotated[
-    list[str] | None,
+    tuple[str, ...],
     typer.Option(
         "--set", metavar="KEY.PATH=VALUE", parser=without_blanks, help="Any key of the configuration; repeatable."
     ),
+    tuple,
 ]
 DATA = "Name in the UCR or UEA archive, file (.ts, .tsv, .npz, .npy, .csv, .parquet), or folder."
 LOG = "Or a sensor log: a file, a folder of files, or a pattern."
@@ -59,16 +60,40 @@ def named_path(text: str | os.PathLike[str]) -> Path:
     return Path(text)
 
 
-@contextmanager
-def results_only() -> Iterator[None]:
-    """Keep standard output for the result: whatever a library prints meanwhile goes to standard error.
+def parse_names(texts: Sequence[str]) -> tuple[str, ...]:
+    """Return the names in `A,B`, or in several such texts, each once."""
+    return tuple(dict.fromkeys(name.strip() for name in ",".join(texts).split(",") if name.strip()))
 
-    What the system refuses meanwhile is no fault of standard output, as it is for `SentenceGroup` later.
-    """
-    with redirect_stdout(sys.stderr):
-        try:
-            yield
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            raise Failure(str(error)) from error
+
+def parse_counts(texts: Sequence[str]) -> tuple[int, ...]:
+    """Return the numbers of labels a class in `1,5,20`, or in several such texts, ascending, each once."""
+    text = ",".join(texts)
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise typer.BadParameter(f"{text!r} is not a list of numbers like 1,5,20", param_hint="--per-class")
+    return tuple(sorted({int(part) for part in parts}))
+
+
+def parse_fractions(texts: Sequence[str]) -> tuple[float, ...]:
+    """Return the shares of labels in `0.01,0.1,1`, or in several such texts, ascending, each once."""
+    text = ",".join(texts)
+    try:
+        fractions = tuple(sorted({float(part) for part in text.split(",")}))
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a list like 0.01,0.1,1", param_hint="--labels") from None
+    if not all(0 < fraction <= 1 for fraction in fractions):
+        raise typer.BadParameter(
+            f"a share of the labels lies above 0 and up to 1, but got {text!r}", param_hint="--labels"
+        )
+    return fractions
+
+
+def parse_layers(text: str) -> Layers:
+    """Return `last`, `all`, `blocks` or the number of a layer."""
+    if text in get_args(NamedLayers):
+        return cast(NamedLayers, text)
+    if text.isdecimal():
+        return int(text)
+    raise typer.BadParameter(
+        f"{text!r} is not {', '.join(get_args(NamedLayers))} or a number: 0 is the tokenizer", param_hint="--layers"
+    )

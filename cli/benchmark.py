@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Literal, NamedTuple, TypeVar
 
 from tsjepa.arrays import counted
+from tsjepa.cli.arguments import parse_names
 from tsjepa.cli.data import check_data_dir
 from tsjepa.cli.errors import INTERRUPTED, USAGE, Failure, say, told
 from tsjepa.cli.locking import LOCK, locked
-from tsjepa.cli.options import BenchmarkOptions, parse_names
+from tsjepa.cli.options import BenchmarkOptions
 from tsjepa.cli.outdir import make_writable, refuse_file, replace_file, writing
 from tsjepa.cli.render import count_bar
 from tsjepa.cli.report import BenchmarkReport

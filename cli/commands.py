@@ -4,10 +4,12 @@ from tsjepa.build import build_model
 from tsjepa.calibrator import calibrate
 from tsjepa.checkpoint import Header, load_checkpoint
 from tsjepa.cli import scoring
+from tsjepa.cli.arguments import Layers
+from tsjepa.cli.checkpoint_options import FinetuneOptions, ProbeKind, ProbeOptions
 from tsjepa.cli.data import Data, check_test_part, check_there, data_of, load_data, say_labels_seen, say_remarks
 from tsjepa.cli.errors import USAGE, Failure, say
 from tsjepa.cli.log_data import of_log, trained_log
-from tsjepa.cli.options import FinetuneOptions, Layers, PretrainOptions, ProbeKind, ProbeOptions
+from tsjepa.cli.options import PretrainOptions
 from tsjepa.cli.plan import named_data, planned_run
 from tsjepa.cli.render import busy
 from tsjepa.cli.report import PretrainReport, ProbeReport

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsjepa.arrays import counted
+from tsjepa.cli.checkpoint_options import DetectOptions
 from tsjepa.cli.detect_normal import Normal, check_step, cut_at_gaps, fit_normal, load_world, open_data
 from tsjepa.cli.detect_tables import (
     Found,
@@ -22,7 +23,6 @@ from tsjepa.cli.detect_tables import (
     write_scores,
 )
 from tsjepa.cli.errors import USAGE, Failure, say, told
-from tsjepa.cli.options import DetectOptions
 from tsjepa.cli.outdir import make_writable
 from tsjepa.cli.render import count_bar
 from tsjepa.cli.report import DetectReport

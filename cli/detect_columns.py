@@ -3,9 +3,9 @@
 from typing import NamedTuple
 
 from tsjepa.checkpoint import Header
+from tsjepa.cli.checkpoint_options import DetectOptions
 from tsjepa.cli.detect_lines import DATE, Layout, read_cells
 from tsjepa.cli.errors import Failure
-from tsjepa.cli.options import DetectOptions
 from tsjepa.column_names import ID, LIKE_TIME, TIME, called
 from tsjepa.datasets.log_runs import LogRuns
 

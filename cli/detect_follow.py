@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tsjepa.cli.checkpoint_options import DetectOptions
 from tsjepa.cli.detect_columns import Wanted, refuse_dates, refuse_unsure, wanted_columns
 from tsjepa.cli.detect_lines import BadLine, Layout, Rows, find_columns, read_rows
 from tsjepa.cli.detect_normal import STEP_TOLERANCE, Normal, fit_normal, load_world, longest_step, unit_of
@@ -26,7 +27,6 @@ from tsjepa.cli.detect_tables import (
 )
 from tsjepa.cli.detect_tail import STDIN, Lines, check_text, first_place, read_lines
 from tsjepa.cli.errors import USAGE, Failure, say, told
-from tsjepa.cli.options import DetectOptions
 from tsjepa.cli.outdir import check_file, make_writable, writing
 from tsjepa.cli.part_files import file_hash
 from tsjepa.cli.report import DetectReport

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from tsjepa.arrays import counted
 from tsjepa.checkpoint import Header, load_checkpoint
+from tsjepa.cli.checkpoint_options import DetectOptions
 from tsjepa.cli.data import is_here, trained_channels
 from tsjepa.cli.errors import Failure, say, told
 from tsjepa.cli.log_data import TEST_SHARE, has_series_of_its_own, is_trained_on, loaded
-from tsjepa.cli.options import DetectOptions
 from tsjepa.cli.render import busy
 from tsjepa.column_names import called
 from tsjepa.datasets.log_fingerprint import difference

@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from tsjepa.arrays import counted
+from tsjepa.cli.checkpoint_options import DetectOptions
 from tsjepa.cli.detect_normal import unit_of
 from tsjepa.cli.errors import USAGE, Failure
 from tsjepa.cli.inputs import refuse_input
-from tsjepa.cli.options import DetectOptions
 from tsjepa.cli.outdir import check_file, check_parquet_name, replace_file, writing
 from tsjepa.datasets.log_runs import LogRuns
 from tsjepa.datasets.log_time import NANOSECONDS

@@ -5,12 +5,12 @@ from typing import Any
 
 from tsjepa.arrays import counted
 from tsjepa.checkpoint import Header, load_checkpoint, read_checkpoint
+from tsjepa.cli.checkpoint_options import DiagnoseOptions
 from tsjepa.cli.data import Data, check_there, data_of, load_data, names_of_channels, say_remarks
 from tsjepa.cli.errors import USAGE, Failure, say
 from tsjepa.cli.inputs import refuse_input
 from tsjepa.cli.log_data import of_log, trained_log
 from tsjepa.cli.log_options import LogOptions
-from tsjepa.cli.options import DiagnoseOptions
 from tsjepa.cli.outdir import CHECKPOINT, METRICS, PAGE, check_file, make_writable, replace_file
 from tsjepa.cli.render import busy
 from tsjepa.cli.report import DiagnoseReport

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from tsjepa.arrays import counted
 from tsjepa.checkpoint import Header, load_checkpoint
+from tsjepa.cli.checkpoint_options import EmbedOptions
 from tsjepa.cli.data import Data, Part, load_data, say_remarks
 from tsjepa.cli.engines import check_engine, open_engine
 from tsjepa.cli.errors import INTERRUPTED, USAGE, Failure, say
 from tsjepa.cli.inputs import refuse_input
 from tsjepa.cli.locking import LOCK, locked
 from tsjepa.cli.log_data import of_log, trained_log, without_missing
-from tsjepa.cli.options import EmbedOptions
 from tsjepa.cli.outdir import check_file, check_parquet_name, make_writable
 from tsjepa.cli.part_files import PartFiles, file_hash
 from tsjepa.cli.render import count_bar

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from tsjepa.adapters.arrow import EMBEDDING, VALUES, BatchEmbedder, to_lists
 from tsjepa.arrays import Series
+from tsjepa.cli.checkpoint_options import EngineName
 from tsjepa.cli.errors import Failure, told
 from tsjepa.cli.extras import require_extra
-from tsjepa.cli.options import EngineName
 from tsjepa.embedding import sequences
 
 ROW = "row"

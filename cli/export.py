@@ -8,10 +8,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 from tsjepa.checkpoint import Header, load_checkpoint
+from tsjepa.cli.checkpoint_options import ExportOptions
 from tsjepa.cli.errors import USAGE, Failure, told
 from tsjepa.cli.extras import require_extra
 from tsjepa.cli.inputs import refuse_input
-from tsjepa.cli.options import ExportOptions
 from tsjepa.cli.outdir import check_file, make_writable, writing
 from tsjepa.cli.render import busy
 from tsjepa.cli.report import ExportReport

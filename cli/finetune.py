@@ -9,11 +9,11 @@ import numpy as np
 from tsjepa.arrays import counted
 from tsjepa.checkpoint import Header, load_checkpoint, save_checkpoint
 from tsjepa.choice import FOLDS, Tune, comparable, fit_classifier
+from tsjepa.cli.checkpoint_options import FinetuneOptions
 from tsjepa.cli.commands import embed_both, probe_data
 from tsjepa.cli.data import Data, data_of, names_of_channels, say_labels_seen, say_remarks
 from tsjepa.cli.errors import say, told
 from tsjepa.cli.inputs import refuse_input
-from tsjepa.cli.options import FinetuneOptions
 from tsjepa.cli.outdir import check_file, make_writable, refuse_file, writing
 from tsjepa.cli.render import count_bar
 from tsjepa.cli.report import FinetuneReport, FinetuneRow, ranging

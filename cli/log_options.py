@@ -1,12 +1,10 @@
 """The flags that say how a sensor log is read: declared once, for every command that takes a log."""
 
 import csv
-import functools
-import inspect
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple
 
 import typer
 
@@ -124,24 +122,3 @@ def split_names(text: str) -> list[str]:
 def is_count(key: str, text: Any) -> bool:
     """Return whether a value of a window's size is a number of points rather than a time."""
     return key in ("window", "stride") and text.isdecimal()
-
-
-def with_log_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the flags of `LogOptions`, which it takes as the one argument `logs`.
-
-    Typer reads flags off a signature: the flags stand there in the place of `logs`.
-    """
-    signature = inspect.signature(command)
-    flags = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=hint)
-        for name, hint in get_type_hints(LogOptions, include_extras=True).items()
-    ]
-
-    @functools.wraps(command)
-    def run(**values: Any) -> None:
-        logs = LogOptions(**{name: values.pop(name) for name in LogOptions._fields})
-        command(**values, logs=logs)
-
-    own = [parameter for name, parameter in signature.parameters.items() if name != "logs"]
-    run.__signature__ = signature.replace(parameters=[*own, *flags])  # type: ignore[attr-defined]
-    return run

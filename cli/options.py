@@ -1,50 +1,89 @@
-"""What the command line gives to the commands, as plain values."""
+"""The flags of the commands that train: each is declared once, as a field of its command's options."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple, cast, get_args
+from typing import Annotated, Literal, NamedTuple
 
 import typer
 
+from tsjepa.cli.arguments import (
+    DATA,
+    LOG,
+    DataDir,
+    DeviceOption,
+    Seed,
+    Settings,
+    named_path,
+    parse_counts,
+    parse_fractions,
+    parse_names,
+)
 from tsjepa.cli.log_options import LogOptions, as_settings, split_names
 
 Objective = Literal["ema", "cjepa", "sigreg", "vicreg", "visreg", "deep", "distill", "salt"]
 Masking = Literal["bernoulli", "random", "block", "future"]
-Device = Literal["auto", "cpu", "cuda", "mps"]
 LoggerName = Literal["csv", "tensorboard", "wandb"]
 Strategy = Literal["auto", "ddp"]
-EngineName = Literal["local", "ray", "spark"]
-EmbedPrecision = Literal["32", "bf16"]
-ProbeKind = Literal["ridge", "logistic", "knn"]
-NamedLayers = Literal["last", "all", "blocks"]
-Layers = NamedLayers | int
 
 
 class PretrainOptions(NamedTuple):
     """Options of `tsjepa pretrain`; None where a flag is not given."""
 
-    data: str | None
-    config: str | None
-    objective: Objective | None
-    masking: Masking | None
-    inputs: str | None
-    teacher: Path | None
-    epochs: int | None
-    batch_size: int | None
-    lr: float | None
-    seed: int | None
-    settings: tuple[str, ...]
-    out: Path | None
-    resume: bool
-    overwrite: bool
-    device: Device
-    logger: LoggerName
-    stop_on_collapse: bool
-    data_dir: Path | None
+    data: Annotated[str | None, typer.Option(metavar="NAME|FILE|FOLDER", help=f"{DATA} {LOG}")] = None
+    config: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE.yaml",
+            help="Recipe, by default `default` or that of --objective; see `tsjepa recipes`. Or a file of your own.",
+        ),
+    ] = None
+    objective: Annotated[
+        Objective | None, typer.Option(help="Method: the recipe ts-jepa-NAME; with --config, the plain form of NAME.")
+    ] = None
+    masking: Annotated[Masking | None, typer.Option(help="Which patches are hidden (mask.kind).")] = None
+    inputs: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B,...",
+            help="Log: channels given to a world model, not predicted (world.inputs); written as in --channels.",
+        ),
+    ] = None
+    teacher: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="CHECKPOINT",
+            help="Frozen teacher of --objective distill or salt (target.teacher).",
+        ),
+    ] = None
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training series (train.epochs).")] = None
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Series in each step (train.batch_size).")] = None
+    lr: Annotated[float | None, typer.Option(help="Learning rate (train.lr).")] = None
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", parser=named_path, help="Folder of the run; by default runs/<data>."),
+    ] = None
+    settings: Settings = ()
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in DIR.")] = False
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in DIR.")] = False
+    seed: Seed = None
+    device: DeviceOption = "auto"
+    logger: Annotated[LoggerName, typer.Option(help="csv writes metrics.csv; the others log there as well.")] = "csv"
+    devices: Annotated[
+        int, typer.Option(min=1, help="GPUs, or processes on the CPU; they share the batches of train.batch_size.")
+    ] = 1
+    nodes: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Machines; start the command on each, with NODE_RANK, MASTER_ADDR and MASTER_PORT set, or use "
+            "torchrun or SLURM.",
+        ),
+    ] = 1
+    strategy: Annotated[Strategy, typer.Option(help="How several processes train; auto is ddp.")] = "auto"
+    stop_on_collapse: Annotated[
+        bool, typer.Option("--stop-on-collapse", help="End a run whose collapse lasts, and keep its best epoch.")
+    ] = False
+    data_dir: DataDir = None
     logs: LogOptions = LogOptions()
-    devices: int = 1
-    nodes: int = 1
-    strategy: Strategy = "auto"
 
     def overrides(self) -> list[str]:
         """Return the flags as `key.path=value`, those of --set last, so that they win."""
@@ -61,119 +100,21 @@ class PretrainOptions(NamedTuple):
         return [*as_settings(flags), *self.logs.overrides(), *self.settings]
 
 
-class ProbeOptions(NamedTuple):
-    """Options of `tsjepa probe`."""
-
-    checkpoint: Path
-    data: str | None
-    kind: ProbeKind
-    fractions: tuple[float, ...]
-    layers: Layers | None
-    seeds: int | None
-    device: Device
-    data_dir: Path | None
-    logs: LogOptions = LogOptions()
-
-
-class FinetuneOptions(NamedTuple):
-    """Options of `tsjepa finetune`; None where a flag is not given."""
-
-    checkpoint: Path
-    data: str | None
-    fractions: tuple[float, ...]
-    epochs: int | None
-    lr: float | None
-    choose: bool
-    supervised: bool
-    out: Path | None
-    overwrite: bool
-    seeds: int | None
-    device: Device
-    data_dir: Path | None
-    logs: LogOptions = LogOptions()
-
-
-class EmbedOptions(NamedTuple):
-    """Options of `tsjepa embed`."""
-
-    checkpoint: Path
-    data: str
-    out: Path
-    overwrite: bool
-    pool_windows: bool
-    device: Device
-    data_dir: Path | None
-    logs: LogOptions = LogOptions()
-    engine: EngineName = "local"
-    precision: EmbedPrecision = "32"
-
-
-class DetectOptions(NamedTuple):
-    """Options of `tsjepa detect`; None where a flag is not given."""
-
-    checkpoint: Path
-    data: str
-    out: Path
-    overwrite: bool
-    reference_rows: int | None
-    normal: str | None
-    false_alarms: str
-    label: str | None
-    picture: Path | None
-    follow: bool
-    idle_timeout: float | None
-    id: str | None
-    time: str | None
-    max_gap: str | None
-    cache_dir: Path | None
-
-
-class ExportOptions(NamedTuple):
-    """Options of `tsjepa export`."""
-
-    checkpoint: Path
-    onnx: Path
-    int8: bool
-    overwrite: bool
-
-
-class DiagnoseOptions(NamedTuple):
-    """Options of `tsjepa diagnose`."""
-
-    target: Path
-    data: str | None
-    out: Path | None
-    supervised: bool
-    seed: int
-    device: Device
-    data_dir: Path | None
-
-
-class StudyOptions(NamedTuple):
-    """Options of `tsjepa collapse-study`."""
-
-    out: Path
-    quick: bool
-    data: tuple[str, ...]
-    seeds: int | None
-    steps: int | None
-    device: Device
-    data_dir: Path | None
-
-
 class TuneOptions(NamedTuple):
     """Options of `tsjepa tune-lambda`; None where a flag is not given."""
 
-    data: str | None
-    config: str | None
-    low: float
-    high: float
-    runs: int
-    epochs: int
-    seed: int | None
-    settings: tuple[str, ...]
-    device: Device
-    data_dir: Path | None
+    data: Annotated[str | None, typer.Option(metavar="NAME|FILE|FOLDER", help=f"{DATA} {LOG}")] = None
+    config: Annotated[
+        str | None, typer.Option(metavar="NAME|FILE.yaml", help="Recipe with SIGReg; by default ts-jepa-sigreg.")
+    ] = None
+    low: Annotated[float, typer.Option(help="Smallest weight to try.")] = 1e-4
+    high: Annotated[float, typer.Option(help="Largest weight to try.")] = 1.0
+    runs: Annotated[int, typer.Option(help="At most this many runs, 3 or more.")] = 6
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs of a run.")] = 10
+    seed: Seed = None
+    settings: Settings = ()
+    device: DeviceOption = "auto"
+    data_dir: DataDir = None
     logs: LogOptions = LogOptions()
 
     def overrides(self) -> list[str]:
@@ -182,64 +123,78 @@ class TuneOptions(NamedTuple):
         return [*as_settings(flags), *self.logs.overrides(), *self.settings]
 
 
+class StudyOptions(NamedTuple):
+    """Options of `tsjepa collapse-study`."""
+
+    out: Annotated[
+        Path,
+        typer.Option(metavar="DIR", parser=named_path, help="Folder of the study; a study that is there continues."),
+    ]
+    data: Annotated[
+        tuple[str, ...], typer.Option(metavar="NAME|FILE|FOLDER...", help=f"{DATA} Several may follow."), tuple
+    ] = ()
+    more: Annotated[tuple[str, ...], typer.Argument(metavar="DATA", help="Further data sets."), tuple] = ()
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer and shorter runs: a few minutes.")] = False
+    seeds: Annotated[int | None, typer.Option(min=1, help="Runs of each setting; by default 3, with --quick 1.")] = None
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps of a run; by default 3600, with --quick 600.")] = None
+    device: DeviceOption = "auto"
+    data_dir: DataDir = None
+
+
 class BenchmarkOptions(NamedTuple):
     """Options of `tsjepa benchmark`; None or nothing where a flag is not given."""
 
-    out: Path
-    suite: str | None
-    data: tuple[str, ...]
-    methods: tuple[str, ...]
-    config: str | None
-    epochs: int | None
-    seeds: int
-    folds: int
-    fractions: tuple[float, ...]
-    per_class: tuple[int, ...]
-    pretrain_on: tuple[str, ...]
-    probe_on: tuple[str, ...]
-    transfer: str | None
-    device: Device
-    data_dir: Path | None
-
-
-def parse_names(texts: Sequence[str] | None) -> tuple[str, ...]:
-    """Return the names in `A,B`, or in several such texts, each once."""
-    return tuple(dict.fromkeys(name.strip() for name in ",".join(texts or ()).split(",") if name.strip()))
-
-
-def parse_counts(texts: Sequence[str] | None) -> tuple[int, ...]:
-    """Return the numbers of labels a class in `1,5,20`, or in several such texts, ascending, each once."""
-    if not texts:
-        return ()
-    text = ",".join(texts)
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() and int(part) > 0 for part in parts):
-        raise typer.BadParameter(f"{text!r} is not a list of numbers like 1,5,20", param_hint="--per-class")
-    return tuple(sorted({int(part) for part in parts}))
-
-
-def parse_fractions(texts: Sequence[str] | None) -> tuple[float, ...]:
-    """Return the shares of labels in `0.01,0.1,1`, or in several such texts, ascending, each once."""
-    if not texts:
-        return ()
-    text = ",".join(texts)
-    try:
-        fractions = tuple(sorted({float(part) for part in text.split(",")}))
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is not a list like 0.01,0.1,1", param_hint="--labels") from None
-    if not all(0 < fraction <= 1 for fraction in fractions):
-        raise typer.BadParameter(
-            f"a share of the labels lies above 0 and up to 1, but got {text!r}", param_hint="--labels"
-        )
-    return fractions
-
-
-def parse_layers(text: str | None) -> Layers | None:
-    """Return `last`, `all`, `blocks` or the number of a layer."""
-    if text is None or text in get_args(NamedLayers):
-        return cast(NamedLayers | None, text)
-    if text.isdecimal():
-        return int(text)
-    raise typer.BadParameter(
-        f"{text!r} is not {', '.join(get_args(NamedLayers))} or a number: 0 is the tokenizer", param_hint="--layers"
-    )
+    suite: Annotated[
+        str | None,
+        typer.Option(metavar="NAME|FILE.yaml", help="Data sets: ucr-shared, ucr-112, uea-30, a file of your own ..."),
+    ] = None
+    data: Annotated[
+        tuple[str, ...],
+        typer.Option(metavar="NAME|FILE|FOLDER", help=f"{DATA} Repeatable, instead of --suite."),
+        tuple,
+    ] = ()
+    methods: Annotated[
+        tuple[str, ...],
+        typer.Option(
+            "--method",
+            metavar="METHOD",
+            help="default, a recipe, a checkpoint, random-init, raw, catch22, minirocket, supervised or majority; "
+            "repeatable. Without it: default, random-init, minirocket and majority.",
+        ),
+        tuple,
+    ] = ()
+    config: Annotated[
+        str | None, typer.Option(metavar="NAME|FILE.yaml", help="Recipe of the methods random-init and supervised.")
+    ] = None
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes of every pretraining (train.epochs).")] = None
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each method on each data set.")] = 1
+    folds: Annotated[int, typer.Option(min=1, help="Splits: the default one, and resamples of it.")] = 1
+    fractions: Annotated[
+        tuple[float, ...],
+        typer.Option("--labels", metavar="SHARES", help="Few labels: shares, as in 0.01,0.05,0.1,0.5,1; repeatable."),
+        parse_fractions,
+    ] = ()
+    per_class: Annotated[
+        tuple[int, ...],
+        typer.Option(metavar="NUMBERS", help="Few labels: numbers per class, as in 1,5,10,20,50; repeatable."),
+        parse_counts,
+    ] = ()
+    pretrain_on: Annotated[
+        tuple[str, ...],
+        typer.Option(metavar="A,B", help="Transfer: pretrain on the training parts of these sets (repeatable) ..."),
+        parse_names,
+    ] = ()
+    probe_on: Annotated[
+        tuple[str, ...], typer.Option(metavar="C,D", help="... and probe on each of these (repeatable)."), parse_names
+    ] = ()
+    transfer: Annotated[
+        str | None, typer.Option(metavar="bearings", help="Transfer between the four Paderborn conditions.")
+    ] = None
+    out: Annotated[
+        Path,
+        typer.Option(
+            metavar="DIR", parser=named_path, help="Folder of the tables; runs that are in them are not repeated."
+        ),
+    ] = Path("runs", "benchmark")
+    device: DeviceOption = "auto"
+    data_dir: DataDir = None

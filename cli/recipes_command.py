@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from tsjepa.cli.arguments import Json
+from tsjepa.cli.command import Json
 
 
 def recipes(

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tsjepa.cli.options import ProbeKind
+from tsjepa.cli.checkpoint_options import ProbeKind
 from tsjepa.evaluation.finite import Number, number
 from tsjepa.probe import Score
 from tsjepa.sections import ProbeConfig

@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 import torch
 from numpy.typing import NDArray
 
+from tsjepa.cli.checkpoint_options import ProbeKind
 from tsjepa.cli.data import Data, Part
 from tsjepa.cli.errors import say, told
-from tsjepa.cli.options import ProbeKind
 from tsjepa.cli.report import Row, Scores
 from tsjepa.datasets.logs import LogWindows
 from tsjepa.embedding import embed_source, n_features

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tsjepa.arrays import counted
 from tsjepa.checkpoint import load_checkpoint
+from tsjepa.cli.arguments import Device
 from tsjepa.cli.errors import INTERRUPTED, Failure, out_of_memory, say, told
 from tsjepa.cli.locking import LOCK, locked
-from tsjepa.cli.options import Device, LoggerName, PretrainOptions
+from tsjepa.cli.options import LoggerName, PretrainOptions
 from tsjepa.cli.outdir import CHECKPOINT, CONFIG, METRICS, TEACHER, make_writable, replace_file, start_run
 from tsjepa.cli.plan import RunPlan, check_unchanged
 from tsjepa.cli.render import Report, epoch_bar

@@ -159,9 +159,6 @@ def test_only_other_processes_of_a_run_on_several_train_along(monkeypatch, envir
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    options = PretrainOptions(
-        *(None,) * 10, settings=(), out=None, resume=False, overwrite=False, device="cpu", logger="csv",
-        stop_on_collapse=False, data_dir=None,
-    )  # fmt: skip
+    options = PretrainOptions(device="cpu")
     assert not is_other(options)
     assert is_other(options._replace(devices=2)) == other

@@ -14,9 +14,9 @@ from tsjepa.arrays import as_series
 from tsjepa.build import build_model
 from tsjepa.calibrator import calibrate
 from tsjepa.checkpoint import Header, load_checkpoint
+from tsjepa.cli.arguments import parse_layers
 from tsjepa.cli.commands import probe_config
 from tsjepa.cli.errors import Failure
-from tsjepa.cli.options import parse_layers
 from tsjepa.cli.report import ProbeReport, Row, Scores, spread
 from tsjepa.config import load_config
 from tsjepa.embedding import embed

@@ -178,7 +178,7 @@ def test_a_study_writes_no_table_among_its_data(alone: Path) -> None:
 
 
 def test_fault_detection_and_paderborn_join_where_they_are(pump: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    options = command.StudyOptions(Path("s"), True, (), None, None, "cpu", None)
+    options = command.StudyOptions(Path("s"), quick=True, device="cpu")
     assert command.data_names(options) == ["FordA"]
     monkeypatch.setattr(command, "find_local", lambda name, folder: name == "PaderbornKAT" or None)
     assert command.data_names(options) == ["FordA", "PaderbornKAT"]
