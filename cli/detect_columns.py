@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from tsjepa.checkpoint import Header
 from tsjepa.cli.checkpoint_options import DetectOptions
-from tsjepa.cli.detect_lines import DATE, Layout, read_cells
+from tsjepa.cli.detect_lines import Layout, is_date, read_line
 from tsjepa.cli.errors import Failure
 from tsjepa.column_names import ID, LIKE_TIME, TIME, called
 from tsjepa.datasets.log_runs import LogRuns
@@ -61,9 +61,9 @@ def refuse_unsure(source: str, layout: Layout, wanted: Wanted) -> None:
 
 def refuse_dates(source: str, lines: list[tuple[int, str]], layout: Layout) -> None:
     """Refuse dates in the first row without a column of times, which a batch would take for one whatever its name."""
-    row = next(filter(None, read_cells(source, lines, layout.mark, len(layout.names))), [])
+    row = next(filter(None, (read_line(source, *line, layout) for line in lines)), [])
     cells = dict(zip(layout.names, row, strict=False))  # of empty lines there are none
-    dated = next((name for name in beside(layout) if DATE.fullmatch(cells.get(name, "").strip())), None)
+    dated = next((name for name in beside(layout) if is_date(cells.get(name, "").strip())), None)
     if dated is not None:
         raise Failure(f"{source} has a column {dated!r}, which may hold times, but {NO_TIMES}")
 

@@ -1,39 +1,29 @@
 """What stands in the lines of a CSV log: ids, times and values, or which line is bad."""
 
 import csv
-import re
-from contextlib import suppress
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
 from numpy.typing import NDArray
-from pyarrow.csv import ConvertOptions
 
 from tsjepa.cli.errors import Failure
 from tsjepa.column_names import CHANNEL, VALUE, called
 from tsjepa.datasets.log_dialect import UNNAMED, WITH_COMMA, delimiters_of, names_of, plain_names, with_index
-from tsjepa.datasets.log_time import NANOSECONDS
 from tsjepa.datasets.naming import listed
 
-LARGEST = float(np.finfo(np.float32).max)
-# what is read elsewhere by pyarrow means the same here
-EMPTY = frozenset(ConvertOptions().null_values)
-WORDS = {
-    **dict.fromkeys(EMPTY, float("nan")),
-    **dict.fromkeys(ConvertOptions().true_values, 1.0),
-    **dict.fromkeys(ConvertOptions().false_values, 0.0),
-}
-# what a cell tells of its column: of numbers, of true and false, or either, as 1, 0 and what is missing may be
-NUMBER, EITHER, WORD = -1, 0, 1
-TOLD = {text: EITHER if text in EMPTY | {"1", "0"} else WORD for text in WORDS}
-# what pyarrow takes for a date; numpy takes plain numbers for years, and words such as now, too
-DATE = re.compile(
-    r"(\d{4}-\d\d-\d\d([ T]\d\d(?::\d\d(?::\d\d(?:\.\d{1,9})?)?)?)?)"
-    r"(?(2)(?:Z|([+-])([01]\d|2[0-3])(?::?([0-5]\d))?)?)",
-    re.ASCII,
-)
-# the first year that nanoseconds of 64 bits can count from its start, and the first one that they cannot to its end
-YEARS = ("1678", "2262")
+DEFAULTS = pyarrow.csv.ConvertOptions()
+EMPTY = frozenset(DEFAULTS.null_values)
+WORDS = frozenset((*DEFAULTS.true_values, *DEFAULTS.false_values))
+# among numbers as well as among true and false
+EITHER = EMPTY | {"1", "0"}
+NUMBER, WORD, DATE, ZONED = pa.float64(), pa.bool_(), pa.timestamp("ns"), pa.timestamp("ns", "UTC")
+# of dates, and of each channel, by what stood there so far; None where that does not tell
+Kinds = tuple[pa.DataType | None, ...]
+KINDS = {str(kind): kind for kind in (None, NUMBER, WORD, DATE, ZONED)}
 
 
 class BadLine(Failure):
@@ -67,21 +57,6 @@ class Layout(NamedTuple):
     names: list[str]
 
 
-class Kinds(NamedTuple):
-    """What columns hold, by what stood in them so far: further down, too, as a batch reads a column as one kind.
-
-    Attributes
-    ----------
-    zoned : bool or None
-        Whether times say how far they are off UTC.
-    words : tuple of int
-        `NUMBER`, `EITHER` or `WORD` for each channel; empty where no line was read.
-    """
-
-    zoned: bool | None = None
-    words: tuple[int, ...] = ()
-
-
 class Rows(NamedTuple):
     """What stands in some lines.
 
@@ -94,8 +69,8 @@ class Rows(NamedTuple):
     values : float32 array of shape (n_channels, n)
     numbers : list of int
         Of the lines.
-    kinds : Kinds
-        By these lines, and those before them.
+    kinds : tuple of pyarrow.DataType or None
+        What dates and channels are, by these lines and those before them.
     """
 
     ids: list[str]
@@ -150,178 +125,167 @@ def check_utf8(source: str, number: int, text: str) -> None:
         raise BadLine(source, number, " is not UTF-8: export it as such.") from None
 
 
-def read_rows(
-    source: str, lines: list[tuple[int, str]], layout: Layout, counted: int, kinds: Kinds | None = None
-) -> Rows:
+def read_rows(source: str, lines: list[tuple[int, str]], layout: Layout, counted: int, kinds: Kinds = ()) -> Rows:
     """Read ids, times and values of lines; without a column of time, rows are counted on from `counted`.
 
-    Columns hold what they held in the lines before, if that is known.
+    A column is of one kind, as in a batch: of that of the lines before, if these tell.
     """
-    for number, text in lines:
-        if not text.isascii():
-            check_utf8(source, number, text)
-    found = read_cells(source, lines, layout.mark, len(layout.names))
-    cells = [(number, row) for (number, _), row in zip(lines, found, strict=True) if row]
-    numbers = [number for number, _ in cells]
-    if layout.id is None:
-        ids = [""] * len(cells)
-    else:
-        ids = read_ids(source, [row[layout.id].strip() for _, row in cells], numbers, layout.names[layout.id])
-    zoned, words = kinds or Kinds()
-    if layout.time is None:
-        time: NDArray[Any] = np.arange(counted, counted + len(cells))
-        shown = list(map(str, time))
-    else:
-        shown = [row[layout.time].strip() for _, row in cells]
-        time = read_times(source, shown, numbers, layout.dated)
-        if layout.dated:
-            zoned = check_zones(source, shown, numbers, zoned)
-    values = read_values(source, cells, layout)
-    return Rows(ids, shown, time, values, numbers, Kinds(zoned, check_words(source, cells, layout, words)))
-
-
-def read_cells(source: str, lines: list[tuple[int, str]], mark: str, width: int) -> list[list[str]]:
-    """Return what stands in each line, nothing where one is empty."""
+    lines = [(number, text) for number, text in lines if text.strip("\r")]
+    kinds = kinds or (None,) * (1 + len(layout.channels))
     try:
-        found = list(csv.reader([text for _, text in lines], delimiter=mark))
-    except csv.Error:
-        found = []
-    # a quote that does not end takes the next line, too
-    if len(found) == len(lines) and all(len(row) == width or not row for row in found):
-        return found
-    return [read_line(source, number, text, mark, width) for number, text in lines]
-
-
-def read_line(source: str, number: int, text: str, mark: str, width: int) -> list[str]:
-    """Return what stands in a line, and tell it where it is bad."""
-    try:
-        row = next(csv.reader([text], delimiter=mark))
-    except csv.Error as error:
-        raise BadLine(source, number, f" cannot be read ({error}).") from error
-    if row and len(row) != width:
-        raise BadLine(source, number, f" has {len(row)} values, and the first line names {width}.")
-    return row
-
-
-def read_ids(source: str, ids: list[str], numbers: list[int], name: str) -> list[str]:
-    """Return ids, of which none may be empty."""
-    if not EMPTY.isdisjoint(ids):
-        first = next(number for number, text in zip(numbers, ids, strict=True) if text in EMPTY)
-        raise BadLine(source, first, f": column {name!r} is empty; fill it or take this line out.")
-    return ids
-
-
-def read_times(source: str, shown: list[str], numbers: list[int], dated: bool) -> NDArray[Any]:
-    """Return times as numbers: nanoseconds of dates, or the numbers that stand there."""
-    try:
-        if dated:
-            return read_dates(shown)
-        found = read_plain(shown)
-        if not np.isfinite(found).all() or not are_plain(*shown):
-            raise ValueError("a time is finite, and written in digits")
-        return found
+        return read_together(lines, layout, counted, kinds)
     except ValueError as error:
-        if len(shown) == 1:
-            kind = "a date as in 2020-03-01 15:44:06, from 1678 to 2261," if dated else "a number"
-            raise BadLine(source, numbers[0], f": {shown[0]!r} is no time; {kind} is needed.") from error
-        middle = len(shown) // 2
-        parts = [(shown[:middle], numbers[:middle]), (shown[middle:], numbers[middle:])]
-        return np.concatenate([read_times(source, *part, dated) for part in parts])
+        if len(lines) == 1:
+            number, text = lines[0]
+            check_utf8(source, number, text)
+            row = read_line(source, number, text, layout)
+            raise BadLine(source, number, problem_of(text, row, layout, kinds)) from error
+    half = len(lines) // 2
+    first = read_rows(source, lines[:half], layout, counted, kinds)
+    second = read_rows(source, lines[half:], layout, counted + half, first.kinds)
+    time, values = np.concatenate([first.time, second.time]), np.concatenate([first.values, second.values], 1)
+    numbers = first.numbers + second.numbers
+    return Rows(first.ids + second.ids, first.shown + second.shown, time, values, numbers, second.kinds)
 
 
-def read_plain(shown: list[str]) -> NDArray[Any]:
-    """Return numbers: integers if all are, which floats would round where they count nanoseconds.
+def read_together(lines: list[tuple[int, str]], layout: Layout, counted: int, kinds: Kinds) -> Rows:
+    """Read lines at once; a ValueError says that one is bad, or that a quote takes the next one, too."""
+    text, (when, *words) = "\n".join(text for _, text in lines), kinds
+    keys = [at for at in (layout.id, layout.time) if at is not None]
+    unsure = [at for at, kind in zip(layout.channels, words, strict=True) if kind is None]
+    texts = read_columns(text, layout, dict.fromkeys([*keys, *unsure], pa.string()))
+    words = [kind or kind_of(texts[at]) for at, kind in zip(layout.channels, words, strict=True)]
+    values = read_values(text, layout, words)
+    if values.shape[1] != len(lines):
+        raise ValueError("a quote that does not end takes the next line")
+    ids, time = [""] * len(lines), np.arange(counted, counted + len(lines))
+    shown = list(map(str, time))
+    if layout.id is not None:
+        ids = pc.utf8_trim_whitespace(texts[layout.id]).to_pylist()
+        if not EMPTY.isdisjoint(ids):
+            raise ValueError("an id is empty")
+    if layout.time is not None:
+        trimmed = pc.utf8_trim_whitespace(texts[layout.time])
+        when = when or (date_kind(trimmed) if layout.dated else None)
+        shown, time = trimmed.to_pylist(), read_times(trimmed, when)
+    return Rows(ids, shown, time, values, [number for number, _ in lines], (when, *words))
+
+
+def read_columns(text: str, layout: Layout, types: dict[int, pa.DataType]) -> dict[int, pa.ChunkedArray]:
+    """Read some columns of lines, as those of a log that is not followed are read."""
+    if not types:
+        return {}
+    names = list(map(str, range(len(layout.names))))
+    content = "\n".join([layout.mark.join(names), text]).encode()
+    # one block, however long a line is
+    read = pyarrow.csv.ReadOptions(use_threads=False, block_size=len(content) + 1)
+    parse = pyarrow.csv.ParseOptions(delimiter=layout.mark)
+    named = {names[at]: kind for at, kind in types.items()}
+    convert = pyarrow.csv.ConvertOptions(include_columns=list(named), column_types=named)
+    table = pyarrow.csv.read_csv(pa.BufferReader(content), read, parse, convert)
+    return dict(zip(types, table.columns, strict=True))
+
+
+def read_times(texts: pa.ChunkedArray, kind: pa.DataType | None) -> NDArray[Any]:
+    """Return nanoseconds of dates, or else numbers: whole ones if all are, which floats would round.
 
     Examples
     --------
-    >>> read_plain(["1704067200000000001"]), read_plain(["1", "1.5"])
-    (array([1704067200000000001]), array([1. , 1.5]))
+    >>> [read_times(pa.chunked_array([texts]), None) for texts in (["1704067200000000001"], ["1", "1.5"])]
+    [array([1704067200000000001]), array([1. , 1.5])]
     """
-    try:
-        return np.array(shown, np.int64)
-    except (ValueError, OverflowError):
-        return np.array(shown, np.float64)
+    if kind is None:
+        found = texts.cast(pa.int64() if casts(texts, pa.int64()) else NUMBER).to_numpy()
+    else:
+        found = texts.cast(kind).cast(pa.int64()).to_numpy()
+    if not np.isfinite(found).all():
+        raise ValueError("a time is not finite")
+    return found
 
 
-def read_dates(shown: list[str]) -> NDArray[np.int64]:
-    """Return dates in nanoseconds; all are taken for UTC but those that say how far they are off it."""
-    found = [match for text in shown if (match := DATE.fullmatch(text))]
-    if len(found) < len(shown):
-        raise ValueError("a date is written as in ISO 8601")
-    bare = [match[1] for match in found]
-    minutes = [int(f"{date[3]}1") * (60 * int(date[4]) + int(date[5] or 0)) if date[3] else 0 for date in found]
-    if bare and not YEARS[0] <= min(bare) <= max(bare) < YEARS[1]:
-        raise ValueError("nanoseconds of other years are more than 64 bits hold")
-    dates = np.array(bare, "datetime64[ns]").astype(np.int64)
-    return np.asarray(dates - np.array(minutes, np.int64) * (60 * NANOSECONDS["s"]))
-
-
-def check_zones(source: str, shown: list[str], numbers: list[int], zoned: bool | None) -> bool | None:
-    """Return whether dates say how far they are off UTC, as all of a log do, or none."""
-    found = [bool(text[10:].strip("0123456789 T:.")) for text in shown]
-    if zoned is None and found:
-        zoned = found[0]
-    if (not zoned) in found:
-        at = found.index(not zoned)
-        own, others = ("no UTC offset", "one") if zoned else ("a UTC offset", "none")
-        raise BadLine(source, numbers[at], f": {shown[at]!r} has {own}, and times before it have {others}; mend it.")
-    return zoned
-
-
-def check_words(
-    source: str, cells: list[tuple[int, list[str]]], layout: Layout, words: tuple[int, ...]
-) -> tuple[int, ...]:
-    """Return which channels are of numbers, and which of true and false; none is of both."""
-    places = layout.channels
-    before = words or (EITHER,) * len(places)
-    told = np.array([before, *([TOLD.get(row[place], NUMBER) for place in places] for _, row in cells)], np.int8)
-    kinds = told[(told != EITHER).argmax(0), np.arange(len(places))]
-    bad = np.argwhere(told * kinds < 0)
-    if len(bad):
-        at, channel = bad[0]
-        number, row = cells[at - 1]
-        place, held = places[channel], "numbers" if kinds[channel] == NUMBER else "true or false"
-        problem = f": column {layout.names[place]!r} holds {row[place]!r}, and held {held} before; mend it."
-        raise BadLine(source, number, problem)
-    return tuple(kinds.tolist())
-
-
-def read_values(source: str, cells: list[tuple[int, list[str]]], layout: Layout) -> NDArray[np.float32]:
+def read_values(text: str, layout: Layout, kinds: Sequence[pa.DataType | None]) -> NDArray[np.float32]:
     """Return the channels' values; what is empty is missing."""
-    places = layout.channels
-    found = [read_numbers(source, number, [row[place] for place in places]) for number, row in cells]
-    values = np.array(found, np.float64).reshape(-1, len(places))
-    large = np.argwhere(np.abs(values) > LARGEST)
-    if len(large):
-        at, channel = large[0]
-        number, row = cells[at]
-        text = row[places[channel]]
-        raise BadLine(source, number, f": {text!r} is too large; leave it empty if it is missing.")
-    return np.ascontiguousarray(values.T, np.float32)
+    types = {at: kind or NUMBER for at, kind in zip(layout.channels, kinds, strict=True)}
+    columns = [column.cast(NUMBER).to_numpy() for column in read_columns(text, layout, types).values()]
+    with np.errstate(over="ignore"):
+        values = np.array(columns, np.float32)
+    if np.isinf(values).any():
+        raise ValueError("a value is too large")
+    return values
 
 
-def read_numbers(source: str, number: int, texts: list[str]) -> list[float]:
-    """Return the values that stand in a line, all at once where they are plain numbers."""
+def kind_of(texts: pa.ChunkedArray) -> pa.DataType | None:
+    """Tell a channel of true and false from one of numbers, by the first cell that may not be of both."""
+    first = next((text for text in texts.unique().to_pylist() if text not in EITHER), None)
+    return None if first is None else WORD if first in WORDS else NUMBER
+
+
+def date_kind(texts: pa.ChunkedArray) -> pa.DataType | None:
+    """Tell dates with a UTC offset from those without, by the first one, if there is one."""
+    return None if not len(texts) else ZONED if casts(texts[:1], ZONED) else DATE
+
+
+def is_date(text: str) -> bool:
+    """Tell a date, with a UTC offset or without, from other text."""
+    return any(casts(pa.array([text]), kind) for kind in (DATE, ZONED))
+
+
+def casts(texts: pa.Array | pa.ChunkedArray, kind: pa.DataType) -> bool:
+    """Tell whether all texts can be read as a kind."""
     try:
-        values = list(map(float, texts))
+        texts.cast(kind)
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def read_line(source: str, number: int, text: str, layout: Layout) -> list[str]:
+    """Return what stands in a line, nothing where it is empty, and tell it where it is bad."""
+    try:
+        row = next(csv.reader([text], delimiter=layout.mark))
+    except csv.Error as error:
+        raise BadLine(source, number, f" cannot be read ({error}).") from error
+    if row and len(row) != len(layout.names):
+        raise BadLine(source, number, f" has {len(row)} values, and the first line names {len(layout.names)}.")
+    return row
+
+
+def problem_of(text: str, row: list[str], layout: Layout, kinds: Kinds) -> str:
+    """Tell what is bad in a line that cannot be read."""
+    if layout.id is not None and row[layout.id].strip() in EMPTY:
+        return f": column {layout.names[layout.id]!r} is empty; fill it or take this line out."
+    problem = "" if layout.time is None else time_problem(row[layout.time].strip(), layout.dated, kinds[0])
+    for at, kind in zip(layout.channels, kinds[1:], strict=True):
+        problem = problem or value_problem(text, row[at], layout._replace(channels=[at]), kind)
+    return problem or " is not written as CSV; mend it or take it out."
+
+
+def time_problem(shown: str, dated: bool, kind: pa.DataType | None) -> str:
+    """Tell what is bad in a time, "" if nothing is."""
+    texts = pa.chunked_array([[shown]])
+    own = date_kind(texts) if dated else None
+    try:
+        read_times(texts, own)
     except ValueError:
-        return [read_number(source, number, text) for text in texts]
-    return values if are_plain(*texts) else [read_number(source, number, text) for text in texts]
+        needed = "a date as in 2020-03-01 15:44:06, from 1678 to 2261," if dated else "a number"
+        return f": {shown!r} is no time; {needed} is needed."
+    if kind in (None, own):
+        return ""
+    offset, others = ("no UTC offset", "one") if kind == ZONED else ("a UTC offset", "none")
+    return f": {shown!r} has {offset}, and times before it have {others}; mend it."
 
 
-def are_plain(*texts: str) -> bool:
-    """Tell whether numbers in texts are those of pyarrow, too: Python also reads 1_0, and digits of other scripts."""
-    joined = "".join(texts)
-    return joined.isascii() and "_" not in joined
-
-
-def read_number(source: str, number: int, text: str) -> float:
-    """Return a number, 1 or 0 for what is true or false, and NaN for what means that there is no value."""
-    with suppress(ValueError):
-        if are_plain(text):
-            return float(text)
-    if text in WORDS:
-        return WORDS[text]
-    comma = WITH_COMMA.fullmatch(text.strip())
-    advice = "write decimals with a point" if comma else "leave it empty if it is missing"
-    raise BadLine(source, number, f": {text!r} is no number; {advice}.")
+def value_problem(text: str, cell: str, layout: Layout, kind: pa.DataType | None) -> str:
+    """Tell what is bad in a cell of a line, that of the layout's only channel, "" if nothing is."""
+    own, comma = kind_of(pa.chunked_array([[cell]])), WITH_COMMA.fullmatch(cell.strip())
+    try:
+        read_values(text, layout, [own])
+    except pa.ArrowInvalid:
+        advice = "write decimals with a point" if comma else "leave it empty if it is missing"
+        return f": {cell!r} is no number; {advice}."
+    except ValueError:
+        return f": {cell!r} is too large; leave it empty if it is missing."
+    if None in (own, kind) or own == kind:
+        return ""
+    held = "numbers" if kind == NUMBER else "true or false"
+    return f": column {layout.names[layout.channels[0]]!r} holds {cell!r}, and held {held} before; mend it."

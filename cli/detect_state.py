@@ -10,7 +10,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from tsjepa.cli.detect_lines import Kinds
+from tsjepa.cli.detect_lines import KINDS, Kinds
 from tsjepa.cli.detect_tail import Place
 from tsjepa.cli.errors import USAGE, Failure
 from tsjepa.cli.outdir import replace_file
@@ -90,7 +90,7 @@ class State:
         self.place, self.rows, self.scored, self.events = Place(), 0, 0, 0
         self.sizes = {"scores": 0, "events": 0}
         self.runs: dict[str, Run] = {}
-        self.kinds = Kinds()
+        self.kinds: Kinds = ()
         # of what begins with a row: how it was sent, and a digest of it and all that came behind it
         self.sent: dict[int, bytes] = {}
         self.digests: dict[int, str] = {}
@@ -145,8 +145,7 @@ class State:
         self.place = Place(offset, line, content["head"].encode("latin-1"), file)
         self.sent = {row: head.encode("latin-1") for row, head, _ in content["sent"]}
         self.digests = {row: digest for row, _, digest in content["sent"]}
-        zoned, words = content["kinds"]
-        self.kinds = Kinds(zoned, tuple(words))
+        self.kinds = tuple(KINDS[kind] for kind in content["kinds"])
         for (name, plain), state in zip(content["runs"], states, strict=True):
             self.runs[name] = Run(scorer, threshold).take(plain, state)
         return True
@@ -166,7 +165,7 @@ class State:
             "rows": self.rows,
             "scored": self.scored,
             "events": self.events,
-            "kinds": self.kinds,
+            "kinds": [str(kind) for kind in self.kinds],
             "runs": [(name, run.plain()) for name, run in self.runs.items()],
         }
         arrays = {"content": np.frombuffer(json.dumps(content).encode(), np.uint8)}

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import tsjepa.datasets.log_cache
-from tsjepa.cli.detect_lines import find_columns, read_rows, read_times
+from tsjepa.cli.detect_lines import Layout, find_columns, read_rows
 from tsjepa.cli.detect_tail import Place, check_text, read_lines
 from tsjepa.cli.errors import Failure
 from tsjepa.cli.inputs import refuse_input
@@ -200,7 +200,7 @@ def test_seconds_with_fractions_make_whole_windows_on_a_grid(tmp_path: Path) -> 
 )
 def test_a_live_line_without_a_time_is_refused(text: str, dated: bool) -> None:
     with pytest.raises(Failure, match=f"line 2: '{text}' is no time"):
-        read_times("live.csv", [text], [2], dated)
+        read_rows("live.csv", [(2, f"{text},0.5")], Layout(None, 0, [1], dated, ",", ["time", "flow"]), 0)
 
 
 def test_live_lines_are_separated_as_their_first_one(tmp_path: Path) -> None:

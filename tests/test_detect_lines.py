@@ -11,7 +11,7 @@ import pyarrow.csv
 import pytest
 from pyarrow.csv import ConvertOptions
 
-from tsjepa.cli.detect_lines import BadLine, Kinds, Layout, find_columns, read_cells, read_rows, read_times
+from tsjepa.cli.detect_lines import BadLine, Layout, find_columns, read_rows
 from tsjepa.cli.detect_tail import Lines, Place
 from tsjepa.cli.errors import Failure
 from tsjepa.datasets.dataset import DataError
@@ -32,7 +32,7 @@ def test_what_is_missing_elsewhere_is_missing_here(word: str) -> None:
 
 def values_of(lines: list[tuple[int, str]], layout: Layout, at_once: bool) -> list[float]:
     """Return the values of lines that are read at once, or one after the other."""
-    kinds, found = Kinds(), list[float]()
+    kinds, found = (), list[float]()
     for some in [lines] if at_once else [[line] for line in lines]:
         rows = read_rows("live.csv", some, layout, 0, kinds)
         kinds, found = rows.kinds, [*found, *rows.values[0].tolist()]
@@ -80,6 +80,7 @@ def test_true_and_false_are_numbers_where_a_batch_takes_them_for_such(
         values_of(lines, LAYOUT, at_once)
 
 
+DATED = LAYOUT._replace(dated=True)
 ZONES = ("2026-03-05 01:00:00", "2026-03-05 01:00:01Z", "2026-03-05T03:00:02+02", "2026-03-05 01:00:03-00:30")
 
 
@@ -94,18 +95,25 @@ ZONES = ("2026-03-05 01:00:00", "2026-03-05 01:00:01Z", "2026-03-05T03:00:02+02"
 )
 @pytest.mark.parametrize("at_once", [True, False])
 def test_all_times_have_a_zone_or_none(tmp_path: Path, texts: tuple[str, ...], sentence: str, at_once: bool) -> None:
-    lines, layout = [(at, f"{text},0.5") for at, text in enumerate(texts, 2)], LAYOUT._replace(dated=True)
+    lines = [(at, f"{text},0.5") for at, text in enumerate(texts, 2)]
     with pytest.raises(DataError, match="which is not a time in ISO 8601"):
         by_batch(tmp_path, lines)
     with pytest.raises(BadLine, match=re.escape(sentence)):
-        values_of(lines, layout, at_once)
+        values_of(lines, DATED, at_once)
+
+
+def times_of(texts: list[str]) -> list[int]:
+    """Return the nanoseconds of dates that lines begin with."""
+    lines = [(at, f"{text},0.5") for at, text in enumerate(texts, 2)]
+    found: list[int] = read_rows("live.csv", lines, DATED, 0).time.tolist()
+    return found
 
 
 def test_dates_may_say_how_far_they_are_off() -> None:
     texts = ["2026-03-05 01:00:00+01:00", "2026-03-05T01:00:01+0100", "2026-03-04 19:30:02-04:30"]
     texts += ["2026-03-05 02:00:03+02", "2026-03-05 00:00:04Z"]
     expected = pa.array(texts).cast(pa.timestamp("ns", "UTC")).cast(pa.int64())
-    assert read_times("live.csv", texts, [2, 3, 4, 5, 6], True).tolist() == expected.to_pylist()
+    assert times_of(texts) == expected.to_pylist()
 
 
 NO_DATES = (
@@ -120,22 +128,26 @@ NO_DATES = (
 def test_what_is_no_date_elsewhere_is_none_here(text: str, unit: str) -> None:
     with pytest.raises(pa.ArrowInvalid):
         pa.array([text]).cast(pa.timestamp(unit, "UTC" if text[10:] else None))
-    with pytest.raises(BadLine, match=re.escape(f"line 3: {text!r} is no time")):
-        read_times("live.csv", ["2026-02-01", text, "2026-02-03"], [2, 3, 4], True)
+    with pytest.raises(BadLine, match=re.escape(f"line 3: {text.strip()!r} is no time")):
+        times_of(["2026-02-01", text, "2026-02-03"])
 
 
-@pytest.mark.parametrize("text", ["0001-01-01", "1677-12-31", "2262-01-01", "9999-12-31 23:59:59"])
+@pytest.mark.parametrize("text", ["0001-01-01", "1677-09-21", "2262-04-12", "9999-12-31 23:59:59"])
 def test_dates_beyond_what_nanoseconds_hold_are_refused(text: str) -> None:
     with pytest.raises(BadLine, match=f"line 3: '{text}' is no time; a date .*, from 1678 to 2261, is needed"):
-        read_times("live.csv", ["1678-01-01", text, "2261-12-31"], [2, 3, 4], True)
-    first, last = read_times("live.csv", ["1678-01-01", "2261-12-31T23:59:59.9-23:59"], [2, 3], True)
+        times_of(["1678-01-01", text, "2261-12-31"])
+
+
+@pytest.mark.parametrize("texts", [["1677-09-22", "2262-04-11"], ["1678-01-01 00Z", "2261-12-31T23:59:59.9-23:59"]])
+def test_dates_within_it_are_read(texts: list[str]) -> None:
+    first, last = times_of(texts)
     assert first < 0 < last
 
 
 def test_dates_are_written_as_elsewhere() -> None:
     texts = ["2026-03-05", "2026-03-05 01", "2026-03-05T01:02", "2026-03-05 01:02:03", "2026-03-05 01:02:03.25"]
     expected = pa.array(texts).cast(pa.timestamp("ns")).cast(pa.int64())
-    assert read_times("live.csv", texts, [2, 3, 4, 5, 6], True).tolist() == expected.to_pylist()
+    assert times_of(texts) == expected.to_pylist()
 
 
 def test_a_quote_that_does_not_end_takes_no_other_line() -> None:
@@ -145,15 +157,17 @@ def test_a_quote_that_does_not_end_takes_no_other_line() -> None:
 
 def test_lines_of_all_kinds_are_read_as_each_alone() -> None:
     texts = ["1,2", "", '"2",3\r', '3,"4"', '4,"5,a', '5,"6', "6,7", '7,"8,b"', '8,"9,c']
-    found = read_cells("live.csv", list(enumerate(texts)), ",", 2)
-    assert found == [next(csv.reader([text])) for text in texts]
+    rows = read_rows("live.csv", list(enumerate(texts)), Layout(1, None, [0], False, ",", ["flow", "machine"]), 0)
+    alone = [next(csv.reader([text])) for text in texts if text]
+    assert (rows.values[0].tolist(), rows.ids) == ([int(row[0]) for row in alone], [row[1] for row in alone])
+    assert (rows.numbers, rows.time.tolist()) == ([0, 2, 3, 4, 5, 6, 7, 8], list(range(8)))
 
 
 def test_whole_lines_are_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    lines, read, asked = [(at, f"{at},0.5") for at in range(100)], csv.reader, list[int]()
-    monkeypatch.setattr(csv, "reader", lambda texts, **named: asked.append(len(texts)) or read(texts, **named))
+    lines, read, asked = [(at, f"{at},0.5") for at in range(100)], pyarrow.csv.read_csv, list[int]()
+    monkeypatch.setattr(pyarrow.csv, "read_csv", lambda *words: asked.append(1) or read(*words))
     assert len(read_rows("live.csv", lines, LAYOUT, 0).time) == 100
-    assert asked == [100]
+    assert len(asked) == 2
 
 
 @pytest.mark.parametrize("text", ["1,2\rb", "1,nothing", '1,"x'])
@@ -283,3 +297,11 @@ def test_the_first_value_that_is_too_large_is_told(text: str) -> None:
     lines = [(2, "1,0.5"), (3, f"2,{text}"), (4, "3,1e300")]
     with pytest.raises(BadLine, match=re.escape(f"line 3: {text!r} is too large")):
         read_rows("live.csv", lines, LAYOUT, 0)
+
+
+@pytest.mark.parametrize("bad", ["1,much", "1,inf", "soon,0.5", "1", "1,0.5,\udcff", "1,true"])
+@pytest.mark.parametrize("other", ["1,much", "1,inf", "soon,0.5", "1", "1,0.5,\udcff"])
+def test_of_several_bad_lines_the_first_is_told(bad: str, other: str) -> None:
+    with pytest.raises(BadLine, match=r"live\.csv, line 3") as caught:
+        read_rows("live.csv", [(2, "0,0.5"), (3, bad), (4, "2,0.5"), (5, other), (6, other)], LAYOUT, 0)
+    assert caught.value.number == 3
