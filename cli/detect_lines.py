@@ -244,9 +244,10 @@ def read_line(source: str, number: int, text: str, layout: Layout) -> list[str]:
     try:
         row = next(csv.reader([text], delimiter=layout.mark))
     except csv.Error as error:
-        raise BadLine(source, number, f" cannot be read ({error}).") from error
+        raise BadLine(source, number, f" cannot be read ({error}); mend it or take it out.") from error
     if row and len(row) != len(layout.names):
-        raise BadLine(source, number, f" has {len(row)} values, and the first line names {len(layout.names)}.")
+        names = f"the first line names {len(layout.names)}"
+        raise BadLine(source, number, f" has {len(row)} values, and {names}; mend it or take it out.")
     return row
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tsjepa.column_names import LABEL, SIDE, called
+from tsjepa.column_names import LABEL, SIDE, called, points_of_channels
 from tsjepa.containers import split_tensors
 from tsjepa.datasets.dataset import Case, Collection, DataError, Labels, Part, UncutError
 from tsjepa.datasets.labels import array_labels, class_name
@@ -22,6 +22,7 @@ from tsjepa.datasets.values import as_float32, stack_cases
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
+    from numpy.typing import NDArray
 
 LOG_NAMES = ("time", "timestamp", "date", "datetime")
 
@@ -33,10 +34,10 @@ def read_table(path: Path) -> Part:
     ----------
     path : Path
         A .csv or .parquet file. Number columns are the time points of a univariate series, in the table's
-        order; list columns are channels, and so are the rows of Arrow's tensors (n_channels, n_timepoints). A column
-        that is called like a label (label, class, target, y, fault, activity, see `tsjepa.column_names.LABEL`) is the
-        label; one that says which series a row is (id, unit, index, case, fold, split, group, see
-        `tsjepa.column_names.SIDE`) is not read.
+        order, or of several channels where all are called as ``flow__0``; list columns are channels, and so are the
+        rows of Arrow's tensors (n_channels, n_timepoints). A column that is called like a label (label, class, target,
+        y, fault, activity, see `tsjepa.column_names.LABEL`) is the label; one that says which series a row is (id,
+        unit, index, case, fold, split, group, see `tsjepa.column_names.SIDE`) is not read.
 
     Returns
     -------
@@ -77,9 +78,15 @@ def read_table(path: Path) -> Part:
     if not others:
         raise DataError(f"{path} has no column of values; give one column a time point, or list columns")
     _check_header([str(name) for name in table.columns], path)
+    ignored = _ignored(aside, path, "are no time points")
+    if places := points_of_channels(others):
+        channels = list(dict.fromkeys(channel for channel, _ in places))
+        ordered = sorted(range(len(others)), key=lambda at: (channels.index(places[at][0]), places[at][1]))
+        X = _from_columns(table.loc[:, [others[at] for at in ordered]], path).reshape(len(table), len(channels), -1)
+        note = f"{path.name}: each row is one series of {X.shape[2]} time points and {len(channels)} channels"
+        return Part(X, y, written=written, notes=(f"{note}, {listed(channels)}", *ignored), channels=tuple(channels))
     note = f"{path.name}: each row is one series of {len(others)} time points, '{others[0]}' to '{others[-1]}'"
-    notes = (note, *_ignored(aside, path, "are no time points"))
-    return Part(_from_columns(table[others], path), y, written=written, notes=notes, points=tuple(others))
+    return Part(_from_columns(table[others], path), y, written=written, notes=(note, *ignored), points=tuple(others))
 
 
 def _open(path: Path) -> "pd.DataFrame":
@@ -225,7 +232,7 @@ def _ignored(names: list[str], path: Path, why: str) -> tuple[str, ...]:
     return (f"{path.name}: columns that {why} are not read: {listed(names)}",) if names else ()
 
 
-def _from_columns(table: "pd.DataFrame", path: Path) -> Collection:
+def _from_columns(table: "pd.DataFrame", path: Path) -> "NDArray[np.float32]":
     values = np.empty((len(table), 1, table.shape[1]), dtype=np.float32)
     for index, name in enumerate(table.columns):
         values[:, 0, index] = as_float32(_numbers(table[name], f"{path}, column {name!r}"))

@@ -310,9 +310,9 @@ def test_a_follower_says_that_no_row_has_a_score() -> None:
     ("bad", "sentence"),
     [
         ("b,2024-01-01 00:06:51,0.5,0.5\n", "line 414: there is a row in b at 2024-01-01 00:06:51 already"),
-        ("b,2024-01-01 00:06:40,0.5,0.5\n", "line 414: time runs backwards in b"),
+        ("b,2024-01-01 00:06:40,0.5,0.5\n", "line 414: time runs backwards in b; take this line out, or sort the log."),
         ("b,2024-01-01 00:06:52,much,0.5\n", "line 414: 'much' is no number"),
-        ("b,2024-01-01 00:06:52\n", "line 414 has 2 values, and the first line names 4"),
+        ("b,2024-01-01 00:06:52\n", "line 414 has 2 values, and the first line names 4; mend it or take it out."),
         ("b,2024-01-01 00:06:52,0,5,0,5\n", "line 414 has 6 values, and the first line names 4"),
     ],
 )

@@ -132,3 +132,21 @@ def test_a_detector_is_told_of_several_plants_and_leaves_out_seconds() -> None:
     # beside a time it is a sensor, as in a file
     with pytest.warns(DataWarning, match="look like times are left out.*'time';"):
         assert [*sensors(one(time_s=ONE), None)] == ["flow", "time_s"]
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_names_of_channel_and_point_are_read_as_such(tmp_path: Path, turned: bool) -> None:
+    X = np.random.default_rng(0).normal(size=(4, 2, 11)).astype(np.float32)
+    names = [f"{channel}__{point}" for channel in ("flow", "heat") for point in range(11)]
+    wide = pd.DataFrame(X.reshape(4, -1), columns=names, index=list("dcba"))
+    if turned:  # channels stay in order of first appearance, points are in order of their numbers
+        wide = wide[[name for point in reversed(range(11)) for name in (f"flow__{point}", f"heat__{point}")]]
+    panel = to_panel(wide)
+    assert (panel.channels, list(panel.ids)) == (("flow", "heat"), list("dcba"))
+    np.testing.assert_array_equal(np.stack(panel.series), X)
+    wide.assign(label=["a", "b"] * 2).to_csv(tmp_path / "wide_TRAIN.csv", index=False)
+    found = load(tmp_path / "wide_TRAIN.csv")
+    np.testing.assert_allclose(found.X_train, X)
+    assert "wide_TRAIN.csv: each row is one series of 11 time points and 2 channels, 'flow', 'heat'" in found.notes
+    one = wide.filter(like="flow")
+    assert to_panel(one).series is one

@@ -1,6 +1,7 @@
 """What columns of tables and logs are called: one vocabulary, of tables in memory as of files."""
 
 import re
+from collections.abc import Sequence
 
 # a row's time; of several in memory, where a type tells no day from a time, the first of these is it
 TIMES = ("timestamp", "time", "datetime", "date", "cycles?", "ts")
@@ -30,6 +31,8 @@ LABEL = re.compile(
     r"label|class|target|y|(is_?)?anomaly|change_?point|activity|fault|failure|attack|outlier|rul"
     r"|(fault|failure|anomaly)[_ ](type|class|label)|.*[_ ](label|class)"
 )
+# a time point of one of several channels
+POINT = re.compile(r"(.+)__(\d+)")
 # a saved index: rows numbered by whoever wrote the table
 INDEX = re.compile(r"|unnamed: \d+(\.\d+)?|__index_level_\d+__")
 
@@ -66,3 +69,22 @@ def beside_value(name: str) -> bool:
     (True, False)
     """
     return called(name, ID, LABEL, INDEX, STATUS, TIME, LIKE_TIME, CHANNEL)
+
+
+def points_of_channels(names: Sequence[str]) -> list[tuple[str, int]] | None:
+    """Return the channel and time point of each column of a table of cases x time points, as sktime's pd-wide has them.
+
+    None unless all are called ``channel__point``, of several channels that have the same points.
+
+    Examples
+    --------
+    >>> points_of_channels(["x__0", "x__1", "y__0", "y__1"])
+    [('x', 0), ('x', 1), ('y', 0), ('y', 1)]
+    >>> points_of_channels(["x__0", "x__1"]) is points_of_channels(["x__0", "y__0", "y__1"]) is None
+    True
+    """
+    matches = [POINT.fullmatch(name) for name in names]
+    found = [(match[1], int(match[2])) for match in matches if match]
+    channels, points = ({pair[at] for pair in found} for at in (0, 1))
+    whole = len(set(found)) == len(names) == len(channels) * len(points)
+    return found if whole and len(channels) > 1 else None

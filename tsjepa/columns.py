@@ -12,6 +12,7 @@ import numpy as np
 
 from tsjepa.arrays import warn
 from tsjepa.column_guesses import NAMES, find_columns, is_called, is_time
+from tsjepa.column_names import points_of_channels
 from tsjepa.kinds import COLUMNS, is_one_of
 
 if TYPE_CHECKING:
@@ -73,8 +74,8 @@ def plain_name(name: Any) -> Any:
 def channels_apart(frame: "pd.DataFrame", given: Mapping[str, str | None]) -> "pd.DataFrame":
     """Return a table of cases x (channels x time points) with the index (row, time), every other one as it is.
 
-    The level of the columns that is the time is known by its name, or else by its type. Rows are numbered, since a
-    name may be there more than once.
+    One level will do where names say both, as ``flow__0``. The level of the columns that is the time is known by its
+    name, or else by its type. Rows are numbered, since a name may be there more than once.
 
     Raises
     ------
@@ -91,6 +92,8 @@ def channels_apart(frame: "pd.DataFrame", given: Mapping[str, str | None]) -> "p
     """
     import pandas as pd
 
+    if frame.columns.nlevels == 1 and (points := points_of_channels([str(name) for name in frame.columns])):
+        frame = frame.set_axis(pd.MultiIndex.from_tuples(points, names=(None, "time")), axis=1)
     # a level keeps the type that it had with columns that are left out by now
     levels = [frame.columns.get_level_values(level).infer_objects() for level in range(frame.columns.nlevels)]
     if sum(level.nunique() > 1 for level in levels) < 2:  # one channel

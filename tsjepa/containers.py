@@ -98,7 +98,7 @@ def to_panel(
         - a long log with columns for id, time, channel and value: also sktime's pd-long;
         - a list of tables, one a series, with a row a time point and a column a channel: sktime's df-list;
         - a table with a row a case and the columns (channel, time) or (time, channel), as a pivoted log has them; of
-          one channel it is one of cases x time points.
+          one channel it is one of cases x time points; names such as ``flow__0`` say both, as in sktime's pd-wide.
 
         Everything else comes back as it is, numpy's masks as NaN, a tensor or a `Series` as an array: scikit-learn's
         tables of cases x time points among it, without columns that look like labels or say which series a row is. So
