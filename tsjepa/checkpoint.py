@@ -333,9 +333,9 @@ def load_checkpoint(path: str | Path) -> tuple[JEPA, Header]:
 
     Examples
     --------
-    >>> load_checkpoint("missing.ckpt")
+    >>> load_checkpoint("no.ckpt")
     Traceback (most recent call last):
-    tsjepa.checkpoint.CheckpointError: there is no checkpoint missing.ckpt.
+    tsjepa.checkpoint.CheckpointError: there is no checkpoint no.ckpt: check the path, or train one with `tsjepa pretrain`.
     """
     content = read_checkpoint(path)
     header = read_header(content, path)
