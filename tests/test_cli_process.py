@@ -78,7 +78,7 @@ def test_a_failure_is_one_sentence_on_standard_error(tmp_path: Path) -> None:
     assert (result.returncode, result.stdout) == (1, "")
     assert (
         result.stderr
-        == "error: there is no checkpoint absent.ckpt: check the path, or train one with `tsjepa pretrain`.\n"
+        == "error: there is no checkpoint absent.ckpt: check the path, or make one by `tsjepa pretrain`.\n"
     )
 
 

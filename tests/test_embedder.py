@@ -186,7 +186,10 @@ def test_load_refuses_what_is_no_checkpoint(tmp_path):
         ({"overrides": ["encoder.dmi=3"]}, "did you mean encoder.dim"),
         ({"device": "cuda:9"}, "device"),
         ({"overrides": "encoder.dim=8"}, r"overrides is a list of settings, but is one text: give \['encoder.dim=8'\]"),
-        ({"overrides": {"train.lr": 0.01}}, r"is a list of settings, but is a dict: give \['train\.lr=0\.01'\]"),
+        (
+            {"overrides": {"train.lr": 0.01, "mask.seed": None}},
+            r"is a dict: give \['train\.lr=0\.01', 'mask\.seed=null'\]",
+        ),
         ({"overrides": ["encoder.dim=8", 3]}, "overrides is a list of settings such as .*, but holds 3"),
         ({"overrides": 3}, r"overrides is a list of settings such as 'encoder\.depth=3', but holds 3\.$"),
     ],

@@ -122,6 +122,9 @@ def test_another_number_of_channels():
         tiny().fit(X).transform(X[:, :1])
     with pytest.raises(ValueError, match=r"was fitted with 2: .* give one series of 2 channels as X\[None\]\.$"):
         tiny().fit(X).transform(X[0])
+    frame = pd.DataFrame({"flow": [X[0, 0], X[1, 0]]})  # of which this would not be right
+    with pytest.raises(ValueError, match=r"X has 1 channel, .*was fitted with 2: give the same ones, or"):
+        tiny().fit(X).transform(frame)
     pooled = tiny(overrides=["probe.channels=mean"]).fit(X)
     assert pooled.transform(X[:, :1]).shape == pooled.transform(X).shape
     mixed = tiny(overrides=["tokenizer.channels=mixed"]).fit(X)

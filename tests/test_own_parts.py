@@ -99,6 +99,7 @@ def test_parts_without_weights_may_be_others() -> None:
     model = build_model(config, 1)
     model.mask, model.regularizer, model.weight = print, nn.Identity(), 3.0  # type: ignore[assignment]
     model.target = ValuesTarget(print)  # type: ignore[arg-type]
+    model.encoder.note = "mine"  # type: ignore[assignment]
     assert own_part(model, config, 1) == ""
     model.encoder.blocks[0].mlp[1] = nn.ReLU()  # has no weights, but stands among some
     assert own_part(model, config, 1) == "encoder.blocks.0.mlp.1"

@@ -122,7 +122,7 @@ def ways(model: JEPA, folder: Path) -> Iterator[JEPA]:
     yield torch.load(folder / "model.pt", weights_only=False)
     save_checkpoint(folder / "model.ckpt", model, header(recipe("ema")))
     yield load_checkpoint(folder / "model.ckpt")[0]
-    model.load_state_dict(copy.deepcopy(model.state_dict()))
+    model.load_state_dict(copy.deepcopy(model.state_dict()), assign=True)  # other weights in the same modules
     yield model.double().float()
     model.encoder = nn.Sequential(model.encoder)  # type: ignore[assignment] # the same weights, as of a compiled one
     yield model

@@ -224,7 +224,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             f"teacher's last one): name another, as {others[0] if others else f'runs/NAME/{path.name}'}."
         )
     if not path.exists():
-        raise CheckpointError(f"there is no checkpoint {path}: check the path, or train one with `tsjepa pretrain`.")
+        raise CheckpointError(f"there is no checkpoint {path}: check the path, or make one by `tsjepa pretrain`.")
     check_archive(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -333,9 +333,9 @@ def load_checkpoint(path: str | Path) -> tuple[JEPA, Header]:
 
     Examples
     --------
-    >>> load_checkpoint("no.ckpt")
+    >>> load_checkpoint("a.ckpt")
     Traceback (most recent call last):
-    tsjepa.checkpoint.CheckpointError: there is no checkpoint no.ckpt: check the path, or train one with `tsjepa pretrain`.
+    tsjepa.checkpoint.CheckpointError: there is no checkpoint a.ckpt: check the path, or make one by `tsjepa pretrain`.
     """
     content = read_checkpoint(path)
     header = read_header(content, path)

@@ -1,5 +1,6 @@
 """What estimators need beside their models: a fit that fails changes nothing, X is validated, its type is kept."""
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from numbers import Integral
@@ -49,7 +50,7 @@ def settings(given: Mapping[str, Any], overrides: Sequence[str] | None) -> list[
     if isinstance(overrides, str):
         raise ConfigError(f"overrides is a list of settings, but is one text: give [{overrides!r}].")
     if isinstance(overrides, Mapping):
-        written = [f"{key}={value}" for key, value in overrides.items()]
+        written = [f"{key}={json.dumps(value, default=str)}" for key, value in overrides.items()]
         raise ConfigError(f"overrides is a list of settings, but is a {type(overrides).__name__}: give {written!r}.")
     overrides = () if overrides is None else overrides
     further = list(overrides) if isinstance(overrides, Iterable) else [overrides]

@@ -39,9 +39,23 @@ def own_part(model: JEPA, config: Config, n_channels: int) -> str:
     differing = differing_weights(weights, built.state_dict()) or [
         name
         for name, module in model.named_modules()
-        if name.partition(".")[0] in parts and (name not in theirs or kind_of(module) != kind_of(theirs[name]))
+        if name.partition(".")[0] in parts and (name not in theirs or is_other(module, theirs[name]))
     ]
     return differing[0] if differing else ""
+
+
+def is_other(module: nn.Module, built: nn.Module) -> bool:
+    """Return whether a module is of another class than a built one, or was told something else; it may have notes.
+
+    Examples
+    --------
+    >>> mine, built = nn.Flatten(2), nn.Flatten(2)
+    >>> mine.name = "mine"
+    >>> is_other(mine, built), is_other(nn.Flatten(1), built)
+    (False, True)
+    """
+    (kind, told), (wanted, asked) = kind_of(module), kind_of(built)
+    return kind is not wanted or not asked.items() <= told.items()
 
 
 def kind_of(module: nn.Module) -> tuple[type, dict[str, Any]]:

@@ -159,7 +159,8 @@ def other_channels(X: Any, n_channels: int, *, mixed: bool) -> str:
     >>> other_channels(np.zeros((3, 500)), 3, mixed=False)
     'a 2-D X holds one series a row: give one series of 3 channels as X[None].'
     """
-    if getattr(X, "ndim", 0) == 2 and len(X) == n_channels:
+    numbers = getattr(X, "ndim", 0) == 2 and not hasattr(X, "columns") and X.dtype != object
+    if numbers and len(X) == n_channels:
         return f"a 2-D X holds one series a row: give one series of {n_channels} channels as X[None]."
     way = "" if mixed else ', or fit with overrides=["probe.channels=mean", "normalize=instance"]'
     return f"give the same ones{way}."

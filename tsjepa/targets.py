@@ -166,7 +166,7 @@ class EMATarget(StillTarget):
             for weight in self.module.parameters() if perturbation else ():
                 weight.add_(perturbation * weight.square().mean().sqrt() * torch.randn_like(weight))
         self.eval()
-        self._followed = tuple(encoder.parameters())  # in a tuple they are not registered a second time
+        self._followed = weighted(encoder)  # in a tuple they are not registered a second time
 
     @property
     def module(self) -> nn.Module:
@@ -174,7 +174,7 @@ class EMATarget(StillTarget):
         return self.average.module
 
     def follows(self, encoder: nn.Module) -> bool:
-        """Return whether the average is that of an encoder: it was made of the very same weights.
+        """Return whether the average is that of an encoder: it was made of the very same modules.
 
         Examples
         --------
@@ -182,7 +182,7 @@ class EMATarget(StillTarget):
         >>> EMATarget(layer).follows(layer), EMATarget(layer).follows(nn.Linear(2, 2))
         (True, False)
         """
-        return [id(weight) for weight in self._followed] == [id(weight) for weight in encoder.parameters()]
+        return [id(module) for module in self._followed] == [id(module) for module in weighted(encoder)]
 
     def update(self, encoder: nn.Module, step: int, total: int) -> None:
         """Move towards `encoder`: average = m * average + (1 - m) * encoder, m the momentum at this step."""
@@ -362,6 +362,17 @@ def check_context(context: Tensor, goal: Tensor, projector: object) -> None:
             f"the regularizer acts on visible tokens of {context.shape[-1]} number(s), behind the projector, but the "
             f"target, which the projector maps too, has {goal.shape[-1]}: leave out the projector or the regularizer."
         )
+
+
+def weighted(encoder: nn.Module) -> tuple[nn.Module, ...]:
+    """Return the modules that hold weights themselves; which weights they hold may change, as by `load_state_dict`.
+
+    Examples
+    --------
+    >>> weighted(nn.Sequential(nn.Linear(2, 2), nn.ReLU()))
+    (Linear(in_features=2, out_features=2, bias=True),)
+    """
+    return tuple(module for module in encoder.modules() if next(module.parameters(recurse=False), None) is not None)
 
 
 def sum_of_weights(module: nn.Module) -> float:
