@@ -1,7 +1,6 @@
 """What stands in the lines of a CSV log: ids, times and values, or which line is bad."""
 
 import csv
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +19,7 @@ EMPTY = frozenset(DEFAULTS.null_values)
 WORDS = frozenset((*DEFAULTS.true_values, *DEFAULTS.false_values))
 # among numbers as well as among true and false
 EITHER = EMPTY | {"1", "0"}
-NUMBER, WORD, DATE, ZONED = pa.float64(), pa.bool_(), pa.timestamp("ns"), pa.timestamp("ns", "UTC")
+TEXT, NUMBER, WORD, DATE, ZONED = pa.string(), pa.float64(), pa.bool_(), pa.timestamp("ns"), pa.timestamp("ns", "UTC")
 # of dates, and of each channel, by what stood there so far; None where that does not tell
 Kinds = tuple[pa.DataType | None, ...]
 KINDS = {str(kind): kind for kind in (None, NUMBER, WORD, DATE, ZONED)}
@@ -151,21 +150,24 @@ def read_rows(source: str, lines: list[tuple[int, str]], layout: Layout, counted
 def read_together(lines: list[tuple[int, str]], layout: Layout, counted: int, kinds: Kinds) -> Rows:
     """Read lines at once; a ValueError says that one is bad, or that a quote takes the next one, too."""
     text, (when, *words) = "\n".join(text for _, text in lines), kinds
-    keys = [at for at in (layout.id, layout.time) if at is not None]
-    unsure = [at for at, kind in zip(layout.channels, words, strict=True) if kind is None]
-    texts = read_columns(text, layout, dict.fromkeys([*keys, *unsure], pa.string()))
-    words = [kind or kind_of(texts[at]) for at, kind in zip(layout.channels, words, strict=True)]
-    values = read_values(text, layout, words)
+    types = {at: kind or TEXT for at, kind in zip(layout.channels, words, strict=True)}
+    types |= {at: TEXT for at in (layout.id, layout.time) if at is not None}
+    cells = read_columns(text, layout, types)
+    words = [kind or kind_of(cells[at]) for at, kind in zip(layout.channels, words, strict=True)]
+    # what they are is known now
+    again = {at: kind or NUMBER for at, kind in zip(layout.channels, words, strict=True) if types[at] == TEXT}
+    found = cells | read_columns(text, layout, again)
+    values = as_values([found[at] for at in layout.channels])
     if values.shape[1] != len(lines):
         raise ValueError("a quote that does not end takes the next line")
     ids, time = [""] * len(lines), np.arange(counted, counted + len(lines))
     shown = list(map(str, time))
     if layout.id is not None:
-        ids = pc.utf8_trim_whitespace(texts[layout.id]).to_pylist()
+        ids = pc.utf8_trim_whitespace(cells[layout.id]).to_pylist()
         if not EMPTY.isdisjoint(ids):
             raise ValueError("an id is empty")
     if layout.time is not None:
-        trimmed = pc.utf8_trim_whitespace(texts[layout.time])
+        trimmed = pc.utf8_trim_whitespace(cells[layout.time])
         when = when or (date_kind(trimmed) if layout.dated else None)
         shown, time = trimmed.to_pylist(), read_times(trimmed, when)
     return Rows(ids, shown, time, values, [number for number, _ in lines], (when, *words))
@@ -182,7 +184,7 @@ def read_columns(text: str, layout: Layout, types: dict[int, pa.DataType]) -> di
     parse = pyarrow.csv.ParseOptions(delimiter=layout.mark)
     named = {names[at]: kind for at, kind in types.items()}
     convert = pyarrow.csv.ConvertOptions(include_columns=list(named), column_types=named)
-    table = pyarrow.csv.read_csv(pa.BufferReader(content), read, parse, convert)
+    table = pyarrow.csv.open_csv(pa.BufferReader(content), read, parse, convert).read_all()
     return dict(zip(types, table.columns, strict=True))
 
 
@@ -203,12 +205,10 @@ def read_times(texts: pa.ChunkedArray, kind: pa.DataType | None) -> NDArray[Any]
     return found
 
 
-def read_values(text: str, layout: Layout, kinds: Sequence[pa.DataType | None]) -> NDArray[np.float32]:
+def as_values(columns: list[pa.ChunkedArray]) -> NDArray[np.float32]:
     """Return the channels' values; what is empty is missing."""
-    types = {at: kind or NUMBER for at, kind in zip(layout.channels, kinds, strict=True)}
-    columns = [column.cast(NUMBER).to_numpy() for column in read_columns(text, layout, types).values()]
     with np.errstate(over="ignore"):
-        values = np.array(columns, np.float32)
+        values = np.array([column.cast(NUMBER).to_numpy() for column in columns], np.float32)
     if np.isinf(values).any():
         raise ValueError("a value is too large")
     return values
@@ -257,7 +257,7 @@ def problem_of(text: str, row: list[str], layout: Layout, kinds: Kinds) -> str:
         return f": column {layout.names[layout.id]!r} is empty; fill it or take this line out."
     problem = "" if layout.time is None else time_problem(row[layout.time].strip(), layout.dated, kinds[0])
     for at, kind in zip(layout.channels, kinds[1:], strict=True):
-        problem = problem or value_problem(text, row[at], layout._replace(channels=[at]), kind)
+        problem = problem or value_problem(text, row[at], layout, at, kind)
     return problem or " is not written as CSV; mend it or take it out."
 
 
@@ -276,11 +276,11 @@ def time_problem(shown: str, dated: bool, kind: pa.DataType | None) -> str:
     return f": {shown!r} has {offset}, and times before it have {others}; mend it."
 
 
-def value_problem(text: str, cell: str, layout: Layout, kind: pa.DataType | None) -> str:
-    """Tell what is bad in a cell of a line, that of the layout's only channel, "" if nothing is."""
+def value_problem(text: str, cell: str, layout: Layout, at: int, kind: pa.DataType | None) -> str:
+    """Tell what is bad in the cell of a line that is in a channel, "" if nothing is."""
     own, comma = kind_of(pa.chunked_array([[cell]])), WITH_COMMA.fullmatch(cell.strip())
     try:
-        read_values(text, layout, [own])
+        as_values([*read_columns(text, layout, {at: own or NUMBER}).values()])
     except pa.ArrowInvalid:
         advice = "write decimals with a point" if comma else "leave it empty if it is missing"
         return f": {cell!r} is no number; {advice}."
@@ -289,4 +289,4 @@ def value_problem(text: str, cell: str, layout: Layout, kind: pa.DataType | None
     if None in (own, kind) or own == kind:
         return ""
     held = "numbers" if kind == NUMBER else "true or false"
-    return f": column {layout.names[layout.channels[0]]!r} holds {cell!r}, and held {held} before; mend it."
+    return f": column {layout.names[at]!r} holds {cell!r}, and held {held} before; mend it."

@@ -150,6 +150,14 @@ def test_dates_are_written_as_elsewhere() -> None:
     assert times_of(texts) == expected.to_pylist()
 
 
+def test_ids_may_be_values_too() -> None:
+    layout = Layout(1, 0, [1, 0], False, ",", ["time", "flow"])
+    rows = read_rows("live.csv", [(2, "1,007"), (3, "2,0.5")], layout, 0)
+    assert (rows.ids, rows.time.tolist(), rows.values.tolist()) == (["007", "0.5"], [1, 2], [[7, 0.5], [1, 2]])
+    again = read_rows("live.csv", [(4, "3, 7")], layout, 2, rows.kinds)
+    assert (again.ids, again.values.tolist()) == (["7"], [[7], [3]])
+
+
 def test_a_quote_that_does_not_end_takes_no_other_line() -> None:
     rows = read_rows("live.csv", [(2, '1,2,"a'), (3, "2,3,b")], NOTED, 0)
     assert rows.time.tolist() == [1, 2]
@@ -164,10 +172,11 @@ def test_lines_of_all_kinds_are_read_as_each_alone() -> None:
 
 
 def test_whole_lines_are_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    lines, read, asked = [(at, f"{at},0.5") for at in range(100)], pyarrow.csv.read_csv, list[int]()
-    monkeypatch.setattr(pyarrow.csv, "read_csv", lambda *words: asked.append(1) or read(*words))
-    assert len(read_rows("live.csv", lines, LAYOUT, 0).time) == 100
-    assert len(asked) == 2
+    lines, read, asked = [(at, f"{at},0.5") for at in range(100)], pyarrow.csv.open_csv, list[int]()
+    kinds = read_rows("live.csv", lines, LAYOUT, 0).kinds
+    monkeypatch.setattr(pyarrow.csv, "open_csv", lambda *words: asked.append(1) or read(*words))
+    assert len(read_rows("live.csv", lines, LAYOUT, 0, kinds).time) == 100
+    assert len(asked) == 1
 
 
 @pytest.mark.parametrize("text", ["1,2\rb", "1,nothing", '1,"x'])
