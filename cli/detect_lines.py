@@ -129,7 +129,7 @@ def read_rows(source: str, lines: list[tuple[int, str]], layout: Layout, counted
 
     A column is of one kind, as in a batch: of that of the lines before, if these tell.
     """
-    lines = [(number, text) for number, text in lines if text.strip("\r")]
+    lines = [(number, bare) for number, text in lines if (bare := text.rstrip("\r"))]
     kinds = kinds or (None,) * (1 + len(layout.channels))
     try:
         return read_together(lines, layout, counted, kinds)
@@ -150,6 +150,8 @@ def read_rows(source: str, lines: list[tuple[int, str]], layout: Layout, counted
 def read_together(lines: list[tuple[int, str]], layout: Layout, counted: int, kinds: Kinds) -> Rows:
     """Read lines at once; a ValueError says that one is bad, or that a quote takes the next one, too."""
     text, (when, *words) = "\n".join(text for _, text in lines), kinds
+    if "\r" in text and len(lines) > 1:
+        raise ValueError("a line may end in its middle")
     types = {at: kind or TEXT for at, kind in zip(layout.channels, words, strict=True)}
     types |= {at: TEXT for at in (layout.id, layout.time) if at is not None}
     cells = read_columns(text, layout, types)

@@ -163,6 +163,12 @@ def test_a_quote_that_does_not_end_takes_no_other_line() -> None:
     assert rows.time.tolist() == [1, 2]
 
 
+def test_a_line_that_ends_in_its_middle_is_not_made_up_by_one_that_goes_on() -> None:
+    layout = Layout(1, None, [0], False, ",", ["flow", "machine"])
+    rows = read_rows("live.csv", [(2, '1,"b'), (3, '2,"h\r,k')], layout, 0)
+    assert (rows.ids, rows.values.tolist()) == (["b", "h\r,k"], [[1, 2]])
+
+
 def test_lines_of_all_kinds_are_read_as_each_alone() -> None:
     texts = ["1,2", "", '"2",3\r', '3,"4"', '4,"5,a', '5,"6', "6,7", '7,"8,b"', '8,"9,c']
     rows = read_rows("live.csv", list(enumerate(texts)), Layout(1, None, [0], False, ",", ["flow", "machine"]), 0)
