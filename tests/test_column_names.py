@@ -150,3 +150,17 @@ def test_names_of_channel_and_point_are_read_as_such(tmp_path: Path, turned: boo
     assert "wide_TRAIN.csv: each row is one series of 11 time points and 2 channels, 'flow', 'heat'" in found.notes
     one = wide.filter(like="flow")
     assert to_panel(one).series is one
+
+
+def test_a_sensor_of_a_long_log_may_be_called_like_a_column_of_it() -> None:
+    log = in_turns("tag", "value").replace({"p": "value"})
+    channels = to_panel(log).channels
+    assert channels is not None
+    assert "value" in channels
+    assert to_panel(log, keep=channels).channels == channels
+
+
+def test_numbers_name_channels_only_where_rows_share_a_time() -> None:
+    wide = one(signal=STEPS % 2).rename(columns={"flow": "reading"})
+    assert to_panel(wide).channels == ("reading", "signal")
+    assert to_panel(wide.assign(heat=ONE)).channels == ("reading", "signal", "heat")

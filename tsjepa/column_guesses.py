@@ -81,7 +81,10 @@ def _find_time(frame: "pd.DataFrame", names: Sequence[str]) -> Any:
 
 def _find_long(frame: "pd.DataFrame", names: Sequence[str], roles: Mapping[str, Any]) -> dict[str, Any]:
     """Return the columns of channels and values: both or none, so that neither name alone says anything."""
-    channels = (name for name in names if called(name, CHANNEL) and _may_name(_column(frame, name)))
+    ids = (_column(frame, name) for name in names if called(name, ID) and not called(name, CHANNEL))
+    keys = [_column(frame, roles["time"]), *(column for column in ids if not column.is_unique)]
+    several = _kinds(*keys) < len(frame)
+    channels = (name for name in names if called(name, CHANNEL) and _may_name(_column(frame, name), several))
     channel = next(channels, None) if roles["channel"] is None else roles["channel"]
     values = (name for name in names if called(name, VALUE) and name != channel)
     value = next(values, None) if roles["value"] is None else roles["value"]
@@ -96,11 +99,11 @@ def _find_long(frame: "pd.DataFrame", names: Sequence[str], roles: Mapping[str, 
     return {"channel": channel, "value": value}
 
 
-def _may_name(column: "pd.Series[Any]") -> bool:
-    """Return whether a column may hold names of channels: text, or whole numbers from 0 on."""
+def _may_name(column: "pd.Series[Any]", several: bool) -> bool:
+    """Return whether a column may hold names of channels: text, or whole numbers from 0 on if rows share a time."""
     if column.dtype.kind not in "iufb":
         return True
-    return column.dtype.kind != "b" and not is_measured(column) and not bool((column < 0).any())
+    return several and column.dtype.kind != "b" and not is_measured(column) and not bool((column < 0).any())
 
 
 def _find_id(frame: "pd.DataFrame", names: Sequence[str], roles: Mapping[str, Any]) -> Any:

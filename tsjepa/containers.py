@@ -145,7 +145,8 @@ def to_panel(
     if cells := [name for name, column in frame.items() if holds_series(column)]:
         return from_cells(only_cells(frame, cells, given, keep))
     frame = with_index(frame, given)
-    roles = find_columns(frame, given, () if keep is None else keep)
+    # channels of a long log are no columns, whatever they are called
+    roles = find_columns(frame, given, () if keep is None or not {*keep} <= {*frame.columns} else keep)
     is_log = roles["time"] is not None or roles["id"] is not None
     if roles["channel"] is None or roles["value"] is None:  # what is more in a long log is refused
         frame = without(frame, not_measured(frame, (roles["id"], roles["time"]), keep, is_log))
