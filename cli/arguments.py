@@ -45,6 +45,10 @@ Settings = Annotated[
 ]
 DATA = "Name in the UCR or UEA archive, file (.ts, .tsv, .npz, .npy, .csv, .parquet), or folder."
 LOG = "Or a sensor log: a file, a folder of files, or a pattern."
+AnyData = Annotated[str | None, typer.Option("--data", metavar="NAME|FILE|FOLDER", help=f"{DATA} {LOG}")]
+DataOfCheckpoint = Annotated[
+    str | None, typer.Option("--data", metavar="NAME|FILE|FOLDER", help=f"{DATA} {LOG} By default the checkpoint's.")
+]
 
 
 def named_path(text: str | os.PathLike[str]) -> Path:

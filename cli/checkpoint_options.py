@@ -10,6 +10,7 @@ from tsjepa.cli.arguments import (
     LOG,
     Checkpoint,
     DataDir,
+    DataOfCheckpoint,
     DeviceOption,
     Draws,
     Layers,
@@ -28,9 +29,7 @@ class ProbeOptions(NamedTuple):
     """Options of `tsjepa probe`."""
 
     checkpoint: Checkpoint
-    data: Annotated[
-        str | None, typer.Option(metavar="NAME|FILE|FOLDER", help=f"{DATA} {LOG} By default the checkpoint's.")
-    ] = None
+    data: DataOfCheckpoint = None
     kind: Annotated[ProbeKind, typer.Option("--probe", help="The probe that reads frozen embeddings.")] = "ridge"
     fractions: Annotated[
         tuple[float, ...],
@@ -58,9 +57,7 @@ class FinetuneOptions(NamedTuple):
     """Options of `tsjepa finetune`; None where a flag is not given."""
 
     checkpoint: Checkpoint
-    data: Annotated[
-        str | None, typer.Option(metavar="NAME|FILE|FOLDER", help=f"{DATA} {LOG} By default the checkpoint's.")
-    ] = None
+    data: DataOfCheckpoint = None
     fractions: Annotated[
         tuple[float, ...],
         typer.Option("--labels", metavar="SHARES", help="Shares of labels, as in 0.05,1; repeatable. By default 1."),

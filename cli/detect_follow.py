@@ -269,10 +269,8 @@ class Follower:
         if len(bad):
             row = chosen[bad[0] + (last is None)]
             still = f": there is a row{of} at {rows.shown[row]} already; take this line out."
-            problem = (
-                still if steps[bad[0]] == 0 else f": time runs backwards{of}; take this line out, or sort the log."
-            )
-            raise BadLine(self.options.data, rows.numbers[row], problem)
+            back = f": time runs backwards{of}; take this line out, or sort the log."
+            raise BadLine(self.options.data, rows.numbers[row], still if steps[bad[0]] == 0 else back)
         return chosen
 
     def _check_rate(self, name: str, run: Run, times: NDArray[Any]) -> None:

@@ -7,7 +7,7 @@ import typer
 
 from tsjepa.cli.arguments import (
     DATA,
-    LOG,
+    AnyData,
     DataDir,
     DeviceOption,
     Seed,
@@ -28,7 +28,7 @@ Strategy = Literal["auto", "ddp"]
 class PretrainOptions(NamedTuple):
     """Options of `tsjepa pretrain`; None where a flag is not given."""
 
-    data: Annotated[str | None, typer.Option(metavar="NAME|FILE|FOLDER", help=f"{DATA} {LOG}")] = None
+    data: AnyData = None
     config: Annotated[
         str | None,
         typer.Option(
@@ -103,7 +103,7 @@ class PretrainOptions(NamedTuple):
 class TuneOptions(NamedTuple):
     """Options of `tsjepa tune-lambda`; None where a flag is not given."""
 
-    data: Annotated[str | None, typer.Option(metavar="NAME|FILE|FOLDER", help=f"{DATA} {LOG}")] = None
+    data: AnyData = None
     config: Annotated[
         str | None, typer.Option(metavar="NAME|FILE.yaml", help="Recipe with SIGReg; by default ts-jepa-sigreg.")
     ] = None

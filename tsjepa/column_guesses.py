@@ -73,7 +73,7 @@ def _find_time(frame: "pd.DataFrame", names: Sequence[str]) -> Any:
     lower = {name.strip().lower(): name for name in reversed(names)}
     named = [lower[name] for pattern in TIMES for name in lower if re.fullmatch(pattern, name)]
     typed = [name for name, dtype in frame.dtypes.items() if is_time(dtype)]
-    numbers = {name for name, dtype in frame.dtypes.items() if dtype.kind in "iuf"}
+    numbers = number_columns(frame)
     like = [name for name in names if name in numbers and called(name, LIKE_TIME)]
     # several that are less sure may be the time points of cases: time_0, time_1
     return next(iter([*named, *typed, *(like if len(like) == 1 else ())]), None)
@@ -81,29 +81,29 @@ def _find_time(frame: "pd.DataFrame", names: Sequence[str]) -> Any:
 
 def _find_long(frame: "pd.DataFrame", names: Sequence[str], roles: Mapping[str, Any]) -> dict[str, Any]:
     """Return the columns of channels and values: both or none, so that neither name alone says anything."""
-    ids = (_column(frame, name) for name in names if called(name, ID) and not called(name, CHANNEL))
-    keys = [_column(frame, roles["time"]), *(column for column in ids if not column.is_unique)]
-    several = _kinds(*keys) < len(frame)
-    channels = (name for name in names if called(name, CHANNEL) and _may_name(_column(frame, name), several))
+    channels = (name for name in names if called(name, CHANNEL) and _may_name(frame, name, names, roles["time"]))
     channel = next(channels, None) if roles["channel"] is None else roles["channel"]
     values = (name for name in names if called(name, VALUE) and name != channel)
     value = next(values, None) if roles["value"] is None else roles["value"]
     if channel is None or value is None:
         return {}
     if roles["channel"] is None and called(channel, ID):
-        numbers = (name for name, dtype in frame.dtypes.items() if dtype.kind in "iuf")
-        beside = (name for name in numbers if name not in {*roles.values(), channel, value})
+        beside = number_columns(frame) - {*roles.values(), channel, value}
         # then each of them may be a series with all these values
         if not all(beside_value(str(name)) for name in beside):
             return {}
     return {"channel": channel, "value": value}
 
 
-def _may_name(column: "pd.Series[Any]", several: bool) -> bool:
+def _may_name(frame: "pd.DataFrame", name: str, names: Sequence[str], time: Any) -> bool:
     """Return whether a column may hold names of channels: text, or whole numbers from 0 on if rows share a time."""
+    column = _column(frame, name)
     if column.dtype.kind not in "iufb":
         return True
-    return several and column.dtype.kind != "b" and not is_measured(column) and not bool((column < 0).any())
+    if column.dtype.kind == "b" or is_measured(column) or bool((column < 0).any()):
+        return False
+    ids = (_column(frame, name) for name in names if called(name, ID) and not called(name, CHANNEL))
+    return _kinds(_column(frame, time), *(column for column in ids if not column.is_unique)) < len(frame)
 
 
 def _find_id(frame: "pd.DataFrame", names: Sequence[str], roles: Mapping[str, Any]) -> Any:
@@ -139,6 +139,18 @@ def _kinds(*columns: "pd.Series[Any]") -> int:
 def _column(frame: "pd.DataFrame", name: Hashable) -> "pd.Series[Any]":
     """Return a column, the first of its name."""
     return next(column for key, column in frame.items() if key == name)
+
+
+def number_columns(frame: "pd.DataFrame") -> set[Any]:
+    """Return the names of columns of numbers.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> number_columns(pd.DataFrame({"flow": [1.5], "state": ["on"]}))
+    {'flow'}
+    """
+    return {name for name, dtype in frame.dtypes.items() if dtype.kind in "iuf"}
 
 
 def is_measured(column: "pd.Series[Any]") -> bool:

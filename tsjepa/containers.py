@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsjepa.arrays import unmasked, warn
-from tsjepa.column_guesses import NAMES, find_columns, is_measured, is_time
+from tsjepa.column_guesses import NAMES, find_columns, is_measured, is_time, number_columns
 from tsjepa.column_names import ID, INDEX, LABEL, SIDE, called
 from tsjepa.columns import (
     channels_apart,
@@ -232,7 +232,7 @@ def not_measured(
         if plain_names[name] not in given and (name in ids or (called(lower, LABEL) and lower != axis))
     ]
     # text there may be times or ids, and is refused
-    numbers = {name for name, dtype in frame.dtypes.items() if dtype.kind in "iuf"}
+    numbers = number_columns(frame)
     saved = [n for n, lower in names.items() if n in numbers and plain_names[n] not in given and called(lower, INDEX)]
     if set(frame.columns) - {*aside, *taken, *saved}:  # where values have no names either, rows are not numbered
         aside += saved
