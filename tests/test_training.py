@@ -182,6 +182,7 @@ def test_labels_of_an_object_array_are_as_those_of_a_list(tmp_path):
         ({"labels": [float("nan"), "calm"] * 20}, r"^20 of 40 labels are missing"),
         ({"labels": pd.Series(["calm", pd.NA] * 20)}, r"^20 of 40 labels are missing"),
         ({"logger": "tensorbord"}, r"^unknown logger 'tensorbord': did you mean tensorboard\?$"),
+        ({"strategy": "dpp"}, r"^unknown strategy 'dpp': did you mean ddp\?$"),
     ],
 )
 def test_options_that_do_not_fit_are_told_before_anything_is_written(train, option, sentence, tmp_path):

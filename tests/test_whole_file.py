@@ -1,4 +1,5 @@
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -39,3 +40,11 @@ def test_threads_that_write_one_file_do_not_meet(tmp_path):
         assert other.submit(write, "theirs").result() == "theirs"
     assert path.read_text() == "ours"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_write_that_finds_no_space_names_the_file(tmp_path):
+    path = tmp_path / "rows.csv"
+    with pytest.raises(OSError, match=r"No space left on device: '.*rows\.csv'") as raised, whole_file(path):
+        Path("/dev/full").write_text("half")
+    assert raised.value.filename == str(path)

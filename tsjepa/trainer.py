@@ -101,7 +101,7 @@ def checked(options: Options | None, series: SeriesSource) -> Options:
     Raises
     ------
     ValueError
-        If there is not one label a series, or no logger has that name.
+        If there is not one label a series, or no logger or strategy has that name.
 
     Examples
     --------
@@ -111,8 +111,12 @@ def checked(options: Options | None, series: SeriesSource) -> Options:
     """
     options = options or Options()
     labels = None if options.labels is None else checked_labels(options.labels, series.n_cases)
-    if options.logger not in get_args(LoggerName):
-        raise ValueError(f"unknown logger {options.logger!r}{did_you_mean(str(options.logger), get_args(LoggerName))}")
+    for kind, name, known in (
+        ("logger", options.logger, get_args(LoggerName)),
+        ("strategy", options.strategy, get_args(StrategyName)),
+    ):
+        if name not in known:
+            raise ValueError(f"unknown {kind} {name!r}{did_you_mean(str(name), known)}")
     return options._replace(out=None if options.out is None else Path(options.out), labels=labels)
 
 

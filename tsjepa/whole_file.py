@@ -1,10 +1,14 @@
 """Files that are there whole or not at all."""
 
+import errno
 import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+# Failures of a write for want of space, which name no file
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
@@ -24,7 +28,8 @@ def whole_file(path: Path) -> Iterator[Path]:
     Raises
     ------
     OSError
-        If nothing was written under the temporary name, or the file cannot be given its own.
+        If nothing was written under the temporary name, or the file cannot be given its own. Where a write found no
+        space, the error names `path`.
 
     Examples
     --------
@@ -39,5 +44,9 @@ def whole_file(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         os.replace(temporary, path)
+    except OSError as error:
+        if error.errno in FULL and error.filename is None:
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
