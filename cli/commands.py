@@ -18,6 +18,7 @@ from tsjepa.config import Config
 from tsjepa.encoder import Encoder
 from tsjepa.normalization import take_statistics, too_large
 from tsjepa.probe import ProbeError, Score
+from tsjepa.probe import probe as fit_probe
 from tsjepa.sections import ProbeConfig
 from tsjepa.untrained import build_untrained
 
@@ -95,10 +96,11 @@ def score_one(
     fractions: tuple[float, ...] = (1.0,),
     seeds: int | None = None,
 ) -> list[list[Score]]:
-    """Embed both parts, fit probes and score them; the embeddings are thrown away."""
-    embedded = embed_both(encoder, data, config, device)
+    """Embed both parts, and score probes that are fitted on shares of the labels, the same draws for every encoder."""
+    Z = embed_both(encoder, data, config, device)
+    parts = Z.train, labels.train, Z.test, labels.test
     with busy("fitting probes"):
-        return scoring.score(labels, embedded, kind, fractions, seeds)
+        return [fit_probe(*parts, kind=kind, fraction=share, seeds=scoring.draws(share, seeds)) for share in fractions]
 
 
 def probe(options: ProbeOptions) -> ProbeReport:

@@ -5,14 +5,13 @@ from typing import Any, NamedTuple
 import torch
 from numpy.typing import NDArray
 
-from tsjepa.cli.checkpoint_options import ProbeKind
 from tsjepa.cli.data import Data, Part
 from tsjepa.cli.errors import say, told
 from tsjepa.cli.report import Row, Scores
 from tsjepa.datasets.logs import LogWindows
 from tsjepa.embedding import embed_source, n_features
 from tsjepa.encoder import Encoder
-from tsjepa.probe import ProbeError, Score, check_labels, draw_labels, majority, probe
+from tsjepa.probe import ProbeError, Score, check_labels, draw_labels, majority
 from tsjepa.sections import ProbeConfig
 
 Array = NDArray[Any]
@@ -91,24 +90,6 @@ def embed_part(encoder: Encoder, part: Part, config: ProbeConfig, device: str) -
             return embed_source(encoder.to(torch.device(device)), part.series, config, device)
     finally:
         encoder.cpu()
-
-
-def score(
-    labels: Labels,
-    Z: Embedded,
-    kind: ProbeKind = "ridge",
-    fractions: tuple[float, ...] = (1.0,),
-    seeds: int | None = None,
-) -> list[list[Score]]:
-    """Fit probes on shares of the training labels and score each on the whole test part: a list a share.
-
-    Every encoder sees the same draws of labels. All labels can be drawn in one way only, so one seed does there
-    unless `seeds` says otherwise.
-    """
-    return [
-        probe(Z.train, labels.train, Z.test, labels.test, kind=kind, fraction=fraction, seeds=draws(fraction, seeds))
-        for fraction in fractions
-    ]
 
 
 def draws(fraction: float, seeds: int | None) -> tuple[int, ...]:
