@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from tsjepa.datasets.dataset import DataError
 from tsjepa.datasets.home import needed_cache_folder, user_path
-from tsjepa.datasets.log_access import MappedArray, RunReader
 from tsjepa.datasets.log_columns import Layout
 from tsjepa.datasets.log_files import LogFile
 from tsjepa.datasets.log_place import Progress, Summary, row_fields
@@ -24,7 +23,7 @@ from tsjepa.datasets.log_plan import RowPlan, file_ids
 from tsjepa.datasets.log_reading import Piece
 from tsjepa.datasets.log_rows import build_rows
 from tsjepa.datasets.log_steps import lost_steps
-from tsjepa.datasets.log_store import Field, RowFiles, opening, read_json, too_short, write_json, writing
+from tsjepa.datasets.log_store import Column, Field, RowFiles, opening, read_json, too_short, write_json, writing
 from tsjepa.datasets.log_types import TimeKind
 
 FORMAT = 3
@@ -65,13 +64,9 @@ class RowStore:
         """Return the columns for reading in order."""
         return RowFiles(self.folder, self.fields)
 
-    def mapped(self, name: str) -> MappedArray:
-        """Return one column mapped into memory."""
-        return MappedArray(self.folder / name, self.fields[name], self.rows)
-
-    def reader(self, name: str) -> RunReader:
-        """Return one column for reading at random."""
-        return RunReader(self.folder / name, self.fields[name])
+    def column(self, name: str) -> Column:
+        """Return one column for reading at any place."""
+        return Column(self.folder / name, self.fields[name])
 
     def series(self) -> pa.Table:
         """Return the ids: columns ``id``, ``group``, ``rows`` and ``step``, the median step of time."""

@@ -27,11 +27,11 @@ def fingerprint(store: RowStore) -> dict[str, Any]:
         are spread evenly.
     """
     offsets = store.offsets()
-    times = store.reader("time").rows(np.concatenate([offsets[:-1], offsets[1:] - 1]))
+    times = store.column("time").rows(np.concatenate([offsets[:-1], offsets[1:] - 1]))
     dated = store.time.kind == "timestamp"
     first, last = (shown_time(time, store.time) if dated else str(time) for time in (times.min(), times.max()))
     sample = np.unique(np.linspace(0, store.rows - 1, SAMPLED).astype(np.int64))
-    values = hashlib.sha256(store.reader("values").rows(sample).tobytes()).hexdigest()[:16]
+    values = hashlib.sha256(store.column("values").rows(sample).tobytes()).hexdigest()[:16]
     return {"rows": store.rows, "first": first, "last": last, "values": values}
 
 

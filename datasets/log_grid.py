@@ -6,10 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tsjepa.datasets.log_access import MappedArray
 from tsjepa.datasets.log_cut import Segments
 from tsjepa.datasets.log_settings import Fill
-from tsjepa.datasets.log_store import Block, Field, RowFiles
+from tsjepa.datasets.log_store import Block, Column, Field, RowFiles
 
 POINTS = 1 << 18
 
@@ -67,7 +66,6 @@ def resampled(
 
 def grid_blocks(
     rows: RowFiles,
-    times: MappedArray,
     stretches: Iterable[Segments],
     offsets: NDArray[np.int64],
     step: float,
@@ -80,8 +78,6 @@ def grid_blocks(
     ----------
     rows : RowFiles
         Rows sorted by id and time.
-    times : MappedArray
-        Their times.
     stretches : iterable of Segments
         Rows without a gap; the grid stops at gaps, so that they stay gaps.
     offsets : ndarray of int64, shape (n_ids + 1,)
@@ -102,7 +98,8 @@ def grid_blocks(
     """
     for found in stretches:
         for start, stop, series in zip(found.start.tolist(), found.stop.tolist(), found.series.tolist(), strict=True):
-            time = times.whole()[start:stop]
+            # a stretch may be the whole log, and few of its times are looked at
+            time = Column(rows.folder / "time", rows.fields["time"]).mapped(stop)[start:]
             origin, reach = time[0], float(gaps[series])
             points = int(np.floor((time[-1] - origin) / step + rounding(time[-1], step))) + 1
             for low in range(0, points, POINTS):
@@ -111,7 +108,6 @@ def grid_blocks(
                 block = _points(rows, time, start, grid, reach, fill)
                 block["row"] += start - offsets[series]
                 yield series, block
-            times.release()
 
 
 def _points(rows: RowFiles, time: NDArray[Any], start: int, grid: NDArray[Any], reach: float, fill: Fill) -> Block:

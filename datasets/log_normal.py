@@ -1,6 +1,7 @@
 """Which rows and windows of a log are normal, by their labels."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,11 +47,9 @@ def normal_codes(rows: RowStore) -> list[int]:
     named = named_normal(classes)
     if named or len(classes) < 2:
         return named
-    label, counts = rows.mapped("label"), np.zeros(len(classes), np.int64)
-    for low in range(0, rows.rows, CHUNK):
-        part = label.whole()[low : low + CHUNK]
+    counts = np.zeros(len(classes), np.int64)
+    for part in _labels(rows):
         counts += np.bincount(part[part >= 0], minlength=len(classes))
-        label.release()
     return [int(counts.argmax())]
 
 
@@ -64,11 +63,16 @@ def hold_abnormal(rows: RowStore, start: NDArray[np.int64], length: NDArray[np.i
 
 
 def _by_chunk(rows: RowStore) -> Iterator[NDArray[np.float64]]:
-    """Yield `abnormal` of so many rows at a time that memory does not grow with the log."""
-    label, classes, normal = rows.mapped("label").whole(), rows.classes, normal_codes(rows)
-    for low in range(0, rows.rows, CHUNK):
-        part = label[low : low + CHUNK]
-        if classes is None:
+    """Yield `abnormal` of so many rows at a time as `_labels` does."""
+    normal = normal_codes(rows)
+    for part in _labels(rows):
+        if rows.classes is None:
             yield np.where(np.isnan(part), np.nan, part != 0)
         else:
             yield np.where(part < 0, np.nan, ~np.isin(part, normal))
+
+
+def _labels(rows: RowStore) -> Iterator[NDArray[Any]]:
+    """Yield the labels of so many rows at a time that memory does not grow with the log."""
+    label = rows.column("label")
+    return (label.slice(low, min(low + CHUNK, rows.rows)) for low in range(0, rows.rows, CHUNK))

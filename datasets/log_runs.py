@@ -103,17 +103,15 @@ class LogRuns:
 
     def values(self, start: int, stop: int) -> NDArray[np.float32]:
         """Return rows, counted over all runs, as channels (n_channels, stop - start); NaN is missing."""
-        count = stop - start
-        found = self._rows.reader("values").runs(np.array([start]), np.array([count]), count)
-        return np.ascontiguousarray(found[0].T)
+        return np.ascontiguousarray(self._rows.column("values").slice(start, stop).T)
 
     def times(self, start: int, stop: int) -> NDArray[Any]:
         """Return the times of rows, as int64 or float64."""
-        return self._rows.mapped("time").whole()[start:stop].copy()
+        return self._rows.column("time").slice(start, stop)
 
     def shown_times(self, rows: NDArray[np.int64]) -> pa.Array:
         """Return the times of single rows in the type of the log."""
-        return as_arrow(self._rows.reader("time").rows(rows), self._rows.time)
+        return as_arrow(self._rows.column("time").rows(rows), self._rows.time)
 
     def abnormal(self) -> NDArray[np.float64] | None:
         """Return of each row whether its label is abnormal, see `tsjepa.datasets.log_normal.abnormal`."""

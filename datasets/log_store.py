@@ -1,4 +1,4 @@
-"""Rows on disk: columns in files of plain numbers, written at given places and read in order."""
+"""Rows on disk: columns in files of plain numbers, written at given places and read at any."""
 
 import contextlib
 import errno
@@ -42,6 +42,109 @@ class Field(NamedTuple):
         return (rows, self.width) if self.width else (rows,)
 
 
+class Column:
+    """One column on disk, read at any place with little of it in this process's memory.
+
+    Values are read and not mapped: a page fault in a map brings in the whole folio around it, which on Linux may be
+    2 MB, so that one batch of short windows would make half a gigabyte resident.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    field : Field
+        Its type.
+    """
+
+    def __init__(self, path: Path, field: Field) -> None:
+        self.path, self.field = path, field
+        self._file: IO[bytes] | None = None
+        self._map: NDArray[Any] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_file": None, "_map": None}
+
+    def __del__(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def runs(self, start: NDArray[np.int64], length: NDArray[np.int64], longest: int) -> NDArray[Any]:
+        """Read runs of rows.
+
+        Parameters
+        ----------
+        start, length : ndarray of int64, shape (n,)
+            Where each run begins, and how many rows it has.
+        longest : int
+            Rows kept for each; what a run does not fill is left undefined.
+
+        Returns
+        -------
+        ndarray of shape (n, longest) or (n, longest, width)
+            The rows.
+
+        Raises
+        ------
+        DataError
+            If the file cannot be read, or ends too early.
+        """
+        found = np.empty((len(start), *self.field.shape(longest)), self.field.dtype)
+        self._fill(found, np.arange(len(start)) * longest, start, length)
+        return found
+
+    def slice(self, start: int, stop: int) -> NDArray[Any]:
+        """Read neighbouring rows: an array of shape (n,) or (n, width)."""
+        found = np.empty(self.field.shape(stop - start), self.field.dtype)
+        with opening(self.path):
+            self._read(found.reshape(-1).view(np.uint8).data, start * self.field.bytes)
+        return found
+
+    def mapped(self, rows: int) -> NDArray[Any]:
+        """Return its first rows, all that will be asked for, mapped into memory at the first call.
+
+        Raises
+        ------
+        DataError
+            If the file cannot be read, or ends too early.
+        """
+        if self._map is None:
+            with opening(self.path):
+                if self.path.stat().st_size < rows * self.field.bytes:
+                    raise too_short(self.path)
+                self._map = np.asarray(np.memmap(self.path, self.field.dtype, "r", shape=self.field.shape(rows)))
+        return self._map
+
+    def rows(self, index: NDArray[np.int64]) -> NDArray[Any]:
+        """Read single rows, neighbours at once: an array of shape (n,) or (n, width)."""
+        found = np.empty(self.field.shape(len(index)), self.field.dtype)
+        first = np.flatnonzero(np.diff(index, prepend=-2) != 1)
+        self._fill(found, first, index[first], np.diff(first, append=len(index)))
+        return found
+
+    def _fill(
+        self, found: NDArray[Any], place: NDArray[np.int64], start: NDArray[np.int64], length: NDArray[np.int64]
+    ) -> None:
+        """Read runs of rows to their places in an array."""
+        buffer, size = found.reshape(-1).view(np.uint8).data, self.field.bytes
+        edges = ((each * size).tolist() for each in (place, place + length, start))
+        with opening(self.path):
+            for low, high, offset in zip(*edges, strict=True):
+                self._read(buffer[low:high], offset)
+
+    def _read(self, view: memoryview, offset: int) -> None:
+        if self._file is None:
+            self._file = self.path.open("rb", buffering=0)
+        while len(view):
+            if hasattr(os, "preadv"):  # leaves the file's position alone, which forked workers share
+                count = os.preadv(self._file.fileno(), [view], offset)
+            else:
+                self._file.seek(offset)
+                count = self._file.readinto(view)  # type: ignore[attr-defined]
+            if not count:
+                raise too_short(self.path)
+            view, offset = view[count:], offset + count
+
+
 class RowFiles:
     """Columns of equal length, each a file of plain numbers; used in a ``with`` statement.
 
@@ -56,14 +159,16 @@ class RowFiles:
     def __init__(self, folder: Path, fields: Mapping[str, Field]) -> None:
         self.folder, self.fields = folder, dict(fields)
         self._open: dict[str, IO[bytes]] = {}
+        self._columns: dict[str, Column] = {}
 
     def __enter__(self) -> "RowFiles":
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            for name in self.fields:
+            for name, field in self.fields.items():
                 path = self.folder / name
                 path.touch()
                 self._open[name] = path.open("r+b", buffering=0)
+                self._columns[name] = Column(path, field)
         return self
 
     def __exit__(
@@ -71,7 +176,7 @@ class RowFiles:
     ) -> None:
         for file in self._open.values():
             file.close()
-        self._open = {}
+        self._open, self._columns = {}, {}
 
     @property
     def row_bytes(self) -> int:
@@ -96,19 +201,7 @@ class RowFiles:
 
     def read(self, start: int, stop: int, names: tuple[str, ...] = ()) -> Block:
         """Read rows in a copy, of all columns or of those named."""
-        found: Block = {}
-        for name in names or self.fields:
-            field, file = self.fields[name], self._open[name]
-            array = np.empty(field.shape(stop - start), field.dtype)
-            view = array.reshape(-1).view(np.uint8)
-            file.seek(start * field.bytes)
-            while len(view):
-                count = file.readinto(view.data)  # type: ignore[attr-defined]
-                if not count:
-                    raise too_short(self.folder / name)
-                view = view[count:]
-            found[name] = array
-        return found
+        return {name: self._columns[name].slice(start, stop) for name in names or self.fields}
 
     def sync(self) -> None:
         """Wait until what was written is on the disk."""

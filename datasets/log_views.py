@@ -9,14 +9,13 @@ from numpy.typing import NDArray
 
 from tsjepa.arrays import counted
 from tsjepa.datasets.dataset import DataError, UncutError
-from tsjepa.datasets.log_access import MappedArray
 from tsjepa.datasets.log_cache import RowStore, built, digest, open_store, write_manifest, write_series
 from tsjepa.datasets.log_cut import CHUNK, Cut, Describe, Segments, cut, named_normal, near, segments, window_fields
 from tsjepa.datasets.log_grid import grid_blocks, grid_fields, rounding
 from tsjepa.datasets.log_normal import normal_codes
 from tsjepa.datasets.log_place import Progress
 from tsjepa.datasets.log_settings import Windowing
-from tsjepa.datasets.log_store import RowFiles, read_json, write_json
+from tsjepa.datasets.log_store import Column, RowFiles, read_json, write_json
 from tsjepa.datasets.log_time import gap_limits, in_ticks, shown_step
 
 # rows under windows that are described together
@@ -49,8 +48,10 @@ class Windows(NamedTuple):
 
     Attributes
     ----------
-    columns : dict of str to MappedArray
+    columns : dict of str to Column
         Where each window starts, how long it is, whose it is, whether it holds a value, its label.
+    n_windows : int
+        How many there are.
     length : int
         Points of a window; without windows, of the longest series.
     window, stride : int or None
@@ -59,7 +60,8 @@ class Windows(NamedTuple):
         What the user should know about them.
     """
 
-    columns: dict[str, MappedArray]
+    columns: dict[str, Column]
+    n_windows: int
     length: int
     window: int | None
     stride: int | None
@@ -102,9 +104,8 @@ def on_grid(store: RowStore, windowing: Windowing, progress: Progress) -> RowSto
     offsets, fields = store.offsets(), grid_fields(store.fields)
     counts, at = np.zeros(len(steps.each), np.int64), 0
     with built(folder) as partial, store.files() as rows, RowFiles(partial, fields) as target:
-        times = store.mapped("time")
         stretches = _watched(segments(rows, offsets, steps.each, reach), store.rows, "resampling", progress)
-        for series, block in grid_blocks(rows, times, stretches, offsets, step, reach, windowing.fill):
+        for series, block in grid_blocks(rows, stretches, offsets, step, reach, windowing.fill):
             target.write(at, block)
             at, counts[series] = at + len(block["time"]), counts[series] + len(block["time"])
         target.sync()
@@ -167,7 +168,7 @@ def windows_of(store: RowStore, windowing: Windowing, lone: bool, progress: Prog
     gridded = "row" in store.fields
     steps = steps_of(store, windowing.max_gap)
     if gridded:  # whatever is further apart than the grid's step was a gap before
-        ends = store.mapped("time").whole()[store.offsets()[1:] - 1]
+        ends = store.column("time").rows(store.offsets()[1:] - 1)
         far = ends[np.abs(ends).argmax()] if len(ends) else 0
         steps = steps._replace(gaps=np.full(len(steps.each), steps.usual * (1 + rounding(far, steps.usual))))
     window = _points(windowing.window, "--window", store, steps)
@@ -190,8 +191,8 @@ def windows_of(store: RowStore, windowing: Windowing, lone: bool, progress: Prog
         with built(folder) as partial, store.files() as rows, RowFiles(partial, fields) as target:
             kept = _cut_all(store, rows, target, steps, window, stride, windowing, progress)
             write_json(partial / "manifest.json", kept)
-    columns = {name: MappedArray(folder / name, field, kept["windows"]) for name, field in fields.items()}
-    return Windows(columns, kept["length"], window, stride, tuple(kept["notes"]))
+    columns = {name: Column(folder / name, field) for name, field in fields.items()}
+    return Windows(columns, kept["windows"], kept["length"], window, stride, tuple(kept["notes"]))
 
 
 def _points(value: int | str | None, name: str, store: RowStore, steps: Steps) -> int | None:

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from tsjepa.arrays import Series
 from tsjepa.datasets.dataset import DataError
-from tsjepa.datasets.log_access import MappedArray, RunReader
 from tsjepa.datasets.log_cache import RowStore
 from tsjepa.datasets.log_fingerprint import fingerprint
 from tsjepa.datasets.log_normal import hold_abnormal
 from tsjepa.datasets.log_settings import Columns
+from tsjepa.datasets.log_store import Column
 from tsjepa.datasets.log_time import as_arrow
 
 GATHERED_ROWS = 1 << 20
@@ -23,7 +23,7 @@ GATHERED_ROWS = 1 << 20
 
 @dataclass(frozen=True, eq=False)
 class LogWindows:
-    """Windows of a log, memory-mapped; a `tsjepa.arrays.SeriesSource`.
+    """Windows of a log, kept on disk; a `tsjepa.arrays.SeriesSource`.
 
     Attributes
     ----------
@@ -47,15 +47,16 @@ class LogWindows:
     step: str | None
     notes: tuple[str, ...]
     _rows: RowStore
-    _values: RunReader
-    _windows: dict[str, MappedArray]
+    _values: Column
+    _windows: dict[str, Column]
+    _count: int
     _length: int
     _cases: NDArray[np.int64] | None = None
 
     @property
     def n_cases(self) -> int:
         """Number of windows."""
-        return self._windows["start"].rows if self._cases is None else len(self._cases)
+        return self._count if self._cases is None else len(self._cases)
 
     @property
     def n_channels(self) -> int:
@@ -90,8 +91,8 @@ class LogWindows:
         return self._rows.offsets()
 
     @cached_property
-    def _times(self) -> RunReader:
-        return self._rows.reader("time")
+    def _times(self) -> Column:
+        return self._rows.column("time")
 
     @property
     def key(self) -> str:
@@ -137,7 +138,7 @@ class LogWindows:
             the others is filled up with missing points at its end.
         """
         own = self._own(np.asarray(cases, np.int64))
-        start, length = self._windows["start"].gather(own), self._windows["length"].gather(own)
+        start, length = self._mapped("start")[own], self._mapped("length")[own]
         values = np.empty((len(own), self.n_channels, self._length), np.float32)
         at_once = max(GATHERED_ROWS // self._length, 1)
         for low in range(0, len(own), at_once):
@@ -209,7 +210,7 @@ class LogWindows:
             ``last_row`` (of the id, in order of time, from 0), and ``label`` and ``group`` where there are such.
         """
         own = self._own(np.arange(self.n_cases) if cases is None else np.asarray(cases, np.int64))
-        start, length, series = (self._windows[name].gather(own) for name in ("start", "length", "series"))
+        start, length, series = (self._mapped(name)[own] for name in ("start", "length", "series"))
         last, table, time = start + length - 1, self._ids, self._times
         columns = {
             "id": table["id"].combine_chunks().take(pa.array(series)),
@@ -219,7 +220,7 @@ class LogWindows:
             "last_row": pa.array(self._row(last, series)),
         }
         if self.has_labels:
-            columns["label"] = self._label_column(self._windows["label"].gather(own))
+            columns["label"] = self._label_column(self._mapped("label")[own])
         if self.columns.group is not None:
             columns["group"] = self._groups.take(pa.array(series))
         return pa.RecordBatch.from_arrays(list(columns.values()), list(columns))
@@ -227,7 +228,7 @@ class LogWindows:
     def _row(self, row: NDArray[np.int64], series: NDArray[np.int32]) -> NDArray[np.int64]:
         """Return the numbers of rows within their id; for a grid, of the rows of the log that its points follow."""
         if "row" in self._rows.fields:
-            return self._rows.reader("row").rows(row)
+            return self._rows.column("row").rows(row)
         return np.asarray(row - self._offsets[series])
 
     def _label_column(self, label: NDArray[Any]) -> pa.Array:
@@ -239,5 +240,8 @@ class LogWindows:
         return cases if self._cases is None else self._cases[cases]
 
     def _column(self, name: str) -> NDArray[Any]:
-        whole = self._windows[name].whole()
-        return whole if self._cases is None else self._windows[name].gather(self._cases)
+        whole = self._mapped(name)
+        return whole if self._cases is None else whole[self._cases]
+
+    def _mapped(self, name: str) -> NDArray[Any]:
+        return self._windows[name].mapped(self._count)

@@ -250,8 +250,9 @@ def load_log(
         step=None if layout.form == "lists" or np.isnan(usual) else shown_step(usual, rows.time),
         notes=(*notes, *rows.notes, *cut.notes),
         _rows=rows,
-        _values=rows.reader("values"),
+        _values=rows.column("values"),
         _windows=cut.columns,
+        _count=cut.n_windows,
         _length=cut.length,
     )
 

@@ -15,9 +15,8 @@ import pandas as pd
 import pytest
 
 from tsjepa.datasets import DataError
-from tsjepa.datasets.log_access import MappedArray, RunReader
 from tsjepa.datasets.log_sort import sorted_blocks
-from tsjepa.datasets.log_store import Field, RowFiles
+from tsjepa.datasets.log_store import Column, Field, RowFiles
 from tsjepa.datasets.logs import Columns, Windowing, load_log
 
 PROGRAM = """
@@ -221,20 +220,20 @@ def test_rows_are_sorted_with_little_memory(tmp_path: Path, monkeypatch: pytest.
 def test_rows_at_random(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.arange(1000, dtype="f4").reshape(500, 2)
     values.tofile(tmp_path / "values")
-    mapped, read = (
-        MappedArray(tmp_path / "values", Field("float32", 2), 500),
-        RunReader(tmp_path / "values", Field("float32", 2)),
-    )
+    read = Column(tmp_path / "values", Field("float32", 2))
     index, lengths = np.array([499, 3, 3]), np.array([1, 3, 2])
     for _ in range(2):
-        np.testing.assert_array_equal(mapped.gather(index), values[index])
+        np.testing.assert_array_equal(read.mapped(500)[index], values[index])
         np.testing.assert_array_equal(read.rows(index), values[index])
+        np.testing.assert_array_equal(read.slice(3, 3), values[3:3])
+        np.testing.assert_array_equal(read.slice(3, 500), values[3:])
         for run, first, length in zip(read.runs(index, lengths, 3), index, lengths, strict=True):
             np.testing.assert_array_equal(run[:length], values[first : first + length])
-        monkeypatch.setattr("tsjepa.datasets.log_access.MAPPED_AT_MOST", 0)
         monkeypatch.delattr(os, "preadv", raising=False)
     with pytest.raises(DataError, match="shorter than it should be"):
         read.rows(np.array([500]))
+    with pytest.raises(DataError, match="shorter than it should be"):
+        Column(tmp_path / "values", Field("float32", 2)).mapped(501)
 
 
 @pytest.mark.skipif(not hasattr(os, "preadv"), reason="files are read otherwise here")
@@ -242,7 +241,7 @@ def test_rows_that_are_neighbours_are_read_at_once(tmp_path: Path, monkeypatch: 
     values, read, asked = np.arange(500), os.preadv, list[int]()
     values.tofile(tmp_path / "values")
     monkeypatch.setattr(os, "preadv", lambda file, views, at: asked.append(at // 8) or read(file, views, at))
-    rows = RunReader(tmp_path / "values", Field("int64"))
+    rows = Column(tmp_path / "values", Field("int64"))
     for index in ([3, 4, 5, 9, 8, 8, 9, 10], [0], []):
         np.testing.assert_array_equal(rows.rows(np.array(index, np.int64)), index)
     assert asked == [3, 9, 8, 8, 0]
