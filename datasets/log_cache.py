@@ -19,12 +19,12 @@ from tsjepa.datasets.home import needed_cache_folder, user_path
 from tsjepa.datasets.log_columns import Layout
 from tsjepa.datasets.log_files import LogFile
 from tsjepa.datasets.log_place import Progress, Summary, row_fields
-from tsjepa.datasets.log_plan import RowPlan, file_ids
-from tsjepa.datasets.log_reading import Piece
+from tsjepa.datasets.log_plan import RowPlan
 from tsjepa.datasets.log_rows import build_rows
 from tsjepa.datasets.log_steps import lost_steps
 from tsjepa.datasets.log_store import Column, Field, RowFiles, opening, read_json, too_short, write_json, writing
 from tsjepa.datasets.log_types import TimeKind
+from tsjepa.datasets.log_values import Log
 
 FORMAT = 3
 STEP_ROWS = 1 << 16
@@ -110,26 +110,15 @@ def digest(content: Any) -> str:
 
 
 def rows_of(
-    layout: Layout,
-    files: list[LogFile],
-    pieces: list[Piece],
-    name: str,
-    start: Path,
-    progress: Progress,
-    announce: Callable[[str], None],
+    log: Log, files: list[LogFile], start: Path, progress: Progress, announce: Callable[[str], None]
 ) -> RowStore:
     """Open the rows of a log, building them first where there are none yet.
 
     Parameters
     ----------
-    layout : Layout
-        How columns are read.
+    log : Log
     files : list of LogFile
-        The log.
-    pieces : list of Piece
-        The same, in pieces.
-    name : str
-        What the log is called.
+        Those of the log.
     start : Path
         See `start_of`.
     progress, announce : callable
@@ -147,9 +136,8 @@ def rows_of(
     with locked(Path(f"{start}.lock"), announce):
         if (store := open_store(folder)) is not None:  # another process has just built it
             return store
-        names = file_ids(files, name) if layout.id_by == "file" else {file.shown: name for file in files}
-        plan, summary, offsets = build_rows(layout, pieces, names, partial, progress, announce)
-        _finish(layout, plan, summary, offsets, partial, lost_steps(layout, pieces[0]))
+        plan, summary, offsets = build_rows(log, partial, progress, announce)
+        _finish(log, plan, summary, offsets, partial)
         with writing(start.parent):
             for other in start.parent.iterdir():
                 if other.name.startswith(f"{start.name}-"):  # of files that have changed since
@@ -254,10 +242,9 @@ def median_steps(rows: RowFiles, offsets: NDArray[np.int64]) -> NDArray[np.float
     return steps
 
 
-def _finish(
-    layout: Layout, plan: RowPlan, summary: Summary, offsets: NDArray[np.int64], folder: Path, lost: list[str]
-) -> None:
+def _finish(log: Log, plan: RowPlan, summary: Summary, offsets: NDArray[np.int64], folder: Path) -> None:
     """Turn what was built into a finished folder, and remove what it was built from."""
+    layout = log.layout
     fields, total = row_fields(layout, plan), int(offsets[-1])
     with RowFiles(folder, fields) as rows:
         steps = median_steps(rows, offsets)
@@ -266,7 +253,7 @@ def _finish(
             os.truncate(folder / name, total * field.bytes)
     kind, kind_of_group = _key_types(layout)
     write_series(folder, pa.array(plan.ids, kind), pa.array(plan.groups, kind_of_group), np.diff(offsets), steps)
-    notes = _notes(plan, summary, total, lost)
+    notes = _notes(plan, summary, total, lost_steps(layout, log.pieces[0]))
     write_manifest(folder, RowStore(folder, total, fields, plan.channels, plan.classes, layout.time, notes))
     with writing(folder):
         for left in ("scan", "done", "staged", "runs"):

@@ -16,7 +16,7 @@ from tsjepa.datasets.log_reading import Piece
 from tsjepa.datasets.log_scan import Interner, Scan, stamp
 from tsjepa.datasets.log_store import Block, Field, RowFiles, read_json, write_json
 from tsjepa.datasets.log_time import time_dtype
-from tsjepa.datasets.log_values import Rows, read_rows
+from tsjepa.datasets.log_values import Log, Rows, read_rows
 
 Progress = Callable[[str, int, int], None]
 JOURNAL_BYTES = 1 << 26
@@ -75,12 +75,9 @@ class Placer:
 
     Parameters
     ----------
-    layout : Layout
-        How columns are read.
+    log : Log
     plan : RowPlan
         Where each id's rows begin.
-    names : dict of str to str
-        Ids of files.
     folder : Path
         With ``scan``, what the first pass found; finished pieces are marked in ``done``.
     target : RowFiles
@@ -89,21 +86,18 @@ class Placer:
         Told of work done.
     """
 
-    def __init__(
-        self, layout: Layout, plan: RowPlan, names: dict[str, str], folder: Path, target: RowFiles, progress: Progress
-    ) -> None:
-        self.layout, self.plan, self.names, self.folder = layout, plan, names, folder
-        self.target, self.progress = target, progress
+    def __init__(self, log: Log, plan: RowPlan, folder: Path, target: RowFiles, progress: Progress) -> None:
+        self.log, self.plan, self.folder, self.target, self.progress = log, plan, folder, target, progress
         self._ids, self._channels = Interner(plan.ids), Interner(plan.channels)
         self._labels = Interner(plan.classes or ())
         self._filled = plan.offsets[:-1].copy()
         self._unmarked: list[tuple[Path, Any]] = []
         self._done = self._unsynced = 0
 
-    def run(self, pieces: list[Piece]) -> Summary:
+    def run(self) -> Summary:
         """Write the rows of all pieces; return what the channels hold, where rows come in order."""
         summary = Summary()
-        for number, piece in enumerate(pieces):
+        for number, piece in enumerate(self.log.pieces):
             name, state = f"{number:06d}.json", [stamp(piece), self.plan.digest]
             scan, kept = Scan(**read_json(self.folder / "scan" / name)), read_json(self.folder / "done" / name)
             own = np.array([self._ids.codes[identity] for identity in scan.ids], np.int64)
@@ -122,10 +116,10 @@ class Placer:
 
     def _write(self, piece: Piece) -> tuple[Summary, NDArray[np.int64]]:
         found, position = Summary(), self._filled.copy()
-        for rows in read_rows(self.layout, piece, with_values=True):
+        for rows in read_rows(self.log.layout, piece, with_values=True):
             block = _block(self.plan, rows, self._labels, self._channels)
             if rows.id is None:
-                codes = np.full(len(rows.number), self._ids.codes[self.names[piece.file.shown]])
+                codes = np.full(len(rows.number), self._ids.codes[self.log.names[piece.file.shown]])
             else:
                 codes = self._ids(rows.id)
             if self.plan.in_order:

@@ -19,7 +19,7 @@ from tsjepa.datasets.log_reading import Piece, first_cells, read_schema
 from tsjepa.datasets.log_scan import Scan, Twice, two_groups
 from tsjepa.datasets.log_time import shown_time
 from tsjepa.datasets.log_types import is_text
-from tsjepa.datasets.log_values import read_rows
+from tsjepa.datasets.log_values import Log, read_rows
 from tsjepa.datasets.naming import listed
 
 UNIT_FACTORS = (1e3, 1e6, 1e9)
@@ -158,8 +158,9 @@ def _check_unit(steps: dict[str, float], file: LogFile, step: float, name: str) 
         steps.setdefault(file.shown, step)
 
 
-def twice_error(layout: Layout, pieces: list[Piece], names: dict[str, str], found: Twice) -> DataError:
+def twice_error(log: Log, found: Twice) -> DataError:
     """Make the error for two rows of one id and time, and find out where they stand."""
+    layout, pieces, names = log
     places: list[str] = []
     for piece in pieces:
         for rows in read_rows(layout, piece, with_values=False):

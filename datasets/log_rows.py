@@ -18,26 +18,17 @@ from tsjepa.datasets.log_reading import Piece
 from tsjepa.datasets.log_scan import Scan, Twice, scan_pieces, stamp
 from tsjepa.datasets.log_sort import sorted_blocks
 from tsjepa.datasets.log_store import Block, Field, RowFiles, read_json, write_json
+from tsjepa.datasets.log_values import Log
 
 
 def build_rows(
-    layout: Layout,
-    pieces: list[Piece],
-    names: dict[str, str],
-    folder: Path,
-    progress: Progress,
-    announce: Callable[[str], None],
+    log: Log, folder: Path, progress: Progress, announce: Callable[[str], None]
 ) -> tuple[RowPlan, Summary, NDArray[np.int64]]:
     """Build a log's rows in a folder, going on from what an earlier run left there.
 
     Parameters
     ----------
-    layout : Layout
-        How columns are read.
-    pieces : list of Piece
-        The log.
-    names : dict of str to str
-        Ids of files.
+    log : Log
     folder : Path
         Where rows are kept; ``scan``, ``done`` and ``staged`` in it are what a later run goes on from.
     progress, announce : callable
@@ -57,9 +48,9 @@ def build_rows(
     DataError
         If rows cannot be read or written.
     """
-    total = sum(piece.weight for piece in pieces)
+    layout, total = log.layout, sum(piece.weight for piece in log.pieces)
     try:
-        scanned = _told(scan_pieces(layout, pieces, names, folder / "scan"), progress, total)
+        scanned = _told(scan_pieces(log, folder / "scan"), progress, total)
         plan = make_plan(layout, scanned)
         if plan.unsorted is not None:
             announce(f"rows are not sorted by id and time ({plan.unsorted}): they are sorted in the cache")
@@ -68,14 +59,14 @@ def build_rows(
         _check_space(folder, plan, {folder: fields} | ({} if plan.in_order else {folder / "staged": staged}))
         target = folder if plan.in_order else folder / "staged"
         with RowFiles(target, staged) as rows:
-            summary = Placer(layout, plan, names, folder, rows, progress).run(pieces)
+            summary = Placer(log, plan, folder, rows, progress).run()
         if plan.in_order:
             return plan, summary, plan.offsets
         with RowFiles(target, staged) as source, RowFiles(folder, fields) as rows:
-            state = [plan.digest, *map(stamp, pieces)]
+            state = [plan.digest, *map(stamp, log.pieces)]
             return plan, *_Sorter(layout, plan, source, rows, folder, state).run(progress)
     except Twice as found:
-        raise twice_error(layout, pieces, names, found) from None
+        raise twice_error(log, found) from None
 
 
 def _told(scanned: Iterator[tuple[Piece, Scan]], progress: Progress, total: int) -> Iterator[tuple[Piece, Scan]]:

@@ -12,16 +12,13 @@ from numpy.typing import NDArray
 
 from tsjepa.datasets.dataset import DataError
 from tsjepa.datasets.log_cache import RowStore
-from tsjepa.datasets.log_columns import Layout
-from tsjepa.datasets.log_files import stem
 from tsjepa.datasets.log_fingerprint import fingerprint
 from tsjepa.datasets.log_normal import abnormal, guessed_normal, told_abnormal
 from tsjepa.datasets.log_place import Progress
-from tsjepa.datasets.log_plan import file_ids
 from tsjepa.datasets.log_reading import Piece
 from tsjepa.datasets.log_settings import Columns
 from tsjepa.datasets.log_time import NANOSECONDS, as_arrow, gap_limits, shown_step, time_dtype
-from tsjepa.datasets.log_values import Rows, read_rows
+from tsjepa.datasets.log_values import Log, Rows, read_rows
 from tsjepa.datasets.logs import Announce, open_rows, silent
 
 
@@ -39,14 +36,13 @@ class LogRuns:
 
     source: str
     notes: tuple[str, ...]
-    _layout: Layout
-    _pieces: list[Piece]
+    _log: Log
     _rows: RowStore
 
     @property
     def columns(self) -> Columns:
         """What the columns mean, guesses filled in."""
-        return self._layout.named
+        return self._log.layout.named
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -137,24 +133,23 @@ class LogRuns:
         return np.concatenate(list(self._places()))
 
     def _places(self) -> Iterator[NDArray[np.int64]]:
-        if self._layout.form != "wide":
+        layout, pieces, names = self._log
+        if layout.form != "wide":
             yield np.arange(self._rows.rows)
             return
-        files = {piece.file.shown: piece.file for piece in self._pieces}
-        named = file_ids(list(files.values()), stem(self.source))
         number = {name: at for at, name in enumerate(self.ids.to_pylist())}
         # floats would take times in nanoseconds for the same that are not
         dtype = np.dtype(time_dtype(self._rows.time))
         first = -np.inf if dtype.kind == "f" else np.iinfo(dtype).min
         next_row, last = self.offsets[:-1].copy(), np.full(len(number), first, dtype)
         # what labels further down a file have to be read as, only who built the rows may have found
-        places = replace(self._layout, columns=replace(self._layout.columns, label=None, group=None))
-        for piece in self._pieces:
+        places = replace(layout, columns=replace(layout.columns, label=None, group=None))
+        for piece in pieces:
             for rows in read_rows(places, piece, with_values=False):
-                names, codes = _ids_in(rows, named[piece.file.shown])
+                own, codes = _ids_in(rows, names[piece.file.shown])
                 place, order = np.empty(len(codes), np.int64), np.argsort(codes, kind="stable")
-                edges = np.searchsorted(codes[order], np.arange(len(names) + 1))
-                for code, name in enumerate(names):
+                edges = np.searchsorted(codes[order], np.arange(len(own) + 1))
+                for code, name in enumerate(own):
                     chosen, run = order[edges[code] : edges[code + 1]], number.get(name, 0)
                     time = np.concatenate([last[run : run + 1], rows.time[chosen]])
                     self._check_order(time, rows.number[chosen], piece, name)
@@ -166,7 +161,7 @@ class LogRuns:
         back = np.flatnonzero(time[1:] < time[:-1])
         if len(back):
             of = "" if self.columns.id is None else f" in {self.columns.id} {name!r}"
-            joined = self._layout.id_by != "file" and len({each.file.shown for each in self._pieces}) > 1
+            joined = self._log.layout.id_by != "file" and len(self._log.names) > 1
             order = " (its files are read in the order of their names)" if joined else ""
             raise DataError(
                 f"{piece.file.shown}, row {number[back[0]]}: time runs backwards{of}; sort the log by time{order}, or "
@@ -215,9 +210,7 @@ def load_runs(
     (['a', 'b'], [[0.5, 1.5, 2.5]], [3, 4, 5, 0, 1, 2])
     """
     text = os.fspath(source)
-    layout, pieces, store, notes = open_rows(
-        text, columns or Columns(), cache_dir, progress or silent, announce or silent
-    )
-    if layout.form == "lists":
+    log, store, notes = open_rows(text, columns or Columns(), cache_dir, progress or silent, announce or silent)
+    if log.layout.form == "lists":
         raise DataError(f"{text} has one series a row, and a log of one point in time a row is needed")
-    return LogRuns(text, notes, layout, pieces, store)
+    return LogRuns(text, notes, log, store)

@@ -13,7 +13,7 @@ from tsjepa.datasets.dataset import DataError
 from tsjepa.datasets.log_columns import Layout
 from tsjepa.datasets.log_reading import Piece
 from tsjepa.datasets.log_store import read_json, write_json
-from tsjepa.datasets.log_values import Rows, read_rows
+from tsjepa.datasets.log_values import Log, Rows, read_rows
 
 STEPS = 1 << 16
 CLASSES = 256
@@ -103,19 +103,12 @@ def _stamp(layout: Layout, piece: Piece) -> str:
     return f"{stamp(piece)}-{''.join(str(int(kind)) for kind in kinds)}-{layout.time.kind}"
 
 
-def scan_pieces(
-    layout: Layout, pieces: list[Piece], names: dict[str, str], folder: Path
-) -> Iterator[tuple[Piece, Scan]]:
+def scan_pieces(log: Log, folder: Path) -> Iterator[tuple[Piece, Scan]]:
     """Scan each piece, or read what an earlier run found in it.
 
     Parameters
     ----------
-    layout : Layout
-        How columns are read.
-    pieces : list of Piece
-        All of the log.
-    names : dict of str to str
-        Ids of files, where there is no column of ids.
+    log : Log
     folder : Path
         Where findings are kept.
 
@@ -126,11 +119,11 @@ def scan_pieces(
     Twice
         If an id has two rows of one time, or two lists, outside the long form.
     """
-    for number, piece in enumerate(pieces):
+    for number, piece in enumerate(log.pieces):
         path = folder / f"{number:06d}.json"
         kept = read_json(path)
-        if kept is None or kept["stamp"] != _stamp(layout, piece):
-            kept = _scan(layout, piece, names[piece.file.shown])._asdict()
+        if kept is None or kept["stamp"] != _stamp(log.layout, piece):
+            kept = _scan(log.layout, piece, log.names[piece.file.shown])._asdict()
             write_json(path, kept)
         yield piece, Scan(**kept)
 

@@ -22,6 +22,24 @@ BATCH_BYTES = 1 << 24
 INTEGER = r"^\s*([-+]?\d+|0[xX][0-9a-fA-F]+)\s*$"
 
 
+class Log(NamedTuple):
+    """A log as it is read.
+
+    Attributes
+    ----------
+    layout : Layout
+        How its columns are read.
+    pieces : list of Piece
+        All of it, in the order in which it stands in its files.
+    names : dict of str to str
+        What each file is called where there is no column of ids.
+    """
+
+    layout: Layout
+    pieces: list[Piece]
+    names: dict[str, str]
+
+
 class Rows(NamedTuple):
     """Some rows of a log, in the order of their file.
 

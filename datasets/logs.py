@@ -19,10 +19,12 @@ from tsjepa.datasets.log_dialect import plain_names
 from tsjepa.datasets.log_files import LogFile, find_files, has_wildcard, is_address, kind_of, source_name, stem
 from tsjepa.datasets.log_labels import encode_labels
 from tsjepa.datasets.log_place import Progress
+from tsjepa.datasets.log_plan import file_ids
 from tsjepa.datasets.log_reading import Piece, pieces, read_schema, rows_in, with_schema
 from tsjepa.datasets.log_settings import Columns, Windowing
 from tsjepa.datasets.log_time import shown_step
 from tsjepa.datasets.log_types import Schemas, with_text_keys
+from tsjepa.datasets.log_values import Log
 from tsjepa.datasets.log_views import on_grid, steps_of, windows_of
 from tsjepa.datasets.log_whole import WholeTypes
 from tsjepa.datasets.log_windows import LogWindows
@@ -236,18 +238,18 @@ def load_log(
     """
     text, windowing = source_name(source), windowing or Windowing()
     progress, announce = progress or silent, announce or silent
-    layout, _, store, notes = open_rows(source, columns or Columns(), cache_dir, progress, announce)
+    log, store, notes = open_rows(source, columns or Columns(), cache_dir, progress, announce)
     with locked(store.folder / "views.lock", announce):
         rows = store if windowing.resample is None else on_grid(store, windowing, progress)
-        cut = windows_of(rows, windowing, lone or layout.form == "lists", progress)
+        cut = windows_of(rows, windowing, lone or log.layout.form == "lists", progress)
     usual = steps_of(rows, None).usual
     return LogWindows(
         name=stem(text),
         source=text,
-        columns=replace(layout.named, channels=store.channels),
+        columns=replace(log.layout.named, channels=store.channels),
         window=cut.window,
         stride=cut.stride,
-        step=None if layout.form == "lists" or np.isnan(usual) else shown_step(usual, rows.time),
+        step=None if log.layout.form == "lists" or np.isnan(usual) else shown_step(usual, rows.time),
         notes=(*notes, *rows.notes, *cut.notes),
         _rows=rows,
         _values=rows.column("values"),
@@ -263,15 +265,13 @@ def open_rows(
     cache_dir: str | os.PathLike[str] | None,
     progress: Progress,
     announce: Announce,
-) -> tuple[Layout, list[Piece], RowStore, tuple[str, ...]]:
+) -> tuple[Log, RowStore, tuple[str, ...]]:
     """Find a log's rows in the cache, or build them there.
 
     Returns
     -------
-    layout : Layout
-        What its columns are.
-    pieces : list of Piece
-        The log itself, in the order in which it stands in its files.
+    log : Log
+        The log itself.
     store : RowStore
         Its rows, by id and time.
     notes : tuple of str
@@ -296,15 +296,17 @@ def open_rows(
         files = [file for file, _ in filled]
         layout = make_layout(filled, named)
         found, order = _in_pieces(files, layout, progress)
+        names = file_ids(files, name) if layout.id_by == "file" else {file.shown: name for file in files}
+        log = Log(layout, found, names)
         start = start_of(layout, files, name, cache_dir)
         try:
-            store = rows_of(layout, files, found, name, start, progress, announce)
+            store = rows_of(log, files, start, progress, announce)
         except BadCell as error:
             if not whole.find(error, layout):
                 raise
             drop_partial(start, announce)
         else:
-            return layout, found, store, (*layout.notes, *order, *notes)
+            return log, store, (*layout.notes, *order, *notes)
 
 
 def _named_in(schemas: Schemas, columns: Columns) -> Columns:
