@@ -165,7 +165,7 @@ def _scan(layout: Layout, piece: Piece, name: str) -> Scan:
             labels = _classes(labels, rows.label)
         if rows.channel is not None:
             channels(rows.channel, grow=True)
-        step, back, twice = _add(state, codes, rows.time)
+        step, back, twice, new = _add(state, codes, rows.time)
         if layout.form == "lists":
             twice |= back  # the places in one list only rise
         if twice.any() and layout.form != "long":
@@ -173,8 +173,10 @@ def _scan(layout: Layout, piece: Piece, name: str) -> Scan:
             raise Twice(list(ids.codes)[codes[at]], rows.time[at].item())
         if sum(map(len, steps)) < STEPS:
             steps.append(step[step > 0][:STEPS])
-        if scattered is None:
-            scattered = _first_jump(back, codes, before, state.rows, rows)
+        switched = np.r_[before is not None and before != codes[0], codes[1:] != codes[:-1]]
+        jumps = np.flatnonzero(back | (switched & ~new))
+        if scattered is None and len(jumps):
+            scattered = int(rows.number[jumps[0]])
         before = int(codes[-1])
     found = np.concatenate(steps) if steps else np.zeros(0)
     return Scan(
@@ -194,8 +196,8 @@ def _scan(layout: Layout, piece: Piece, name: str) -> Scan:
 
 def _add(
     state: _State, codes: NDArray[np.int64], time: NDArray[Any]
-) -> tuple[NDArray[Any], NDArray[np.bool_], NDArray[np.bool_]]:
-    """Count rows of a batch; return the steps of time within ids, which rows go back in time, and which stand still."""
+) -> tuple[NDArray[Any], NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Count rows of a batch; return steps of time within ids, and which rows go back, stand still, or begin an id."""
     order = np.argsort(codes, kind="stable")
     sorted_codes, sorted_time = codes[order], time[order]
     starts = np.flatnonzero(np.r_[True, sorted_codes[1:] != sorted_codes[:-1]])
@@ -207,28 +209,13 @@ def _add(
     step = sorted_time - previous
     follows = np.ones(len(codes), bool)
     follows[starts] = known
-    back, twice = np.zeros((2, len(codes)), bool)
-    back[order], twice[order] = step < 0, follows & (step == 0)
+    back, twice, new = np.zeros((3, len(codes)), bool)
+    back[order], twice[order], new[order] = step < 0, follows & (step == 0), ~follows
     state.ordered[sorted_codes[step < 0]] = False
     state.first[present[~known]] = sorted_time[starts[~known]]
     state.last[present] = sorted_time[ends - 1]
     state.rows[present] += ends - starts
-    return step, back, twice
-
-
-def _first_jump(
-    back: NDArray[np.bool_], codes: NDArray[np.int64], before: int | None, counts: NDArray[np.int64], rows: Rows
-) -> int | None:
-    """Return the first row that goes back in time, or takes an id up again that another one had followed."""
-    switches = np.flatnonzero(np.r_[before is not None and before != codes[0], codes[1:] != codes[:-1]])
-    in_batch = np.bincount(codes, minlength=len(counts))
-    seen_before = counts - in_batch > 0
-    _, first_at = np.unique(codes, return_index=True)
-    new = np.zeros(len(codes), bool)
-    new[first_at] = True
-    again = [at for at in switches[:4096] if not new[at] or seen_before[codes[at]]]
-    found = [*np.flatnonzero(back)[:1], *again[:1]]
-    return int(rows.number[min(found)]) if found else None
+    return step, back, twice, new
 
 
 def _classes(known: dict[str, None], column: pa.Array) -> dict[str, None] | None:
