@@ -18,7 +18,7 @@ from tsjepa.datasets.dataset import DataError
 from tsjepa.datasets.home import needed_cache_folder, user_path
 from tsjepa.datasets.log_columns import Layout
 from tsjepa.datasets.log_files import LogFile
-from tsjepa.datasets.log_place import Progress, Summary, row_fields
+from tsjepa.datasets.log_place import Progress, row_fields
 from tsjepa.datasets.log_plan import RowPlan
 from tsjepa.datasets.log_rows import build_rows
 from tsjepa.datasets.log_steps import lost_steps
@@ -136,8 +136,8 @@ def rows_of(
     with locked(Path(f"{start}.lock"), announce):
         if (store := open_store(folder)) is not None:  # another process has just built it
             return store
-        plan, summary, offsets = build_rows(log, partial, progress, announce)
-        _finish(log, plan, summary, offsets, partial)
+        plan, offsets = build_rows(log, partial, progress, announce)
+        _finish(log, plan, offsets, partial)
         with writing(start.parent):
             for other in start.parent.iterdir():
                 if other.name.startswith(f"{start.name}-"):  # of files that have changed since
@@ -242,18 +242,19 @@ def median_steps(rows: RowFiles, offsets: NDArray[np.int64]) -> NDArray[np.float
     return steps
 
 
-def _finish(log: Log, plan: RowPlan, summary: Summary, offsets: NDArray[np.int64], folder: Path) -> None:
+def _finish(log: Log, plan: RowPlan, offsets: NDArray[np.int64], folder: Path) -> None:
     """Turn what was built into a finished folder, and remove what it was built from."""
     layout = log.layout
     fields, total = row_fields(layout, plan), int(offsets[-1])
     with RowFiles(folder, fields) as rows:
         steps = median_steps(rows, offsets)
+        low, high, missing = _held(rows, total)
     with writing(folder):
         for name, field in fields.items():
             os.truncate(folder / name, total * field.bytes)
     kind, kind_of_group = _key_types(layout)
     write_series(folder, pa.array(plan.ids, kind), pa.array(plan.groups, kind_of_group), np.diff(offsets), steps)
-    notes = _notes(plan, summary, total, lost_steps(layout, log.pieces[0]))
+    notes = _notes(plan, low, high, missing, lost_steps(layout, log.pieces[0]))
     write_manifest(folder, RowStore(folder, total, fields, plan.channels, plan.classes, layout.time, notes))
     with writing(folder):
         for left in ("scan", "done", "staged", "runs"):
@@ -261,12 +262,25 @@ def _finish(log: Log, plan: RowPlan, summary: Summary, offsets: NDArray[np.int64
         (folder / "sorted.json").unlink(missing_ok=True)
 
 
-def _notes(plan: RowPlan, summary: Summary, total: int, lost: list[str]) -> tuple[str, ...]:
+def _held(rows: RowFiles, total: int) -> tuple[NDArray[np.float32], NDArray[np.float32], float]:
+    """Return the smallest and largest value of each channel, NaN where there is none, and the share of missing ones."""
+    width, missing = rows.fields["values"].width, 0
+    low = high = np.full(width, np.nan, np.float32)
+    for start in range(0, total, STEP_ROWS):
+        values = rows.read(start, min(start + STEP_ROWS, total), ("values",))["values"]
+        low, high = np.fmin(low, np.fmin.reduce(values, 0)), np.fmax(high, np.fmax.reduce(values, 0))
+        missing += int(np.isnan(values).sum())
+    return low, high, missing / (total * width)
+
+
+def _notes(
+    plan: RowPlan, lows: NDArray[np.float32], highs: NDArray[np.float32], missing: float, lost: list[str]
+) -> tuple[str, ...]:
     """Say what is odd about the channels, and that rows had to be sorted."""
     notes = []
     if plan.unsorted is not None:
         notes.append(f"rows are not sorted by id and time ({plan.unsorted}): they are sorted in the cache")
-    pairs = list(zip(plan.channels, summary.low, summary.high, strict=True))
+    pairs = list(zip(plan.channels, lows, highs, strict=True))
     empty = [name for name, low, _ in pairs if np.isnan(low)]
     constant = [f"{name} ({low:g})" for name, low, high in pairs if low == high]
     if len(empty) == len(pairs):
@@ -280,7 +294,6 @@ def _notes(plan: RowPlan, summary: Summary, total: int, lost: list[str]) -> tupl
             f"channels with steps too fine for the 32-bit floats that values are kept in: {', '.join(lost)}; subtract "
             "their first value, or take differences, before"
         )
-    if summary.missing:
-        share = summary.missing / (total * len(pairs))
-        notes.append(f"{100 * share:.2g} % of all values are missing")
+    if missing:
+        notes.append(f"{100 * missing:.2g} % of all values are missing")
     return tuple(notes)

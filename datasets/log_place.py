@@ -1,7 +1,6 @@
-"""The second pass over a log: each row written where its id's rows belong, and what the channels hold."""
+"""The second pass over a log: each row written where its id's rows belong."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,42 +19,6 @@ from tsjepa.datasets.log_values import Log, Rows, read_rows
 
 Progress = Callable[[str, int, int], None]
 JOURNAL_BYTES = 1 << 26
-
-
-@dataclass
-class Summary:
-    """What each channel holds, over all rows.
-
-    Attributes
-    ----------
-    low, high : array of shape (n_channels,), or float
-        The smallest and largest value; NaN where there is none.
-    missing : int
-        Missing values, over all channels.
-    """
-
-    low: Any = np.nan
-    high: Any = np.nan
-    missing: int = 0
-
-    def add(self, values: NDArray[np.float32]) -> None:
-        """Take in values of shape (n, n_channels)."""
-        low, high = (ends.reduce(values, 0, initial=np.nan) for ends in (np.fmin, np.fmax))
-        self.merge(Summary(low, high, int(np.isnan(values).sum())))
-
-    def merge(self, other: "Summary") -> None:
-        """Take in what was found elsewhere."""
-        self.low, self.high = np.fmin(self.low, other.low), np.fmax(self.high, other.high)
-        self.missing += other.missing
-
-    def as_json(self) -> dict[str, Any]:
-        """Return plain lists and numbers."""
-        return {"low": np.asarray(self.low).tolist(), "high": np.asarray(self.high).tolist(), "missing": self.missing}
-
-    @classmethod
-    def from_json(cls, kept: dict[str, Any]) -> "Summary":
-        """Return what `as_json` has written."""
-        return cls(np.array(kept["low"], float), np.array(kept["high"], float), kept["missing"])
 
 
 def row_fields(layout: Layout, plan: RowPlan) -> dict[str, Field]:
@@ -94,40 +57,35 @@ class Placer:
         self._unmarked: list[tuple[Path, Any]] = []
         self._done = self._unsynced = 0
 
-    def run(self) -> Summary:
-        """Write the rows of all pieces; return what the channels hold, where rows come in order."""
-        summary = Summary()
+    def run(self) -> None:
+        """Write the rows of all pieces."""
         for number, piece in enumerate(self.log.pieces):
             name, state = f"{number:06d}.json", [stamp(piece), self.plan.digest]
             scan, kept = Scan(**read_json(self.folder / "scan" / name)), read_json(self.folder / "done" / name)
             own = np.array([self._ids.codes[identity] for identity in scan.ids], np.int64)
             if kept is None or kept["state"] != state:
-                found, position = self._write(piece)
+                position = self._write(piece)
                 if not np.array_equal(position[own], self._filled[own] + scan.rows):
                     raise DataError(f"{piece.file.shown} changed while it was read; start again when it is written")
-                kept = {"state": state, "summary": found.as_json()}
-                self._mark(self.folder / "done" / name, kept, sum(scan.rows))
+                self._mark(self.folder / "done" / name, {"state": state}, sum(scan.rows))
             else:
                 self._done += sum(scan.rows)
-            summary.merge(Summary.from_json(kept["summary"]))
             self._filled[own] += scan.rows
         self._mark_all()
-        return summary
 
-    def _write(self, piece: Piece) -> tuple[Summary, NDArray[np.int64]]:
-        found, position = Summary(), self._filled.copy()
+    def _write(self, piece: Piece) -> NDArray[np.int64]:
+        """Write the rows of a piece; return where those of each id end."""
+        position = self._filled.copy()
         for rows in read_rows(self.log.layout, piece, with_values=True):
             block = _block(self.plan, rows, self._labels, self._channels)
             if rows.id is None:
                 codes = np.full(len(rows.number), self._ids.codes[self.log.names[piece.file.shown]])
             else:
                 codes = self._ids(rows.id)
-            if self.plan.in_order:
-                found.add(block["values"])
             _scatter(self.target, block, codes, position)
             self._done += len(rows.number)
             self.progress("reading", self._done, int(self.plan.offsets[-1]))
-        return found, position
+        return position
 
     def _mark(self, path: Path, content: Any, rows: int) -> None:
         """Note a piece as finished, though not before its rows are safe on the disk."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tsjepa.datasets import log_place
 from tsjepa.datasets.dataset import DataError
 from tsjepa.datasets.log_columns import Layout
-from tsjepa.datasets.log_place import Placer, Progress, Summary, present, row_fields
+from tsjepa.datasets.log_place import Placer, Progress, present, row_fields
 from tsjepa.datasets.log_plan import RowPlan, make_plan, twice_error
 from tsjepa.datasets.log_reading import Piece
 from tsjepa.datasets.log_scan import Scan, Twice, scan_pieces, stamp
@@ -23,7 +23,7 @@ from tsjepa.datasets.log_values import Log
 
 def build_rows(
     log: Log, folder: Path, progress: Progress, announce: Callable[[str], None]
-) -> tuple[RowPlan, Summary, NDArray[np.int64]]:
+) -> tuple[RowPlan, NDArray[np.int64]]:
     """Build a log's rows in a folder, going on from what an earlier run left there.
 
     Parameters
@@ -38,8 +38,6 @@ def build_rows(
     -------
     plan : RowPlan
         Ids and classes.
-    summary : Summary
-        What channels hold.
     offsets : ndarray of int64, shape (n_ids + 1,)
         The first row of each id, and the end.
 
@@ -59,12 +57,12 @@ def build_rows(
         _check_space(folder, plan, {folder: fields} | ({} if plan.in_order else {folder / "staged": staged}))
         target = folder if plan.in_order else folder / "staged"
         with RowFiles(target, staged) as rows:
-            summary = Placer(log, plan, folder, rows, progress).run()
+            Placer(log, plan, folder, rows, progress).run()
         if plan.in_order:
-            return plan, summary, plan.offsets
+            return plan, plan.offsets
         with RowFiles(target, staged) as source, RowFiles(folder, fields) as rows:
             state = [plan.digest, *map(stamp, log.pieces)]
-            return plan, *_Sorter(layout, plan, source, rows, folder, state).run(progress)
+            return plan, _Sorter(layout, plan, source, rows, folder, state).run(progress)
     except Twice as found:
         raise twice_error(log, found) from None
 
@@ -118,26 +116,24 @@ class _Sorter:
         self.layout, self.plan, self.source, self.target, self.folder = layout, plan, source, target, folder
         self.state = state  # of the files: what was sorted of other ones is of no use
 
-    def run(self, progress: Progress) -> tuple[Summary, NDArray[np.int64]]:
-        """Sort id by id, and note every now and then how far it got."""
+    def run(self, progress: Progress) -> NDArray[np.int64]:
+        """Sort id by id, and note every now and then how far it got; return the first row of each id, and the end."""
         journal, plan = self.folder / "sorted.json", self.plan
         kept = read_json(journal)
-        if kept is None or kept["state"] != self.state:
-            kept = {"ends": [], "summary": Summary().as_json()}
-        ends, summary, since = list(kept["ends"]), Summary.from_json(kept["summary"]), 0
+        ends = [] if kept is None or kept["state"] != self.state else list(kept["ends"])
+        since = 0
         for number in range(len(ends), len(plan.ids)):
             at = ends[-1] if ends else 0
             for block in self._blocks(number):
                 self.target.write(at, block)
-                summary.add(block["values"])
                 at, since = at + len(block["time"]), since + len(block["time"]) * self.target.row_bytes
             ends.append(at)
             progress("sorting", int(plan.offsets[number + 1]), int(plan.offsets[-1]))
             if since > log_place.JOURNAL_BYTES or number == len(plan.ids) - 1:
                 self.target.sync()
-                write_json(journal, {"state": self.state, "ends": ends, "summary": summary.as_json()})
+                write_json(journal, {"state": self.state, "ends": ends})
                 since = 0
-        return summary, np.array([0, *ends], np.int64)
+        return np.array([0, *ends], np.int64)
 
     def _blocks(self, number: int) -> Iterator[Block]:
         start, stop = (int(at) for at in self.plan.offsets[number : number + 2])
