@@ -1,11 +1,12 @@
-"""How much accuracy white noise costs, with a readout that was told to tolerate it and without; training parts alone.
+"""How much accuracy noise costs, with a readout that was told to tolerate it and without; training parts alone.
 
     python benchmarks/noise.py --suite ucr-shared --tolerances 0 0.05 0.1 0.2
+    python benchmarks/noise.py --suite ucr-shared --tolerances 0 --in-band --pretrain --set probe.level_weight=1.2
 
 For each tolerance (`probe.noise`, 0 for none) an encoder of the recipe is built and its readout learned from a training
 part, without labels. Five-fold cross-validation then fits the ridge head on clean series and scores series to which
-noise of a share of their deviation was added. Without --pretrain the encoder's weights are untrained. No test part is
-looked at.
+noise of a share of their deviation was added: white noise, or with --in-band noise that has the spectrum of another
+series of the set. Without --pretrain the encoder's weights are untrained. No test part is looked at.
 """
 
 import argparse
@@ -27,12 +28,12 @@ ADDED = (0.0, 0.05, 0.1, 0.2, 0.5)
 LABELS = (1, 5, 10)
 
 
-def encoder_of(recipe, tolerance, series, pretrain):
+def encoder_of(options, tolerance, series):
     """Return an encoder whose readout has been learned from series, and how it is read."""
-    overrides = [f"probe.noise={tolerance}"] if tolerance else []
-    config = resolve(configure(recipe, overrides=overrides), series.n_timepoints)
+    overrides = options.overrides + [f"probe.noise={tolerance}"] * (tolerance > 0)
+    config = resolve(configure(options.recipe, overrides=overrides), series.n_timepoints)
     model = build_model(config, series.n_channels)
-    if pretrain:
+    if options.pretrain:
         header = Header(config, None, series.n_channels, series.n_timepoints)
         fit_stages(model, series, header, Options(device="cpu", diagnose=False))
     else:
@@ -40,21 +41,30 @@ def encoder_of(recipe, tolerance, series, pretrain):
     return model.eval().encoder, config.probe
 
 
-def with_noise(series, share, rng):
-    """Return series with white noise of a share of each channel's deviation; what is missing stays so."""
+def with_noise(series, share, rng, in_band):
+    """Return series with noise of a share of each channel's deviation; what is missing stays so."""
     values, valid = series
     there = True if valid is None else valid
     counted = True if valid is None else valid | ~valid.any(2, keepdims=True)  # zeros of a channel without any value
-    noisy = values + share * values.std(2, keepdims=True, where=counted) * rng.normal(size=values.shape)
+    noise = of_other_series(values, rng) if in_band else rng.normal(size=values.shape)
+    noisy = values + share * values.std(2, keepdims=True, where=counted) * noise
     return Series(np.where(there, noisy, 0).astype(np.float32), valid)
 
 
-def measure(recipe, tolerance, name, pretrain):
+def of_other_series(values, rng):
+    """Return noise of deviation 1 that has the spectrum of another series, drawn for each, and random phases."""
+    spectra = np.abs(np.fft.rfft(values[rng.permutation(len(values))]))
+    noise = np.fft.irfft(spectra * np.exp(2j * np.pi * rng.random(spectra.shape)), values.shape[2])
+    noise -= noise.mean(2, keepdims=True)
+    return noise / np.maximum(noise.std(2, keepdims=True), np.finfo(np.float32).tiny)
+
+
+def measure(options, tolerance, name):
     """Return accuracies by share of noise and by number of labels a class."""
     series, y = read(name)
-    encoder, how = encoder_of(recipe, tolerance, series, pretrain)
+    encoder, how = encoder_of(options, tolerance, series)
     rng = np.random.default_rng(0)
-    rows = [embed(encoder, with_noise(series, share, rng), how) for share in ADDED]
+    rows = [embed(encoder, with_noise(series, share, rng, options.in_band), how) for share in ADDED]
     right = cross_validated_on(rows[0], y, rows)
     found = {f"noise {share:g}": value for share, value in zip(ADDED, right, strict=True)}
     return found | {f"{count} labels": few(rows[0], y, count) for count in LABELS}
@@ -66,13 +76,15 @@ def main():
     parser.add_argument("--suite", default="ucr-shared")
     parser.add_argument("--recipe", default="default")
     parser.add_argument("--tolerances", type=float, nargs="+", default=[0.0, 0.1])
+    parser.add_argument("--set", action="append", default=[], dest="overrides")
+    parser.add_argument("--in-band", action="store_true")
     parser.add_argument("--pretrain", action="store_true")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     table = {}
     for name in load_suite(options.suite):
         try:
-            found = {t: measure(options.recipe, t, name, options.pretrain) for t in options.tolerances}
+            found = {t: measure(options, t, name) for t in options.tolerances}
         except DataError as error:
             print(f"{name}: {error}", file=sys.stderr)
             continue

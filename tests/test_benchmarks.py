@@ -103,20 +103,32 @@ def labelled(n_channels, lengths):
     return X, y
 
 
-def test_series_of_unequal_length_get_noise_where_they_were_measured(program, monkeypatch):
+@pytest.mark.parametrize("in_band", [False, True])
+def test_series_of_unequal_length_get_noise_where_they_were_measured(program, monkeypatch, in_band):
     noise, (X, y) = program("noise"), labelled(2, range(40, 80))
     X[3][1] = np.nan
     series = as_series(X)
     monkeypatch.setattr(noise, "read", lambda name: (series, y))
-    found = noise.measure("tiny", 0, "ragged", pretrain=False)
-    encoder, how = noise.encoder_of("tiny", 0, series, pretrain=False)
+    options = SimpleNamespace(recipe="tiny", overrides=["probe.levels=last"], pretrain=False, in_band=in_band)
+    found = noise.measure(options, 0, "ragged")
+    encoder, how = noise.encoder_of(options, 0, series)
+    assert how.levels == "last"
     Z = embed(encoder, series, how)
     assert [found["noise 0"]] == noise.cross_validated_on(Z, y, [Z])
-    noisy = noise.with_noise(series, 0.5, np.random.default_rng(0))
+    noisy = noise.with_noise(series, 0.5, np.random.default_rng(0), in_band)
     np.testing.assert_array_equal(noisy.valid, series.valid)
     assert not noisy.values[~series.valid].any()
     added, kept = noisy.values - series.values, series.with_nan()[np.arange(len(y)) != 3]
     assert added[series.valid].std() == pytest.approx(0.5 * np.nanstd(kept, 2).mean(), rel=0.1)
+
+
+def test_noise_in_band_has_the_spectrum_of_the_series(program):
+    noise, t = program("noise"), np.arange(200)
+    values = np.stack([np.sin(2 * np.pi * 7 * t / 200 + phase) for phase in range(5)])[:, None]
+    found = noise.of_other_series(values, np.random.default_rng(0))
+    np.testing.assert_allclose(found.std(2), 1)
+    assert (np.abs(np.fft.rfft(found)).argmax(2) == 7).all()
+    assert np.abs(found - values * 2**0.5).max(2).mean() > 0.5  # phases of their own
 
 
 @pytest.mark.parametrize(("n_channels", "lengths"), [(3, [60] * 24), (1, range(37, 61))])
