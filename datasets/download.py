@@ -12,11 +12,12 @@ from typing import Any
 from tsjepa.datasets import fault_detection
 from tsjepa.datasets.archives import ZIPPED, zenodo_records
 from tsjepa.datasets.dataset import DataError
-from tsjepa.datasets.transfer import TransferError, content_length, get_json, opened, save
+from tsjepa.datasets.transfer import TransferError, WriteError, content_length, get_json, opened, save
 
 ZENODO = "https://zenodo.org/api/records/{record}"
 ARCHIVE_ZIP = "https://timeseriesclassification.com/aeon-toolkit/{name}.zip"
 Announce = Callable[[str], None]
+ELSEWHERE = "choose another folder by --data-dir or TSJEPA_DATA, or for the cache by XDG_CACHE_HOME"
 
 
 def download(name: str, root: Path, announce: Announce) -> str:
@@ -39,15 +40,17 @@ def download(name: str, root: Path, announce: Announce) -> str:
     Raises
     ------
     DataError
-        If the folder cannot be written to, the transfer fails or what arrives is not what was published; says where
-        to put the files.
+        If the folder cannot be written to, the transfer fails or what arrives is not what was published; says what
+        to do.
     """
     try:
         with _staging(root, name) as folder:
             if name in ZIPPED:
                 return _from_zip(name, folder, announce)
             return _from_zenodo(name, zenodo_records()[name], folder, announce)
-    except (TransferError, OSError) as error:
+    except (WriteError, OSError) as error:  # all that the network does is a TransferError
+        raise DataError(f"{name} could not be downloaded: {error}; {ELSEWHERE}") from error
+    except TransferError as error:
         target = root / name
         raise DataError(
             f"{name} could not be downloaded: {error}; try again, or put {target / name}_TRAIN.ts and "
@@ -65,8 +68,7 @@ def _staging(root: Path, name: str) -> Iterator[Path]:
             staging.mkdir(parents=True)
         except OSError as error:
             raise DataError(
-                f"{root}, where {name} would be downloaded to, cannot be written to ({error.strerror}); choose another "
-                "folder by --data-dir or TSJEPA_DATA, or for the cache by XDG_CACHE_HOME"
+                f"{root}, where {name} would be downloaded to, cannot be written to ({error.strerror}); {ELSEWHERE}"
             ) from error
         yield staging
         _move(staging, root / name)

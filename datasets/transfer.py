@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
@@ -18,6 +18,10 @@ CHUNK = 1 << 20
 
 class TransferError(DataError):
     """A transfer that failed; its text is the reason only, the caller adds what to do."""
+
+
+class WriteError(TransferError):
+    """What arrived could not be written here, so that another try would fail in the same way."""
 
 
 @contextmanager
@@ -129,13 +133,23 @@ def save(response: HTTPResponse, path: Path, size: int | None, algorithm: str) -
     ------
     TransferError
         If another number of bytes arrives. http.client ends a cut answer without an error.
+    WriteError
+        If the file cannot be written.
     """
     digest, received = hashlib.new(algorithm, usedforsecurity=False), 0
-    with path.open("wb") as file:
-        while chunk := response.read(CHUNK):
-            file.write(chunk)
-            digest.update(chunk)
-            received += len(chunk)
+    _write(path, "wb", b"")
+    while chunk := response.read(CHUNK):
+        _write(path, "ab", chunk)
+        digest.update(chunk)
+        received += len(chunk)
     if size is not None and received != size:
         raise TransferError(f"the transfer of {path.name} ended after {received} of {size} bytes")
     return digest.hexdigest()
+
+
+def _write(path: Path, mode: Literal["wb", "ab"], chunk: bytes) -> None:
+    try:
+        with path.open(mode) as file:  # to close it writes what it still holds, so that may fail, too
+            file.write(chunk)
+    except OSError as error:  # `opened` would take it for one of the network
+        raise WriteError(f"{path} cannot be written ({error.strerror})") from error

@@ -168,7 +168,8 @@ def test_half_a_set_in_the_folder_is_completed(server: Server, tmp_path: Path, m
 def test_a_cut_transfer_leaves_nothing(server: Server, tmp_path: Path) -> None:
     _publish(server)
     server.put("/files/Adiac_TEST.ts", TEST[:20], claimed=len(TEST))
-    _fails("Adiac", tmp_path, f"Adiac_TEST.ts ended after 20 of {len(TEST)} bytes")
+    said = f"the transfer of Adiac_TEST.ts ended after 20 of {len(TEST)} bytes; try again, or put "
+    _fails("Adiac", tmp_path, f"^Adiac could not be downloaded: {said}")
 
 
 def test_a_server_that_stalls_leaves_nothing(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,6 +249,31 @@ def test_a_folder_that_cannot_be_written_to_is_told(tmp_path: Path, monkeypatch:
         DataError, match=said + "folder by --data-dir or TSJEPA_DATA, or for the cache by XDG_CACHE_HOME$"
     ):
         load("Adiac")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
+def test_a_full_disk_is_no_failure_of_the_network(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _publish(server)
+    monkeypatch.setattr(
+        download, "save", lambda response, _, *given: transfer.save(response, Path("/dev/full"), *given)
+    )
+    said = r"/dev/full cannot be written \(No space left on device\); choose another folder by --data-dir"
+    with pytest.raises(DataError, match=f"^Adiac could not be downloaded: {said}"):
+        load("Adiac", tmp_path / "data")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_where_the_set_should_be_is_no_failure_of_the_network(server: Server, tmp_path: Path) -> None:
+    _publish(server)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "Adiac").touch()
+    with pytest.raises(
+        DataError, match=r"^Adiac could not be downloaded: .*Not a directory.*; choose another folder by"
+    ):
+        load("Adiac", tmp_path / "data")
+    assert [path.name for path in tmp_path.rglob("*")] == ["data", "Adiac"]
 
 
 def test_an_interruption_leaves_nothing(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
