@@ -67,6 +67,8 @@ def test_channels_in_another_order_are_put_into_that_of_training(tmp_path: Path,
         (["t-2", "t-1", "t"], ["t-3", "t-2", "t-1", "t"]),
         (["V", "V1", "V2"], ["V", "V1"]),
         (["Low", "Mid"], ["low", "mid"]),
+        (["0.0", "1e-05", "2e-05"], ["9e-05", "0.0001", "0.00011"]),
+        (["t_2", "t_1", "t"], ["t_3", "t_2", "t_1", "t"]),
     ],
 )
 def test_names_that_only_count_leave_columns_as_they_are(tmp_path: Path, train: list[str], test: list[str]) -> None:

@@ -76,6 +76,7 @@ def test_unlabelled_files(tmp_path: Path) -> None:
     assert numeric.numeric
     assert numeric.y is not None
     assert numeric.y.tolist() == [3.0, -1.5]
+    assert read_ts(_ts(tmp_path, "@targetLabel true\n@data\n1,2:?\n3,4:\n")).y is None
 
 
 def test_numeric_labels_need_no_class_labels_beside_them(tmp_path: Path) -> None:
@@ -119,6 +120,19 @@ REFUSED = {
         MULTI.replace("@data", "@dimensions 3\n@data") + "1,2:3,4:a\n",
         "line 7: 2 channels where",
     ),
+    "longer than the header": (
+        HEADER.replace("@data", "@seriesLength 2\n@data") + "1,2,3:a\n",
+        "line 7: 3 values where '@seriesLength' says 2",
+    ),
+    "longer than the first case": (HEADER + "1,2:a\n1,2,3:a\n", "line 7: 3 values where the first case has 2"),
+    "more channels than the first case": (
+        MULTI + "1,2:a\n1,2:3,4:a\n",
+        "line 7: 2 channels where the first case has 1",
+    ),
+    "more channels than the header": (
+        MULTI.replace("@data", "@dimensions 2\n@data") + "1,2:3,4:5,6:a\n",
+        "line 7: 3 channels where the header says 2",
+    ),
     "ragged case": (MULTI + "1,2:3,4,5:a\n", r"line 6: channels of \[2, 3\] values"),
     "text": (HEADER + "1,2:a\n1,x2:b\n", "line 7: value 2 of 2 is 'x2'"),
     "empty entry": (HEADER + "1,,3:a\n", "line 6: value 2 of 3 is empty"),
@@ -131,6 +145,13 @@ REFUSED = {
     "bad tag": ("@equalLength perhaps\n@data\n1:a\n", "@equallength says 'perhaps'"),
     "bad count": ("@seriesLength many\n@data\n1:a\n", "@serieslength says 'many'"),
     "bad target": ("@targetLabel true\n@data\n1,2:high\n", "case 1: target 'high'"),
+    **{
+        f"target {label}": (
+            f"@targetLabel true\n@data\n1,2:3\n3,4:{label}\n",
+            f"case 2: target '{label}' is no finite number",
+        )
+        for label in ("inf", "-Infinity", "1e999", "nan")
+    },
     "all missing": (HEADER + "?,?:a\nNaN,nan:b\n", "every value is missing"),
 }
 
