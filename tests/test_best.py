@@ -55,6 +55,15 @@ def test_of_sound_epochs_the_one_that_predicts_most_is_best(carried: tuple[float
     assert best_epoch(after(*({**HEALTHY, "cross_series_share": share} for share in carried)), dim=32) == best
 
 
+def test_what_predictions_carry_goes_before_the_spread_that_is_left() -> None:
+    rows = ((0.1, 0.35), (0.3, 0.25), (0.2, 0.3))  # what predictions carry, spread
+    epochs = [
+        {**HEALTHY, "cross_series_share": carried, "relative_spread": left, "latent_spread": left}
+        for carried, left in rows
+    ]
+    assert best_epoch(after(*epochs), dim=32) == 2
+
+
 def test_where_predictions_carry_nothing_the_spread_decides() -> None:
     spreads = (0.2, 0.35, 0.3)
     epochs = [{"relative_spread": left, "cross_series_share": 0.01 * k} for k, left in enumerate(spreads)]

@@ -33,5 +33,10 @@ def test_features_that_never_scatter_keep_their_unit() -> None:
     assert usual_spread([np.full((3, 2), 7.0)]).tolist() == [1, 1]
 
 
+def test_the_spread_is_that_of_all_parts_together() -> None:
+    parts = [np.array([[0.0], [2.0]]), np.array([[6.0], [8.0]])]
+    np.testing.assert_allclose(usual_spread(parts), np.concatenate(parts).std(0), rtol=1e-6)
+
+
 def test_usual_distances_that_are_all_zero_leave_others_as_they_are() -> None:
     assert standardised(np.array([0.0, 3.0]), np.zeros(4), size=0.0).tolist() == [0, 3]

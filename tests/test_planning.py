@@ -38,8 +38,8 @@ SETTINGS = (
 BOUNDS = np.array([[-1.0, 2.0]])
 
 
-def small() -> WorldModel:
-    model = build_model(resolve(configure("lewm-sensor", overrides=SETTINGS), CONTEXT), 3)
+def small(*overrides: str) -> WorldModel:
+    model = build_model(resolve(configure("lewm-sensor", overrides=[*SETTINGS, *overrides]), CONTEXT), 3)
     assert isinstance(model, WorldModel)
     return model.eval()
 
@@ -210,6 +210,40 @@ def test_plans_keep_within_bounds() -> None:
         assert ((found.inputs >= limits[0]) & (found.inputs <= limits[1])).all()
     with pytest.raises(ValueError, match="1 input"):
         plan(integrator(), context, IDENTITY, np.zeros(1), np.zeros((2, 2)), steps=3)
+
+
+@pytest.mark.parametrize("target", [50.0, -50.0])
+def test_what_is_expected_follows_from_the_inputs_that_are_told(target: float) -> None:
+    found = plan(integrator(), np.zeros((3, CONTEXT), np.float32), IDENTITY, np.array([target]), BOUNDS, steps=3)
+    np.testing.assert_allclose(found.expected[:, 0], found.inputs[0].cumsum(), rtol=1e-5)
+    assert found.cost == pytest.approx(float(np.square(found.expected - target).mean()), rel=1e-5)
+
+
+class Two(Integrator):
+    """A world whose latents are the sums of what it was told by each of two inputs."""
+
+    def belief(self, x: Tensor) -> Tensor:
+        return torch.zeros(len(x), 2)
+
+    def rollout(self, belief: Tensor, inputs: Tensor | None = None, *, steps: int) -> Tensor:
+        assert inputs is not None
+        return inputs[:, :, ::PATCH].cumsum(2).transpose(1, 2)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_each_of_several_inputs_has_its_own_bounds(steps: int) -> None:
+    model = small("world.inputs=[0,1]")
+    model.__class__ = Two
+    decoder, bounds = np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]]), np.array([[-1.0, 2.0], [10.0, 30.0]])
+    found = plan(model, np.zeros((3, CONTEXT)), decoder, np.array([50.0, -50.0]), bounds, steps=steps)
+    np.testing.assert_allclose(found.inputs, np.repeat([[2.0], [10.0]], steps, 1), atol=0.5)
+    np.testing.assert_allclose(found.expected, found.inputs.cumsum(1).T, rtol=1e-5)
+
+
+def test_the_cost_is_of_values_with_a_target_alone() -> None:
+    decoder, target = np.array([[1.0, 1.0], [0.0, 0.0]]), np.array([50.0, np.nan])
+    found = plan(integrator(), np.zeros((3, CONTEXT)), decoder, target, BOUNDS, steps=3)
+    assert found.cost == pytest.approx(float(np.square(found.expected[:, 0] - 50).mean()), rel=1e-5)
 
 
 @pytest.fixture(scope="module")

@@ -124,6 +124,16 @@ def test_pieces_give_the_scores_of_the_whole(scorer: Scorer, log: Array, cuts: l
         same(np.concatenate(pieces, -1), expected)
 
 
+@pytest.mark.parametrize("piece", [7, 100, 299])
+def test_a_series_longer_than_a_piece_has_the_scores_of_the_whole(
+    scorer: Scorer, log: Array, monkeypatch: pytest.MonkeyPatch, piece: int
+) -> None:
+    whole = score_series(scorer, log)
+    monkeypatch.setattr("tsjepa.stream.PIECE", piece)
+    for part, expected in zip(score_series(scorer, log), whole, strict=True):
+        same(part, expected)
+
+
 def test_a_score_is_that_of_the_last_complete_patch_and_of_its_context_only(scorer: Scorer, log: Array) -> None:
     scores = score_series(scorer, log)
     assert np.isnan(scores.score[: CONTEXT - 1]).all()

@@ -97,6 +97,16 @@ def test_a_run_does_not_go_on_with_other_series(tmp_path):
     assert other_series(named, header._replace(channel_names=("heat",))) == "their channels are heat, and were flow"
 
 
+def test_what_one_header_lacks_tells_nothing():
+    bare = make()[2]
+    named, marked = bare._replace(channel_names=("flow",)), bare._replace(fingerprint={"values": "a"})
+    timed = bare._replace(fingerprint={"values": "a", "times": "b"})
+    for one, other in ((bare, named), (bare, marked), (marked, timed)):
+        assert other_series(one, other) is None
+        assert other_series(other, one) is None
+    assert other_series(timed, bare._replace(fingerprint={"values": "a", "times": "c"})) is not None
+
+
 def test_a_run_that_began_with_a_tuned_encoder_knows_that_when_it_goes_on(tmp_path):
     X, y = labelled_series()
     TSJEPAClassifier("tiny", tune=True, max_epochs=1, finetune_epochs=1, device="cpu").fit(X, y).save(
