@@ -97,9 +97,10 @@ def grid_blocks(
         Points as rows, with ``row``, the row of the id, from 0, at or before each.
     """
     for found in stretches:
+        # mapped, since a stretch may be the whole log, and anew for each of these, which gives the pages back
+        times = Column(rows.folder / "time", rows.fields["time"]).mapped(int(offsets[-1]))
         for start, stop, series in zip(found.start.tolist(), found.stop.tolist(), found.series.tolist(), strict=True):
-            # a stretch may be the whole log, and few of its times are looked at
-            time = Column(rows.folder / "time", rows.fields["time"]).mapped(stop)[start:]
+            time = times[start:stop]
             origin, reach = time[0], float(gaps[series])
             points = int(np.floor((time[-1] - origin) / step + rounding(time[-1], step))) + 1
             for low in range(0, points, POINTS):

@@ -12,6 +12,7 @@ from steady_logs import START, saved, steady
 from tsjepa.datasets import DataError
 from tsjepa.datasets.log_fingerprint import difference
 from tsjepa.datasets.log_runs import load_runs
+from tsjepa.datasets.log_store import Column
 from tsjepa.datasets.logs import Windowing, load_log
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
@@ -57,6 +58,21 @@ def test_resampling_is_said_and_keeps_gaps(tmp_path: Path) -> None:
     ]
     assert found.index().to_pydict()["last_row"] == [1, 3, 4, 6, 8, 9]
     assert any(note.startswith("resampled to a grid of 1 s, by straight lines") for note in found.notes)
+
+
+def test_a_log_of_many_gaps_is_resampled_without_opening_its_times_at_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, mapped, opened = steady(200, "a", "1s"), Column.mapped, []
+    log["time"] += pd.to_timedelta(60 * (np.arange(200) // 4), unit="s")
+
+    def counted(self: Column, rows: int) -> Any:
+        opened.append(self.path.name)
+        return mapped(self, rows)
+
+    monkeypatch.setattr(Column, "mapped", counted)
+    load_log(saved(log, tmp_path / "log.parquet"), windowing=Windowing(4, resample="1s"), cache_dir=tmp_path / "cache")
+    assert opened.count("time") == 1
 
 
 @pytest.mark.parametrize("fill", ["linear", "previous"])
