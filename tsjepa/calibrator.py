@@ -1,5 +1,6 @@
 """Let the readout of an encoder know its training series: where they lie, and what is not to count in them."""
 
+import math
 from collections.abc import Sequence
 from functools import cached_property
 from typing import NamedTuple
@@ -21,8 +22,12 @@ from tsjepa.whitening import scatter_within
 SAMPLE = 128
 # How much level and log scale count in a sketch: together as much as shares
 SCALE_WEIGHT = 0.5**0.5
-# Training series of which tokens that were learned on them count 1 / sqrt(2) of their weight
-FEW = 200
+# Weight of a level beside shares where it is not measured, and training series of which it counts 1 / sqrt(2)
+LEVEL_WEIGHT, FEW = 0.6, 200
+# Where it is measured: how much the square of signal over noise counts, the largest weight, and such a number of series
+GAIN, LARGEST, FEW_MEASURED = 0.2, 1.5, 60
+# Beyond this share of signal no level counts more
+CLEAREST = 0.95
 
 
 class View(NamedTuple):
@@ -114,7 +119,7 @@ class Calibrator:
                 self.scaled = self.scaled or self.scale_blocks(placed)
                 blocks = self.shares + own + self.scaled
                 rows = torch.cat([block.rows.to(device) for block in blocks], 1)  # some were measured on another one
-                weights = block_weights(self.probe, len(blocks), self.source.n_cases)
+                weights = block_weights(self.probe, len(blocks), self.source.n_cases, self.signals(placed, own))
                 self.sketch.measure(rows, weights, [self.encoder.channels**0.5] * 2 * self.probe.scale_features)
         self.encoder.train(training)
 
@@ -180,6 +185,13 @@ class Calibrator:
             patches = level[0].float() if self.by_patches and self.probe.pool == ("mean",) else None
             found.append(block_of(speeds, patches, batch, *changed))
         return found
+
+    def signals(self, placed: Sequence[Batch], own: Sequence[Block]) -> list[float] | None:
+        """Return the `signal` of shares, where there are some, and of each level, if all of them can be measured."""
+        place = torch.cat([batch.place[: batch.n] for batch in placed])
+        found = [signal(block, place) for block in (*self.shares, *own)] if self.by_patches else [None]
+        known = [share for share in found if share is not None]
+        return known if len(known) == len(found) else None
 
     def scale_blocks(self, placed: Sequence[Batch]) -> list[Block]:
         """Measure levels and scales of channels, and return the block of each, where they are part of the sketch."""
@@ -253,17 +265,63 @@ def combined(block: Block) -> tuple[Tensor, int]:
     return whole, freedom
 
 
-def block_weights(probe: ProbeConfig, n_blocks: int, n_cases: int) -> list[float]:
+def signal(block: Block, place: Tensor) -> float | None:
+    """Return which share of the variance between series is not there because their patches differ; None if unknown.
+
+    Patches that vary by W around the mean of their series leave W / N of noise in the mean of N patches. The rest of
+    the variance of these means says what a series is: the intraclass correlation of a mean of N (Shrout and Fleiss
+    1979, ICC(1, k)). `place` [n] is the channel of each row: channels differ without saying anything of their series.
+
+    Examples
+    --------
+    >>> patches = torch.tensor([[[1.0], [3.0]], [[7.0], [9.0]]])
+    >>> round(signal(Block(patches.mean(1), [scatter_within(patches)]), torch.zeros(2, dtype=torch.long)), 3)
+    0.889
+    """
+    if not block.scatters or not block.scatters[0][1]:
+        return None
+    scatter, freedom = block.scatters[0]
+    rows, place = block.rows, place.to(block.rows.device)
+    means = torch.stack([rows[place == own].mean(0) for own in place.unique()])
+    between = (rows - means[place.unique(return_inverse=True)[1]]).square().sum(1).mean()
+    noise = scatter.trace() / freedom / (freedom / len(rows) + 1)
+    return float(1 - noise / between) if between > 0 else None
+
+
+def block_weights(
+    probe: ProbeConfig, n_blocks: int, n_cases: int, signals: Sequence[float] | None = None
+) -> list[float]:
     """Return how much each block of a sketch counts: shares, levels, and the two of scale features.
 
     What is learned from few series is little more than noise, so the weight of levels beside shares grows with the
-    number of training series.
+    number of training series. Where `probe.level_weight` is None it also grows with what `signals` say, those of
+    shares and levels (`signal`); without these, or without shares, it is `LEVEL_WEIGHT`.
 
     Examples
     --------
     >>> block_weights(ProbeConfig(shares=True, sketch=64, level_weight=0.5), 3, n_cases=600)
     [1.0, 0.4330127018922193, 0.4330127018922193]
+    >>> probe = ProbeConfig(shares=True, sketch=64, level_weight=None)
+    >>> [round(weight, 3) for weight in block_weights(probe, 3, n_cases=600, signals=[0.1, 0.7, 0.7])]
+    [1.0, 0.934, 0.934]
     """
     before, behind = [1.0] * probe.shares, [SCALE_WEIGHT] * 2 * probe.scale_features
-    weight = probe.level_weight * (n_cases / (n_cases + FEW)) ** 0.5
+    few, weight = FEW, LEVEL_WEIGHT if probe.level_weight is None else probe.level_weight
+    if probe.level_weight is None and probe.shares and signals is not None:
+        few, weight = FEW_MEASURED, measured_weight(signals[: len(before)], signals[len(before) :])
+    weight *= (n_cases / (n_cases + few)) ** 0.5
     return [*before, *[weight] * (n_blocks - len(before) - len(behind)), *behind]
+
+
+def measured_weight(shares: Sequence[float], levels: Sequence[float]) -> float:
+    """Return how much levels count beside shares, of which neither counts more for what their patches differ in.
+
+    Examples
+    --------
+    >>> measured_weight([0.5], [0.5, 0.5]), measured_weight([0.0], [0.9, 0.8]), measured_weight([0.0], [-1.0, -3.0])
+    (0.1, 1.5, 0.0)
+    """
+    held = [min(max(level, 0.0), CLEAREST) for level in levels]
+    ratio = sum(share / (1 - share) for share in held) / len(held)
+    missing = math.prod(1 - max(share, 0.0) for share in shares)
+    return min(GAIN * ratio**2 * missing, LARGEST)

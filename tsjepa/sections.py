@@ -188,8 +188,9 @@ class ProbeConfig(Section):
 
     With `shares`, the shares of a series above the thresholds of fixed random filters stand before its pooled tokens
     (`tsjepa.shares`). With `sketch`, all of these are projected on so many random directions, saturated and rounded
-    (`tsjepa.sketch`); beside shares, each level counts `level_weight`, less where series are few, and `whiten` says
-    whether pretraining learns what the patches of a series disagree on, which then counts less (`tsjepa.whitening`).
+    (`tsjepa.sketch`); beside shares, each level counts `level_weight`, less where series are few, or, where that is
+    None, the more the better patches of one series agree on levels, if pretraining compares them. `whiten` says
+    whether it learns what the patches of a series disagree on, which then counts less (`tsjepa.whitening`).
     With `stretch` f it learns in its place what changes as a series runs at 1 / f and at f times its speed: of what
     turns at a speed of its own, features then say less of the speed. With `noise` s what changes as white noise of s
     times a series' deviation is added counts less, too, and shares have no sharp thresholds: what lies within s of one
@@ -202,7 +203,7 @@ class ProbeConfig(Section):
     pool: Annotated[tuple[Literal["mean", "std", "max"], ...], Field(min_length=1)] = ("mean", "std", "max")
     shares: bool = False
     sketch: Positive | None = None
-    level_weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.6
+    level_weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = 0.6
     whiten: bool = True
     stretch: Annotated[float, Field(gt=1, le=10)] | None = None
     noise: Annotated[float, Field(gt=0, le=1)] | None = None
