@@ -10,11 +10,12 @@ from sklearn.preprocessing import StandardScaler
 
 from tsjepa.arrays import Series
 from tsjepa.build import build_model, configure, resolve
-from tsjepa.calibrator import Calibrator, block_weights, calibrate
+from tsjepa.calibrator import Calibrator, calibrate
 from tsjepa.config import Config
 from tsjepa.embedding import embed, n_features
 from tsjepa.encoder import Encoder
 from tsjepa.finetuning import embed_batch
+from tsjepa.level_weights import block_weights
 from tsjepa.normalization import take_statistics
 from tsjepa.sections import ProbeConfig
 from tsjepa.sketch import REACH, Sketch, draw_signs, mixed

@@ -1,6 +1,5 @@
 """Let the readout of an encoder know its training series: where they lie, and what is not to count in them."""
 
-import math
 from collections.abc import Sequence
 from functools import cached_property
 from typing import NamedTuple
@@ -12,6 +11,7 @@ from torch.nn import functional as F
 from tsjepa.arrays import SeriesSource
 from tsjepa.embedding import HELD, batch_places, batches, chosen_levels, level_rows, places, sequences, some_cases
 from tsjepa.encoder import Encoder, normalized
+from tsjepa.level_weights import block_weights, signal
 from tsjepa.normalization import level_and_scale
 from tsjepa.precision import fast_float32
 from tsjepa.sections import ProbeConfig
@@ -20,14 +20,6 @@ from tsjepa.whitening import scatter_within
 
 # Series, all their channels, that a sketch is calibrated on
 SAMPLE = 128
-# How much level and log scale count in a sketch: together as much as shares
-SCALE_WEIGHT = 0.5**0.5
-# Weight of a level beside shares where it is not measured, and training series of which it counts 1 / sqrt(2)
-LEVEL_WEIGHT, FEW = 0.6, 200
-# Where it is measured: how much the square of signal over noise counts, the largest weight, and such a number of series
-GAIN, LARGEST, FEW_MEASURED = 0.2, 1.5, 60
-# Beyond this share of signal no level counts more
-CLEAREST = 0.95
 
 
 class View(NamedTuple):
@@ -188,8 +180,11 @@ class Calibrator:
 
     def signals(self, placed: Sequence[Batch], own: Sequence[Block]) -> list[float] | None:
         """Return the `signal` of shares, where there are some, and of each level, if all of them can be measured."""
+        if not self.by_patches:
+            return None
         place = torch.cat([batch.place[: batch.n] for batch in placed])
-        found = [signal(block, place) for block in (*self.shares, *own)] if self.by_patches else [None]
+        # what patches disagree on is the first scatter, and missing where there is no single mean of patches
+        found = [signal(b.rows, *b.scatters[0], place) if b.scatters else None for b in (*self.shares, *own)]
         known = [share for share in found if share is not None]
         return known if len(known) == len(found) else None
 
@@ -263,65 +258,3 @@ def combined(block: Block) -> tuple[Tensor, int]:
         if own and scatter.trace() > 0:
             whole, freedom = whole + scatter / scatter.trace(), freedom + own
     return whole, freedom
-
-
-def signal(block: Block, place: Tensor) -> float | None:
-    """Return which share of the variance between series is not there because their patches differ; None if unknown.
-
-    Patches that vary by W around the mean of their series leave W / N of noise in the mean of N patches. The rest of
-    the variance of these means says what a series is: the intraclass correlation of a mean of N (Shrout and Fleiss
-    1979, ICC(1, k)). `place` [n] is the channel of each row: channels differ without saying anything of their series.
-
-    Examples
-    --------
-    >>> patches = torch.tensor([[[1.0], [3.0]], [[7.0], [9.0]]])
-    >>> round(signal(Block(patches.mean(1), [scatter_within(patches)]), torch.zeros(2, dtype=torch.long)), 3)
-    0.889
-    """
-    if not block.scatters or not block.scatters[0][1]:
-        return None
-    scatter, freedom = block.scatters[0]
-    rows, place = block.rows, place.to(block.rows.device)
-    means = torch.stack([rows[place == own].mean(0) for own in place.unique()])
-    between = (rows - means[place.unique(return_inverse=True)[1]]).square().sum(1).mean()
-    noise = scatter.trace() / freedom / (freedom / len(rows) + 1)
-    return float(1 - noise / between) if between > 0 else None
-
-
-def block_weights(
-    probe: ProbeConfig, n_blocks: int, n_cases: int, signals: Sequence[float] | None = None
-) -> list[float]:
-    """Return how much each block of a sketch counts: shares, levels, and the two of scale features.
-
-    What is learned from few series is little more than noise, so the weight of levels beside shares grows with the
-    number of training series. Where `probe.level_weight` is None it also grows with what `signals` say, those of
-    shares and levels (`signal`); without these, or without shares, it is `LEVEL_WEIGHT`.
-
-    Examples
-    --------
-    >>> block_weights(ProbeConfig(shares=True, sketch=64, level_weight=0.5), 3, n_cases=600)
-    [1.0, 0.4330127018922193, 0.4330127018922193]
-    >>> probe = ProbeConfig(shares=True, sketch=64, level_weight=None)
-    >>> [round(weight, 3) for weight in block_weights(probe, 3, n_cases=600, signals=[0.1, 0.7, 0.7])]
-    [1.0, 0.934, 0.934]
-    """
-    before, behind = [1.0] * probe.shares, [SCALE_WEIGHT] * 2 * probe.scale_features
-    few, weight = FEW, LEVEL_WEIGHT if probe.level_weight is None else probe.level_weight
-    if probe.level_weight is None and probe.shares and signals is not None:
-        few, weight = FEW_MEASURED, measured_weight(signals[: len(before)], signals[len(before) :])
-    weight *= (n_cases / (n_cases + few)) ** 0.5
-    return [*before, *[weight] * (n_blocks - len(before) - len(behind)), *behind]
-
-
-def measured_weight(shares: Sequence[float], levels: Sequence[float]) -> float:
-    """Return how much levels count beside shares, of which neither counts more for what their patches differ in.
-
-    Examples
-    --------
-    >>> measured_weight([0.5], [0.5, 0.5]), measured_weight([0.0], [0.9, 0.8]), measured_weight([0.0], [-1.0, -3.0])
-    (0.1, 1.5, 0.0)
-    """
-    held = [min(max(level, 0.0), CLEAREST) for level in levels]
-    ratio = sum(share / (1 - share) for share in held) / len(held)
-    missing = math.prod(1 - max(share, 0.0) for share in shares)
-    return min(GAIN * ratio**2 * missing, LARGEST)
