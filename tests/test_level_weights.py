@@ -17,6 +17,12 @@ from tsjepa.whitening import scatter_within
 MEASURED = "probe.level_weight=null"
 
 
+def tokens_of(n: int, n_patches: int, width: int) -> torch.Tensor:
+    """Return tokens of which half of the variance is that of their series."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(n, n_patches, width, generator=generator) + torch.randn(n, 1, width, generator=generator)
+
+
 def weights_of(config: Config, series: Series, *, whiten: bool = True) -> tuple[Encoder, list[float]]:
     """Return an untrained encoder, and how much each block of its sketch counts, shares 1."""
     torch.manual_seed(0)
@@ -48,7 +54,7 @@ def test_signal_is_the_intraclass_correlation_of_a_mean() -> None:
 
 
 def test_means_of_fewer_patches_are_noisier() -> None:
-    tokens = torch.randn(40, 8, 3, generator=torch.Generator().manual_seed(0)) + torch.randn(40, 1, 3)
+    tokens = tokens_of(40, 8, 3)
     rows, place = tokens.mean(1), torch.zeros(40, dtype=torch.long)
     scatter, freedom = scatter_within(tokens)
     both = [signal(rows, scatter * share, int(freedom * share), place) for share in (1.0, 1 / 7)]  # of 8, of 2 patches
@@ -58,15 +64,15 @@ def test_means_of_fewer_patches_are_noisier() -> None:
 
 
 def test_channels_may_differ_without_saying_anything_of_their_series() -> None:
-    tokens, place = torch.randn(40, 5, 3), torch.arange(40) % 2
+    tokens, place = tokens_of(40, 5, 3), torch.arange(40) % 2
     apart = tokens + 100.0 * place[:, None, None]
     found = [signal(part.mean(1), *scatter_within(part), place) for part in (tokens, apart)]
     assert found[1] == pytest.approx(found[0], rel=1e-3)
 
 
 def test_nothing_to_compare_has_no_signal() -> None:
-    place, same = torch.zeros(4, dtype=torch.long), torch.randn(1, 3, 2).expand(4, 3, 2)
-    alone = torch.randn(4, 1, 2)
+    place, same = torch.zeros(4, dtype=torch.long), tokens_of(1, 3, 2).expand(4, 3, 2)
+    alone = tokens_of(4, 1, 2)
     assert signal(alone.mean(1), *scatter_within(alone), place) is None
     assert signal(same.mean(1), *scatter_within(same), place) is None
 
