@@ -7,7 +7,7 @@ from sketched import config_of, series_of
 
 from tsjepa.arrays import Series
 from tsjepa.build import build_model
-from tsjepa.calibrator import Calibrator
+from tsjepa.calibrator import Calibrator, joined
 from tsjepa.config import Config
 from tsjepa.encoder import Encoder
 from tsjepa.level_weights import block_weights, measured_weight, signal
@@ -23,16 +23,22 @@ def tokens_of(n: int, n_patches: int, width: int) -> torch.Tensor:
     return torch.randn(n, n_patches, width, generator=generator) + torch.randn(n, 1, width, generator=generator)
 
 
+def alike(n: int, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return counts and channels of n series of one channel with so many patches each."""
+    return torch.full((n,), count), torch.zeros(n, dtype=torch.long)
+
+
 def weights_of(config: Config, series: Series, *, whiten: bool = True) -> tuple[Encoder, list[float]]:
     """Return an untrained encoder, and how much each block of its sketch counts, shares 1."""
     torch.manual_seed(0)
     encoder = build_model(config, series.n_channels).encoder.eval()
     calibrator = Calibrator(encoder, series, config.probe, whiten=whiten)
     calibrator("cpu")
-    sketch, batch = calibrator.sketch, calibrator.sample[0]
+    sketch = calibrator.sketch
     assert sketch is not None
     with torch.inference_mode():
-        blocks = [*calibrator.shares, *calibrator.blocks(batch)]
+        own = [joined(parts) for parts in zip(*map(calibrator.blocks, calibrator.sample), strict=True)]
+        blocks = [*calibrator.shares, *own, *calibrator.scaled]
         rows = torch.cat([block.rows for block in blocks], 1)
         parts = sketch.whitened(rows - rows.mean(0)).split(sketch.widths, 1)
     heard = [
@@ -49,32 +55,38 @@ def test_signal_is_the_intraclass_correlation_of_a_mean() -> None:
     between = 5 * np.square(means - means.mean(0)).sum() / 40
     within = np.square(patches - means[:, None]).sum() / (40 * 4)
     tokens = torch.from_numpy(patches)
-    found = signal(tokens.mean(1), *scatter_within(tokens), torch.zeros(40, dtype=torch.long))
+    found = signal(tokens.mean(1), *scatter_within(tokens), *alike(40, 5))
     assert found == pytest.approx((between - within) / between)
 
 
 def test_means_of_fewer_patches_are_noisier() -> None:
     tokens = tokens_of(40, 8, 3)
-    rows, place = tokens.mean(1), torch.zeros(40, dtype=torch.long)
-    scatter, freedom = scatter_within(tokens)
-    both = [signal(rows, scatter * share, int(freedom * share), place) for share in (1.0, 1 / 7)]  # of 8, of 2 patches
+    both = [signal(tokens.mean(1), *scatter_within(tokens), *alike(40, count)) for count in (8, 2)]
     assert both[0] is not None
     assert both[1] is not None
     assert (1 - both[1]) / (1 - both[0]) == pytest.approx(4)
 
 
+def test_series_of_different_length_seem_no_clearer_than_they_are() -> None:
+    noise = torch.randn(2000, 10, 3, generator=torch.Generator().manual_seed(0))
+    counts = torch.tensor([2, 10]).repeat(1000)
+    there = torch.arange(10) < counts[:, None]
+    rows = torch.where(there[..., None], noise, 0).sum(1) / counts[:, None]
+    found = signal(rows, *scatter_within(noise, there), counts, torch.zeros_like(counts))
+    assert found == pytest.approx(0, abs=0.05)
+
+
 def test_channels_may_differ_without_saying_anything_of_their_series() -> None:
-    tokens, place = tokens_of(40, 5, 3), torch.arange(40) % 2
-    apart = tokens + 100.0 * place[:, None, None]
-    found = [signal(part.mean(1), *scatter_within(part), place) for part in (tokens, apart)]
+    tokens, channel = tokens_of(40, 5, 3), torch.arange(40) % 2
+    apart = tokens + 100.0 * channel[:, None, None]
+    found = [signal(part.mean(1), *scatter_within(part), alike(40, 5)[0], channel) for part in (tokens, apart)]
     assert found[1] == pytest.approx(found[0], rel=1e-3)
 
 
 def test_nothing_to_compare_has_no_signal() -> None:
-    place, same = torch.zeros(4, dtype=torch.long), tokens_of(1, 3, 2).expand(4, 3, 2)
-    alone = tokens_of(4, 1, 2)
-    assert signal(alone.mean(1), *scatter_within(alone), place) is None
-    assert signal(same.mean(1), *scatter_within(same), place) is None
+    same, alone = torch.ones(4, 3, 2), tokens_of(4, 1, 2)
+    assert signal(alone.mean(1), *scatter_within(alone), *alike(4, 1)) is None
+    assert signal(same.mean(1), *scatter_within(same), *alike(4, 3)) is None
 
 
 @pytest.mark.parametrize(
@@ -101,9 +113,31 @@ def test_a_sketch_weighs_levels_by_what_patches_of_its_training_series_agree_on(
     assert max(noise[1:]) < 0.1 * min(clear[1:])
 
 
-@pytest.mark.parametrize("override", ["probe.stretch=2", "probe.pool=[mean,max]"])
-def test_where_patches_are_not_compared_levels_count_as_much_as_without_measuring(override) -> None:
-    found = [weights_of(config_of(override, *more), series_of(30))[1] for more in ((MEASURED,), ())]
+@pytest.mark.parametrize(("scaled", "behind"), [("true", 2), ("false", 0)])
+def test_channels_of_their_own_frequency_are_no_signal(scaled, behind) -> None:
+    rng, t = np.random.default_rng(0), np.arange(60)
+    waves = np.sin(t * np.array([0.2, 0.5, 1.0, 2.0])[:, None] + rng.uniform(0, 6, (40, 4, 1)))
+    series = Series((waves + rng.normal(size=waves.shape)).astype(np.float32))
+    _, weights = weights_of(config_of(MEASURED, f"probe.scale_features={scaled}"), series)
+    assert max(weights[1 : len(weights) - behind]) < 0.01
+
+
+def test_gaps_and_lengths_are_counted_in_patches() -> None:
+    values = np.random.default_rng(0).normal(size=(6, 1, 60)).astype(np.float32)
+    valid = np.ones(values.shape, bool)
+    valid[0, :, 30:], valid[1, :, :15] = False, False
+    config = config_of(MEASURED)
+    encoder = build_model(config, 1).encoder.eval()
+    calibrator, patch = Calibrator(encoder, Series(values, valid), config.probe), encoder.tokenizer.patch_length
+    counts = torch.cat([calibrator.n_patches(batch) for batch in calibrator.sample]).sort().values.tolist()
+    assert counts == sorted([-(-30 // patch), encoder.n_tokens(60) - 15 // patch, *[encoder.n_tokens(60)] * 4])
+
+
+@pytest.mark.parametrize(
+    "settings", ["probe.stretch=2", "probe.pool=[mean,max]", "probe.pool=[mean,max] probe.noise=0.1"]
+)
+def test_where_patches_are_not_compared_levels_count_as_much_as_without_measuring(settings) -> None:
+    found = [weights_of(config_of(*settings.split(), *more), series_of(30))[1] for more in ((MEASURED,), ())]
     assert found[0] == pytest.approx(found[1])
 
 

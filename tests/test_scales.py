@@ -9,9 +9,10 @@ from sketched import SKETCHED, config_of
 from tsjepa import TSJEPAEmbedder
 from tsjepa.arrays import Series
 from tsjepa.build import build_model, configure, resolve
-from tsjepa.calibrator import block_weights, calibrate
+from tsjepa.calibrator import calibrate
 from tsjepa.embedding import embed
 from tsjepa.finetuning import embed_batch
+from tsjepa.level_weights import block_weights
 from tsjepa.readout import Readout
 from tsjepa.scales import CLIP, FARTHEST, Scales
 

@@ -38,18 +38,20 @@ class View(NamedTuple):
 class Batch(NamedTuple):
     """Some sequences as they are and at other speeds, the same with noise where that is compared, how many count.
 
-    The last says where in their series they stand, see `tsjepa.embedding.places`.
+    Then where in their series they stand, see `tsjepa.embedding.places`, and which of a series' sequences each one is.
     """
 
     views: list[View]
     noisy: View | None
     n: int
     place: Tensor
+    channel: Tensor
 
     def to(self, device: str | torch.device) -> "Batch":
         """Return it on a device."""
         noisy = None if self.noisy is None else self.noisy.to(device)
-        return Batch([view.to(device) for view in self.views], noisy, self.n, self.place.to(device))
+        views = [view.to(device) for view in self.views]
+        return Batch(views, noisy, self.n, self.place.to(device), self.channel.to(device))
 
 
 class Block(NamedTuple):
@@ -73,8 +75,8 @@ class Calibrator:
         any, nothing is measured.
     probe : ProbeConfig
     whiten : bool, default=True
-        Whether to learn what patches, or speeds, disagree on, too (`tsjepa.whitening`). That is a part of pretraining:
-        an untrained encoder is read without.
+        Whether to learn what patches, or speeds, disagree on, too (`tsjepa.whitening`), and by that how much levels
+        count (`tsjepa.level_weights`). That is a part of pretraining: an untrained encoder is read without.
 
     Examples
     --------
@@ -123,10 +125,12 @@ class Calibrator:
         cases = measured[some_cases(len(measured), wanted)]
         values, valid = sequences(self.encoder, self.source.take(cases))
         place = places(self.encoder, len(cases), torch.from_numpy(values))
+        channel = torch.arange(len(values) // max(len(cases), 1)).repeat(len(cases))
         generator, found = torch.Generator().manual_seed(0), []
         for index, x, there in batches(self.encoder, values, valid):
             noisy = self.with_noise(x, there, generator)
-            found.append(Batch(self.views(x, there), noisy, len(index), batch_places(place, index, len(x))))
+            own = (batch_places(which, index, len(x)) for which in (place, channel))
+            found.append(Batch(self.views(x, there), noisy, len(index), *own))
         return found
 
     @property
@@ -159,14 +163,14 @@ class Calibrator:
 
     def share_block(self, batch: Batch) -> Block:
         """Return the shares of a batch."""
-        views, noisy, n, _ = batch
+        views, noisy, n, *_ = batch
         speeds = [self.encoder.shares(view.x, view.valid)[:n] for view in views]
         patches = self.encoder.shares(views[0].x, views[0].valid, of_patches=True) if self.by_patches else None
         return block_of(speeds, patches, batch, None if noisy is None else self.encoder.shares(noisy.x, noisy.valid))
 
     def blocks(self, batch: Batch) -> list[Block]:
         """Return the blocks of tokens of a batch, one a level."""
-        views, noisy, n, _ = batch
+        views, noisy, n, *_ = batch
         chosen, found = chosen_levels(self.encoder, self.probe), []
         everything = views if noisy is None else [*views, noisy]
         seen = [self.encoder(view.x, levels=chosen, valid=view.valid, attend=view.attend) for view in everything]
@@ -179,14 +183,20 @@ class Calibrator:
         return found
 
     def signals(self, placed: Sequence[Batch], own: Sequence[Block]) -> list[float] | None:
-        """Return the `signal` of shares, where there are some, and of each level, if all of them can be measured."""
-        if not self.by_patches:
+        """Return the `signal` of shares, where there are some, and of each level, if weights rest on all of them."""
+        if self.probe.level_weight is not None or not self.by_patches or self.probe.pool != ("mean",):
             return None
-        place = torch.cat([batch.place[: batch.n] for batch in placed])
-        # what patches disagree on is the first scatter, and missing where there is no single mean of patches
-        found = [signal(b.rows, *b.scatters[0], place) if b.scatters else None for b in (*self.shares, *own)]
+        channel = torch.cat([batch.channel[: batch.n] for batch in placed])
+        counts = torch.cat([self.n_patches(batch) for batch in placed])
+        # what patches disagree on is the first scatter
+        found = [signal(block.rows, *block.scatters[0], counts, channel) for block in (*self.shares, *own)]
         known = [share for share in found if share is not None]
         return known if len(known) == len(found) else None
+
+    def n_patches(self, batch: Batch) -> Tensor:
+        """Return how many patches the mean of each sequence of a batch is of."""
+        x, _, attend = batch.views[0]
+        return x.new_full((batch.n,), self.encoder.n_tokens(x.shape[2])) if attend is None else attend[: batch.n].sum(1)
 
     def scale_blocks(self, placed: Sequence[Batch]) -> list[Block]:
         """Measure levels and scales of channels, and return the block of each, where they are part of the sketch."""

@@ -60,7 +60,7 @@ def measured_weight(shares: float, levels: Sequence[float]) -> float:
     return min(GAIN * ratio**2 * (1 - max(shares, 0.0)), LARGEST)
 
 
-def signal(rows: Tensor, scatter: Tensor, freedom: int, place: Tensor) -> float | None:
+def signal(rows: Tensor, scatter: Tensor, freedom: int, counts: Tensor, channel: Tensor) -> float | None:
     r"""Return which share of the variance between series is not there because their patches differ.
 
     Patches that vary by W around the mean of their series leave W / N of noise in the mean of N patches; the rest of
@@ -68,8 +68,9 @@ def signal(rows: Tensor, scatter: Tensor, freedom: int, place: Tensor) -> float 
 
     .. math:: s = 1 - \frac{W}{N B}
 
-    It is the intraclass correlation of a mean of N (Shrout and Fleiss 1979, Psychological Bulletin, ICC(1, k)), and
-    below 0 where patches differ more than by chance, as where position in a series decides most.
+    with 1 / N the mean over series. Of many series of one length it is the intraclass correlation of a mean of N
+    (Shrout and Fleiss 1979, Psychological Bulletin, ICC(1, k)). It is below 0 where patches differ more than by chance,
+    as where position in a series decides most.
 
     Parameters
     ----------
@@ -79,26 +80,29 @@ def signal(rows: Tensor, scatter: Tensor, freedom: int, place: Tensor) -> float 
         What patches scatter around them, see `tsjepa.whitening.scatter_within`.
     freedom : int
         Its degrees of freedom.
-    place : int64 Tensor of shape (n,)
+    counts : Tensor of shape (n,)
+        Patches that each row is the mean of.
+    channel : int64 Tensor of shape (n,)
         The channel of each row: channels differ without saying anything of their series.
 
     Returns
     -------
     float or None
-        At most 1; None where no two patches of a series can be compared, or no two series differ.
+        At most 1; None where no two patches of a series can be compared, or rows do not vary at all.
 
     Examples
     --------
     >>> import torch
     >>> from tsjepa.whitening import scatter_within
     >>> patches = torch.tensor([[[1.0], [3.0]], [[7.0], [9.0]]])
-    >>> round(signal(patches.mean(1), *scatter_within(patches), torch.zeros(2, dtype=torch.long)), 3)
+    >>> counts, channel = torch.tensor([2, 2]), torch.tensor([0, 0])
+    >>> round(signal(patches.mean(1), *scatter_within(patches), counts, channel), 3)
     0.889
     """
-    channels, own = place.to(rows.device).unique(return_inverse=True)
+    channels, own = channel.to(rows.device).unique(return_inverse=True)
     centre = rows.new_zeros(len(channels), rows.shape[1]).index_add(0, own, rows) / own.bincount().unsqueeze(1)
     between = float((rows - centre[own]).square().sum(1).mean())
     if not freedom or not between:
         return None
-    per_series = freedom / len(rows) + 1
-    return 1 - float(scatter.trace()) / freedom / per_series / between
+    noise = float(scatter.trace()) / freedom * float(counts.clamp(min=1).reciprocal().mean())
+    return 1 - noise / between

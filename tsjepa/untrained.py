@@ -13,7 +13,8 @@ from tsjepa.trainable import check_trainable
 def build_untrained(config: Config, n_channels: int, trained: JEPA, series: SeriesSource) -> JEPA:
     """Build the random initialisation that a trained model is compared with, normalised like that one.
 
-    Its sketch, where it has one, is centred by `series` and not whitened, which is learned.
+    Its sketch, where it has one, is centred by `series`, and nothing that is learned is in it: neither whitening nor
+    weights of levels.
 
     Examples
     --------
