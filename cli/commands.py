@@ -111,9 +111,10 @@ def probe(options: ProbeOptions) -> ProbeReport:
     data = probe_data(options, header)
     say_remarks(data, header.config)
     say_labels_seen(options.checkpoint, model, data, options.fractions)
+    # by all series, as in pretraining: those without a label are left out behind it
+    untrained = build_untrained(header.config, header.n_channels, model, data.train.series)
     data = scoring.scored_windows(data, model.encoder, config)
     labels = scoring.labels_of(data)
-    untrained = build_untrained(header.config, header.n_channels, model, data.train.series)
     trained, random_init = (
         score_one(each.encoder, data, config, device, labels, options.kind, options.fractions, options.seeds)
         for each in (model, untrained)

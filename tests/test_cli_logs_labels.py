@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from pumps import CHANNELS, CKPT, TRAINING, check_joined_back, done, make_log, read, refused
+from sketched import MEASURED
 
 from tsjepa.checkpoint import load_checkpoint
 from tsjepa.embedding import embed_source, n_features
@@ -51,6 +52,19 @@ def test_a_second_file_is_scored() -> None:
     assert "--test FILE" in refused(2, "probe", "own/checkpoint.ckpt", "--data", "more.parquet")
     swapped = ("probe", "own/checkpoint.ckpt", "--data", "more.parquet", "--test", "states.parquet")
     assert done(*swapped)[0]["n_test"] == again["n_train"]
+
+
+def test_the_baseline_knows_the_series_without_a_label_in_probe_as_in_pretrain() -> None:
+    log = pd.read_parquet("states.parquet")
+    log.loc[log["unit"].isin(["pump 2", "pump 3"]), "state"] = None
+    log.loc[log["unit"] == "pump 3", CHANNELS[0]] *= 50.0
+    log.to_parquet("some.parquet")
+    words = ("--data", "some.parquet", "--test", "more.parquet", "--label", "state", "--window", "5")
+    settings = [word for setting in MEASURED for word in ("--set", setting)]
+    values, _ = done(*TRAINING, *settings, *words, "--out", "own")
+    again, _ = done("probe", "own/checkpoint.ckpt")
+    assert again["n_train"] < values["n_series"]
+    assert again["random_init_accuracy"] == values["random_init_accuracy"]
 
 
 def test_probes_of_a_large_log_use_a_sample_of_its_windows_and_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
