@@ -60,6 +60,11 @@ def test_a_recipe_is_offered_by_the_short_form_of_its_name(name: str, hint: str)
     assert str(caught.value).startswith(f"there is no recipe {name!r}: {hint}")
 
 
+def test_a_checkpoint_is_no_recipe() -> None:
+    with pytest.raises(ConfigError, match=r"^'run/best.ckpt' is a checkpoint and no recipe: .*TSJEPAEmbedder.load"):
+        load_config("run/best.ckpt")
+
+
 def test_a_file_that_cannot_be_read_is_named_once_and_a_recipe_is_offered_by_its_name(tmp_path: Path) -> None:
     (tmp_path / "own.yaml").mkdir()
     for load, what, hint in (

@@ -74,12 +74,14 @@ def test_whoever_imports_the_package_has_what_stands_in_modules() -> None:
     assert done.stdout.split() == [str(len(names))], done.stderr
 
 
-def test_the_program_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_programs_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
-    (program,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    assert program.count("(0, 20)") == 1
+    program, frozen = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    assert program.count("(0, 20)") == frozen.count("max_epochs=20") == 1
     names: dict[str, object] = {"__name__": "program"}
     exec(compile(program.replace("(0, 20)", "(0, 1)"), "docs/python.md", "exec"), names)
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[:2]] == ["0", "1"]
     assert len(names["Z"]) == 40  # type: ignore[arg-type]
+    exec(compile(frozen.replace("max_epochs=20", "max_epochs=1"), "docs/python.md", "exec"), names)
+    assert float(capsys.readouterr().out.splitlines()[-1]) > 0.5  # of four classes
