@@ -6,7 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from tsjepa.arrays import counted
-from tsjepa.checkpoint import Header, load_checkpoint
+from tsjepa.checkpoint import HEAD, Header, load_checkpoint, read_checkpoint
 from tsjepa.cli.checkpoint_options import EmbedOptions
 from tsjepa.cli.data import Data, Part, load_data, say_remarks
 from tsjepa.cli.engines import check_engine, open_engine
@@ -22,6 +22,7 @@ from tsjepa.cli.table import Chunk, Embedder, check_joined
 from tsjepa.cli.training import pick_device
 from tsjepa.datasets.logs import LogWindows
 from tsjepa.evaluation.digest import content_digest
+from tsjepa.heads import LinearHead, read_head
 from tsjepa.memory import peak_megabytes
 
 
@@ -36,12 +37,15 @@ def embed(options: EmbedOptions) -> EmbedReport:
     data = load_source(options, header)
     say_remarks(data, header.config)
     say_other_channels(data, header)
+    head = head_for(data, header, options.checkpoint)
     check_joined(data)
     make_writable(options.out.parent)
     lock = options.out.with_name(f".{options.out.name}{LOCK}")
     with locked(lock, f"another command is writing {options.out}"), open_engine(options.engine) as engine:
         check_table_path(options.out, options.overwrite)  # another may have written it meanwhile
-        embedder = Embedder(model.encoder, header.config.probe, device, options.pool_windows, engine, options.precision)
+        embedder = Embedder(
+            model.encoder, header.config.probe, device, options.pool_windows, engine, options.precision, head
+        )
         chunks = list(embedder.chunks(data))
         key = table_key(options, data, len(chunks), embedder)
         rows = write_rows(embedder, data, chunks, PartFiles(options.out, key))
@@ -54,6 +58,18 @@ def say_other_channels(data: Data, header: Header) -> None:
     if n_channels != header.n_channels and probe.sketch is not None and probe.channels == "concat":
         compare = f"embeddings of {counted(n_channels, 'channel')} compare with each other, and not with others"
         say(f"note: {data.name} has not the {header.n_channels} that were trained on: {compare}.")
+
+
+def head_for(data: Data, header: Header, path: Path) -> LinearHead | None:
+    """Return a checkpoint's head, where it has one that was trained on embeddings of as many channels."""
+    content, n_channels = read_checkpoint(path), data.train.series.n_channels
+    if HEAD not in content:
+        return None
+    if n_channels != header.n_channels and header.config.probe.channels == "concat":
+        trained = counted(header.n_channels, "channel")
+        say(f"note: no class is predicted: the head was trained on {trained}, and {data.name} has {n_channels}.")
+        return None
+    return read_head(content, path)
 
 
 def check_table_path(out: Path, overwrite: bool) -> None:

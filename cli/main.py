@@ -78,8 +78,8 @@ def probe(options: ProbeOptions) -> Show:
 def finetune(options: FinetuneOptions) -> Show:
     """Fine-tune a checkpoint's encoder with labels, next to the frozen encoder and one that starts at random weights.
 
-    All three see the same draws of labels. finetuned.ckpt keeps encoder and head: embed takes it, and in Python
-    TSJEPAClassifier.load, whose classes are then the names of the data set's classes, as text.
+    All three see the same draws of labels. finetuned.ckpt keeps encoder and head: embed predicts classes with it, in
+    Python TSJEPAClassifier.load, whose classes are then the names of the data set's classes, as text.
     """
     if options.lr is not None and not 0 < options.lr < float("inf"):
         raise typer.BadParameter(f"a learning rate is above 0, but got {options.lr:g}", param_hint="--lr")
@@ -95,8 +95,9 @@ def embed(options: EmbedOptions) -> Show:
     """Write the embedding of each series, or of each window of a log, to a Parquet table.
 
     Columns: part (where there are training and test parts), id, start, end (times of first and last point), label
-    (where there is one), embedding. A log is read with the columns and windows of the checkpoint, unless flags say
-    otherwise. A call that was stopped continues when it is given again.
+    (where there is one), predicted (the class, where the checkpoint is a fine-tuned one), embedding. A log is read with
+    the columns and windows of the checkpoint, unless flags say otherwise. A call that was stopped continues when it is
+    given again.
     """
     from tsjepa.cli import render
     from tsjepa.cli.embed import embed as run

@@ -1,4 +1,4 @@
-"""Embeddings as rows of a table: where each comes from, its label, and the vector."""
+"""Embeddings as rows of a table: where each comes from, its label, the class that a head predicts, and the vector."""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -16,6 +16,7 @@ from tsjepa.cli.errors import Failure
 from tsjepa.datasets.logs import LogWindows
 from tsjepa.embedding import Precision, chunk_size, n_features
 from tsjepa.encoder import Encoder
+from tsjepa.heads import LinearHead
 from tsjepa.sections import ProbeConfig
 
 Cases = NDArray[np.int64]
@@ -30,7 +31,10 @@ class Chunk(NamedTuple):
 
 
 class Embedder(NamedTuple):
-    """A frozen encoder, how its tokens are pooled, whether windows of an id become one row, and what computes it."""
+    """A frozen encoder, how its tokens are pooled, whether windows of an id become one row, and what computes it.
+
+    A head, where there is one, predicts a class from each row.
+    """
 
     encoder: Encoder
     config: ProbeConfig
@@ -38,6 +42,7 @@ class Embedder(NamedTuple):
     pool_windows: bool
     engine: Engine
     precision: Precision = "32"
+    head: LinearHead | None = None
 
     def chunks(self, data: Data) -> Iterator[Chunk]:
         """Cut both parts into chunks; an id whose windows are pooled is never cut."""
@@ -56,7 +61,7 @@ class Embedder(NamedTuple):
         return chunk_size(self.encoder, source, self.config) * self.engine.shares
 
     def table(self, data: Data, chunk: Chunk) -> pa.Table:
-        """Return the columns part (where there are two), id, start, end, label (where there are any) and embedding."""
+        """Return the columns part (of two), id, start, end, label and predicted (where there are any), embedding."""
         columns = origins(data, chunk.part, chunk.cases)
         if self.pool_windows:
             owner = owners(chunk.part)[chunk.cases]
@@ -65,6 +70,8 @@ class Embedder(NamedTuple):
             Z = self.embed(chunk.part, chunk.cases)[0]
         if data.test is not None:
             columns = {"part": pa.array([chunk.name] * len(Z)), **columns}
+        if self.head is not None:
+            columns["predicted"] = pa.array(self.head.predict(Z).astype(str))
         return pa.table({**columns, "embedding": pa.FixedSizeListArray.from_arrays(pa.array(Z.ravel()), Z.shape[1])})
 
     def embed(self, part: Part, cases: Cases) -> tuple[NDArray[np.float32], Cases]:

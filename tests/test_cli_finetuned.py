@@ -3,12 +3,17 @@
 import json
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import torch
-from command_line import tsjepa, write_data
+from command_line import arrays, found, tsjepa, write_data
+from pumps import CHANNELS, make_log
 from torch import Tensor
 
-from tsjepa.checkpoint import load_checkpoint, read_checkpoint
+from tsjepa import TSJEPAClassifier
+from tsjepa.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
 from tsjepa.evaluation.quality import OF_PRETRAINING, RECORDED
 from tsjepa.finetuning import Tuning
 
@@ -87,3 +92,77 @@ def test_a_diagnosis_leaves_out_what_compares_it_with_parts_of_its_pretraining()
     assert f"T{why}" in Path("tuned.html").read_text()
     assert "fine-tuned" not in ran("diagnose", "run", "--no-supervised")
     assert "head" in read_checkpoint(TUNED)
+
+
+def test_embed_predicts_what_the_classifier_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tsjepa.cli.table.chunk_size", lambda *_: 7)
+    classifier = TSJEPAClassifier.load(TUNED, device="cpu")
+    X = np.concatenate([arrays()["X_train"], arrays()["X_test"]])
+    want = classifier.predict(X)
+    assert set(want) == {"calm", "worn"}
+    values = found("embed", TUNED, "--data", "pump.npz", "--out", "z.parquet")
+    assert set(values) == {"rows", "seconds", "peak_mb", "out"}
+    rows = pq.read_table("z.parquet")
+    assert rows.column_names == ["part", "id", "start", "end", "label", "predicted", "embedding"]
+    assert rows["predicted"].to_pylist() == want.tolist()
+    Z = np.array(rows["embedding"].to_pylist(), np.float32)
+    assert np.array_equal(Z, classifier.embedder_.transform(X))
+    X[3] = np.nan
+    with pytest.warns(UserWarning, match="without any value"):
+        want = classifier.predict(X)
+    ran(
+        "embed",
+        TUNED,
+        "--data",
+        write_data("new", X_train=X, y_train=None, X_test=None, y_test=None),
+        "--out",
+        "n.parquet",
+    )
+    rows = pq.read_table("n.parquet")
+    assert rows.column_names == ["id", "start", "end", "predicted", "embedding"]
+    assert rows["predicted"].to_pylist() == want.tolist()
+    ran("embed", "run/checkpoint.ckpt", "--data", "new.npz", "--out", "frozen.parquet")
+    assert "predicted" not in pq.read_table("frozen.parquet").column_names
+
+
+def test_classes_that_are_numbers_are_written_as_text() -> None:
+    classifier = TSJEPAClassifier.load(TUNED, device="cpu")
+    head = classifier.head_._replace(classes=np.arange(10, 12))
+    save_checkpoint("numbers.ckpt", classifier.embedder_.model_, classifier.embedder_._header(), head.plain())
+    ran("embed", "numbers.ckpt", "--data", "pump.npz", "--out", "z.parquet")
+    want = TSJEPAClassifier.load("numbers.ckpt", device="cpu").predict(arrays()["X_test"])
+    assert pq.read_table("z.parquet")["predicted"].to_pylist()[40:] == [*map(str, want)]
+
+
+def test_other_channels_than_the_head_knows_are_embedded_without_a_prediction() -> None:
+    one = write_data("one", **{name: arrays()[name][:, :1] for name in ("X_train", "X_test")})
+    said = " ".join(ran("embed", TUNED, "--data", one, "--out", "z.parquet").split())
+    assert "note: no class is predicted: the head was trained on 2 channels, and one has 1." in said
+    assert "predicted" not in pq.read_table("z.parquet").column_names
+
+
+def test_windows_of_a_log_are_predicted_also_where_a_channel_is_called_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tsjepa.cli.table.chunk_size", lambda *_: 4)
+    known, new = (make_log(seed).rename(columns={"speed": "predicted", "state": "label"}) for seed in (0, 1))
+    known.to_csv("known.csv", index=False)
+    new.drop(columns="label").to_csv("new.csv", index=False)
+    cut = ("--window", "20", "--stride", "10", "--group", "unit")
+    ran("pretrain", "--config", "tiny", "--epochs", "1", "--data", "known.csv", *cut, "--out", "logged")
+    ran("finetune", "logged/checkpoint.ckpt", "--epochs", "1", "--no-supervised", "--out", "logged")
+    ckpt = "logged/finetuned.ckpt"
+    ran("embed", ckpt, "--data", "new.csv", "--out", "z.parquet")
+    table = pd.read_parquet("z.parquet")
+    assert list(table.columns) == ["id", "start", "end", "predicted", "embedding"]
+    times = pd.to_datetime(new["timestamp"])
+    names = [*CHANNELS[:2], "predicted"]
+    windows = [
+        new.loc[(new["unit"] == row.id) & (times >= row.start) & (times <= row.end), names].to_numpy(np.float32).T
+        for row in table.itertuples()
+    ]
+    classifier = TSJEPAClassifier.load(ckpt, device="cpu")
+    assert table["predicted"].tolist() == classifier.predict(windows).tolist()
+    assert set(table["predicted"]) == {"calm", "worn"}
+    ran("embed", ckpt, "--data", "new.csv", "--out", "pooled.parquet", "--pool-windows")
+    pooled = pd.read_parquet("pooled.parquet")
+    means = np.stack([np.stack(own).mean(0) for _, own in table.groupby("id")["embedding"]])
+    assert pooled["predicted"].tolist() == classifier.head_.predict(means).tolist()
