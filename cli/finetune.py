@@ -77,7 +77,8 @@ def finetune(options: FinetuneOptions) -> FinetuneReport:
     if checkpoint is not None:
         save_finetuned(checkpoint, task, header, largest)
     guess = majority(labels.train, labels.test)
-    report = FinetuneReport(options.checkpoint, data.name, len(labels.train), len(labels.test), rows, guess, checkpoint)
+    source, n_train, n_test = data_of(header, options.checkpoint, options.data), len(labels.train), len(labels.test)
+    report = FinetuneReport(options.checkpoint, data.name, n_train, n_test, rows, guess, checkpoint, source)
     say(report.statement())
     if checkpoint is None:
         say("note: no model was kept: --out DIR keeps encoder and head.")

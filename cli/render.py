@@ -30,6 +30,7 @@ from tsjepa.cli.report import (
     ranging,
     spread,
 )
+from tsjepa.datasets.files import SUFFIXES
 from tsjepa.datasets.log_files import KINDS
 from tsjepa.probe import Score
 
@@ -196,22 +197,22 @@ def next_command(report: PretrainReport) -> str:
     if report.scores is None:
         command, table = ("detect", "scores.parquet") if report.world else ("embed", EMBEDDINGS)
         out = report.checkpoint.with_name(table)
-        source = another_log(report.source) if report.world else report.source
+        source = another_file(report.source) if report.world else report.source
         words = ["tsjepa", command, str(report.checkpoint), "--data", source, "--out", str(out)]
         if report.world:
             return shlex.join(words)
     return shlex.join([*words, *data_dir_words(report.data_dir)])
 
 
-def another_log(source: str) -> str:
-    """Return a name, to be replaced, of a log of the same kind: scores of the log that was learnt say little.
+def another_file(source: str) -> str:
+    """Return a name, to be replaced, of a file of the same kind: what is said of data that were learnt says little.
 
     Examples
     --------
-    >>> another_log("plant/*.csv.gz"), another_log("plant")
-    ('NEW.csv.gz', 'NEW.parquet')
+    >>> another_file("plant/*.csv.gz"), another_file("pump.npz"), another_file("plant")
+    ('NEW.csv.gz', 'NEW.npz', 'NEW.parquet')
     """
-    return "NEW" + next((suffix for suffix in KINDS if source.lower().endswith(suffix)), ".parquet")
+    return "NEW" + next((suffix for suffix in (*KINDS, *SUFFIXES) if source.lower().endswith(suffix)), ".parquet")
 
 
 def data_dir_words(data_dir: Path | None) -> list[str]:
@@ -251,6 +252,9 @@ def show_finetune(report: FinetuneReport) -> None:
     print_numbers(table)
     if report.out is not None:
         print_line(f"checkpoint: {report.out}")
+        out = report.out.with_name(EMBEDDINGS)
+        words = ["tsjepa", "embed", str(report.out), "--data", another_file(report.source), "--out", str(out)]
+        print_line(f"next: {shlex.join(words)}")
 
 
 def show_embed(report: EmbedReport) -> None:

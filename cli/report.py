@@ -166,7 +166,10 @@ class FinetuneRow(NamedTuple):
 
 
 class FinetuneReport(NamedTuple):
-    """Result of `tsjepa finetune`; rows by ascending share of the labels, `out` is the checkpoint that was written."""
+    """Result of `tsjepa finetune`; rows by ascending share of the labels, `out` is the checkpoint that was written.
+
+    `source` is what names the data: --data, or else the checkpoint.
+    """
 
     checkpoint: Path
     data: str
@@ -175,6 +178,7 @@ class FinetuneReport(NamedTuple):
     rows: list[FinetuneRow]
     guess: Score
     out: Path | None
+    source: str
 
     def values(self) -> dict[str, Any]:
         """Return the JSON object; accuracies are those at the largest share of labels."""

@@ -1,6 +1,7 @@
 """`tsjepa finetune`: numbers, keys, the checkpoint that it writes, and the sentences of what cannot be done."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -233,6 +234,18 @@ def test_the_table_and_what_is_said_of_it() -> None:
     said = " ".join(result.stderr.split())
     assert "training part of pump (4 labels with seeds 0-1; 40 labels with seeds 0-1)" in said
     assert "whole test part (20 series), each model once; nothing was chosen" in said
+
+
+def test_the_next_command_predicts_the_classes_of_new_series() -> None:
+    words = ("finetune", CKPT, *QUICK, "--no-supervised")
+    assert "next: " not in tsjepa(*words).stdout
+    result = tsjepa(*words, "--out", "my models")
+    (command,) = (line for line in result.stdout.splitlines() if line.startswith("next: "))
+    embed = "'my models/finetuned.ckpt' --data NEW.npz --out 'my models/embeddings.parquet'"
+    assert command == f"next: tsjepa embed {embed}"
+    write_data("NEW", y_train=None, X_test=None, y_test=None)
+    assert tsjepa(*shlex.split(command)[2:]).exit_code == 0
+    assert set(pq.read_table("my models/embeddings.parquet")["predicted"].to_pylist()) == {"calm", "worn"}
 
 
 @pytest.mark.parametrize(

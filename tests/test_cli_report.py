@@ -20,7 +20,7 @@ def scores(*accuracies: float) -> list[Score]:
 def test_fine_tuning_reports_each_arm_and_the_largest_share() -> None:
     few = FinetuneRow(0.05, (4, 4), frozen=scores(0.5, 0.7), tuned=scores(0.8, 0.8), supervised=scores(0.1, 0.5))
     every = FinetuneRow(1, (40,), frozen=scores(0.85), tuned=scores(0.95), supervised=None)
-    values = FinetuneReport(Path("a.ckpt"), "pump", 40, 20, [few, every], Score(0.55), Path("out")).values()
+    values = FinetuneReport(Path("a.ckpt"), "pump", 40, 20, [few, every], Score(0.55), Path("out"), "pump").values()
     below, whole = values.pop("fractions")
     assert values == {
         "checkpoint": "a.ckpt",
@@ -56,7 +56,7 @@ def test_draws_of_several_numbers_of_labels_are_told_by_their_mean_and_their_ran
     assert [row.n_labels for row in found.rows] == [(6, 6, 6, 5, 6), (40,)]
     probed = ProbeReport(Path("a.ckpt"), "pump", "ridge", 40, 40, found)
     rows = [FinetuneRow(row.fraction, row.n_labels, row.trained, row.trained, None) for row in found.rows]
-    tuned = FinetuneReport(Path("a.ckpt"), "pump", 40, 40, rows, Score(0.5), None)
+    tuned = FinetuneReport(Path("a.ckpt"), "pump", 40, 40, rows, Score(0.5), None, "pump")
     for report, said in ((probed, probed.statement(ProbeConfig())), (tuned, tuned.statement())):
         assert json.dumps([row["n_labels"] for row in report.values()["fractions"]]) == "[5.8, 40]"
         assert "(5 to 6 labels with seeds 0-4; 40 labels with seed 0)" in said

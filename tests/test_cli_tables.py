@@ -47,7 +47,7 @@ def test_numbers_keep_their_digits(
     assert any(line.count(SHOWN) == 2 and "│ 4 to 5 │" in line for line in shown)
     assert rows(shown)[-1] == ["1", "40", "0.500", "0.900", "0.975"]
     tuned = [FinetuneRow(0.05, (4, 5), FEW, FEW, FEW), FinetuneRow(1, (40,), [Score(0.7)], [Score(0.8)], [Score(0.6)])]
-    show_finetune(FinetuneReport(Path("run/checkpoint.ckpt"), "pump", 40, 20, tuned, Score(0.5), None))
+    show_finetune(FinetuneReport(Path("run/checkpoint.ckpt"), "pump", 40, 20, tuned, Score(0.5), None, "pump.npz"))
     shown = lines(capsys)
     assert any("0.05 " in line and "│ 4 to 5 │" in line and line.count(SHOWN) == 3 for line in shown)
     assert rows(shown)[-1] == ["1", "40", "0.500", "0.700", "0.800", "0.600"]
