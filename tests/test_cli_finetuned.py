@@ -1,6 +1,7 @@
 """What a fine-tuned checkpoint is taken for by other commands: its encoder counts, not its pretraining's average."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from tsjepa.evaluation.quality import OF_PRETRAINING, RECORDED
 from tsjepa.finetuning import Tuning
 
 TUNED = "tuned/finetuned.ckpt"
+PAGE = (Path(__file__).parents[1] / "docs" / "evaluation.md").read_text(encoding="utf-8")
 
 
 def ran(*words: str) -> str:
@@ -166,3 +168,19 @@ def test_windows_of_a_log_are_predicted_also_where_a_channel_is_called_so(monkey
     pooled = pd.read_parquet("pooled.parquet")
     means = np.stack([np.stack(own).mean(0) for _, own in table.groupby("id")["embedding"]])
     assert pooled["predicted"].tolist() == classifier.head_.predict(means).tolist()
+
+
+def test_new_series_are_predicted_in_python_as_the_page_says(capsys: pytest.CaptureFixture[str]) -> None:
+    series = pd.DataFrame(arrays()["X_train"][:, 0])
+    series.assign(label=arrays()["y_train"]).to_csv("labelled.csv", index=False)
+    series[:10].to_csv("new.csv", index=False)
+    before = read_checkpoint("run/checkpoint.ckpt")["state_dict"]
+    (program,) = re.findall(r"```python\n(.*?)```", PAGE.split("## Fine-tuning\n")[1].split("\n## ")[0], re.DOTALL)
+    (command,) = re.findall(r"^    tsjepa (embed .*)$", PAGE, re.MULTILINE)
+    exec(compile(program, "evaluation.md", "exec"), {})
+    printed = re.findall(r"\w+", capsys.readouterr().out)
+    assert set(printed) == {"calm", "worn"}
+    ran(*command.split())
+    assert pq.read_table("predicted.parquet")["predicted"].to_pylist() == printed
+    after = read_checkpoint(TUNED)["state_dict"]
+    assert all(torch.equal(after[name], before[name]) for name in before if ".readout." not in name)
