@@ -182,10 +182,8 @@ def load_config(source: str | Path, overrides: Sequence[str] = ()) -> Config:
     elif name in recipe_names():
         text = files("tsjepa.configs").joinpath(f"{name}.yaml").read_text(encoding="utf-8")
     elif name.endswith(".ckpt"):
-        raise ConfigError(
-            f"{name!r} is a checkpoint and no recipe: the settings of its run are in config.yaml beside it, and in "
-            "Python TSJEPAEmbedder.load reads it."
-        )
+        where = "its settings are in config.yaml beside it, and TSJEPAEmbedder.load reads it in Python"
+        raise ConfigError(f"{name!r} is a checkpoint and no recipe: {where}.")
     else:
         raise ConfigError(f"there is no recipe {name!r}{did_you_mean(name, recipe_names())} A file must end in .yaml.")
     values = parse_yaml(text, name)
