@@ -22,8 +22,9 @@ from tsjepa.evaluation.benchmark import Store, carry_out, left_to_run, plan
 from tsjepa.evaluation.benchmark_aeon import aeon_tables
 from tsjepa.evaluation.benchmark_figures import Pictures, picture, pictures
 from tsjepa.evaluation.benchmark_labels import LabelBudget
-from tsjepa.evaluation.benchmark_methods import Method, find_methods
+from tsjepa.evaluation.benchmark_methods import Method, find_methods, has_places
 from tsjepa.evaluation.benchmark_names import each_once, named_before, transfers_named_before
+from tsjepa.evaluation.benchmark_run import Job
 from tsjepa.evaluation.benchmark_suites import load_suite
 from tsjepa.evaluation.benchmark_summary import means, summary
 from tsjepa.evaluation.benchmark_table import Key, Result
@@ -68,10 +69,11 @@ def benchmark(options: BenchmarkOptions) -> BenchmarkReport:
     methods = find_methods(options.methods or DEFAULT_METHODS, options.config, options.epochs)
     check_data_dir(options.data_dir)
     names = () if options.pretrain_on or options.transfer else data_names(options)
+    jobs = plan_of(options, names, methods, device)
     make_writable(options.out)
     with locked(options.out / LOCK, f"another benchmark is running in {options.out}"), told():
         if names:
-            found, runs = compare(options, names, methods, device)
+            found, runs = compare(options, names, jobs)
         else:
             found, runs = transfer(options, methods, device)
     if not runs.good:
@@ -97,6 +99,9 @@ def check_kind(options: BenchmarkOptions) -> None:
         raise Failure("--folds does not go with transfer, which keeps the splits of the data sets.", USAGE)
     if options.fractions and (options.pretrain_on or options.transfer):
         raise Failure("--labels does not go with transfer, which counts labels with --per-class.", USAGE)
+    own = next((name for name in options.methods if has_places(name)), None)
+    if own and (options.pretrain_on or options.transfer):
+        raise Failure(f"{{data}} and {{seed}} do not go with transfer: name one checkpoint in place of {own}.", USAGE)
 
 
 def refuse_joined(flag: str, thing: str, names: Sequence[str], known: Callable[[str], bool] = lambda _: False) -> None:
@@ -114,14 +119,16 @@ def data_names(options: BenchmarkOptions) -> tuple[str, ...]:
     return each_once(load_suite(options.suite) if options.suite else options.data, options.data_dir)
 
 
-def compare(
-    options: BenchmarkOptions, names: Sequence[str], methods: Sequence[Method], device: str
-) -> tuple[Means, Runs]:
-    """Make the runs of a comparison, and write its summary, pictures and tables."""
-    store = Store.at(options.out)
+def plan_of(options: BenchmarkOptions, names: Sequence[str], methods: Sequence[Method], device: str) -> list[Job]:
+    """Return the runs of a comparison."""
     budgets = tuple(LabelBudget("share", share) for share in options.fractions)
     budgets += tuple(LabelBudget("per_class", number) for number in options.per_class)
-    jobs = plan(names, methods, options.seeds, options.folds, budgets, options.data_dir, device)
+    return plan(names, methods, options.seeds, options.folds, budgets, options.data_dir, device)
+
+
+def compare(options: BenchmarkOptions, names: Sequence[str], jobs: Sequence[Job]) -> tuple[Means, Runs]:
+    """Make the runs of a comparison, and write its summary, pictures and tables."""
+    store = Store.at(options.out)
     jobs = named_before(jobs, store.results.read())
     left = left_to_run(jobs, store)
     runs, sets = counted(len(jobs), "run"), counted(len(names), "data set")

@@ -158,8 +158,9 @@ class BenchmarkOptions(NamedTuple):
         typer.Option(
             "--method",
             metavar="METHOD",
-            help="default, a recipe, a checkpoint, random-init, raw, catch22, minirocket, supervised or majority; "
-            "repeatable. Without it: default, random-init, minirocket and majority.",
+            help="default, a recipe, a checkpoint ({data} in its path is the name of each set), random-init, raw, "
+            "catch22, minirocket, supervised or majority; repeatable. Without it: default, random-init, minirocket and "
+            "majority.",
         ),
         tuple,
     ] = ()

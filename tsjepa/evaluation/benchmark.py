@@ -1,12 +1,14 @@
 """A benchmark in its folder: what is left to run, run after run, and rows that are kept as they come."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from tsjepa.checkpoint import CheckpointError
 from tsjepa.evaluation.benchmark_check import Versions, check_data, check_recipe, unchanged
 from tsjepa.evaluation.benchmark_labels import LabelBudget
-from tsjepa.evaluation.benchmark_methods import Method
+from tsjepa.evaluation.benchmark_methods import Method, for_run
 from tsjepa.evaluation.benchmark_process import RunError, call
 from tsjepa.evaluation.benchmark_run import Job, Outcome, measure, versions
 from tsjepa.evaluation.benchmark_table import FewLabels, Key, LevelScore, Result, Row, Table, in_order
@@ -72,6 +74,11 @@ def plan(
 ) -> list[Job]:
     """Return all runs, data set by data set, so that an early look at the table compares methods.
 
+    Raises
+    ------
+    CheckpointError
+        If a method whose path has a place for the data or the seed lacks the checkpoint of a run.
+
     Examples
     --------
     >>> from tsjepa.evaluation.benchmark_methods import find_methods
@@ -79,12 +86,17 @@ def plan(
     >>> len(jobs), jobs[1].key
     (12, ('GunPoint', 'majority', 0, 0))
     """
+    own = {
+        (name, seed): [for_run(method, name, seed, data_dir) for method in methods]
+        for name in data
+        for seed in range(seeds)
+    }
     return [
         Job(name, method, seed, fold, budgets, data_dir, device)
         for name in data
         for fold in range(folds)
         for seed in range(seeds)
-        for method in methods
+        for method in own[name, seed]
     ]
 
 
@@ -99,12 +111,16 @@ def left_to_run(jobs: Sequence[Job], store: Store) -> list[Job]:
     """
     results = {row[:4]: row for row in store.results.read()}
     asked = {job.data: job.data_dir for job in jobs}
-    methods = {job.method.name: job.method for job in jobs}
+    methods = {job.method.name: job for job in jobs}
+    own = {job.key[:3]: job.method for job in jobs}
     for row in results.values():
         if row.data in asked:
             check_data(row, (row.data,), asked[row.data], store.results.path)
         if row.status == "ok" and row.method in methods:  # of any data: what is told is the mean over all
-            check_recipe(row, methods[row.method], (row.data,), store.results.path)
+            job = methods[row.method]
+            with suppress(CheckpointError):  # what is not there is not compared
+                method = own.get(row[:3]) or for_run(job.method, row.data, row.seed, job.data_dir)
+                check_recipe(row, method, (row.data,), store.results.path)
     drawn: dict[Key, dict[str, None]] = {}  # in the order in which they were asked for
     for few in store.few_labels.read():
         drawn.setdefault(few[:4], {})[few.labels] = None

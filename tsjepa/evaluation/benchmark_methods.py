@@ -10,11 +10,15 @@ from typing import Any, Literal, NamedTuple
 from tsjepa.build import configure
 from tsjepa.checkpoint import CheckpointError, read_checkpoint, read_header, saw_labels
 from tsjepa.config import Config, ConfigError, did_you_mean, recipe_names
+from tsjepa.datasets.loading import at_hand
+from tsjepa.datasets.lookup import data_folder
 from tsjepa.stages import with_architecture
 
 Kind = Literal["pretrained", "checkpoint", "random-init", "supervised", "raw", "catch22", "minirocket", "majority"]
 UNTRAINED: tuple[Kind, ...] = ("random-init", "supervised")
 PLAIN: tuple[Kind, ...] = ("raw", "catch22", "minirocket", "majority")
+# In the path of checkpoints, of which each run has one of its own
+PLACES = ("{data}", "{seed}")
 
 
 class Method(NamedTuple):
@@ -31,7 +35,7 @@ class Method(NamedTuple):
     config : Config, optional
         Of an encoder.
     checkpoint : Path, optional
-        Of a trained one.
+        Of a trained one; None of a path with PLACES, for which `for_run` finds it.
     digest : str
         Of everything that the method depends on but data and seed, as it was when `find_method` found it.
     """
@@ -71,7 +75,7 @@ def find_method(name: str, recipe: str | None = None, epochs: int | None = None)
     ----------
     name : str
         "default", "random-init", "supervised", "raw", "catch22", "minirocket", "majority", the name of a recipe, a
-        .yaml file of one, or a checkpoint.
+        .yaml file of one, a checkpoint, or a path of checkpoints with PLACES in it.
     recipe : str, optional
         Recipe of the untrained encoders, `random-init` and `supervised`; by default the default recipe.
     epochs : int, optional
@@ -112,11 +116,62 @@ def meant_by(name: str, recipe: str | None, changed: Sequence[str]) -> Method:
         if config.target.teacher is not None:
             pretrained_config(Path(config.target.teacher), student=name)
         return Method(name, kind, config)
+    if has_places(name):
+        return Method(name, kind)
     path = Path(name)
     if path.suffix == ".ckpt" or path.exists():
         return Method(name, kind, pretrained_config(path), path)
     known = [*UNTRAINED, *PLAIN, *recipe_names()]
     raise ConfigError(f"there is no method {name!r}{did_you_mean(name, known)} A recipe's file ends in .yaml.")
+
+
+def for_run(method: Method, data: str, seed: int, data_dir: Path | None = None) -> Method:
+    """Return a method as a run has it: by the same name, with the checkpoint that its path names for data and seed.
+
+    Parameters
+    ----------
+    method : Method
+    data : str
+        Name or path; `{data}` stands for the name that `tsjepa.datasets.load` gives.
+    seed : int
+        What `{seed}` stands for.
+    data_dir : Path, optional
+
+    Returns
+    -------
+    Method
+        The same one where its name has no PLACES.
+
+    Raises
+    ------
+    CheckpointError
+        If there is no such checkpoint, it cannot be used, or it is a fine-tuned one.
+
+    Examples
+    --------
+    >>> for_run(find_method("raw"), "GunPoint", 0) == find_method("raw")
+    True
+    """
+    if not has_places(method.name):
+        return method
+    try:
+        found = at_hand(data, data_folder(data_dir))
+    except (OSError, ValueError):  # no data are there, as the run will say
+        found = None
+    path = Path(method.name.replace("{seed}", str(seed)).replace("{data}", data if found is None else found[0].name))
+    own = method._replace(config=pretrained_config(path), checkpoint=path)
+    return own._replace(digest=own.digest_now())
+
+
+def has_places(name: str) -> bool:
+    """Tell whether a name is the path of checkpoints of which each run has one of its own.
+
+    Examples
+    --------
+    >>> has_places("own/{data}/checkpoint.ckpt"), has_places("own/{data}.yaml"), has_places("own/{x}.ckpt")
+    (True, False, False)
+    """
+    return kind_of(name) == "checkpoint" and any(place in name for place in PLACES)
 
 
 def kind_of(name: str) -> Kind:
