@@ -19,7 +19,7 @@ from tsjepa.datasets import load
 from tsjepa.datasets.dataset import DataError, UncutError
 from tsjepa.datasets.files import looks_like_path
 from tsjepa.datasets.home import user_path
-from tsjepa.datasets.labels import Encoded
+from tsjepa.datasets.labels import Encoded, has_label
 from tsjepa.datasets.log_columns import ChannelError
 from tsjepa.datasets.log_files import is_address
 from tsjepa.datasets.logs import LogWindows, encode_labels
@@ -38,7 +38,7 @@ class Part(NamedTuple):
     series : SeriesSource
         In memory, or windows of a log.
     y : array of shape (n_cases,), optional
-        Codes of classes, or a numeric target; a window of a log without a label has -1 or NaN.
+        Codes of classes, or a numeric target; a series without a label has -1 or NaN.
     lengths : int64 array of shape (n_cases,), optional
         Time points of each series, where they differ.
     """
@@ -59,16 +59,16 @@ class Part(NamedTuple):
 
     def labelled(self) -> "Part":
         """Return the cases that have a label; all, and no labels, where none has."""
-        if self.y is None or not isinstance(self.series, LogWindows):
+        cases = np.arange(0) if self.y is None else np.flatnonzero(has_label(self.y))
+        if len(cases) == self.series.n_cases:
             return self
-        cases = self.series.labelled()
-        return self.windows(cases) if len(cases) else self._replace(y=None)
+        return self.some(cases) if len(cases) else self._replace(y=None)
 
-    def windows(self, cases: NDArray[np.int64]) -> "Part":
-        """Return some of the windows of a labelled log."""
-        assert isinstance(self.series, LogWindows)
+    def some(self, cases: NDArray[np.int64]) -> "Part":
+        """Return some of the labelled cases; windows of a log are not copied."""
         assert self.y is not None
-        return Part(self.series.subset(cases), self.y[cases])
+        series = self.series.subset(cases) if isinstance(self.series, LogWindows) else self.series.take(cases)
+        return Part(series, self.y[cases], None if self.lengths is None else self.lengths[cases])
 
 
 class Data(NamedTuple):

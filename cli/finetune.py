@@ -66,6 +66,7 @@ def finetune(options: FinetuneOptions) -> FinetuneReport:
     data = probe_data(options, header)
     say_remarks(data, header.config)
     say_labels_seen(options.checkpoint, model, data, options.fractions)
+    fingerprint = data.fingerprint  # of all series, also those without a label
     data = scored_windows(data, model.encoder, header.config.probe)
     labels = labels_of(data)
     check_classes(labels.train)
@@ -75,7 +76,7 @@ def finetune(options: FinetuneOptions) -> FinetuneReport:
     task = Task(data, labels, header.config.probe, model, untrained, options, device)
     rows, largest = fit_rows(task)
     if checkpoint is not None:
-        save_finetuned(checkpoint, task, header, largest)
+        save_finetuned(checkpoint, task, header._replace(fingerprint=fingerprint), largest)
     guess = majority(labels.train, labels.test)
     source, n_train, n_test = data_of(header, options.checkpoint, options.data), len(labels.train), len(labels.test)
     report = FinetuneReport(options.checkpoint, data.name, n_train, n_test, rows, guess, checkpoint, source)
@@ -158,6 +159,6 @@ def save_finetuned(path: Path, task: Task, header: Header, fitted: Tuned) -> Non
         task.model.encoder.readout.take_channels(series.n_channels)
     classes = fitted.head.classes
     head = fitted.head._replace(classes=classes if data.classes is None else np.array(data.classes)[classes])
-    header = Header(config, name, series.n_channels, series.n_timepoints, names, data.fingerprint)
+    header = Header(config, name, series.n_channels, series.n_timepoints, names, header.fingerprint)
     with writing(path):
         save_checkpoint(path, task.model, header, head.plain())

@@ -40,7 +40,7 @@ def normal_only(data: Data) -> Data:
         return data
     some = f"{out.sum()} of {counted(len(out), 'window')}"
     say(f"note: {name}: left out: {some}, which hold rows that {label!r} calls abnormal.")
-    return data._replace(train=data.train.windows(np.flatnonzero(~out)))
+    return data._replace(train=data.train.some(np.flatnonzero(~out)))
 
 
 def say_unread(windows: LogWindows) -> None:

@@ -80,7 +80,7 @@ def at_most(part: Part, limit: int, name: str) -> Part:
         return part
     cases = draw_labels(part.y, (limit + 0.5) / n_cases, seed=0)  # a share that rounds down to the limit
     say(f"note: probes use {len(cases):,} of {n_cases:,} {name} windows, drawn by label, so that memory stays bounded.")
-    return part.windows(cases)
+    return part.some(cases)
 
 
 def embed_part(encoder: Encoder, part: Part, config: ProbeConfig, device: str) -> Array:

@@ -61,7 +61,9 @@ class Dataset:
         float32 values with NaN where one is missing. Where lengths differ, a list of arrays of shape
         (n_channels, n_timepoints), for both parts. `X_test` is None where the source has no test part.
     y_train, y_test : ndarray of shape (n_cases,) or None
-        int64 class codes, or a float64 numeric target; None where the part is unlabelled or absent.
+        int64 class codes, or a float64 numeric target; None where the part is unlabelled or absent. A series without
+        a label among others that have one has the code -1, or NaN: that is no class, so leave it out where labels are
+        needed, as by ``y_train >= 0``.
     classes : tuple of str or None
         Class names in the order of their codes; None for a numeric target or no labels.
     notes : tuple of str
@@ -97,7 +99,7 @@ class Part:
     X : ndarray of shape (n_cases, n_channels, n_timepoints), or list of ndarray
         float32 values; a list where lengths differ.
     y : ndarray of shape (n_cases,) or None
-        Class names as text, or float64 numbers.
+        Class names as text, or float64 numbers; empty text or NaN for a case without a label.
     numeric : bool
         True where the file itself declares a numeric target. Other float labels are one only if some
         value is not whole, or those of the other part are one, which can only be told from both parts together.

@@ -7,7 +7,7 @@ import numpy as np
 from tsjepa.arrays import as_series
 from tsjepa.containers import refuse_other_order, to_panel
 from tsjepa.datasets.dataset import Collection, DataError, Dataset, Labels, Part
-from tsjepa.datasets.labels import array_labels, encode
+from tsjepa.datasets.labels import array_labels, encode, labelled_note
 
 
 def from_container(X: Any, y: Any = None) -> Dataset:
@@ -18,7 +18,7 @@ def from_container(X: Any, y: Any = None) -> Dataset:
     X : pandas, polars or pyarrow table, list of tables, array or list of arrays
         As `tsjepa.TSJEPAEmbedder` takes them; see `tsjepa.containers.to_panel`.
     y : array-like of shape (n_cases,), optional
-        Class names, whole numbers, or a numeric target.
+        Class names, whole numbers, or a numeric target; None, NaN and empty text are no label.
 
     Returns
     -------
@@ -53,18 +53,24 @@ def from_container(X: Any, y: Any = None) -> Dataset:
         lengths = [np.atleast_2d(np.asarray(case)).shape[-1] for case in panel.series]
         if len(set(lengths)) > 1:
             collection = [case[:, :length] for case, length in zip(values, lengths, strict=True)]
-    labels = encode(Part(collection, None if y is None else given_labels(np.asarray(y), len(values))), None)
+    labels = encode(Part(collection, None if y is None else given_labels(y, len(values))), None)
     kind = type(X).__name__
-    return Dataset("in memory", f"a {kind}", collection, labels.y_train, None, None, labels.classes, labels.notes)
+    notes = (*labelled_note(labels.y_train, "training"), *labels.notes)
+    return Dataset("in memory", f"a {kind}", collection, labels.y_train, None, None, labels.classes, notes)
 
 
-def given_labels(labels: np.ndarray[Any, Any], n_cases: int) -> Labels:
-    """Return labels as a file has them; objects are text, and have to be there."""
+def given_labels(y: Any, n_cases: int) -> Labels | None:
+    """Return labels as a file has them; objects are text, but numbers among which some are missing are numbers."""
+    labels = np.asarray(y)
+    if labels.dtype.kind == "U":  # NumPy writes a missing one among texts as text
+        labels = np.asarray(y, dtype=object)
     if labels.dtype == object:
         import pandas as pd
 
-        missing = np.flatnonzero(pd.isna(labels))
-        if len(missing):
-            raise DataError(f"y: case {missing[0] + 1} has no label; label all cases or none")
-        labels = labels.astype(np.str_)
+        there = ~np.asarray(pd.isna(labels))
+        known = labels[there] if there.all() else np.array(labels[there].tolist())
+        numeric = known.dtype.kind == "f"
+        found = np.full(labels.shape, np.nan if numeric else "", np.float64 if numeric else object)
+        found[there] = known if numeric else known.astype(np.str_)
+        labels = found if numeric else found.astype(np.str_)
     return array_labels(labels, n_cases, "y")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tsjepa.arrays import counted
 from tsjepa.datasets.dataset import DataError, Labels, Part
@@ -23,7 +24,7 @@ class Encoded:
     Attributes
     ----------
     y_train, y_test : ndarray of shape (n_cases,) or None
-        int64 codes or float64 targets.
+        int64 codes or float64 targets; -1 or NaN for a case without a label.
     classes : tuple of str or None
         Class names in the order of their codes.
     notes : tuple of str
@@ -42,7 +43,7 @@ def encode(train: Part, test: Part | None) -> Encoded:
     Parameters
     ----------
     train, test : Part
-        The parts as read.
+        The parts as read; of a part with labels, cases may be without one, see `has_label`.
 
     Returns
     -------
@@ -62,7 +63,58 @@ def encode(train: Part, test: Part | None) -> Encoded:
     >>> both = encode(Part(X, np.array(["10", "9", "10"])), Part(X, np.array(["9", "9", "11"])))
     >>> both.classes, both.y_train.tolist(), both.y_test.tolist()
     (('9', '10', '11'), [1, 0, 1], [0, 0, 2])
+    >>> encode(Part(X, np.array(["worn", "", "calm"])), None).y_train.tolist()
+    [1, -1, 0]
     """
+    found = _encode(_known(train), _known(test))
+    return replace(found, y_train=_spread(found.y_train, train), y_test=_spread(found.y_test, test))
+
+
+def has_label(y: Labels) -> NDArray[np.bool_]:
+    """Return of each case whether it has a label: no empty text, as files have it, no NaN, and no negative code.
+
+    Examples
+    --------
+    >>> has_label(np.array(["worn", ""])).tolist(), has_label(np.array([0, -1])).tolist()
+    ([True, False], [True, False])
+    """
+    if y.dtype.kind == "f":
+        return ~np.isnan(y)
+    return np.asarray(y != "" if y.dtype.kind == "U" else y >= 0)
+
+
+def labelled_note(y: Labels | None, name: str) -> tuple[str, ...]:
+    """Say how many series of a part have a label, where others have none.
+
+    Examples
+    --------
+    >>> labelled_note(np.array([0, -1, 1]), "training")
+    ('2 of 3 training series have a label',)
+    """
+    n_labelled = 0 if y is None else int(has_label(y).sum())
+    if y is None or n_labelled == len(y):
+        return ()
+    return (f"{n_labelled} of {len(y)} {name} series {'has' if n_labelled == 1 else 'have'} a label",)
+
+
+def _known(part: Part | None) -> Part | None:
+    """Return a part with the labels that there are."""
+    if part is None or part.y is None:
+        return part
+    known = has_label(part.y)
+    return replace(part, y=part.y[known], written=None if part.written is None else part.written[known])
+
+
+def _spread(y: Labels | None, part: Part | None) -> Labels | None:
+    """Give the cases without a label theirs: -1, or NaN among targets."""
+    if y is None or part is None or part.y is None:
+        return y
+    found = np.full(len(part.y), np.nan if y.dtype.kind == "f" else -1, y.dtype)
+    found[has_label(part.y)] = y
+    return found
+
+
+def _encode(train: Part | None, test: Part | None) -> Encoded:
     parts = [part for part in (train, test) if part is not None and part.y is not None]
     if any(_is_target(part) for part in parts):
         return _targets(train, test)
@@ -80,7 +132,7 @@ def _is_target(part: Part) -> bool:
     return bool((part.y != np.round(part.y)).any())
 
 
-def _targets(train: Part, test: Part | None) -> Encoded:
+def _targets(train: Part | None, test: Part | None) -> Encoded:
     targets: list[Labels | None] = []
     for part in (train, test):
         if part is not None and part.y is not None and part.y.dtype.kind != "f" and not all(map(_is_finite, part.y)):
@@ -200,13 +252,13 @@ def text_labels(labels: list[str], where: str) -> Labels | None:
     return np.array(labels, dtype=np.str_)
 
 
-def array_labels(labels: np.ndarray[Any, Any], n_cases: int, where: str) -> Labels:
+def array_labels(labels: np.ndarray[Any, Any], n_cases: int, where: str) -> Labels | None:
     """Class names or numbers from an array of any usual type.
 
     Parameters
     ----------
     labels : ndarray of shape (n_cases,) or (n_cases, 1)
-        Integers, booleans and text are class names, floats are kept as numbers.
+        Integers, booleans and text are class names, floats are kept as numbers. NaN and empty text are no label.
     n_cases : int
         How many labels there must be.
     where : str
@@ -214,13 +266,13 @@ def array_labels(labels: np.ndarray[Any, Any], n_cases: int, where: str) -> Labe
 
     Returns
     -------
-    ndarray of shape (n_cases,)
-        Text, or float64 numbers.
+    ndarray of shape (n_cases,) or None
+        Text, or float64 numbers; None where no case has a label.
 
     Raises
     ------
     DataError
-        If the number of labels or their type is wrong, or a float label is missing or infinite.
+        If the number of labels or their type is wrong, or a float label is infinite.
 
     Examples
     --------
@@ -232,9 +284,8 @@ def array_labels(labels: np.ndarray[Any, Any], n_cases: int, where: str) -> Labe
     flat = labels.reshape(n_cases)
     if flat.dtype.kind not in "fiubU":
         raise DataError(f"{where} has type {flat.dtype}; give numbers, booleans or text as labels")
-    if flat.dtype.kind != "f":
-        return flat.astype(np.str_)
-    if not np.isfinite(flat).all():
-        case = int(np.argmin(np.isfinite(flat))) + 1
-        raise DataError(f"{where}: case {case} has no finite label; label all cases or none")
-    return flat.astype(np.float64)
+    if flat.dtype.kind == "f" and np.isinf(flat).any():
+        case = int(np.argmax(np.isinf(flat))) + 1
+        raise DataError(f"{where}: case {case} has an infinite label; give a finite one, or none")
+    found = flat.astype(np.float64 if flat.dtype.kind == "f" else np.str_)
+    return found if has_label(found).any() else None

@@ -23,7 +23,7 @@ from tsjepa.datasets.files import (
 )
 from tsjepa.datasets.home import needed_cache_folder, user_path
 from tsjepa.datasets.in_memory import from_container
-from tsjepa.datasets.labels import encode
+from tsjepa.datasets.labels import encode, labelled_note
 from tsjepa.datasets.log_links import holds_run
 from tsjepa.datasets.lookup import (
     data_folder,
@@ -59,14 +59,15 @@ def load(
         Folder of ``<Name>/<Name>_TRAIN.ts`` and ``_TEST.ts``. By default the environment variable
         ``TSJEPA_DATA``, where it is set.
     y : array-like of shape (n_cases,), optional
-        Labels of series in memory; files bring their own.
+        Labels of series in memory, None or NaN for a series without one; files bring their own.
     announce : callable, optional
         Called with one line before anything is downloaded. By default the logger ``tsjepa`` is told.
 
     Returns
     -------
     Dataset
-        The series, their labels, and what the user should know about them.
+        The series, their labels, and what the user should know about them. A series without a label has -1 in ``y``, or
+        NaN in a numeric target.
 
     Raises
     ------
@@ -232,8 +233,10 @@ def _assemble(pair: Pair, source: str, unread: tuple[str, ...]) -> Dataset:
     labels = encode(train, test)
     sizes = size_notes(pair.name, len(X_train), None if X_test is None else len(X_test))
     lone = _alone(pair.train) if test is None else ()
-    notes = dict.fromkeys((*unread, *train.notes, *(test.notes if test else ()), *lone, *sizes, *labels.notes))
-    of_train = (*unread, *train.notes, *lone, *size_notes(pair.name, len(X_train), None))
+    few, few_test = labelled_note(labels.y_train, "training"), labelled_note(labels.y_test, "test")
+    last = (*lone, *sizes, *few, *few_test, *labels.notes)
+    notes = dict.fromkeys((*unread, *train.notes, *(test.notes if test else ()), *last))
+    of_train = (*unread, *train.notes, *lone, *few, *size_notes(pair.name, len(X_train), None))
     of_test = tuple(note for note in notes if note not in of_train)
     y_train, y_test = labels.y_train, labels.y_test
     return Dataset(pair.name, source, X_train, y_train, X_test, y_test, labels.classes, tuple(notes), of_test)

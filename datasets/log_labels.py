@@ -25,7 +25,7 @@ def encode_labels(train: LogWindows, test: LogWindows | None) -> Encoded:
     Returns
     -------
     Encoded
-        As `tsjepa.datasets.labels.encode` gives it, with -1 (or NaN for a target) where a window has no label.
+        As `tsjepa.datasets.labels.encode` gives it.
 
     Raises
     ------
@@ -33,13 +33,9 @@ def encode_labels(train: LogWindows, test: LogWindows | None) -> Encoded:
         If the training part has no labels, or one part has a numeric target and the other classes.
     """
     logs = [part for part in (train, test) if part is not None and (part is train or part.has_labels)]
-    parts = [(part, part.labelled()) for part in logs]
     nothing = np.empty((0, 1, 1), np.float32)
-    known = [Part(nothing, _labels(part, logs)[cases]) for part, cases in parts]
-    found = encode(known[0], known[1] if len(known) > 1 else None)
-    codes = [found.y_train, found.y_test]
-    spread = [_spread(y, cases, part.n_cases) for y, (part, cases) in zip(codes, parts, strict=False)]
-    return Encoded(spread[0], spread[1] if len(spread) > 1 else None, found.classes, found.notes)
+    parts = [Part(nothing, _labels(part, logs)) for part in logs]
+    return encode(parts[0], parts[1] if len(parts) > 1 else None)
 
 
 def _labels(log: LogWindows, logs: list[LogWindows]) -> NDArray[Any]:
@@ -67,11 +63,4 @@ def _written(log: LogWindows) -> dict[str, set[str]]:
                 for text in batch.column(name).unique().drop_null().to_pylist():
                     with contextlib.suppress(ValueError, OverflowError):
                         found.setdefault(str(int(float(text.replace(mark, ".")))), set()).add(class_name(text))
-    return found
-
-
-def _spread(y: NDArray[Any] | None, cases: NDArray[np.int64], n_cases: int) -> NDArray[Any]:
-    target = y is not None and y.dtype.kind == "f"
-    found: NDArray[Any] = np.full(n_cases, np.nan if target else -1, np.float64 if target else np.int64)
-    found[cases] = 0 if y is None else y
     return found

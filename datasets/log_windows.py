@@ -176,11 +176,6 @@ class LogWindows:
             return found
         return np.array([*self._rows.classes, ""], np.str_)[found]
 
-    def labelled(self) -> NDArray[np.int64]:
-        """Return the windows that have a label."""
-        found = self.labels()
-        return np.flatnonzero(found != "" if found.dtype.kind == "U" else ~np.isnan(found))
-
     def hold_abnormal(self) -> NDArray[np.bool_] | None:
         """Return of each window whether a label tells that a row in it is abnormal.
 

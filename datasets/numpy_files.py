@@ -29,7 +29,8 @@ def read_npz(path: Path) -> tuple[Part, Part | None]:
     ----------
     path : Path
         A file with the arrays `X` and `y`, or `X_train`, `y_train`, `X_test` and `y_test`; the series have
-        shape (n_cases, n_timepoints) or (n_cases, n_channels, n_timepoints).
+        shape (n_cases, n_timepoints) or (n_cases, n_channels, n_timepoints). A series whose label is NaN, or an empty
+        text, has none.
 
     Returns
     -------

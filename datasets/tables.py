@@ -42,7 +42,7 @@ def read_table(path: Path) -> Part:
     Returns
     -------
     Part
-        The series and their labels.
+        The series and their labels; a row whose label is missing has none.
 
     Raises
     ------
@@ -67,8 +67,9 @@ def read_table(path: Path) -> Part:
     if path.suffix.lower() == ".csv":
         _check_cells(table, path)
     label = _label_name(table, lists, path)
-    y = None if label is None else _labels(_bare(table[label], path), f"{path}, column {label}")
-    written = None if label is None or y is None else _written(table, label, path)
+    column = None if label is None else _bare(table[label], path)
+    y = None if column is None else _labels(column, f"{path}, column {label}")
+    written = None if column is None or y is None else _written(column, table.columns.get_loc(label), path)
     others = [str(name) for name in table.columns if name != label and name not in lists]
     if lists:
         notes = _ignored(others, path, "hold no lists")
@@ -203,28 +204,34 @@ def _bare(column: "pd.Series[Any]", path: Path) -> "pd.Series[Any]":
     """Return labels of a .csv file without the blanks around them; what is blank is missing."""
     if path.suffix.lower() != ".csv" or column.dtype.kind in "fiub":
         return column
-    return column.map(lambda label: label.strip() or None if isinstance(label, str) else label)
+    import pandas as pd
+
+    bare = column.map(lambda label: label.strip() or None if isinstance(label, str) else label)
+    # pandas makes text of numbers where a cell holds blanks alone
+    numbers = pd.to_numeric(bare.where(bare.map(lambda label: isinstance(label, str))), errors="coerce")
+    return numbers if bare.isna().any() and numbers.notna().equals(bare.notna()) else bare
 
 
 def _labels(column: "pd.Series[Any]", where: str) -> Labels | None:
     missing = column.isna().to_numpy()
-    if missing.all():
-        return None
-    if missing.any():
-        raise DataError(f"{where}: row {int(missing.argmax()) + 1} has no label; label all rows or none")
-    plain = column.dtype.kind in "fiub"
-    values = column.to_numpy() if plain else np.array([class_name(str(value)) for value in column], dtype=np.str_)
+    if column.dtype.kind == "f":
+        values = column.to_numpy(dtype=np.float64, na_value=np.nan)
+    elif column.dtype.kind in "iub" and not missing.any():
+        values = column.to_numpy()
+    else:
+        names = ("" if gone else class_name(str(value)) for value, gone in zip(column, missing, strict=True))
+        values = np.array(list(names), dtype=np.str_)
     return array_labels(values, len(column), where)
 
 
-def _written(table: "pd.DataFrame", label: str, path: Path) -> Labels | None:
+def _written(column: "pd.Series[Any]", place: Any, path: Path) -> Labels | None:
     """Read labels as text where pandas made numbers, or true and false, of a .csv file's."""
     import pandas as pd
 
-    if path.suffix.lower() != ".csv" or table[label].dtype.kind not in "fiub":
+    # pandas leaves true and false as they are beside a cell that is empty
+    if path.suffix.lower() != ".csv" or column.dropna().infer_objects().dtype.kind not in "fiub":
         return None
-    place = table.columns.get_loc(label)
-    texts = pd.read_csv(path, usecols=[place], index_col=False, dtype=str).iloc[:, 0]
+    texts = pd.read_csv(path, usecols=[place], index_col=False, dtype=str).iloc[:, 0].fillna("")
     return np.array([text.strip() for text in texts], dtype=np.str_)
 
 

@@ -27,7 +27,7 @@ def parts() -> Parts:
     rng, y = np.random.default_rng(0), np.arange(2 * HALF) % 3
     X = rng.normal(size=(2, 2 * HALF, 1, 40)).astype(np.float32)
     X[:, y == 1] += np.sin(np.arange(40), dtype=np.float32)
-    return Parts(Known(Series(X[0]), y, Series(X[1])), y, False, "digest")
+    return Parts(Known(Series(X[0]), y, Series(X[1]), Series(X[0])), y, False, "digest")
 
 
 def watched(

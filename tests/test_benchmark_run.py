@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from benchmark_rows import job, tiny
@@ -282,6 +283,34 @@ def test_folds_follow_aeons_convention(tmp_path: Path, n_classes: int) -> None:
     for ours, aeons in zip(found, expected, strict=True):
         np.testing.assert_array_equal(ours.astype(aeons.dtype), aeons)
     np.testing.assert_array_equal(load_parts(str(tmp_path / "d.npz"), 0).known.train.values, X_train)
+
+
+@pytest.mark.parametrize("lengths", ["equal", "unequal"])
+@pytest.mark.parametrize("fold", [0, 3])
+def test_series_without_a_label_are_what_methods_learn_from_and_nothing_else(
+    tmp_path: Path, fold: int, lengths: str
+) -> None:
+    rng, parts = np.random.default_rng(0), {}
+    for part, n in (("TRAIN", 20), ("TEST", 12)):
+        cases = [rng.normal(size=8 - (lengths == "unequal" and case % 2)).astype(np.float32) for case in range(n)]
+        y = np.array(["calm", "worn", None, "hot"])[np.arange(n) % 4]
+        parts[part] = pd.DataFrame({"flow": cases, "label": y})
+    for name, kept in (("some", lambda table: table), ("alone", lambda table: table.dropna(subset="label"))):
+        for part, table in parts.items():
+            kept(table).to_parquet(tmp_path / f"{name}_{part}.parquet", index=False)
+    some, alone = (load_parts(str(tmp_path / f"{name}_TRAIN.parquet"), fold) for name in ("some", "alone"))
+    for own, other in ((some.known.train, alone.known.train), (some.known.test, alone.known.test)):
+        np.testing.assert_array_equal(own.with_nan(), other.with_nan())
+    np.testing.assert_array_equal(some.known.y, alone.known.y)
+    np.testing.assert_array_equal(some.y_test, alone.y_test)
+    whole = some.known.whole.with_nan()
+    assert len(whole) == 20
+    rest = as_series([flow for flow, label in parts["TRAIN"].to_numpy() if pd.isna(label)], "rest").with_nan()
+    np.testing.assert_array_equal(whole[15:] if fold else whole[2::4], rest)
+    seen: list[Any] = []
+    for method in ("raw", "supervised"):
+        measure(job(method, fold=fold)._replace(data=str(tmp_path / "some_TRAIN.parquet")), fit=partial(spy, seen))
+    assert [len(values) for values in (seen[0], seen[4])] == [20, 15]
 
 
 def test_a_class_in_one_part_only_cannot_be_drawn_anew(tmp_path: Path) -> None:

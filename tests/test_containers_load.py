@@ -51,9 +51,7 @@ def test_load_takes_arrays_and_keeps_what_is_missing():
     ("X", "y", "words"),
     [
         (np.zeros((2, 1, 4)), [1, 2, 3], r"y has shape \(3,\) for 2 series"),
-        (np.zeros((2, 1, 4)), [0.0, float("nan")], "y: case 2 has no finite label"),
-        (np.zeros((2, 1, 4)), np.array([None, "high"], object), "y: case 1 has no label"),
-        (np.zeros((2, 1, 4)), pd.Series(["low", pd.NA]), "y: case 2 has no label"),
+        (np.zeros((2, 1, 4)), [0.0, float("inf")], "y: case 2 has an infinite label"),
         (np.zeros((0, 1, 4)), None, "cannot be used"),
         (pd.DataFrame({"id": [1], "time": [0], "flow": ["low"]}), None, "cannot be used"),
         ("FordA", [1], "y is only for series in memory"),
@@ -62,6 +60,26 @@ def test_load_takes_arrays_and_keeps_what_is_missing():
 def test_load_refuses_what_is_no_data_set(X, y, words):
     with pytest.raises(DataError, match=words):
         load(X, y=y)
+
+
+@pytest.mark.parametrize(
+    ("y", "codes"),
+    [
+        ([2, 0, None], [1, 0, -1]),
+        (["low", float("nan"), "high"], [1, -1, 0]),
+        (np.array([None, "high", ""], object), [-1, 0, -1]),
+        (np.array([[True], [None], [False]], object), [1, -1, 0]),
+        (pd.Series([7, pd.NA, 10], dtype="Int64"), [0, -1, 1]),
+        ([0.5, None, 2], [0.5, np.nan, 2.0]),
+        (np.array([1.5, np.nan, 2.0]), [1.5, np.nan, 2.0]),
+    ],
+)
+def test_a_series_may_be_without_a_label(y, codes):
+    data = load(np.zeros((3, 1, 4)), y=y)
+    np.testing.assert_array_equal(data.y_train, codes)
+    n_labelled = 3 - sum(code == -1 or code != code for code in codes)
+    assert data.notes == (f"{n_labelled} of 3 training series {'has' if n_labelled == 1 else 'have'} a label",)
+    assert load(np.zeros((3, 1, 4)), y=[None] * 3).y_train is None
 
 
 def test_load_refuses_labels_in_another_order():

@@ -56,7 +56,7 @@ BAD_NPZ = {
     "dimensions": ({"X": np.zeros(4)}, r"key X has shape \(4,\)"),
     "type": ({"X": np.array([["a", "b"]])}, "key X has type <U1"),
     "count": ({"X": GOOD, "y": [1, 2, 3]}, r"key y has shape \(3,\) for 2 series"),
-    "label": ({"X": GOOD, "y": [1.5, np.nan]}, "key y: case 2 has no finite label"),
+    "label": ({"X": GOOD, "y": [1.5, np.inf]}, "key y: case 2 has an infinite label"),
     "complex label": ({"X": GOOD, "y": [1j, 2j]}, "key y has type complex128"),
     "no series": ({"X": np.zeros((0, 4))}, "holds no series"),
     "no time points": ({"X": np.zeros((2, 0))}, "every value is missing"),
@@ -233,7 +233,6 @@ BAD_CSV = {
     "a label twice": ("label,t0,t1,label\n0,1,2,0\n1,3,4,1\n", "two columns of the same name, 'label'; rename one"),
     "a label twice, saved by pandas": ("label,t0,label.1\n0,1,0\n1,3,1\n", "columns label, label.1; keep one"),
     "an id twice": ("id,t0,id,t1\n0,1,0,2\n", "two columns of the same name, 'id'; rename one"),
-    "half labelled": ("t0,label\n1,a\n2,\n", "column label: row 2 has no label"),
     "infinite": ("t0,t1\n1,2\n1,inf\n", "case 1 .* infinite value"),
 }
 

@@ -119,7 +119,6 @@ def test_labels_of_both_parts_share_a_scale(tmp_path: Path) -> None:
     assert found.y_train is not None
     assert found.y_test is not None
     assert (found.y_train.tolist(), found.y_test.tolist()) == ([-1, 0, 0, 0], [1, 1, 1, 1])
-    assert parts[0].labelled().tolist() == [1, 2, 3]
 
 
 def test_a_target_stays_a_number(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Columns of a test table are those of the training table by their names, in whatever order they stand."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pandas as pd
 import pytest
 
 from tsjepa.datasets import DataError, Dataset, load
-from tsjepa.datasets.labels import Encoded
+from tsjepa.datasets.labels import Encoded, has_label
 from tsjepa.datasets.logs import Windowing, encode_labels, load_log
 
 VALUES = [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]
@@ -114,6 +115,19 @@ def labelled(folder: Path, train: str, test: str) -> Dataset:
     return load(folder / "p_TRAIN.csv")
 
 
+def partly_labelled(folder: Path, train: str, test: str) -> Dataset:
+    """Read the same pair with rows between the others that have no label, and return it without their codes."""
+    for part, labels in (("TRAIN", train), ("TEST", test)):
+        rows = "".join(f"{at},{at + 1},{label}\n0,1,{' ' * (at % 2)}\n" for at, label in enumerate(labels.split()))
+        (folder / f"p_{part}.csv").write_text("t0,t1,label\n" + rows)
+    data = load(folder / "p_TRAIN.csv")
+    y_train, y_test = data.y_train, data.y_test
+    assert y_train is not None
+    assert y_test is not None
+    assert not has_label(y_train)[1::2].any()
+    return replace(data, y_train=y_train[::2], y_test=y_test[::2])
+
+
 def labelled_logs(folder: Path, train: str, test: str) -> Encoded:
     """Write a pair of logs of some machines with a label each, and bring their labels together."""
     logs = []
@@ -124,7 +138,7 @@ def labelled_logs(folder: Path, train: str, test: str) -> Encoded:
     return encode_labels(*logs)
 
 
-@pytest.mark.parametrize("read", [labelled, labelled_logs])
+@pytest.mark.parametrize("read", [labelled, partly_labelled, labelled_logs])
 @pytest.mark.parametrize(
     ("train", "test", "classes", "codes"),
     [
@@ -185,8 +199,11 @@ def test_exponents_in_the_text_of_another_log_are_found(tmp_path: Path, text: st
 
 
 @pytest.mark.parametrize(("train", "test"), [("1 2 3.5", "1 2 2"), ("1 2 2", "1 2 3.5"), ("1.0 2.5", "1e1 2")])
-def test_whole_numbers_beside_a_target_are_one(tmp_path: Path, train: str, test: str) -> None:
-    data = labelled(tmp_path, train, test)
+@pytest.mark.parametrize("read", [labelled, partly_labelled])
+def test_whole_numbers_beside_a_target_are_one(
+    tmp_path: Path, train: str, test: str, read: Callable[[Path, str, str], Dataset]
+) -> None:
+    data = read(tmp_path, train, test)
     for y, labels in ((data.y_train, train), (data.y_test, test)):
         assert y is not None
         assert (y.dtype, y.tolist()) == (np.float64, [float(label) for label in labels.split()])

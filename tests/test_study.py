@@ -56,6 +56,15 @@ def test_without_labels_the_probe_is_unknown() -> None:
     assert judge_claims(runs_of(rows))
 
 
+def test_the_probe_looks_at_series_that_have_a_label() -> None:
+    whole = subject()
+    labels = np.where(np.arange(24) % 3 == 0, -1, whole.labels)
+    found = choose(whole._replace(labels=labels))
+    assert found.labels is not None
+    assert found.labels.tolist() == labels[labels >= 0].tolist()
+    np.testing.assert_array_equal(found.series.values, whole.series.values[labels >= 0])
+
+
 def test_the_probe_looks_at_so_many_series() -> None:
     many = Subject("many", as_series(np.zeros((PROBED + 5, 4))), np.arange(PROBED + 5))
     chosen = choose(many)

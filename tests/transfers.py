@@ -18,7 +18,7 @@ def parts(n: int = 12, channels: int = 1, length: int = 40, seed: int = 0) -> Pa
     X = rng.normal(size=(2, n, channels, length)).astype(np.float32)
     X[:, y == 1] += 3 * np.sin(np.arange(length), dtype=np.float32)
     X[:, y == 2] += 3 * np.sin(0.3 * np.arange(length), dtype=np.float32)
-    return Parts(Known(Series(X[0]), y, Series(X[1])), y, False, content_digest(X))
+    return Parts(Known(Series(X[0]), y, Series(X[1]), Series(X[0])), y, False, content_digest(X))
 
 
 def named(name: str, **_: Any) -> Parts:

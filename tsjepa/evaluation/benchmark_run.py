@@ -4,13 +4,15 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from sklearn.dummy import DummyClassifier
 from sklearn.metrics import recall_score
 
@@ -18,6 +20,7 @@ from tsjepa.arrays import Series, as_series
 from tsjepa.datasets import Dataset, load
 from tsjepa.datasets.archives import archive_size
 from tsjepa.datasets.dataset import LogError, UncutError
+from tsjepa.datasets.labels import has_label
 from tsjepa.diagnostics import effective_rank
 from tsjepa.embedding import some_cases
 from tsjepa.evaluation.accuracy import Labels
@@ -74,11 +77,19 @@ class Outcome(NamedTuple):
 
 
 class Known(NamedTuple):
-    """What a method and its head may see: both parts' series, and the labels of the training part alone."""
+    """What a method and its head may see: both parts' series, and the labels of the training part alone.
+
+    Series without a label are in `whole` alone, which holds all training series.
+    """
 
     train: Series
     y: Labels
     test: Series
+    whole: Series
+
+    def seen_by(self, method: Method) -> Series:
+        """Return the training series that a method is fitted on: all, but where it learns from labels."""
+        return self.train if method.kind == "supervised" else self.whole
 
 
 class Parts(NamedTuple):
@@ -99,7 +110,7 @@ def load_parts(name: str, fold: int = 0, data_dir: Path | None = None) -> Parts:
         Name or path.
     fold : int, default=0
         0 is the default split; k draws both parts anew with seed k, by aeon's convention: of the same size and with
-        the same number of each class.
+        the same number of each class. Training series without a label stay where they are.
     data_dir : Path, optional
 
     Returns
@@ -125,15 +136,23 @@ def load_parts(name: str, fold: int = 0, data_dir: Path | None = None) -> Parts:
         raise BenchmarkError(f"{name} cannot be scored: both parts need labels.")
     if is_numeric(data.y_train):
         raise BenchmarkError(f"{name} has a numeric target, and a benchmark compares accuracies of classes.")
-    check_labels(data.y_train)
+    check_labels(data.y_train[has_label(data.y_train)])
     full = archive_size(data.name)
     partial = full is not None and len(data.X_train) < full[0]
     train, test = as_series(data.X_train, "the training part"), as_series(data.X_test, "the test part")
     digest = content_digest(*train, data.y_train, *test, data.y_test)
-    X_train, y_train, X_test, y_test = resample(data, fold)
     if fold:
-        train, test = as_series(X_train, "the training part"), as_series(X_test, "the test part")
-    return Parts(Known(train, y_train, test), y_test, partial, digest)
+        data = resample(data, fold)
+        train, test = as_series(data.X_train, "the training part"), as_series(data.X_test, "the test part")
+    whole, (train, y), (test, y_test) = train, labelled(train, data.y_train), labelled(test, data.y_test)
+    return Parts(Known(train, y, test, whole), y_test, partial, digest)
+
+
+def labelled(series: Series, y: Labels | None) -> tuple[Series, Labels]:
+    """Return the series of a part that have a label, and their labels."""
+    assert y is not None
+    known = has_label(y)
+    return (series, y) if known.all() else (series.take(np.flatnonzero(known)), y[known])
 
 
 def load_set(name: str, data_dir: Path | None) -> Dataset:
@@ -154,8 +173,10 @@ def load_set(name: str, data_dir: Path | None) -> Dataset:
         raise BenchmarkError(f"{name} is taken for a sensor log; {NO_LOGS}") from error
 
 
-def resample(data: Dataset, fold: int) -> tuple[object, Labels, object, Labels]:
+def resample(data: Dataset, fold: int) -> Dataset:
     """Return both parts of a fold; aeon draws class by class in the order of names, in which '10' is before '2'.
+
+    What has no label stays in training, behind the others, and is left out of the test part.
 
     Raises
     ------
@@ -165,9 +186,8 @@ def resample(data: Dataset, fold: int) -> tuple[object, Labels, object, Labels]:
     assert data.y_train is not None
     assert data.y_test is not None
     assert data.classes is not None
-    if fold == 0:
-        return data.X_train, data.y_train, data.X_test, data.y_test
-    lone = [data.classes[code] for code in np.setxor1d(data.y_train, data.y_test)]
+    known, scored = has_label(data.y_train), has_label(data.y_test)
+    lone = [data.classes[code] for code in np.setxor1d(data.y_train[known], data.y_test[scored])]
     if lone:
         raise BenchmarkError(
             f"{data.name} cannot be drawn anew for fold {fold}: of class {', '.join(lone)} there are series in one "
@@ -176,12 +196,20 @@ def resample(data: Dataset, fold: int) -> tuple[object, Labels, object, Labels]:
     from aeon.benchmarking.resampling import stratified_resample_data
 
     names = np.array(data.classes)
-    X_train, y_train, X_test, y_test = stratified_resample_data(
-        data.X_train, names[data.y_train], data.X_test, names[data.y_test], random_state=fold
-    )
+    parts = ((data.X_train, data.y_train, known), (data.X_test, data.y_test, scored))
+    given = (part for X, y, there in parts for part in (chosen(X, there), names[y[there]]))
+    X_train, y_train, X_test, y_test = stratified_resample_data(*given, random_state=fold)
     codes = {name: code for code, name in enumerate(data.classes)}
-    drawn = (np.array([codes[name] for name in part], np.int64) for part in (y_train, y_test))
-    return X_train, next(drawn), X_test, next(drawn)
+    y_train, y_test = (np.array([codes[name] for name in part], np.int64) for part in (y_train, y_test))
+    rest = chosen(data.X_train, ~known)
+    X_train = X_train + rest if isinstance(rest, list) else np.concatenate([X_train, rest])
+    y_train = np.append(y_train, np.full(len(rest), -1))
+    return replace(data, X_train=X_train, y_train=y_train, X_test=X_test, y_test=y_test)
+
+
+def chosen(X: Any, there: NDArray[np.bool_]) -> Any:
+    """Return some of the series in an array or a list."""
+    return [X[case] for case in np.flatnonzero(there)] if isinstance(X, list) else X[there]
 
 
 def measure(job: Job, fit: Fit = fit_method) -> Outcome:
@@ -205,7 +233,7 @@ def measure(job: Job, fit: Fit = fit_method) -> Outcome:
     known, y_test, partial, data_digest = load_parts(job.data, job.fold, job.data_dir)
     warm_up(job.method, known.train, job.device)
     started = time.perf_counter()
-    fitted = fit(job.method, known.train, known.y, job.seed, job.device)
+    fitted = fit(job.method, known.seen_by(job.method), known.y, job.seed, job.device)
     trained = time.perf_counter()
     Z_train, Z_test = fitted.transform(known.train), fitted.transform(known.test)
     embedded = time.perf_counter()

@@ -40,7 +40,7 @@ class Result(NamedTuple):
     effective_rank : float, optional
         Of the training part's features, centred; see `tsjepa.diagnostics.effective_rank`.
     n_train, n_test : int, optional
-        Series.
+        Series that have a label.
     partial : bool
         Whether the training part is short of the archive's.
     status : str

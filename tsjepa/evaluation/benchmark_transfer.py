@@ -375,7 +375,7 @@ def fitted_on(known: Known, job: Job) -> Timed:
     """Return a method that is fitted on the training part of a pair."""
     warm_up(job.method, known.train, job.device)
     begun = time.perf_counter()
-    fitted = fit_method(job.method, known.train, known.y, job.seed, job.device)
+    fitted = fit_method(job.method, known.seen_by(job.method), known.y, job.seed, job.device)
     return Timed(fitted, time.perf_counter() - begun)
 
 
@@ -388,7 +388,7 @@ def pretrained(job: Job, versions: Versions) -> Timed | None:
     if method.kind != "pretrained":
         return None
     assert method.config is not None
-    sources = [load_noted(name, job, versions).known.train for name in job.pretrain_on]
+    sources = [load_noted(name, job, versions).known.whole for name in job.pretrain_on]
     config = seeded(method.config, job.seed)
     series = sources[0] if len(sources) == 1 else join(sources, mixed=config.tokenizer.channels == "mixed")
     shortest = min(source.n_timepoints for source in sources)

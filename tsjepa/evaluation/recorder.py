@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from tsjepa.arrays import Series
 from tsjepa.callbacks import Progress
+from tsjepa.datasets.labels import has_label
 from tsjepa.embedding import embed, some_cases
 from tsjepa.evaluation.digest import content_digest
 from tsjepa.evaluation.rows import Arm, Measurement
@@ -23,7 +24,7 @@ PROBED = 1000
 
 
 class Subject(NamedTuple):
-    """A data set's training part; labels serve the probe alone."""
+    """A data set's training part; labels serve the probe alone, which reads the series that have one."""
 
     name: str
     series: Series
@@ -111,9 +112,11 @@ def data_digest(subject: Subject) -> str:
 
 def choose(subject: Subject) -> Subject:
     """Return the part of the training series that the probe looks at, drawn by class, the same for all runs."""
-    n_cases = subject.series.n_cases
-    if subject.labels is None or n_cases <= PROBED:
+    if subject.labels is None:
         return subject
-    drawn = draw_labels(subject.labels, (PROBED + 0.5) / n_cases, seed=0)  # a share that rounds down to so many
-    chosen = drawn[some_cases(len(drawn), PROBED)]  # there may be more classes than that
+    chosen = np.flatnonzero(has_label(subject.labels))
+    if len(chosen) > PROBED:
+        share = (PROBED + 0.5) / len(chosen)  # rounds down to so many
+        drawn = draw_labels(subject.labels[chosen], share, seed=0)
+        chosen = chosen[drawn[some_cases(len(drawn), PROBED)]]  # there may be more classes than that
     return Subject(subject.name, subject.series.take(chosen), subject.labels[chosen])
