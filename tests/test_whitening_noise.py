@@ -105,7 +105,8 @@ def test_what_fills_a_batch_up_has_no_part() -> None:
     rows, patches, changed = torch.randn(6, 3), torch.randn(6, 4, 3), torch.randn(6, 3)
     attend = torch.ones(6, 4, dtype=torch.bool)
     attend[1] = False
-    batch = Batch([View(torch.zeros(6, 1, 8), None, attend)], None, n=4, place=torch.zeros(6, dtype=torch.long))
+    first = torch.zeros(6, dtype=torch.long)
+    batch = Batch([View(torch.zeros(6, 1, 8), None, attend)], None, n=4, place=first, channel=first)
     found = block_of([rows[:4]], patches, batch, changed)
     (by_patch, _), (by_noise, freedom) = found.scatters
     torch.testing.assert_close(by_patch, scatter_within(patches[[0, 2, 3]])[0])
