@@ -23,6 +23,7 @@ from tsjepa.checkpoint import Header
 from tsjepa.datasets import DataError
 from tsjepa.embedding import embed
 from tsjepa.evaluation.benchmark_suites import load_suite
+from tsjepa.level_weights import LEVEL_WEIGHT
 
 ADDED = (0.0, 0.05, 0.1, 0.2, 0.5)
 LABELS = (1, 5, 10)
@@ -31,7 +32,7 @@ LABELS = (1, 5, 10)
 def encoder_of(options, tolerance, series):
     """Return an encoder whose readout has been learned from series, and how it is read."""
     # on tokens of random weights patches hardly agree: measured, these would count nothing
-    fixed = ["probe.level_weight=0.6"] * (not options.pretrain)
+    fixed = [f"probe.level_weight={LEVEL_WEIGHT}"] * (not options.pretrain)
     overrides = fixed + options.overrides + [f"probe.noise={tolerance}"] * (tolerance > 0)
     config = resolve(configure(options.recipe, overrides=overrides), series.n_timepoints)
     model = build_model(config, series.n_channels)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -63,11 +63,10 @@ def finetune(options: FinetuneOptions) -> FinetuneReport:
         refuse_input(options.out / FINETUNED, options.checkpoint, advice="name another folder with --out")
         checkpoint = checkpoint_path(options.out, options.overwrite)
     model, header = load_checkpoint(options.checkpoint)
-    data = probe_data(options, header)
-    say_remarks(data, header.config)
-    say_labels_seen(options.checkpoint, model, data, options.fractions)
-    fingerprint = data.fingerprint  # of all series, also those without a label
-    data = scored_windows(data, model.encoder, header.config.probe)
+    whole = probe_data(options, header)
+    say_remarks(whole, header.config)
+    say_labels_seen(options.checkpoint, model, whole, options.fractions)
+    data = scored_windows(whole, model.encoder, header.config.probe)
     labels = labels_of(data)
     check_classes(labels.train)
     if checkpoint is not None:
@@ -76,7 +75,7 @@ def finetune(options: FinetuneOptions) -> FinetuneReport:
     task = Task(data, labels, header.config.probe, model, untrained, options, device)
     rows, largest = fit_rows(task)
     if checkpoint is not None:
-        save_finetuned(checkpoint, task, header._replace(fingerprint=fingerprint), largest)
+        save_finetuned(checkpoint, task, header, largest, whole.fingerprint)
     guess = majority(labels.train, labels.test)
     source, n_train, n_test = data_of(header, options.checkpoint, options.data), len(labels.train), len(labels.test)
     report = FinetuneReport(options.checkpoint, data.name, n_train, n_test, rows, guess, checkpoint, source)
@@ -146,8 +145,11 @@ def fit_draws(
     return first, scores
 
 
-def save_finetuned(path: Path, task: Task, header: Header, fitted: Tuned) -> None:
-    """Write the fine-tuned encoder with its head; the checkpoint is then one of the data that it was tuned on."""
+def save_finetuned(path: Path, task: Task, header: Header, fitted: Tuned, fingerprint: dict[str, Any]) -> None:
+    """Write the fine-tuned encoder with its head; the checkpoint is then one of the data that it was tuned on.
+
+    Their fingerprint is that of all series, also of those without a label, which the task does not hold.
+    """
     data, series = task.data, task.data.train.series
     config = header.config if data.log is None else header.config.model_copy(update={"log": data.log})
     name = data_of(header, task.options.checkpoint, task.options.data)
@@ -159,6 +161,6 @@ def save_finetuned(path: Path, task: Task, header: Header, fitted: Tuned) -> Non
         task.model.encoder.readout.take_channels(series.n_channels)
     classes = fitted.head.classes
     head = fitted.head._replace(classes=classes if data.classes is None else np.array(data.classes)[classes])
-    header = Header(config, name, series.n_channels, series.n_timepoints, names, header.fingerprint)
+    header = Header(config, name, series.n_channels, series.n_timepoints, names, fingerprint)
     with writing(path):
         save_checkpoint(path, task.model, header, head.plain())
